@@ -1,0 +1,158 @@
+"""Counts the instructions of the hottest paths and compares them with the limits kept here.
+
+    python benches/instructions.py             ends with 1 if a path is more than 5 % over its limit
+    python benches/instructions.py --update    makes today's counts the limits of this Python
+
+Counts do not depend on how busy the machine is, so this check can run in CI. Every path runs N
+times in one process and 2N times in another; the difference is N times the path, and start-up
+cancels out. `perf stat` counts where the machine lets it, otherwise valgrind's callgrind does; the
+two count alike but not the same (system calls, instruction sets), so each has limits of its own.
+Must never measure time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+HERE = Path(__file__).parent
+SCRIPT = HERE / "hot_paths.py"
+LIMITS = HERE / "instruction-limits.json"
+ALLOWED = 1.05
+COUNT = 2000  # long enough for the interpreter to have specialised its code in the first N
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+IMPROVED = 0.90  # further below its limit than this, a path asks for --update
+
+
+def environment() -> dict[str, str]:
+    # A fixed hash seed fixes the shape of every dict and set.
+    return dict(os.environ, PYTHONHASHSEED="0", PYTHONDONTWRITEBYTECODE="1")
+
+
+def with_perf(arguments: list[str]) -> int:
+    command = ["perf", "stat", "-x", ",", "-e", "instructions:u", sys.executable, str(SCRIPT)]
+    ended = _run(command + arguments)
+    found = re.search(r"^(\d+),,instructions:u", ended.stderr, re.MULTILINE)
+    if not found:
+        raise SystemExit(f"perf counted nothing:\n{ended.stderr}")
+    return int(found.group(1))
+
+
+def with_callgrind(arguments: list[str], keep: Path | None = None) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        out = keep or Path(folder) / "callgrind.out"
+        command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}"]
+        ended = _run([*command, sys.executable, str(SCRIPT), *arguments])
+    found = re.search(r"Collected : (\d+)", ended.stderr)
+    if not found:
+        raise SystemExit(f"callgrind counted nothing:\n{ended.stderr}")
+    return int(found.group(1))
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    ended = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    if ended.returncode != 0:
+        raise SystemExit(f"{' '.join(command)}\nended with {ended.returncode}:\n{ended.stderr}")
+    return ended
+
+
+def perf_counts() -> bool:
+    if not shutil.which("perf"):
+        return False
+    probe = ["perf", "stat", "-x", ",", "-e", "instructions:u", "true"]
+    ended = subprocess.run(probe, capture_output=True, text=True, check=False)
+    return re.search(r"^\d+,,instructions:u", ended.stderr, re.MULTILINE) is not None
+
+
+def available_paths() -> list[str]:
+    command = [sys.executable, str(SCRIPT), "--available"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ended.returncode != 0:
+        raise SystemExit(f"the extension can't be imported:\n{ended.stderr}")
+    return ended.stdout.split()
+
+
+def count_all(paths: list[str], tool: str, keep: Path | None = None) -> dict[str, float]:
+    """Instructions of one pass through each path."""
+
+    def total(longer: str | None) -> int:
+        counts = [f"{path}={COUNT * 2 if path == longer else COUNT}" for path in paths]
+        if tool == "perf":
+            return with_perf(counts)
+        return with_callgrind(counts, keep if longer else None)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        base, *longer = pool.map(total, [None, *paths])
+    return {path: (count - base) / COUNT for path, count in zip(paths, longer, strict=True)}
+
+
+def read_limits() -> dict[str, dict[str, dict[str, int]]]:
+    """Tool, then Python's minor version, then path."""
+    return json.loads(LIMITS.read_text()) if LIMITS.exists() else {}
+
+
+def compare(counts: dict[str, float], limits: dict[str, int]) -> list[str]:
+    """Prints every path; gives back those that are over."""
+    over = []
+    for path, count in counts.items():
+        limit = limits.get(path)
+        if limit is None:
+            print(f"{path:32}{count:>10,.0f}   no limit yet: --update")
+            over.append(path)
+            continue
+        change = count / limit - 1
+        verdict = "OVER" if count > limit * ALLOWED else "ok"
+        if count < limit * IMPROVED:
+            verdict = "better: --update keeps it"
+        print(f"{path:32}{count:>10,.0f}   limit {limit:>8,} {change:>+7.1%}   {verdict}")
+        if verdict == "OVER":
+            over.append(path)
+    return over
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--update", action="store_true")
+    parser.add_argument("--tool", choices=("perf", "callgrind"))
+    parser.add_argument("--path", action="append", help="only this one; may be given again")
+    parser.add_argument("--keep", type=Path, help="callgrind's profile of the one --path goes here")
+    args = parser.parse_args()
+
+    tool = args.tool or ("perf" if perf_counts() else "callgrind")
+    if tool == "callgrind" and not shutil.which("valgrind"):
+        raise SystemExit("neither perf (with counters) nor valgrind is here to count instructions")
+    available = available_paths()
+    missing = [path for path in args.path or [] if path not in available]
+    if missing:
+        raise SystemExit(f"no such path: {', '.join(missing)}; there are {', '.join(available)}")
+    if args.keep and (tool != "callgrind" or len(args.path or []) != 1):
+        raise SystemExit("--keep needs callgrind and exactly one --path")
+
+    limits = read_limits()
+    kept = limits.get(tool, {}).get(PYTHON, {})
+    counts = count_all(args.path or available, tool, args.keep)
+    print(f"instructions a pass, CPython {PYTHON}, counted by {tool}")
+    if args.update:
+        kept |= {path: round(count) for path, count in counts.items()}
+        limits.setdefault(tool, {})[PYTHON] = kept
+        LIMITS.write_text(json.dumps(limits, indent=2, sort_keys=True) + "\n")
+    over = compare(counts, kept)
+    # A path that has a limit and can no longer be counted is no less of a failure.
+    gone = [] if args.path else [path for path in kept if path not in available]
+    for path in gone:
+        print(f"{path:32}           has a limit, but can't be run")
+    return 1 if over or gone else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,225 @@
+//! Hosts that are not our tasks: an `asyncio.Task` that opens a nursery or enters a scope. They are
+//! cancelled by their own `cancel()`, once each time the tree says so, and only while they wait:
+//! then the `CancelledError` is thrown at that await and never lingers. It must never cancel a task
+//! that runs.
+
+use nursery_core::MemberId;
+use pyo3::ffi;
+
+use crate::entry::guard;
+use crate::imports::{imports, names};
+use crate::object::{
+    Fallible, Owned, Raised, Raw, Slot, call_method, getattr_opt, method0, none, take_raised, truth,
+};
+use crate::ready::{self, Method};
+use crate::state::{Key, LoopState};
+use crate::wait;
+
+/// A foreign task that hosts scopes.
+pub struct Host {
+    pub member: MemberId,
+    /// The join that it waits in.
+    pub join: Slot,
+}
+
+/// The place of a foreign task in the tree, made if it has none. The tree holds a reference then.
+pub unsafe fn member(state: &LoopState, task: Raw) -> MemberId {
+    let found = state
+        .foreign
+        .borrow()
+        .get(&(task as usize))
+        .map(|host| host.member);
+    if let Some(member) = found {
+        return member;
+    }
+    // SAFETY: the caller's task is alive.
+    let key = Key(unsafe { Owned::share(task) }.into_ptr());
+    let member = state.tree.borrow_mut().enroll(key, true);
+    let host = Host {
+        member,
+        join: Slot::empty(),
+    };
+    state.foreign.borrow_mut().insert(task as usize, host);
+    member
+}
+
+/// A foreign task has left a scope: if it was its last one, it leaves the tree.
+pub unsafe fn left_scope(state: &LoopState, task: Raw) {
+    let member = state
+        .foreign
+        .borrow()
+        .get(&(task as usize))
+        .map(|host| host.member);
+    let Some(member) = member else { return };
+    if state.tree.borrow().innermost(member).is_some() {
+        return;
+    }
+    state.tree.borrow_mut().withdraw(member);
+    let host = state.foreign.borrow_mut().remove(&(task as usize));
+    drop(host);
+    // SAFETY: the reference that the tree's key stood for.
+    drop(unsafe { Owned::maybe(task) });
+}
+
+/// Cancellations of a foreign task that a `CancelledError` has honoured, or will without fail.
+pub unsafe fn honoured(task: Raw) -> Fallible<u32> {
+    // SAFETY: the caller's task is alive.
+    unsafe {
+        let count = method0(task, names().cancelling)?;
+        let count = ffi::PyLong_AsLong(count.as_ptr());
+        if count == -1 && !ffi::PyErr_Occurred().is_null() {
+            return Err(Raised);
+        }
+        let waiting = match getattr_opt(task, names().must_cancel)? {
+            Some(waiting) => truth(&waiting)?,
+            None => false,
+        };
+        Ok(u32::try_from(count)
+            .unwrap_or(0)
+            .saturating_sub(u32::from(waiting)))
+    }
+}
+
+/// Whether a cancellation waits for the task's next await.
+pub unsafe fn is_cancelled(state: &LoopState, task: Raw) -> Fallible<bool> {
+    let member = state
+        .foreign
+        .borrow()
+        .get(&(task as usize))
+        .map(|host| host.member);
+    let pending = member.is_some_and(|member| state.tree.borrow().is_pending(member));
+    // SAFETY: the caller's task is alive.
+    let waiting = unsafe { getattr_opt(task, names().must_cancel)? };
+    match waiting {
+        // SAFETY: as above.
+        Some(waiting) => Ok(unsafe { truth(&waiting)? } || pending),
+        None => Ok(pending),
+    }
+}
+
+/// Takes cancellations back.
+pub unsafe fn take_back(task: Raw, count: u32) -> Fallible<()> {
+    for _ in 0..count {
+        // SAFETY: the caller's task is alive.
+        unsafe { method0(task, names().uncancel)? };
+    }
+    Ok(())
+}
+
+unsafe fn is_running(task: Raw) -> Fallible<bool> {
+    // SAFETY: the caller's task is alive.
+    unsafe {
+        let Some(get_coro) = getattr_opt(task, names().get_coro)? else {
+            return Ok(false);
+        };
+        let coroutine = crate::object::call0(get_coro.as_ptr())?;
+        match getattr_opt(coroutine.as_ptr(), names().cr_running)? {
+            Some(running) => truth(&running),
+            None => Ok(false),
+        }
+    }
+}
+
+/// The tree has cancelled a foreign task.
+pub unsafe fn reach(state: &LoopState, task: Raw) {
+    // SAFETY: attached; the caller's task is alive.
+    unsafe {
+        if let Err(Raised) = try_reach(state, task) {
+            let error = take_raised();
+            state.report("A task could not be cancelled", Some(&error), task);
+        }
+    }
+}
+
+unsafe fn try_reach(state: &LoopState, task: Raw) -> Fallible<()> {
+    // SAFETY: as above.
+    unsafe {
+        let joins = match state.foreign.borrow().get(&(task as usize)) {
+            Some(host) => !host.join.is_empty(),
+            None => return Ok(()),
+        };
+        if joins {
+            // The nursery that it joins decides what becomes of it.
+            return Ok(());
+        }
+        if is_running(task)? {
+            let later = ready::bind(&LATER, task)?;
+            let mut args = [std::ptr::null_mut(), later.as_ptr()];
+            let event_loop = state.event_loop.get();
+            call_method(
+                event_loop,
+                names().call_soon,
+                &mut args,
+                std::ptr::null_mut(),
+            )?;
+            return Ok(());
+        }
+        throw(state, task)
+    }
+}
+
+static LATER: Method = Method::no_args(c"deliver_cancellation", later);
+
+/// A foreign task that ran when it was cancelled waits by now, or has left the scope.
+unsafe extern "C" fn later(task: Raw, _: Raw) -> Raw {
+    // SAFETY: bound to a task, which the call keeps alive; the loop calls it.
+    unsafe {
+        guard(std::ptr::null_mut(), |_| {
+            let Ok(state) = LoopState::current() else {
+                return std::ptr::null_mut();
+            };
+            reach(state, task);
+            none().into_ptr()
+        })
+    }
+}
+
+/// Has a foreign task throw a `CancelledError` at its await, if one still waits to be thrown.
+unsafe fn throw(state: &LoopState, task: Raw) -> Fallible<()> {
+    // SAFETY: as above.
+    unsafe {
+        let member = state
+            .foreign
+            .borrow()
+            .get(&(task as usize))
+            .map(|host| host.member);
+        let Some(member) = member else { return Ok(()) };
+        let reason = {
+            let mut tree = state.tree.borrow_mut();
+            if !tree.is_pending(member) {
+                return Ok(());
+            }
+            let reason = tree
+                .catcher(member)
+                .and_then(|(_, cause)| cause.reason.clone());
+            tree.thrown(member);
+            reason
+        };
+        let mut args = [std::ptr::null_mut(), ffi::Py_None()];
+        if let Some(reason) = &reason {
+            args[1] = reason.as_ptr();
+        }
+        call_method(task, names().cancel, &mut args, imports().kw_msg).map(drop)
+    }
+}
+
+/// A foreign host waits in a join, or no longer.
+pub fn set_join(state: &LoopState, task: Raw, join: Option<Owned>) {
+    let before = match state.foreign.borrow().get(&(task as usize)) {
+        Some(host) => host.join.replace(join),
+        None => return,
+    };
+    drop(before);
+}
+
+/// The nursery that a foreign host joins has closed.
+pub unsafe fn wake_from_join(state: &LoopState, task: Raw) {
+    let join = match state.foreign.borrow().get(&(task as usize)) {
+        Some(host) => host.join.cloned(),
+        None => None,
+    };
+    if let Some(join) = join {
+        // SAFETY: a join is one of our waits.
+        unsafe { wait::complete(join.as_ptr(), None) };
+    }
+}

@@ -1,0 +1,236 @@
+//! What the extension takes from asyncio and from its own Python part, looked up once at import.
+//! It must never change what it finds there.
+
+use std::sync::OnceLock;
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use crate::object::{Fallible, Owned, Raw, call1, method0};
+
+macro_rules! names {
+    ($($(#[$when:meta])* $field:ident = $text:literal),* $(,)?) => {
+        /// Interned names of attributes and keywords.
+        pub struct Names { $($(#[$when])* pub $field: Raw,)* }
+
+        impl Names {
+            fn new(py: Python<'_>) -> Self {
+                Self { $($(#[$when])* $field: pyo3::types::PyString::intern(py, $text).into_ptr(),)* }
+            }
+        }
+    };
+}
+
+names! {
+    add_done_callback = "add_done_callback",
+    asyncio_future_blocking = "_asyncio_future_blocking",
+    call_at = "call_at",
+    call_exception_handler = "call_exception_handler",
+    call_soon = "call_soon",
+    cancel = "cancel",
+    cancelling = "cancelling",
+    close = "close",
+    #[cfg(Py_3_14)]
+    cr_frame = "cr_frame",
+    cr_running = "cr_running",
+    #[cfg(Py_3_14)]
+    cr_suspended = "cr_suspended",
+    exception = "exception",
+    future = "future",
+    get_coro = "get_coro",
+    get_debug = "get_debug",
+    get_loop = "get_loop",
+    is_running = "is_running",
+    loop_ = "_loop",
+    message = "message",
+    must_cancel = "_must_cancel",
+    ready = "_ready",
+    source_traceback = "source_traceback",
+    state = "_aionursery",
+    task = "task",
+    throw = "throw",
+    time = "time",
+    monotonic = "monotonic",
+    uncancel = "uncancel",
+    value = "value",
+}
+
+/// What is looked up once. The references are kept for the life of the process.
+pub struct Imports {
+    pub names: Names,
+    /// `("context",)` and `("msg",)`.
+    pub kw_context: Raw,
+    pub kw_msg: Raw,
+    pub future_type: *mut ffi::PyTypeObject,
+    pub task_type: *mut ffi::PyTypeObject,
+    pub cancelled_error: Raw,
+    pub invalid_state_error: Raw,
+    pub get_running_loop: Raw,
+    pub current_task: Raw,
+    pub register_task: Raw,
+    /// Before 3.14: the dict from loops to current tasks. Null where the thread state has it.
+    pub current_tasks: Raw,
+    pub swap_current_task: Raw,
+    /// The set inside the `WeakSet` of scheduled tasks.
+    pub scheduled: Raw,
+    /// What that `WeakSet` has its references call.
+    pub scheduled_remove: Raw,
+    /// `BaseEventLoop.time`, for loops that have not replaced it.
+    pub base_time: Raw,
+    pub base_loop: Raw,
+    pub time_dict: Raw,
+    pub time_monotonic: Raw,
+    pub deque_type: *mut ffi::PyTypeObject,
+    /// The package's own Python part.
+    pub parts: Parts,
+}
+
+/// What is best in Python.
+pub struct Parts {
+    pub cancelled: Raw,
+    pub closed: Raw,
+    pub multi_error: Raw,
+    pub wrap_awaitable: Raw,
+    pub shielded: Raw,
+    pub format_task: Raw,
+    pub stack: Raw,
+    pub print_stack: Raw,
+    pub extract_stack: Raw,
+    pub warn_stuck: Raw,
+    pub cancel_and_wait: Raw,
+    pub is_coroutine: Raw,
+    pub is_awaitable: Raw,
+    pub start: Raw,
+}
+
+// SAFETY: written once at import, read afterwards; the objects are only touched by attached
+// threads, and the module declares that it needs the GIL.
+unsafe impl Send for Imports {}
+// SAFETY: as above.
+unsafe impl Sync for Imports {}
+
+static IMPORTS: OnceLock<Imports> = OnceLock::new();
+
+/// What was looked up at import.
+#[inline]
+pub fn imports() -> &'static Imports {
+    IMPORTS.get().expect("the module has been imported")
+}
+
+#[inline]
+pub fn names() -> &'static Names {
+    &imports().names
+}
+
+/// Looks everything up. A second import (a sub-interpreter, a reload) finds it done.
+pub fn load(py: Python<'_>) -> PyResult<()> {
+    if IMPORTS.get().is_some() {
+        return Ok(());
+    }
+    let accelerated = py.import("_asyncio")?;
+    let tasks = py.import("asyncio.tasks")?;
+    let exceptions = py.import("asyncio.exceptions")?;
+    let base_loop = py.import("asyncio.base_events")?.getattr("BaseEventLoop")?;
+    let time = py.import("time")?;
+    let parts = py.import("aionursery._parts")?;
+    let get = |module: &Bound<'_, PyModule>, name: &str| -> PyResult<Raw> {
+        Ok(module.getattr(name)?.into_ptr())
+    };
+    let get_opt = |module: &Bound<'_, PyModule>, name: &str| -> Raw {
+        module
+            .getattr(name)
+            .map_or(std::ptr::null_mut(), Bound::into_ptr)
+    };
+    let scheduled = tasks
+        .getattr("_scheduled_tasks")
+        .or_else(|_| tasks.getattr("_all_tasks"));
+    let part = |name: &str| match &scheduled {
+        Ok(set) => set
+            .getattr(name)
+            .map_or(std::ptr::null_mut(), Bound::into_ptr),
+        Err(_) => std::ptr::null_mut(),
+    };
+    let keyword = |name: &str| -> PyResult<Raw> {
+        let name = pyo3::types::PyString::intern(py, name);
+        Ok(pyo3::types::PyTuple::new(py, [name])?.into_ptr())
+    };
+    let imports = Imports {
+        names: Names::new(py),
+        kw_context: keyword("context")?,
+        kw_msg: keyword("msg")?,
+        future_type: get(&accelerated, "Future")?.cast(),
+        task_type: get(&accelerated, "Task")?.cast(),
+        cancelled_error: get(&exceptions, "CancelledError")?,
+        invalid_state_error: get(&exceptions, "InvalidStateError")?,
+        get_running_loop: get(&accelerated, "get_running_loop")?,
+        current_task: get(&tasks, "current_task")?,
+        register_task: get(&accelerated, "_register_task")?,
+        current_tasks: get_opt(&accelerated, "_current_tasks"),
+        swap_current_task: get_opt(&accelerated, "_swap_current_task"),
+        scheduled: part("data"),
+        scheduled_remove: part("_remove"),
+        base_time: base_loop.getattr("time")?.into_ptr(),
+        base_loop: base_loop.into_ptr(),
+        time_dict: time.dict().into_ptr(),
+        time_monotonic: get(&time, "monotonic")?,
+        deque_type: get(&py.import("collections")?, "deque")?.cast(),
+        parts: Parts {
+            cancelled: get(&parts, "Cancelled")?,
+            closed: get(&parts, "NurseryClosed")?,
+            multi_error: get(&parts, "BaseMultiError")?,
+            wrap_awaitable: get(&parts, "wrap_awaitable")?,
+            shielded: get(&parts, "shielded")?,
+            format_task: get(&parts, "format_task")?,
+            stack: get(&parts, "task_stack")?,
+            print_stack: get(&parts, "print_task_stack")?,
+            extract_stack: get(&parts, "extract_stack")?,
+            warn_stuck: get(&parts, "warn_stuck")?,
+            cancel_and_wait: get(&parts, "cancel_and_wait")?,
+            is_coroutine: get(&parts, "iscoroutine")?,
+            is_awaitable: get(&parts, "isawaitable")?,
+            start: get(&parts, "start")?,
+        },
+    };
+    let _ = IMPORTS.set(imports);
+    Ok(())
+}
+
+/// The loop that runs in this thread; raises if none does.
+pub unsafe fn running_loop() -> Fallible<Owned> {
+    // SAFETY: a function that takes nothing.
+    unsafe { crate::object::call0(imports().get_running_loop) }
+}
+
+/// The loop's current task, or None.
+pub unsafe fn current_task(event_loop: Raw) -> Fallible<Owned> {
+    // SAFETY: the caller's loop is alive.
+    unsafe {
+        let imports = imports();
+        if imports.current_tasks.is_null() {
+            return call1(imports.current_task, event_loop);
+        }
+        let task = ffi::PyDict_GetItemWithError(imports.current_tasks, event_loop);
+        if task.is_null() {
+            if !ffi::PyErr_Occurred().is_null() {
+                return Err(crate::object::Raised);
+            }
+            return Ok(crate::object::none());
+        }
+        Ok(Owned::share(task))
+    }
+}
+
+/// `loop.get_debug()`; a loop that cannot say is not in debug mode.
+pub unsafe fn is_debug(event_loop: Raw) -> bool {
+    // SAFETY: the caller's loop is alive; its error is taken back.
+    unsafe {
+        let answer = method0(event_loop, names().get_debug);
+        match answer.and_then(|answer| crate::object::truth(&answer)) {
+            Ok(debug) => debug,
+            Err(_) => {
+                ffi::PyErr_Clear();
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! `aionursery._aionursery`: the Python face. What each part owns is said in its first lines; the
+//! rules are in `nursery-core`, and nothing here decides about lifecycle, errors or cancellation.
+//!
+//! Three conventions keep it sound. No borrow of anything is held while Python code can run.
+//! Every reference is visible to the garbage collector. And since the module declares that it
+//! needs the GIL, cells are enough: nothing here runs in two threads at once.
+
+// CPython calls functions with raw pointers; each says in its first comment what it relies on.
+#![allow(clippy::missing_safety_doc)]
+
+mod entry;
+mod foreign;
+mod host;
+mod imports;
+mod nursery;
+mod object;
+mod ready;
+mod scope;
+mod sleep;
+mod state;
+mod sync;
+mod target;
+mod task;
+mod timers;
+mod wait;
+
+use pyo3::prelude::*;
+
+/// The extension module.
+#[pymodule(gil_used = true)]
+fn _aionursery(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    imports::load(module.py())?;
+    task::add_to(module)?;
+    task::add_iterator_to(module)?;
+    task::add_functions(module)?;
+    wait::add_to(module)?;
+    scope::add_to(module)?;
+    sleep::add_to(module)?;
+    module.add_class::<state::LoopState>()?;
+    module.add_class::<nursery::Nursery>()
+}

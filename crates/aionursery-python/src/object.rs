@@ -1,0 +1,407 @@
+//! Owned references and calls into CPython, for the code that every step of a task runs through.
+//! It owns nothing; it must never hide an exception: what fails leaves CPython's error set.
+
+use std::ffi::CStr;
+use std::ptr::NonNull;
+
+use pyo3::ffi;
+
+/// Any Python object.
+pub type Raw = *mut ffi::PyObject;
+
+/// A CPython call has failed and set the error indicator.
+#[derive(Clone, Copy, Debug)]
+pub struct Raised;
+
+pub type Fallible<T> = Result<T, Raised>;
+
+/// One strong reference. Unlike `Py<T>` it counts at once, and may be dropped where PyO3 does not
+/// know that the thread is attached. It must only be used by a thread that is.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct Owned(NonNull<ffi::PyObject>);
+
+impl Owned {
+    /// Takes over a new reference; null means that an exception was set.
+    #[inline]
+    pub unsafe fn new(object: Raw) -> Fallible<Self> {
+        NonNull::new(object).map(Self).ok_or(Raised)
+    }
+
+    /// Takes over a new reference that may be absent.
+    #[inline]
+    pub unsafe fn maybe(object: Raw) -> Option<Self> {
+        NonNull::new(object).map(Self)
+    }
+
+    /// One more reference to a borrowed object.
+    #[inline]
+    pub unsafe fn share(object: Raw) -> Self {
+        // SAFETY: the caller borrows a live object.
+        unsafe {
+            ffi::Py_INCREF(object);
+            Self(NonNull::new_unchecked(object))
+        }
+    }
+
+    #[inline]
+    pub fn as_ptr(&self) -> Raw {
+        self.0.as_ptr()
+    }
+
+    /// Gives the reference away.
+    #[inline]
+    pub fn into_ptr(self) -> Raw {
+        let object = self.0.as_ptr();
+        std::mem::forget(self);
+        object
+    }
+}
+
+impl Clone for Owned {
+    #[inline]
+    fn clone(&self) -> Self {
+        // SAFETY: we hold a reference.
+        unsafe { Self::share(self.as_ptr()) }
+    }
+}
+
+impl Drop for Owned {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: we own one reference, and only attached threads use this type.
+        unsafe { ffi::Py_DECREF(self.as_ptr()) }
+    }
+}
+
+/// A slot for an object, as a struct of CPython's would have it: null or one strong reference.
+/// What was there is let go only after the slot has its new value: that may run Python code.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct Slot(std::cell::Cell<Raw>);
+
+impl Slot {
+    pub const fn empty() -> Self {
+        Self(std::cell::Cell::new(std::ptr::null_mut()))
+    }
+
+    /// Borrowed, or null.
+    #[inline]
+    pub fn get(&self) -> Raw {
+        self.0.get()
+    }
+
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.0.get().is_null()
+    }
+
+    /// A reference of the caller's own.
+    #[inline]
+    pub fn cloned(&self) -> Option<Owned> {
+        let object = self.get();
+        // SAFETY: the slot holds a reference.
+        (!object.is_null()).then(|| unsafe { Owned::share(object) })
+    }
+
+    #[inline]
+    pub fn take(&self) -> Option<Owned> {
+        // SAFETY: the slot's reference becomes the caller's.
+        unsafe { Owned::maybe(self.0.replace(std::ptr::null_mut())) }
+    }
+
+    #[inline]
+    pub fn set(&self, object: Owned) {
+        drop(self.replace(Some(object)));
+    }
+
+    #[inline]
+    pub fn replace(&self, object: Option<Owned>) -> Option<Owned> {
+        let new = object.map_or(std::ptr::null_mut(), Owned::into_ptr);
+        // SAFETY: the slot's old reference becomes the caller's.
+        unsafe { Owned::maybe(self.0.replace(new)) }
+    }
+
+    #[inline]
+    pub fn clear(&self) {
+        drop(self.take());
+    }
+
+    /// For `tp_traverse`.
+    #[inline]
+    pub unsafe fn visit(&self, visit: ffi::visitproc, arg: *mut std::ffi::c_void) -> i32 {
+        let object = self.get();
+        if object.is_null() {
+            return 0;
+        }
+        // SAFETY: a collector's visit of a reference that is held.
+        unsafe { visit(object, arg) }
+    }
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+#[inline]
+pub unsafe fn none() -> Owned {
+    // SAFETY: None is always alive.
+    unsafe { Owned::share(ffi::Py_None()) }
+}
+
+#[inline]
+pub unsafe fn call0(function: Raw) -> Fallible<Owned> {
+    // SAFETY: the caller's object is alive.
+    unsafe { Owned::new(ffi::PyObject_CallNoArgs(function)) }
+}
+
+#[inline]
+pub unsafe fn call1(function: Raw, arg: Raw) -> Fallible<Owned> {
+    // SAFETY: the caller's objects are alive; the first entry is scratch space for the callee.
+    unsafe {
+        let args = [std::ptr::null_mut(), arg];
+        let flags = 1 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
+        Owned::new(ffi::PyObject_Vectorcall(
+            function,
+            args.as_ptr().add(1),
+            flags,
+            std::ptr::null_mut(),
+        ))
+    }
+}
+
+/// `object.name(*args, **{kwnames: last of args})`. `args` starts with an unused entry.
+#[inline]
+pub unsafe fn call_method(
+    object: Raw,
+    name: Raw,
+    args: &mut [Raw],
+    kwnames: Raw,
+) -> Fallible<Owned> {
+    // SAFETY: the caller's objects are alive; `args[0]` takes the object, as the protocol wants.
+    unsafe {
+        args[0] = object;
+        let keywords = if kwnames.is_null() {
+            0
+        } else {
+            ffi::PyTuple_GET_SIZE(kwnames) as usize
+        };
+        let positional = args.len() - keywords;
+        Owned::new(ffi::PyObject_VectorcallMethod(
+            name,
+            args.as_ptr(),
+            positional,
+            kwnames,
+        ))
+    }
+}
+
+#[inline]
+pub unsafe fn method0(object: Raw, name: Raw) -> Fallible<Owned> {
+    // SAFETY: as for `call_method`.
+    unsafe {
+        call_method(
+            object,
+            name,
+            &mut [std::ptr::null_mut()],
+            std::ptr::null_mut(),
+        )
+    }
+}
+
+#[inline]
+pub unsafe fn method1(object: Raw, name: Raw, arg: Raw) -> Fallible<Owned> {
+    // SAFETY: as for `call_method`.
+    unsafe {
+        call_method(
+            object,
+            name,
+            &mut [std::ptr::null_mut(), arg],
+            std::ptr::null_mut(),
+        )
+    }
+}
+
+#[inline]
+pub unsafe fn getattr(object: Raw, name: Raw) -> Fallible<Owned> {
+    // SAFETY: the caller's objects are alive.
+    unsafe { Owned::new(ffi::PyObject_GetAttr(object, name)) }
+}
+
+/// An attribute that may be missing; other errors are passed on.
+pub unsafe fn getattr_opt(object: Raw, name: Raw) -> Fallible<Option<Owned>> {
+    // SAFETY: the caller's objects are alive.
+    unsafe {
+        let mut value = std::ptr::null_mut();
+        if ffi::compat::PyObject_GetOptionalAttr(object, name, &mut value) < 0 {
+            return Err(Raised);
+        }
+        Ok(Owned::maybe(value))
+    }
+}
+
+/// `bool(object)`.
+#[inline]
+pub unsafe fn truth(object: &Owned) -> Fallible<bool> {
+    // SAFETY: the object is alive.
+    match unsafe { ffi::PyObject_IsTrue(object.as_ptr()) } {
+        -1 => Err(Raised),
+        value => Ok(value != 0),
+    }
+}
+
+/// Takes the exception that was raised, with its traceback, and clears the error indicator.
+pub unsafe fn take_raised() -> Owned {
+    // SAFETY: the caller has seen a call fail, so there is an exception.
+    unsafe {
+        #[cfg(Py_3_12)]
+        let exception = ffi::PyErr_GetRaisedException();
+        #[cfg(not(Py_3_12))]
+        let exception = {
+            let mut kind = std::ptr::null_mut();
+            let mut value = std::ptr::null_mut();
+            let mut traceback = std::ptr::null_mut();
+            ffi::PyErr_Fetch(&mut kind, &mut value, &mut traceback);
+            ffi::PyErr_NormalizeException(&mut kind, &mut value, &mut traceback);
+            if !traceback.is_null() {
+                ffi::PyException_SetTraceback(value, traceback);
+            }
+            ffi::Py_XDECREF(kind);
+            ffi::Py_XDECREF(traceback);
+            value
+        };
+        match Owned::maybe(exception) {
+            Some(exception) => exception,
+            None => {
+                let text = c"aionursery: a call failed without an exception";
+                set_error(ffi::PyExc_SystemError, text);
+                take_raised()
+            }
+        }
+    }
+}
+
+/// Raises an exception object.
+pub unsafe fn raise(exception: Owned) -> Raised {
+    // SAFETY: an exception instance becomes the error indicator.
+    unsafe {
+        #[cfg(Py_3_12)]
+        ffi::PyErr_SetRaisedException(exception.into_ptr());
+        #[cfg(not(Py_3_12))]
+        {
+            let kind = ffi::Py_TYPE(exception.as_ptr()).cast();
+            ffi::Py_INCREF(kind);
+            let traceback = ffi::PyException_GetTraceback(exception.as_ptr());
+            ffi::PyErr_Restore(kind, exception.into_ptr(), traceback);
+        }
+    }
+    Raised
+}
+
+/// Raises an exception object as a `raise` statement does: what is being handled becomes its
+/// context.
+pub unsafe fn raise_in_context(exception: Owned) -> Raised {
+    // SAFETY: an exception instance becomes the error indicator.
+    unsafe {
+        let kind = ffi::Py_TYPE(exception.as_ptr()).cast();
+        ffi::PyErr_SetObject(kind, exception.as_ptr());
+    }
+    Raised
+}
+
+/// Raises `kind(text)`.
+pub unsafe fn set_error(kind: Raw, text: &CStr) -> Raised {
+    // SAFETY: an exception class and a C string.
+    unsafe { ffi::PyErr_SetString(kind, text.as_ptr()) };
+    Raised
+}
+
+/// Raises `kind(text)`, for a text that is put together.
+pub unsafe fn set_error_text(kind: Raw, text: &str) -> Raised {
+    // SAFETY: an exception class and a new string.
+    unsafe {
+        if let Ok(message) = string(text) {
+            ffi::PyErr_SetObject(kind, message.as_ptr());
+        }
+    }
+    Raised
+}
+
+/// A new `str`.
+pub unsafe fn string(text: &str) -> Fallible<Owned> {
+    // SAFETY: valid UTF-8 of the given length.
+    unsafe {
+        let length = text.len() as ffi::Py_ssize_t;
+        Owned::new(ffi::PyUnicode_FromStringAndSize(
+            text.as_ptr().cast(),
+            length,
+        ))
+    }
+}
+
+/// `repr(object)`, or a stand-in if that fails: for messages.
+pub unsafe fn repr(object: Raw) -> String {
+    // SAFETY: the caller's object is alive; a failing `__repr__` is taken back.
+    unsafe {
+        let text = Owned::maybe(ffi::PyObject_Repr(object));
+        match text.as_ref().and_then(|text| utf8(text.as_ptr())) {
+            Some(text) => text,
+            None => {
+                ffi::PyErr_Clear();
+                format!("<{} object>", type_name(object))
+            }
+        }
+    }
+}
+
+/// The text of a `str`.
+pub unsafe fn utf8(text: Raw) -> Option<String> {
+    // SAFETY: the caller's object is alive; the buffer is copied while it is.
+    unsafe {
+        let mut length = 0;
+        let bytes = ffi::PyUnicode_AsUTF8AndSize(text, &mut length);
+        if bytes.is_null() {
+            ffi::PyErr_Clear();
+            return None;
+        }
+        let bytes = std::slice::from_raw_parts(bytes.cast::<u8>(), length as usize);
+        Some(String::from_utf8_lossy(bytes).into_owned())
+    }
+}
+
+/// The name of an object's type.
+pub unsafe fn type_name(object: Raw) -> String {
+    // SAFETY: the caller's object is alive, and so is its type.
+    unsafe {
+        let name = Owned::maybe(ffi::PyType_GetName(ffi::Py_TYPE(object)));
+        name.and_then(|name| utf8(name.as_ptr()))
+            .unwrap_or_else(|| "object".to_owned())
+    }
+}
+
+/// The error indicator is put aside while something runs that may change it.
+pub struct Aside(Option<Owned>);
+
+impl Aside {
+    pub unsafe fn new() -> Self {
+        // SAFETY: looked at before it is taken.
+        unsafe { Self((!ffi::PyErr_Occurred().is_null()).then(|| take_raised())) }
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        if let Some(exception) = self.0.take() {
+            // SAFETY: it was the error indicator before.
+            unsafe { raise(exception) };
+        }
+    }
+}

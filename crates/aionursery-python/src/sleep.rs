@@ -1,0 +1,92 @@
+//! Sleeping and checkpoints. A sleep stands in the tree's heap, not in the loop's.
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::host;
+use crate::object::{Fallible, Owned, Raised};
+use crate::scope::fetch;
+use crate::state::LoopState;
+use crate::wait::{self, Kind};
+
+fn make<'py>(
+    py: Python<'py>,
+    kind: Kind,
+    when: f64,
+    result: Option<Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: attached; the new object is given away.
+    unsafe {
+        let made = wait::create(kind, when, None).map_err(|Raised| fetch(py))?;
+        if let Some(result) = result {
+            wait::wait(made.as_ptr())
+                .value()
+                .set(Owned::share(result.as_ptr()));
+        }
+        Ok(Bound::from_owned_ptr(py, made.into_ptr()))
+    }
+}
+
+/// Wait for `delay` seconds, then return `result`.
+#[pyfunction]
+#[pyo3(signature = (delay, result = None))]
+fn sleep<'py>(
+    py: Python<'py>,
+    delay: f64,
+    result: Option<Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    if delay.is_nan() {
+        return Err(PyValueError::new_err("delay must not be NaN"));
+    }
+    let kind = if delay <= 0.0 { Kind::Turn } else { Kind::Span };
+    make(py, kind, delay, result)
+}
+
+/// Wait until the loop's clock shows `deadline`.
+#[pyfunction]
+fn sleep_until(py: Python<'_>, deadline: f64) -> PyResult<Bound<'_, PyAny>> {
+    if deadline.is_nan() {
+        return Err(PyValueError::new_err("deadline must not be NaN"));
+    }
+    make(py, Kind::Moment, deadline, None)
+}
+
+/// Wait until cancelled.
+#[pyfunction]
+fn sleep_forever(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    make(py, Kind::Forever, f64::INFINITY, None)
+}
+
+/// Let others run, and be cancelled if the scope is.
+#[pyfunction]
+fn checkpoint(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    make(py, Kind::Turn, 0.0, None)
+}
+
+/// Be cancelled if the scope is; go on at once if not.
+#[pyfunction]
+fn checkpoint_if_cancelled(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    // SAFETY: attached.
+    let cancelled = unsafe {
+        (|| -> Fallible<bool> {
+            let state = LoopState::current()?;
+            let task = host::current(state, "checkpoint_if_cancelled()")?;
+            host::is_cancelled(state, task.as_ptr())
+        })()
+    };
+    let cancelled = cancelled.map_err(|Raised| fetch(py))?;
+    make(
+        py,
+        if cancelled { Kind::Turn } else { Kind::Ready },
+        0.0,
+        None,
+    )
+}
+
+pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(sleep, module)?)?;
+    module.add_function(wrap_pyfunction!(sleep_until, module)?)?;
+    module.add_function(wrap_pyfunction!(sleep_forever, module)?)?;
+    module.add_function(wrap_pyfunction!(checkpoint, module)?)?;
+    module.add_function(wrap_pyfunction!(checkpoint_if_cancelled, module)?)
+}

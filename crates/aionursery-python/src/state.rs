@@ -1,0 +1,440 @@
+//! One event loop's part of the library: its tree of scopes, its clock, its timers, and the way to
+//! find it from the loop. The ready queue is in `ready`. It must never outlive its loop, and never
+//! run Python code while the tree is borrowed.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+
+use nursery_core::{Delivery, Face, Identity, MemberId, Tree};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::ffi;
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+
+use crate::imports::{imports, is_debug, names, running_loop};
+use crate::object::{Fallible, Owned, Raised, Raw, Slot, call0, getattr_opt, method0};
+use crate::ready::Ready;
+use crate::{foreign, task, timers, wait};
+
+/// A task, or a wait, by its address. The tree's owner holds the reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key(pub Raw);
+
+/// An exception.
+#[derive(Clone, Debug)]
+pub struct Failure(pub Owned);
+
+impl Identity for Failure {
+    fn identity(&self) -> Option<NonZeroUsize> {
+        NonZeroUsize::new(self.0.as_ptr() as usize)
+    }
+}
+
+/// What the tree holds for Python.
+pub struct PyFace;
+
+impl Face for PyFace {
+    type Key = Key;
+    type Error = Failure;
+    type Reason = Owned;
+    type Wake = Key;
+}
+
+pub type Deliveries = Vec<Delivery<Key>>;
+
+/// One event loop's part of the library.
+///
+/// Every method runs with the GIL held (the module declares that it needs it), which is what makes
+/// the cells inside safe to share; no borrow is held while Python code can run.
+#[pyclass(frozen, weakref, module = "aionursery._aionursery", name = "LoopState")]
+pub struct LoopState {
+    pub this: Cell<Raw>,
+    pub event_loop: Slot,
+    pub tree: RefCell<Tree<PyFace>>,
+    pub ready: Ready,
+    /// The task of ours whose step runs now; borrowed.
+    pub running: Cell<Raw>,
+    /// Set while a drain has left its last task in place as the current one.
+    pub lingering: Cell<bool>,
+    /// Whether the loop is in debug mode, as of the last nursery or task that asked.
+    pub debug: Cell<bool>,
+    /// The loop's clock is `time.monotonic`, called through `BaseEventLoop.time`.
+    base_clock: Cell<bool>,
+    pub timers: timers::Armed,
+    /// Tasks that are not ours and host scopes; each holds one reference.
+    pub foreign: RefCell<HashMap<usize, foreign::Host>>,
+}
+
+// SAFETY: all access is serialised by the GIL, see the type's comment.
+unsafe impl Send for LoopState {}
+// SAFETY: as above.
+unsafe impl Sync for LoopState {}
+
+thread_local! {
+    /// The loop that was asked for last, and its state; both borrowed, cleared when the state dies.
+    static LAST: Cell<(Raw, *const LoopState)> =
+        const { Cell::new((std::ptr::null_mut(), std::ptr::null())) };
+}
+
+/// A number that no other living thread has.
+#[inline]
+pub fn thread_mark() -> usize {
+    LAST.with(|last| std::ptr::from_ref(last) as usize)
+}
+
+impl LoopState {
+    /// The state of a loop, made at the first call. Borrowed: the loop keeps it alive.
+    #[inline]
+    pub unsafe fn of<'a>(event_loop: Raw) -> Fallible<&'a Self> {
+        let (last, state) = LAST.get();
+        if last == event_loop {
+            // SAFETY: the cache is cleared when the state dies.
+            return Ok(unsafe { &*state });
+        }
+        // SAFETY: as the caller's.
+        unsafe { Self::find(event_loop) }
+    }
+
+    /// The state of the loop that runs in this thread; raises if none does.
+    pub unsafe fn current<'a>() -> Fallible<&'a Self> {
+        // SAFETY: the running loop keeps its state alive while the caller runs in it.
+        unsafe { Self::of(running_loop()?.as_ptr()) }
+    }
+
+    #[cold]
+    unsafe fn find<'a>(event_loop: Raw) -> Fallible<&'a Self> {
+        // SAFETY: attached; the loop is alive.
+        unsafe {
+            let py = Python::assume_attached();
+            if let Some(found) = getattr_opt(event_loop, names().state)? {
+                let found = Bound::<PyAny>::from_borrowed_ptr(py, found.as_ptr());
+                if let Ok(state) = found.cast::<Self>() {
+                    let state: *const Self = state.get();
+                    if (*state).event_loop.get() == event_loop {
+                        LAST.set((event_loop, state));
+                        return Ok(&*state);
+                    }
+                }
+            }
+            let state = Self::create(py, event_loop).map_err(|error| {
+                error.restore(py);
+                Raised
+            })?;
+            if ffi::PyObject_SetAttr(event_loop, names().state, state.as_ptr()) < 0 {
+                // A loop without a dict: the module keeps what the loop cannot.
+                ffi::PyErr_Clear();
+                KEPT.with_borrow_mut(|kept| kept.push(state.clone().unbind()));
+            }
+            let state: *const Self = state.get();
+            LAST.set((event_loop, state));
+            Ok(&*state)
+        }
+    }
+
+    unsafe fn create<'py>(py: Python<'py>, event_loop: Raw) -> PyResult<Bound<'py, Self>> {
+        // SAFETY: attached; the loop is alive.
+        unsafe {
+            let imports = imports();
+            let is_base = ffi::PyObject_IsInstance(event_loop, imports.base_loop) == 1;
+            ffi::PyErr_Clear();
+            let time = getattr_opt(ffi::Py_TYPE(event_loop).cast(), names().time);
+            let base_clock = is_base
+                && matches!(&time, Ok(Some(time)) if time.as_ptr() == imports.base_time)
+                && !has_own_time(event_loop);
+            ffi::PyErr_Clear();
+            let queue = if is_base {
+                getattr_opt(event_loop, names().ready)
+            } else {
+                Ok(None)
+            };
+            ffi::PyErr_Clear();
+            let queue = queue
+                .ok()
+                .flatten()
+                .filter(|queue| ffi::Py_TYPE(queue.as_ptr()) == imports.deque_type);
+            let state = Bound::new(
+                py,
+                Self {
+                    this: Cell::new(std::ptr::null_mut()),
+                    event_loop: Slot::empty(),
+                    tree: RefCell::new(Tree::new()),
+                    ready: Ready::new(queue),
+                    running: Cell::new(std::ptr::null_mut()),
+                    lingering: Cell::new(false),
+                    debug: Cell::new(is_debug(event_loop)),
+                    base_clock: Cell::new(base_clock),
+                    timers: timers::Armed::new(),
+                    foreign: RefCell::new(HashMap::new()),
+                },
+            )?;
+            let inner = state.get();
+            inner.this.set(state.as_ptr());
+            inner.event_loop.set(Owned::share(event_loop));
+            inner.tree.borrow_mut().warn_after = 10.0;
+            Ok(state)
+        }
+    }
+
+    /// The loop's clock.
+    #[inline]
+    pub unsafe fn now(&self) -> Fallible<f64> {
+        // SAFETY: attached.
+        unsafe {
+            let answer = if self.base_clock.get() {
+                // What the clock is replaced with, if somebody has, is what the loop would call.
+                let clock = ffi::PyDict_GetItem(imports().time_dict, names().monotonic);
+                call0(if clock.is_null() {
+                    imports().time_monotonic
+                } else {
+                    clock
+                })?
+            } else {
+                method0(self.event_loop.get(), names().time)?
+            };
+            let now = ffi::PyFloat_AsDouble(answer.as_ptr());
+            if now == -1.0 && !ffi::PyErr_Occurred().is_null() {
+                return Err(Raised);
+            }
+            Ok(now)
+        }
+    }
+
+    /// The clock where an error has no way out: what fails counts as the beginning of time.
+    pub unsafe fn now_or_zero(&self) -> f64 {
+        // SAFETY: attached; the error is taken back.
+        unsafe {
+            self.now().unwrap_or_else(|Raised| {
+                ffi::PyErr_Clear();
+                0.0
+            })
+        }
+    }
+
+    /// Runs a change of the tree and delivers the cancellations that come of it.
+    #[inline]
+    pub unsafe fn change<R>(
+        &self,
+        change: impl FnOnce(&mut Tree<PyFace>, &mut Deliveries) -> R,
+    ) -> R {
+        let mut out = Deliveries::new();
+        let result = change(&mut self.tree.borrow_mut(), &mut out);
+        if !out.is_empty() {
+            // SAFETY: attached.
+            unsafe { self.deliver(out) };
+        }
+        // SAFETY: attached.
+        unsafe { timers::arm(self) };
+        result
+    }
+
+    /// Brings cancellations to their tasks. What one task makes of it can change what the next
+    /// one's place in the tree is, so each is looked up again when its turn comes.
+    #[cold]
+    pub unsafe fn deliver(&self, out: Deliveries) {
+        // SAFETY: attached; the references are taken before anything can run.
+        unsafe {
+            let held: Vec<Owned> = out.iter().map(|one| Owned::share(one.key.0)).collect();
+            let _aside = crate::object::Aside::new();
+            for delivery in &out {
+                if task::is_ours(delivery.key.0) {
+                    task::charge(delivery.key.0, delivery.charges);
+                }
+            }
+            for delivery in out.into_iter().filter(|delivery| delivery.throw) {
+                if task::is_ours(delivery.key.0) {
+                    task::reach(self, delivery.key.0);
+                } else {
+                    foreign::reach(self, delivery.key.0);
+                }
+            }
+            drop(held);
+        }
+    }
+
+    /// Wakes the host of a nursery that has closed.
+    pub unsafe fn wake_joiner(&self, nursery: nursery_core::NurseryId) {
+        let host = self.tree.borrow().host(nursery).copied();
+        let Some(Key(host)) = host else {
+            // SAFETY: attached.
+            return unsafe { crate::nursery::discard(self, nursery) };
+        };
+        // SAFETY: a host is alive while its nursery is.
+        unsafe {
+            if task::is_ours(host) {
+                task::wake_from_join(host);
+            } else {
+                foreign::wake_from_join(self, host);
+            }
+        }
+    }
+
+    /// The place of a task in the tree.
+    pub unsafe fn member_of(&self, host: Raw) -> MemberId {
+        // SAFETY: the caller's task is alive.
+        unsafe {
+            if task::is_ours(host) {
+                task::member(self, host)
+            } else {
+                foreign::member(self, host)
+            }
+        }
+    }
+
+    /// Reports what cannot be raised to the loop's exception handler.
+    pub unsafe fn report(&self, message: &str, exception: Option<&Owned>, task: Raw) {
+        let mut context = vec![];
+        if let Some(exception) = exception {
+            context.push((names().exception, exception.clone()));
+        }
+        if !task.is_null() {
+            // SAFETY: the caller's task is alive.
+            context.push((names().task, unsafe { Owned::share(task) }));
+        }
+        // SAFETY: attached.
+        unsafe { self.report_context(message, &context) };
+    }
+
+    /// `loop.call_exception_handler(context)`; what that raises is written to stderr.
+    pub unsafe fn report_context(&self, message: &str, entries: &[(Raw, Owned)]) {
+        // SAFETY: attached; the loop is alive.
+        unsafe {
+            let _aside = crate::object::Aside::new();
+            let report = || -> Fallible<()> {
+                let context = Owned::new(ffi::PyDict_New())?;
+                let message = crate::object::string(message)?;
+                ffi::PyDict_SetItem(context.as_ptr(), names().message, message.as_ptr());
+                for (name, value) in entries {
+                    ffi::PyDict_SetItem(context.as_ptr(), *name, value.as_ptr());
+                }
+                let handler = names().call_exception_handler;
+                crate::object::method1(self.event_loop.get(), handler, context.as_ptr())?;
+                Ok(())
+            };
+            if report().is_err() {
+                ffi::PyErr_WriteUnraisable(self.event_loop.get());
+            }
+        }
+    }
+}
+
+thread_local! {
+    static KEPT: RefCell<Vec<Py<LoopState>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Whether somebody has replaced `time` on the loop object itself.
+unsafe fn has_own_time(event_loop: Raw) -> bool {
+    // SAFETY: attached; errors are taken back.
+    unsafe {
+        let dict = Owned::maybe(ffi::PyObject_GenericGetDict(
+            event_loop,
+            std::ptr::null_mut(),
+        ));
+        ffi::PyErr_Clear();
+        dict.is_some_and(|dict| ffi::PyDict_Contains(dict.as_ptr(), names().time) == 1)
+    }
+}
+
+#[pymethods]
+impl LoopState {
+    /// The event loop.
+    #[getter(r#loop)]
+    fn event_loop(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let event_loop = self.event_loop.cloned();
+        let event_loop = event_loop.ok_or_else(|| PyRuntimeError::new_err("the loop is gone"))?;
+        // SAFETY: a reference of ours is given away.
+        Ok(unsafe { Bound::from_owned_ptr(py, event_loop.into_ptr()) }.unbind())
+    }
+
+    /// How many scopes, tasks and nurseries the loop has: for tests of what is left behind.
+    fn size(&self) -> (usize, usize, usize) {
+        self.tree.borrow().size()
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        // SAFETY: the collector's visit; nothing is borrowed while Python code runs, so the cells
+        // are free, and where one is not there is nothing to say.
+        unsafe {
+            let py_visit = |object: Raw| -> Result<(), PyTraverseError> {
+                if object.is_null() {
+                    return Ok(());
+                }
+                let object: &Py<PyAny> = &*std::ptr::from_ref(&object).cast();
+                visit.call(object)
+            };
+            py_visit(self.event_loop.get())?;
+            self.ready.traverse(py_visit)?;
+            self.timers.traverse(py_visit)?;
+            if let Ok(tree) = self.tree.try_borrow() {
+                for Key(task) in tree.keys().filter(|key| task::is_held(key.0)) {
+                    py_visit(*task)?;
+                }
+                for Failure(error) in tree.errors() {
+                    py_visit(error.as_ptr())?;
+                }
+                for reason in tree.reasons() {
+                    py_visit(reason.as_ptr())?;
+                }
+                for alarm in tree.timers.values() {
+                    if let nursery_core::Alarm::Wake(Key(wait)) = alarm {
+                        py_visit(*wait)?;
+                    }
+                }
+            }
+            if let Ok(foreign) = self.foreign.try_borrow() {
+                for host in foreign.values() {
+                    py_visit(host.join.get())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn __clear__(&self) {
+        self.forget_everything();
+    }
+}
+
+impl LoopState {
+    /// Lets go of every reference; the loop is gone.
+    fn forget_everything(&self) {
+        let (last, _) = LAST.get();
+        if last == self.event_loop.get() {
+            LAST.set((std::ptr::null_mut(), std::ptr::null()));
+        }
+        let tree = self.tree.replace(Tree::new());
+        // SAFETY: the references that the tree's keys stood for are let go once each.
+        unsafe {
+            for Key(task) in tree.keys() {
+                let held = task::is_held(*task);
+                if task::is_ours(*task) {
+                    task::leave_tree(*task);
+                }
+                if held {
+                    drop(Owned::maybe(*task));
+                }
+            }
+            for alarm in tree.timers.values() {
+                if let nursery_core::Alarm::Wake(Key(wait)) = alarm {
+                    wait::forget_timer(*wait);
+                    drop(Owned::maybe(*wait));
+                }
+            }
+        }
+        drop(tree);
+        drop(self.foreign.take());
+        self.ready.clear();
+        self.timers.clear();
+        self.event_loop.clear();
+    }
+}
+
+impl Drop for LoopState {
+    fn drop(&mut self) {
+        let state: *const Self = self;
+        if LAST.get().1 == state {
+            LAST.set((std::ptr::null_mut(), std::ptr::null()));
+        }
+        self.forget_everything();
+    }
+}

@@ -1,0 +1,60 @@
+//! Arguments of functions that CPython calls with a vector. It must never keep a reference.
+
+use pyo3::ffi;
+
+use crate::object::{Fallible, Raised, Raw, set_error_text, utf8};
+
+/// Sorts positional and keyword arguments into the parameters `names`; missing ones are null. The
+/// first `positional` of them may be passed by position.
+pub unsafe fn parse<const N: usize>(
+    function: &str,
+    names: [&str; N],
+    positional: usize,
+    args: *const Raw,
+    count: ffi::Py_ssize_t,
+    kwnames: Raw,
+) -> Fallible<[Raw; N]> {
+    // SAFETY: CPython's vector of `count` arguments, followed by those that `kwnames` names.
+    unsafe {
+        let count = count as usize;
+        let mut found = [std::ptr::null_mut(); N];
+        if count > positional {
+            set_error_text(
+                ffi::PyExc_TypeError,
+                &format!(
+                    "{function}() takes at most {positional} positional argument{} ({count} given)",
+                    if positional == 1 { "" } else { "s" }
+                ),
+            );
+            return Err(Raised);
+        }
+        for (index, slot) in found.iter_mut().enumerate().take(count) {
+            *slot = *args.add(index);
+        }
+        if kwnames.is_null() {
+            return Ok(found);
+        }
+        for index in 0..ffi::PyTuple_GET_SIZE(kwnames) {
+            let name = ffi::PyTuple_GET_ITEM(kwnames, index);
+            let name = utf8(name).unwrap_or_default();
+            let value = *args.add(count + index as usize);
+            let problem = match names.iter().position(|known| *known == name) {
+                Some(place) if found[place].is_null() => {
+                    found[place] = value;
+                    continue;
+                }
+                Some(_) => format!("{function}() got multiple values for argument '{name}'"),
+                None => format!("{function}() got an unexpected keyword argument '{name}'"),
+            };
+            set_error_text(ffi::PyExc_TypeError, &problem);
+            return Err(Raised);
+        }
+        Ok(found)
+    }
+}
+
+/// A missing argument and None are the same.
+pub unsafe fn given(argument: Raw) -> Option<Raw> {
+    // SAFETY: compares addresses only.
+    unsafe { (!argument.is_null() && argument != ffi::Py_None()).then_some(argument) }
+}

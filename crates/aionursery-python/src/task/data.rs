@@ -1,0 +1,386 @@
+//! What a task is made of, and how it comes and goes: its type (a subclass of asyncio's C `Task`,
+//! whose own fields stay empty), allocation, garbage collection, the end of its memory. It must
+//! never take a step or decide anything.
+
+use std::cell::{Cell, RefCell};
+use std::ffi::{c_int, c_void};
+use std::sync::OnceLock;
+
+use nursery_core::{MemberId, Requests};
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use super::{likeness, methods, watch};
+use crate::imports::imports;
+use crate::object::{Fallible, Owned, Raised, Raw, Slot};
+use crate::state::LoopState;
+
+/// What a task has been through, one bit each.
+pub mod flag {
+    /// It has ended; its outcome is a result unless one of the next two is set.
+    pub const DONE: u32 = 1;
+    /// A cancellation ended it; the outcome is the `CancelledError`, if one was kept.
+    pub const CANCELLED: u32 = 1 << 1;
+    /// An exception ended it; the outcome is that exception.
+    pub const FAILED: u32 = 1 << 2;
+    /// It stands in the ready queue, or a loop's handle will step it.
+    pub const SCHEDULED: u32 = 1 << 3;
+    /// A step runs.
+    pub const RUNNING: u32 = 1 << 4;
+    /// It has taken its first step.
+    pub const STARTED: u32 = 1 << 5;
+    /// It waits for its nursery's children; a cancellation waits with it (R15).
+    pub const JOINING: u32 = 1 << 6;
+    /// Nobody has asked for its exception: say so when it goes.
+    pub const LOG_TRACEBACK: u32 = 1 << 7;
+    /// Say so when it goes before it has ended. Cleared by `_log_destroy_pending = False`.
+    pub const LOG_DESTROY: u32 = 1 << 8;
+    /// It is a nursery's child: its error is the nursery's.
+    pub const CHILD: u32 = 1 << 10;
+    /// A future's protocol: whoever yields it means to wait for it.
+    pub const BLOCKING: u32 = 1 << 11;
+}
+
+/// The part of a task that is ours, behind the part that is asyncio's.
+#[repr(C)]
+pub struct TaskData {
+    pub flags: Cell<u32>,
+    pub requests: Cell<Requests>,
+    pub member: Cell<Option<MemberId>>,
+    /// The number that an unnamed task is called by.
+    pub number: Cell<u64>,
+    pub coroutine: Slot,
+    pub context: Slot,
+    /// The loop's state, and where it is inside that object.
+    pub home: Slot,
+    pub state: Cell<*const LoopState>,
+    /// What it waits for: a future, one of our waits, another task of ours.
+    pub waiting: Slot,
+    /// The result, the exception, or the `CancelledError`.
+    pub outcome: Slot,
+    pub name: Slot,
+    pub cancel_message: Slot,
+    /// The weak reference that stands in asyncio's set of tasks.
+    pub registration: Slot,
+    /// What is to be told of its end.
+    pub watchers: RefCell<Option<Box<watch::Watchers>>>,
+    pub rare: RefCell<Option<Box<Rare>>>,
+}
+
+/// What few tasks have.
+#[derive(Default)]
+pub struct Rare {
+    /// In debug mode: where it was made.
+    pub source_traceback: Slot,
+    /// What its next step throws, such as the answer to a bad yield.
+    pub incoming: Slot,
+    /// The awaited-by set of 3.14 and later is in asyncio's part; nothing of it is here.
+    pub exception_traceback: Slot,
+}
+
+static TASK_TYPE: OnceLock<TaskType> = OnceLock::new();
+
+struct TaskType {
+    object: *mut ffi::PyTypeObject,
+    /// Where our part begins.
+    offset: usize,
+    base_traverse: ffi::traverseproc,
+    base_clear: ffi::inquiry,
+    base_dealloc: ffi::destructor,
+}
+
+// SAFETY: written once at import; types live as long as the process.
+unsafe impl Send for TaskType {}
+// SAFETY: as above.
+unsafe impl Sync for TaskType {}
+
+#[inline]
+fn task_type() -> &'static TaskType {
+    TASK_TYPE.get().expect("the module has been imported")
+}
+
+/// The class, as an object.
+pub fn class() -> Raw {
+    task_type().object.cast()
+}
+
+/// Whether an object is one of our tasks.
+#[inline]
+pub unsafe fn is_ours(object: Raw) -> bool {
+    // SAFETY: the caller's object is alive.
+    unsafe { ffi::PyObject_TypeCheck(object, task_type().object) != 0 }
+}
+
+/// Our part of a task. The reference lives as long as the caller keeps the task.
+#[inline]
+pub unsafe fn data<'a>(task: Raw) -> &'a TaskData {
+    // SAFETY: the caller has checked the type; our part follows asyncio's, aligned for pointers.
+    unsafe { &*task.cast::<u8>().add(task_type().offset).cast() }
+}
+
+impl TaskData {
+    #[inline]
+    pub fn has(&self, flags: u32) -> bool {
+        self.flags.get() & flags != 0
+    }
+
+    #[inline]
+    pub fn raise_flags(&self, flags: u32) {
+        self.flags.set(self.flags.get() | flags);
+    }
+
+    #[inline]
+    pub fn lower_flags(&self, flags: u32) {
+        self.flags.set(self.flags.get() & !flags);
+    }
+
+    #[inline]
+    pub fn change_requests<R>(&self, change: impl FnOnce(&mut Requests) -> R) -> R {
+        let mut requests = self.requests.get();
+        let result = change(&mut requests);
+        self.requests.set(requests);
+        result
+    }
+
+    /// The loop's part; absent before `__init__` and after the collector was there.
+    #[inline]
+    pub fn state(&self) -> Option<&LoopState> {
+        let state = self.state.get();
+        // SAFETY: `home` keeps it alive.
+        (!state.is_null()).then(|| unsafe { &*state })
+    }
+
+    /// The rare part, made if need be.
+    pub fn with_rare<R>(&self, change: impl FnOnce(&Rare) -> R) -> R {
+        let mut rare = self.rare.borrow_mut();
+        change(rare.get_or_insert_default())
+    }
+
+    /// What its next step is to throw, if anything was put there.
+    pub fn take_incoming(&self) -> Option<Owned> {
+        self.rare
+            .borrow()
+            .as_ref()
+            .and_then(|rare| rare.incoming.take())
+    }
+
+    fn clear(&self) {
+        if let (Some(member), Some(state)) = (self.member.take(), self.state()) {
+            // It goes without having ended; the tree must not know it any longer. (Children are
+            // held by the tree, so they come here only when their whole loop goes.)
+            if !self.has(flag::CHILD) {
+                state.tree.borrow_mut().withdraw(member);
+            }
+        }
+        self.coroutine.clear();
+        self.waiting.clear();
+        self.context.clear();
+        self.outcome.clear();
+        self.name.clear();
+        self.cancel_message.clear();
+        self.registration.clear();
+        drop(self.watchers.take());
+        drop(self.rare.take());
+        self.state.set(std::ptr::null());
+        self.home.clear();
+    }
+}
+
+thread_local! {
+    static NUMBER: Cell<u64> = const { Cell::new(0) };
+}
+
+/// A new task object with nothing in it; `__init__` and [`begin`] fill it.
+pub unsafe fn allocate() -> Fallible<Owned> {
+    // SAFETY: the type is ready; CPython zeroes what it allocates.
+    unsafe {
+        let class = task_type().object;
+        let alloc = (*class).tp_alloc.ok_or(Raised)?;
+        Owned::new(alloc(class, 0))
+    }
+}
+
+/// Fills a new task. `context` is null for a copy of the current one.
+#[inline]
+pub unsafe fn begin(task: Raw, state: &LoopState, coroutine: Owned, context: Raw) -> Fallible<()> {
+    // SAFETY: the caller's objects are alive.
+    unsafe {
+        let data = data(task);
+        let context = if context.is_null() {
+            Owned::new(ffi::PyContext_CopyCurrent())?
+        } else {
+            Owned::share(context)
+        };
+        data.flags.set(flag::LOG_DESTROY);
+        data.requests.set(Requests::default());
+        data.member.set(None);
+        let number = NUMBER.get() + 1;
+        NUMBER.set(number);
+        data.number.set(number);
+        data.home.set(Owned::share(state.this.get()));
+        data.state.set(state);
+        data.context.set(context);
+        data.coroutine.set(coroutine);
+        Ok(())
+    }
+}
+
+/// Enters a task into asyncio's set of tasks, so that `all_tasks` shows it. What the set holds is
+/// a weak reference, made here as `WeakSet.add` would make it.
+#[inline]
+pub unsafe fn register(task: Raw) {
+    // SAFETY: the caller's task is alive; a failure (no memory) only hides it from `all_tasks`.
+    unsafe {
+        let data = data(task);
+        if !data.registration.is_empty() {
+            return;
+        }
+        let imports = imports();
+        let done = if imports.scheduled.is_null() {
+            data.registration.set(crate::object::none());
+            crate::object::call1(imports.register_task, task).is_ok()
+        } else {
+            let reference = ffi::PyWeakref_NewRef(task, imports.scheduled_remove);
+            Owned::maybe(reference).is_some_and(|reference| {
+                let added = ffi::PySet_Add(imports.scheduled, reference.as_ptr());
+                data.registration.set(reference);
+                added == 0
+            })
+        };
+        if !done {
+            ffi::PyErr_Clear();
+        }
+    }
+}
+
+/// Takes a task out of asyncio's set of tasks.
+#[inline]
+pub unsafe fn unregister(task: Raw) {
+    // SAFETY: the caller's task is alive.
+    unsafe {
+        let Some(reference) = data(task).registration.take() else {
+            return;
+        };
+        let scheduled = imports().scheduled;
+        if !scheduled.is_null() && ffi::PySet_Discard(scheduled, reference.as_ptr()) < 0 {
+            ffi::PyErr_Clear();
+        }
+    }
+}
+
+unsafe extern "C" fn traverse(task: Raw, visit: ffi::visitproc, arg: *mut c_void) -> c_int {
+    // SAFETY: the collector's call; every cell is free, since no borrow is held while Python runs.
+    unsafe {
+        let ours = data(task);
+        let rare = ours.rare.try_borrow();
+        let rare = rare.as_ref().ok().and_then(|rare| rare.as_deref());
+        let slots = [
+            &ours.coroutine,
+            &ours.context,
+            &ours.home,
+            &ours.waiting,
+            &ours.outcome,
+            &ours.name,
+            &ours.cancel_message,
+            &ours.registration,
+        ];
+        let more = rare.map(|rare| {
+            [
+                &rare.source_traceback,
+                &rare.incoming,
+                &rare.exception_traceback,
+            ]
+        });
+        for slot in slots.into_iter().chain(more.into_iter().flatten()) {
+            let answer = slot.visit(visit, arg);
+            if answer != 0 {
+                return answer;
+            }
+        }
+        if let Ok(watchers) = ours.watchers.try_borrow()
+            && let Some(watchers) = watchers.as_deref()
+        {
+            let answer = watchers.visit(visit, arg);
+            if answer != 0 {
+                return answer;
+            }
+        }
+        (task_type().base_traverse)(task, visit, arg)
+    }
+}
+
+unsafe extern "C" fn clear(task: Raw) -> c_int {
+    // SAFETY: the collector's call.
+    unsafe {
+        data(task).clear();
+        (task_type().base_clear)(task)
+    }
+}
+
+unsafe extern "C" fn dealloc(task: Raw) {
+    // SAFETY: the last reference is gone. The finaliser may bring the task back to life; if not,
+    // our part is emptied and asyncio's own destructor does the rest, type and memory included.
+    unsafe {
+        let ours = data(task);
+        let loud = !ours.has(flag::DONE) || ours.has(flag::LOG_TRACEBACK);
+        let exact = ffi::Py_TYPE(task) == task_type().object;
+        if exact && loud && ffi::PyObject_CallFinalizerFromDealloc(task) < 0 {
+            return;
+        }
+        ffi::PyObject_GC_UnTrack(task.cast());
+        ours.clear();
+        (task_type().base_dealloc)(task);
+    }
+}
+
+/// Makes the type and adds it to the module.
+pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    if TASK_TYPE.get().is_none() {
+        TASK_TYPE.get_or_init(|| {
+            // SAFETY: at import, attached.
+            unsafe { create_type() }
+        });
+    }
+    if task_type().object.is_null() {
+        return Err(PyErr::fetch(module.py()));
+    }
+    // SAFETY: a type is an object.
+    let class = unsafe { Bound::from_borrowed_ptr(module.py(), class()) };
+    class.setattr("__module__", "aionursery")?;
+    module.add("Task", class)
+}
+
+unsafe fn create_type() -> TaskType {
+    // SAFETY: asyncio's type is ready; every slot is a function of the right signature, and the
+    // tables live for ever.
+    unsafe {
+        let base = imports().task_type;
+        let align = align_of::<TaskData>();
+        let offset = ((*base).tp_basicsize as usize).next_multiple_of(align);
+        let slot = |slot: c_int, pfunc: *mut c_void| ffi::PyType_Slot { slot, pfunc };
+        let mut slots = vec![
+            slot(ffi::Py_tp_traverse, traverse as *mut c_void),
+            slot(ffi::Py_tp_clear, clear as *mut c_void),
+            slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
+        ];
+        slots.extend(methods::slots());
+        slots.push(slot(ffi::Py_tp_getset, likeness::table().cast()));
+        slots.push(slot(0, std::ptr::null_mut()));
+        let flags = ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_BASETYPE | ffi::Py_TPFLAGS_HAVE_GC;
+        let mut spec = ffi::PyType_Spec {
+            name: c"aionursery._aionursery.Task".as_ptr(),
+            basicsize: (offset + size_of::<TaskData>()) as c_int,
+            itemsize: 0,
+            flags: flags as u32,
+            slots: slots.as_mut_ptr(),
+        };
+        let object = ffi::PyType_FromSpecWithBases(&mut spec, base.cast());
+        TaskType {
+            object: object.cast(),
+            offset,
+            base_traverse: (*base).tp_traverse.expect("asyncio's Task is collected"),
+            base_clear: (*base).tp_clear.expect("asyncio's Task is collected"),
+            base_dealloc: (*base).tp_dealloc.expect("every type has a destructor"),
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! The task: a subclass of asyncio's own, driven by our ready queue. What each part owns is said
+//! in its first lines: `data` the object, `step` how it moves, `watch` who hears of its end,
+//! `methods` what the program calls, `likeness` what other libraries reach for, `joined` how it is
+//! awaited, `factory` how loops make one.
+
+mod args;
+mod data;
+mod factory;
+mod joined;
+mod likeness;
+mod methods;
+mod step;
+mod watch;
+
+pub use args::{given, parse};
+pub use data::{add_to, allocate, begin, data, flag, is_ours};
+pub use factory::{add_functions, start_eagerly, trace_source};
+pub use joined::{add_to as add_iterator_to, raise_thrown, stop};
+pub use methods::set_name;
+pub use step::{
+    bound_step, cancel, cancelled_by_scope, cancelled_error, charge, is_held, leave, leave_tree,
+    member, reach, run, run_nested, wake, wake_from_join,
+};
+pub use watch::call_soon;
+
+use crate::object::Raw;
+
+/// The context that a task's steps run in; borrowed.
+pub unsafe fn context(task: Raw) -> Raw {
+    // SAFETY: the caller's task is alive.
+    unsafe { data(task).context.get() }
+}

@@ -1,0 +1,132 @@
+//! One loop timer for all of ours: deadlines, budgets and sleeps stand in the tree's heap, and the
+//! loop is asked to call back at its head. It must never fire early, and never poll.
+
+use std::cell::Cell;
+
+use nursery_core::Alarm;
+use pyo3::ffi;
+use pyo3::gc::PyTraverseError;
+use pyo3::prelude::*;
+
+use crate::entry::guard;
+use crate::imports::names;
+use crate::object::{
+    Aside, Fallible, Owned, Raised, Raw, Slot, call_method, method0, none, take_raised,
+};
+use crate::ready::{self, Method};
+use crate::state::{Key, LoopState};
+use crate::{scope, wait};
+
+/// When the loop will call back.
+pub struct Armed {
+    at: Cell<f64>,
+    handle: Slot,
+    callback: Slot,
+}
+
+impl Armed {
+    pub fn new() -> Self {
+        Self {
+            at: Cell::new(f64::INFINITY),
+            handle: Slot::empty(),
+            callback: Slot::empty(),
+        }
+    }
+
+    pub fn traverse(
+        &self,
+        visit: impl Fn(Raw) -> Result<(), PyTraverseError>,
+    ) -> Result<(), PyTraverseError> {
+        visit(self.handle.get())?;
+        visit(self.callback.get())
+    }
+
+    pub fn clear(&self) {
+        self.handle.clear();
+        self.callback.clear();
+    }
+}
+
+/// Sees to it that the loop calls back no later than the next alarm. A call that comes too early,
+/// because what it was for is gone, finds nothing to do: most deadlines never pass, and leaving one
+/// costs no call into the loop.
+#[inline]
+pub unsafe fn arm(state: &LoopState) {
+    let next = state.tree.borrow().next_alarm();
+    if let Some(next) = next
+        && next < state.timers.at.get()
+    {
+        // SAFETY: attached.
+        unsafe { arm_at(state, next) };
+    }
+}
+
+#[cold]
+unsafe fn arm_at(state: &LoopState, when: f64) {
+    // SAFETY: attached; an exception on its way is put aside.
+    unsafe {
+        let _aside = Aside::new();
+        let call = || -> Fallible<()> {
+            if let Some(handle) = state.timers.handle.take() {
+                method0(handle.as_ptr(), names().cancel)?;
+            }
+            if state.timers.callback.is_empty() {
+                state
+                    .timers
+                    .callback
+                    .set(ready::bind(&FIRE, state.this.get())?);
+            }
+            let callback = state.timers.callback.cloned().ok_or(Raised)?;
+            let moment = Owned::new(ffi::PyFloat_FromDouble(when))?;
+            let mut args = [std::ptr::null_mut(), moment.as_ptr(), callback.as_ptr()];
+            let event_loop = state.event_loop.get();
+            let handle = call_method(event_loop, names().call_at, &mut args, std::ptr::null_mut())?;
+            state.timers.handle.set(handle);
+            state.timers.at.set(when);
+            Ok(())
+        };
+        if call().is_err() {
+            let error = take_raised();
+            let text = "A deadline could not be scheduled";
+            state.report(text, Some(&error), std::ptr::null_mut());
+        }
+    }
+}
+
+static FIRE: Method = Method::no_args(c"fire_timers", fire);
+
+unsafe extern "C" fn fire(this: Raw, _: Raw) -> Raw {
+    // SAFETY: bound to a state, which the call keeps alive.
+    unsafe {
+        guard(std::ptr::null_mut(), |py| {
+            let this = Bound::from_borrowed_ptr(py, this);
+            let state = this.cast_unchecked::<LoopState>().get();
+            let armed = state.timers.at.replace(f64::INFINITY);
+            state.timers.handle.clear();
+            // The loop says it is time; its clock may lag behind by its resolution.
+            let now = match state.now() {
+                Ok(now) => now.max(armed),
+                Err(Raised) => return std::ptr::null_mut(),
+            };
+            loop {
+                let mut out = Vec::new();
+                let alarm = state.tree.borrow_mut().advance(now, &mut out);
+                if !out.is_empty() {
+                    state.deliver(out);
+                }
+                match alarm {
+                    None => break,
+                    Some(Alarm::Wake(Key(waiting))) => {
+                        if let Some(waiting) = Owned::maybe(waiting) {
+                            wait::fire(&waiting);
+                        }
+                    }
+                    Some(Alarm::Warning(id)) => scope::warn_stuck(state, id),
+                    Some(Alarm::Deadline(_) | Alarm::Budget(_)) => {}
+                }
+            }
+            arm(state);
+            none().into_ptr()
+        })
+    }
+}

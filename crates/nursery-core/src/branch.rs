@@ -1,0 +1,28 @@
+//! Scopes of a face whose tasks branch: many scopes of one task, side by side, where each stands
+//! for itself below the scope it was opened in. Only adds ways in and views; what a cancellation
+//! reaches is decided where it always is.
+
+use crate::member::{Member, MemberId};
+use crate::scope::ScopeId;
+use crate::slab::NONE;
+use crate::tree::{Face, Tree};
+
+impl<F: Face> Tree<F> {
+    /// A host of scopes enters the tree below `scope`, without being a child of its nursery.
+    /// [`withdraw`](Self::withdraw) it before `scope` is left.
+    pub fn enroll_in(&mut self, key: F::Key, scope: ScopeId) -> MemberId {
+        MemberId(self.members.insert(Member::new(key, NONE, scope.0, true)))
+    }
+
+    /// From which moment on the cancellation that reaches a task no longer waits for its cleanup:
+    /// minus infinity for at once, infinity for never (R18).
+    #[must_use]
+    pub fn insists_at(&self, member: MemberId) -> f64 {
+        let scope = self.members[member.0].scope;
+        if scope == NONE {
+            f64::INFINITY
+        } else {
+            self.scopes[scope].level
+        }
+    }
+}

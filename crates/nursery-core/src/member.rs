@@ -1,0 +1,49 @@
+//! One task's place in the tree: which nursery it is a child of and which scope it stands in.
+//! Only [`Tree`](crate::Tree) changes it.
+
+use crate::scope::Charge;
+use crate::slab::NONE;
+
+/// A task in a tree, valid until it has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MemberId(pub(crate) u32);
+
+#[derive(Clone, Debug)]
+pub(crate) struct Member<K> {
+    pub(crate) key: K,
+    /// The nursery it is a child of.
+    pub(crate) nursery: u32,
+    pub(crate) next: u32,
+    pub(crate) prev: u32,
+    /// The scope it was started in, and the innermost one it has entered since.
+    pub(crate) base: u32,
+    pub(crate) scope: u32,
+    /// What it owes to the scopes above its base.
+    pub(crate) charge: Charge,
+    /// All it owes: the part of its count of cancellations that the tree has caused.
+    pub(crate) charges: u32,
+    /// A cancellation waits to be thrown at its next step or await.
+    pub(crate) pending: bool,
+    /// A cancellation from above was overtaken by an error that the host raises instead.
+    pub(crate) superseded: bool,
+    /// A redelivery counts: the task is not of the face's own kind and counts for itself.
+    pub(crate) foreign: bool,
+}
+
+impl<K> Member<K> {
+    pub(crate) fn new(key: K, nursery: u32, base: u32, foreign: bool) -> Self {
+        Self {
+            key,
+            nursery,
+            next: NONE,
+            prev: NONE,
+            base,
+            scope: base,
+            charge: Charge::default(),
+            charges: 0,
+            pending: false,
+            superseded: false,
+            foreign,
+        }
+    }
+}

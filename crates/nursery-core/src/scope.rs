@@ -1,0 +1,113 @@
+//! One scope: what it was told (deadline, shield, budget), whether it is cancelled, and its links
+//! in the tree. Only [`Tree`](crate::Tree) changes it; it must never reach beyond itself.
+
+use crate::slab::NONE;
+use crate::timers::TimerId;
+
+/// A scope in a tree, valid until it is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ScopeId(pub(crate) u32);
+
+/// What brought a cancellation (R11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Somebody called `cancel`.
+    Explicit,
+    /// A child or the body failed.
+    Failure,
+    /// The deadline passed.
+    Deadline,
+    /// The host was cancelled from outside, or its body left by a cancellation.
+    Host,
+}
+
+/// Why a scope was cancelled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause<R> {
+    /// What brought it.
+    pub source: Source,
+    /// The face's words for it.
+    pub reason: Option<R>,
+}
+
+/// What a scope is told when it is entered.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Settings {
+    /// When it is cancelled by itself; infinity for never (R21).
+    pub deadline: f64,
+    /// Whether it keeps out cancellation from outside (R19).
+    pub shield: bool,
+    /// For how many seconds after a cancellation a task may still await; `None` inherits (R18).
+    pub cleanup: Option<f64>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            deadline: f64::INFINITY,
+            shield: false,
+            cleanup: None,
+        }
+    }
+}
+
+/// How often the task that stands here was asked to cancel, and whether it has been told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Charge {
+    /// Added to the task's count of cancellations and taken back when the scope is left (R14).
+    pub(crate) count: u32,
+    /// A `CancelledError` was thrown for it, or one in flight stands for it.
+    pub(crate) delivered: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Scope<R> {
+    pub(crate) parent: u32,
+    pub(crate) first_child: u32,
+    pub(crate) next: u32,
+    pub(crate) prev: u32,
+    /// The task that entered it.
+    pub(crate) host: u32,
+    /// The nursery whose scope it is.
+    pub(crate) nursery: u32,
+    /// It was made for a shielded child and goes with it.
+    pub(crate) wall: bool,
+    pub(crate) settings: Settings,
+    pub(crate) deadline: Option<TimerId>,
+    pub(crate) budget: Option<TimerId>,
+    pub(crate) warning: Option<TimerId>,
+    pub(crate) cause: Option<Cause<R>>,
+    pub(crate) cancelled_at: f64,
+    /// A cancellation is visible from here: its own, or one above with no shield between.
+    pub(crate) effective: bool,
+    /// From when on every await below is cancelled again (R18): infinity for never.
+    pub(crate) level: f64,
+    /// What the host owes to this scope.
+    pub(crate) charge: Charge,
+    /// The host's honoured cancellations from outside when it entered (R13).
+    pub(crate) baseline: u32,
+}
+
+impl<R> Scope<R> {
+    pub(crate) fn new(parent: u32, host: u32, settings: Settings, baseline: u32) -> Self {
+        Self {
+            parent,
+            first_child: NONE,
+            next: NONE,
+            prev: NONE,
+            host,
+            nursery: NONE,
+            wall: false,
+            settings,
+            deadline: None,
+            budget: None,
+            warning: None,
+            cause: None,
+            cancelled_at: f64::INFINITY,
+            effective: false,
+            level: f64::INFINITY,
+            charge: Charge::default(),
+            baseline,
+        }
+    }
+}

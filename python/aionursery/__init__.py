@@ -1,0 +1,46 @@
+"""Structured concurrency for asyncio: nurseries, cancel scopes, deadlines and shields."""
+
+from ._aionursery import (
+    CancelScope,
+    Nursery,
+    Task,
+    checkpoint,
+    checkpoint_if_cancelled,
+    current_effective_deadline,
+    eager_task_factory,
+    fail_after,
+    fail_at,
+    move_on_after,
+    move_on_at,
+    shield,
+    sleep,
+    sleep_forever,
+    sleep_until,
+    task_factory,
+)
+from ._errors import BaseMultiError, Cancelled, MultiError, NurseryClosed
+from ._parts import TaskStatus
+
+__all__ = [
+    "BaseMultiError",
+    "CancelScope",
+    "Cancelled",
+    "MultiError",
+    "Nursery",
+    "NurseryClosed",
+    "Task",
+    "TaskStatus",
+    "checkpoint",
+    "checkpoint_if_cancelled",
+    "current_effective_deadline",
+    "eager_task_factory",
+    "fail_after",
+    "fail_at",
+    "move_on_after",
+    "move_on_at",
+    "shield",
+    "sleep",
+    "sleep_forever",
+    "sleep_until",
+    "task_factory",
+]

@@ -1,0 +1,192 @@
+"""What the extension calls and what is best in Python: texts, and code that runs rarely."""
+
+from __future__ import annotations
+
+import asyncio
+import collections.abc
+import inspect
+import logging
+import reprlib
+import sys
+import traceback
+from asyncio import base_tasks, format_helpers
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+
+from ._errors import BaseMultiError, Cancelled, NurseryClosed
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from . import Nursery
+
+__all__ = [
+    "BaseMultiError",
+    "Cancelled",
+    "NurseryClosed",
+    "TaskStatus",
+    "cancel_and_wait",
+    "extract_stack",
+    "format_task",
+    "isawaitable",
+    "iscoroutine",
+    "print_task_stack",
+    "shielded",
+    "start",
+    "task_stack",
+    "warn_stuck",
+    "wrap_awaitable",
+]
+
+T = TypeVar("T")
+logger = logging.getLogger("aionursery")
+
+iscoroutine = asyncio.iscoroutine
+
+
+def isawaitable(target: object) -> bool:
+    """Whether a coroutine can await it; also what a generator-based coroutine makes."""
+    return isinstance(target, collections.abc.Awaitable) or inspect.isawaitable(target)
+
+
+async def wrap_awaitable(awaitable: Awaitable[T]) -> T:
+    """Make a coroutine of anything that can be awaited."""
+    return await awaitable
+
+
+def shielded(future: Any) -> asyncio.Future[Any] | None:
+    """Return x if the future is what ``asyncio.shield(x)`` has returned.
+
+    The outer future knows the inner one only by its callback, a closure over it.
+    """
+    for callback, _ in getattr(future, "_callbacks", None) or ():
+        if getattr(callback, "__qualname__", "") != "shield.<locals>._outer_done_callback":
+            continue
+        names = callback.__code__.co_freevars
+        if "inner" in names:
+            inner = callback.__closure__[names.index("inner")].cell_contents
+            if asyncio.isfuture(inner):
+                return inner
+    return None
+
+
+def format_task(task: asyncio.Task[Any]) -> str:
+    """`repr(task)`, as asyncio writes it."""
+    return _format_task(task)
+
+
+@reprlib.recursive_repr()
+def _format_task(task: asyncio.Task[Any]) -> str:
+    info = " ".join(base_tasks._task_repr_info(task))  # type: ignore[attr-defined]
+    return f"<{type(task).__name__} {info}>"
+
+
+def task_stack(task: asyncio.Task[Any], limit: int | None) -> list[FrameType]:
+    """`task.get_stack()`, as asyncio finds it."""
+    return base_tasks._task_get_stack(task, limit)  # type: ignore[attr-defined]
+
+
+def print_task_stack(task: asyncio.Task[Any], limit: int | None, file: TextIO | None) -> None:
+    """`task.print_stack()`, as asyncio prints it."""
+    base_tasks._task_print_stack(task, limit, file)  # type: ignore[attr-defined]
+
+
+def extract_stack() -> traceback.StackSummary:
+    """Where a task is made, for debug mode."""
+    return format_helpers.extract_stack(sys._getframe(1))
+
+
+async def cancel_and_wait(task: asyncio.Task[Any], msg: object = None) -> None:
+    """Cancel a task and wait until it has ended."""
+    if task is asyncio.current_task():
+        raise RuntimeError("a task cannot cancel itself and wait for its own end")
+    if not task.done():
+        task.cancel(msg=msg)
+        await asyncio.wait([task])
+    if not task.cancelled():
+        task.exception()
+
+
+class TaskStatus:
+    """What a child started with `Nursery.start` calls once it is ready."""
+
+    __slots__ = ("_future",)
+
+    def __init__(self, future: asyncio.Future[Any]) -> None:
+        self._future = future
+
+    def started(self, value: Any = None) -> None:
+        """Hand `value` to the caller of `start`; the child goes on in the nursery."""
+        if self._future.cancelled():
+            return
+        if self._future.done():
+            raise RuntimeError("task_status.started() was called twice; a child is ready once")
+        self._future.set_result(value)
+
+
+async def start(
+    nursery: Nursery,
+    fn: Callable[..., Awaitable[Any]],
+    args: tuple[Any, ...],
+    name: object,
+    shield: bool,
+) -> Any:
+    """Start a child and wait until it says that it is ready (R24)."""
+    ready: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    async def child() -> Any:
+        try:
+            result = await fn(*args, task_status=TaskStatus(ready))
+        except BaseException as exc:
+            if ready.done():
+                raise
+            if isinstance(exc, asyncio.CancelledError):
+                ready.cancel()
+                raise
+            # It failed before it was ready: that is the caller's to know, not the nursery's.
+            ready.set_exception(exc)
+            return None
+        if not ready.done():
+            ready.set_exception(
+                RuntimeError(
+                    f"{fn!r} returned without calling task_status.started(); call it once the "
+                    "child is ready"
+                )
+            )
+        return result
+
+    task = nursery.start_soon(child(), name=name or getattr(fn, "__qualname__", None), shield=shield)
+    try:
+        return await ready
+    except asyncio.CancelledError:
+        if not task.done():
+            await cancel_and_wait(task)
+        raise
+
+
+def warn_stuck(
+    loop: asyncio.AbstractEventLoop,
+    tasks: list[asyncio.Task[Any]],
+    source: str,
+    reason: object,
+    seconds: float,
+) -> None:
+    """Name the tasks that were cancelled a while ago and have not ended (R18)."""
+    why = f"{source}: {reason}" if reason is not None else source
+    for task in tasks:
+        if task.done():
+            continue
+        stack = task.get_stack(limit=1)
+        where = "an unknown place"
+        if stack:
+            code = stack[-1].f_code
+            where = f"{code.co_filename}:{stack[-1].f_lineno} in {code.co_qualname}"
+        waiter = getattr(task, "_fut_waiter", None)
+        logger.warning(
+            "task %r was cancelled %g seconds ago (%s) and has not ended; it waits at %s for %r",
+            task.get_name(),
+            seconds,
+            why,
+            where,
+            waiter,
+        )

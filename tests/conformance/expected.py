@@ -1,0 +1,97 @@
+"""The list of tests that cannot hold, and what may be said of a run in the light of it.
+
+Owns the reading of `exceptions.toml`. The list is meant to be empty; a test that stands in it and
+passes is as wrong as one that fails and does not.
+"""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+LIST = Path(__file__).with_name("exceptions.toml")
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a test ended: "passed", "failed", "skipped" or "crashed"."""
+
+    kind: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A test that is known not to pass."""
+
+    suite: str
+    test: str
+    reason: str
+    #: The versions for which this holds, as "3.11"; none for all.
+    pythons: tuple[str, ...] = ()
+    #: It fails with asyncio's own classes too, put in place in the same way.
+    baseline: bool = False
+
+    def holds(self, suite: str, *, baseline: bool, python: str) -> bool:
+        return (
+            self.suite == suite
+            and (self.baseline or not baseline)
+            and (not self.pythons or python in self.pythons)
+        )
+
+
+def read_list(path: Path = LIST) -> list[Entry]:
+    tables = tomllib.loads(path.read_text(encoding="utf-8")).get("exception", [])
+    return [Entry(**{**table, "pythons": tuple(table.get("pythons", ()))}) for table in tables]
+
+
+def this_python() -> str:
+    return "{}.{}".format(*sys.version_info)
+
+
+def judge(
+    suite: str,
+    results: Mapping[str, Result],
+    entries: list[Entry],
+    *,
+    baseline: bool = False,
+    partial: bool = False,
+    python: str | None = None,
+) -> list[str]:
+    """Say what is wrong with a run; nothing, if all is as expected.
+
+    `partial`: only some of the tests were to run, so a listed one may be absent.
+    """
+    python = python or this_python()
+    known = {
+        entry.test: entry
+        for entry in entries
+        if entry.holds(suite, baseline=baseline, python=python)
+    }
+    complaints = [
+        f"{suite} {test}: {result.kind}\n{result.detail}"
+        for test, result in results.items()
+        if result.kind not in ("passed", "skipped") and test not in known
+    ]
+    for test, entry in known.items():
+        result = results.get(test)
+        if result is None and not partial:
+            complaints.append(f"{suite} {test}: listed ({entry.reason}), but there is no such test")
+        elif result is not None and result.kind in ("passed", "skipped"):
+            complaints.append(f"{suite} {test}: listed ({entry.reason}), but {result.kind}")
+    if not partial and not any(result.kind == "passed" for result in results.values()):
+        complaints.append(f"{suite}: no test has passed")
+    return complaints
+
+
+def count(results: Mapping[str, Result]) -> str:
+    """`106 passed, 2 failed, 1 skipped`."""
+    kinds = [result.kind for result in results.values()]
+    return ", ".join(
+        f"{kinds.count(kind)} {kind}"
+        for kind in ("passed", "failed", "crashed", "skipped")
+        if kind == "passed" or kind in kinds
+    )

@@ -1,0 +1,40 @@
+"""Small things that many tests need."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+
+class Trace(list[Any]):
+    """What has happened, in order."""
+
+    async def value(self, value: Any) -> Any:
+        self.append(value)
+        return value
+
+
+async def turns(count: int) -> None:
+    """Let the loop go round."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def fail(error: BaseException, *, after: int = 0) -> None:
+    """Raise, after some turns of the loop."""
+    await turns(after)
+    raise error
+
+
+async def forever() -> None:
+    """Wait for what never comes."""
+    await asyncio.get_running_loop().create_future()
+
+
+async def note_cancellation(trace: list[Any], name: Any) -> None:
+    """Wait until cancelled; say so."""
+    try:
+        await forever()
+    except asyncio.CancelledError:
+        trace.append(name)
+        raise
