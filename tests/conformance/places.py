@@ -81,6 +81,26 @@ def put_factory(names: Names) -> None:
     check_tasks_of_loops(load(names.task))
 
 
+def put_runner(names: Names) -> None:
+    """Set the task factory on the loops of others too, which `asyncio.Runner` makes by a factory."""
+    factory = load(names.factory)
+    plain = asyncio.Runner.__init__
+
+    @functools.wraps(plain)
+    def with_factory(
+        runner: asyncio.Runner, *, debug: bool | None = None, loop_factory: Any = None
+    ) -> None:
+        def make_loop() -> asyncio.AbstractEventLoop:
+            loop = loop_factory()
+            if loop.get_task_factory() is None:
+                loop.set_task_factory(factory)
+            return loop
+
+        plain(runner, debug=debug, loop_factory=make_loop if loop_factory else None)
+
+    asyncio.Runner.__init__ = with_factory
+
+
 def put_eager_factory(names: Names) -> None:
     """Give the class's own eager factory wherever one is asked for this class."""
     put_task(names)
@@ -127,6 +147,7 @@ def check_tasks_of_loops(task: type) -> None:
 PLACES: dict[str, Callable[[Names], None]] = {
     "task": put_task,
     "factory": put_factory,
+    "runner": put_runner,
     "eager": put_eager_factory,
     "taskgroup": put_task_group,
     "locks": lambda names: put_primitives(names, asyncio.locks, LOCKS),
@@ -143,12 +164,12 @@ def put(place: str, names: Names) -> None:
 def concerns(place: str, case: type, names: Names) -> bool:
     """Whether a test case says something about what was put in place.
 
-    Where the class stands for the task, asyncio's pure Python task has test cases of its own; where
-    the factory does, every test case that brings a class of tasks makes its own factory of it.
+    asyncio's pure Python task has test cases of its own, "PyTask_CFuture_Tests" and so on. Where the
+    factory is in place, a test case that brings a class of tasks makes its own factory of it.
     """
-    if case.__name__.startswith("Py") and ("task" in place or case.__module__.endswith("_tasks")):
+    if case.__name__.startswith("Py") and not case.__name__.startswith("PyFuture"):
         return False
     own_task = getattr(case, "Task", None)
-    if place in ("task", "eager"):
-        return own_task is None or issubclass(own_task, load(names.task))
-    return own_task is None
+    if own_task is None:
+        return True
+    return place in ("task", "eager") and issubclass(own_task, load(names.task))

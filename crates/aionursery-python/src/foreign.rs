@@ -24,32 +24,21 @@ pub struct Host {
 
 /// The place of a foreign task in the tree, made if it has none. The tree holds a reference then.
 pub unsafe fn member(state: &LoopState, task: Raw) -> MemberId {
-    let found = state
-        .foreign
-        .borrow()
-        .get(&(task as usize))
-        .map(|host| host.member);
+    let found = state.foreign.borrow().get(&(task as usize)).map(|host| host.member);
     if let Some(member) = found {
         return member;
     }
     // SAFETY: the caller's task is alive.
     let key = Key(unsafe { Owned::share(task) }.into_ptr());
     let member = state.tree.borrow_mut().enroll(key, true);
-    let host = Host {
-        member,
-        join: Slot::empty(),
-    };
+    let host = Host { member, join: Slot::empty() };
     state.foreign.borrow_mut().insert(task as usize, host);
     member
 }
 
 /// A foreign task has left a scope: if it was its last one, it leaves the tree.
 pub unsafe fn left_scope(state: &LoopState, task: Raw) {
-    let member = state
-        .foreign
-        .borrow()
-        .get(&(task as usize))
-        .map(|host| host.member);
+    let member = state.foreign.borrow().get(&(task as usize)).map(|host| host.member);
     let Some(member) = member else { return };
     if state.tree.borrow().innermost(member).is_some() {
         return;
@@ -74,19 +63,13 @@ pub unsafe fn honoured(task: Raw) -> Fallible<u32> {
             Some(waiting) => truth(&waiting)?,
             None => false,
         };
-        Ok(u32::try_from(count)
-            .unwrap_or(0)
-            .saturating_sub(u32::from(waiting)))
+        Ok(u32::try_from(count).unwrap_or(0).saturating_sub(u32::from(waiting)))
     }
 }
 
 /// Whether a cancellation waits for the task's next await.
 pub unsafe fn is_cancelled(state: &LoopState, task: Raw) -> Fallible<bool> {
-    let member = state
-        .foreign
-        .borrow()
-        .get(&(task as usize))
-        .map(|host| host.member);
+    let member = state.foreign.borrow().get(&(task as usize)).map(|host| host.member);
     let pending = member.is_some_and(|member| state.tree.borrow().is_pending(member));
     // SAFETY: the caller's task is alive.
     let waiting = unsafe { getattr_opt(task, names().must_cancel)? };
@@ -146,12 +129,7 @@ unsafe fn try_reach(state: &LoopState, task: Raw) -> Fallible<()> {
             let later = ready::bind(&LATER, task)?;
             let mut args = [std::ptr::null_mut(), later.as_ptr()];
             let event_loop = state.event_loop.get();
-            call_method(
-                event_loop,
-                names().call_soon,
-                &mut args,
-                std::ptr::null_mut(),
-            )?;
+            call_method(event_loop, names().call_soon, &mut args, std::ptr::null_mut())?;
             return Ok(());
         }
         throw(state, task)
@@ -178,20 +156,14 @@ unsafe extern "C" fn later(task: Raw, _: Raw) -> Raw {
 unsafe fn throw(state: &LoopState, task: Raw) -> Fallible<()> {
     // SAFETY: as above.
     unsafe {
-        let member = state
-            .foreign
-            .borrow()
-            .get(&(task as usize))
-            .map(|host| host.member);
+        let member = state.foreign.borrow().get(&(task as usize)).map(|host| host.member);
         let Some(member) = member else { return Ok(()) };
         let reason = {
             let mut tree = state.tree.borrow_mut();
             if !tree.is_pending(member) {
                 return Ok(());
             }
-            let reason = tree
-                .catcher(member)
-                .and_then(|(_, cause)| cause.reason.clone());
+            let reason = tree.catcher(member).and_then(|(_, cause)| cause.reason.clone());
             tree.thrown(member);
             reason
         };

@@ -137,17 +137,11 @@ pub fn load(py: Python<'_>) -> PyResult<()> {
         Ok(module.getattr(name)?.into_ptr())
     };
     let get_opt = |module: &Bound<'_, PyModule>, name: &str| -> Raw {
-        module
-            .getattr(name)
-            .map_or(std::ptr::null_mut(), Bound::into_ptr)
+        module.getattr(name).map_or(std::ptr::null_mut(), Bound::into_ptr)
     };
-    let scheduled = tasks
-        .getattr("_scheduled_tasks")
-        .or_else(|_| tasks.getattr("_all_tasks"));
+    let scheduled = tasks.getattr("_scheduled_tasks").or_else(|_| tasks.getattr("_all_tasks"));
     let part = |name: &str| match &scheduled {
-        Ok(set) => set
-            .getattr(name)
-            .map_or(std::ptr::null_mut(), Bound::into_ptr),
+        Ok(set) => set.getattr(name).map_or(std::ptr::null_mut(), Bound::into_ptr),
         Err(_) => std::ptr::null_mut(),
     };
     let keyword = |name: &str| -> PyResult<Raw> {

@@ -17,6 +17,7 @@ mod object;
 mod ready;
 mod scope;
 mod sleep;
+mod start;
 mod state;
 mod sync;
 mod target;
@@ -37,5 +38,6 @@ fn _aionursery(module: &Bound<'_, PyModule>) -> PyResult<()> {
     scope::add_to(module)?;
     sleep::add_to(module)?;
     module.add_class::<state::LoopState>()?;
-    module.add_class::<nursery::Nursery>()
+    module.add_class::<nursery::Nursery>()?;
+    start::add_to(module)
 }

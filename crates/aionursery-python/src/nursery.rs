@@ -16,10 +16,9 @@ use crate::object::{
 };
 use crate::scope::{CancelScope, fetch, settings};
 use crate::state::{Failure, Key, LoopState, thread_mark};
-use crate::target::{Target, refuse};
 use crate::task::{self, flag};
 use crate::wait::{self, Kind};
-use crate::{foreign, host, ready};
+use crate::{foreign, host};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -46,16 +45,8 @@ unsafe impl Send for Nursery {}
 // SAFETY: as above.
 unsafe impl Sync for Nursery {}
 
-/// How a child is to be started.
-struct Order<'py> {
-    name: Option<Bound<'py, PyAny>>,
-    context: Option<Bound<'py, PyAny>>,
-    shield: bool,
-    at_once: bool,
-}
-
 impl Nursery {
-    fn state(&self) -> Option<&LoopState> {
+    pub fn state(&self) -> Option<&LoopState> {
         let state = self.state.get();
         // SAFETY: `home` keeps it alive.
         (!state.is_null()).then(|| unsafe { &*state })
@@ -106,102 +97,21 @@ impl Nursery {
         }
     }
 
-    /// Where children go, if they may be started here and now.
+    /// Where it stands in its loop's tree, while it is open or joining.
     #[inline]
-    unsafe fn admit(&self) -> Fallible<(&LoopState, NurseryId)> {
-        // SAFETY: attached.
-        unsafe {
-            if let (Some(state), Some(id)) = (self.state(), self.id.get()) {
-                let here = self.thread.get() == thread_mark();
-                if here && !state.running.get().is_null() {
-                    return Ok((state, id));
-                }
-                if here && running_loop()?.as_ptr() == state.event_loop.get() {
-                    return Ok((state, id));
-                }
-                return Err(host::misuse(
-                    "start_soon() was called from another thread or another event loop than the \
-                     nursery's; use loop.call_soon_threadsafe(nursery.start_soon, fn, ...), or \
-                     asyncio.run_coroutine_threadsafe",
-                ));
-            }
-            match self.stage.get() {
-                Stage::Closed => {
-                    let text = "this nursery is closed: its block has ended, and no child can be \
-                                started in it any more";
-                    Err(set_error_text(imports().parts.closed, text))
-                }
-                _ => Err(host::misuse(
-                    "this nursery has not been entered; write 'async with Nursery() as nursery:' \
-                     and start children inside the block",
-                )),
-            }
-        }
-    }
-
-    unsafe fn begin(
-        &self,
-        target: &Bound<'_, PyAny>,
-        args: &Bound<'_, PyTuple>,
-        order: &Order<'_>,
-    ) -> Fallible<Owned> {
-        // SAFETY: attached.
-        unsafe {
-            let (state, id) = match self.admit() {
-                Ok(place) => place,
-                Err(Raised) => {
-                    refuse(target.as_ptr());
-                    return Err(Raised);
-                }
-            };
-            let Target { coroutine, shield } = Target::of(state, target.as_ptr(), args)?;
-            let shield = shield || order.shield;
-            // Finding the target may have run the program's code.
-            if state.tree.borrow().phase(id) == Phase::Closed {
-                refuse(coroutine.as_ptr());
-                let text = "this nursery has closed meanwhile: no child can be started in it";
-                return Err(set_error_text(imports().parts.closed, text));
-            }
-            let task = task::allocate()?;
-            let context = order
-                .context
-                .as_ref()
-                .map_or(std::ptr::null_mut(), Bound::as_ptr);
-            task::begin(task.as_ptr(), state, coroutine, context)?;
-            let ours = task::data(task.as_ptr());
-            ours.lower_flags(flag::LOG_DESTROY);
-            if let Some(name) = &order.name {
-                task::set_name(task.as_ptr(), name.as_ptr())?;
-            }
-            if state.debug.get() {
-                task::trace_source(ours)?;
-            }
-            if !order.at_once {
-                ready::push(state, task.clone())?;
-                ours.raise_flags(flag::SCHEDULED);
-            }
-            let started = state
-                .tree
-                .borrow_mut()
-                .start(id, Key(task.as_ptr()), shield);
-            let Ok(start) = started else {
-                let text = "this nursery has closed meanwhile: no child can be started in it";
-                return Err(set_error_text(imports().parts.closed, text));
-            };
-            // The tree's reference.
-            let _ = task.clone().into_ptr();
-            ours.raise_flags(flag::CHILD | flag::LOG_DESTROY);
-            ours.member.set(Some(start.member));
-            task::charge(task.as_ptr(), start.charges);
-            if order.at_once {
-                task::start_eagerly(state, task.as_ptr())?;
-            }
-            Ok(task)
-        }
-    }
-
-    unsafe fn scope_of_tree(&self) -> Option<(&LoopState, NurseryId)> {
+    pub fn place(&self) -> Option<(&LoopState, NurseryId)> {
         Some((self.state()?, self.id.get()?))
+    }
+
+    /// Whether the caller runs in the thread of the nursery's loop.
+    #[inline]
+    pub fn is_here(&self) -> bool {
+        self.thread.get() == thread_mark()
+    }
+
+    /// Whether its block has ended.
+    pub fn is_over(&self) -> bool {
+        self.stage.get() == Stage::Closed
     }
 }
 
@@ -217,16 +127,9 @@ unsafe fn body_outcome(exception: Raw) -> Outcome<Failure> {
             return Outcome::Cancelled;
         }
         let failure = Failure(Owned::share(exception));
-        let leaves = [
-            ffi::PyExc_KeyboardInterrupt,
-            ffi::PyExc_SystemExit,
-            ffi::PyExc_GeneratorExit,
-        ];
-        if leaves.into_iter().any(is) {
-            Outcome::Bare(failure)
-        } else {
-            Outcome::Failed(failure)
-        }
+        let leaves =
+            [ffi::PyExc_KeyboardInterrupt, ffi::PyExc_SystemExit, ffi::PyExc_GeneratorExit];
+        if leaves.into_iter().any(is) { Outcome::Bare(failure) } else { Outcome::Failed(failure) }
     }
 }
 
@@ -248,10 +151,8 @@ pub unsafe fn begin_join(join: Raw) -> Fallible<bool> {
         let py = Python::assume_attached();
         let object = nursery(py, join)?;
         let this = object.get();
-        let Some((state, id)) = this.scope_of_tree() else {
-            return Err(host::misuse(
-                "this nursery is left without having been entered",
-            ));
+        let Some((state, id)) = this.place() else {
+            return Err(host::misuse("this nursery is left without having been entered"));
         };
         wait::settle_in(join, state);
         let exception = wait::wait(join).value().get();
@@ -332,10 +233,7 @@ impl Nursery {
             let reason = crate::object::string(text).ok();
             let scope = state.tree.borrow().scope(id);
             let now = state.now_or_zero();
-            let cause = nursery_core::Cause {
-                source: nursery_core::Source::Failure,
-                reason,
-            };
+            let cause = nursery_core::Cause { source: nursery_core::Source::Failure, reason };
             state.change(|tree, out| tree.cancel(scope, cause, now, out));
             Err(host::misuse(text))
         }
@@ -363,20 +261,13 @@ unsafe fn finish_now(state: &LoopState, id: NurseryId) -> bool {
     unsafe {
         loop {
             let scope = state.tree.borrow().scope(id);
-            let below: Vec<Owned> = state
-                .tree
-                .borrow()
-                .reached(scope)
-                .iter()
-                .map(|key| Owned::share(key.0))
-                .collect();
+            let below: Vec<Owned> =
+                state.tree.borrow().reached(scope).iter().map(|key| Owned::share(key.0)).collect();
             let mut moved = false;
             for task in below.iter().filter(|task| task::is_ours(task.as_ptr())) {
                 let ours = task::data(task.as_ptr());
-                let pending = ours
-                    .member
-                    .get()
-                    .is_some_and(|it| state.tree.borrow().is_pending(it));
+                let pending =
+                    ours.member.get().is_some_and(|it| state.tree.borrow().is_pending(it));
                 let can = ours.has(flag::SCHEDULED) || (pending && !ours.has(flag::JOINING));
                 if can && !ours.has(flag::DONE | flag::RUNNING) {
                     moved = true;
@@ -405,7 +296,7 @@ pub unsafe fn abandon(join: Raw) {
         let _aside = Aside::new();
         match nursery(py, join) {
             Ok(object) => {
-                if let Some((state, id)) = object.get().scope_of_tree() {
+                if let Some((state, id)) = object.get().place() {
                     close_by_force(object.get(), state, id);
                 }
             }
@@ -425,10 +316,7 @@ unsafe fn close_by_force(this: &Nursery, state: &LoopState, id: NurseryId) {
         };
         let scope = state.tree.borrow().scope(id);
         let now = state.now_or_zero();
-        let cause = nursery_core::Cause {
-            source: nursery_core::Source::Host,
-            reason: None,
-        };
+        let cause = nursery_core::Cause { source: nursery_core::Source::Host, reason: None };
         state.change(|tree, out| {
             tree.cancel(scope, cause, now, out);
             if tree.phase(id) == Phase::Open {
@@ -441,11 +329,7 @@ unsafe fn close_by_force(this: &Nursery, state: &LoopState, id: NurseryId) {
         }
         let (left, settings, cause) = {
             let mut tree = state.tree.borrow_mut();
-            let answer = (
-                tree.running(id),
-                tree.settings(scope),
-                tree.cause(scope).cloned(),
-            );
+            let answer = (tree.running(id), tree.settings(scope), tree.cause(scope).cloned());
             tree.detach(id);
             answer
         };
@@ -512,10 +396,8 @@ pub unsafe fn finish_join(join: Raw, joined: bool) -> Fallible<Owned> {
         let object = nursery(py, join)?;
         wait::wait(join).payload().clear();
         let this = object.get();
-        let Some((state, id)) = this.scope_of_tree() else {
-            return Err(host::misuse(
-                "this nursery is left without having been entered",
-            ));
+        let Some((state, id)) = this.place() else {
+            return Err(host::misuse("this nursery is left without having been entered"));
         };
         let Some(task) = this.host.cloned() else {
             return Err(Raised);
@@ -535,12 +417,8 @@ pub unsafe fn finish_join(join: Raw, joined: bool) -> Fallible<Owned> {
         } else {
             None
         };
-        let Close {
-            verdict,
-            cancelled: goes_on,
-            rearm,
-            exit,
-        } = state.change(|tree, out| tree.close(id, honoured, held, joined, out));
+        let Close { verdict, cancelled: goes_on, rearm, exit } =
+            state.change(|tree, out| tree.close(id, honoured, held, joined, out));
         this.leave(exit.settings, exit.cause, exit.caught);
         host::left_scope(state, task.as_ptr(), member);
         host::take_back(task.as_ptr(), exit.take_back)?;
@@ -551,11 +429,7 @@ pub unsafe fn finish_join(join: Raw, joined: bool) -> Fallible<Owned> {
         match verdict {
             Verdict::Clean if !goes_on => {
                 let swallow = thrown.is_some() && exit.caught;
-                Ok(Owned::share(if swallow {
-                    ffi::Py_True()
-                } else {
-                    ffi::Py_False()
-                }))
+                Ok(Owned::share(if swallow { ffi::Py_True() } else { ffi::Py_False() }))
             }
             Verdict::Clean => {
                 if thrown.is_some() && !wait::was_thrown(join) {
@@ -564,18 +438,11 @@ pub unsafe fn finish_join(join: Raw, joined: bool) -> Fallible<Owned> {
                 }
                 let error = thrown.or(cancelled);
                 Err(raise(error.unwrap_or_else(|| {
-                    if own {
-                        task::cancelled_error(task.as_ptr())
-                    } else {
-                        plain_cancelled(join)
-                    }
+                    if own { task::cancelled_error(task.as_ptr()) } else { plain_cancelled(join) }
                 })))
             }
             Verdict::Errors(errors) => Err(raise_together(errors)),
-            Verdict::Bare {
-                error: Failure(error),
-                beside,
-            } => {
+            Verdict::Bare { error: Failure(error), beside } => {
                 for Failure(other) in beside {
                     let text = "A nursery was left by KeyboardInterrupt or SystemExit; \
                                 this error was beside it";
@@ -682,63 +549,9 @@ impl Nursery {
             let this = Owned::share(slf.as_ptr());
             let join = wait::create(Kind::Join, 0.0, Some(this)).map_err(|Raised| fetch(py))?;
             if !exception.is_none() {
-                wait::wait(join.as_ptr())
-                    .value()
-                    .set(Owned::share(exception.as_ptr()));
+                wait::wait(join.as_ptr()).value().set(Owned::share(exception.as_ptr()));
             }
             Ok(Bound::from_owned_ptr(py, join.into_ptr()))
-        }
-    }
-
-    /// Start a child; its first step runs after this returns.
-    #[pyo3(signature = (target, /, *args, name = None, context = None, shield = false))]
-    fn start_soon<'py>(
-        &self,
-        target: &Bound<'py, PyAny>,
-        args: &Bound<'py, PyTuple>,
-        name: Option<Bound<'py, PyAny>>,
-        context: Option<Bound<'py, PyAny>>,
-        shield: bool,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let py = target.py();
-        let order = Order {
-            name,
-            context,
-            shield,
-            at_once: false,
-        };
-        // SAFETY: attached; the new task is given away.
-        unsafe {
-            let task = self
-                .begin(target, args, &order)
-                .map_err(|Raised| fetch(py))?;
-            Ok(Bound::from_owned_ptr(py, task.into_ptr()))
-        }
-    }
-
-    /// Start a child and take its first step at once.
-    #[pyo3(signature = (target, /, *args, name = None, context = None, shield = false))]
-    fn start_now<'py>(
-        &self,
-        target: &Bound<'py, PyAny>,
-        args: &Bound<'py, PyTuple>,
-        name: Option<Bound<'py, PyAny>>,
-        context: Option<Bound<'py, PyAny>>,
-        shield: bool,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let py = target.py();
-        let order = Order {
-            name,
-            context,
-            shield,
-            at_once: true,
-        };
-        // SAFETY: attached; the new task is given away.
-        unsafe {
-            let task = self
-                .begin(target, args, &order)
-                .map_err(|Raised| fetch(py))?;
-            Ok(Bound::from_owned_ptr(py, task.into_ptr()))
         }
     }
 
@@ -769,12 +582,8 @@ impl Nursery {
     fn cancel_remaining(&self, py: Python<'_>) -> PyResult<()> {
         // SAFETY: attached; the children are kept alive while they are cancelled.
         unsafe {
-            let Some((state, id)) = self.scope_of_tree() else {
-                return if self.stage.get() == Stage::New {
-                    self.not_entered()
-                } else {
-                    Ok(())
-                };
+            let Some((state, id)) = self.place() else {
+                return if self.stage.get() == Stage::New { self.not_entered() } else { Ok(()) };
             };
             if self.thread.get() != thread_mark() {
                 return Err(PyRuntimeError::new_err(
@@ -782,12 +591,8 @@ impl Nursery {
                      loop.call_soon_threadsafe(nursery.cancel_remaining)",
                 ));
             }
-            let children: Vec<Owned> = state
-                .tree
-                .borrow()
-                .children(id)
-                .map(|Key(child)| Owned::share(*child))
-                .collect();
+            let children: Vec<Owned> =
+                state.tree.borrow().children(id).map(|Key(child)| Owned::share(*child)).collect();
             for child in children {
                 if child.as_ptr() != state.running.get() {
                     task::cancel(child.as_ptr(), None).map_err(|Raised| fetch(py))?;

@@ -189,45 +189,22 @@ pub unsafe fn call_method(
     // SAFETY: the caller's objects are alive; `args[0]` takes the object, as the protocol wants.
     unsafe {
         args[0] = object;
-        let keywords = if kwnames.is_null() {
-            0
-        } else {
-            ffi::PyTuple_GET_SIZE(kwnames) as usize
-        };
+        let keywords = if kwnames.is_null() { 0 } else { ffi::PyTuple_GET_SIZE(kwnames) as usize };
         let positional = args.len() - keywords;
-        Owned::new(ffi::PyObject_VectorcallMethod(
-            name,
-            args.as_ptr(),
-            positional,
-            kwnames,
-        ))
+        Owned::new(ffi::PyObject_VectorcallMethod(name, args.as_ptr(), positional, kwnames))
     }
 }
 
 #[inline]
 pub unsafe fn method0(object: Raw, name: Raw) -> Fallible<Owned> {
     // SAFETY: as for `call_method`.
-    unsafe {
-        call_method(
-            object,
-            name,
-            &mut [std::ptr::null_mut()],
-            std::ptr::null_mut(),
-        )
-    }
+    unsafe { call_method(object, name, &mut [std::ptr::null_mut()], std::ptr::null_mut()) }
 }
 
 #[inline]
 pub unsafe fn method1(object: Raw, name: Raw, arg: Raw) -> Fallible<Owned> {
     // SAFETY: as for `call_method`.
-    unsafe {
-        call_method(
-            object,
-            name,
-            &mut [std::ptr::null_mut(), arg],
-            std::ptr::null_mut(),
-        )
-    }
+    unsafe { call_method(object, name, &mut [std::ptr::null_mut(), arg], std::ptr::null_mut()) }
 }
 
 #[inline]
@@ -340,10 +317,7 @@ pub unsafe fn string(text: &str) -> Fallible<Owned> {
     // SAFETY: valid UTF-8 of the given length.
     unsafe {
         let length = text.len() as ffi::Py_ssize_t;
-        Owned::new(ffi::PyUnicode_FromStringAndSize(
-            text.as_ptr().cast(),
-            length,
-        ))
+        Owned::new(ffi::PyUnicode_FromStringAndSize(text.as_ptr().cast(), length))
     }
 }
 
@@ -382,8 +356,7 @@ pub unsafe fn type_name(object: Raw) -> String {
     // SAFETY: the caller's object is alive, and so is its type.
     unsafe {
         let name = Owned::maybe(ffi::PyType_GetName(ffi::Py_TYPE(object)));
-        name.and_then(|name| utf8(name.as_ptr()))
-            .unwrap_or_else(|| "object".to_owned())
+        name.and_then(|name| utf8(name.as_ptr())).unwrap_or_else(|| "object".to_owned())
     }
 }
 

@@ -75,6 +75,12 @@ impl Ready {
         self.drain.clear();
     }
 
+    /// Whether anything is queued.
+    #[inline]
+    pub fn is_open(&self) -> bool {
+        !self.queue.borrow().batches.is_empty()
+    }
+
     /// Whether a task can join the last batch without overtaking anything.
     #[inline]
     unsafe fn last_is_open(&self) -> bool {
@@ -132,11 +138,7 @@ pub unsafe fn push_or_report(state: &LoopState, task: Owned) {
         let _aside = Aside::new();
         if push(state, task.clone()).is_err() {
             let exception = crate::object::take_raised();
-            state.report(
-                "A task could not be scheduled",
-                Some(&exception),
-                task.as_ptr(),
-            );
+            state.report("A task could not be scheduled", Some(&exception), task.as_ptr());
         }
     }
 }
@@ -147,11 +149,7 @@ unsafe fn push_alone(state: &LoopState, task: Owned) -> Fallible<()> {
     // SAFETY: attached.
     unsafe {
         let step = task::bound_step(task.as_ptr())?;
-        let mut args = [
-            std::ptr::null_mut(),
-            step.as_ptr(),
-            task::context(task.as_ptr()),
-        ];
+        let mut args = [std::ptr::null_mut(), step.as_ptr(), task::context(task.as_ptr())];
         call_method(
             state.event_loop.get(),
             names().call_soon,
@@ -213,12 +211,7 @@ impl Drop for Batch<'_> {
                 return;
             }
             let _aside = Aside::new();
-            self.state
-                .ready
-                .queue
-                .borrow_mut()
-                .batches
-                .push_front(self.left);
+            self.state.ready.queue.borrow_mut().batches.push_front(self.left);
             if schedule(self.state).is_err() {
                 ffi::PyErr_WriteUnraisable(self.state.event_loop.get());
             }
@@ -231,13 +224,7 @@ impl Drop for Batch<'_> {
 unsafe fn run_batch(state: &LoopState) -> Fallible<()> {
     // SAFETY: attached; the loop calls this.
     unsafe {
-        let size = state
-            .ready
-            .queue
-            .borrow_mut()
-            .batches
-            .pop_front()
-            .unwrap_or(0);
+        let size = state.ready.queue.borrow_mut().batches.pop_front().unwrap_or(0);
         let mut batch = Batch { state, left: size };
         while batch.left > 0 {
             batch.left -= 1;
@@ -257,12 +244,7 @@ pub unsafe fn bind(definition: &'static Method, task: Raw) -> Fallible<Owned> {
     unsafe {
         let definition = (&raw const definition.0).cast_mut();
         let nothing = std::ptr::null_mut();
-        Owned::new(ffi::PyCMethod_New(
-            definition,
-            task,
-            nothing,
-            nothing.cast(),
-        ))
+        Owned::new(ffi::PyCMethod_New(definition, task, nothing, nothing.cast()))
     }
 }
 
@@ -284,9 +266,7 @@ impl Method {
     const fn new(name: &'static CStr, function: ffi::PyCFunction, flags: i32) -> Self {
         Self(ffi::PyMethodDef {
             ml_name: name.as_ptr(),
-            ml_meth: ffi::PyMethodDefPointer {
-                PyCFunction: function,
-            },
+            ml_meth: ffi::PyMethodDefPointer { PyCFunction: function },
             ml_flags: flags,
             ml_doc: std::ptr::null(),
         })

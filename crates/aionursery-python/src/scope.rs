@@ -87,10 +87,7 @@ impl CancelScope {
 
     /// Whether it was cancelled before it was entered, and why.
     pub fn early(&self) -> Option<Cause<Owned>> {
-        Some(Cause {
-            source: self.source.get()?,
-            reason: self.reason.cloned(),
-        })
+        Some(Cause { source: self.source.get()?, reason: self.reason.cloned() })
     }
 
     /// It stands in a loop's tree from now on.
@@ -147,10 +144,7 @@ impl CancelScope {
                 unsafe {
                     let now = state.now().map_err(|Raised| fetch(py))?;
                     let kept = reason.clone();
-                    let cause = Cause {
-                        source: Source::Explicit,
-                        reason,
-                    };
+                    let cause = Cause { source: Source::Explicit, reason };
                     state.change(|tree, out| tree.cancel(id, cause, now, out));
                     drop(kept);
                 }
@@ -192,11 +186,7 @@ impl CancelScope {
             let mut settings = self.settings.get();
             let relative = self.relative.get();
             let timed = relative < f64::INFINITY || settings.deadline < f64::INFINITY;
-            let now = if timed || self.source.get().is_some() {
-                state.now()?
-            } else {
-                0.0
-            };
+            let now = if timed || self.source.get().is_some() { state.now()? } else { 0.0 };
             if relative < f64::INFINITY {
                 settings.deadline = now + relative;
                 self.settings.set(settings);
@@ -221,9 +211,7 @@ impl CancelScope {
         // SAFETY: attached.
         unsafe {
             let (Some(state), Some(id)) = (self.state(), self.id.get()) else {
-                return Err(host::misuse(
-                    "this CancelScope is left without having been entered",
-                ));
+                return Err(host::misuse("this CancelScope is left without having been entered"));
             };
             if self.thread.get() != thread_mark() {
                 return Err(host::misuse(
@@ -325,11 +313,7 @@ fn budget(cleanup: Option<f64>) -> PyResult<Option<f64>> {
 
 /// Settings from the arguments that nurseries and scopes share.
 pub fn settings(deadline: f64, shield: bool, cleanup: Option<f64>) -> PyResult<Settings> {
-    Ok(Settings {
-        deadline: finite("deadline", deadline)?,
-        shield,
-        cleanup: budget(cleanup)?,
-    })
+    Ok(Settings { deadline: finite("deadline", deadline)?, shield, cleanup: budget(cleanup)? })
 }
 
 #[pymethods]
@@ -399,8 +383,7 @@ impl CancelScope {
         let reason = match (self.state(), self.id.get()) {
             (Some(state), Some(id)) => {
                 let tree = state.tree.borrow();
-                tree.cause(id)
-                    .map_or_else(|| self.reason.cloned(), |cause| cause.reason.clone())
+                tree.cause(id).map_or_else(|| self.reason.cloned(), |cause| cause.reason.clone())
             }
             _ => self.reason.cloned(),
         };
@@ -551,9 +534,7 @@ fn seconds(name: &str, value: f64) -> PyResult<f64> {
         return Err(PyValueError::new_err(format!("{name} must not be NaN")));
     }
     if value < 0.0 {
-        return Err(PyValueError::new_err(format!(
-            "{name} must not be negative"
-        )));
+        return Err(PyValueError::new_err(format!("{name} must not be negative")));
     }
     Ok(value)
 }
@@ -563,11 +544,7 @@ fn seconds(name: &str, value: f64) -> PyResult<f64> {
 #[pyo3(signature = (delay, *, shield = false, cleanup = None))]
 fn fail_after(delay: Option<f64>, shield: bool, cleanup: Option<f64>) -> PyResult<CancelScope> {
     let delay = seconds("delay", delay.unwrap_or(f64::INFINITY))?;
-    Ok(CancelScope::make(
-        settings(f64::INFINITY, shield, cleanup)?,
-        delay,
-        true,
-    ))
+    Ok(CancelScope::make(settings(f64::INFINITY, shield, cleanup)?, delay, true))
 }
 
 /// A scope that raises TimeoutError if it is not left by `deadline`, on the loop's clock.
@@ -575,11 +552,7 @@ fn fail_after(delay: Option<f64>, shield: bool, cleanup: Option<f64>) -> PyResul
 #[pyo3(signature = (deadline, *, shield = false, cleanup = None))]
 fn fail_at(deadline: Option<f64>, shield: bool, cleanup: Option<f64>) -> PyResult<CancelScope> {
     let deadline = deadline.unwrap_or(f64::INFINITY);
-    Ok(CancelScope::make(
-        settings(deadline, shield, cleanup)?,
-        f64::INFINITY,
-        true,
-    ))
+    Ok(CancelScope::make(settings(deadline, shield, cleanup)?, f64::INFINITY, true))
 }
 
 /// A scope that is left quietly after `delay` seconds.
@@ -587,11 +560,7 @@ fn fail_at(deadline: Option<f64>, shield: bool, cleanup: Option<f64>) -> PyResul
 #[pyo3(signature = (delay, *, shield = false, cleanup = None))]
 fn move_on_after(delay: Option<f64>, shield: bool, cleanup: Option<f64>) -> PyResult<CancelScope> {
     let delay = seconds("delay", delay.unwrap_or(f64::INFINITY))?;
-    Ok(CancelScope::make(
-        settings(f64::INFINITY, shield, cleanup)?,
-        delay,
-        false,
-    ))
+    Ok(CancelScope::make(settings(f64::INFINITY, shield, cleanup)?, delay, false))
 }
 
 /// A scope that is left quietly at `deadline`, on the loop's clock.
@@ -599,22 +568,14 @@ fn move_on_after(delay: Option<f64>, shield: bool, cleanup: Option<f64>) -> PyRe
 #[pyo3(signature = (deadline, *, shield = false, cleanup = None))]
 fn move_on_at(deadline: Option<f64>, shield: bool, cleanup: Option<f64>) -> PyResult<CancelScope> {
     let deadline = deadline.unwrap_or(f64::INFINITY);
-    Ok(CancelScope::make(
-        settings(deadline, shield, cleanup)?,
-        f64::INFINITY,
-        false,
-    ))
+    Ok(CancelScope::make(settings(deadline, shield, cleanup)?, f64::INFINITY, false))
 }
 
 /// A scope that keeps out cancellation from outside.
 #[pyfunction]
 #[pyo3(signature = (*, deadline = f64::INFINITY, cleanup = None))]
 fn shield(deadline: f64, cleanup: Option<f64>) -> PyResult<CancelScope> {
-    Ok(CancelScope::make(
-        settings(deadline, true, cleanup)?,
-        f64::INFINITY,
-        false,
-    ))
+    Ok(CancelScope::make(settings(deadline, true, cleanup)?, f64::INFINITY, false))
 }
 
 /// The earliest deadline that can reach the caller; minus infinity if it is already cancelled.
@@ -640,11 +601,7 @@ pub unsafe fn warn_stuck(state: &LoopState, id: ScopeId) {
     unsafe {
         let (tasks, source, reason): (Vec<Owned>, _, _) = {
             let tree = state.tree.borrow();
-            let tasks = tree
-                .reached(id)
-                .iter()
-                .map(|key| Owned::share(key.0))
-                .collect();
+            let tasks = tree.reached(id).iter().map(|key| Owned::share(key.0)).collect();
             let cause = tree.cause(id);
             let source = cause.map_or("cancel", |cause| source_name(cause.source));
             (tasks, source, cause.and_then(|cause| cause.reason.clone()))
@@ -671,21 +628,12 @@ pub unsafe fn warn_stuck(state: &LoopState, id: ScopeId) {
             let count = 5 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
             let function = imports().parts.warn_stuck;
             let nothing = std::ptr::null_mut();
-            Owned::new(ffi::PyObject_Vectorcall(
-                function,
-                args.as_ptr().add(1),
-                count,
-                nothing,
-            ))?;
+            Owned::new(ffi::PyObject_Vectorcall(function, args.as_ptr().add(1), count, nothing))?;
             Ok(())
         };
         if warn().is_err() {
             let error = take_raised();
-            state.report(
-                "Naming stuck tasks has failed",
-                Some(&error),
-                std::ptr::null_mut(),
-            );
+            state.report("Naming stuck tasks has failed", Some(&error), std::ptr::null_mut());
         }
     }
 }

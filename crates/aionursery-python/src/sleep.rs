@@ -19,9 +19,7 @@ fn make<'py>(
     unsafe {
         let made = wait::create(kind, when, None).map_err(|Raised| fetch(py))?;
         if let Some(result) = result {
-            wait::wait(made.as_ptr())
-                .value()
-                .set(Owned::share(result.as_ptr()));
+            wait::wait(made.as_ptr()).value().set(Owned::share(result.as_ptr()));
         }
         Ok(Bound::from_owned_ptr(py, made.into_ptr()))
     }
@@ -75,12 +73,7 @@ fn checkpoint_if_cancelled(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
         })()
     };
     let cancelled = cancelled.map_err(|Raised| fetch(py))?;
-    make(
-        py,
-        if cancelled { Kind::Turn } else { Kind::Ready },
-        0.0,
-        None,
-    )
+    make(py, if cancelled { Kind::Turn } else { Kind::Ready }, 0.0, None)
 }
 
 pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {

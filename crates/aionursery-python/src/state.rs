@@ -143,11 +143,7 @@ impl LoopState {
                 && matches!(&time, Ok(Some(time)) if time.as_ptr() == imports.base_time)
                 && !has_own_time(event_loop);
             ffi::PyErr_Clear();
-            let queue = if is_base {
-                getattr_opt(event_loop, names().ready)
-            } else {
-                Ok(None)
-            };
+            let queue = if is_base { getattr_opt(event_loop, names().ready) } else { Ok(None) };
             ffi::PyErr_Clear();
             let queue = queue
                 .ok()
@@ -184,11 +180,7 @@ impl LoopState {
             let answer = if self.base_clock.get() {
                 // What the clock is replaced with, if somebody has, is what the loop would call.
                 let clock = ffi::PyDict_GetItem(imports().time_dict, names().monotonic);
-                call0(if clock.is_null() {
-                    imports().time_monotonic
-                } else {
-                    clock
-                })?
+                call0(if clock.is_null() { imports().time_monotonic } else { clock })?
             } else {
                 method0(self.event_loop.get(), names().time)?
             };
@@ -219,12 +211,13 @@ impl LoopState {
     ) -> R {
         let mut out = Deliveries::new();
         let result = change(&mut self.tree.borrow_mut(), &mut out);
-        if !out.is_empty() {
-            // SAFETY: attached.
-            unsafe { self.deliver(out) };
-        }
         // SAFETY: attached.
-        unsafe { timers::arm(self) };
+        unsafe {
+            if !out.is_empty() {
+                self.deliver(out);
+            }
+            timers::arm(self);
+        }
         result
     }
 
@@ -273,11 +266,7 @@ impl LoopState {
     pub unsafe fn member_of(&self, host: Raw) -> MemberId {
         // SAFETY: the caller's task is alive.
         unsafe {
-            if task::is_ours(host) {
-                task::member(self, host)
-            } else {
-                foreign::member(self, host)
-            }
+            if task::is_ours(host) { task::member(self, host) } else { foreign::member(self, host) }
         }
     }
 
@@ -326,10 +315,7 @@ thread_local! {
 unsafe fn has_own_time(event_loop: Raw) -> bool {
     // SAFETY: attached; errors are taken back.
     unsafe {
-        let dict = Owned::maybe(ffi::PyObject_GenericGetDict(
-            event_loop,
-            std::ptr::null_mut(),
-        ));
+        let dict = Owned::maybe(ffi::PyObject_GenericGetDict(event_loop, std::ptr::null_mut()));
         ffi::PyErr_Clear();
         dict.is_some_and(|dict| ffi::PyDict_Contains(dict.as_ptr(), names().time) == 1)
     }

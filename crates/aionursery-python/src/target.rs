@@ -2,8 +2,6 @@
 //! It must never start anything.
 
 use pyo3::ffi;
-use pyo3::prelude::*;
-use pyo3::types::PyTuple;
 
 use crate::imports::{imports, names};
 use crate::object::{
@@ -21,25 +19,22 @@ pub struct Target {
 impl Target {
     /// The coroutine for what `start_soon` was given.
     #[inline]
-    pub unsafe fn of(state: &LoopState, target: Raw, args: &Bound<'_, PyTuple>) -> Fallible<Self> {
+    pub unsafe fn of(state: &LoopState, target: Raw, args: Option<&Owned>) -> Fallible<Self> {
         // SAFETY: attached; the caller's objects are alive.
         unsafe {
-            if ffi::PyCoro_CheckExact(target) != 0 && ffi::PyTuple_GET_SIZE(args.as_ptr()) == 0 {
+            if ffi::PyCoro_CheckExact(target) != 0 && args.is_none() {
                 check_fresh(target)?;
-                return Ok(Self {
-                    coroutine: Owned::share(target),
-                    shield: false,
-                });
+                return Ok(Self { coroutine: Owned::share(target), shield: false });
             }
             Self::find(state, target, args)
         }
     }
 
-    unsafe fn find(state: &LoopState, target: Raw, args: &Bound<'_, PyTuple>) -> Fallible<Self> {
+    unsafe fn find(state: &LoopState, target: Raw, args: Option<&Owned>) -> Fallible<Self> {
         // SAFETY: as above.
         unsafe {
             if is_awaitable(target)? {
-                if ffi::PyTuple_GET_SIZE(args.as_ptr()) != 0 {
+                if let Some(args) = args {
                     let text = format!(
                         "start_soon() takes no arguments beside an awaitable, but got {} for {}; \
                          pass the function itself: start_soon(fn, *args)",
@@ -60,7 +55,10 @@ impl Target {
                 return Err(set_error_text(ffi::PyExc_TypeError, &text));
             }
             let nothing = std::ptr::null_mut();
-            let made = Owned::new(ffi::PyObject_Call(target, args.as_ptr(), nothing))?;
+            let made = Owned::new(match args {
+                Some(args) => ffi::PyObject_Call(target, args.as_ptr(), nothing),
+                None => ffi::PyObject_CallNoArgs(target),
+            })?;
             if !is_awaitable(made.as_ptr())? {
                 let text = format!(
                     "start_soon() was given the function {}, which returned {} instead of an \
@@ -80,19 +78,13 @@ impl Target {
         unsafe {
             if ffi::PyCoro_CheckExact(target) != 0 {
                 check_fresh(target)?;
-                return Ok(Self {
-                    coroutine: Owned::share(target),
-                    shield: false,
-                });
+                return Ok(Self { coroutine: Owned::share(target), shield: false });
             }
             if is_future(target)? {
                 return Self::future(state, target);
             }
             let coroutine = call1(imports().parts.wrap_awaitable, target)?;
-            Ok(Self {
-                coroutine,
-                shield: false,
-            })
+            Ok(Self { coroutine, shield: false })
         }
     }
 
@@ -101,10 +93,7 @@ impl Target {
         unsafe {
             if crate::wait::is_wait(target) {
                 let coroutine = call1(imports().parts.wrap_awaitable, target)?;
-                return Ok(Self {
-                    coroutine,
-                    shield: false,
-                });
+                return Ok(Self { coroutine, shield: false });
             }
             let event_loop = method0(target, names().get_loop)?;
             if event_loop.as_ptr() != state.event_loop.get() {

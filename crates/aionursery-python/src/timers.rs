@@ -26,11 +26,7 @@ pub struct Armed {
 
 impl Armed {
     pub fn new() -> Self {
-        Self {
-            at: Cell::new(f64::INFINITY),
-            handle: Slot::empty(),
-            callback: Slot::empty(),
-        }
+        Self { at: Cell::new(f64::INFINITY), handle: Slot::empty(), callback: Slot::empty() }
     }
 
     pub fn traverse(
@@ -71,10 +67,7 @@ unsafe fn arm_at(state: &LoopState, when: f64) {
                 method0(handle.as_ptr(), names().cancel)?;
             }
             if state.timers.callback.is_empty() {
-                state
-                    .timers
-                    .callback
-                    .set(ready::bind(&FIRE, state.this.get())?);
+                state.timers.callback.set(ready::bind(&FIRE, state.this.get())?);
             }
             let callback = state.timers.callback.cloned().ok_or(Raised)?;
             let moment = Owned::new(ffi::PyFloat_FromDouble(when))?;

@@ -365,9 +365,7 @@ unsafe fn advance(object: Raw) -> Fallible<Advance> {
             )),
             (Kind::Ready, _) => {
                 this.phase.set(Phase::Spent);
-                Ok(Advance::Return(
-                    this.payload.take().unwrap_or_else(|| none()),
-                ))
+                Ok(Advance::Return(this.payload.take().unwrap_or_else(|| none())))
             }
             (Kind::Turn, Phase::New) => {
                 this.phase.set(Phase::Done);
@@ -518,24 +516,12 @@ unsafe extern "C" fn method_close(object: Raw, _: Raw) -> Raw {
 
 unsafe fn boolean(value: bool) -> Raw {
     // SAFETY: True and False are always alive.
-    unsafe {
-        Owned::share(if value {
-            ffi::Py_True()
-        } else {
-            ffi::Py_False()
-        })
-        .into_ptr()
-    }
+    unsafe { Owned::share(if value { ffi::Py_True() } else { ffi::Py_False() }).into_ptr() }
 }
 
 unsafe extern "C" fn method_done(object: Raw, _: Raw) -> Raw {
     // SAFETY: as above.
-    unsafe {
-        boolean(!matches!(
-            wait(object).phase.get(),
-            Phase::New | Phase::Waiting
-        ))
-    }
+    unsafe { boolean(!matches!(wait(object).phase.get(), Phase::New | Phase::Waiting)) }
 }
 
 unsafe extern "C" fn method_cancelled(object: Raw, _: Raw) -> Raw {
@@ -652,12 +638,8 @@ unsafe extern "C" fn method_remove_done_callback(object: Raw, function: Raw) -> 
     unsafe {
         guard(std::ptr::null_mut(), |_| {
             let this = wait(object);
-            let held: Vec<Owned> = this
-                .callbacks
-                .borrow()
-                .iter()
-                .map(|(held, _)| held.clone())
-                .collect();
+            let held: Vec<Owned> =
+                this.callbacks.borrow().iter().map(|(held, _)| held.clone()).collect();
             let mut gone = Vec::new();
             for callback in &held {
                 match ffi::PyObject_RichCompareBool(callback.as_ptr(), function, ffi::Py_EQ) {
@@ -739,13 +721,7 @@ unsafe extern "C" fn traverse(object: Raw, visit: ffi::visitproc, arg: *mut c_vo
     unsafe {
         let this = wait(object);
         let mut answer = visit(ffi::Py_TYPE(object).cast(), arg);
-        let slots = [
-            &this.home,
-            &this.task,
-            &this.payload,
-            &this.value,
-            &this.message,
-        ];
+        let slots = [&this.home, &this.task, &this.payload, &this.value, &this.message];
         for slot in slots {
             if answer != 0 {
                 return answer;
@@ -815,9 +791,7 @@ const fn none_of(
 ) -> ffi::PyMethodDef {
     ffi::PyMethodDef {
         ml_name: name.as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer {
-            PyCFunction: function,
-        },
+        ml_meth: ffi::PyMethodDefPointer { PyCFunction: function },
         ml_flags: flags,
         ml_doc: std::ptr::null(),
     }
@@ -827,9 +801,7 @@ static METHODS: Table<ffi::PyMethodDef, 12> = Table([
     none_of(c"send", method_send, ffi::METH_O),
     ffi::PyMethodDef {
         ml_name: c"throw".as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer {
-            PyCFunctionFast: method_throw,
-        },
+        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFast: method_throw },
         ml_flags: ffi::METH_FASTCALL,
         ml_doc: std::ptr::null(),
     },
@@ -840,25 +812,17 @@ static METHODS: Table<ffi::PyMethodDef, 12> = Table([
     none_of(c"exception", method_exception, ffi::METH_NOARGS),
     ffi::PyMethodDef {
         ml_name: c"cancel".as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer {
-            PyCFunctionFastWithKeywords: method_cancel,
-        },
+        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: method_cancel },
         ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
         ml_doc: std::ptr::null(),
     },
     ffi::PyMethodDef {
         ml_name: c"add_done_callback".as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer {
-            PyCFunctionFastWithKeywords: method_add_done_callback,
-        },
+        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: method_add_done_callback },
         ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
         ml_doc: std::ptr::null(),
     },
-    none_of(
-        c"remove_done_callback",
-        method_remove_done_callback,
-        ffi::METH_O,
-    ),
+    none_of(c"remove_done_callback", method_remove_done_callback, ffi::METH_O),
     none_of(c"get_loop", method_get_loop, ffi::METH_NOARGS),
     ffi::PyMethodDef::zeroed(),
 ]);
@@ -916,7 +880,5 @@ pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
         return Err(PyErr::fetch(module.py()));
     }
     // SAFETY: a type is an object.
-    module.add("Wait", unsafe {
-        Bound::from_borrowed_ptr(module.py(), made as Raw)
-    })
+    module.add("Wait", unsafe { Bound::from_borrowed_ptr(module.py(), made as Raw) })
 }

@@ -19,10 +19,6 @@ impl<F: Face> Tree<F> {
     #[must_use]
     pub fn insists_at(&self, member: MemberId) -> f64 {
         let scope = self.members[member.0].scope;
-        if scope == NONE {
-            f64::INFINITY
-        } else {
-            self.scopes[scope].level
-        }
+        if scope == NONE { f64::INFINITY } else { self.scopes[scope].level }
     }
 }

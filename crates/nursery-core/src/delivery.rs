@@ -110,10 +110,7 @@ impl<F: Face> Tree<F> {
         match alarm {
             Alarm::Deadline(scope) => {
                 self.scopes[scope.0].deadline = None;
-                let cause = Cause {
-                    source: Source::Deadline,
-                    reason: None,
-                };
+                let cause = Cause { source: Source::Deadline, reason: None };
                 self.cancel(scope, cause, now, out);
             }
             Alarm::Budget(scope) => {
@@ -149,11 +146,7 @@ impl<F: Face> Tree<F> {
             let effective = above || scope.cause.is_some();
             let own = self.own_level(at);
             let scope = &self.scopes[at];
-            let level = if above {
-                own.min(self.scopes[scope.parent].level)
-            } else {
-                own
-            };
+            let level = if above { own.min(self.scopes[scope.parent].level) } else { own };
             if at != root && effective == scope.effective && level == scope.level {
                 continue;
             }
@@ -190,11 +183,7 @@ impl<F: Face> Tree<F> {
         entry.pending = pending;
         entry.charges += charges;
         if throw || charges > 0 {
-            out.push(Delivery {
-                key: entry.key.clone(),
-                charges,
-                throw,
-            });
+            out.push(Delivery { key: entry.key.clone(), charges, throw });
         }
     }
 
@@ -249,11 +238,7 @@ impl<F: Face> Tree<F> {
             for member in members {
                 let entry = &mut self.members[member];
                 if !std::mem::replace(&mut entry.pending, true) {
-                    out.push(Delivery {
-                        key: entry.key.clone(),
-                        charges: 0,
-                        throw: true,
-                    });
+                    out.push(Delivery { key: entry.key.clone(), charges: 0, throw: true });
                 }
             }
             self.open_below(at, &mut walk);
@@ -328,9 +313,7 @@ impl<F: Face> Tree<F> {
         }
         let level = self.own_level(at);
         if level.is_finite() {
-            let timer = self
-                .timers
-                .insert(level.max(now), Alarm::Budget(ScopeId(at)));
+            let timer = self.timers.insert(level.max(now), Alarm::Budget(ScopeId(at)));
             self.scopes[at].budget = Some(timer);
         }
     }

@@ -140,10 +140,7 @@ impl<E: Identity> Lifecycle<E> {
             Outcome::Done => false,
             outcome => self.note(outcome),
         };
-        Ended {
-            cancel,
-            closed: self.phase() == Phase::Closed,
-        }
+        Ended { cancel, closed: self.phase() == Phase::Closed }
     }
 
     /// The body has ended.
@@ -153,10 +150,7 @@ impl<E: Identity> Lifecycle<E> {
         // A cancellation that ends the body ends the block: its children go too (R15).
         let gone = matches!(outcome, Outcome::Cancelled) && !self.failed;
         let cancel = self.note(outcome) || gone;
-        Ended {
-            cancel,
-            closed: self.phase() == Phase::Closed,
-        }
+        Ended { cancel, closed: self.phase() == Phase::Closed }
     }
 
     /// An error that belongs to the nursery but ended no child, such as a misuse found at exit.
@@ -170,10 +164,7 @@ impl<E: Identity> Lifecycle<E> {
     pub fn verdict(&mut self) -> Verdict<E> {
         let errors = std::mem::take(&mut self.errors);
         match self.bare.take() {
-            Some(error) => Verdict::Bare {
-                error,
-                beside: errors,
-            },
+            Some(error) => Verdict::Bare { error, beside: errors },
             None if errors.is_empty() => Verdict::Clean,
             None => Verdict::Errors(errors),
         }
@@ -214,9 +205,7 @@ impl<E: Identity> Lifecycle<E> {
         if let Some(known) = &mut self.known {
             return known.insert(identity);
         }
-        let is_new = self
-            .errors()
-            .all(|other| other.identity() != Some(identity));
+        let is_new = self.errors().all(|other| other.identity() != Some(identity));
         if self.errors.len() >= FEW {
             let mut known: HashSet<_> = self.errors().filter_map(Identity::identity).collect();
             known.insert(identity);

@@ -43,11 +43,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            deadline: f64::INFINITY,
-            shield: false,
-            cleanup: None,
-        }
+        Self { deadline: f64::INFINITY, shield: false, cleanup: None }
     }
 }
 

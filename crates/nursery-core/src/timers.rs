@@ -52,11 +52,7 @@ impl<T> Timers<T> {
     /// An empty heap.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            heap: Vec::new(),
-            slots: Slab::new(),
-            order: 0,
-        }
+        Self { heap: Vec::new(), slots: Slab::new(), order: 0 }
     }
 
     /// How many moments there are.
@@ -76,16 +72,9 @@ impl<T> Timers<T> {
     pub fn insert(&mut self, when: f64, value: T) -> TimerId {
         debug_assert!(when.is_finite(), "a timer needs a moment, not {when}");
         let position = self.heap.len();
-        let slot = self.slots.insert(Slot {
-            position: position as u32,
-            value,
-        });
+        let slot = self.slots.insert(Slot { position: position as u32, value });
         self.order += 1;
-        self.heap.push(Node {
-            when,
-            order: self.order,
-            slot,
-        });
+        self.heap.push(Node { when, order: self.order, slot });
         self.sift_up(position);
         TimerId(slot)
     }
@@ -171,13 +160,9 @@ impl<T> Timers<T> {
     fn sift_down(&mut self, mut position: usize) {
         loop {
             let first = position * WAYS + 1;
-            let Some(least) = (first..self.heap.len().min(first + WAYS)).reduce(|a, b| {
-                if self.heap[b].before(&self.heap[a]) {
-                    b
-                } else {
-                    a
-                }
-            }) else {
+            let Some(least) = (first..self.heap.len().min(first + WAYS))
+                .reduce(|a, b| if self.heap[b].before(&self.heap[a]) { b } else { a })
+            else {
                 break;
             };
             if !self.heap[least].before(&self.heap[position]) {

@@ -173,16 +173,12 @@ impl<F: Face> Tree<F> {
 
     /// Every error the nurseries keep, for a garbage collector.
     pub fn errors(&self) -> impl Iterator<Item = &F::Error> {
-        self.nurseries
-            .iter()
-            .flat_map(|nursery| nursery.life.errors())
+        self.nurseries.iter().flat_map(|nursery| nursery.life.errors())
     }
 
     /// Every reason the scopes keep, for a garbage collector.
     pub fn reasons(&self) -> impl Iterator<Item = &F::Reason> {
-        self.scopes
-            .iter()
-            .filter_map(|scope| scope.cause.as_ref()?.reason.as_ref())
+        self.scopes.iter().filter_map(|scope| scope.cause.as_ref()?.reason.as_ref())
     }
 
     /// How many scopes, tasks and nurseries there are.
@@ -220,10 +216,7 @@ impl<F: Face> Tree<F> {
         }
         if settings.deadline < f64::INFINITY {
             if settings.deadline <= now {
-                let cause = Cause {
-                    source: Source::Deadline,
-                    reason: None,
-                };
+                let cause = Cause { source: Source::Deadline, reason: None };
                 self.cancel(ScopeId(id), cause, now, out);
             } else {
                 let alarm = Alarm::Deadline(ScopeId(id));
@@ -246,10 +239,7 @@ impl<F: Face> Tree<F> {
     ) -> Exit<F::Reason> {
         let id = scope.0;
         let host = self.scopes[id].host;
-        assert_eq!(
-            self.members[host].scope, id,
-            "scopes are left in the order of entering"
-        );
+        assert_eq!(self.members[host].scope, id, "scopes are left in the order of entering");
         self.silence(id);
         let left = self.unlink(id);
         let outstanding = self.outstanding(&left, honoured);
@@ -258,10 +248,7 @@ impl<F: Face> Tree<F> {
         let visible = above && !left.settings.shield;
         let member = &mut self.members[host];
         member.scope = parent;
-        let own = left
-            .cause
-            .as_ref()
-            .is_some_and(|cause| cause.source != Source::Host);
+        let own = left.cause.as_ref().is_some_and(|cause| cause.source != Source::Host);
         let mut take_back = left.charge.count;
         let mut caught = false;
         if own && !visible {
@@ -290,20 +277,12 @@ impl<F: Face> Tree<F> {
             // Nothing above: whatever waited was this scope's.
             self.members[host].pending = false;
         }
-        Exit {
-            caught,
-            take_back,
-            cause: left.cause,
-            settings: left.settings,
-        }
+        Exit { caught, take_back, cause: left.cause, settings: left.settings }
     }
 
     /// Frees a scope whose host has ended without leaving it. Says why it was cancelled, if it was.
     pub fn forget(&mut self, scope: ScopeId) -> Option<Cause<F::Reason>> {
-        debug_assert_eq!(
-            self.scopes[scope.0].host, NONE,
-            "its host still stands in it"
-        );
+        debug_assert_eq!(self.scopes[scope.0].host, NONE, "its host still stands in it");
         self.silence(scope.0);
         self.unlink(scope.0).cause
     }
@@ -331,9 +310,7 @@ impl<F: Face> Tree<F> {
             self.timers.remove(timer);
         }
         if self.warn_after.is_finite() {
-            let timer = self
-                .timers
-                .insert(now + self.warn_after, Alarm::Warning(scope));
+            let timer = self.timers.insert(now + self.warn_after, Alarm::Warning(scope));
             self.scopes[id].warning = Some(timer);
         }
         let entry = &mut self.scopes[id];
@@ -373,10 +350,7 @@ impl<F: Face> Tree<F> {
             self.timers.remove(timer);
         }
         if deadline <= now {
-            let cause = Cause {
-                source: Source::Deadline,
-                reason: None,
-            };
+            let cause = Cause { source: Source::Deadline, reason: None };
             self.cancel(scope, cause, now, out);
         } else if deadline < f64::INFINITY {
             let timer = self.timers.insert(deadline, Alarm::Deadline(scope));
@@ -513,14 +487,8 @@ impl<F: Face> Tree<F> {
         }
         let mut charges = 0;
         if shield {
-            let settings = Settings {
-                shield: true,
-                ..Settings::default()
-            };
-            let wall = Scope {
-                wall: true,
-                ..Scope::new(base, id, settings, 0)
-            };
+            let settings = Settings { shield: true, ..Settings::default() };
+            let wall = Scope { wall: true, ..Scope::new(base, id, settings, 0) };
             let wall = self.link(wall, base);
             self.members[id].scope = wall;
         } else if self.scopes[base].effective {
@@ -530,10 +498,7 @@ impl<F: Face> Tree<F> {
             child.pending = true;
             charges = 1;
         }
-        Ok(Start {
-            member: MemberId(id),
-            charges,
-        })
+        Ok(Start { member: MemberId(id), charges })
     }
 
     /// A child has ended. Says which nursery has closed by it: wake its joiner. `reason` is asked
@@ -550,12 +515,7 @@ impl<F: Face> Tree<F> {
         if self.members[child.0].scope != self.members[child.0].base {
             self.abandon(child.0);
         }
-        let Member {
-            nursery,
-            next,
-            prev,
-            ..
-        } = self.members.remove(child.0);
+        let Member { nursery, next, prev, .. } = self.members.remove(child.0);
         let owner = &mut self.nurseries[nursery];
         if prev == NONE {
             owner.first = next;
@@ -572,10 +532,7 @@ impl<F: Face> Tree<F> {
         let Ended { cancel, closed } = owner.life.child_ended(outcome);
         if cancel {
             let scope = ScopeId(owner.scope);
-            let cause = Cause {
-                source: Source::Failure,
-                reason: reason(),
-            };
+            let cause = Cause { source: Source::Failure, reason: reason() };
             self.cancel(scope, cause, now, out);
         }
         closed.then_some(NurseryId(nursery))
@@ -596,20 +553,8 @@ impl<F: Face> Tree<F> {
         let Ended { cancel, closed } = owner.life.body_ended(outcome);
         if cancel {
             let scope = ScopeId(owner.scope);
-            let source = if cancelled {
-                Source::Host
-            } else {
-                Source::Failure
-            };
-            self.cancel(
-                scope,
-                Cause {
-                    source,
-                    reason: reason(),
-                },
-                now,
-                out,
-            );
+            let source = if cancelled { Source::Host } else { Source::Failure };
+            self.cancel(scope, Cause { source, reason: reason() }, now, out);
         }
         closed
     }
@@ -624,15 +569,7 @@ impl<F: Face> Tree<F> {
         out: &mut Vec<Delivery<F::Key>>,
     ) {
         let scope = self.scope(nursery);
-        self.cancel(
-            scope,
-            Cause {
-                source: Source::Host,
-                reason,
-            },
-            now,
-            out,
-        );
+        self.cancel(scope, Cause { source: Source::Host, reason }, now, out);
     }
 
     /// Adds an error that ended no child.
@@ -655,20 +592,13 @@ impl<F: Face> Tree<F> {
         out: &mut Vec<Delivery<F::Key>>,
     ) -> Close<F::Error, F::Reason> {
         let mut owner = self.nurseries.remove(nursery.0);
-        assert_eq!(
-            owner.life.phase(),
-            Phase::Closed,
-            "a nursery is left once it has closed"
-        );
+        assert_eq!(owner.life.phase(), Phase::Closed, "a nursery is left once it has closed");
         let verdict = owner.life.verdict();
         let scope = &self.scopes[owner.scope];
         let outstanding = self.outstanding(scope, honoured);
         let above = self.sees_above(scope);
         let in_flight = owner.body_cancelled || held || (joined && above);
-        let own = scope
-            .cause
-            .as_ref()
-            .is_some_and(|cause| cause.source != Source::Host);
+        let own = scope.cause.as_ref().is_some_and(|cause| cause.source != Source::Host);
         let flight = match (&verdict, in_flight) {
             (Verdict::Clean, true) => Flight::Cancelled,
             (Verdict::Clean, false) => Flight::Nothing,
@@ -681,31 +611,18 @@ impl<F: Face> Tree<F> {
         let cancelled = flight == Flight::Cancelled && !exit.caught;
         exit.caught |= swallowed && !cancelled;
         let rearm = flight == Flight::Superseded && outstanding;
-        Close {
-            verdict,
-            cancelled,
-            rearm,
-            exit,
-        }
+        Close { verdict, cancelled, rearm, exit }
     }
 
     /// The host leaves although children still run, because it must not wait. The nursery goes on
     /// without it, and is to be [`discard`](Self::discard)ed once it has closed.
     pub fn detach(&mut self, nursery: NurseryId) {
         let scope = self.nurseries[nursery.0].scope;
-        let Scope {
-            host,
-            parent,
-            charge,
-            ..
-        } = self.scopes[scope];
+        let Scope { host, parent, charge, .. } = self.scopes[scope];
         if host == NONE {
             return;
         }
-        debug_assert_eq!(
-            self.members[host].scope, scope,
-            "it is its host's innermost scope"
-        );
+        debug_assert_eq!(self.members[host].scope, scope, "it is its host's innermost scope");
         self.scopes[scope].host = NONE;
         let member = &mut self.members[host];
         member.scope = parent;
@@ -770,11 +687,7 @@ impl<F: Face> Tree<F> {
     /// Takes a scope's alarms out of the heap.
     fn silence(&mut self, id: u32) {
         let scope = &mut self.scopes[id];
-        let timers = [
-            scope.deadline.take(),
-            scope.budget.take(),
-            scope.warning.take(),
-        ];
+        let timers = [scope.deadline.take(), scope.budget.take(), scope.warning.take()];
         for timer in timers.into_iter().flatten() {
             self.timers.remove(timer);
         }
@@ -783,9 +696,7 @@ impl<F: Face> Tree<F> {
     /// A task ends inside scopes it has entered: its shield goes with it, others wait for their
     /// owner to [`forget`](Self::forget) them.
     fn abandon(&mut self, member: u32) {
-        let Member {
-            base, mut scope, ..
-        } = self.members[member];
+        let Member { base, mut scope, .. } = self.members[member];
         while scope != base && scope != NONE {
             let parent = self.scopes[scope].parent;
             if self.scopes[scope].wall {

@@ -5,6 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::ffi::{c_int, c_void};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nursery_core::{MemberId, Requests};
 use pyo3::ffi;
@@ -37,6 +38,8 @@ pub mod flag {
     pub const LOG_DESTROY: u32 = 1 << 8;
     /// It is a nursery's child: its error is the nursery's.
     pub const CHILD: u32 = 1 << 10;
+    /// The tree has told it of a cancellation since its last step: ask it what is to be thrown.
+    pub const TOLD: u32 = 1 << 12;
     /// A future's protocol: whoever yields it means to wait for it.
     pub const BLOCKING: u32 = 1 << 11;
 }
@@ -158,10 +161,7 @@ impl TaskData {
 
     /// What its next step is to throw, if anything was put there.
     pub fn take_incoming(&self) -> Option<Owned> {
-        self.rare
-            .borrow()
-            .as_ref()
-            .and_then(|rare| rare.incoming.take())
+        self.rare.borrow().as_ref().and_then(|rare| rare.incoming.take())
     }
 
     fn clear(&self) {
@@ -186,9 +186,8 @@ impl TaskData {
     }
 }
 
-thread_local! {
-    static NUMBER: Cell<u64> = const { Cell::new(0) };
-}
+/// The number of the last task.
+static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 /// A new task object with nothing in it; `__init__` and [`begin`] fill it.
 pub unsafe fn allocate() -> Fallible<Owned> {
@@ -214,8 +213,9 @@ pub unsafe fn begin(task: Raw, state: &LoopState, coroutine: Owned, context: Raw
         data.flags.set(flag::LOG_DESTROY);
         data.requests.set(Requests::default());
         data.member.set(None);
-        let number = NUMBER.get() + 1;
-        NUMBER.set(number);
+        // The GIL serialises this; the atomic only says so to the compiler.
+        let number = NUMBER.load(Ordering::Relaxed) + 1;
+        NUMBER.store(number, Ordering::Relaxed);
         data.number.set(number);
         data.home.set(Owned::share(state.this.get()));
         data.state.set(state);
@@ -269,37 +269,24 @@ pub unsafe fn unregister(task: Raw) {
 }
 
 unsafe extern "C" fn traverse(task: Raw, visit: ffi::visitproc, arg: *mut c_void) -> c_int {
-    // SAFETY: the collector's call; every cell is free, since no borrow is held while Python runs.
-    unsafe {
-        let ours = data(task);
-        let rare = ours.rare.try_borrow();
-        let rare = rare.as_ref().ok().and_then(|rare| rare.as_deref());
-        let slots = [
-            &ours.coroutine,
-            &ours.context,
-            &ours.home,
-            &ours.waiting,
-            &ours.outcome,
-            &ours.name,
-            &ours.cancel_message,
-            &ours.registration,
-        ];
-        let more = rare.map(|rare| {
-            [
-                &rare.source_traceback,
-                &rare.incoming,
-                &rare.exception_traceback,
-            ]
-        });
-        for slot in slots.into_iter().chain(more.into_iter().flatten()) {
-            let answer = slot.visit(visit, arg);
+    macro_rules! visit {
+        ($($slot:expr),*) => {$(
+            // SAFETY: the collector's visit of a reference that is held.
+            let answer = unsafe { $slot.visit(visit, arg) };
             if answer != 0 {
                 return answer;
             }
+        )*};
+    }
+    // SAFETY: the collector's call; every cell is free, since no borrow is held while Python runs.
+    unsafe {
+        let ours = data(task);
+        visit!(ours.coroutine, ours.context, ours.home, ours.waiting, ours.outcome);
+        visit!(ours.name, ours.cancel_message, ours.registration);
+        if let Ok(Some(rare)) = ours.rare.try_borrow().as_deref() {
+            visit!(rare.source_traceback, rare.incoming, rare.exception_traceback);
         }
-        if let Ok(watchers) = ours.watchers.try_borrow()
-            && let Some(watchers) = watchers.as_deref()
-        {
+        if let Ok(Some(watchers)) = ours.watchers.try_borrow().as_deref() {
             let answer = watchers.visit(visit, arg);
             if answer != 0 {
                 return answer;

@@ -21,9 +21,7 @@ pub unsafe fn init(task: Raw, args: Raw, kwargs: Raw) -> Fallible<()> {
     // SAFETY: CPython's tuple and dict; the references last for the call.
     unsafe {
         let count = ffi::PyTuple_GET_SIZE(args);
-        let mut vector: Vec<Raw> = (0..count)
-            .map(|at| ffi::PyTuple_GET_ITEM(args, at))
-            .collect();
+        let mut vector: Vec<Raw> = (0..count).map(|at| ffi::PyTuple_GET_ITEM(args, at)).collect();
         let mut kwnames = None;
         if !kwargs.is_null() {
             let mut position = 0;
@@ -125,11 +123,7 @@ pub unsafe fn start_eagerly(state: &LoopState, task: Raw) -> Fallible<()> {
             return Err(Raised);
         }
         let result = step::step(state, &Owned::share(task), false);
-        let aside = if result.is_err() {
-            Some(crate::object::Aside::new())
-        } else {
-            None
-        };
+        let aside = if result.is_err() { Some(crate::object::Aside::new()) } else { None };
         if ffi::PyContext_Exit(context) < 0 {
             ffi::PyErr_Clear();
         }
@@ -146,10 +140,7 @@ unsafe fn make(
     eager: bool,
 ) -> PyResult<Py<PyAny>> {
     let option = |name: &str| -> PyResult<Raw> {
-        let found = options
-            .map(|options| options.get_item(name))
-            .transpose()?
-            .flatten();
+        let found = options.map(|options| options.get_item(name)).transpose()?.flatten();
         // Borrowed: the dict keeps it.
         Ok(found.map_or(std::ptr::null_mut(), |found| found.as_ptr()))
     };
@@ -176,14 +167,7 @@ unsafe fn make(
             let (name, context) = (option("name"), option("context"));
             let name = name.unwrap_or(std::ptr::null_mut());
             let context = context.unwrap_or(std::ptr::null_mut());
-            fill(
-                task.as_ptr(),
-                coro.as_ptr(),
-                event_loop.as_ptr(),
-                name,
-                context,
-                eager,
-            )?;
+            fill(task.as_ptr(), coro.as_ptr(), event_loop.as_ptr(), name, context, eager)?;
             Ok(task)
         };
         match made() {

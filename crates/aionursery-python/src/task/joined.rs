@@ -121,11 +121,7 @@ pub unsafe fn raise_thrown(args: *const Raw, count: ffi::Py_ssize_t) -> Raised {
     // SAFETY: CPython's vector of arguments.
     unsafe {
         let arg = |index: isize| {
-            if index < count {
-                *args.offset(index)
-            } else {
-                ffi::Py_None()
-            }
+            if index < count { *args.offset(index) } else { ffi::Py_None() }
         };
         let (first, second, traceback) = (arg(0), arg(1), arg(2));
         let is_exception =
@@ -173,11 +169,7 @@ unsafe extern "C" fn traverse(this: Raw, visit: ffi::visitproc, arg: *mut c_void
     // SAFETY: the collector's call. A heap type's objects keep their type.
     unsafe {
         let answer = visit(ffi::Py_TYPE(this).cast(), arg);
-        if answer != 0 {
-            answer
-        } else {
-            (*this.cast::<Iterator>()).task.visit(visit, arg)
-        }
+        if answer != 0 { answer } else { (*this.cast::<Iterator>()).task.visit(visit, arg) }
     }
 }
 
@@ -208,25 +200,19 @@ unsafe impl Sync for Methods {}
 static METHODS: Methods = Methods([
     ffi::PyMethodDef {
         ml_name: c"send".as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer {
-            PyCFunction: method_send,
-        },
+        ml_meth: ffi::PyMethodDefPointer { PyCFunction: method_send },
         ml_flags: ffi::METH_O,
         ml_doc: std::ptr::null(),
     },
     ffi::PyMethodDef {
         ml_name: c"throw".as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer {
-            PyCFunctionFast: method_throw,
-        },
+        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFast: method_throw },
         ml_flags: ffi::METH_FASTCALL,
         ml_doc: std::ptr::null(),
     },
     ffi::PyMethodDef {
         ml_name: c"close".as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer {
-            PyCFunction: method_close,
-        },
+        ml_meth: ffi::PyMethodDefPointer { PyCFunction: method_close },
         ml_flags: ffi::METH_NOARGS,
         ml_doc: std::ptr::null(),
     },

@@ -14,14 +14,7 @@ use crate::object::{Fallible, Owned, Raised, Raw, none, set_error, truth};
 
 unsafe fn boolean(value: bool) -> Raw {
     // SAFETY: True and False are always alive.
-    unsafe {
-        Owned::share(if value {
-            ffi::Py_True()
-        } else {
-            ffi::Py_False()
-        })
-        .into_ptr()
-    }
+    unsafe { Owned::share(if value { ffi::Py_True() } else { ffi::Py_False() }).into_ptr() }
 }
 
 unsafe fn or_none(object: Option<Owned>) -> Raw {
@@ -110,10 +103,7 @@ unsafe extern "C" fn callbacks(task: Raw, _: *mut c_void) -> Raw {
                         Some(context) => (first, context),
                         None => {
                             let context = data(first.as_ptr()).context.cloned();
-                            (
-                                step::bound_wakeup(first.as_ptr())?,
-                                context.unwrap_or_else(|| none()),
-                            )
+                            (step::bound_wakeup(first.as_ptr())?, context.unwrap_or_else(|| none()))
                         }
                     };
                     let pair = ffi::PyTuple_Pack(2, function.as_ptr(), context.as_ptr());
@@ -142,11 +132,7 @@ unsafe extern "C" fn exception(task: Raw, _: *mut c_void) -> Raw {
     // SAFETY: as above.
     unsafe {
         let ours = data(task);
-        or_none(if ours.has(flag::FAILED) {
-            ours.outcome.cloned()
-        } else {
-            None
-        })
+        or_none(if ours.has(flag::FAILED) { ours.outcome.cloned() } else { None })
     }
 }
 
@@ -159,10 +145,7 @@ unsafe extern "C" fn set_log_traceback(task: Raw, value: Raw, _: *mut c_void) ->
     // SAFETY: as above.
     unsafe {
         if !value.is_null() && truth(&Owned::share(value)).unwrap_or(false) {
-            set_error(
-                ffi::PyExc_ValueError,
-                c"_log_traceback can only be set to False",
-            );
+            set_error(ffi::PyExc_ValueError, c"_log_traceback can only be set to False");
             return -1;
         }
         set_flag(task, value, flag::LOG_TRACEBACK)
@@ -219,10 +202,7 @@ unsafe extern "C" fn source_traceback(task: Raw, _: *mut c_void) -> Raw {
     // SAFETY: as above.
     unsafe {
         let rare = data(task).rare.borrow();
-        or_none(
-            rare.as_ref()
-                .and_then(|rare| rare.source_traceback.cloned()),
-        )
+        or_none(rare.as_ref().and_then(|rare| rare.source_traceback.cloned()))
     }
 }
 

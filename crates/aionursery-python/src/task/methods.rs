@@ -26,13 +26,7 @@ fn answer(answer: Fallible<Owned>) -> Raw {
 
 unsafe fn boolean(value: bool) -> Owned {
     // SAFETY: True and False are always alive.
-    unsafe {
-        Owned::share(if value {
-            ffi::Py_True()
-        } else {
-            ffi::Py_False()
-        })
-    }
+    unsafe { Owned::share(if value { ffi::Py_True() } else { ffi::Py_False() }) }
 }
 
 /// The loop's part of a task whose `__init__` has run.
@@ -80,8 +74,7 @@ pub unsafe fn result_of(task: Raw) -> Fallible<Owned> {
             // The traceback is the one it had when it ended, however often it was raised since.
             let traceback = {
                 let rare = ours.rare.borrow();
-                rare.as_ref()
-                    .and_then(|rare| rare.exception_traceback.cloned())
+                rare.as_ref().and_then(|rare| rare.exception_traceback.cloned())
             };
             let traceback = traceback.as_ref().map_or(ffi::Py_None(), Owned::as_ptr);
             ffi::PyException_SetTraceback(exception.as_ptr(), traceback);
@@ -256,33 +249,17 @@ unsafe extern "C" fn get_name(task: Raw, _: Raw) -> Raw {
 
 unsafe extern "C" fn put_name(task: Raw, name: Raw) -> Raw {
     // SAFETY: as above.
-    unsafe {
-        guard(std::ptr::null_mut(), |_| {
-            answer(set_name(task, name).map(|()| none()))
-        })
-    }
+    unsafe { guard(std::ptr::null_mut(), |_| answer(set_name(task, name).map(|()| none()))) }
 }
 
 unsafe extern "C" fn get_coro(task: Raw, _: Raw) -> Raw {
     // SAFETY: as above.
-    unsafe {
-        data(task)
-            .coroutine
-            .cloned()
-            .unwrap_or_else(|| none())
-            .into_ptr()
-    }
+    unsafe { data(task).coroutine.cloned().unwrap_or_else(|| none()).into_ptr() }
 }
 
 unsafe extern "C" fn get_context(task: Raw, _: Raw) -> Raw {
     // SAFETY: as above.
-    unsafe {
-        data(task)
-            .context
-            .cloned()
-            .unwrap_or_else(|| none())
-            .into_ptr()
-    }
+    unsafe { data(task).context.cloned().unwrap_or_else(|| none()).into_ptr() }
 }
 
 unsafe extern "C" fn get_loop(task: Raw, _: Raw) -> Raw {
@@ -343,22 +320,14 @@ unsafe fn call(function: Raw, args: &[Raw]) -> Fallible<Owned> {
     unsafe {
         let count = (args.len() - 1) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
         let args = args.as_ptr().add(1);
-        Owned::new(ffi::PyObject_Vectorcall(
-            function,
-            args,
-            count,
-            std::ptr::null_mut(),
-        ))
+        Owned::new(ffi::PyObject_Vectorcall(function, args, count, std::ptr::null_mut()))
     }
 }
 
 unsafe extern "C" fn set_result(_: Raw, _: Raw) -> Raw {
     // SAFETY: as above.
     unsafe {
-        set_error(
-            ffi::PyExc_RuntimeError,
-            c"Task does not support set_result operation",
-        );
+        set_error(ffi::PyExc_RuntimeError, c"Task does not support set_result operation");
         std::ptr::null_mut()
     }
 }
@@ -366,10 +335,7 @@ unsafe extern "C" fn set_result(_: Raw, _: Raw) -> Raw {
 unsafe extern "C" fn set_exception(_: Raw, _: Raw) -> Raw {
     // SAFETY: as above.
     unsafe {
-        set_error(
-            ffi::PyExc_RuntimeError,
-            c"Task does not support set_exception operation",
-        );
+        set_error(ffi::PyExc_RuntimeError, c"Task does not support set_exception operation");
         std::ptr::null_mut()
     }
 }
@@ -379,13 +345,8 @@ unsafe extern "C" fn make_cancelled_error(task: Raw, _: Raw) -> Raw {
     unsafe {
         guard(std::ptr::null_mut(), |_| {
             let ours = data(task);
-            let kept = if ours.has(flag::CANCELLED) {
-                ours.outcome.take()
-            } else {
-                None
-            };
-            kept.unwrap_or_else(|| step::cancelled_error(task))
-                .into_ptr()
+            let kept = if ours.has(flag::CANCELLED) { ours.outcome.take() } else { None };
+            kept.unwrap_or_else(|| step::cancelled_error(task)).into_ptr()
         })
     }
 }
@@ -412,24 +373,12 @@ unsafe extern "C" fn cancel_and_wait(
 
 unsafe extern "C" fn init(task: Raw, args: Raw, kwargs: Raw) -> c_int {
     // SAFETY: CPython calls `__init__` with a tuple and a dict or null.
-    unsafe {
-        guard(-1, |_| {
-            if factory::init(task, args, kwargs).is_ok() {
-                0
-            } else {
-                -1
-            }
-        })
-    }
+    unsafe { guard(-1, |_| if factory::init(task, args, kwargs).is_ok() { 0 } else { -1 }) }
 }
 
 unsafe extern "C" fn task_repr(task: Raw) -> Raw {
     // SAFETY: as above.
-    unsafe {
-        guard(std::ptr::null_mut(), |_| {
-            answer(call1(imports().parts.format_task, task))
-        })
-    }
+    unsafe { guard(std::ptr::null_mut(), |_| answer(call1(imports().parts.format_task, task))) }
 }
 
 /// Says what must not go unnoticed when a task goes: it had not ended, or nobody has asked for its
@@ -443,8 +392,7 @@ unsafe extern "C" fn finalize(task: Raw) {
             let _aside = Aside::new();
             let source = {
                 let rare = ours.rare.borrow();
-                rare.as_ref()
-                    .and_then(|rare| rare.source_traceback.cloned())
+                rare.as_ref().and_then(|rare| rare.source_traceback.cloned())
             };
             let names = names();
             let mut context = vec![];
@@ -496,14 +444,7 @@ const fn none_of(
     function: ffi::PyCFunction,
     doc: &'static CStr,
 ) -> ffi::PyMethodDef {
-    method(
-        name,
-        ffi::PyMethodDefPointer {
-            PyCFunction: function,
-        },
-        ffi::METH_NOARGS,
-        doc,
-    )
+    method(name, ffi::PyMethodDefPointer { PyCFunction: function }, ffi::METH_NOARGS, doc)
 }
 
 const fn one(
@@ -511,20 +452,11 @@ const fn one(
     function: ffi::PyCFunction,
     doc: &'static CStr,
 ) -> ffi::PyMethodDef {
-    method(
-        name,
-        ffi::PyMethodDefPointer {
-            PyCFunction: function,
-        },
-        ffi::METH_O,
-        doc,
-    )
+    method(name, ffi::PyMethodDefPointer { PyCFunction: function }, ffi::METH_O, doc)
 }
 
 const fn fast(name: &'static CStr, function: FastCall, doc: &'static CStr) -> ffi::PyMethodDef {
-    let function = ffi::PyMethodDefPointer {
-        PyCFunctionFastWithKeywords: function,
-    };
+    let function = ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: function };
     method(name, function, ffi::METH_FASTCALL | ffi::METH_KEYWORDS, doc)
 }
 

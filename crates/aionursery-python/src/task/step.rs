@@ -125,11 +125,7 @@ pub unsafe fn run(state: &LoopState, task: Owned) -> Fallible<()> {
             return step(state, &task, true);
         }
         let result = step(state, &task, true);
-        let aside = if result.is_err() {
-            Some(Aside::new())
-        } else {
-            None
-        };
+        let aside = if result.is_err() { Some(Aside::new()) } else { None };
         if ffi::PyContext_Exit(context) < 0 {
             ffi::PyErr_Clear();
         }
@@ -144,11 +140,7 @@ pub unsafe fn run_nested(state: &LoopState, task: Owned) -> Fallible<()> {
     unsafe {
         let outer = state.lingering.replace(false);
         let result = run(state, task);
-        let aside = if result.is_err() {
-            Some(Aside::new())
-        } else {
-            None
-        };
+        let aside = if result.is_err() { Some(Aside::new()) } else { None };
         leave(state);
         drop(aside);
         state.lingering.set(outer);
@@ -200,11 +192,7 @@ pub unsafe fn step(state: &LoopState, task: &Owned, drain: bool) -> Fallible<()>
         if drain && before.is_none() {
             state.lingering.set(true);
         } else {
-            let aside = if result.is_err() {
-                Some(Aside::new())
-            } else {
-                None
-            };
+            let aside = if result.is_err() { Some(Aside::new()) } else { None };
             restore(state, before);
             drop(aside);
         }
@@ -226,15 +214,11 @@ unsafe fn prepare(state: &LoopState, task: Raw, ours: &TaskData) -> Option<Owned
             return None;
         }
         drop(waited);
-        let incoming = if ours.rare.borrow().is_some() {
-            ours.take_incoming()
-        } else {
-            None
-        };
-        let requests = ours.requests.get();
-        if !requests.is_waiting() && ours.member.get().is_none() {
+        let incoming = if ours.rare.borrow().is_some() { ours.take_incoming() } else { None };
+        if !ours.requests.get().is_waiting() && !ours.has(flag::TOLD) {
             return incoming;
         }
+        ours.lower_flags(flag::TOLD);
         prepare_cancellation(state, task, ours).or(incoming)
     }
 }
@@ -256,21 +240,13 @@ unsafe fn prepare_cancellation(state: &LoopState, task: Raw, ours: &TaskData) ->
         }
         let from_scope = if pending {
             let member = ours.member.get()?;
-            let exception = if asked {
-                None
-            } else {
-                Some(cancelled_by_scope(state, member))
-            };
+            let exception = if asked { None } else { Some(cancelled_by_scope(state, member)) };
             state.tree.borrow_mut().thrown(member);
             exception
         } else {
             None
         };
-        if asked {
-            Some(cancelled_error(task))
-        } else {
-            from_scope
-        }
+        if asked { Some(cancelled_error(task)) } else { from_scope }
     }
 }
 
@@ -311,8 +287,8 @@ unsafe fn suspend(state: &LoopState, task: &Owned, ours: &TaskData, yielded: Own
         let what = yielded.as_ptr();
         if what == ffi::Py_None() {
             ours.raise_flags(flag::SCHEDULED);
-            if let Some(member) = ours.member.get() {
-                insist(state, member);
+            if ours.member.get().is_some_and(|member| insist(state, member)) {
+                ours.raise_flags(flag::TOLD);
             }
             ready::push_or_report(state, task.clone());
             return;
@@ -356,6 +332,7 @@ unsafe fn settle(state: &LoopState, task: Raw, ours: &TaskData, what: Owned) {
             return;
         }
         if member.is_some_and(|member| insist(state, member)) {
+            ours.raise_flags(flag::TOLD);
             cancel_wait(state, task, false);
         }
     }
@@ -446,12 +423,7 @@ unsafe fn begin_await(state: &LoopState, task: &Owned, what: Raw) -> Fallible<Re
         let wakeup = bound_wakeup(this)?;
         let context = data(this).context.get();
         let mut args = [std::ptr::null_mut(), wakeup.as_ptr(), context];
-        call_method(
-            what,
-            names.add_done_callback,
-            &mut args,
-            imports().kw_context,
-        )?;
+        call_method(what, names.add_done_callback, &mut args, imports().kw_context)?;
         Ok(Ok(()))
     }
 }
@@ -565,9 +537,7 @@ pub unsafe fn wake_from_join(host: Raw) {
 
 /// Whether a bare cancellation is held back (R20).
 fn is_shielded(state: &LoopState, ours: &TaskData) -> bool {
-    ours.member
-        .get()
-        .is_some_and(|member| state.tree.borrow().is_shielded(member))
+    ours.member.get().is_some_and(|member| state.tree.borrow().is_shielded(member))
 }
 
 /// The tree has cancelled a task: its count of cancellations rises.
@@ -587,11 +557,10 @@ pub unsafe fn reach(state: &LoopState, task: Raw) {
     // SAFETY: attached; the caller's task is alive.
     unsafe {
         let ours = data(task);
+        ours.raise_flags(flag::TOLD);
         let idle = !ours.has(flag::DONE | flag::RUNNING | flag::SCHEDULED | flag::JOINING);
-        let pending = ours
-            .member
-            .get()
-            .is_some_and(|member| state.tree.borrow().is_pending(member));
+        let pending =
+            ours.member.get().is_some_and(|member| state.tree.borrow().is_pending(member));
         if idle && pending && !ours.waiting.is_empty() {
             cancel_wait(state, task, false);
         }
@@ -614,11 +583,7 @@ unsafe fn cancel_wait(state: &LoopState, task: Raw, handed_on: bool) -> bool {
             }
             return false;
         }
-        let message = if handed_on {
-            ours.cancel_message.cloned()
-        } else {
-            reason(state, ours)
-        };
+        let message = if handed_on { ours.cancel_message.cloned() } else { reason(state, ours) };
         let message = message.as_ref().map_or(ffi::Py_None(), Owned::as_ptr);
         let mut args = [std::ptr::null_mut(), message];
         let answer = call_method(what.as_ptr(), names().cancel, &mut args, imports().kw_msg);
@@ -626,11 +591,7 @@ unsafe fn cancel_wait(state: &LoopState, task: Raw, handed_on: bool) -> bool {
             Ok(answer) => answer,
             Err(Raised) => {
                 let error = take_raised();
-                state.report(
-                    "Cancelling what a task waits for has failed",
-                    Some(&error),
-                    task,
-                );
+                state.report("Cancelling what a task waits for has failed", Some(&error), task);
                 false
             }
         }
@@ -714,10 +675,7 @@ pub unsafe fn cancelled_by_scope(state: &LoopState, member: MemberId) -> Owned {
         let (source, reason) = {
             let tree = state.tree.borrow();
             match tree.catcher(member) {
-                Some((_, cause)) => (
-                    crate::scope::source_name(cause.source),
-                    cause.reason.clone(),
-                ),
+                Some((_, cause)) => (crate::scope::source_name(cause.source), cause.reason.clone()),
                 None => ("cancel", None),
             }
         };
@@ -748,13 +706,7 @@ unsafe fn fail(state: &LoopState, task: Raw, ours: &TaskData) -> Fallible<()> {
         let this = exception.as_ptr();
         let is = |kind: Raw| ffi::PyErr_GivenExceptionMatches(this, kind) != 0;
         if is(imports().cancelled_error) {
-            finish(
-                state,
-                task,
-                ours,
-                flag::DONE | flag::CANCELLED,
-                Some(exception),
-            );
+            finish(state, task, ours, flag::DONE | flag::CANCELLED, Some(exception));
             return Ok(());
         }
         let leaves = is(ffi::PyExc_KeyboardInterrupt) || is(ffi::PyExc_SystemExit);
@@ -798,11 +750,8 @@ unsafe fn end_in_tree(state: &LoopState, task: Raw, ours: &TaskData, member: Mem
             let outcome = outcome(ours);
             let failed = matches!(outcome, Outcome::Failed(_) | Outcome::Bare(_));
             // Words and time are needed only if this failure cancels the siblings.
-            let (now, words) = if failed {
-                (state.now_or_zero(), failure_text(task, ours))
-            } else {
-                (0.0, None)
-            };
+            let (now, words) =
+                if failed { (state.now_or_zero(), failure_text(task, ours)) } else { (0.0, None) };
             let spare = words.clone();
             let closed = state.change(|tree, out| tree.ended(member, outcome, now, || words, out));
             drop(spare);
@@ -832,11 +781,7 @@ fn outcome(ours: &TaskData) -> Outcome<Failure> {
         ffi::PyErr_GivenExceptionMatches(error.as_ptr(), ffi::PyExc_KeyboardInterrupt) != 0
             || ffi::PyErr_GivenExceptionMatches(error.as_ptr(), ffi::PyExc_SystemExit) != 0
     };
-    if leaves {
-        Outcome::Bare(Failure(error))
-    } else {
-        Outcome::Failed(Failure(error))
-    }
+    if leaves { Outcome::Bare(Failure(error)) } else { Outcome::Failed(Failure(error)) }
 }
 
 /// The words with which siblings are cancelled: who failed, and with what.

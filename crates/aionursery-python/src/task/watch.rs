@@ -45,11 +45,7 @@ impl Watchers {
 
 /// Adds a watcher to a task that has not ended.
 pub fn add(task: &TaskData, watcher: Watcher) {
-    task.watchers
-        .borrow_mut()
-        .get_or_insert_default()
-        .list
-        .push(watcher);
+    task.watchers.borrow_mut().get_or_insert_default().list.push(watcher);
 }
 
 /// Takes the callbacks out for which `matches` says yes, and says how many. What it raises is
@@ -129,19 +125,8 @@ pub unsafe fn call_soon(
 ) -> Result<(), Raised> {
     // SAFETY: the caller's objects are alive.
     unsafe {
-        let mut args = [
-            std::ptr::null_mut(),
-            function.as_ptr(),
-            arg,
-            context.as_ptr(),
-        ];
+        let mut args = [std::ptr::null_mut(), function.as_ptr(), arg, context.as_ptr()];
         let call = names().call_soon;
-        call_method(
-            state.event_loop.get(),
-            call,
-            &mut args,
-            imports().kw_context,
-        )
-        .map(drop)
+        call_method(state.event_loop.get(), call, &mut args, imports().kw_context).map(drop)
     }
 }

@@ -1,0 +1,270 @@
+//! How a child starts: `start_soon` and `start_now`. The hottest way into the extension, so these two
+//! are plain C methods added to `Nursery`'s type. It must never run a child before `start_soon`
+//! returns (R4).
+
+use std::ffi::c_int;
+
+use nursery_core::Phase;
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use crate::entry::guard;
+use crate::host;
+use crate::imports::{imports, running_loop};
+use crate::nursery::Nursery;
+use crate::object::{Fallible, Owned, Raised, Raw, set_error, set_error_text, truth, utf8};
+use crate::ready;
+use crate::state::{Key, LoopState};
+use crate::target::{Target, refuse};
+use crate::task::{self, flag};
+
+/// How a child is to be started; borrowed, null for what was not given.
+struct Order {
+    name: Raw,
+    context: Raw,
+    shield: bool,
+    at_once: bool,
+}
+
+/// Sees to it that children may be started here and now.
+#[inline]
+unsafe fn admit(nursery: &Nursery) -> Fallible<(&LoopState, nursery_core::NurseryId)> {
+    // SAFETY: attached.
+    unsafe {
+        if let Some((state, id)) = nursery.place() {
+            if nursery.is_here() {
+                // In a step of ours, or with something queued in this turn, the loop runs: it was
+                // looked at then.
+                if !state.running.get().is_null() || state.ready.is_open() {
+                    return Ok((state, id));
+                }
+                if running_loop()?.as_ptr() == state.event_loop.get() {
+                    return Ok((state, id));
+                }
+            }
+            return Err(host::misuse(
+                "start_soon() was called from another thread or another event loop than the \
+                 nursery's; use loop.call_soon_threadsafe(nursery.start_soon, fn, ...), or \
+                 asyncio.run_coroutine_threadsafe",
+            ));
+        }
+        if nursery.is_over() {
+            return Err(closed(
+                "this nursery is closed: its block has ended, and no child can be started in it \
+                 any more",
+            ));
+        }
+        Err(host::misuse(
+            "this nursery has not been entered; write 'async with Nursery() as nursery:' and start \
+             children inside the block",
+        ))
+    }
+}
+
+#[cold]
+unsafe fn closed(text: &str) -> Raised {
+    // SAFETY: attached.
+    unsafe { set_error_text(imports().parts.closed, text) }
+}
+
+#[inline]
+unsafe fn begin(
+    nursery: &Nursery,
+    target: Raw,
+    args: Option<&Owned>,
+    order: &Order,
+) -> Fallible<Owned> {
+    // SAFETY: attached; the caller's objects are alive.
+    unsafe {
+        let (state, id) = match admit(nursery) {
+            Ok(place) => place,
+            Err(Raised) => {
+                refuse(target);
+                return Err(Raised);
+            }
+        };
+        let Target { coroutine, shield } = Target::of(state, target, args)?;
+        // Finding the target may have run the program's code.
+        if state.tree.borrow().phase(id) == Phase::Closed {
+            refuse(coroutine.as_ptr());
+            return Err(closed("this nursery has closed meanwhile; no child can be started in it"));
+        }
+        let task = task::allocate()?;
+        task::begin(task.as_ptr(), state, coroutine, order.context)?;
+        let ours = task::data(task.as_ptr());
+        ours.flags.set(0);
+        if !order.name.is_null() {
+            task::set_name(task.as_ptr(), order.name)?;
+        }
+        if state.debug.get() {
+            task::trace_source(ours)?;
+        }
+        if !order.at_once {
+            ready::push(state, task.clone())?;
+            ours.flags.set(flag::SCHEDULED);
+        }
+        let started = state.tree.borrow_mut().start(id, Key(task.as_ptr()), shield || order.shield);
+        let Ok(start) = started else {
+            return Err(closed("this nursery has closed meanwhile; no child can be started in it"));
+        };
+        // The tree's reference.
+        let _ = task.clone().into_ptr();
+        ours.raise_flags(flag::CHILD | flag::LOG_DESTROY);
+        ours.member.set(Some(start.member));
+        if start.charges > 0 {
+            task::charge(task.as_ptr(), start.charges);
+            ours.raise_flags(flag::TOLD);
+        }
+        if order.at_once {
+            task::start_eagerly(state, task.as_ptr())?;
+        }
+        Ok(task)
+    }
+}
+
+unsafe fn parse(
+    args: *const Raw,
+    count: ffi::Py_ssize_t,
+    kwnames: Raw,
+    at_once: bool,
+) -> Fallible<(Option<Owned>, Order)> {
+    // SAFETY: CPython's vector of arguments.
+    unsafe {
+        let function = if at_once { "start_now" } else { "start_soon" };
+        if count < 1 {
+            let text = format!(
+                "{function}() needs a coroutine, an awaitable, or an async function and its \
+                 arguments"
+            );
+            return Err(set_error_text(ffi::PyExc_TypeError, &text));
+        }
+        let mut order = Order {
+            name: std::ptr::null_mut(),
+            context: std::ptr::null_mut(),
+            shield: false,
+            at_once,
+        };
+        let rest = if count > 1 {
+            let tuple = Owned::new(ffi::PyTuple_New(count - 1))?;
+            for index in 1..count {
+                let item = Owned::share(*args.offset(index)).into_ptr();
+                ffi::PyTuple_SetItem(tuple.as_ptr(), index - 1, item);
+            }
+            Some(tuple)
+        } else {
+            None
+        };
+        if kwnames.is_null() {
+            return Ok((rest, order));
+        }
+        for index in 0..ffi::PyTuple_GET_SIZE(kwnames) {
+            let value = *args.offset(count + index);
+            let keyword = utf8(ffi::PyTuple_GET_ITEM(kwnames, index)).unwrap_or_default();
+            match keyword.as_str() {
+                "name" => order.name = task::given(value).unwrap_or(std::ptr::null_mut()),
+                "context" => {
+                    order.context = task::given(value).unwrap_or(std::ptr::null_mut());
+                    if !order.context.is_null() && ffi::PyContext_CheckExact(order.context) == 0 {
+                        let text = c"context must be a contextvars.Context or None";
+                        return Err(set_error(ffi::PyExc_TypeError, text));
+                    }
+                }
+                "shield" => order.shield = truth(&Owned::share(value))?,
+                other => {
+                    let text = format!(
+                        "{function}() got an unexpected keyword argument '{other}'; arguments of \
+                         the child itself are passed by position, or with functools.partial"
+                    );
+                    return Err(set_error_text(ffi::PyExc_TypeError, &text));
+                }
+            }
+        }
+        Ok((rest, order))
+    }
+}
+
+#[inline]
+unsafe fn start(
+    this: Raw,
+    args: *const Raw,
+    count: ffi::Py_ssize_t,
+    kwnames: Raw,
+    at_once: bool,
+) -> Raw {
+    // SAFETY: CPython calls a method of a nursery with a vector of arguments.
+    unsafe {
+        guard(std::ptr::null_mut(), |py| {
+            let this = Bound::from_borrowed_ptr(py, this);
+            let nursery = this.cast_unchecked::<Nursery>().get();
+            let task = match parse(args, count, kwnames, at_once) {
+                Ok((rest, order)) => begin(nursery, *args, rest.as_ref(), &order),
+                Err(Raised) => {
+                    if count > 0 {
+                        refuse(*args);
+                    }
+                    Err(Raised)
+                }
+            };
+            task.map_or(std::ptr::null_mut(), Owned::into_ptr)
+        })
+    }
+}
+
+unsafe extern "C" fn start_soon(
+    this: Raw,
+    args: *const Raw,
+    count: ffi::Py_ssize_t,
+    kwnames: Raw,
+) -> Raw {
+    // SAFETY: as CPython calls it.
+    unsafe { start(this, args, count, kwnames, false) }
+}
+
+unsafe extern "C" fn start_now(
+    this: Raw,
+    args: *const Raw,
+    count: ffi::Py_ssize_t,
+    kwnames: Raw,
+) -> Raw {
+    // SAFETY: as CPython calls it.
+    unsafe { start(this, args, count, kwnames, true) }
+}
+
+struct Methods([ffi::PyMethodDef; 2]);
+
+// SAFETY: constant; CPython reads it only.
+unsafe impl Sync for Methods {}
+
+const FLAGS: c_int = ffi::METH_FASTCALL | ffi::METH_KEYWORDS;
+
+static METHODS: Methods = Methods([
+    ffi::PyMethodDef {
+        ml_name: c"start_soon".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: start_soon },
+        ml_flags: FLAGS,
+        ml_doc: c"start_soon($self, target, /, *args, name=None, context=None, shield=False)\n--\n\nStart a child and return its task; its first step runs after this returns.\n\ntarget is a coroutine, any awaitable, or an async function that is called with args.\nWith shield=True, cancellation from outside does not reach the child; the nursery still\nwaits for it. Raises NurseryClosed once the block has ended.".as_ptr(),
+    },
+    ffi::PyMethodDef {
+        ml_name: c"start_now".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: start_now },
+        ml_flags: FLAGS,
+        ml_doc: c"start_now($self, target, /, *args, name=None, context=None, shield=False)\n--\n\nAs start_soon, but the child's first step runs before this returns.".as_ptr(),
+    },
+]);
+
+/// Adds the two methods to `Nursery`.
+pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    let class = py.get_type::<Nursery>();
+    for method in &METHODS.0 {
+        // SAFETY: the table lives for ever; the type is ready.
+        unsafe {
+            let class = class.as_ptr().cast();
+            let descriptor = ffi::PyDescr_NewMethod(class, std::ptr::from_ref(method).cast_mut());
+            let descriptor = Bound::from_owned_ptr_or_err(py, descriptor)?;
+            let name = std::ffi::CStr::from_ptr(method.ml_name).to_string_lossy();
+            py.get_type::<Nursery>().setattr(name.as_ref(), descriptor)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,206 @@
+"""anyio's own tests of its asyncio backend, with our task factory on every loop.
+
+Owns the fetching of anyio's sdist and the two runs that are compared, one with asyncio's own tasks
+and one with ours: `python -m tests.conformance.anyio_sdist`. The tests are run where the sdist was
+unpacked, under `target/`, with anyio's own settings of pytest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import dataclasses
+import importlib.metadata
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests.conformance import places
+from tests.conformance.cpython import ROOT, BrokenError, NotHereError, read_record
+from tests.conformance.expected import Entry, Result, count, judge, read_list
+
+CACHE = ROOT / "target" / "conformance"
+
+#: The tests of what a task has to do with, and of what stands on top of it.
+MODULES = (
+    "test_taskgroups",
+    "test_synchronization",
+    "test_eventloop",
+    "test_from_thread",
+    "test_to_thread",
+    "test_debugging",
+    "test_contextmanagers",
+    "test_concurrency_utils",
+    "test_futures",
+    "test_lowlevel",
+    "test_pytest_plugin",
+    "test_signals",
+    "test_subprocesses",
+    "streams/test_memory",
+    "streams/test_buffered",
+    "streams/test_stapled",
+)
+
+#: What anyio's `conftest.py` and its settings of pytest ask for.
+NEEDED = ("trustme", "pytest_mock", "pytest_timeout", "psutil")
+
+#: Seconds for a run; anyio's settings bound each test.
+BOUND = 600
+
+
+def sdist() -> Path:
+    """The unpacked sdist of the anyio that is installed; downloaded if it is not there."""
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise NotHereError(f"anyio's tests need {', '.join(missing).replace('_', '-')}")
+    version = importlib.metadata.version("anyio")
+    home = CACHE / f"anyio-{version}"
+    if home.exists():
+        return home
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+        download = subprocess.run(
+            [*pip, "--no-deps", "--no-binary", ":all:", "--dest", folder, f"anyio=={version}"],
+            capture_output=True,
+            text=True,
+            timeout=BOUND,
+        )
+        if download.returncode:
+            raise NotHereError(f"anyio's sdist cannot be downloaded: {download.stderr}")
+        (archive,) = Path(folder).glob("anyio-*.tar.gz")
+        with tarfile.open(archive) as tar:
+            safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+            tar.extractall(folder, **safe)
+        try:
+            Path(folder, home.name).rename(home)
+        except OSError:
+            # Another process was faster.
+            if not home.exists():
+                raise
+    return home
+
+
+def run(
+    names: places.Names | None, modules: Sequence[str] = MODULES, patterns: str = ""
+) -> dict[str, Result]:
+    """Run these modules; with asyncio's own tasks if there is nothing to put in place."""
+    home = sdist()
+    with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
+        record, log = Path(folder, "record.jsonl"), Path(folder, "log")
+        command = [
+            *(sys.executable, "-m", "pytest", "-p", "tests.conformance.anyio_plugin"),
+            *("-p", "no:cacheprovider", "--quiet", "--rootdir", str(home)),
+            *("-c", str(home / "pyproject.toml"), "--conformance-record", str(record)),
+            *(["--conformance-names", json.dumps(dataclasses.asdict(names))] if names else []),
+            *(["-k", patterns] if patterns else []),
+            *(f"tests/{module}.py" for module in modules if (home / f"tests/{module}.py").exists()),
+        ]
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("PYTHON") and not name.startswith("PYTEST")
+        }
+        environment["PYTHONPATH"] = str(ROOT)
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                command,
+                cwd=home,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                # The tests of signals send some to their process group.
+                start_new_session=True,
+            )
+            try:
+                ending = f"with {process.wait(BOUND)}"
+            except subprocess.TimeoutExpired:
+                ending = f"after {BOUND} seconds"
+            finally:
+                process.kill()
+                process.wait()
+        results: dict[str, Result] = {}
+        complete, running = read_record(record, results)
+        if not complete:
+            tail = log.read_text(encoding="utf-8", errors="replace")[-6000:]
+            if running is None:
+                raise BrokenError(f"anyio's tests ended {ending} outside of any test:\n{tail}")
+            results[running] = Result("crashed", f"ended the process {ending}:\n{tail}")
+        return results
+
+
+def run_both(
+    names: places.Names = places.OURS, modules: Sequence[str] = MODULES, patterns: str = ""
+) -> tuple[dict[str, Result], dict[str, Result]]:
+    """The results with asyncio's own tasks, and with what was put in their place."""
+    sdist()
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        plain = pool.submit(run, None, modules, patterns)
+        ours = pool.submit(run, names, modules, patterns)
+        return plain.result(), ours.result()
+
+
+def compare(
+    plain: Mapping[str, Result],
+    ours: Mapping[str, Result],
+    entries: list[Entry],
+    *,
+    partial: bool = False,
+) -> list[str]:
+    """What is wrong: in either run by itself, and where ours did not pass what asyncio's did."""
+    return [
+        *judge("anyio", plain, entries, baseline=True, partial=partial),
+        *judge("anyio", ours, entries, partial=partial),
+        *(
+            f"anyio {test}: {ours[test].kind if test in ours else 'not run'} with our tasks, "
+            "passed with asyncio's"
+            for test, result in plain.items()
+            if result.kind == "passed" and (test not in ours or ours[test].kind == "skipped")
+        ),
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.conformance.anyio_sdist", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--baseline", action="store_true", help="put asyncio's own classes there")
+    parser.add_argument("--module", action="append", help="only this one, as test_taskgroups")
+    parser.add_argument("-k", dest="patterns", default="", help="an expression, as for pytest")
+    parser.add_argument("-v", dest="verbose", action="store_true", help="name every test")
+    parser.add_argument("--factory", metavar="MODULE:NAME")
+    parser.add_argument("--eager-factory", metavar="MODULE:NAME")
+    parser.add_argument("--task-class", dest="task", metavar="MODULE:NAME")
+    options = parser.parse_args(arguments)
+    names = places.BASELINE if options.baseline else places.OURS
+    given = {field: getattr(options, field) for field in ("factory", "eager_factory", "task")}
+    names = dataclasses.replace(names, **{field: value for field, value in given.items() if value})
+    try:
+        plain, ours = run_both(names, options.module or MODULES, options.patterns)
+    except NotHereError as exc:
+        print(exc)
+        return 0
+    except BrokenError as exc:
+        print(exc)
+        return 1
+    if options.verbose:
+        for test, result in ours.items():
+            print(f"  {result.kind:8} {test}")
+    print(f"{'asyncio':10} {count(plain)}\n{'in place':10} {count(ours)}")
+    partial = bool(options.module or options.patterns)
+    complaints = compare(plain, ours, read_list(), partial=partial)
+    for complaint in complaints:
+        print(f"\n== {complaint}")
+    print("\nall as expected" if not complaints else f"\n{len(complaints)} complaints")
+    return bool(complaints)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
