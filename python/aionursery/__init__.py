@@ -20,6 +20,8 @@ from ._aionursery import (
 )
 from ._errors import BaseMultiError, Cancelled, MultiError, NurseryClosed
 from ._parts import TaskStatus
+from ._runner import Runner, run
+from ._taskgroup import TaskGroup
 
 __all__ = [
     "BaseMultiError",
@@ -28,7 +30,9 @@ __all__ = [
     "MultiError",
     "Nursery",
     "NurseryClosed",
+    "Runner",
     "Task",
+    "TaskGroup",
     "TaskStatus",
     "checkpoint",
     "checkpoint_if_cancelled",
@@ -38,6 +42,7 @@ __all__ = [
     "fail_at",
     "move_on_after",
     "move_on_at",
+    "run",
     "shield",
     "sleep",
     "sleep_forever",

@@ -13,7 +13,6 @@ import dataclasses
 import importlib.metadata
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 import tarfile
@@ -22,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.conformance import places
-from tests.conformance.cpython import ROOT, BrokenError, NotHereError, read_record
+from tests.conformance.cpython import ROOT, BrokenError, NotHereError, read_record, run_worker
 from tests.conformance.expected import Entry, Result, count, judge, read_list
 
 CACHE = ROOT / "target" / "conformance"
@@ -92,47 +91,28 @@ def run(
 ) -> dict[str, Result]:
     """Run these modules; with asyncio's own tasks if there is nothing to put in place."""
     home = sdist()
+    files = [f"tests/{module}.py" for module in modules]
     with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
-        record, log = Path(folder, "record.jsonl"), Path(folder, "log")
-        command = [
-            *(sys.executable, "-m", "pytest", "-p", "tests.conformance.anyio_plugin"),
-            *("-p", "no:cacheprovider", "--quiet", "--rootdir", str(home)),
-            *("-c", str(home / "pyproject.toml"), "--conformance-record", str(record)),
-            *(["--conformance-names", json.dumps(dataclasses.asdict(names))] if names else []),
-            *(["-k", patterns] if patterns else []),
-            *(f"tests/{module}.py" for module in modules if (home / f"tests/{module}.py").exists()),
-        ]
-        environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith("PYTHON") and not name.startswith("PYTEST")
+        record = Path(folder, "record.jsonl")
+        job = {
+            "home": str(home),
+            "names": dataclasses.asdict(names) if names else None,
+            "record": str(record),
+            "arguments": [
+                *("--quiet", "-p", "no:cacheprovider"),
+                *("--rootdir", str(home), "-c", str(home / "pyproject.toml")),
+                *(["-k", patterns] if patterns else []),
+                *(path for path in files if (home / path).exists()),
+            ],
         }
-        environment["PYTHONPATH"] = str(ROOT)
-        with log.open("w") as output:
-            process = subprocess.Popen(
-                command,
-                cwd=home,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                # The tests of signals send some to their process group.
-                start_new_session=True,
-            )
-            try:
-                ending = f"with {process.wait(BOUND)}"
-            except subprocess.TimeoutExpired:
-                ending = f"after {BOUND} seconds"
-            finally:
-                process.kill()
-                process.wait()
+        code, output = run_worker("tests.conformance.anyio_worker", job, BOUND)
         results: dict[str, Result] = {}
         complete, running = read_record(record, results)
         if not complete:
-            tail = log.read_text(encoding="utf-8", errors="replace")[-6000:]
+            ending = f"ended the process with {code}:\n{output}"
             if running is None:
-                raise BrokenError(f"anyio's tests ended {ending} outside of any test:\n{tail}")
-            results[running] = Result("crashed", f"ended the process {ending}:\n{tail}")
+                raise BrokenError(f"anyio's tests, outside of any test, {ending}")
+            results[running] = Result("crashed", ending)
         return results
 
 

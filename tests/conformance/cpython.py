@@ -46,6 +46,7 @@ class Suite:
 SUITES = (
     Suite("task", "test_tasks"),
     Suite("task", "test_eager_task_factory", (3, 12)),
+    Suite("task", "test_base_events"),
     Suite("eager", "test_eager_task_factory", (3, 12)),
     *(
         Suite("factory", module)
@@ -62,7 +63,6 @@ SUITES = (
             "test_context",
             "test_pep492",
             "test_threads",
-            "test_base_events",
             "test_streams",
             "test_server",
             "test_subprocess",
@@ -110,7 +110,7 @@ def run_suite(
                 "bound": bound,
                 "record": str(record),
             }
-            code, output = run_worker(job, max(1, deadline - time.monotonic()))
+            code, output = run_worker(worker.__name__, job, max(1, deadline - time.monotonic()))
             if code == worker.NO_TEST_PACKAGE:
                 raise NotHereError(
                     f"{sys.executable} comes without CPython's own tests"
@@ -127,8 +127,8 @@ def run_suite(
             results[running] = Result("crashed", f"ended the process with {code}:\n{output}")
 
 
-def run_worker(job: dict[str, object], bound: float) -> tuple[int | str, str]:
-    """Give the job to a new process; its exit code, and the end of what it printed."""
+def run_worker(module: str, job: dict[str, object], bound: float) -> tuple[int | str, str]:
+    """Give the job to a new process that runs the module; its exit code, and the end of what it printed."""
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -137,7 +137,7 @@ def run_worker(job: dict[str, object], bound: float) -> tuple[int | str, str]:
     }
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", worker.__name__],
+            [sys.executable, "-m", module],
             cwd=ROOT,
             env=environment,
             stdin=subprocess.PIPE,

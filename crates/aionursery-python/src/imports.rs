@@ -42,6 +42,7 @@ names! {
     get_loop = "get_loop",
     is_running = "is_running",
     loop_ = "_loop",
+    make_group = "_make_group",
     message = "message",
     must_cancel = "_must_cancel",
     ready = "_ready",

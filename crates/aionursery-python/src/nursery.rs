@@ -10,9 +10,10 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
-use crate::imports::{imports, is_debug, running_loop};
+use crate::imports::{imports, is_debug, names, running_loop};
 use crate::object::{
-    Aside, Fallible, Owned, Raised, Raw, Slot, none, raise, set_error_text, take_raised, type_name,
+    Aside, Fallible, Owned, Raised, Raw, Slot, call1, getattr_opt, none, raise, set_error_text,
+    take_raised, type_name,
 };
 use crate::scope::{CancelScope, fetch, settings};
 use crate::state::{Failure, Key, LoopState, thread_mark};
@@ -441,7 +442,7 @@ pub unsafe fn finish_join(join: Raw, joined: bool) -> Fallible<Owned> {
                     if own { task::cancelled_error(task.as_ptr()) } else { plain_cancelled(join) }
                 })))
             }
-            Verdict::Errors(errors) => Err(raise_together(errors)),
+            Verdict::Errors(errors) => Err(raise_together(&object, errors)),
             Verdict::Bare { error: Failure(error), beside } => {
                 for Failure(other) in beside {
                     let text = "A nursery was left by KeyboardInterrupt or SystemExit; \
@@ -463,15 +464,15 @@ unsafe fn plain_cancelled(join: Raw) -> Owned {
     unsafe {
         let kind = imports().cancelled_error;
         let error = match wait::message(join) {
-            Some(message) => crate::object::call1(kind, message.as_ptr()),
+            Some(message) => call1(kind, message.as_ptr()),
             None => crate::object::call0(kind),
         };
         error.unwrap_or_else(|Raised| take_raised())
     }
 }
 
-/// Raises the errors as a `MultiError` (R8).
-unsafe fn raise_together(errors: Vec<Failure>) -> Raised {
+/// Raises the errors as a `MultiError` (R8). A subclass may have a group of its own.
+unsafe fn raise_together(nursery: &Bound<'_, Nursery>, errors: Vec<Failure>) -> Raised {
     // SAFETY: attached.
     unsafe {
         let make = || -> Fallible<Owned> {
@@ -481,7 +482,10 @@ unsafe fn raise_together(errors: Vec<Failure>) -> Raised {
                     return Err(Raised);
                 }
             }
-            crate::object::call1(imports().parts.multi_error, list.as_ptr())
+            match getattr_opt(nursery.as_ptr(), names().make_group)? {
+                None => call1(imports().parts.multi_error, list.as_ptr()),
+                Some(make) => call1(make.as_ptr(), list.as_ptr()),
+            }
         };
         match make() {
             Ok(error) => {

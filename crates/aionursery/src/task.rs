@@ -57,6 +57,8 @@ pub(crate) struct Header {
 struct Table {
     /// Polls, or drops the future; writes an `Outcome<Failure<E>>` through the pointer if it ended.
     poll: unsafe fn(NonNull<Header>, Option<&mut Context<'_>>, *mut ()) -> bool,
+    /// Moves the result through the pointer to an `Option<Result<T, Fault<E>>>`.
+    take: unsafe fn(NonNull<Header>, *mut ()),
     free: unsafe fn(NonNull<Header>),
 }
 
@@ -97,7 +99,9 @@ where
     let header = Header {
         state: AtomicUsize::new(HANDLE | (2 * REF)),
         next: AtomicPtr::new(ptr::null_mut()),
-        vtable: const { &Table { poll: poll::<F, T, E>, free: free::<F, T, E> } },
+        vtable: const {
+            &Table { poll: poll::<F, T, E>, take: take::<F, T, E>, free: free::<F, T, E> }
+        },
         ready: making.ready,
         joiner: AtomicWaker::new(),
         index: AtomicU32::new(NOWHERE),
@@ -114,8 +118,8 @@ where
 pub(crate) fn make_body(ready: Arc<Ready>) -> TaskRef {
     let making = Making { ready, shield: false, name: None };
     let (task, handle) = make::<_, (), ()>(std::future::pending(), making);
-    // SAFETY: this type of task was made just above.
-    unsafe { let_go::<(), ()>(&handle) };
+    // SAFETY: this type of task was made just above, and its handle is forgotten.
+    unsafe { let_go::<(), ()>(&ManuallyDrop::new(handle)) };
     task
 }
 
@@ -367,10 +371,31 @@ unsafe fn free<F, T, E>(task: NonNull<Header>) {
     drop(unsafe { Box::from_raw(task.cast::<Cell<F, T, E>>().as_ptr()) });
 }
 
+unsafe fn take<F, T, E>(task: NonNull<Header>, out: *mut ()) {
+    let raw = task.cast::<Cell<F, T, E>>();
+    // SAFETY: the task was made with these types; of `stage` only a raw pointer is taken here.
+    let stage = unsafe { UnsafeCell::raw_get(&raw const (*raw.as_ptr()).stage) };
+    // SAFETY: the caller is the handle of a task that is done: the stage is its own.
+    if let Stage::Output(output) = unsafe { mem::replace(&mut *stage, Stage::Empty) } {
+        // SAFETY: the caller's pointer is to an `Option` of this result.
+        unsafe { *out.cast::<Option<Result<T, Fault<E>>>>() = Some(output) };
+    }
+}
+
+unsafe fn taken<T, E>(task: &TaskRef) -> Option<Result<T, Fault<E>>> {
+    let mut output = None;
+    // SAFETY: the table is the one of this task's type; the caller is its handle and it is done.
+    unsafe { (task.header().vtable.take)(task.0, ptr::from_mut(&mut output).cast()) };
+    output
+}
+
 /// What a handle of a finished task finds.
 ///
 /// # Safety
 /// Called by the one handle, with the task's own `T` and `E`.
+///
+/// # Panics
+/// If it was taken already.
 pub(crate) unsafe fn poll_output<T, E>(
     task: &TaskRef,
     cx: &mut Context<'_>,
@@ -383,8 +408,52 @@ pub(crate) unsafe fn poll_output<T, E>(
         }
     }
     // SAFETY: `DONE` and `HANDLE` are set: the stage is the handle's.
-    match unsafe { (task.0.as_ref().vtable_output::<T, E>())(task.0) } {
-        Some(output) => Poll::Ready(output),
-        None => panic!("the child's result was taken already"),
+    Poll::Ready(unsafe { taken(task) }.expect("a child's result can be awaited once"))
+}
+
+/// The handle goes.
+///
+/// # Safety
+/// Called by the one handle, once, with the task's own `T` and `E`; it then forgets `task`.
+pub(crate) unsafe fn let_go<T, E>(task: &TaskRef) {
+    let state = &task.header().state;
+    let mut now = state.load(Ordering::Acquire);
+    while now & DONE == 0 {
+        // Without a result there is nothing to drop, and one step does both.
+        let then = now - HANDLE - REF;
+        match state.compare_exchange_weak(now, then, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => {
+                if then < REF {
+                    // SAFETY: that was the last reference: a nursery that never polled it.
+                    unsafe { (task.header().vtable.free)(task.0) };
+                }
+                return;
+            }
+            Err(other) => now = other,
+        }
     }
+    // SAFETY: `DONE` and `HANDLE` are set: the stage is the handle's.
+    let output = unsafe { taken::<T, E>(task) };
+    state.fetch_and(!HANDLE, Ordering::AcqRel);
+    // SAFETY: the handle's own reference, which its owner forgets.
+    drop(unsafe { TaskRef::from_raw(task.0.as_ptr()) });
+    drop(output);
+}
+
+const WAKER: RawWakerVTable = RawWakerVTable::new(
+    // SAFETY: a waker's data is a task that its reference, or its borrower, keeps alive.
+    |raw| unsafe {
+        mem::forget((*ManuallyDrop::new(TaskRef::from_raw(raw.cast()))).clone());
+        RawWaker::new(raw, &WAKER)
+    },
+    // SAFETY: waking by value gives the waker's own reference away.
+    |raw| unsafe { TaskRef::from_raw(raw.cast()).wake() },
+    // SAFETY: as above, the reference stays the waker's.
+    |raw| unsafe { ManuallyDrop::new(TaskRef::from_raw(raw.cast())).wake_by_ref() },
+    // SAFETY: as above, the waker's own reference goes.
+    |raw| unsafe { drop(TaskRef::from_raw(raw.cast())) },
+);
+
+fn raw_waker(task: NonNull<Header>) -> RawWaker {
+    RawWaker::new(task.as_ptr().cast_const().cast(), &WAKER)
 }

@@ -1,0 +1,382 @@
+//! One scope of this face: its place in the core's tree, its flags, who waits for them, and the
+//! spawned children that a nursery dropped below it has left. What a cancellation reaches is
+//! decided by the core's `Tree`; this only carries out.
+
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::fmt::{self, Display};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
+
+use nursery_core::{Delivery, Face, Flight, Identity, MemberId, ScopeId, Settings, Source, Tree};
+
+use crate::clock::Clock;
+use crate::error::{Label, Panic};
+use crate::ready::Ready;
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Why somebody cancelled, in words.
+pub(crate) type Reason = Cow<'static, str>;
+
+/// What brought a cancellation, and why (R11).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause(pub(crate) nursery_core::Cause<Reason>);
+
+impl Cause {
+    pub(crate) fn new(source: Source, reason: Option<Reason>) -> Self {
+        Self(nursery_core::Cause { source, reason })
+    }
+
+    /// What brought it.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        self.0.source
+    }
+
+    /// The words given to [`cancel_with`](crate::Nursery::cancel_with), or the error's.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        self.0.reason.as_deref()
+    }
+}
+
+impl Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let source = match self.0.source {
+            Source::Explicit => "by request",
+            Source::Failure => "a child or the body failed",
+            Source::Deadline => "the deadline has passed",
+            Source::Host => "from outside",
+        };
+        match &self.0.reason {
+            Some(reason) => write!(f, "{source}: {reason}"),
+            None => f.write_str(source),
+        }
+    }
+}
+
+/// Errors stay in each nursery's own lifecycle; the tree carries none.
+pub(crate) struct NoError(Infallible);
+
+impl Identity for NoError {
+    fn identity(&self) -> Option<std::num::NonZeroUsize> {
+        match self.0 {}
+    }
+}
+
+pub(crate) struct Tokio;
+
+impl Face for Tokio {
+    type Key = Arc<Signal>;
+    type Error = NoError;
+    type Reason = Reason;
+    type Wake = Infallible;
+}
+
+/// Cancelled: who asks can hear it.
+pub(crate) const SOFT: u8 = 1;
+/// Cancelled, and the time for cleaning up is spent: who is not shielded is dropped.
+pub(crate) const HARD: u8 = 2;
+/// It has a deadline or a budget that runs: its owner must look at the clock.
+pub(crate) const TIMED: u8 = 4;
+
+/// What a scope's inhabitants look at and wait for.
+pub(crate) struct Signal {
+    flags: AtomicU8,
+    member: OnceLock<MemberId>,
+    waiters: Mutex<Waiters>,
+    driver: Arc<Ready>,
+    #[cfg(feature = "tokio-util")]
+    pub(crate) token: OnceLock<tokio_util::sync::CancellationToken>,
+}
+
+#[derive(Default)]
+struct Waiters {
+    wakers: Vec<Option<Waker>>,
+    free: Vec<u32>,
+}
+
+impl Signal {
+    #[inline]
+    pub(crate) fn flags(&self) -> u8 {
+        self.flags.load(Ordering::Acquire)
+    }
+
+    /// Waits for the flags to change from `seen`. Says no if they have: then nothing is kept.
+    pub(crate) fn register(&self, place: &mut Option<u32>, waker: &Waker, seen: u8) -> bool {
+        let waiters = &mut *lock(&self.waiters);
+        if self.flags() != seen {
+            return false;
+        }
+        let index = *place.get_or_insert_with(|| {
+            waiters.free.pop().unwrap_or_else(|| {
+                waiters.wakers.push(None);
+                waiters.wakers.len() as u32 - 1
+            })
+        });
+        let slot = &mut waiters.wakers[index as usize];
+        if !slot.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
+            *slot = Some(waker.clone());
+        }
+        true
+    }
+
+    pub(crate) fn unregister(&self, place: &mut Option<u32>) {
+        if let Some(index) = place.take() {
+            let waiters = &mut *lock(&self.waiters);
+            let waker = waiters.wakers[index as usize].take();
+            waiters.free.push(index);
+            drop(waker);
+        }
+    }
+
+    /// Sets flags and wakes everybody. A waker that panics keeps no other from being woken (R29).
+    fn raise(&self, flags: u8) {
+        let wakers: Vec<Waker> = {
+            let waiters = &mut *lock(&self.waiters);
+            if self.flags.fetch_or(flags, Ordering::AcqRel) & flags == flags {
+                return;
+            }
+            waiters.wakers.iter_mut().filter_map(Option::take).collect()
+        };
+        for waker in wakers {
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
+        #[cfg(feature = "tokio-util")]
+        if flags & SOFT != 0
+            && let Some(token) = self.token.get()
+        {
+            token.cancel();
+        }
+        let _ = catch_unwind(AssertUnwindSafe(|| self.driver.poke()));
+    }
+}
+
+/// The tree that a root scope and all below it stand in, with its clock.
+pub(crate) struct Domain {
+    tree: Mutex<Tree<Tokio>>,
+    clock: Clock,
+}
+
+/// Spawned children that a nursery dropped below this one has left behind (R28).
+#[derive(Default)]
+struct Orphans {
+    running: usize,
+    closed: bool,
+    panics: Vec<(Panic, Label)>,
+}
+
+/// A scope. Leaves the tree when its last owner goes.
+pub(crate) struct Scope {
+    domain: Arc<Domain>,
+    parent: Option<Arc<Scope>>,
+    member: MemberId,
+    id: ScopeId,
+    pub(crate) signal: Arc<Signal>,
+    orphans: Option<Mutex<Orphans>>,
+}
+
+impl Scope {
+    /// Opens a scope below `parent`. `nursery` says whether it can take in orphans.
+    pub(crate) fn open(
+        parent: Option<Arc<Scope>>,
+        settings: Settings,
+        driver: Arc<Ready>,
+        nursery: bool,
+    ) -> Arc<Self> {
+        let domain = parent.as_ref().map_or_else(
+            || Arc::new(Domain { tree: Mutex::new(Tree::new()), clock: Clock::start() }),
+            |parent| parent.domain.clone(),
+        );
+        let mut settings = settings;
+        if parent.is_none() && settings.cleanup.is_none() {
+            // A future that is cancelled is dropped, unless somebody gave it time (R27).
+            settings.cleanup = Some(0.0);
+        }
+        let timed = settings.deadline < f64::INFINITY;
+        let signal = Arc::new(Signal {
+            flags: AtomicU8::new(if timed { TIMED } else { 0 }),
+            member: OnceLock::new(),
+            waiters: Mutex::default(),
+            driver,
+            #[cfg(feature = "tokio-util")]
+            token: OnceLock::new(),
+        });
+        let now = domain.clock.now();
+        let mut out = Vec::new();
+        let tree = &mut *lock(&domain.tree);
+        let member = match &parent {
+            Some(parent) => tree.enroll_in(signal.clone(), parent.id),
+            None => tree.enroll(signal.clone(), true),
+        };
+        let _ = signal.member.set(member);
+        let id = tree.enter(member, settings, 0, now, &mut out);
+        if tree.is_cancelled(member) {
+            let hard = if tree.insists_at(member) <= now { HARD } else { TIMED };
+            signal.flags.fetch_or(SOFT | hard, Ordering::AcqRel);
+            tree.thrown(member);
+        }
+        let orphans = nursery.then(Mutex::default);
+        Arc::new(Self { domain: domain.clone(), parent, member, id, signal, orphans })
+    }
+
+    pub(crate) fn parent(&self) -> Option<&Arc<Scope>> {
+        self.parent.as_ref()
+    }
+
+    pub(crate) fn is_soft(&self) -> bool {
+        self.signal.flags() & SOFT != 0
+    }
+
+    pub(crate) fn is_hard(&self) -> bool {
+        self.signal.flags() & HARD != 0
+    }
+
+    /// Cancels it and what is below, up to shields (R12). Says whether it was not cancelled yet.
+    pub(crate) fn cancel(&self, source: Source, reason: Option<Reason>) -> bool {
+        let cause = nursery_core::Cause { source, reason };
+        self.change(|tree, now, out| tree.cancel(self.id, cause, now, out))
+    }
+
+    /// Why it is cancelled: its own cause, or that of the scope above that reaches it.
+    pub(crate) fn cause(&self) -> Option<Cause> {
+        let tree = lock(&self.domain.tree);
+        let cause = match tree.cause(self.id) {
+            Some(cause) => Some(cause),
+            None => tree.catcher(self.member).map(|(_, cause)| cause),
+        };
+        cause.cloned().map(Cause)
+    }
+
+    /// Why it was cancelled itself, not by a scope above.
+    pub(crate) fn own_cause(&self) -> Option<Cause> {
+        lock(&self.domain.tree).cause(self.id).cloned().map(Cause)
+    }
+
+    pub(crate) fn set_deadline(&self, deadline: f64) {
+        self.signal.flags.fetch_or(TIMED, Ordering::AcqRel);
+        self.change(|tree, now, out| tree.set_deadline(self.id, deadline, now, out));
+        self.signal.driver.poke();
+    }
+
+    /// The next moment at which something happens to it, on the clock of its domain.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn next_moment(&self) -> f64 {
+        let tree = lock(&self.domain.tree);
+        if tree.is_cancelled(self.member) {
+            tree.insists_at(self.member)
+        } else {
+            tree.settings(self.id).deadline
+        }
+    }
+
+    /// The earliest moment at which a deadline cancels it, on the clock of its domain.
+    pub(crate) fn effective_deadline(&self) -> f64 {
+        lock(&self.domain.tree).effective_deadline(self.member)
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.domain.clock
+    }
+
+    /// It is now: lets deadlines and budgets act that have passed.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn advance(&self) {
+        self.change(|tree, now, out| while tree.advance(now, out).is_some() {});
+    }
+
+    /// Changes the tree and carries out what it says.
+    fn change<R>(
+        &self,
+        act: impl FnOnce(&mut Tree<Tokio>, f64, &mut Vec<Delivery<Arc<Signal>>>) -> R,
+    ) -> R {
+        let now = self.domain.clock.now();
+        let mut out = Vec::new();
+        let mut raise = Vec::new();
+        let result = {
+            let tree = &mut *lock(&self.domain.tree);
+            let result = act(tree, now, &mut out);
+            for Delivery { key: signal, throw, .. } in out {
+                let Some(&member) = signal.member.get().filter(|_| throw) else { continue };
+                if !tree.is_cancelled(member) {
+                    continue;
+                }
+                tree.thrown(member);
+                let level = tree.insists_at(member);
+                let flags = match level {
+                    _ if level <= now => SOFT | HARD,
+                    f64::INFINITY => SOFT,
+                    _ => SOFT | TIMED,
+                };
+                raise.push((signal, flags));
+            }
+            result
+        };
+        for (signal, flags) in raise {
+            signal.raise(flags);
+        }
+        result
+    }
+
+    /// The nearest nursery above that is still alive takes in what is left of one that was
+    /// dropped. `None` if there is no such nursery.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn adopter(&self) -> Option<Arc<Scope>> {
+        let mut at = self.parent.as_ref()?;
+        loop {
+            if let Some(orphans) = &at.orphans {
+                let orphans = &mut *lock(orphans);
+                if !orphans.closed {
+                    orphans.running += 1;
+                    return Some(at.clone());
+                }
+            }
+            at = at.parent.as_ref()?;
+        }
+    }
+
+    /// The last spawned child of an adopted nursery has ended.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn orphans_ended(&self, panics: Vec<(Panic, Label)>) {
+        let Some(orphans) = &self.orphans else { return };
+        let last = {
+            let orphans = &mut *lock(orphans);
+            orphans.running -= 1;
+            orphans.panics.extend(panics);
+            orphans.running == 0 || !orphans.panics.is_empty()
+        };
+        if last {
+            self.signal.driver.poke();
+        }
+    }
+
+    /// Panics of adopted children that are to be reported here.
+    pub(crate) fn take_orphan_panics(&self) -> Vec<(Panic, Label)> {
+        match &self.orphans {
+            Some(orphans) => std::mem::take(&mut lock(orphans).panics),
+            None => Vec::new(),
+        }
+    }
+
+    /// Takes in no more, if none is left.
+    pub(crate) fn close_to_orphans(&self, force: bool) -> bool {
+        let Some(orphans) = &self.orphans else { return true };
+        let orphans = &mut *lock(orphans);
+        orphans.closed = force || (orphans.running == 0 && orphans.panics.is_empty());
+        orphans.closed
+    }
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        let mut out = Vec::new();
+        let tree = &mut *lock(&self.domain.tree);
+        tree.exit(self.id, Flight::Nothing, 0, &mut out);
+        tree.withdraw(self.member);
+    }
+}

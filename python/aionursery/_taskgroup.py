@@ -1,0 +1,96 @@
+"""`TaskGroup`: asyncio's class in every respect, on top of the nursery."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from contextvars import Context
+from typing import Any, TypeVar
+
+from ._aionursery import Nursery, Task, eager_task_factory
+
+T = TypeVar("T")
+
+_EAGER = {eager_task_factory, getattr(asyncio, "eager_task_factory", eager_task_factory)}
+
+
+class TaskGroup(Nursery, asyncio.TaskGroup):  # type: ignore[misc]
+    """A drop-in for `asyncio.TaskGroup`, with `cancel()` and what 3.15 mends on every version.
+
+    It is a nursery, too: `start_soon`, `cancel_scope` and the rest are there for whoever wants
+    them.
+    """
+
+    @staticmethod
+    def _make_group(errors: list[BaseException]) -> BaseExceptionGroup[BaseException]:
+        return BaseExceptionGroup("unhandled errors in a TaskGroup", errors)
+
+    def __init__(self) -> None:
+        self._entered = False
+        self._exiting = False
+
+    def __repr__(self) -> str:
+        info = [""]
+        if running := len(self.children):
+            info.append(f"tasks={running}")
+        if self._is_aborting():
+            info.append("cancelling")
+        elif self._entered:
+            info.append("entered")
+        return f"<TaskGroup{' '.join(info)}>"
+
+    @property
+    def _tasks(self) -> set[Task[Any]]:
+        return set(self.children)
+
+    def _is_aborting(self) -> bool:
+        return bool(self.cancel_scope.cancel_called)
+
+    async def __aenter__(self) -> TaskGroup:
+        if self._entered:
+            raise RuntimeError(f"TaskGroup {self!r} has already been entered")
+        if asyncio.current_task() is None:
+            raise RuntimeError(f"TaskGroup {self!r} cannot determine the parent task")
+        await super().__aenter__()
+        self._entered = True
+        return self
+
+    def __aexit__(self, et: Any, exc: Any, tb: Any) -> Any:
+        self._exiting = True
+        return super().__aexit__(et, exc, tb)
+
+    def create_task(
+        self,
+        coro: Coroutine[Any, Any, T],
+        *,
+        name: str | None = None,
+        context: Context | None = None,
+        eager_start: bool | None = None,
+        **_: Any,
+    ) -> Task[T]:
+        """Start a child and return its task.
+
+        Raises RuntimeError before the group is entered, once it has finished and while it shuts
+        down.
+        """
+        if not asyncio.iscoroutine(coro):
+            raise TypeError(f"a coroutine was expected, got {coro!r}")
+        if problem := self._refusal():
+            if sys.version_info >= (3, 13):
+                # As asyncio does from then on; before, a refused coroutine stays the caller's.
+                coro.close()
+            raise RuntimeError(f"TaskGroup {self!r} {problem}")
+        if eager_start is None:
+            eager_start = asyncio.get_running_loop().get_task_factory() in _EAGER
+        start = self.start_now if eager_start else self.start_soon
+        return start(coro, name=name, context=context)
+
+    def _refusal(self) -> str | None:
+        if not self._entered:
+            return "has not been entered"
+        if self.closed or (self._exiting and not self.children):
+            return "is finished"
+        if self._is_aborting():
+            return "is shutting down"
+        return None
