@@ -21,16 +21,34 @@ from ._aionursery import (
 from ._errors import BaseMultiError, Cancelled, MultiError, NurseryClosed
 from ._parts import TaskStatus
 from ._runner import Runner, run
+from ._sync import (
+    BoundedSemaphore,
+    Condition,
+    Event,
+    LifoQueue,
+    Lock,
+    PriorityQueue,
+    Queue,
+    Semaphore,
+)
 from ._taskgroup import TaskGroup
 
 __all__ = [
     "BaseMultiError",
+    "BoundedSemaphore",
     "CancelScope",
     "Cancelled",
+    "Condition",
+    "Event",
+    "LifoQueue",
+    "Lock",
     "MultiError",
     "Nursery",
     "NurseryClosed",
+    "PriorityQueue",
+    "Queue",
     "Runner",
+    "Semaphore",
     "Task",
     "TaskGroup",
     "TaskStatus",

@@ -19,7 +19,6 @@ mod scope;
 mod sleep;
 mod start;
 mod state;
-mod sync;
 mod target;
 mod task;
 mod timers;
@@ -37,7 +36,7 @@ fn _aionursery(module: &Bound<'_, PyModule>) -> PyResult<()> {
     wait::add_to(module)?;
     scope::add_to(module)?;
     sleep::add_to(module)?;
-    module.add_class::<state::LoopState>()?;
+    state::add_to(module)?;
     module.add_class::<nursery::Nursery>()?;
     start::add_to(module)
 }

@@ -321,6 +321,22 @@ unsafe fn has_own_time(event_loop: Raw) -> bool {
     }
 }
 
+/// Return the state of an event loop.
+#[pyfunction]
+fn loop_state<'py>(r#loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = r#loop.py();
+    // SAFETY: attached; the loop keeps its state alive.
+    unsafe {
+        let state = LoopState::of(r#loop.as_ptr()).map_err(|Raised| crate::scope::fetch(py))?;
+        Ok(Bound::from_borrowed_ptr(py, state.this.get()))
+    }
+}
+
+pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<LoopState>()?;
+    module.add_function(wrap_pyfunction!(loop_state, module)?)
+}
+
 #[pymethods]
 impl LoopState {
     /// The event loop.
@@ -330,6 +346,17 @@ impl LoopState {
         let event_loop = event_loop.ok_or_else(|| PyRuntimeError::new_err("the loop is gone"))?;
         // SAFETY: a reference of ours is given away.
         Ok(unsafe { Bound::from_owned_ptr(py, event_loop.into_ptr()) }.unbind())
+    }
+
+    /// Make a waiter that somebody sets: what a lock or a queue asks its loop for.
+    fn create_future<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        // SAFETY: attached; the new object is given away.
+        unsafe {
+            let made = wait::create(wait::Kind::Parked, 0.0, None)
+                .map_err(|Raised| crate::scope::fetch(py))?;
+            wait::settle_in(made.as_ptr(), self);
+            Ok(Bound::from_owned_ptr(py, made.into_ptr()))
+        }
     }
 
     /// How many scopes, tasks and nurseries the loop has: for tests of what is left behind.

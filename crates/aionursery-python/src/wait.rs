@@ -18,7 +18,7 @@ use crate::object::{
 };
 use crate::state::{Key, LoopState};
 use crate::task::{self, raise_thrown, stop};
-use crate::{nursery, sync, timers};
+use crate::{nursery, timers};
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub enum Kind {
     Forever,
     /// A nursery's children; the payload is the nursery.
     Join,
-    /// An entry in the queue of a lock, an event, a queue; the payload is that object.
+    /// Whatever somebody sets: a turn at a lock, an event, an item.
     Parked,
 }
 
@@ -283,9 +283,6 @@ unsafe fn stop_waiting(object: Raw) {
                 drop(Owned::maybe(held));
             }
         }
-        if this.kind.get() == Kind::Parked {
-            sync::withdrawn(object);
-        }
     }
 }
 
@@ -448,16 +445,12 @@ unsafe extern "C" fn method_throw(object: Raw, args: *mut Raw, count: ffi::Py_ss
             match this.phase.get() {
                 Phase::Waiting => {
                     let _aside = Aside::new();
-                    this.phase.set(Phase::Spent);
+                    this.phase.set(Phase::Cancelled);
                     this.task.clear();
                     stop_waiting(object);
                 }
-                Phase::Done if this.kind.get() == Kind::Parked => {
-                    // What it was given goes to the next in the queue.
-                    let _aside = Aside::new();
-                    this.phase.set(Phase::Spent);
-                    sync::declined(object);
-                }
+                // Whoever set or cancelled it can still see that.
+                Phase::Cancelled => {}
                 _ => this.phase.set(Phase::Spent),
             }
             std::ptr::null_mut()
@@ -548,6 +541,23 @@ unsafe extern "C" fn method_result(object: Raw, _: Raw) -> Raw {
                     std::ptr::null_mut()
                 }
             }
+        })
+    }
+}
+
+/// `set_result`, for what is parked.
+unsafe extern "C" fn method_set_result(object: Raw, value: Raw) -> Raw {
+    // SAFETY: as above.
+    unsafe {
+        guard(std::ptr::null_mut(), |_| {
+            let this = wait(object);
+            let open = matches!(this.phase.get(), Phase::New | Phase::Waiting);
+            if this.kind.get() != Kind::Parked || !open {
+                set_error(imports().invalid_state_error, c"invalid state");
+                return std::ptr::null_mut();
+            }
+            complete(object, Some(Owned::share(value)));
+            none().into_ptr()
         })
     }
 }
@@ -797,7 +807,7 @@ const fn none_of(
     }
 }
 
-static METHODS: Table<ffi::PyMethodDef, 12> = Table([
+static METHODS: Table<ffi::PyMethodDef, 13> = Table([
     none_of(c"send", method_send, ffi::METH_O),
     ffi::PyMethodDef {
         ml_name: c"throw".as_ptr(),
@@ -810,6 +820,7 @@ static METHODS: Table<ffi::PyMethodDef, 12> = Table([
     none_of(c"cancelled", method_cancelled, ffi::METH_NOARGS),
     none_of(c"result", method_result, ffi::METH_NOARGS),
     none_of(c"exception", method_exception, ffi::METH_NOARGS),
+    none_of(c"set_result", method_set_result, ffi::METH_O),
     ffi::PyMethodDef {
         ml_name: c"cancel".as_ptr(),
         ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: method_cancel },

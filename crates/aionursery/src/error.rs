@@ -123,7 +123,6 @@ impl<E> Identity for Failure<E> {
 /// # futures::executor::block_on(async {
 /// let error = aionursery::nursery(async |n| {
 ///     n.start_soon(async { if true { panic!("out of beans") } Ok::<_, String>(()) });
-///     n.join().await;
 ///     Ok(())
 /// }).await.unwrap_err();
 /// assert_eq!(error.panics().next().unwrap().message(), "out of beans");
@@ -257,7 +256,6 @@ impl<E: Debug + Display> Error for ChildError<E> {}
 /// # futures::executor::block_on(async {
 /// let error = aionursery::nursery(async |n| {
 ///     n.named("left").start_soon(async { Err::<(), _>("no beans") });
-///     n.join().await;
 ///     Ok(())
 /// }).await.unwrap_err();
 /// assert_eq!(error.errors().collect::<Vec<_>>(), [&"no beans"]);

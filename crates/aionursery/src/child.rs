@@ -1,0 +1,215 @@
+//! A child's handle: its value, its end, its cancellation. It never keeps the child alive, and
+//! dropping it detaches nothing.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use crate::error::Fault;
+use crate::frame::{self, Kind};
+use crate::task::{TaskRef, let_go, poll_output};
+
+/// A child of a nursery. Awaiting it gives its value.
+///
+/// A child that failed has no value to give, and its error belongs to the nursery: whoever awaits
+/// it is ended too, as a task that awaits a cancelled one is. With `on_error = Collect` (and for a
+/// shielded child, or one that is awaited from outside any nursery) the error is handed over
+/// instead, as `Err`, and is then no longer the nursery's. A child that was cancelled or that
+/// panicked ends who awaits it in the same way; [`end`](Self::end) only says how it ended.
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// let sum = aionursery::nursery(async |n| {
+///     let a = n.start_soon(async { Ok::<_, String>(1) });
+///     let b = n.start_soon(async { Ok(2) });
+///     Ok(a.await? + b.await?)
+/// }).await.unwrap();
+/// assert_eq!(sum, 3);
+/// # });
+/// ```
+#[must_use = "dropping the handle is fine, but say so: `drop(child)` or `let _ = ..`"]
+pub struct Child<T, E> {
+    side: Side<T, E>,
+    collect: bool,
+}
+
+enum Side<T, E> {
+    Here(Handle<T, E>),
+    #[cfg(feature = "tokio")]
+    Away(Away<T, E>),
+}
+
+/// The handle's side of an in-task child.
+struct Handle<T, E> {
+    task: ManuallyDrop<TaskRef>,
+    result: PhantomData<(T, E)>,
+}
+
+#[cfg(feature = "tokio")]
+struct Away<T, E> {
+    join: tokio::task::JoinHandle<Result<T, Fault<E>>>,
+    id: u32,
+    name: Option<Arc<str>>,
+}
+
+/// How a child ended, without its error: see [`Child::end`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End<T> {
+    /// It returned this.
+    Done(T),
+    /// It failed; the error is the nursery's.
+    Failed,
+    /// It was cancelled.
+    Cancelled,
+    /// It panicked; the panic is the nursery's.
+    Panicked,
+}
+
+impl<T> End<T> {
+    /// The value, if it returned one.
+    ///
+    /// ```
+    /// assert_eq!(aionursery::End::Done(1).done(), Some(1));
+    /// ```
+    pub fn done(self) -> Option<T> {
+        match self {
+            Self::Done(value) => Some(value),
+            _ => None,
+        }
+    }
+}
+
+impl<T, E> Child<T, E> {
+    pub(crate) fn here(task: TaskRef, collect: bool) -> Self {
+        let task = ManuallyDrop::new(task);
+        Self { side: Side::Here(Handle { task, result: PhantomData }), collect }
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn away(
+        join: tokio::task::JoinHandle<Result<T, Fault<E>>>,
+        id: u32,
+        name: Option<Arc<str>>,
+        collect: bool,
+    ) -> Self {
+        Self { side: Side::Away(Away { join, id, name }), collect }
+    }
+
+    /// Cancels this child alone: no error, siblings unharmed (R16). It is dropped the next time
+    /// its nursery, or its worker, comes to it.
+    pub fn cancel(&self) {
+        match &self.side {
+            Side::Here(handle) => handle.task.ask_to_cancel(),
+            #[cfg(feature = "tokio")]
+            Side::Away(away) => away.join.abort(),
+        }
+    }
+
+    /// Whether it has ended, in whatever way.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        match &self.side {
+            Side::Here(handle) => handle.task.header().is_done(),
+            #[cfg(feature = "tokio")]
+            Side::Away(away) => away.join.is_finished(),
+        }
+    }
+
+    /// Its number in its nursery: 1 for the first that was started.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        match &self.side {
+            Side::Here(handle) => handle.task.header().id(),
+            #[cfg(feature = "tokio")]
+            Side::Away(away) => away.id,
+        }
+    }
+
+    /// Its name, if it was given one with [`named`](crate::Nursery::named).
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        match &self.side {
+            Side::Here(handle) => handle.task.header().name().map(|name| &**name),
+            #[cfg(feature = "tokio")]
+            Side::Away(away) => away.name.as_deref(),
+        }
+    }
+
+    /// Waits for its end and says how it ended. Never ends who awaits it, never takes the error.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use aionursery::End;
+    /// aionursery::nursery(async |n| {
+    ///     let child = n.start_soon(std::future::pending::<Result<(), String>>());
+    ///     child.cancel();
+    ///     assert_eq!(child.end().await, End::Cancelled);
+    ///     Ok(())
+    /// }).await.unwrap();
+    /// # });
+    /// ```
+    pub async fn end(mut self) -> End<T> {
+        match std::future::poll_fn(|cx| self.poll_result(cx)).await {
+            Ok(value) => End::Done(value),
+            Err(Fault::Failed(_)) => End::Failed,
+            Err(Fault::Cancelled) => End::Cancelled,
+            Err(Fault::Panicked) => End::Panicked,
+        }
+    }
+
+    fn poll_result(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Fault<E>>> {
+        match &mut self.side {
+            // SAFETY: this is the task's one handle, made with its types.
+            Side::Here(handle) => unsafe { poll_output(&handle.task, cx) },
+            #[cfg(feature = "tokio")]
+            Side::Away(away) => {
+                Pin::new(&mut away.join).poll(cx).map(|end| end.unwrap_or(Err(Fault::Cancelled)))
+            }
+        }
+    }
+}
+
+impl<T, E> Unpin for Child<T, E> {}
+
+impl<T, E> Future for Child<T, E> {
+    type Output = Result<T, E>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
+        let Poll::Ready(result) = self.poll_result(cx) else { return Poll::Pending };
+        match result {
+            Ok(value) => return Poll::Ready(Ok(value)),
+            Err(Fault::Failed(held)) if self.collect || frame::kind() != Kind::Open => {
+                if let Some(error) = held.take() {
+                    return Poll::Ready(Err(error));
+                }
+            }
+            Err(_) => {}
+        }
+        assert!(
+            frame::stop(),
+            "awaited outside any nursery, a child that was cancelled or panicked has nothing to \
+             give: use `Child::end`"
+        );
+        Poll::Pending
+    }
+}
+
+impl<T, E> Drop for Handle<T, E> {
+    fn drop(&mut self) {
+        // SAFETY: the one handle goes, once; `task` is not touched again.
+        unsafe { let_go::<T, E>(&self.task) };
+    }
+}
+
+impl<T, E> std::fmt::Debug for Child<T, E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Child")
+            .field("id", &self.id())
+            .field("name", &self.name())
+            .field("finished", &self.is_finished())
+            .finish()
+    }
+}
