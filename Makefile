@@ -23,6 +23,9 @@ test-rust: target
 test-python: target
 	@tools/test.sh
 
+test-real: target  ## run real programs: aiohttp, httpx, PostgreSQL, Redis
+	@tests/real/run.sh
+
 lint: target  ## check formats, lints and types
 	@tools/venv.sh .venv "$(PYTHON)" lint
 	cargo fmt --all --check

@@ -71,7 +71,8 @@ def main() -> None:
     sys.path[0] = job["home"]
     with open(job["record"], "w", encoding="utf-8") as file:
         code = pytest.main(job["arguments"], plugins=[Plugin(file)])
-        if code in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        nothing_chosen = code == pytest.ExitCode.NO_TESTS_COLLECTED
+        if nothing_chosen or code in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
             file.write(json.dumps({"kind": "complete"}) + "\n")
     sys.exit(code)
 

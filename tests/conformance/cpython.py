@@ -180,7 +180,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m tests.conformance.cpython", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("--baseline", action="store_true", help="put asyncio's own classes there")
-    parser.add_argument("--module", action="append", help="only this one, as test_tasks; repeatable")
+    parser.add_argument(
+        "--module", action="append", help="only this one, as test_tasks; repeatable"
+    )
     parser.add_argument("--place", action="append", help="only this one, as task; repeatable")
     parser.add_argument("-k", dest="patterns", action="append", default=[], metavar="PATTERN")
     parser.add_argument("-v", dest="verbose", action="store_true", help="name every test")
@@ -209,9 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for suite in chosen:
         start = time.monotonic()
         try:
-            results = run_suite(
-                suite, names, patterns=options.patterns, bound=options.bound
-            )
+            results = run_suite(suite, names, patterns=options.patterns, bound=options.bound)
         except NotHereError as exc:
             print(f"{suite.name:34} not here: {exc}", flush=True)
             continue
