@@ -1,9 +1,25 @@
 #!/bin/sh
-# Runs the Python tests on every CPython from 3.11 on that this machine has. Arguments go to pytest.
+# Runs the Python tests on every CPython that tools/pythons.sh finds. Arguments go to pytest.
 set -eu
-tools/pythons.sh > target/pythons.txt
+pythons=$(tools/pythons.sh)
+default=""
+if [ -e .venv/.made ]; then
+    default=$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+fi
+failed=""
 while read -r minor python <&3; do
-    tools/venv.sh ".venvs/$minor" "$python" test
+    : "${default:=$minor}"
+    venv=".venvs/$minor"
+    if [ "$minor" = "$default" ]; then
+        venv=.venv
+    fi
+    tools/venv.sh "$venv" "$python" test
     echo "== CPython $minor ($python)"
-    ".venvs/$minor/bin/python" -m pytest -q "$@"
-done 3< target/pythons.txt
+    "$venv/bin/python" -m pytest -q "$@" || failed="$failed $minor"
+done 3<<END_OF_PYTHONS
+$pythons
+END_OF_PYTHONS
+if [ -n "$failed" ]; then
+    echo "the Python tests failed on CPython$failed" >&2
+    exit 1
+fi

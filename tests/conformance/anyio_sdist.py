@@ -12,7 +12,6 @@ import concurrent.futures
 import dataclasses
 import importlib.metadata
 import importlib.util
-import json
 import subprocess
 import sys
 import tarfile

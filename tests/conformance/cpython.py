@@ -128,7 +128,7 @@ def run_suite(
 
 
 def run_worker(module: str, job: dict[str, object], bound: float) -> tuple[int | str, str]:
-    """Give the job to a new process that runs the module; its exit code, and the end of what it printed."""
+    """Give the job to a new process that runs the module; its exit code, and its last words."""
     environment = {
         name: value
         for name, value in os.environ.items()

@@ -82,7 +82,7 @@ def put_factory(names: Names) -> None:
 
 
 def put_runner(names: Names) -> None:
-    """Set the task factory on the loops of others too, which `asyncio.Runner` makes by a factory."""
+    """Set the task factory on loops of others too, where `asyncio.Runner` has a `loop_factory`."""
     factory = load(names.factory)
     plain = asyncio.Runner.__init__
 
@@ -164,8 +164,8 @@ def put(place: str, names: Names) -> None:
 def concerns(place: str, case: type, names: Names) -> bool:
     """Whether a test case says something about what was put in place.
 
-    asyncio's pure Python task has test cases of its own, "PyTask_CFuture_Tests" and so on. Where the
-    factory is in place, a test case that brings a class of tasks makes its own factory of it.
+    asyncio's pure Python task has test cases of its own, "PyTask_CFuture_Tests" and so on. Where
+    the factory is in place, a test case that brings a class of tasks makes its own factory of it.
     """
     if case.__name__.startswith("Py") and not case.__name__.startswith("PyFuture"):
         return False

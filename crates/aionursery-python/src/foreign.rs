@@ -3,6 +3,9 @@
 //! then the `CancelledError` is thrown at that await and never lingers. It must never cancel a task
 //! that runs.
 
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
 use nursery_core::MemberId;
 use pyo3::ffi;
 
@@ -14,6 +17,29 @@ use crate::object::{
 use crate::ready::{self, Method};
 use crate::state::{Key, LoopState};
 use crate::wait;
+
+/// Foreign hosts by their address.
+pub type Hosts = HashMap<usize, Host, BuildHasherDefault<ByAddress>>;
+
+/// Addresses need no more than their bits spread.
+#[derive(Default)]
+pub struct ByAddress(u64);
+
+impl Hasher for ByAddress {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_usize(usize::from(*byte));
+        }
+    }
+
+    fn write_usize(&mut self, address: usize) {
+        self.0 = (self.0 ^ address as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
+    }
+}
 
 /// A foreign task that hosts scopes.
 pub struct Host {
@@ -58,6 +84,9 @@ pub unsafe fn honoured(task: Raw) -> Fallible<u32> {
         let count = ffi::PyLong_AsLong(count.as_ptr());
         if count == -1 && !ffi::PyErr_Occurred().is_null() {
             return Err(Raised);
+        }
+        if count <= 0 {
+            return Ok(0);
         }
         let waiting = match getattr_opt(task, names().must_cancel)? {
             Some(waiting) => truth(&waiting)?,

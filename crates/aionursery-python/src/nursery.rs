@@ -10,7 +10,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
-use crate::imports::{imports, is_debug, names, running_loop};
+use crate::imports::{imports, names, running_loop};
 use crate::object::{
     Aside, Fallible, Owned, Raised, Raw, Slot, call1, getattr_opt, none, raise, set_error_text,
     take_raised, type_name,
@@ -71,7 +71,6 @@ impl Nursery {
             let event_loop = running_loop()?;
             let state = LoopState::of(event_loop.as_ptr())?;
             let task = host::current(state, "a nursery")?;
-            state.debug.set(is_debug(event_loop.as_ptr()));
             let scope = self.scope.get();
             let settings = scope.settings();
             let early = scope.early();
@@ -411,8 +410,12 @@ pub unsafe fn finish_join(join: Raw, joined: bool) -> Fallible<Owned> {
             task::data(task.as_ptr()).change_requests(|requests| requests.deliver());
             held = true;
         }
-        let honoured = host::honoured(task.as_ptr())?;
         let member = state.member_of(task.as_ptr());
+        // Where nothing was cancelled, the host's count decides nothing.
+        let matters = held
+            || !wait::wait(join).value().is_empty()
+            || state.tree.borrow().is_cancelled(member);
+        let honoured = if matters { host::honoured(task.as_ptr())? } else { 0 };
         let cancelled = if own && !held && state.tree.borrow().is_pending(member) {
             Some(task::cancelled_by_scope(state, member))
         } else {

@@ -16,7 +16,7 @@ use pyo3::gc::PyTraverseError;
 use pyo3::prelude::*;
 
 use crate::entry::guard;
-use crate::imports::names;
+use crate::imports::{is_debug, names};
 use crate::object::{Aside, Fallible, Owned, Raw, Slot, call_method};
 use crate::state::LoopState;
 use crate::task;
@@ -176,6 +176,8 @@ unsafe fn schedule(state: &LoopState) -> Fallible<()> {
             std::ptr::null_mut(),
         )?;
         state.ready.last_handle.set(handle);
+        // Once a turn is often enough to notice that somebody has switched debug mode.
+        state.debug.set(is_debug(state.event_loop.get()));
         Ok(())
     }
 }

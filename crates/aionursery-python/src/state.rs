@@ -3,7 +3,6 @@
 //! run Python code while the tree is borrowed.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::num::NonZeroUsize;
 
 use nursery_core::{Delivery, Face, Identity, MemberId, Tree};
@@ -63,7 +62,7 @@ pub struct LoopState {
     base_clock: Cell<bool>,
     pub timers: timers::Armed,
     /// Tasks that are not ours and host scopes; each holds one reference.
-    pub foreign: RefCell<HashMap<usize, foreign::Host>>,
+    pub foreign: RefCell<foreign::Hosts>,
 }
 
 // SAFETY: all access is serialised by the GIL, see the type's comment.
@@ -161,7 +160,7 @@ impl LoopState {
                     debug: Cell::new(is_debug(event_loop)),
                     base_clock: Cell::new(base_clock),
                     timers: timers::Armed::new(),
-                    foreign: RefCell::new(HashMap::new()),
+                    foreign: RefCell::default(),
                 },
             )?;
             let inner = state.get();

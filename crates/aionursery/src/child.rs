@@ -160,6 +160,11 @@ impl<T, E> Child<T, E> {
         }
     }
 
+    /// Whether it has ended; wakes when it does.
+    pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_result(cx).map(drop)
+    }
+
     fn poll_result(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Fault<E>>> {
         match &mut self.side {
             // SAFETY: this is the task's one handle, made with its types.

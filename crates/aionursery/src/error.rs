@@ -94,6 +94,14 @@ impl<E> Failure<E> {
         }
     }
 
+    /// The payload of it, if it was a panic.
+    pub(crate) fn into_payload(self) -> Option<Box<dyn Any + Send>> {
+        match self.kept {
+            Kept::Panic(panic) => Some(panic.into_payload()),
+            _ => None,
+        }
+    }
+
     pub(crate) fn carried((panic, label): (Panic, Label)) -> Self {
         Self { kept: Kept::Panic(panic), label }
     }

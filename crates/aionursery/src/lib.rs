@@ -1,1 +1,80 @@
+//! Structured concurrency for tokio, and for any executor.
+//!
+//! A *nursery* is a block that owns its children: it ends when its body and all of them have
+//! ended, never before. If one fails, the others are cancelled, and every error comes back.
+//!
+//! ```
+//! # async fn fetch(client: &str, path: &str) -> Result<usize, std::io::Error> {
+//! #     Ok(client.len() + path.len())
+//! # }
+//! # fn crunch(bytes: Vec<u8>) -> impl Future<Output = Result<usize, std::io::Error>> + Send {
+//! #     async move { Ok(bytes.len()) }
+//! # }
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = String::from("client");
+//! let bytes = vec![1, 2, 3];
+//! let sum = aionursery::nursery(async |n| {
+//!     let a = n.start_soon(fetch(&client, "a"));    // borrows from outside; runs on this task
+//!     let b = n.start_soon(fetch(&client, "b"));
+//!     let c = n.spawn(crunch(bytes));               // Send + 'static; runs on the workers
+//!     Ok(a.await? + b.await? + c.await?)
+//! }).await?;                                        // MultiError<E> if anything failed
+//! assert_eq!(sum, 17);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! * [`nursery`], [`nursery_local`], [`Builder`]: open one. [`Nursery`]: its handle.
+//! * [`Child`]: a child's handle. [`MultiError`]: all that failed.
+//! * [`CancelScope`], `fail_after`, `move_on_after`, [`shield`]: scopes without a nursery.
+//! * [`gather`], [`race`], [`map`], [`for_each`]: what is often done with one.
+//!
+//! # Features
+//! * `tokio` (default): `spawn`, `spawn_blocking`, deadlines, cleanup budgets. Without it nurseries
+//!   and scopes run on any executor, without a clock.
+//! * `tokio-util`: `CancellationToken` both ways.
+//! * `tracing`: a span for each nursery.
+//!
+//! # What is unsafe
+//! Two files: the in-task child (`task.rs`) and the list of those that were woken (`ready.rs`); the
+//! driver and the handle call into the first. Children that borrow are polled by the nursery's own
+//! future only: whoever forgets that future stops them, and frees nothing they use.
 
+mod cancel_scope;
+mod child;
+mod clock;
+mod combine;
+mod core;
+mod driver;
+mod error;
+mod frame;
+mod limit;
+mod nursery;
+mod panics;
+mod ready;
+mod scope;
+#[cfg(feature = "tokio")]
+mod spawned;
+mod start;
+mod task;
+mod timer;
+#[cfg(feature = "tokio-util")]
+mod token;
+mod within;
+
+pub use cancel_scope::{CancelScope, Scoped, cancelled, shield};
+#[cfg(feature = "tokio")]
+pub use cancel_scope::{fail_after, fail_at, move_on_after, move_on_at};
+pub use child::{Child, End};
+pub use combine::{for_each, gather, map, race, yield_now};
+pub use driver::Block;
+pub use error::{Cancelled, ChildError, MultiError, NurseryClosed, Panic};
+pub use nursery::{
+    Admits, Builder, Cancellation, Local, LocalNursery, Mode, Nursery, OnError, Sendable, nursery,
+    nursery_local,
+};
+pub use nursery_core::Source;
+pub use panics::record_panic_locations;
+pub use scope::Cause;
+pub use start::{NotStarted, TaskStatus};

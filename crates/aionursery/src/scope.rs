@@ -185,7 +185,7 @@ impl Scope {
     /// Opens a scope below `parent`. `nursery` says whether it can take in orphans.
     pub(crate) fn open(
         parent: Option<Arc<Scope>>,
-        settings: Settings,
+        settings: impl FnOnce(&Clock) -> Settings,
         driver: Arc<Ready>,
         nursery: bool,
     ) -> Arc<Self> {
@@ -193,7 +193,7 @@ impl Scope {
             || Arc::new(Domain { tree: Mutex::new(Tree::new()), clock: Clock::start() }),
             |parent| parent.domain.clone(),
         );
-        let mut settings = settings;
+        let mut settings = settings(&domain.clock);
         if parent.is_none() && settings.cleanup.is_none() {
             // A future that is cancelled is dropped, unless somebody gave it time (R27).
             settings.cleanup = Some(0.0);
@@ -353,6 +353,11 @@ impl Scope {
         if last {
             self.signal.driver.poke();
         }
+    }
+
+    /// Whether adopted children have panicked.
+    pub(crate) fn has_orphan_panics(&self) -> bool {
+        self.orphans.as_ref().is_some_and(|orphans| !lock(orphans).panics.is_empty())
     }
 
     /// Panics of adopted children that are to be reported here.

@@ -109,7 +109,7 @@ where
         shield: making.shield,
         name: making.name,
     };
-    let cell = Box::new(Cell { header, stage: UnsafeCell::new(Stage::Future(future)) });
+    let cell = Box::new(Cell::<F, T, E> { header, stage: UnsafeCell::new(Stage::Future(future)) });
     let raw = NonNull::from(Box::leak(cell)).cast::<Header>();
     (TaskRef(raw), TaskRef(raw))
 }
@@ -325,7 +325,7 @@ where
     let header = unsafe { task.as_ref() };
     let wanted = header.state.load(Ordering::Acquire) & HANDLE != 0;
     let mut outcome = outcome;
-    let mut unwanted = |output: Result<T, Fault<E>>, outcome: &mut Outcome<Failure<E>>| {
+    let unwanted = |output: Result<T, Fault<E>>, outcome: &mut Outcome<Failure<E>>| {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(output))) {
             *outcome = Outcome::Failed(Failure::panic(payload, label()));
         }

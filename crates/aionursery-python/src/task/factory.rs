@@ -1,14 +1,15 @@
 //! How a task is made: by its class, by a loop's task factory, or eagerly with its first step taken
 //! at once. It must never decide when a nursery's children start.
 
-use pyo3::exceptions::PyRuntimeError;
+use std::ffi::CStr;
+
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 
 use super::args::{given, parse};
 use super::data::{TaskData, allocate, begin, data, flag, register};
 use super::{methods, step};
+use crate::entry::guard;
 use crate::imports::{imports, is_debug};
 use crate::object::{
     Fallible, Owned, Raised, Raw, call0, call1, repr, set_error, set_error_text, truth,
@@ -49,6 +50,7 @@ pub unsafe fn init(task: Raw, args: Raw, kwargs: Raw) -> Fallible<()> {
             }
         };
         let eager = !eager.is_null() && truth(&Owned::share(eager))?;
+        LoopState::of(event_loop.as_ptr())?.debug.set(is_debug(event_loop.as_ptr()));
         fill(task, coro, event_loop.as_ptr(), name, context, eager)
     }
 }
@@ -83,7 +85,6 @@ unsafe fn fill(
         if let Some(name) = given(name) {
             methods::set_name(task, name)?;
         }
-        state.debug.set(is_debug(event_loop));
         if state.debug.get() {
             trace_source(data(task))?;
         }
@@ -132,85 +133,90 @@ pub unsafe fn start_eagerly(state: &LoopState, task: Raw) -> Fallible<()> {
     }
 }
 
-unsafe fn make(
-    py: Python<'_>,
-    event_loop: &Bound<'_, PyAny>,
-    coro: &Bound<'_, PyAny>,
-    options: Option<&Bound<'_, PyDict>>,
-    eager: bool,
-) -> PyResult<Py<PyAny>> {
-    let option = |name: &str| -> PyResult<Raw> {
-        let found = options.map(|options| options.get_item(name)).transpose()?.flatten();
-        // Borrowed: the dict keeps it.
-        Ok(found.map_or(std::ptr::null_mut(), |found| found.as_ptr()))
-    };
-    let known = ["name", "context", "eager_start"];
-    if let Some(options) = options {
-        for key in options.keys() {
-            let key: String = key.extract()?;
-            if !known.contains(&key.as_str()) {
-                return Err(pyo3::exceptions::PyTypeError::new_err(format!(
-                    "the task factory got an unexpected keyword argument '{key}'"
-                )));
-            }
-        }
-    }
-    // SAFETY: attached; the arguments outlive the call.
+type FastCall = unsafe extern "C" fn(Raw, *const Raw, ffi::Py_ssize_t, Raw) -> Raw;
+
+/// `factory(loop, coro, /, *, name=None, context=None, eager_start=None)`.
+#[inline]
+unsafe fn make(args: *const Raw, count: ffi::Py_ssize_t, kwnames: Raw, eager: bool) -> Raw {
+    // SAFETY: CPython's vector of arguments; the GIL is held.
     unsafe {
-        let eager_start = option("eager_start")?;
-        let eager = match given(eager_start) {
-            None => eager,
-            Some(object) => truth(&Owned::share(object)).map_err(|_| PyErr::fetch(py))?,
-        };
-        let made = || -> Fallible<Owned> {
-            let task = allocate()?;
-            let (name, context) = (option("name"), option("context"));
-            let name = name.unwrap_or(std::ptr::null_mut());
-            let context = context.unwrap_or(std::ptr::null_mut());
-            fill(task.as_ptr(), coro.as_ptr(), event_loop.as_ptr(), name, context, eager)?;
-            Ok(task)
-        };
-        match made() {
-            Ok(task) => Ok(Bound::from_owned_ptr(py, task.into_ptr()).unbind()),
-            Err(Raised) => Err(PyErr::take(py)
-                .unwrap_or_else(|| PyRuntimeError::new_err("the task could not be made"))),
-        }
+        guard(std::ptr::null_mut(), |_| {
+            let made = || -> Fallible<Owned> {
+                let names = ["loop", "coro", "name", "context", "eager_start"];
+                let function = if eager { "eager_task_factory" } else { "task_factory" };
+                let [event_loop, coro, name, context, eager_start] =
+                    parse(function, names, 2, args, count, kwnames)?;
+                if event_loop.is_null() || coro.is_null() {
+                    let text = c"a task factory is called with a loop and a coroutine";
+                    return Err(set_error(ffi::PyExc_TypeError, text));
+                }
+                let eager = match given(eager_start) {
+                    None => eager,
+                    Some(object) => truth(&Owned::share(object))?,
+                };
+                let task = allocate()?;
+                fill(task.as_ptr(), coro, event_loop, name, context, eager)?;
+                Ok(task)
+            };
+            made().map_or(std::ptr::null_mut(), Owned::into_ptr)
+        })
     }
 }
 
-/// task_factory(loop, coro, /, **options)
-/// --
-///
-/// Make a task of ours: give this to loop.set_task_factory.
-#[pyfunction]
-#[pyo3(signature = (r#loop, coro, /, **options), text_signature = "(loop, coro, /, **options)")]
-fn task_factory(
-    py: Python<'_>,
-    r#loop: &Bound<'_, PyAny>,
-    coro: &Bound<'_, PyAny>,
-    options: Option<&Bound<'_, PyDict>>,
-) -> PyResult<Py<PyAny>> {
-    // SAFETY: attached.
-    unsafe { make(py, r#loop, coro, options, false) }
+unsafe extern "C" fn task_factory(
+    _: Raw,
+    args: *const Raw,
+    count: ffi::Py_ssize_t,
+    kwnames: Raw,
+) -> Raw {
+    // SAFETY: as CPython calls it.
+    unsafe { make(args, count, kwnames, false) }
 }
 
-/// eager_task_factory(loop, coro, /, **options)
-/// --
-///
-/// Make a task of ours and take its first step at once: give this to loop.set_task_factory.
-#[pyfunction]
-#[pyo3(signature = (r#loop, coro, /, **options), text_signature = "(loop, coro, /, **options)")]
-fn eager_task_factory(
-    py: Python<'_>,
-    r#loop: &Bound<'_, PyAny>,
-    coro: &Bound<'_, PyAny>,
-    options: Option<&Bound<'_, PyDict>>,
-) -> PyResult<Py<PyAny>> {
-    // SAFETY: attached.
-    unsafe { make(py, r#loop, coro, options, true) }
+unsafe extern "C" fn eager_task_factory(
+    _: Raw,
+    args: *const Raw,
+    count: ffi::Py_ssize_t,
+    kwnames: Raw,
+) -> Raw {
+    // SAFETY: as CPython calls it.
+    unsafe { make(args, count, kwnames, true) }
 }
 
+struct Functions([ffi::PyMethodDef; 2]);
+
+// SAFETY: constant; CPython reads it only.
+unsafe impl Sync for Functions {}
+
+const fn function(name: &'static CStr, function: FastCall, doc: &'static CStr) -> ffi::PyMethodDef {
+    ffi::PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: function },
+        ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
+        ml_doc: doc.as_ptr(),
+    }
+}
+
+static FUNCTIONS: Functions = Functions([
+    function(c"task_factory", task_factory, c"task_factory(loop, coro, /, *, name=None, context=None, eager_start=None)\n--\n\nMake a task of ours: give this to loop.set_task_factory()."),
+    function(c"eager_task_factory", eager_task_factory, c"eager_task_factory(loop, coro, /, *, name=None, context=None, eager_start=None)\n--\n\nMake a task of ours and take its first step at once: give this to loop.set_task_factory()."),
+]);
+
+/// Adds the two factories to the module. They are plain C functions: every task of a program is
+/// made by one of them.
 pub fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_function(wrap_pyfunction!(task_factory, module)?)?;
-    module.add_function(wrap_pyfunction!(eager_task_factory, module)?)
+    let py = module.py();
+    let home = pyo3::types::PyString::new(py, "aionursery");
+    for definition in &FUNCTIONS.0 {
+        // SAFETY: the table lives for ever.
+        unsafe {
+            let definition = std::ptr::from_ref(definition).cast_mut();
+            let nothing = std::ptr::null_mut();
+            let made = ffi::PyCMethod_New(definition, nothing, home.as_ptr(), nothing.cast());
+            let made = Bound::from_owned_ptr_or_err(py, made)?;
+            let name = CStr::from_ptr((*definition).ml_name).to_string_lossy();
+            module.add(name.as_ref(), made)?;
+        }
+    }
+    Ok(())
 }

@@ -1,0 +1,300 @@
+//! Scopes without a nursery: a part of one future that can be cancelled, shielded or timed by
+//! itself. What it catches, and what goes on to a scope above, is decided as for nurseries.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use nursery_core::{Settings, Source};
+use pin_project_lite::pin_project;
+
+use crate::clock::{Clock, Instant};
+use crate::error::Cancelled;
+use crate::frame::{self, Standing};
+use crate::nursery::Cancellation;
+use crate::ready::Ready;
+use crate::scope::{Cause, Reason, Scope, lock};
+use crate::timer::Timer;
+
+/// A scope that can be cancelled from anywhere, before, while or after something runs in it.
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use aionursery::CancelScope;
+/// let scope = CancelScope::new();
+/// let other = scope.clone();
+/// let end = scope.run(async move {
+///     other.cancel_with("enough");
+///     std::future::pending::<()>().await;
+/// }).await;
+/// assert_eq!(end.unwrap_err().cause().reason(), Some("enough"));
+/// # });
+/// ```
+#[derive(Clone, Default)]
+pub struct CancelScope(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    told: Mutex<Told>,
+}
+
+#[derive(Default)]
+struct Told {
+    shield: bool,
+    cleanup: Option<Duration>,
+    deadline: Option<Instant>,
+    cause: Option<Cause>,
+    scope: Option<Arc<Scope>>,
+}
+
+impl CancelScope {
+    /// A scope without deadline and shield.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A scope that keeps out cancellation from outside (R19).
+    ///
+    /// A future that is dropped stops, shield or not: the shield holds against the library's own
+    /// scopes, inside a nursery's shielded child or body, not against `select!` (R20).
+    #[must_use]
+    pub fn shield() -> Self {
+        let scope = Self::default();
+        lock(&scope.0.told).shield = true;
+        scope
+    }
+
+    /// Cancelled by itself at `deadline` (R21).
+    #[cfg(feature = "tokio")]
+    #[must_use]
+    pub fn deadline(self, deadline: Instant) -> Self {
+        lock(&self.0.told).deadline = Some(deadline);
+        self
+    }
+
+    /// How long what runs in it may go on after a cancellation (R18).
+    #[cfg(feature = "tokio")]
+    #[must_use]
+    pub fn cleanup(self, budget: Duration) -> Self {
+        lock(&self.0.told).cleanup = Some(budget);
+        self
+    }
+
+    /// Cancels what runs in it, or what will.
+    pub fn cancel(&self) {
+        self.cancel_as(None);
+    }
+
+    /// As [`cancel`](Self::cancel), and says why.
+    pub fn cancel_with(&self, reason: impl Into<Reason>) {
+        self.cancel_as(Some(reason.into()));
+    }
+
+    fn cancel_as(&self, reason: Option<Reason>) {
+        let scope = {
+            let told = &mut *lock(&self.0.told);
+            told.cause
+                .get_or_insert_with(|| Cause::new(Source::Explicit, reason.clone()));
+            told.scope.clone()
+        };
+        if let Some(scope) = scope {
+            scope.cancel(Source::Explicit, reason);
+        }
+    }
+
+    /// Whether it is cancelled, by itself or from outside.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        let told = lock(&self.0.told);
+        told.cause.is_some() || told.scope.as_ref().is_some_and(|scope| scope.is_soft())
+    }
+
+    /// Runs a future in it.
+    ///
+    /// # Errors
+    /// [`Cancelled`] if the scope was cancelled before the future had ended. A cancellation from
+    /// outside is not caught here: it takes whoever awaits this along.
+    ///
+    /// # Panics
+    /// If something was run in it before.
+    pub fn run<F: Future>(&self, future: F) -> Scoped<F> {
+        Scoped { shared: self.0.clone(), future: Some(future), scope: None, timer: Timer::new() }
+    }
+}
+
+impl Told {
+    fn settings(&self, clock: &Clock) -> Settings {
+        Settings {
+            deadline: self.deadline.map_or(f64::INFINITY, |moment| clock.seconds(moment)),
+            shield: self.shield,
+            cleanup: self.cleanup.map(|budget| budget.as_secs_f64()),
+        }
+    }
+}
+
+pin_project! {
+    /// The future of [`CancelScope::run`].
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Scoped<F> {
+        shared: Arc<Shared>,
+        #[pin]
+        future: Option<F>,
+        scope: Option<(Arc<Scope>, Arc<Ready>)>,
+        timer: Timer,
+    }
+
+    impl<F> PinnedDrop for Scoped<F> {
+        fn drop(this: Pin<&mut Self>) {
+            lock(&this.project().shared.told).scope = None;
+        }
+    }
+}
+
+impl<F: Future> Future for Scoped<F> {
+    type Output = Result<F::Output, Cancelled>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let (scope, ready) = this.scope.get_or_insert_with(|| this.shared.enter());
+        loop {
+            ready.register(cx.waker());
+            if scope.is_hard() {
+                this.future.set(None);
+                let outside = scope.parent().is_some_and(|parent| parent.is_hard());
+                let own = scope.own_cause();
+                return match own {
+                    Some(cause) if !outside || this.shared.shields() => {
+                        Poll::Ready(Err(Cancelled(cause)))
+                    }
+                    // Whoever owns the scope above drops us, or ends as cancelled.
+                    _ => {
+                        frame::stop();
+                        Poll::Pending
+                    }
+                };
+            }
+            if !this.timer.poll(scope, cx) {
+                break;
+            }
+        }
+        let standing = Standing::in_scope(scope.clone());
+        let future = this.future.as_mut().as_pin_mut();
+        let polled = future.expect("a scope is not polled once it is done").poll(cx);
+        drop(standing);
+        match polled {
+            Poll::Ready(value) => {
+                this.future.set(None);
+                Poll::Ready(Ok(value))
+            }
+            Poll::Pending => {
+                if scope.is_hard() {
+                    // It was cancelled by what it ran: the next poll drops it.
+                    cx.waker().wake_by_ref();
+                }
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn enter(&self) -> (Arc<Scope>, Arc<Ready>) {
+        let ready = Arc::new(Ready::new());
+        let parent = frame::current();
+        let told = &mut *lock(&self.told);
+        assert!(told.scope.is_none(), "only one thing at a time runs in a scope");
+        let scope = Scope::open(parent, |clock| told.settings(clock), ready.clone(), false);
+        if let Some(Cause(cause)) = &told.cause {
+            scope.cancel(cause.source, cause.reason.clone());
+        }
+        told.scope = Some(scope.clone());
+        (scope, ready)
+    }
+
+    fn shields(&self) -> bool {
+        lock(&self.told).shield
+    }
+}
+
+/// Runs a future until it ends or the time is over.
+///
+/// # Errors
+/// [`Cancelled`] if the time was over first.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()
+/// # .unwrap().block_on(async {
+/// use std::time::Duration;
+/// let late = aionursery::fail_after(Duration::from_secs(1), std::future::pending::<()>()).await;
+/// assert_eq!(late.unwrap_err().to_string(), "cancelled: the deadline has passed");
+/// # });
+/// ```
+#[cfg(feature = "tokio")]
+pub fn fail_after<F: Future>(after: Duration, future: F) -> Scoped<F> {
+    fail_at(Instant::now() + after, future)
+}
+
+/// As [`fail_after`], with a moment.
+///
+/// # Errors
+/// As [`fail_after`].
+#[cfg(feature = "tokio")]
+pub fn fail_at<F: Future>(deadline: Instant, future: F) -> Scoped<F> {
+    CancelScope::new().deadline(deadline).run(future)
+}
+
+/// Runs a future until it ends or the time is over: then there is no value.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()
+/// # .unwrap().block_on(async {
+/// use std::time::Duration;
+/// let second = Duration::from_secs(1);
+/// assert_eq!(aionursery::move_on_after(second, async { 7 }).await, Some(7));
+/// assert_eq!(aionursery::move_on_after(second, std::future::pending::<()>()).await, None);
+/// # });
+/// ```
+#[cfg(feature = "tokio")]
+pub async fn move_on_after<F: Future>(after: Duration, future: F) -> Option<F::Output> {
+    fail_after(after, future).await.ok()
+}
+
+/// As [`move_on_after`], with a moment.
+#[cfg(feature = "tokio")]
+pub async fn move_on_at<F: Future>(deadline: Instant, future: F) -> Option<F::Output> {
+    fail_at(deadline, future).await.ok()
+}
+
+/// Runs a future that cancellation from outside does not reach: it ends, then the cancellation
+/// goes on. See [`CancelScope::shield`] for what it cannot hold against.
+pub async fn shield<F: Future>(future: F) -> F::Output {
+    match CancelScope::shield().run(future).await {
+        Ok(value) => value,
+        Err(_) => unreachable!("nobody else holds this scope"),
+    }
+}
+
+/// Ends when the code that awaits it is cancelled, by whatever scope above; never outside of one.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()
+/// # .unwrap().block_on(async {
+/// use std::time::Duration;
+/// use aionursery::{Builder, cancelled};
+/// let cleaned = Builder::new().cleanup(Duration::from_secs(5)).nursery(async |n| {
+///     let child = n.start_soon(async { cancelled().await; Ok::<_, String>("clean") });
+///     n.cancel();
+///     child.await
+/// }).await;
+/// assert_eq!(cleaned.unwrap(), "clean");
+/// # });
+/// ```
+pub async fn cancelled() {
+    match frame::current() {
+        Some(scope) => Cancellation::new(scope).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,489 @@
+//! The nursery's own future: polls the body and the children that were woken, drops them when they
+//! are cancelled, and ends when all have. It holds the children; nothing else may drop one.
+//!
+//! A turn takes what was woken and what was started, in that order, a few times over; what wakes
+//! itself again waits for the next round, and after the last round the runtime has its turn.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use nursery_core::{Outcome, Phase, Verdict};
+use pin_project_lite::pin_project;
+
+use crate::core::Core;
+use crate::error::{Failure, Label, MultiError};
+use crate::frame::{self, Kind, Standing};
+use crate::nursery::{Builder, Nursery, Sendable};
+use crate::ready::Ready;
+use crate::scope::{HARD, Reason, Scope};
+use crate::task::{Header, NOWHERE, TaskRef, cancel, drive, make_body, waker};
+use crate::timer::Timer;
+
+/// How often a turn looks again for what was woken or started meanwhile.
+const ROUNDS: usize = 4;
+
+pin_project! {
+    /// The future of a nursery.
+    #[must_use = "a nursery does nothing unless awaited"]
+    #[project(!Unpin)]
+    pub struct Block<'env, T, E, B, F, M = Sendable> {
+        start: Option<(Builder, B)>,
+        #[pin]
+        body: Option<F>,
+        value: Option<T>,
+        driver: Option<Driver<E>>,
+        env: PhantomData<(fn(&'env ()) -> &'env (), M)>,
+    }
+
+    impl<T, E, B, F, M> PinnedDrop for Block<'_, T, E, B, F, M> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            let Some(driver) = this.driver.take() else { return };
+            let mut panics = Vec::new();
+            guard(&mut panics, || this.body.set(None));
+            driver.abandon(panics);
+        }
+    }
+}
+
+struct Driver<E> {
+    core: Arc<Core<E>>,
+    /// `None` while the thread stands in it.
+    scope: Option<Arc<Scope>>,
+    body: TaskRef,
+    /// Those that wait for something; each knows its index.
+    children: Vec<TaskRef>,
+    woken: VecDeque<TaskRef>,
+    fresh: VecDeque<TaskRef>,
+    /// Ends without an error that the lifecycle has not been told of.
+    done: usize,
+    stopped: bool,
+    timer: Timer,
+}
+
+fn guard(panics: &mut Vec<Box<dyn Any + Send>>, act: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(act)) {
+        panics.push(payload);
+    }
+}
+
+impl<'env, T, E, B, F, M> Block<'env, T, E, B, F, M>
+where
+    B: FnOnce(Nursery<'env, E, M>) -> F,
+    F: Future<Output = Result<T, E>>,
+{
+    pub(crate) fn new(builder: Builder, body: B) -> Self {
+        Self {
+            start: Some((builder, body)),
+            body: None,
+            value: None,
+            driver: None,
+            env: PhantomData,
+        }
+    }
+}
+
+impl<'env, T, E, B, F, M> Future for Block<'env, T, E, B, F, M>
+where
+    B: FnOnce(Nursery<'env, E, M>) -> F,
+    F: Future<Output = Result<T, E>>,
+{
+    type Output = Result<T, MultiError<E>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let start = this.start.take();
+        let driver = match this.driver {
+            Some(driver) => driver,
+            None => {
+                let (builder, _) = start.as_ref().expect("a nursery is not polled once it is done");
+                this.driver.insert(Driver::new(builder))
+            }
+        };
+        let scope = driver.scope.take().expect("a nursery is not polled while it is being polled");
+        let standing = Standing::in_scope(scope);
+        if let Some((_, body)) = start {
+            let handle = Nursery::new(driver.core.clone(), None, false);
+            match catch_unwind(AssertUnwindSafe(|| body(handle))) {
+                Ok(future) => this.body.set(Some(future)),
+                Err(payload) => driver.body_panicked(payload),
+            }
+        }
+        let turn = driver.turn(this.body.as_mut(), this.value, cx);
+        driver.scope = Some(standing.leave());
+        if turn.is_pending() {
+            return Poll::Pending;
+        }
+        let driver = this.driver.take().expect("it was there just now");
+        Poll::Ready(driver.finish(this.value.take()))
+    }
+}
+
+impl<E> Driver<E> {
+    fn new(builder: &Builder) -> Self {
+        let parent = frame::current();
+        let ready = Arc::new(Ready::new());
+        let scope = Scope::open(parent, |clock| builder.settings(clock), ready.clone(), true);
+        let core = Core::new(
+            scope.clone(),
+            ready.clone(),
+            builder.on_error == crate::OnError::Collect,
+            builder.limit,
+        );
+        let body = make_body(ready);
+        body.wake_by_ref();
+        Self {
+            core,
+            scope: Some(scope),
+            body,
+            children: Vec::new(),
+            woken: VecDeque::new(),
+            fresh: VecDeque::new(),
+            done: 0,
+            stopped: false,
+            timer: Timer::new(),
+        }
+    }
+
+    fn turn<T, F>(
+        &mut self,
+        mut body: Pin<&mut Option<F>>,
+        value: &mut Option<T>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()>
+    where
+        F: Future<Output = Result<T, E>>,
+    {
+        self.core.ready.unregister();
+        for _ in 0..ROUNDS {
+            let seen = self.core.scope.signal.flags();
+            if seen & HARD != 0 && !self.stopped {
+                self.stop(body.as_mut());
+            }
+            self.adopt_panics();
+            if self.take_up() {
+                return Poll::Ready(());
+            }
+            if self.woken.is_empty() && self.fresh.is_empty() {
+                if self.timer.poll(&self.core.scope, cx) || self.poll_links(cx) {
+                    continue;
+                }
+                self.core.ready.register(cx.waker());
+                if self.is_idle(seen) {
+                    return Poll::Pending;
+                }
+                self.core.ready.unregister();
+                continue;
+            }
+            if !self.run(body.as_mut(), value, cx) {
+                break;
+            }
+        }
+        self.core.ready.register(cx.waker());
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// One step under the lock: tells the lifecycle of the ends, takes up what was started. Says
+    /// whether the nursery has closed.
+    fn take_up(&mut self) -> bool {
+        let woken = &mut self.woken;
+        self.core.ready.take(|task| woken.push_back(task));
+        let closed = {
+            let state = &mut *self.core.state();
+            for _ in 0..std::mem::take(&mut self.done) {
+                state.life.child_ended(Outcome::Done);
+            }
+            self.fresh.extend(state.inbox.drain(..));
+            state.life.phase() == Phase::Closed
+        };
+        closed && self.core.scope.close_to_orphans(false)
+    }
+
+    /// Nothing came between the last look and the registration of the waker.
+    fn is_idle(&self, seen: u8) -> bool {
+        if !self.core.ready.is_empty() || self.core.scope.signal.flags() != seen {
+            return false;
+        }
+        let state = self.core.state();
+        let closed = state.life.phase() == Phase::Closed;
+        state.inbox.is_empty() && !(closed && self.core.scope.close_to_orphans(false))
+    }
+
+    /// Polls one batch. Says no if the runtime wants its turn.
+    fn run<T, F>(
+        &mut self,
+        mut body: Pin<&mut Option<F>>,
+        value: &mut Option<T>,
+        cx: &mut Context<'_>,
+    ) -> bool
+    where
+        F: Future<Output = Result<T, E>>,
+    {
+        loop {
+            if !has_budget() {
+                return false;
+            }
+            let Some(task) = self.woken.pop_front() else { break };
+            if task.is(&self.body) {
+                if task.unqueue_into().is_some() {
+                    self.run_body(body.as_mut(), value);
+                }
+            } else if let Some(raw) = task.unqueue_into() {
+                self.step(raw);
+            }
+            self.check(body.as_mut());
+        }
+        loop {
+            if !has_budget() {
+                return false;
+            }
+            let Some(task) = self.fresh.pop_front() else { break };
+            self.begin(task);
+            self.check(body.as_mut());
+        }
+        let _ = cx;
+        true
+    }
+
+    /// A failure reaches the siblings in the same moment (R12).
+    fn check<F>(&mut self, body: Pin<&mut Option<F>>) {
+        if !self.stopped && self.core.scope.is_hard() {
+            self.stop(body);
+        }
+    }
+
+    fn run_body<T, F>(&mut self, mut body: Pin<&mut Option<F>>, value: &mut Option<T>)
+    where
+        F: Future<Output = Result<T, E>>,
+    {
+        let Some(future) = body.as_mut().as_pin_mut() else { return };
+        let waker = waker(&self.body);
+        let frame = frame::enter(Kind::Open);
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            future.poll(&mut Context::from_waker(&waker))
+        }));
+        let stop = frame::leave(frame);
+        let outcome = match polled {
+            Ok(Poll::Pending) if !stop => return,
+            Ok(Poll::Pending) => Outcome::Cancelled,
+            Ok(Poll::Ready(Ok(result))) => {
+                *value = Some(result);
+                Outcome::Done
+            }
+            Ok(Poll::Ready(Err(error))) => Outcome::Failed(Failure::error(error, Label::BODY)),
+            Err(payload) => Outcome::Failed(Failure::panic(payload, Label::BODY)),
+        };
+        self.end_body(body, outcome);
+    }
+
+    fn end_body<F>(&self, mut body: Pin<&mut Option<F>>, outcome: Outcome<Failure<E>>) {
+        let dropped = catch_unwind(AssertUnwindSafe(|| body.set(None)));
+        self.core.body_ended(match (dropped, outcome) {
+            (Err(payload), Outcome::Done | Outcome::Cancelled) => {
+                Outcome::Failed(Failure::panic(payload, Label::BODY))
+            }
+            (_, outcome) => outcome,
+        });
+    }
+
+    fn body_panicked(&self, payload: Box<dyn Any + Send>) {
+        self.core.body_ended(Outcome::Failed(Failure::panic(payload, Label::BODY)));
+    }
+
+    /// A child's first step; it is kept if it has to wait.
+    fn begin(&mut self, task: TaskRef) {
+        let raw = NonNull::from(task.header());
+        let header = task.header();
+        let outcome = if (self.stopped && !header.is_shielded()) || header.asked_to_cancel() {
+            // SAFETY: a child that was started and has not ended is the driver's, and fails with `E`.
+            Some(unsafe { cancel::<E>(raw) })
+        } else {
+            self.poll_child(raw, header.is_shielded())
+        };
+        match outcome {
+            Some(outcome) => self.ended(&task, outcome),
+            None => {
+                header.index.store(self.children.len() as u32, Ordering::Relaxed);
+                self.children.push(task);
+            }
+        }
+    }
+
+    /// A woken child's step.
+    fn step(&mut self, raw: NonNull<Header>) {
+        // SAFETY: a child that has not ended is in `children`, whose reference keeps it alive.
+        let header = unsafe { raw.as_ref() };
+        let index = header.index.load(Ordering::Relaxed);
+        if index == NOWHERE {
+            // Woken before its first step, which it is yet to have.
+            return;
+        }
+        let outcome = if header.asked_to_cancel() {
+            // SAFETY: as in `begin`.
+            Some(unsafe { cancel::<E>(raw) })
+        } else {
+            self.poll_child(raw, header.is_shielded())
+        };
+        if let Some(outcome) = outcome {
+            let task = self.children.swap_remove(index as usize);
+            if let Some(moved) = self.children.get(index as usize) {
+                moved.header().index.store(index, Ordering::Relaxed);
+            }
+            self.ended(&task, outcome);
+        }
+    }
+
+    fn poll_child(&self, raw: NonNull<Header>, shielded: bool) -> Option<Outcome<Failure<E>>> {
+        let frame = frame::enter(if shielded { Kind::Shielded } else { Kind::Open });
+        // SAFETY: as in `begin`.
+        let outcome = unsafe { drive::<E>(raw) };
+        match frame::leave(frame) {
+            // SAFETY: as in `begin`.
+            true if outcome.is_none() => Some(unsafe { cancel::<E>(raw) }),
+            _ => outcome,
+        }
+    }
+
+    fn ended(&mut self, task: &TaskRef, outcome: Outcome<Failure<E>>) {
+        match outcome {
+            Outcome::Done => self.done += 1,
+            outcome => self.core.ended(outcome, || name(task.header())),
+        }
+    }
+
+    /// Drops the body and every child that is not shielded.
+    fn stop<F>(&mut self, body: Pin<&mut Option<F>>) {
+        self.stopped = true;
+        if body.is_some() {
+            self.end_body(body, Outcome::Cancelled);
+        }
+        let mut kept = Vec::new();
+        for task in std::mem::take(&mut self.children) {
+            if task.header().is_shielded() {
+                task.header().index.store(kept.len() as u32, Ordering::Relaxed);
+                kept.push(task);
+            } else {
+                // SAFETY: as in `begin`; its destructors can reach neither `children` nor `kept`.
+                let outcome = unsafe { cancel::<E>(NonNull::from(task.header())) };
+                self.ended(&task, outcome);
+            }
+        }
+        self.children = kept;
+    }
+
+    fn adopt_panics(&self) {
+        if self.core.scope.has_orphan_panics() {
+            for panic in self.core.scope.take_orphan_panics() {
+                let state = &mut *self.core.state();
+                state.life.error(Failure::carried(panic));
+            }
+        }
+    }
+
+    #[cfg(feature = "tokio-util")]
+    fn poll_links(&self, cx: &mut Context<'_>) -> bool {
+        let mut links = std::mem::take(&mut self.core.state().links);
+        if links.is_empty() {
+            return false;
+        }
+        let before = links.len();
+        links.retain_mut(|link| link.as_mut().poll(cx).is_pending());
+        let fired = links.len() < before;
+        self.core.state().links.append(&mut links);
+        if fired {
+            self.core
+                .scope
+                .cancel(nursery_core::Source::Explicit, Some("its token was cancelled".into()));
+        }
+        fired
+    }
+
+    #[cfg(not(feature = "tokio-util"))]
+    #[expect(clippy::unused_self, reason = "the same call with the feature and without")]
+    fn poll_links(&self, _: &mut Context<'_>) -> bool {
+        false
+    }
+
+    fn finish<T>(self, value: Option<T>) -> Result<T, MultiError<E>> {
+        self.core.ready.close();
+        let failures = match self.core.state().life.verdict() {
+            Verdict::Clean => Vec::new(),
+            Verdict::Errors(failures) => failures,
+            Verdict::Bare { error, mut beside } => {
+                beside.insert(0, error);
+                beside
+            }
+        };
+        let cause = || self.core.scope.is_soft().then(|| self.core.scope.cause()).flatten();
+        if failures.is_empty() {
+            return value.ok_or_else(|| MultiError::settle(failures, cause()));
+        }
+        let error = MultiError::settle(failures, cause());
+        match value {
+            // Every error was handed over to whoever awaited the child.
+            Some(value) if error.is_empty() => Ok(value),
+            _ => Err(error),
+        }
+    }
+
+    /// The block was dropped early: its children go at once, spawned ones are left to the nearest
+    /// nursery above (R28).
+    fn abandon(mut self, mut panics: Vec<Box<dyn Any + Send>>) {
+        let inbox = self.core.abandon();
+        let scope = self.core.scope.clone();
+        scope.cancel(nursery_core::Source::Host, None);
+        let standing = self.scope.take().map(Standing::in_scope);
+        if self.core.state().life.phase() == Phase::Open {
+            self.core.body_ended(Outcome::Cancelled);
+        }
+        let waiting = std::mem::take(&mut self.children);
+        let fresh = std::mem::take(&mut self.fresh);
+        for task in waiting.into_iter().chain(fresh).chain(inbox) {
+            // SAFETY: as in `begin`; shielded or not, what borrows from here cannot stay.
+            match unsafe { cancel::<E>(NonNull::from(task.header())) } {
+                Outcome::Failed(failure) => panics.extend(failure.into_payload()),
+                _ => self.done += 1,
+            }
+        }
+        self.core.ready.close();
+        {
+            let state = &mut *self.core.state();
+            for _ in 0..self.done + panics.len() {
+                if state.life.running() > 0 {
+                    state.life.child_ended(Outcome::Done);
+                }
+            }
+        }
+        self.core.leave_orphans();
+        drop(standing);
+        if !panics.is_empty() && !std::thread::panicking() {
+            resume_unwind(panics.swap_remove(0));
+        }
+    }
+}
+
+fn name(header: &Header) -> Reason {
+    match header.name() {
+        Some(name) => format!("child {name:?}").into(),
+        None => format!("child {}", header.id()).into(),
+    }
+}
+
+/// Tokio's budget for one turn of a task: without it a child that drains a channel would be
+/// polled in vain for the rest of the turn.
+#[inline]
+fn has_budget() -> bool {
+    #[cfg(feature = "tokio")]
+    return tokio::task::coop::has_budget_remaining();
+    #[cfg(not(feature = "tokio"))]
+    true
+}

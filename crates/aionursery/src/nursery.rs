@@ -1,0 +1,469 @@
+//! The handle with which children are started and cancelled, and the builder that says under which
+//! rules. It must never run a child: that is the driver's.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use nursery_core::{Settings, Source};
+
+use crate::child::Child;
+use crate::clock::Instant;
+use crate::core::Core;
+use crate::driver::Block;
+use crate::error::NurseryClosed;
+use crate::limit::Gated;
+use crate::scope::{Cause, Reason, SOFT};
+use crate::task::{Making, cancel, make};
+use crate::within::Within;
+
+/// Which futures a nursery takes as children of its own task.
+///
+/// [`Sendable`] nurseries take `Send` futures and may be moved between threads, so they can stand
+/// in `tokio::spawn`. [`Local`] ones take any future, and are not `Send` for it.
+#[diagnostic::on_unimplemented(
+    message = "this nursery takes no child that is not `Send`",
+    label = "this future is not `Send`",
+    note = "`nursery_local` takes such children, and is itself not `Send`"
+)]
+pub trait Admits<F>: Mode {}
+
+/// [`Sendable`] or [`Local`].
+pub trait Mode: sealed::Sealed {}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::Sendable {}
+    impl Sealed for super::Local {}
+}
+
+/// Children are `Send`: what [`nursery`] makes.
+pub struct Sendable(());
+
+/// Children need not be `Send`: what [`nursery_local`] makes.
+pub struct Local(PhantomData<*const ()>);
+
+impl Mode for Sendable {}
+impl Mode for Local {}
+impl<F: Send> Admits<F> for Sendable {}
+impl<F> Admits<F> for Local {}
+
+/// A nursery's handle: starts and cancels children. Cheap to clone, may be kept and sent away;
+/// once the block has ended it only says [`NurseryClosed`].
+///
+/// `'env` is what the children of this task may borrow from: anything that outlives the block.
+pub struct Nursery<'env, E, M = Sendable> {
+    core: Arc<Core<E>>,
+    name: Option<Arc<str>>,
+    shield: bool,
+    /// Invariant: a shorter `'env` would let in children that end too early.
+    env: PhantomData<fn(&'env ()) -> &'env ()>,
+    mode: PhantomData<M>,
+}
+
+/// The handle of a [`nursery_local`].
+pub type LocalNursery<'env, E> = Nursery<'env, E, Local>;
+
+impl<E, M> Clone for Nursery<'_, E, M> {
+    fn clone(&self) -> Self {
+        Self::new(self.core.clone(), self.name.clone(), self.shield)
+    }
+}
+
+impl<'env, E, M> Nursery<'env, E, M> {
+    pub(crate) fn new(core: Arc<Core<E>>, name: Option<Arc<str>>, shield: bool) -> Self {
+        Self { core, name, shield, env: PhantomData, mode: PhantomData }
+    }
+
+    /// Starts a child that runs on this task and may borrow from outside the block. It does not
+    /// run before this returns (R4).
+    ///
+    /// # Panics
+    /// If the nursery is closed; [`try_start_soon`](Self::try_start_soon) says so instead.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// let words = vec!["no".to_string(), "beans".to_string()];
+    /// let lengths = aionursery::nursery(async |n| {
+    ///     let first = n.start_soon(async { Ok::<_, String>(words[0].len()) });
+    ///     let second = n.start_soon(async { Ok(words[1].len()) });
+    ///     Ok((first.await?, second.await?))
+    /// }).await;
+    /// assert_eq!(lengths.unwrap(), (2, 5));
+    /// # });
+    /// ```
+    pub fn start_soon<F, T>(&self, future: F) -> Child<T, E>
+    where
+        F: Future<Output = Result<T, E>> + 'env,
+        M: Admits<F>,
+    {
+        self.try_start_soon(future).unwrap_or_else(|closed| panic!("{closed}"))
+    }
+
+    /// As [`start_soon`](Self::start_soon), for a handle that may have outlived its nursery.
+    ///
+    /// # Errors
+    /// [`NurseryClosed`] once body and children have ended; the future is dropped.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// let mut kept = None;
+    /// aionursery::nursery(async |n| {
+    ///     kept = Some(n.clone());
+    ///     Ok::<_, String>(())
+    /// }).await.unwrap();
+    /// assert!(kept.unwrap().try_start_soon(async { Ok(()) }).is_err());
+    /// # });
+    /// ```
+    pub fn try_start_soon<F, T>(&self, future: F) -> Result<Child<T, E>, NurseryClosed>
+    where
+        F: Future<Output = Result<T, E>> + 'env,
+        M: Admits<F>,
+    {
+        let core = &self.core;
+        let making =
+            Making { ready: core.ready.clone(), shield: self.shield, name: self.name.clone() };
+        let (task, handle) = if self.shield || core.gate.is_some() {
+            let gated = Gated::new(core.gate.clone(), future);
+            make(Within::child(core.scope.clone(), self.shield, gated), making)
+        } else {
+            make(future, making)
+        };
+        let handle = Child::here(handle, core.collect);
+        match core.start(task) {
+            Ok(_) => Ok(handle),
+            Err(task) => {
+                let raw = std::ptr::NonNull::from(task.header());
+                // SAFETY: it was refused: no driver has it, and its error is `E`.
+                drop(unsafe { cancel::<E>(raw) });
+                Err(NurseryClosed)
+            }
+        }
+    }
+
+    /// A handle whose children bear this name, in errors and in traces.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// aionursery::nursery(async |n| {
+    ///     let child = n.named("reader").start_soon(async { Ok::<_, String>(()) });
+    ///     assert_eq!(child.name(), Some("reader"));
+    ///     child.await
+    /// }).await.unwrap();
+    /// # });
+    /// ```
+    #[must_use]
+    pub fn named(&self, name: impl Into<Arc<str>>) -> Self {
+        Self::new(self.core.clone(), Some(name.into()), self.shield)
+    }
+
+    /// A handle whose children cancellation does not reach (R19): the nursery still waits for
+    /// them, and their errors are errors like any other.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// let paid = std::cell::Cell::new(false);
+    /// let error = aionursery::nursery_local(async |n| {
+    ///     let _ = n.shielded().start_soon(async {
+    ///         aionursery::yield_now().await;
+    ///         paid.set(true);
+    ///         Ok(())
+    ///     });
+    ///     let _ = n.start_soon(async { Err::<(), _>("no signal for the SMS") });
+    ///     Ok(())
+    /// }).await.unwrap_err();
+    /// assert_eq!((paid.get(), error.len()), (true, 1));
+    /// # });
+    /// ```
+    #[must_use]
+    pub fn shielded(&self) -> Self {
+        Self::new(self.core.clone(), self.name.clone(), true)
+    }
+
+    /// Cancels body and children: they are dropped at their next await, or once the cleanup
+    /// budget is spent (R27).
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// let end = aionursery::nursery(async |n| {
+    ///     let _ = n.start_soon(std::future::pending::<Result<(), String>>());
+    ///     n.cancel();
+    ///     Ok(7)
+    /// }).await;
+    /// assert_eq!(end.unwrap(), 7);
+    /// # });
+    /// ```
+    pub fn cancel(&self) {
+        self.core.scope.cancel(Source::Explicit, None);
+    }
+
+    /// As [`cancel`](Self::cancel), and says why.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// let error = aionursery::nursery(async |n| {
+    ///     n.cancel_with("enough");
+    ///     std::future::pending::<Result<(), String>>().await
+    /// }).await.unwrap_err();
+    /// assert!(error.is_cancelled());
+    /// assert_eq!(error.cause().unwrap().reason(), Some("enough"));
+    /// # });
+    /// ```
+    pub fn cancel_with(&self, reason: impl Into<Reason>) {
+        self.core.scope.cancel(Source::Explicit, Some(reason.into()));
+    }
+
+    /// Ends when the nursery is cancelled, for a child that wants to clean up first. Gives time
+    /// only where there is a cleanup budget, or a shield.
+    pub fn cancelled(&self) -> Cancellation {
+        Cancellation::new(self.core.scope.clone())
+    }
+
+    /// Whether the nursery is cancelled.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.core.scope.is_soft()
+    }
+
+    /// Why the nursery is cancelled, if it is.
+    #[must_use]
+    pub fn cause(&self) -> Option<Cause> {
+        self.core.scope.is_soft().then(|| self.core.scope.cause()).flatten()
+    }
+
+    /// Whether body and children have ended: nothing can be started any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.core.is_closed()
+    }
+
+    /// How many children have not ended.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.core.state().life.running()
+    }
+
+    /// Moves the nursery's deadline; one that has passed acts at the next await (R21).
+    #[cfg(feature = "tokio")]
+    pub fn set_deadline(&self, deadline: Instant) {
+        let scope = &self.core.scope;
+        scope.set_deadline(scope.clock().seconds(deadline));
+    }
+
+    /// The earliest deadline that reaches this nursery, `None` for never (R21).
+    #[must_use]
+    pub fn effective_deadline(&self) -> Option<Instant> {
+        let scope = &self.core.scope;
+        scope.clock().moment(scope.effective_deadline())
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn core(&self) -> &Arc<Core<E>> {
+        &self.core
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn options(&self) -> (Option<Arc<str>>, bool) {
+        (self.name.clone(), self.shield)
+    }
+}
+
+/// The future of [`Nursery::cancelled`].
+#[must_use = "futures do nothing unless polled"]
+pub struct Cancellation {
+    scope: Arc<crate::scope::Scope>,
+    place: Option<u32>,
+}
+
+impl Cancellation {
+    pub(crate) fn new(scope: Arc<crate::scope::Scope>) -> Self {
+        Self { scope, place: None }
+    }
+}
+
+impl Future for Cancellation {
+    type Output = ();
+
+    fn poll(
+        self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<()> {
+        let this = self.get_mut();
+        let signal = &this.scope.signal;
+        loop {
+            let flags = signal.flags();
+            if flags & SOFT != 0 {
+                return std::task::Poll::Ready(());
+            }
+            if signal.register(&mut this.place, cx.waker(), flags) {
+                return std::task::Poll::Pending;
+            }
+        }
+    }
+}
+
+impl Drop for Cancellation {
+    fn drop(&mut self) {
+        self.scope.signal.unregister(&mut self.place);
+    }
+}
+
+/// What a child's error does to its siblings (R6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnError {
+    /// It cancels them.
+    #[default]
+    Cancel,
+    /// It leaves them alone; the block gives all errors at its end.
+    Collect,
+}
+
+/// A nursery with rules of its own.
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use aionursery::{Builder, OnError};
+/// let error = Builder::new().on_error(OnError::Collect).limit(2).nursery(async |n| {
+///     for number in 0..5 {
+///         let _ = n.start_soon(async move { if number % 2 == 0 { Err(number) } else { Ok(()) } });
+///     }
+///     Ok(())
+/// }).await.unwrap_err();
+/// assert_eq!(error.errors().collect::<Vec<_>>(), [&0, &2, &4]);
+/// # });
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use = "a builder does nothing until it makes a nursery"]
+pub struct Builder {
+    pub(crate) on_error: OnError,
+    pub(crate) limit: Option<usize>,
+    pub(crate) shield: bool,
+    pub(crate) cleanup: Option<std::time::Duration>,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) name: Option<Arc<str>>,
+}
+
+impl Builder {
+    /// The rules of [`nursery`].
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What a child's error does to its siblings.
+    pub fn on_error(mut self, on_error: OnError) -> Self {
+        self.on_error = on_error;
+        self
+    }
+
+    /// At most so many children run at once (at least one); the others wait for their first step.
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// Cancellation from outside does not come in (R19).
+    pub fn shield(mut self, shield: bool) -> Self {
+        self.shield = shield;
+        self
+    }
+
+    /// How long a cancelled child may go on to clean up, before it is dropped (R18, R27).
+    #[cfg(feature = "tokio")]
+    pub fn cleanup(mut self, budget: std::time::Duration) -> Self {
+        self.cleanup = Some(budget);
+        self
+    }
+
+    /// When the nursery is cancelled by itself (R21).
+    #[cfg(feature = "tokio")]
+    pub fn deadline(mut self, deadline: Instant) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// The nursery's name, in traces.
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The nursery; see [`nursery`].
+    pub fn nursery<'env, T, E, B, F>(self, body: B) -> Block<'env, T, E, B, F>
+    where
+        B: FnOnce(Nursery<'env, E>) -> F,
+        F: Future<Output = Result<T, E>>,
+    {
+        Block::new(self, body)
+    }
+
+    /// The nursery; see [`nursery_local`].
+    pub fn nursery_local<'env, T, E, B, F>(self, body: B) -> Block<'env, T, E, B, F, Local>
+    where
+        B: FnOnce(LocalNursery<'env, E>) -> F,
+        F: Future<Output = Result<T, E>>,
+    {
+        Block::new(self, body)
+    }
+
+    pub(crate) fn settings(&self, clock: &crate::clock::Clock) -> Settings {
+        Settings {
+            deadline: self.deadline.map_or(f64::INFINITY, |moment| clock.seconds(moment)),
+            shield: self.shield,
+            cleanup: self.cleanup.map(|budget| budget.as_secs_f64()),
+        }
+    }
+}
+
+/// Runs `body` with a nursery, and gives its value once it and all children have ended.
+///
+/// # Errors
+/// [`MultiError`](crate::MultiError) if anything failed or panicked, or if a cancellation took
+/// the body's value.
+///
+/// ```
+/// # async fn fetch(client: &str, what: &str) -> Result<usize, std::io::Error> {
+/// #     Ok(client.len() + what.len())
+/// # }
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> { futures::executor::block_on(async {
+/// let client = String::from("client");
+/// let both = aionursery::nursery(async |n| {
+///     let a = n.start_soon(fetch(&client, "a"));
+///     let b = n.start_soon(fetch(&client, "b"));
+///     Ok(a.await? + b.await?)
+/// }).await?;
+/// assert_eq!(both, 14);
+/// # Ok(()) }) }
+/// ```
+pub fn nursery<'env, T, E, B, F>(body: B) -> Block<'env, T, E, B, F>
+where
+    B: FnOnce(Nursery<'env, E>) -> F,
+    F: Future<Output = Result<T, E>>,
+{
+    Block::new(Builder::new(), body)
+}
+
+/// As [`nursery`], for children that are not `Send`. The future is not `Send` either: it can be
+/// awaited in `block_on`, in `#[tokio::main]`, in a `LocalSet`, but not in `tokio::spawn`.
+///
+/// # Errors
+/// As [`nursery`].
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use std::rc::Rc;
+/// let shared = Rc::new(5);
+/// let sum = aionursery::nursery_local(async |n| {
+///     let other = shared.clone();
+///     let child = n.start_soon(async move { Ok::<_, String>(*other) });
+///     Ok(child.await? + *shared)
+/// }).await;
+/// assert_eq!(sum.unwrap(), 10);
+/// # });
+/// ```
+pub fn nursery_local<'env, T, E, B, F>(body: B) -> Block<'env, T, E, B, F, Local>
+where
+    B: FnOnce(LocalNursery<'env, E>) -> F,
+    F: Future<Output = Result<T, E>>,
+{
+    Block::new(Builder::new(), body)
+}

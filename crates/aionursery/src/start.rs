@@ -1,0 +1,158 @@
+//! The start handshake: a child that says when it is ready, and whoever started it waits for that
+//! (R24). A child that fails before is an error of whoever started it, not of the nursery.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+use crate::nursery::{Admits, Nursery};
+use crate::scope::lock;
+
+/// Why a child did not come to say that it had started.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NotStarted<E> {
+    /// It failed before.
+    Failed(E),
+    /// It ended, or was cancelled, before.
+    Ended,
+    /// The nursery is closed.
+    Closed,
+}
+
+impl<E: std::fmt::Display> std::fmt::Display for NotStarted<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Failed(error) => write!(f, "the child failed before it had started: {error}"),
+            Self::Ended => f.write_str("the child ended without having called `started`"),
+            Self::Closed => write!(f, "{}", crate::NurseryClosed),
+        }
+    }
+}
+
+impl<E: std::fmt::Debug + std::fmt::Display> std::error::Error for NotStarted<E> {}
+
+struct Handshake<V, E> {
+    state: State<V, E>,
+    waker: Option<Waker>,
+}
+
+enum State<V, E> {
+    Waiting,
+    Told(Result<V, NotStarted<E>>),
+    Over,
+}
+
+struct Shared<V, E>(Mutex<Handshake<V, E>>);
+
+impl<V, E> Shared<V, E> {
+    /// Says no, and gives the answer back, if one was given before.
+    fn tell(&self, answer: Result<V, NotStarted<E>>) -> Result<(), Result<V, NotStarted<E>>> {
+        let waker = {
+            let shake = &mut *lock(&self.0);
+            if !matches!(shake.state, State::Waiting) {
+                return Err(answer);
+            }
+            shake.state = State::Told(answer);
+            shake.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Ok(())
+    }
+
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<V, NotStarted<E>>> {
+        let shake = &mut *lock(&self.0);
+        match std::mem::replace(&mut shake.state, State::Over) {
+            State::Told(answer) => Poll::Ready(answer),
+            state => {
+                shake.state = state;
+                shake.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+/// With this a child says that it has started; see [`Nursery::start`].
+pub struct TaskStatus<V, E>(Arc<Shared<V, E>>);
+
+impl<V, E> TaskStatus<V, E> {
+    /// Hands `value` to whoever started the child. From here on its errors are the nursery's.
+    pub fn started(self, value: V) {
+        let _ = self.0.tell(Ok(value));
+    }
+}
+
+/// Tells the starter when the child ends without having started.
+struct Watch<V, E>(Arc<Shared<V, E>>);
+
+impl<V, E> Drop for Watch<V, E> {
+    fn drop(&mut self) {
+        let _ = self.0.tell(Err(NotStarted::Ended));
+    }
+}
+
+impl<'env, E: 'env, M> Nursery<'env, E, M> {
+    /// Starts a child and waits until it has said that it is ready, with what it hands over.
+    ///
+    /// # Errors
+    /// [`NotStarted`]: the child failed or ended before. That is no error of the nursery (R24).
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// let port = aionursery::nursery_local(async |n| {
+    ///     let port = n.start(async |status| {
+    ///         status.started(8080);
+    ///         Ok::<_, String>(())
+    ///     }).await.map_err(|error| error.to_string())?;
+    ///     Ok(port)
+    /// }).await;
+    /// assert_eq!(port.unwrap(), 8080);
+    /// # });
+    /// ```
+    pub fn start<V, C, F>(&self, child: C) -> impl Future<Output = Result<V, NotStarted<E>>>
+    where
+        C: FnOnce(TaskStatus<V, E>) -> F,
+        F: Future<Output = Result<(), E>> + 'env,
+        V: 'env,
+        M: Admits<Starting<F, V, E>>,
+    {
+        let shared = Arc::new(Shared(Mutex::new(Handshake { state: State::Waiting, waker: None })));
+        let future = child(TaskStatus(shared.clone()));
+        let starting = Starting { future, watch: Watch(shared.clone()) };
+        if self.try_start_soon(starting).is_err() {
+            // The refused child has said that it ended; say why instead.
+            lock(&shared.0).state = State::Told(Err(NotStarted::Closed));
+        }
+        std::future::poll_fn(move |cx| shared.poll(cx))
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// A child that has not said yet that it has started.
+    pub struct Starting<F, V, E> {
+        #[pin]
+        future: F,
+        watch: Watch<V, E>,
+    }
+}
+
+impl<F, V, E> Future for Starting<F, V, E>
+where
+    F: Future<Output = Result<(), E>>,
+{
+    type Output = Result<(), E>;
+
+    fn poll(self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
+        let this = self.project();
+        match this.future.poll(cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(match this.watch.0.tell(Err(NotStarted::Failed(error))) {
+                Ok(()) => Ok(()),
+                Err(Err(NotStarted::Failed(error))) => Err(error),
+                Err(_) => unreachable!("the answer that was refused comes back"),
+            }),
+            polled => polled,
+        }
+    }
+}

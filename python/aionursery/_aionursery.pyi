@@ -1,0 +1,185 @@
+"""Types of the extension module. What is public is imported by `aionursery`."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextvars import Context
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar, TypeVarTuple, final, overload
+
+_T = TypeVar("_T")
+_T_co = TypeVar("_T_co", covariant=True)
+_R = TypeVar("_R")
+_Ts = TypeVarTuple("_Ts")
+
+class Task(asyncio.Task[_T_co]):
+    """A coroutine that runs on an event loop: `asyncio.Task` in every respect."""
+
+    def __init__(
+        self,
+        coro: Generator[Any, None, _T_co] | Coroutine[Any, Any, _T_co],
+        *,
+        loop: asyncio.AbstractEventLoop | None = ...,
+        name: object = ...,
+        context: Context | None = ...,
+        eager_start: bool = ...,
+    ) -> None: ...
+    def cancel(self, msg: object = None) -> bool: ...
+    def get_context(self) -> Context: ...
+    def cancel_and_wait(self, msg: object = None) -> Coroutine[Any, Any, None]: ...
+
+@final
+class CancelScope:
+    """A part of a program that can be cancelled as one, may have a deadline, may be shielded."""
+
+    def __new__(
+        cls,
+        *,
+        deadline: float = ...,
+        shield: bool = False,
+        cleanup: float | None = None,
+        reason: object = None,
+    ) -> CancelScope: ...
+    def __enter__(self) -> CancelScope: ...
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        exception: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> bool: ...
+    def cancel(self, reason: object = None) -> None: ...
+    @property
+    def cancel_called(self) -> bool: ...
+    @property
+    def cancelled_caught(self) -> bool: ...
+    @property
+    def reason(self) -> Any: ...
+    @property
+    def source(self) -> Literal["cancel", "failure", "deadline", "host"] | None: ...
+    @property
+    def deadline(self) -> float: ...
+    @deadline.setter
+    def deadline(self, value: float) -> None: ...
+    @property
+    def shield(self) -> bool: ...
+    @shield.setter
+    def shield(self, value: bool) -> None: ...
+    @property
+    def cleanup(self) -> float | None: ...
+    @cleanup.setter
+    def cleanup(self, value: float | None) -> None: ...
+
+class Nursery:
+    """A block that owns the tasks started in it."""
+
+    def __new__(
+        cls,
+        *,
+        on_error: Literal["cancel", "collect"] = "cancel",
+        deadline: float = ...,
+        shield: bool = False,
+        cleanup: float | None = None,
+    ) -> Self: ...
+    # Awaitable, as the async with statement wants it, though no coroutine: that is faster.
+    def __aenter__(self) -> Awaitable[Self]: ...
+    def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        exception: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> Awaitable[bool]: ...
+    @overload
+    def start_soon(
+        self,
+        target: Awaitable[_R],
+        /,
+        *,
+        name: object = None,
+        context: Context | None = None,
+        shield: bool = False,
+    ) -> Task[_R]: ...
+    @overload
+    def start_soon(
+        self,
+        target: Callable[[*_Ts], Awaitable[_R]],
+        /,
+        *args: *_Ts,
+        name: object = None,
+        context: Context | None = None,
+        shield: bool = False,
+    ) -> Task[_R]: ...
+    @overload
+    def start_now(
+        self,
+        target: Awaitable[_R],
+        /,
+        *,
+        name: object = None,
+        context: Context | None = None,
+        shield: bool = False,
+    ) -> Task[_R]: ...
+    @overload
+    def start_now(
+        self,
+        target: Callable[[*_Ts], Awaitable[_R]],
+        /,
+        *args: *_Ts,
+        name: object = None,
+        context: Context | None = None,
+        shield: bool = False,
+    ) -> Task[_R]: ...
+    def start(
+        self, fn_: Callable[..., Awaitable[Any]], /, *args: Any, name: object = None, shield: bool = False
+    ) -> Coroutine[Any, Any, Any]: ...
+    def cancel(self, reason: object = None) -> None: ...
+    def cancel_remaining(self) -> None: ...
+    @property
+    def closed(self) -> bool: ...
+    @property
+    def children(self) -> list[Task[Any]]: ...
+    @property
+    def cancel_scope(self) -> CancelScope: ...
+
+@final
+class LoopState:
+    """What the extension keeps for one event loop."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: ...
+    def size(self) -> tuple[int, int, int]: ...
+    def create_future(self) -> asyncio.Future[Any]: ...
+
+def loop_state(event_loop: asyncio.AbstractEventLoop) -> LoopState: ...
+def task_factory(
+    loop: asyncio.AbstractEventLoop,
+    coro: Coroutine[Any, Any, _T] | Generator[Any, None, _T],
+    /,
+    **options: Any,
+) -> Task[_T]: ...
+def eager_task_factory(
+    loop: asyncio.AbstractEventLoop,
+    coro: Coroutine[Any, Any, _T] | Generator[Any, None, _T],
+    /,
+    **options: Any,
+) -> Task[_T]: ...
+def fail_after(
+    delay: float | None, *, shield: bool = False, cleanup: float | None = None
+) -> CancelScope: ...
+def fail_at(
+    deadline: float | None, *, shield: bool = False, cleanup: float | None = None
+) -> CancelScope: ...
+def move_on_after(
+    delay: float | None, *, shield: bool = False, cleanup: float | None = None
+) -> CancelScope: ...
+def move_on_at(
+    deadline: float | None, *, shield: bool = False, cleanup: float | None = None
+) -> CancelScope: ...
+def shield(*, deadline: float = ..., cleanup: float | None = None) -> CancelScope: ...
+def current_effective_deadline() -> float: ...
+@overload
+def sleep(delay: float) -> Coroutine[Any, Any, None]: ...
+@overload
+def sleep(delay: float, result: _T) -> Coroutine[Any, Any, _T]: ...
+def sleep_until(deadline: float) -> Coroutine[Any, Any, None]: ...
+def sleep_forever() -> Coroutine[Any, Any, None]: ...
+def checkpoint() -> Coroutine[Any, Any, None]: ...
+def checkpoint_if_cancelled() -> Coroutine[Any, Any, None]: ...

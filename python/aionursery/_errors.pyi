@@ -1,0 +1,50 @@
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import Any, Generic, Literal, Self, TypeVar, overload
+
+_E = TypeVar("_E", bound=BaseException, covariant=True)
+_X = TypeVar("_X", bound=Exception, covariant=True)
+_B = TypeVar("_B", bound=BaseException)
+_D = TypeVar("_D", bound=Exception)
+
+class BaseMultiError(BaseExceptionGroup[_E], Generic[_E]):
+    """Everything that failed in a nursery, in the order in which it happened."""
+
+    @overload
+    def __new__(cls, message: Sequence[_E], exceptions: None = None, /) -> Self: ...
+    @overload
+    def __new__(cls, message: str, exceptions: Sequence[_E], /) -> Self: ...
+    @overload
+    def __init__(self, message: Sequence[_E], exceptions: None = None, /) -> None: ...
+    @overload
+    def __init__(self, message: str, exceptions: Sequence[_E], /) -> None: ...
+    @overload  # type: ignore[override]
+    def derive(self, excs: Sequence[_D], /) -> MultiError[_D]: ...
+    @overload
+    def derive(self, excs: Sequence[_B], /) -> BaseMultiError[_B]: ...
+    def __iter__(self) -> Iterator[_E | BaseExceptionGroup[_E]]: ...
+    def __len__(self) -> int: ...
+    def __bool__(self) -> bool: ...
+    @overload
+    def __getitem__(self, index: int) -> _E | BaseExceptionGroup[_E]: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[_E | BaseExceptionGroup[_E], ...]: ...
+
+class MultiError(BaseMultiError[_X], ExceptionGroup[_X]):  # type: ignore[misc]
+    """Everything that failed in a nursery: what `Nursery` raises."""
+
+    def __iter__(self) -> Iterator[_X | ExceptionGroup[_X]]: ...
+    @overload
+    def __getitem__(self, index: int) -> _X | ExceptionGroup[_X]: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[_X | ExceptionGroup[_X], ...]: ...
+
+class NurseryClosed(RuntimeError):
+    """A child was started in a nursery whose block has ended, or it was opened again."""
+
+class Cancelled(asyncio.CancelledError):
+    """A cancellation that came through a scope."""
+
+    reason: Any
+    source: Literal["cancel", "failure", "deadline", "host"]
+    def __init__(self, reason: object = None, source: str = "cancel") -> None: ...
