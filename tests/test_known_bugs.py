@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import sys
 import traceback
 from collections.abc import Callable
@@ -311,7 +312,7 @@ def depth_of_printed_errors(levels: int) -> int:
 
 def test_anyio_863_a_traceback_grows_by_the_same_few_lines_with_each_level_r10():
     lines = [depth_of_printed_errors(levels) for levels in (2, 3, 4, 5, 6)]
-    growth = {after - before for before, after in zip(lines, lines[1:], strict=False)}
+    growth = {after - before for before, after in itertools.pairwise(lines)}
     assert len(growth) == 1
     assert growth.pop() < 12
 

@@ -6,11 +6,14 @@ from contextvars import Context
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, TypeVarTuple, final, overload
 
+from typing_extensions import disjoint_base
+
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
 _R = TypeVar("_R")
 _Ts = TypeVarTuple("_Ts")
 
+@disjoint_base
 class Task(asyncio.Task[_T_co]):
     """A coroutine that runs on an event loop: `asyncio.Task` in every respect."""
 
@@ -68,6 +71,7 @@ class CancelScope:
     @cleanup.setter
     def cleanup(self, value: float | None) -> None: ...
 
+@disjoint_base
 class Nursery:
     """A block that owns the tasks started in it."""
 
@@ -79,14 +83,13 @@ class Nursery:
         shield: bool = False,
         cleanup: float | None = None,
     ) -> Self: ...
-    # Awaitable, as the async with statement wants it, though no coroutine: that is faster.
-    def __aenter__(self) -> Awaitable[Self]: ...
+    def __aenter__(self) -> Coroutine[Any, Any, Self]: ...
     def __aexit__(
         self,
         _kind: type[BaseException] | None,
         exception: BaseException | None,
         _traceback: TracebackType | None,
-    ) -> Awaitable[bool]: ...
+    ) -> Coroutine[Any, Any, bool | None]: ...
     @overload
     def start_soon(
         self,
@@ -128,7 +131,12 @@ class Nursery:
         shield: bool = False,
     ) -> Task[_R]: ...
     def start(
-        self, fn_: Callable[..., Awaitable[Any]], /, *args: Any, name: object = None, shield: bool = False
+        self,
+        fn_: Callable[..., Awaitable[Any]],
+        /,
+        *args: Any,
+        name: object = None,
+        shield: bool = False,
     ) -> Coroutine[Any, Any, Any]: ...
     def cancel(self, reason: object = None) -> None: ...
     def cancel_remaining(self) -> None: ...
@@ -140,6 +148,28 @@ class Nursery:
     def cancel_scope(self) -> CancelScope: ...
 
 @final
+class Wait:
+    """What our own waits return: a coroutine to `create_task`, a future to whoever yields it."""
+
+    def __await__(self) -> Generator[Any, Any, Any]: ...
+    def __iter__(self) -> Generator[Any, Any, Any]: ...
+    def __next__(self) -> Any: ...
+    def send(self, value: Any, /) -> Any: ...
+    def throw(self, typ: Any, val: Any = ..., tb: Any = ..., /) -> Any: ...
+    def close(self) -> None: ...
+    def done(self) -> bool: ...
+    def cancelled(self) -> bool: ...
+    def result(self) -> Any: ...
+    def exception(self) -> BaseException | None: ...
+    def set_result(self, result: Any, /) -> None: ...
+    def cancel(self, msg: object = ...) -> bool: ...
+    def add_done_callback(
+        self, fn: Callable[[Any], object], /, *, context: Context | None = ...
+    ) -> None: ...
+    def remove_done_callback(self, fn: Callable[[Any], object], /) -> int: ...
+    def get_loop(self) -> asyncio.AbstractEventLoop: ...
+
+@final
 class LoopState:
     """What the extension keeps for one event loop."""
 
@@ -148,18 +178,24 @@ class LoopState:
     def size(self) -> tuple[int, int, int]: ...
     def create_future(self) -> asyncio.Future[Any]: ...
 
-def loop_state(event_loop: asyncio.AbstractEventLoop) -> LoopState: ...
+def loop_state(loop: asyncio.AbstractEventLoop) -> LoopState: ...
 def task_factory(
     loop: asyncio.AbstractEventLoop,
     coro: Coroutine[Any, Any, _T] | Generator[Any, None, _T],
     /,
-    **options: Any,
+    *,
+    name: object = ...,
+    context: Context | None = ...,
+    eager_start: bool | None = None,
 ) -> Task[_T]: ...
 def eager_task_factory(
     loop: asyncio.AbstractEventLoop,
     coro: Coroutine[Any, Any, _T] | Generator[Any, None, _T],
     /,
-    **options: Any,
+    *,
+    name: object = ...,
+    context: Context | None = ...,
+    eager_start: bool | None = None,
 ) -> Task[_T]: ...
 def fail_after(
     delay: float | None, *, shield: bool = False, cleanup: float | None = None

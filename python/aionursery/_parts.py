@@ -77,18 +77,18 @@ def format_task(task: asyncio.Task[Any]) -> str:
 
 @reprlib.recursive_repr()
 def _format_task(task: asyncio.Task[Any]) -> str:
-    info = " ".join(base_tasks._task_repr_info(task))  # type: ignore[attr-defined]
+    info = " ".join(base_tasks._task_repr_info(task))
     return f"<{type(task).__name__} {info}>"
 
 
 def task_stack(task: asyncio.Task[Any], limit: int | None) -> list[FrameType]:
     """`task.get_stack()`, as asyncio finds it."""
-    return base_tasks._task_get_stack(task, limit)  # type: ignore[attr-defined]
+    return base_tasks._task_get_stack(task, limit)
 
 
 def print_task_stack(task: asyncio.Task[Any], limit: int | None, file: TextIO | None) -> None:
     """`task.print_stack()`, as asyncio prints it."""
-    base_tasks._task_print_stack(task, limit, file)  # type: ignore[attr-defined]
+    base_tasks._task_print_stack(task, limit, file)  # type: ignore[arg-type]
 
 
 def extract_stack() -> traceback.StackSummary:
@@ -155,7 +155,9 @@ async def start(
             )
         return result
 
-    task = nursery.start_soon(child(), name=name or getattr(fn, "__qualname__", None), shield=shield)
+    task = nursery.start_soon(
+        child(), name=name or getattr(fn, "__qualname__", None), shield=shield
+    )
     try:
         return await ready
     except asyncio.CancelledError:

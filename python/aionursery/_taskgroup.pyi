@@ -1,17 +1,21 @@
 import asyncio
 from collections.abc import Coroutine, Generator
 from contextvars import Context
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 from ._aionursery import Nursery, Task
 
 T = TypeVar("T")
 
-class TaskGroup(Nursery, asyncio.TaskGroup):  # type: ignore[misc]
+class TaskGroup(Nursery, asyncio.TaskGroup):
     """A drop-in for `asyncio.TaskGroup`, on top of the nursery."""
 
-    def __new__(cls) -> TaskGroup: ...  # type: ignore[misc]
     def __init__(self) -> None: ...
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
+        self, et: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None: ...
     def create_task(
         self,
         coro: Generator[Any, None, T] | Coroutine[Any, Any, T],

@@ -51,9 +51,7 @@ class Site:
         app = aiohttp.web.Application()
         app.router.add_get("/hello/{name}", self.hello)
         app.router.add_get("/hang", self.hang)
-        self.runner = aiohttp.web.AppRunner(
-            app, handler_cancellation=True, shutdown_timeout=0.1
-        )
+        self.runner = aiohttp.web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await self.runner.setup()
         site = aiohttp.web.TCPSite(self.runner, "127.0.0.1", 0)
         await site.start()

@@ -72,15 +72,17 @@ async def errors() -> None:
     async def fails() -> None:
         raise ValueError("typed")
 
+    caught: list[ExceptionGroup[Exception]] = []
     try:
         async with Nursery() as nursery:
             nursery.start_soon(fails)
     except MultiError as error:
-        group: ExceptionGroup[Exception] = error
-        assert len(group.exceptions) == len(error) == 1
+        caught.append(error)
+        assert_type(len(error), int)
         for one in error:
-            assert isinstance(one, ValueError)
-        assert isinstance(error[0], ValueError)
+            one.add_note("seen")
+        assert_type(error[0], Exception | ExceptionGroup[Exception])
+    assert [type(one) for one in caught[0].exceptions] == [ValueError]
 
 
 async def groups() -> None:

@@ -1,0 +1,75 @@
+"""Every block marked `python` in the README and the docs is a program, and it runs.
+
+A block may be shown with what it prints: a block marked `text` right behind it must be its output.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FENCE = re.compile(
+    r"^```python\n(?P<code>.*?)^```\n(?:\n(?:It prints|This prints)[^\n]*\n\n```text\n(?P<out>.*?)^```)?",
+    re.MULTILINE | re.DOTALL,
+)
+IMPORT = re.compile(r"^(?:import|from) (\w+)", re.MULTILINE)
+LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)")
+#: No program of the docs takes longer than this many seconds, or it hangs.
+PATIENCE = 30
+
+
+class Block(NamedTuple):
+    name: str
+    code: str
+    output: str | None
+
+
+def blocks() -> list[Block]:
+    found = []
+    for page in PAGES:
+        text = page.read_text()
+        for match in FENCE.finditer(text):
+            line = text.count("\n", 0, match.start()) + 1
+            name = f"{page.relative_to(ROOT)}:{line}"
+            found.append(Block(name, match["code"], match["out"]))
+    return found
+
+
+def is_missing(module: str) -> bool:
+    return importlib.util.find_spec(module) is None
+
+
+@pytest.mark.parametrize("block", [pytest.param(block, id=block.name) for block in blocks()])
+def test_a_program_of_the_docs_runs_and_prints_what_the_page_says(block, tmp_path):
+    missing = sorted(filter(is_missing, set(IMPORT.findall(block.code))))
+    if missing:
+        pytest.skip(f"needs {', '.join(missing)}")
+    program = tmp_path / "program.py"
+    program.write_text(block.code)
+    command = [sys.executable, "-W", "error", str(program)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0, done.stderr
+    if block.output is not None:
+        assert done.stdout == block.output
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_links_only_to_files_that_exist(page):
+    targets = LINK.findall(page.read_text())
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_each_row_of_the_known_bugs_names_a_test_that_exists():
+    page = (ROOT / "docs" / "known-bugs.md").read_text()
+    tests = (ROOT / "tests" / "test_known_bugs.py").read_text()
+    named = set(re.findall(r"`(test_\w+)`", page))
+    assert len(named) >= 11
+    assert [name for name in named if f"def {name}(" not in tests] == []
