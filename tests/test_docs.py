@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(
-    r"^```python\n(?P<code>.*?)^```\n(?:\n(?:It prints|This prints)[^\n]*\n\n```text\n(?P<out>.*?)^```)?",
+    r"^```python\n(?P<code>.*?)^```\n(?:\nIt prints:\n\n```text\n(?P<out>.*?)^```)?",
     re.MULTILINE | re.DOTALL,
 )
 IMPORT = re.compile(r"^(?:import|from) (\w+)", re.MULTILINE)

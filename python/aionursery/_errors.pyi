@@ -1,9 +1,11 @@
 import asyncio
 from collections.abc import Iterator, Sequence
-from typing import Any, Generic, Literal, Self, TypeVar, overload
+from typing import Any, Generic, Literal, Self, overload
 
-_E = TypeVar("_E", bound=BaseException, covariant=True)
-_X = TypeVar("_X", bound=Exception, covariant=True)
+from typing_extensions import TypeVar
+
+_E = TypeVar("_E", bound=BaseException, covariant=True, default=BaseException)
+_X = TypeVar("_X", bound=Exception, covariant=True, default=Exception)
 _B = TypeVar("_B", bound=BaseException)
 _D = TypeVar("_D", bound=Exception)
 

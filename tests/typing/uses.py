@@ -81,7 +81,10 @@ async def errors() -> None:
         assert_type(len(error), int)
         for one in error:
             one.add_note("seen")
-        assert_type(error[0], Exception | ExceptionGroup[Exception])
+        error[0].add_note("indexed")
+    made = MultiError([ValueError()])
+    assert_type(made, MultiError[ValueError])
+    assert_type(made[0], ValueError | ExceptionGroup[ValueError])
     assert [type(one) for one in caught[0].exceptions] == [ValueError]
 
 

@@ -72,6 +72,11 @@ pub struct Imports {
     /// Before 3.14: the dict from loops to current tasks. Null where the thread state has it.
     pub current_tasks: Raw,
     pub swap_current_task: Raw,
+    /// From 3.14 on: how asyncio is told who awaits whom.
+    #[cfg(Py_3_14)]
+    pub add_awaited_by: Raw,
+    #[cfg(Py_3_14)]
+    pub discard_awaited_by: Raw,
     /// The set inside the `WeakSet` of scheduled tasks.
     pub scheduled: Raw,
     /// What that `WeakSet` has its references call.
@@ -140,7 +145,12 @@ pub fn load(py: Python<'_>) -> PyResult<()> {
     let get_opt = |module: &Bound<'_, PyModule>, name: &str| -> Raw {
         module.getattr(name).map_or(std::ptr::null_mut(), Bound::into_ptr)
     };
-    let scheduled = tasks.getattr("_scheduled_tasks").or_else(|_| tasks.getattr("_all_tasks"));
+    // From 3.14 on asyncio keeps its tasks, and tasks of subclasses, in a list of its own.
+    let scheduled = if cfg!(Py_3_14) {
+        Err(PyErr::new::<pyo3::exceptions::PyAttributeError, _>("_scheduled_tasks"))
+    } else {
+        tasks.getattr("_scheduled_tasks").or_else(|_| tasks.getattr("_all_tasks"))
+    };
     let part = |name: &str| match &scheduled {
         Ok(set) => set.getattr(name).map_or(std::ptr::null_mut(), Bound::into_ptr),
         Err(_) => std::ptr::null_mut(),
@@ -162,6 +172,10 @@ pub fn load(py: Python<'_>) -> PyResult<()> {
         register_task: get(&accelerated, "_register_task")?,
         current_tasks: get_opt(&accelerated, "_current_tasks"),
         swap_current_task: get_opt(&accelerated, "_swap_current_task"),
+        #[cfg(Py_3_14)]
+        add_awaited_by: get(&accelerated, "future_add_to_awaited_by")?,
+        #[cfg(Py_3_14)]
+        discard_awaited_by: get(&accelerated, "future_discard_from_awaited_by")?,
         scheduled: part("data"),
         scheduled_remove: part("_remove"),
         base_time: base_loop.getattr("time")?.into_ptr(),

@@ -29,6 +29,15 @@ enum Stage {
 }
 
 /// A block that owns the tasks started in it.
+///
+/// Used once, by async with; it is left when body and children have ended. on_error="cancel": the
+/// first failure cancels the rest; "collect": it does not. deadline is a moment on the loop's
+/// clock at which it is cancelled; shield keeps out cancellation from outside; cleanup is how many
+/// seconds cancelled tasks may go on awaiting (None inherits, 0 is not at all).
+///
+/// The block raises MultiError with all that failed, BaseMultiError if something in it is no
+/// Exception, and KeyboardInterrupt and SystemExit bare. Entering it again raises RuntimeError, or
+/// NurseryClosed once it has ended.
 #[pyclass(frozen, weakref, subclass, module = "aionursery", name = "Nursery")]
 pub struct Nursery {
     stage: Cell<Stage>,
@@ -503,7 +512,10 @@ unsafe fn raise_together(nursery: &Bound<'_, Nursery>, errors: Vec<Failure>) -> 
 #[pymethods]
 impl Nursery {
     #[new]
-    #[pyo3(signature = (*, on_error = "cancel", deadline = f64::INFINITY, shield = false, cleanup = None))]
+    #[pyo3(
+        signature = (*, on_error = "cancel", deadline = f64::INFINITY, shield = false, cleanup = None),
+        text_signature = "(*, on_error='cancel', deadline=1e999, shield=False, cleanup=None)"
+    )]
     fn new(
         py: Python<'_>,
         on_error: &str,
@@ -563,6 +575,9 @@ impl Nursery {
     }
 
     /// Start a child and wait until it calls task_status.started(value); return that value.
+    ///
+    /// Calls fn(*args, task_status=...). What fails before that is raised here and not by the
+    /// nursery; RuntimeError if the child ends without having said that it is ready.
     #[pyo3(signature = (fn_, /, *args, name = None, shield = false))]
     fn start<'py>(
         slf: &Bound<'py, Self>,
@@ -578,6 +593,8 @@ impl Nursery {
     }
 
     /// Cancel the nursery: children, body and all below, up to shields.
+    ///
+    /// reason is shown by the Cancelled that they get. Raises RuntimeError from another thread.
     #[pyo3(signature = (reason = None))]
     fn cancel(&self, py: Python<'_>, reason: Option<Bound<'_, PyAny>>) -> PyResult<()> {
         // SAFETY: a reference of ours.
@@ -586,6 +603,8 @@ impl Nursery {
     }
 
     /// Cancel the children that have not ended; neither the body nor the caller.
+    ///
+    /// Raises RuntimeError before entry and from another thread.
     fn cancel_remaining(&self, py: Python<'_>) -> PyResult<()> {
         // SAFETY: attached; the children are kept alive while they are cancelled.
         unsafe {

@@ -37,6 +37,12 @@ enum Stage {
 }
 
 /// A part of a program that can be cancelled as one, may have a deadline, and may be shielded.
+///
+/// Used once, by a plain with. deadline is a moment on the loop's clock at which it is cancelled;
+/// shield keeps out cancellation from outside; cleanup is how many seconds cancelled tasks may go
+/// on awaiting (None inherits, 0 is not at all); reason is what cancel() gives if it is given
+/// none. Raises ValueError for a NaN or a negative cleanup, RuntimeError if it is entered twice,
+/// outside of a task, or left in another task or another order than entered.
 #[pyclass(frozen, weakref, module = "aionursery", name = "CancelScope")]
 pub struct CancelScope {
     stage: Cell<Stage>,
@@ -319,7 +325,10 @@ pub fn settings(deadline: f64, shield: bool, cleanup: Option<f64>) -> PyResult<S
 #[pymethods]
 impl CancelScope {
     #[new]
-    #[pyo3(signature = (*, deadline = f64::INFINITY, shield = false, cleanup = None, reason = None))]
+    #[pyo3(
+        signature = (*, deadline = f64::INFINITY, shield = false, cleanup = None, reason = None),
+        text_signature = "(*, deadline=1e999, shield=False, cleanup=None, reason=None)"
+    )]
     fn new(
         deadline: f64,
         shield: bool,
@@ -352,6 +361,9 @@ impl CancelScope {
     }
 
     /// Cancel everything in the scope, up to shields.
+    ///
+    /// The first cancellation counts; before entry it acts at the first await. Raises RuntimeError
+    /// from another thread.
     #[pyo3(signature = (reason = None))]
     fn cancel(&self, py: Python<'_>, reason: Option<Bound<'_, PyAny>>) -> PyResult<()> {
         let reason = match reason {
@@ -401,7 +413,8 @@ impl CancelScope {
         source.map(source_name)
     }
 
-    /// When the scope is cancelled by itself, on the loop's clock; infinity for never.
+    /// When the scope is cancelled by itself: seconds on the loop's clock, infinity for never.
+    /// It can be set at any time.
     #[getter]
     fn deadline(&self) -> f64 {
         match (self.state(), self.id.get()) {
@@ -429,7 +442,7 @@ impl CancelScope {
         Ok(())
     }
 
-    /// Whether the scope keeps out cancellation from outside.
+    /// Whether the scope keeps out cancellation from outside. It can be set at any time.
     #[getter]
     fn shield(&self) -> bool {
         match (self.state(), self.id.get()) {
@@ -454,7 +467,8 @@ impl CancelScope {
         Ok(())
     }
 
-    /// For how many seconds a cancelled task in the scope may still await; None inherits.
+    /// For how many seconds a cancelled task in the scope may still await; None inherits, 0 is
+    /// not at all. It can be set at any time.
     #[getter]
     fn cleanup(&self) -> Option<f64> {
         match (self.state(), self.id.get()) {
@@ -539,7 +553,10 @@ fn seconds(name: &str, value: f64) -> PyResult<f64> {
     Ok(value)
 }
 
-/// A scope that raises TimeoutError if it is not left within `delay` seconds.
+/// A scope that raises TimeoutError if it is not left within `delay` seconds; None for never.
+///
+/// shield keeps out cancellation from outside; cleanup is how many seconds cancelled tasks may go
+/// on awaiting (None inherits, 0 is not at all). Raises ValueError if delay is negative or NaN.
 #[pyfunction]
 #[pyo3(signature = (delay, *, shield = false, cleanup = None))]
 fn fail_after(delay: Option<f64>, shield: bool, cleanup: Option<f64>) -> PyResult<CancelScope> {
@@ -548,6 +565,9 @@ fn fail_after(delay: Option<f64>, shield: bool, cleanup: Option<f64>) -> PyResul
 }
 
 /// A scope that raises TimeoutError if it is not left by `deadline`, on the loop's clock.
+///
+/// shield keeps out cancellation from outside; cleanup is how many seconds cancelled tasks may go
+/// on awaiting (None inherits, 0 is not at all). Raises ValueError if deadline is NaN.
 #[pyfunction]
 #[pyo3(signature = (deadline, *, shield = false, cleanup = None))]
 fn fail_at(deadline: Option<f64>, shield: bool, cleanup: Option<f64>) -> PyResult<CancelScope> {
@@ -555,7 +575,11 @@ fn fail_at(deadline: Option<f64>, shield: bool, cleanup: Option<f64>) -> PyResul
     Ok(CancelScope::make(settings(deadline, shield, cleanup)?, f64::INFINITY, true))
 }
 
-/// A scope that is left quietly after `delay` seconds.
+/// A scope that is left quietly after `delay` seconds; None for never.
+///
+/// shield keeps out cancellation from outside; cleanup is how many seconds cancelled tasks may go
+/// on awaiting (None inherits, 0 is not at all). cancelled_caught tells
+/// whether it was. Raises ValueError if delay is negative or NaN.
 #[pyfunction]
 #[pyo3(signature = (delay, *, shield = false, cleanup = None))]
 fn move_on_after(delay: Option<f64>, shield: bool, cleanup: Option<f64>) -> PyResult<CancelScope> {
@@ -564,6 +588,10 @@ fn move_on_after(delay: Option<f64>, shield: bool, cleanup: Option<f64>) -> PyRe
 }
 
 /// A scope that is left quietly at `deadline`, on the loop's clock.
+///
+/// shield keeps out cancellation from outside; cleanup is how many seconds cancelled tasks may go
+/// on awaiting (None inherits, 0 is not at all). cancelled_caught tells
+/// whether it was. Raises ValueError if deadline is NaN.
 #[pyfunction]
 #[pyo3(signature = (deadline, *, shield = false, cleanup = None))]
 fn move_on_at(deadline: Option<f64>, shield: bool, cleanup: Option<f64>) -> PyResult<CancelScope> {
@@ -572,13 +600,21 @@ fn move_on_at(deadline: Option<f64>, shield: bool, cleanup: Option<f64>) -> PyRe
 }
 
 /// A scope that keeps out cancellation from outside.
+///
+/// deadline and cleanup are its own, as CancelScope's. Against a bare Task.cancel() it holds where
+/// the task is one of ours.
 #[pyfunction]
-#[pyo3(signature = (*, deadline = f64::INFINITY, cleanup = None))]
+#[pyo3(
+    signature = (*, deadline = f64::INFINITY, cleanup = None),
+    text_signature = "(*, deadline=1e999, cleanup=None)"
+)]
 fn shield(deadline: f64, cleanup: Option<f64>) -> PyResult<CancelScope> {
     Ok(CancelScope::make(settings(deadline, true, cleanup)?, f64::INFINITY, false))
 }
 
 /// The earliest deadline that can reach the caller; minus infinity if it is already cancelled.
+///
+/// Seconds on the loop's clock, infinity for none. Raises RuntimeError outside of a task.
 #[pyfunction]
 fn current_effective_deadline(py: Python<'_>) -> PyResult<f64> {
     // SAFETY: attached.

@@ -26,6 +26,8 @@ fn make<'py>(
 }
 
 /// Wait for `delay` seconds, then return `result`.
+///
+/// At least one turn of the loop. Raises ValueError if delay is NaN.
 #[pyfunction]
 #[pyo3(signature = (delay, result = None))]
 fn sleep<'py>(
@@ -40,7 +42,9 @@ fn sleep<'py>(
     make(py, kind, delay, result)
 }
 
-/// Wait until the loop's clock shows `deadline`.
+/// Wait until the loop's clock shows `deadline`, in seconds.
+///
+/// Raises ValueError if deadline is NaN.
 #[pyfunction]
 fn sleep_until(py: Python<'_>, deadline: f64) -> PyResult<Bound<'_, PyAny>> {
     if deadline.is_nan() {
@@ -62,6 +66,8 @@ fn checkpoint(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 }
 
 /// Be cancelled if the scope is; go on at once if not.
+///
+/// Raises RuntimeError outside of a task.
 #[pyfunction]
 fn checkpoint_if_cancelled(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     // SAFETY: attached.

@@ -1,1 +1,303 @@
-fn main() {}
+//! Nurseries beside their peers, in one run: 1000 children that return at once or yield once, on
+//! the current thread and on two workers. Prints nanoseconds, allocations and polls a child
+//! (the median of the rounds), then a tree of nurseries that is cancelled and joined.
+//!
+//! `cargo bench -p aionursery`; with a number after `--`, that many rounds.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::future::{Future, pending};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use aionursery::{Nursery, nursery};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+const CHILDREN: usize = 1000;
+
+struct Counting;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+static POLLS: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: everything is handed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if COUNTS.load(Ordering::Relaxed) != 0 {
+            ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        }
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static GLOBAL: Counting = Counting;
+
+/// Only a round that is not timed counts: counting costs.
+static COUNTS: AtomicUsize = AtomicUsize::new(0);
+
+/// The child's work, with its polls counted in the rounds that are not timed.
+fn child(yields: bool) -> impl Future<Output = u32> + Send {
+    Counted(async move {
+        if yields {
+            tokio::task::yield_now().await;
+        }
+        std::hint::black_box(1)
+    })
+}
+
+async fn fallible(yields: bool) -> Result<u32, ()> {
+    Ok(child(yields).await)
+}
+
+struct Counted<F>(F);
+
+impl<F: Future> Future for Counted<F> {
+    type Output = F::Output;
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        if COUNTS.load(Ordering::Relaxed) != 0 {
+            POLLS.fetch_add(1, Ordering::Relaxed);
+        }
+        // SAFETY: the field is never moved.
+        unsafe { self.map_unchecked_mut(|counted| &mut counted.0) }.poll(cx)
+    }
+}
+
+type Peer = (&'static str, fn(&Runtime, bool));
+
+/// Runs on a worker if there are workers, so that all are measured from the same place.
+fn on<F: Future<Output = ()> + Send + 'static>(runtime: &Runtime, future: F) {
+    if runtime.metrics().num_workers() > 1 {
+        runtime.block_on(async { tokio::spawn(future).await.unwrap() });
+    } else {
+        runtime.block_on(future);
+    }
+}
+
+fn start_soon(runtime: &Runtime, yields: bool) {
+    on(runtime, async move {
+        nursery(async |n: Nursery<'_, ()>| {
+            for _ in 0..CHILDREN {
+                drop(n.start_soon(fallible(yields)));
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+    });
+}
+
+fn start_soon_awaited(runtime: &Runtime, yields: bool) {
+    on(runtime, async move {
+        nursery(async |n: Nursery<'_, ()>| {
+            let children: Vec<_> = (0..CHILDREN).map(|_| n.start_soon(fallible(yields))).collect();
+            for child in children {
+                child.await?;
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+    });
+}
+
+fn spawn(runtime: &Runtime, yields: bool) {
+    on(runtime, async move {
+        nursery(async |n: Nursery<'_, ()>| {
+            for _ in 0..CHILDREN {
+                drop(n.spawn(fallible(yields)));
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+    });
+}
+
+fn tokio_spawn(runtime: &Runtime, yields: bool) {
+    on(runtime, async move {
+        let handles: Vec<_> = (0..CHILDREN).map(|_| tokio::spawn(fallible(yields))).collect();
+        for handle in handles {
+            handle.await.unwrap().unwrap();
+        }
+    });
+}
+
+fn join_set(runtime: &Runtime, yields: bool) {
+    on(runtime, async move {
+        let mut set = JoinSet::new();
+        for _ in 0..CHILDREN {
+            set.spawn(fallible(yields));
+        }
+        while let Some(end) = set.join_next().await {
+            end.unwrap().unwrap();
+        }
+    });
+}
+
+fn task_tracker(runtime: &Runtime, yields: bool) {
+    on(runtime, async move {
+        let (tracker, token) = (TaskTracker::new(), CancellationToken::new());
+        for _ in 0..CHILDREN {
+            let token = token.child_token();
+            tracker.spawn(async move { token.run_until_cancelled(fallible(yields)).await });
+        }
+        tracker.close();
+        tracker.wait().await;
+    });
+}
+
+fn futures_unordered(runtime: &Runtime, yields: bool) {
+    on(runtime, async move {
+        let mut set: FuturesUnordered<_> = (0..CHILDREN).map(|_| fallible(yields)).collect();
+        while let Some(end) = set.next().await {
+            end.unwrap();
+        }
+    });
+}
+
+fn buffered(runtime: &Runtime, yields: bool) {
+    on(runtime, async move {
+        let mut set: futures_buffered::FuturesUnordered<_> =
+            (0..CHILDREN).map(|_| fallible(yields)).collect();
+        while let Some(end) = set.next().await {
+            end.unwrap();
+        }
+    });
+}
+
+fn future_group(runtime: &Runtime, yields: bool) {
+    on(runtime, async move {
+        let mut set = futures_concurrency::future::FutureGroup::new();
+        for _ in 0..CHILDREN {
+            set.insert(Box::pin(fallible(yields)));
+        }
+        while let Some(end) = set.next().await {
+            end.unwrap();
+        }
+    });
+}
+
+fn moro(runtime: &Runtime, yields: bool) {
+    on(runtime, async move {
+        moro::async_scope!(|scope| {
+            for _ in 0..CHILDREN {
+                drop(scope.spawn(async move { fallible(yields).await.unwrap() }));
+            }
+        })
+        .await;
+    });
+}
+
+const PEERS: &[Peer] = &[
+    ("start_soon", start_soon),
+    ("start_soon, awaited", start_soon_awaited),
+    ("futures-buffered", buffered),
+    ("FuturesUnordered", futures_unordered),
+    ("FutureGroup", future_group),
+    ("moro", moro),
+    ("spawn", spawn),
+    ("tokio::spawn, handles", tokio_spawn),
+    ("JoinSet", join_set),
+    ("TaskTracker, token each", task_tracker),
+];
+
+fn measure(rounds: usize, runtime: &Runtime, yields: bool) -> Vec<(f64, f64, f64)> {
+    let mut times = vec![Vec::new(); PEERS.len()];
+    // Round by round, so that a busy moment of the machine hits all alike.
+    for _ in 0..rounds {
+        for (times, (_, run)) in times.iter_mut().zip(PEERS) {
+            let begin = Instant::now();
+            run(runtime, yields);
+            times.push(begin.elapsed().as_nanos() as f64 / CHILDREN as f64);
+        }
+    }
+    let count = |(mut times, (_, run)): (Vec<f64>, &Peer)| {
+        times.sort_by(f64::total_cmp);
+        COUNTS.store(1, Ordering::SeqCst);
+        let before = (ALLOCATIONS.load(Ordering::SeqCst), POLLS.load(Ordering::SeqCst));
+        run(runtime, yields);
+        let after = (ALLOCATIONS.load(Ordering::SeqCst), POLLS.load(Ordering::SeqCst));
+        COUNTS.store(0, Ordering::SeqCst);
+        let each = |before: usize, after: usize| (after - before) as f64 / CHILDREN as f64;
+        (times[times.len() / 2], each(before.0, after.0), each(before.1, after.1))
+    };
+    times.into_iter().zip(PEERS).map(count).collect()
+}
+
+/// A tree of 1000 nurseries with 10 children each, cancelled and joined.
+async fn tree() {
+    nursery(async |root: Nursery<'_, ()>| {
+        for _ in 0..1000 {
+            drop(root.start_soon(async {
+                let _ = nursery(async |n: Nursery<'_, ()>| {
+                    for _ in 0..10 {
+                        drop(n.start_soon(pending::<Result<(), ()>>()));
+                    }
+                    Ok(())
+                })
+                .await;
+                Ok(())
+            }));
+        }
+        tokio::task::yield_now().await;
+        root.cancel();
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+async fn abort_all() {
+    let mut set = JoinSet::new();
+    for _ in 0..11_000 {
+        set.spawn(pending::<()>());
+    }
+    tokio::task::yield_now().await;
+    set.abort_all();
+    while set.join_next().await.is_some() {}
+}
+
+fn main() {
+    let rounds = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(300);
+    let current = Builder::new_current_thread().enable_all().build().unwrap();
+    let workers = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    println!("ns, allocations and polls a child, {CHILDREN} children, median of {rounds}");
+    for (place, runtime) in [("current thread", &current), ("two workers", &workers)] {
+        let (plain, yields) = (measure(rounds, runtime, false), measure(rounds, runtime, true));
+        println!("{place:24}   returns at once          one yield_now");
+        for (((name, _), a), b) in PEERS.iter().zip(plain).zip(yields) {
+            println!(
+                "  {name:24} {:6.0} {:5.2} {:5.2}      {:6.0} {:5.2} {:5.2}",
+                a.0, a.1, a.2, b.0, b.1, b.2
+            );
+        }
+    }
+    let mut times = [Vec::new(), Vec::new()];
+    for _ in 0..rounds.min(50) {
+        let begin = Instant::now();
+        current.block_on(tree());
+        times[0].push(begin.elapsed().as_secs_f64() * 1e3);
+        let begin = Instant::now();
+        current.block_on(abort_all());
+        times[1].push(begin.elapsed().as_secs_f64() * 1e3);
+    }
+    for (name, times) in
+        ["1000 nurseries of 10, cancelled", "JoinSet::abort_all, 11,000"].iter().zip(&mut times)
+    {
+        times.sort_by(f64::total_cmp);
+        println!("  {name:32} {:6.2} ms", times[times.len() / 2]);
+    }
+}

@@ -14,7 +14,7 @@ use crate::clock::{Clock, Instant};
 use crate::error::Cancelled;
 use crate::frame::{self, Standing};
 use crate::nursery::Cancellation;
-use crate::ready::Ready;
+use crate::ready::Share;
 use crate::scope::{Cause, Reason, Scope, lock};
 use crate::timer::Timer;
 
@@ -96,8 +96,7 @@ impl CancelScope {
     fn cancel_as(&self, reason: Option<Reason>) {
         let scope = {
             let told = &mut *lock(&self.0.told);
-            told.cause
-                .get_or_insert_with(|| Cause::new(Source::Explicit, reason.clone()));
+            told.cause.get_or_insert_with(|| Cause::new(Source::Explicit, reason.clone()));
             told.scope.clone()
         };
         if let Some(scope) = scope {
@@ -142,7 +141,7 @@ pin_project! {
         shared: Arc<Shared>,
         #[pin]
         future: Option<F>,
-        scope: Option<(Arc<Scope>, Arc<Ready>)>,
+        scope: Option<(Arc<Scope>, Share)>,
         timer: Timer,
     }
 
@@ -201,8 +200,8 @@ impl<F: Future> Future for Scoped<F> {
 }
 
 impl Shared {
-    fn enter(&self) -> (Arc<Scope>, Arc<Ready>) {
-        let ready = Arc::new(Ready::new());
+    fn enter(&self) -> (Arc<Scope>, Share) {
+        let ready = Share::new();
         let parent = frame::current();
         let told = &mut *lock(&self.told);
         assert!(told.scope.is_none(), "only one thing at a time runs in a scope");

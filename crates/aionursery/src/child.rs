@@ -2,15 +2,12 @@
 //! dropping it detaches nothing.
 
 use std::future::Future;
-use std::marker::PhantomData;
-use std::mem::ManuallyDrop;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::error::Fault;
 use crate::frame::{self, Kind};
-use crate::task::{TaskRef, let_go, poll_output};
+use crate::task::Handle;
 
 /// A child of a nursery. Awaiting it gives its value.
 ///
@@ -42,17 +39,11 @@ enum Side<T, E> {
     Away(Away<T, E>),
 }
 
-/// The handle's side of an in-task child.
-struct Handle<T, E> {
-    task: ManuallyDrop<TaskRef>,
-    result: PhantomData<(T, E)>,
-}
-
 #[cfg(feature = "tokio")]
 struct Away<T, E> {
     join: tokio::task::JoinHandle<Result<T, Fault<E>>>,
     id: u32,
-    name: Option<Arc<str>>,
+    name: Option<std::sync::Arc<str>>,
 }
 
 /// How a child ended, without its error: see [`Child::end`].
@@ -83,16 +74,15 @@ impl<T> End<T> {
 }
 
 impl<T, E> Child<T, E> {
-    pub(crate) fn here(task: TaskRef, collect: bool) -> Self {
-        let task = ManuallyDrop::new(task);
-        Self { side: Side::Here(Handle { task, result: PhantomData }), collect }
+    pub(crate) fn here(handle: Handle<T, E>, collect: bool) -> Self {
+        Self { side: Side::Here(handle), collect }
     }
 
     #[cfg(feature = "tokio")]
     pub(crate) fn away(
         join: tokio::task::JoinHandle<Result<T, Fault<E>>>,
         id: u32,
-        name: Option<Arc<str>>,
+        name: Option<std::sync::Arc<str>>,
         collect: bool,
     ) -> Self {
         Self { side: Side::Away(Away { join, id, name }), collect }
@@ -102,7 +92,7 @@ impl<T, E> Child<T, E> {
     /// its nursery, or its worker, comes to it.
     pub fn cancel(&self) {
         match &self.side {
-            Side::Here(handle) => handle.task.ask_to_cancel(),
+            Side::Here(handle) => handle.cancel(),
             #[cfg(feature = "tokio")]
             Side::Away(away) => away.join.abort(),
         }
@@ -112,7 +102,7 @@ impl<T, E> Child<T, E> {
     #[must_use]
     pub fn is_finished(&self) -> bool {
         match &self.side {
-            Side::Here(handle) => handle.task.header().is_done(),
+            Side::Here(handle) => handle.header().is_done(),
             #[cfg(feature = "tokio")]
             Side::Away(away) => away.join.is_finished(),
         }
@@ -122,7 +112,7 @@ impl<T, E> Child<T, E> {
     #[must_use]
     pub fn id(&self) -> u32 {
         match &self.side {
-            Side::Here(handle) => handle.task.header().id(),
+            Side::Here(handle) => handle.header().id(),
             #[cfg(feature = "tokio")]
             Side::Away(away) => away.id,
         }
@@ -132,7 +122,7 @@ impl<T, E> Child<T, E> {
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         match &self.side {
-            Side::Here(handle) => handle.task.header().name().map(|name| &**name),
+            Side::Here(handle) => handle.header().name().map(|name| &**name),
             #[cfg(feature = "tokio")]
             Side::Away(away) => away.name.as_deref(),
         }
@@ -167,8 +157,7 @@ impl<T, E> Child<T, E> {
 
     fn poll_result(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Fault<E>>> {
         match &mut self.side {
-            // SAFETY: this is the task's one handle, made with its types.
-            Side::Here(handle) => unsafe { poll_output(&handle.task, cx) },
+            Side::Here(handle) => handle.poll(cx),
             #[cfg(feature = "tokio")]
             Side::Away(away) => {
                 Pin::new(&mut away.join).poll(cx).map(|end| end.unwrap_or(Err(Fault::Cancelled)))
@@ -199,13 +188,6 @@ impl<T, E> Future for Child<T, E> {
              give: use `Child::end`"
         );
         Poll::Pending
-    }
-}
-
-impl<T, E> Drop for Handle<T, E> {
-    fn drop(&mut self) {
-        // SAFETY: the one handle goes, once; `task` is not touched again.
-        unsafe { let_go::<T, E>(&self.task) };
     }
 }
 

@@ -9,13 +9,13 @@ use nursery_core::{Ended, Lifecycle, Outcome, Phase, Source};
 
 use crate::error::{Failure, NurseryClosed};
 use crate::limit::Gate;
-use crate::ready::Ready;
+use crate::ready::{Share, Stock};
 use crate::scope::{Reason, Scope, lock};
-use crate::task::TaskRef;
+use crate::task::Running;
 
 pub(crate) struct Core<E> {
     pub(crate) scope: Arc<Scope>,
-    pub(crate) ready: Arc<Ready>,
+    pub(crate) ready: Share,
     pub(crate) collect: bool,
     pub(crate) gate: Option<Arc<Gate>>,
     state: Mutex<State<E>>,
@@ -23,7 +23,8 @@ pub(crate) struct Core<E> {
 
 pub(crate) struct State<E> {
     pub(crate) life: Lifecycle<Failure<E>>,
-    pub(crate) inbox: Vec<TaskRef>,
+    pub(crate) inbox: Vec<Running<E>>,
+    pub(crate) stock: Stock,
     #[cfg(feature = "tokio-util")]
     pub(crate) links: Vec<std::pin::Pin<Box<dyn Future<Output = ()> + Send>>>,
     ids: u32,
@@ -36,13 +37,14 @@ pub(crate) struct State<E> {
 impl<E> Core<E> {
     pub(crate) fn new(
         scope: Arc<Scope>,
-        ready: Arc<Ready>,
+        ready: Share,
         collect: bool,
         limit: Option<usize>,
     ) -> Arc<Self> {
         let state = State {
             life: Lifecycle::new(collect),
             inbox: Vec::new(),
+            stock: Stock::new(ready.clone()),
             #[cfg(feature = "tokio-util")]
             links: Vec::new(),
             ids: 0,
@@ -64,11 +66,11 @@ impl<E> Core<E> {
     }
 
     /// A child of this task starts, or is handed back.
-    pub(crate) fn start(&self, task: TaskRef) -> Result<u32, TaskRef> {
+    pub(crate) fn start(&self, task: Running<E>) -> Result<u32, Running<E>> {
         let (id, first) = {
             let state = &mut *self.state();
             let Ok(id) = state.admit() else { return Err(task) };
-            task.set_id(id);
+            task.admit(id, state.stock.take());
             state.inbox.push(task);
             (id, state.inbox.len() == 1)
         };
@@ -120,7 +122,7 @@ impl<E> Core<E> {
 
     /// The driver goes. Hands out what nobody has taken up; spawned children that are left are
     /// given to the nearest nursery above that is alive (R28).
-    pub(crate) fn abandon(&self) -> Vec<TaskRef> {
+    pub(crate) fn abandon(&self) -> Vec<Running<E>> {
         let inbox = {
             let state = &mut *self.state();
             state.gone = true;

@@ -1,7 +1,7 @@
 //! The nursery's own future: polls the body and the children that were woken, drops them when they
 //! are cancelled, and ends when all have. It holds the children; nothing else may drop one.
 //!
-//! A turn takes what was woken and what was started, in that order, a few times over; what wakes
+//! A turn takes what was started and what was woken, in that order, a few times over; what wakes
 //! itself again waits for the next round, and after the last round the runtime has its turn.
 
 use std::any::Any;
@@ -10,7 +10,6 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
-use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
@@ -22,9 +21,9 @@ use crate::core::Core;
 use crate::error::{Failure, Label, MultiError};
 use crate::frame::{self, Kind, Standing};
 use crate::nursery::{Builder, Nursery, Sendable};
-use crate::ready::Ready;
+use crate::ready::{Returned, Share};
 use crate::scope::{HARD, Reason, Scope};
-use crate::task::{Header, NOWHERE, TaskRef, cancel, drive, make_body, waker};
+use crate::task::{Header, NOWHERE, Running, TaskRef, make_body, waker};
 use crate::timer::Timer;
 
 /// How often a turn looks again for what was woken or started meanwhile.
@@ -60,13 +59,17 @@ struct Driver<E> {
     scope: Option<Arc<Scope>>,
     body: TaskRef,
     /// Those that wait for something; each knows its index.
-    children: Vec<TaskRef>,
+    children: Vec<Running<E>>,
     woken: VecDeque<TaskRef>,
-    fresh: VecDeque<TaskRef>,
+    fresh: VecDeque<Running<E>>,
     /// Ends without an error that the lifecycle has not been told of.
     done: usize,
+    /// What they gave back.
+    returned: Returned,
     stopped: bool,
     timer: Timer,
+    #[cfg(feature = "tracing")]
+    span: tracing::Span,
 }
 
 fn guard(panics: &mut Vec<Box<dyn Any + Send>>, act: impl FnOnce()) {
@@ -108,6 +111,10 @@ where
                 this.driver.insert(Driver::new(builder))
             }
         };
+        #[cfg(feature = "tracing")]
+        let span = driver.span.clone();
+        #[cfg(feature = "tracing")]
+        let _entered = span.enter();
         let scope = driver.scope.take().expect("a nursery is not polled while it is being polled");
         let standing = Standing::in_scope(scope);
         if let Some((_, body)) = start {
@@ -117,7 +124,9 @@ where
                 Err(payload) => driver.body_panicked(payload),
             }
         }
+        let frame = frame::enter(Kind::Open);
         let turn = driver.turn(this.body.as_mut(), this.value, cx);
+        frame::leave(frame);
         driver.scope = Some(standing.leave());
         if turn.is_pending() {
             return Poll::Pending;
@@ -130,7 +139,7 @@ where
 impl<E> Driver<E> {
     fn new(builder: &Builder) -> Self {
         let parent = frame::current();
-        let ready = Arc::new(Ready::new());
+        let ready = Share::new();
         let scope = Scope::open(parent, |clock| builder.settings(clock), ready.clone(), true);
         let core = Core::new(
             scope.clone(),
@@ -138,7 +147,7 @@ impl<E> Driver<E> {
             builder.on_error == crate::OnError::Collect,
             builder.limit,
         );
-        let body = make_body(ready);
+        let body = make_body(&ready);
         body.wake_by_ref();
         Self {
             core,
@@ -148,8 +157,11 @@ impl<E> Driver<E> {
             woken: VecDeque::new(),
             fresh: VecDeque::new(),
             done: 0,
+            returned: Returned::default(),
             stopped: false,
             timer: Timer::new(),
+            #[cfg(feature = "tracing")]
+            span: crate::trace::nursery(builder.name.as_deref()),
         }
     }
 
@@ -183,7 +195,7 @@ impl<E> Driver<E> {
                 self.core.ready.unregister();
                 continue;
             }
-            if !self.run(body.as_mut(), value, cx) {
+            if !self.run(body.as_mut(), value) {
                 break;
             }
         }
@@ -203,6 +215,7 @@ impl<E> Driver<E> {
                 state.life.child_ended(Outcome::Done);
             }
             self.fresh.extend(state.inbox.drain(..));
+            state.stock.give_back(&mut self.returned);
             state.life.phase() == Phase::Closed
         };
         closed && self.core.scope.close_to_orphans(false)
@@ -219,29 +232,10 @@ impl<E> Driver<E> {
     }
 
     /// Polls one batch. Says no if the runtime wants its turn.
-    fn run<T, F>(
-        &mut self,
-        mut body: Pin<&mut Option<F>>,
-        value: &mut Option<T>,
-        cx: &mut Context<'_>,
-    ) -> bool
+    fn run<T, F>(&mut self, mut body: Pin<&mut Option<F>>, value: &mut Option<T>) -> bool
     where
         F: Future<Output = Result<T, E>>,
     {
-        loop {
-            if !has_budget() {
-                return false;
-            }
-            let Some(task) = self.woken.pop_front() else { break };
-            if task.is(&self.body) {
-                if task.unqueue_into().is_some() {
-                    self.run_body(body.as_mut(), value);
-                }
-            } else if let Some(raw) = task.unqueue_into() {
-                self.step(raw);
-            }
-            self.check(body.as_mut());
-        }
         loop {
             if !has_budget() {
                 return false;
@@ -250,7 +244,20 @@ impl<E> Driver<E> {
             self.begin(task);
             self.check(body.as_mut());
         }
-        let _ = cx;
+        loop {
+            if !has_budget() {
+                return false;
+            }
+            let Some(task) = self.woken.pop_front() else { break };
+            if task.is(&self.body) {
+                if task.unqueue().is_some() {
+                    self.run_body(body.as_mut(), value);
+                }
+            } else if let Some(index) = task.unqueue().filter(|index| *index != NOWHERE) {
+                self.step(index);
+            }
+            self.check(body.as_mut());
+        }
         true
     }
 
@@ -268,9 +275,8 @@ impl<E> Driver<E> {
         let Some(future) = body.as_mut().as_pin_mut() else { return };
         let waker = waker(&self.body);
         let frame = frame::enter(Kind::Open);
-        let polled = catch_unwind(AssertUnwindSafe(|| {
-            future.poll(&mut Context::from_waker(&waker))
-        }));
+        let polled =
+            catch_unwind(AssertUnwindSafe(|| future.poll(&mut Context::from_waker(&waker))));
         let stop = frame::leave(frame);
         let outcome = match polled {
             Ok(Poll::Pending) if !stop => return,
@@ -300,63 +306,62 @@ impl<E> Driver<E> {
     }
 
     /// A child's first step; it is kept if it has to wait.
-    fn begin(&mut self, task: TaskRef) {
-        let raw = NonNull::from(task.header());
-        let header = task.header();
-        let outcome = if (self.stopped && !header.is_shielded()) || header.asked_to_cancel() {
-            // SAFETY: a child that was started and has not ended is the driver's, and fails with `E`.
-            Some(unsafe { cancel::<E>(raw) })
+    fn begin(&mut self, mut child: Running<E>) {
+        let outcome = if self.stopped && !child.header().is_shielded() {
+            Some(child.cancel())
         } else {
-            self.poll_child(raw, header.is_shielded())
+            Self::poll_child(&mut child)
         };
         match outcome {
-            Some(outcome) => self.ended(&task, outcome),
+            Some(outcome) => self.ended(child, outcome),
             None => {
-                header.index.store(self.children.len() as u32, Ordering::Relaxed);
-                self.children.push(task);
+                child.header().index.store(self.children.len() as u32, Ordering::Relaxed);
+                self.children.push(child);
             }
         }
     }
 
     /// A woken child's step.
-    fn step(&mut self, raw: NonNull<Header>) {
-        // SAFETY: a child that has not ended is in `children`, whose reference keeps it alive.
-        let header = unsafe { raw.as_ref() };
-        let index = header.index.load(Ordering::Relaxed);
-        if index == NOWHERE {
-            // Woken before its first step, which it is yet to have.
-            return;
-        }
-        let outcome = if header.asked_to_cancel() {
-            // SAFETY: as in `begin`.
-            Some(unsafe { cancel::<E>(raw) })
-        } else {
-            self.poll_child(raw, header.is_shielded())
-        };
-        if let Some(outcome) = outcome {
-            let task = self.children.swap_remove(index as usize);
-            if let Some(moved) = self.children.get(index as usize) {
+    fn step(&mut self, index: u32) {
+        let at = index as usize;
+        if let Some(outcome) = Self::poll_child(&mut self.children[at]) {
+            let child = self.children.swap_remove(at);
+            if let Some(moved) = self.children.get(at) {
                 moved.header().index.store(index, Ordering::Relaxed);
             }
-            self.ended(&task, outcome);
+            self.ended(child, outcome);
         }
     }
 
-    fn poll_child(&self, raw: NonNull<Header>, shielded: bool) -> Option<Outcome<Failure<E>>> {
-        let frame = frame::enter(if shielded { Kind::Shielded } else { Kind::Open });
-        // SAFETY: as in `begin`.
-        let outcome = unsafe { drive::<E>(raw) };
-        match frame::leave(frame) {
-            // SAFETY: as in `begin`.
-            true if outcome.is_none() => Some(unsafe { cancel::<E>(raw) }),
-            _ => outcome,
+    fn poll_child(child: &mut Running<E>) -> Option<Outcome<Failure<E>>> {
+        if child.header().asked_to_cancel() {
+            return Some(child.cancel());
+        }
+        let outcome = if child.header().is_shielded() {
+            let frame = frame::enter(Kind::Shielded);
+            let outcome = child.poll();
+            match frame::leave(frame) {
+                true if outcome.is_none() => Some(child.cancel()),
+                _ => outcome,
+            }
+        } else {
+            child.poll()
+        };
+        // A child that ended in spite of it has taken nothing along.
+        let cannot_go_on = frame::take_stop();
+        match outcome {
+            None if cannot_go_on => Some(child.cancel()),
+            outcome => outcome,
         }
     }
 
-    fn ended(&mut self, task: &TaskRef, outcome: Outcome<Failure<E>>) {
+    fn ended(&mut self, child: Running<E>, outcome: Outcome<Failure<E>>) {
         match outcome {
             Outcome::Done => self.done += 1,
-            outcome => self.core.ended(outcome, || name(task.header())),
+            outcome => self.core.ended(outcome, || name(child.header())),
+        }
+        if let Some(share) = child.release() {
+            self.returned.put(share);
         }
     }
 
@@ -367,14 +372,13 @@ impl<E> Driver<E> {
             self.end_body(body, Outcome::Cancelled);
         }
         let mut kept = Vec::new();
-        for task in std::mem::take(&mut self.children) {
-            if task.header().is_shielded() {
-                task.header().index.store(kept.len() as u32, Ordering::Relaxed);
-                kept.push(task);
+        for mut child in std::mem::take(&mut self.children) {
+            if child.header().is_shielded() {
+                child.header().index.store(kept.len() as u32, Ordering::Relaxed);
+                kept.push(child);
             } else {
-                // SAFETY: as in `begin`; its destructors can reach neither `children` nor `kept`.
-                let outcome = unsafe { cancel::<E>(NonNull::from(task.header())) };
-                self.ended(&task, outcome);
+                let outcome = child.cancel();
+                self.ended(child, outcome);
             }
         }
         self.children = kept;
@@ -439,29 +443,25 @@ impl<E> Driver<E> {
     /// nursery above (R28).
     fn abandon(mut self, mut panics: Vec<Box<dyn Any + Send>>) {
         let inbox = self.core.abandon();
-        let scope = self.core.scope.clone();
-        scope.cancel(nursery_core::Source::Host, None);
         let standing = self.scope.take().map(Standing::in_scope);
-        if self.core.state().life.phase() == Phase::Open {
+        self.core.scope.abort();
+        let open = self.core.state().life.phase() == Phase::Open;
+        if open {
             self.core.body_ended(Outcome::Cancelled);
         }
         let waiting = std::mem::take(&mut self.children);
         let fresh = std::mem::take(&mut self.fresh);
-        for task in waiting.into_iter().chain(fresh).chain(inbox) {
-            // SAFETY: as in `begin`; shielded or not, what borrows from here cannot stay.
-            match unsafe { cancel::<E>(NonNull::from(task.header())) } {
-                Outcome::Failed(failure) => panics.extend(failure.into_payload()),
-                _ => self.done += 1,
+        let mut ended = std::mem::take(&mut self.done);
+        for mut child in waiting.into_iter().chain(fresh).chain(inbox) {
+            ended += 1;
+            // Shielded or not: what borrows from here cannot stay.
+            if let Outcome::Failed(failure) = child.cancel() {
+                panics.extend(failure.into_payload());
             }
         }
         self.core.ready.close();
-        {
-            let state = &mut *self.core.state();
-            for _ in 0..self.done + panics.len() {
-                if state.life.running() > 0 {
-                    state.life.child_ended(Outcome::Done);
-                }
-            }
+        for _ in 0..ended {
+            self.core.state().life.child_ended(Outcome::Done);
         }
         self.core.leave_orphans();
         drop(standing);

@@ -75,6 +75,19 @@ pub(crate) fn leave(before: Frame) -> bool {
     FRAME.with(|frame| frame.replace(before)).stop
 }
 
+/// Whether the one that was polled last in this frame cannot go on. Asked after each, so that the
+/// next one is not taken for it.
+#[inline]
+pub(crate) fn take_stop() -> bool {
+    FRAME.with(|frame| {
+        let Frame { kind, stop } = frame.get();
+        if stop {
+            frame.set(Frame { kind, stop: false });
+        }
+        stop
+    })
+}
+
 pub(crate) fn kind() -> Kind {
     FRAME.with(Cell::get).kind
 }

@@ -34,12 +34,13 @@
 //! * `tokio` (default): `spawn`, `spawn_blocking`, deadlines, cleanup budgets. Without it nurseries
 //!   and scopes run on any executor, without a clock.
 //! * `tokio-util`: `CancellationToken` both ways.
-//! * `tracing`: a span for each nursery.
+//! * `tracing`: a span for each nursery and for each child that has a name.
 //!
 //! # What is unsafe
-//! Two files: the in-task child (`task.rs`) and the list of those that were woken (`ready.rs`); the
-//! driver and the handle call into the first. Children that borrow are polled by the nursery's own
-//! future only: whoever forgets that future stops them, and frees nothing they use.
+//! Two files: the in-task child (`task.rs`) and the list of those that were woken (`ready.rs`).
+//! Children that borrow are polled by the nursery's own future only: whoever forgets that future
+//! stops them, and frees nothing they use.
+#![deny(unsafe_code)]
 
 mod cancel_scope;
 mod child;
@@ -52,15 +53,19 @@ mod frame;
 mod limit;
 mod nursery;
 mod panics;
+#[expect(unsafe_code, reason = "links of a lock-free list")]
 mod ready;
 mod scope;
 #[cfg(feature = "tokio")]
 mod spawned;
 mod start;
+#[expect(unsafe_code, reason = "one allocation for future, result and waker")]
 mod task;
 mod timer;
 #[cfg(feature = "tokio-util")]
 mod token;
+#[cfg(feature = "tracing")]
+mod trace;
 mod within;
 
 pub use cancel_scope::{CancelScope, Scoped, cancelled, shield};
@@ -77,4 +82,4 @@ pub use nursery::{
 pub use nursery_core::Source;
 pub use panics::record_panic_locations;
 pub use scope::Cause;
-pub use start::{NotStarted, TaskStatus};
+pub use start::{NotStarted, Starting, TaskStatus};

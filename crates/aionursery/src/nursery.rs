@@ -14,7 +14,7 @@ use crate::driver::Block;
 use crate::error::NurseryClosed;
 use crate::limit::Gated;
 use crate::scope::{Cause, Reason, SOFT};
-use crate::task::{Making, cancel, make};
+use crate::task::{Making, make};
 use crate::within::Within;
 
 /// Which futures a nursery takes as children of its own task.
@@ -121,21 +121,30 @@ impl<'env, E, M> Nursery<'env, E, M> {
         M: Admits<F>,
     {
         let core = &self.core;
-        let making =
-            Making { ready: core.ready.clone(), shield: self.shield, name: self.name.clone() };
-        let (task, handle) = if self.shield || core.gate.is_some() {
+        let making = Making { shield: self.shield, name: self.name.clone() };
+        #[cfg(feature = "tracing")]
+        let traced = self.name.as_deref();
+        #[cfg(not(feature = "tracing"))]
+        let traced: Option<&str> = None;
+        let (task, handle) = if self.shield || core.gate.is_some() || traced.is_some() {
             let gated = Gated::new(core.gate.clone(), future);
-            make(Within::child(core.scope.clone(), self.shield, gated), making)
+            let within = Within::child(core.scope.clone(), self.shield, gated);
+            #[cfg(feature = "tracing")]
+            let made = match traced {
+                Some(name) => make(crate::trace::Traced::child(name, within), making),
+                None => make(within, making),
+            };
+            #[cfg(not(feature = "tracing"))]
+            let made = make(within, making);
+            made
         } else {
             make(future, making)
         };
         let handle = Child::here(handle, core.collect);
         match core.start(task) {
             Ok(_) => Ok(handle),
-            Err(task) => {
-                let raw = std::ptr::NonNull::from(task.header());
-                // SAFETY: it was refused: no driver has it, and its error is `E`.
-                drop(unsafe { cancel::<E>(raw) });
+            Err(mut task) => {
+                drop(task.cancel());
                 Err(NurseryClosed)
             }
         }

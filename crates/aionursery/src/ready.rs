@@ -4,8 +4,10 @@
 //! A stack that is taken whole: one atomic operation a push, one a batch. Each entry holds one
 //! reference to its task. After [`Ready::close`] nothing stays in it, however late a waker calls.
 
-use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use atomic_waker::AtomicWaker;
 
@@ -15,6 +17,124 @@ use crate::task::{Header, TaskRef};
 pub(crate) struct Ready {
     head: AtomicPtr<Header>,
     driver: AtomicWaker,
+    owners: AtomicUsize,
+}
+
+/// One owner's count of a list. As an `Arc`, but counts can be had in one step for many children
+/// that start one after another.
+pub(crate) struct Share(NonNull<Ready>);
+
+// SAFETY: a list may be used and freed on any thread.
+unsafe impl Send for Share {}
+// SAFETY: as above.
+unsafe impl Sync for Share {}
+
+impl Share {
+    pub(crate) fn new() -> Self {
+        let ready = Ready {
+            head: AtomicPtr::new(ptr::null_mut()),
+            driver: AtomicWaker::new(),
+            owners: AtomicUsize::new(1),
+        };
+        Self(NonNull::from(Box::leak(Box::new(ready))))
+    }
+
+    pub(crate) fn into_raw(self) -> *const Ready {
+        ManuallyDrop::new(self).0.as_ptr()
+    }
+
+    /// # Safety
+    /// `raw` comes from [`into_raw`](Self::into_raw) and is used once.
+    pub(crate) unsafe fn from_raw(raw: *const Ready) -> Self {
+        // SAFETY: `into_raw` gives no null.
+        Self(unsafe { NonNull::new_unchecked(raw.cast_mut()) })
+    }
+}
+
+impl Deref for Share {
+    type Target = Ready;
+    fn deref(&self) -> &Ready {
+        // SAFETY: the count that `self` is keeps it alive.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Clone for Share {
+    fn clone(&self) -> Self {
+        let before = self.owners.fetch_add(1, Ordering::Relaxed);
+        if before > usize::MAX / 2 {
+            // Only leaking in a loop comes here; going on would free what is in use.
+            std::process::abort();
+        }
+        Self(self.0)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        if self.owners.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // SAFETY: that was the last owner; the pointer is the box's own.
+            drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+        }
+    }
+}
+
+/// Counts of one list that are kept for children to come.
+pub(crate) struct Stock {
+    ready: Share,
+    left: usize,
+}
+
+impl Stock {
+    /// How many counts are taken at once.
+    const BATCH: usize = 64;
+
+    pub(crate) fn new(ready: Share) -> Self {
+        Self { ready, left: 0 }
+    }
+
+    pub(crate) fn take(&mut self) -> Share {
+        if self.left == 0 {
+            self.ready.owners.fetch_add(Self::BATCH, Ordering::Relaxed);
+            self.left = Self::BATCH;
+        }
+        self.left -= 1;
+        Share(self.ready.0)
+    }
+
+    /// Shares come back.
+    ///
+    /// # Panics
+    /// If they are another list's.
+    pub(crate) fn give_back(&mut self, returned: &mut Returned) {
+        assert!(returned.of.is_none_or(|of| of == self.ready.0), "shares of another list");
+        self.left += std::mem::take(&mut returned.count);
+    }
+}
+
+impl Drop for Stock {
+    fn drop(&mut self) {
+        // Never the last: `ready` is one more.
+        self.ready.owners.fetch_sub(self.left, Ordering::AcqRel);
+    }
+}
+
+/// Shares of one list that its driver got back from children that have ended.
+#[derive(Default)]
+pub(crate) struct Returned {
+    of: Option<NonNull<Ready>>,
+    count: usize,
+}
+
+// SAFETY: it only counts; the pointer is compared, never followed.
+unsafe impl Send for Returned {}
+
+impl Returned {
+    pub(crate) fn put(&mut self, share: Share) {
+        assert!(*self.of.get_or_insert(share.0) == share.0, "a share of another list");
+        self.count += 1;
+        std::mem::forget(share);
+    }
 }
 
 /// Stands for "closed": an address that no task can have.
@@ -23,10 +143,6 @@ fn closed() -> *mut Header {
 }
 
 impl Ready {
-    pub(crate) fn new() -> Self {
-        Self { head: AtomicPtr::new(ptr::null_mut()), driver: AtomicWaker::new() }
-    }
-
     /// Wakes the driver without a child: a cancellation, an end on another thread.
     pub(crate) fn poke(&self) {
         self.driver.wake();

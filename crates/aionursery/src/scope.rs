@@ -14,7 +14,7 @@ use nursery_core::{Delivery, Face, Flight, Identity, MemberId, ScopeId, Settings
 
 use crate::clock::Clock;
 use crate::error::{Label, Panic};
-use crate::ready::Ready;
+use crate::ready::Share;
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -90,7 +90,7 @@ pub(crate) struct Signal {
     flags: AtomicU8,
     member: OnceLock<MemberId>,
     waiters: Mutex<Waiters>,
-    driver: Arc<Ready>,
+    driver: Share,
     #[cfg(feature = "tokio-util")]
     pub(crate) token: OnceLock<tokio_util::sync::CancellationToken>,
 }
@@ -186,7 +186,7 @@ impl Scope {
     pub(crate) fn open(
         parent: Option<Arc<Scope>>,
         settings: impl FnOnce(&Clock) -> Settings,
-        driver: Arc<Ready>,
+        driver: Share,
         nursery: bool,
     ) -> Arc<Self> {
         let domain = parent.as_ref().map_or_else(
@@ -243,6 +243,15 @@ impl Scope {
         self.change(|tree, now, out| tree.cancel(self.id, cause, now, out))
     }
 
+    /// Cancels it with no time left for cleaning up: its owner is gone.
+    pub(crate) fn abort(&self) {
+        let cause = nursery_core::Cause { source: Source::Host, reason: None };
+        self.change(|tree, now, out| {
+            tree.set_cleanup(self.id, Some(0.0), now, out);
+            tree.cancel(self.id, cause, now, out);
+        });
+    }
+
     /// Why it is cancelled: its own cause, or that of the scope above that reaches it.
     pub(crate) fn cause(&self) -> Option<Cause> {
         let tree = lock(&self.domain.tree);
@@ -258,6 +267,7 @@ impl Scope {
         lock(&self.domain.tree).cause(self.id).cloned().map(Cause)
     }
 
+    #[cfg(feature = "tokio")]
     pub(crate) fn set_deadline(&self, deadline: f64) {
         self.signal.flags.fetch_or(TIMED, Ordering::AcqRel);
         self.change(|tree, now, out| tree.set_deadline(self.id, deadline, now, out));

@@ -17,7 +17,7 @@ use crate::error::{Failure, Fault, Held, Label, NurseryClosed};
 use crate::frame::{self, Kind, Standing};
 use crate::limit::Gated;
 use crate::nursery::Nursery;
-use crate::ready::Ready;
+use crate::ready::Share;
 use crate::scope::{HARD, Reason, Scope};
 
 impl<E: Send + 'static, M> Nursery<'_, E, M> {
@@ -60,6 +60,13 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         let label = Label { id, name };
         let name = label.name.clone();
         let collect = core.collect;
+        #[cfg(feature = "tracing")]
+        if let Some(name) = &name {
+            let gated = Gated::new(core.gate.clone(), future);
+            let traced = crate::trace::Traced::child(name, gated);
+            let join = tokio::spawn(Spawned::new(core, label, shield, traced));
+            return Ok(Child::away(join, id, Some(name.clone()), collect));
+        }
         let join = match &core.gate {
             None => tokio::spawn(Spawned::new(core, label, shield, future)),
             Some(gate) => {
@@ -182,7 +189,7 @@ impl<F, E> Spawned<F, E> {
         let scope = if shield {
             let settings = Settings { shield, ..Settings::default() };
             let parent = Some(core.scope.clone());
-            Scope::open(parent, |_| settings, Arc::new(Ready::new()), false)
+            Scope::open(parent, |_| settings, Share::new(), false)
         } else {
             core.scope.clone()
         };

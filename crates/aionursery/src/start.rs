@@ -147,11 +147,13 @@ where
     fn poll(self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
         let this = self.project();
         match this.future.poll(cx) {
-            Poll::Ready(Err(error)) => Poll::Ready(match this.watch.0.tell(Err(NotStarted::Failed(error))) {
-                Ok(()) => Ok(()),
-                Err(Err(NotStarted::Failed(error))) => Err(error),
-                Err(_) => unreachable!("the answer that was refused comes back"),
-            }),
+            Poll::Ready(Err(error)) => {
+                Poll::Ready(match this.watch.0.tell(Err(NotStarted::Failed(error))) {
+                    Ok(()) => Ok(()),
+                    Err(Err(NotStarted::Failed(error))) => Err(error),
+                    Err(_) => unreachable!("the answer that was refused comes back"),
+                })
+            }
             polled => polled,
         }
     }

@@ -12,6 +12,7 @@
 
 use std::cell::UnsafeCell;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::mem::{self, ManuallyDrop};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -24,7 +25,7 @@ use atomic_waker::AtomicWaker;
 use nursery_core::Outcome;
 
 use crate::error::{Failure, Fault, Held, Label};
-use crate::ready::Ready;
+use crate::ready::{Ready, Share};
 
 /// In the list of woken tasks, or about to be.
 const QUEUED: usize = 1;
@@ -45,7 +46,8 @@ pub(crate) struct Header {
     state: AtomicUsize,
     pub(crate) next: AtomicPtr<Header>,
     vtable: &'static Table,
-    ready: Arc<Ready>,
+    /// Counted; null until the task is admitted.
+    ready: AtomicPtr<Ready>,
     joiner: AtomicWaker,
     /// Where the driver keeps it; touched by nobody else.
     pub(crate) index: AtomicU32,
@@ -86,23 +88,36 @@ unsafe impl Sync for TaskRef {}
 
 /// How a task is to be made.
 pub(crate) struct Making {
-    pub(crate) ready: Arc<Ready>,
     pub(crate) shield: bool,
     pub(crate) name: Option<Arc<str>>,
 }
 
+/// The driver's side of a task: the right to poll its future and to drop it.
+pub(crate) struct Running<E> {
+    task: TaskRef,
+    /// Its error comes out of it, whoever holds it.
+    error: PhantomData<fn() -> E>,
+}
+
+/// The handle's side of a task: the right to its result.
+pub(crate) struct Handle<T, E> {
+    task: ManuallyDrop<TaskRef>,
+    result: PhantomData<(T, E)>,
+}
+
 /// Makes a task: the driver's side and the handle's.
-pub(crate) fn make<F, T, E>(future: F, making: Making) -> (TaskRef, TaskRef)
+///
+/// Whether the driver's side may change threads is not in its type: a `Block` is `Send` only if
+/// its nursery admits nothing that is not.
+pub(crate) fn make<F, T, E>(future: F, making: Making) -> (Running<E>, Handle<T, E>)
 where
     F: Future<Output = Result<T, E>>,
 {
     let header = Header {
         state: AtomicUsize::new(HANDLE | (2 * REF)),
         next: AtomicPtr::new(ptr::null_mut()),
-        vtable: const {
-            &Table { poll: poll::<F, T, E>, take: take::<F, T, E>, free: free::<F, T, E> }
-        },
-        ready: making.ready,
+        vtable: const { &Table { poll: poll::<F, T, E>, take: take::<F, T, E>, free: free::<F, T, E> } },
+        ready: AtomicPtr::new(ptr::null_mut()),
         joiner: AtomicWaker::new(),
         index: AtomicU32::new(NOWHERE),
         id: AtomicU32::new(0),
@@ -111,16 +126,16 @@ where
     };
     let cell = Box::new(Cell::<F, T, E> { header, stage: UnsafeCell::new(Stage::Future(future)) });
     let raw = NonNull::from(Box::leak(cell)).cast::<Header>();
-    (TaskRef(raw), TaskRef(raw))
+    let handle = Handle { task: ManuallyDrop::new(TaskRef(raw)), result: PhantomData };
+    (Running { task: TaskRef(raw), error: PhantomData }, handle)
 }
 
 /// A task without a future: the nursery's body, which its driver polls where it lies.
-pub(crate) fn make_body(ready: Arc<Ready>) -> TaskRef {
-    let making = Making { ready, shield: false, name: None };
-    let (task, handle) = make::<_, (), ()>(std::future::pending(), making);
-    // SAFETY: this type of task was made just above, and its handle is forgotten.
-    unsafe { let_go::<(), ()>(&ManuallyDrop::new(handle)) };
-    task
+pub(crate) fn make_body(ready: &Share) -> TaskRef {
+    let making = Making { shield: false, name: None };
+    let body = make::<_, (), ()>(std::future::pending(), making).0;
+    body.admit(0, ready.clone());
+    body.task
 }
 
 impl TaskRef {
@@ -144,56 +159,37 @@ impl TaskRef {
         self.0 == other.0
     }
 
-    /// Takes it out of the list of woken tasks: from now on it may enter again. Says whether it
-    /// has anything left to run.
-    pub(crate) fn unqueue(&self) -> bool {
-        self.header().state.fetch_and(!QUEUED, Ordering::AcqRel) & DONE == 0
-    }
-
-    /// As [`unqueue`](Self::unqueue), and lets the list's reference go in the same step.
-    pub(crate) fn unqueue_into(self) -> Option<NonNull<Header>> {
-        let raw = ManuallyDrop::new(self).0;
-        // SAFETY: our reference keeps the header alive until the subtraction.
-        let before = unsafe { raw.as_ref() }.state.fetch_sub(QUEUED + REF, Ordering::AcqRel);
-        if before & DONE == 0 {
-            return Some(raw);
-        }
+    /// Takes it out of the list of woken tasks, whose reference `self` was: from now on it may
+    /// enter again. Gives where the driver keeps it, if it has not ended.
+    pub(crate) fn unqueue(self) -> Option<u32> {
+        let index = self.header().index.load(Ordering::Relaxed);
+        let task = ManuallyDrop::new(self);
+        let before = task.header().state.fetch_sub(QUEUED + REF, Ordering::AcqRel);
         if before < 2 * REF {
             // SAFETY: that was the last reference.
-            unsafe { (raw.as_ref().vtable.free)(raw) };
+            unsafe { (task.header().vtable.free)(task.0) };
         }
-        None
+        (before & DONE == 0).then_some(index)
     }
 
     pub(crate) fn wake(self) {
         let header = self.header();
-        if header.state.fetch_or(QUEUED, Ordering::AcqRel) & (QUEUED | DONE) == 0 {
-            let ready = Arc::as_ptr(&header.ready);
-            // SAFETY: `self` goes into the list, which the driver may empty and the task free
-            // before `push` is back; so the list is held for that long.
-            let ready = unsafe {
-                Arc::increment_strong_count(ready);
-                Arc::from_raw(ready)
-            };
-            ready.push(self);
+        if header.state.fetch_or(QUEUED, Ordering::AcqRel) & (QUEUED | DONE) == 0
+            && let Some(ready) = header.ready()
+        {
+            // `self` goes into the list, which the driver may empty and the task free before
+            // `push` is back; so the list is held for that long.
+            Share::clone(&ready).push(self);
         }
     }
 
     pub(crate) fn wake_by_ref(&self) {
         let header = self.header();
-        if header.state.fetch_or(QUEUED, Ordering::AcqRel) & (QUEUED | DONE) == 0 {
-            header.ready.push(self.clone());
+        if header.state.fetch_or(QUEUED, Ordering::AcqRel) & (QUEUED | DONE) == 0
+            && let Some(ready) = header.ready()
+        {
+            ready.push(self.clone());
         }
-    }
-
-    /// The handle asks for this child alone to be cancelled (R16).
-    pub(crate) fn ask_to_cancel(&self) {
-        self.header().state.fetch_or(CANCEL, Ordering::AcqRel);
-        self.wake_by_ref();
-    }
-
-    pub(crate) fn set_id(&self, id: u32) {
-        self.header().id.store(id, Ordering::Relaxed);
     }
 }
 
@@ -219,6 +215,12 @@ impl Drop for TaskRef {
 }
 
 impl Header {
+    fn ready(&self) -> Option<ManuallyDrop<Share>> {
+        let ready = self.ready.load(Ordering::Acquire);
+        // SAFETY: this is the count that the task keeps until it is freed; it is not let go.
+        (!ready.is_null()).then(|| ManuallyDrop::new(unsafe { Share::from_raw(ready) }))
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.id.load(Ordering::Relaxed)
     }
@@ -244,48 +246,70 @@ impl Header {
     }
 }
 
-/// Polls a child.
-///
-/// # Safety
-/// Only the driver, which owns the child and has not seen it end. `E` is the child's.
-pub(crate) unsafe fn drive<E>(task: NonNull<Header>) -> Option<Outcome<Failure<E>>> {
-    // SAFETY: the header is alive, and no reference is counted: the waker is never dropped.
-    let waker = ManuallyDrop::new(unsafe { Waker::from_raw(raw_waker(task)) });
-    let mut cx = Context::from_waker(&waker);
-    // SAFETY: as the caller promises.
-    unsafe { run(task, Some(&mut cx)) }
+impl<E> Running<E> {
+    pub(crate) fn header(&self) -> &Header {
+        self.task.header()
+    }
+
+    /// It belongs to a nursery from here on: its number there, and where its wakes go. A task is
+    /// admitted once.
+    pub(crate) fn admit(&self, id: u32, ready: Share) {
+        let header = self.header();
+        header.id.store(id, Ordering::Relaxed);
+        header.ready.store(ready.into_raw().cast_mut(), Ordering::Release);
+    }
+
+    /// Lets go of a task that has ended. If nobody else holds it, it is freed here, and its share
+    /// of the ready list given back.
+    pub(crate) fn release(self) -> Option<Share> {
+        let raw = self.task.0;
+        let header = self.header();
+        if header.state.load(Ordering::Acquire) & !(DONE | CANCEL) != REF {
+            return None;
+        }
+        let ready = header.ready.load(Ordering::Relaxed);
+        header.ready.store(ptr::null_mut(), Ordering::Relaxed);
+        std::mem::forget(self);
+        // SAFETY: the only reference was ours, so nobody can make another; no handle is left.
+        unsafe { (raw.as_ref().vtable.free)(raw) };
+        // SAFETY: the task's own count, which it no longer has.
+        (!ready.is_null()).then(|| unsafe { Share::from_raw(ready) })
+    }
+
+    /// Polls the child; gives its end, if this was it.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub(crate) fn poll(&mut self) -> Option<Outcome<Failure<E>>> {
+        let waker = waker(&self.task);
+        self.run(Some(&mut Context::from_waker(&waker)))
+    }
+
+    /// Drops the child's future: it ends as cancelled, or in the panic of a destructor.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub(crate) fn cancel(&mut self) -> Outcome<Failure<E>> {
+        self.run(None).expect("a child without a future has ended")
+    }
+
+    fn run(&mut self, cx: Option<&mut Context<'_>>) -> Option<Outcome<Failure<E>>> {
+        assert!(!self.header().is_done(), "the child has ended");
+        let mut outcome = None;
+        // SAFETY: `self` is the driver's side, borrowed alone, and has not set `DONE`; `outcome` is
+        // what this type of task writes to.
+        unsafe { (self.header().vtable.poll)(self.task.0, cx, ptr::from_mut(&mut outcome).cast()) };
+        outcome
+    }
 }
 
-/// Drops a child's future. What is dropped ends as cancelled, or in the panic of a destructor.
-///
-/// # Safety
-/// As for [`drive`].
-pub(crate) unsafe fn cancel<E>(task: NonNull<Header>) -> Outcome<Failure<E>> {
-    // SAFETY: as the caller promises.
-    unsafe { run(task, None) }.expect("a child without a future has ended")
-}
-
-unsafe fn run<E>(
-    task: NonNull<Header>,
-    cx: Option<&mut Context<'_>>,
-) -> Option<Outcome<Failure<E>>> {
-    let mut outcome = None;
-    // SAFETY: the table is the one of this task's type, and `outcome` is what it writes to.
-    unsafe { (task.as_ref().vtable.poll)(task, cx, ptr::from_mut(&mut outcome).cast()) };
-    outcome
-}
-
-/// A waker of the task, for a body that its driver polls.
+/// A waker of the task that counts no reference, for whoever polls it.
 pub(crate) fn waker(task: &TaskRef) -> ManuallyDrop<Waker> {
     // SAFETY: it counts no reference and is never dropped; `task` outlives its use.
     ManuallyDrop::new(unsafe { Waker::from_raw(raw_waker(task.0)) })
 }
 
-unsafe fn poll<F, T, E>(
-    task: NonNull<Header>,
-    cx: Option<&mut Context<'_>>,
-    out: *mut (),
-) -> bool
+unsafe fn poll<F, T, E>(task: NonNull<Header>, cx: Option<&mut Context<'_>>, out: *mut ()) -> bool
 where
     F: Future<Output = Result<T, E>>,
 {
@@ -345,7 +369,12 @@ where
         }
     } else {
         unwanted(output, &mut outcome);
-        header.state.fetch_or(DONE, Ordering::AcqRel);
+        if header.state.load(Ordering::Acquire) == REF {
+            // Nobody else holds it: no step that others see is needed.
+            header.state.store(REF | DONE, Ordering::Relaxed);
+        } else {
+            header.state.fetch_or(DONE, Ordering::AcqRel);
+        }
     }
     // SAFETY: the caller's pointer is to an `Option` of this outcome.
     unsafe { *out.cast::<Option<Outcome<Failure<E>>>>() = Some(outcome) };
@@ -368,7 +397,13 @@ unsafe fn empty<F, T, E>(stage: *mut Stage<F, T, E>) {
 
 unsafe fn free<F, T, E>(task: NonNull<Header>) {
     // SAFETY: the last reference is gone; the pointer is the box's own.
-    drop(unsafe { Box::from_raw(task.cast::<Cell<F, T, E>>().as_ptr()) });
+    let cell = unsafe { Box::from_raw(task.cast::<Cell<F, T, E>>().as_ptr()) };
+    let ready = cell.header.ready.load(Ordering::Acquire);
+    drop(cell);
+    if !ready.is_null() {
+        // SAFETY: the task's own count.
+        drop(unsafe { Share::from_raw(ready) });
+    }
 }
 
 unsafe fn take<F, T, E>(task: NonNull<Header>, out: *mut ()) {
@@ -382,62 +417,66 @@ unsafe fn take<F, T, E>(task: NonNull<Header>, out: *mut ()) {
     }
 }
 
-unsafe fn taken<T, E>(task: &TaskRef) -> Option<Result<T, Fault<E>>> {
-    let mut output = None;
-    // SAFETY: the table is the one of this task's type; the caller is its handle and it is done.
-    unsafe { (task.header().vtable.take)(task.0, ptr::from_mut(&mut output).cast()) };
-    output
-}
+impl<T, E> Handle<T, E> {
+    pub(crate) fn header(&self) -> &Header {
+        self.task.header()
+    }
 
-/// What a handle of a finished task finds.
-///
-/// # Safety
-/// Called by the one handle, with the task's own `T` and `E`.
-///
-/// # Panics
-/// If it was taken already.
-pub(crate) unsafe fn poll_output<T, E>(
-    task: &TaskRef,
-    cx: &mut Context<'_>,
-) -> Poll<Result<T, Fault<E>>> {
-    let header = task.header();
-    if !header.is_done() {
-        header.joiner.register(cx.waker());
+    /// Asks for this child alone to be cancelled (R16).
+    pub(crate) fn cancel(&self) {
+        self.header().state.fetch_or(CANCEL, Ordering::AcqRel);
+        self.task.wake_by_ref();
+    }
+
+    /// The result, once.
+    ///
+    /// # Panics
+    /// If it was taken already.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Fault<E>>> {
+        let header = self.task.header();
         if !header.is_done() {
-            return Poll::Pending;
+            header.joiner.register(cx.waker());
+            if !header.is_done() {
+                return Poll::Pending;
+            }
         }
+        Poll::Ready(self.take().expect("a child's result can be awaited once"))
     }
-    // SAFETY: `DONE` and `HANDLE` are set: the stage is the handle's.
-    Poll::Ready(unsafe { taken(task) }.expect("a child's result can be awaited once"))
+
+    /// What is there of a task that is done.
+    fn take(&mut self) -> Option<Result<T, Fault<E>>> {
+        let mut output = None;
+        // SAFETY: both callers have seen `DONE`, and `self` is the handle, borrowed alone: the stage
+        // is its own; `output` is what this type of task writes to.
+        unsafe { (self.header().vtable.take)(self.task.0, ptr::from_mut(&mut output).cast()) };
+        output
+    }
 }
 
-/// The handle goes.
-///
-/// # Safety
-/// Called by the one handle, once, with the task's own `T` and `E`; it then forgets `task`.
-pub(crate) unsafe fn let_go<T, E>(task: &TaskRef) {
-    let state = &task.header().state;
-    let mut now = state.load(Ordering::Acquire);
-    while now & DONE == 0 {
-        // Without a result there is nothing to drop, and one step does both.
-        let then = now - HANDLE - REF;
-        match state.compare_exchange_weak(now, then, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => {
-                if then < REF {
-                    // SAFETY: that was the last reference: a nursery that never polled it.
-                    unsafe { (task.header().vtable.free)(task.0) };
+impl<T, E> Drop for Handle<T, E> {
+    fn drop(&mut self) {
+        let mut now = self.header().state.load(Ordering::Acquire);
+        while now & DONE == 0 {
+            // Without a result there is nothing to drop, and one step does both.
+            let then = now - HANDLE - REF;
+            let state = &self.header().state;
+            match state.compare_exchange_weak(now, then, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => {
+                    if then < REF {
+                        // SAFETY: that was the last reference: a nursery that never polled it.
+                        unsafe { (self.header().vtable.free)(self.task.0) };
+                    }
+                    return;
                 }
-                return;
+                Err(other) => now = other,
             }
-            Err(other) => now = other,
         }
+        let output = self.take();
+        self.header().state.fetch_and(!HANDLE, Ordering::AcqRel);
+        // SAFETY: the handle's own reference goes, once.
+        unsafe { ManuallyDrop::drop(&mut self.task) };
+        drop(output);
     }
-    // SAFETY: `DONE` and `HANDLE` are set: the stage is the handle's.
-    let output = unsafe { taken::<T, E>(task) };
-    state.fetch_and(!HANDLE, Ordering::AcqRel);
-    // SAFETY: the handle's own reference, which its owner forgets.
-    drop(unsafe { TaskRef::from_raw(task.0.as_ptr()) });
-    drop(output);
 }
 
 const WAKER: RawWakerVTable = RawWakerVTable::new(

@@ -10,7 +10,7 @@ use nursery_core::Settings;
 use pin_project_lite::pin_project;
 
 use crate::frame::Standing;
-use crate::ready::Ready;
+use crate::ready::Share;
 use crate::scope::Scope;
 
 pin_project! {
@@ -28,7 +28,7 @@ impl<F> Within<F> {
     pub(crate) fn child(nursery: Arc<Scope>, shield: bool, future: F) -> Self {
         let scope = if shield {
             let settings = Settings { shield, ..Settings::default() };
-            Scope::open(Some(nursery), |_| settings, Arc::new(Ready::new()), false)
+            Scope::open(Some(nursery), |_| settings, Share::new(), false)
         } else {
             nursery
         };

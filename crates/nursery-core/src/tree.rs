@@ -440,6 +440,13 @@ impl<F: Face> Tree<F> {
         (host != NONE).then(|| &self.members[host].key)
     }
 
+    /// The host of the nursery that a task is a child of.
+    #[must_use]
+    pub fn host_of(&self, child: MemberId) -> Option<&F::Key> {
+        let nursery = self.members[child.0].nursery;
+        if nursery == NONE { None } else { self.host(NurseryId(nursery)) }
+    }
+
     /// Where a nursery stands.
     #[must_use]
     pub fn phase(&self, nursery: NurseryId) -> Phase {

@@ -226,14 +226,14 @@ pub unsafe fn begin(task: Raw, state: &LoopState, coroutine: Owned, context: Raw
 }
 
 /// Enters a task into asyncio's set of tasks, so that `all_tasks` shows it. What the set holds is
-/// a weak reference, made here as `WeakSet.add` would make it.
+/// a weak reference, made here as `WeakSet.add` would make it. Says whether it was not there yet.
 #[inline]
-pub unsafe fn register(task: Raw) {
+pub unsafe fn register(task: Raw) -> bool {
     // SAFETY: the caller's task is alive; a failure (no memory) only hides it from `all_tasks`.
     unsafe {
         let data = data(task);
         if !data.registration.is_empty() {
-            return;
+            return false;
         }
         let imports = imports();
         let done = if imports.scheduled.is_null() {
@@ -250,6 +250,7 @@ pub unsafe fn register(task: Raw) {
         if !done {
             ffi::PyErr_Clear();
         }
+        true
     }
 }
 
@@ -271,8 +272,7 @@ pub unsafe fn unregister(task: Raw) {
 unsafe extern "C" fn traverse(task: Raw, visit: ffi::visitproc, arg: *mut c_void) -> c_int {
     macro_rules! visit {
         ($($slot:expr),*) => {$(
-            // SAFETY: the collector's visit of a reference that is held.
-            let answer = unsafe { $slot.visit(visit, arg) };
+            let answer = $slot.visit(visit, arg);
             if answer != 0 {
                 return answer;
             }

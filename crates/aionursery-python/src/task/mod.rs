@@ -6,6 +6,7 @@
 mod args;
 mod data;
 mod factory;
+mod graph;
 mod joined;
 mod likeness;
 mod methods;

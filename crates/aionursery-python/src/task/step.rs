@@ -5,6 +5,7 @@ use nursery_core::{MemberId, Outcome};
 use pyo3::ffi;
 
 use super::data::{TaskData, data, flag, is_ours, register, unregister};
+use super::graph;
 use super::watch::{self, Watcher};
 use crate::entry::guard;
 use crate::imports::{imports, names};
@@ -213,7 +214,11 @@ unsafe fn prepare(state: &LoopState, task: Raw, ours: &TaskData) -> Option<Owned
             // The nursery that it joins decides what becomes of a cancellation.
             return None;
         }
-        drop(waited);
+        if let Some(waited) = waited
+            && !wait::is_wait(waited.as_ptr())
+        {
+            graph::end(waited.as_ptr(), task);
+        }
         let incoming = if ours.rare.borrow().is_some() { ours.take_incoming() } else { None };
         if !ours.requests.get().is_waiting() && !ours.has(flag::TOLD) {
             return incoming;
@@ -283,7 +288,9 @@ unsafe fn suspend(state: &LoopState, task: &Owned, ours: &TaskData, yielded: Own
     unsafe {
         let this = task.as_ptr();
         ours.lower_flags(flag::RUNNING);
-        register(this);
+        if register(this) {
+            graph::begin_child(state, this, ours);
+        }
         let what = yielded.as_ptr();
         if what == ffi::Py_None() {
             ours.raise_flags(flag::SCHEDULED);
@@ -321,6 +328,9 @@ unsafe fn suspend(state: &LoopState, task: &Owned, ours: &TaskData, yielded: Own
 unsafe fn settle(state: &LoopState, task: Raw, ours: &TaskData, what: Owned) {
     // SAFETY: attached; all is alive.
     unsafe {
+        if !wait::is_wait(what.as_ptr()) {
+            graph::begin(what.as_ptr(), task);
+        }
         ours.waiting.set(what);
         if ours.has(flag::JOINING) {
             return;
@@ -731,6 +741,9 @@ unsafe fn fail(state: &LoopState, task: Raw, ours: &TaskData) -> Fallible<()> {
 unsafe fn finish(state: &LoopState, task: Raw, ours: &TaskData, how: u32, outcome: Option<Owned>) {
     // SAFETY: attached; the task is kept alive by the caller.
     unsafe {
+        if !ours.registration.is_empty() && ours.has(flag::CHILD) {
+            graph::end_child(state, task, ours);
+        }
         let member = ours.member.take();
         ours.raise_flags(how);
         drop(ours.outcome.replace(outcome));

@@ -1,0 +1,12 @@
+use aionursery::nursery;
+
+fn main() {
+    let block = {
+        let text = String::from("gone before the children are");
+        nursery(async |n| {
+            drop(n.start_soon(async { Ok::<_, ()>(text.len()) }));
+            Ok(())
+        })
+    };
+    drop(block);
+}

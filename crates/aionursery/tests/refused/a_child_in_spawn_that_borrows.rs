@@ -1,0 +1,10 @@
+use aionursery::nursery;
+
+fn main() {
+    let text = String::from("borrowed");
+    let block = nursery(async |n| {
+        drop(n.spawn(async { Ok::<_, ()>(text.len()) }));
+        Ok(())
+    });
+    drop(block);
+}

@@ -1,0 +1,248 @@
+//! R12, R13, R18 to R21, R27: scopes, deadlines, shields and cleanup, on a paused clock.
+
+use std::cell::Cell;
+use std::future::pending;
+use std::time::Duration;
+
+use aionursery::{
+    Builder, CancelScope, End, Nursery, Source, cancelled, fail_after, fail_at, move_on_after,
+    move_on_at, nursery, nursery_local, shield, yield_now,
+};
+use tokio::time::{Instant, sleep};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test(start_paused = true)]
+async fn r12_a_cancellation_reaches_everything_below_and_stops_at_shields() {
+    let log = std::cell::RefCell::new(Vec::new());
+    nursery_local(async |outer| {
+        let log = &log;
+        drop(outer.start_soon(async move {
+            let inner = nursery_local(async |inner| {
+                drop(inner.start_soon(async {
+                    sleep(SECOND).await;
+                    log.borrow_mut().push("must not happen");
+                    Ok::<_, &str>(())
+                }));
+                Ok(())
+            });
+            inner.await.map_err(|_| "inner")
+        }));
+        drop(outer.shielded().start_soon(async move {
+            let below = nursery_local(async |inner| {
+                drop(inner.start_soon(async {
+                    sleep(SECOND).await;
+                    log.borrow_mut().push("shielded");
+                    Ok::<_, &str>(())
+                }));
+                Ok(())
+            });
+            below.await.map_err(|_| "inner")
+        }));
+        yield_now().await;
+        outer.cancel();
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(*log.borrow(), ["shielded"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r13_a_scope_takes_back_what_it_caused_and_nothing_else() {
+    let after = Cell::new(0);
+    let caught = CancelScope::new();
+    let end = fail_after(SECOND, async {
+        let inner = caught
+            .run(async {
+                caught.cancel_with("inner");
+                pending::<()>().await
+            })
+            .await;
+        assert_eq!(inner.unwrap_err().cause().reason(), Some("inner"));
+        after.set(1);
+        // The outer deadline is not the inner scope's to catch.
+        let _ = CancelScope::new().run(pending::<()>()).await;
+        after.set(2);
+    })
+    .await;
+    assert_eq!(end.unwrap_err().cause().source(), Source::Deadline);
+    assert_eq!(after.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r18_r27_a_cleanup_budget_lets_children_hear_and_clean_up_until_it_is_spent() {
+    let start = Instant::now();
+    let (quick, slow) = (Cell::new(false), Cell::new(false));
+    nursery_local_with_budget(&quick, &slow).await;
+    assert!(quick.get());
+    assert!(!slow.get());
+    assert_eq!(start.elapsed().as_secs(), 5);
+
+    async fn nursery_local_with_budget(quick: &Cell<bool>, slow: &Cell<bool>) {
+        Builder::new()
+            .cleanup(5 * SECOND)
+            .nursery_local(async |n| {
+                let (first, second) = (n.clone(), n.clone());
+                drop(n.start_soon(async move {
+                    first.cancelled().await;
+                    sleep(SECOND).await;
+                    quick.set(true);
+                    Ok::<_, &str>(())
+                }));
+                drop(n.start_soon(async move {
+                    second.cancelled().await;
+                    sleep(60 * SECOND).await;
+                    slow.set(true);
+                    Ok(())
+                }));
+                yield_now().await;
+                n.cancel();
+                Ok(())
+            })
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn r18_a_budget_holds_for_spawned_children_and_nurseries_below() {
+    let start = Instant::now();
+    let ended = Builder::new()
+        .cleanup(5 * SECOND)
+        .nursery(async |n| {
+            let polite = n.spawn(async move {
+                cancelled().await;
+                sleep(SECOND).await;
+                Ok::<_, &str>(start.elapsed().as_secs())
+            });
+            let below = n.spawn(async {
+                let inner = nursery(async |inner: Nursery<'_, &str>| {
+                    inner.cancelled().await;
+                    sleep(2 * SECOND).await;
+                    Ok(())
+                });
+                inner.await.map_err(|_| "inner")?;
+                pending::<Result<(), _>>().await
+            });
+            tokio::task::yield_now().await;
+            n.cancel();
+            assert_eq!(polite.end().await, End::Done(1));
+            assert_eq!(below.end().await, End::Cancelled);
+            Ok(())
+        })
+        .await;
+    assert!(ended.is_err_and(|error| error.is_cancelled()), "the body waited for the last one");
+    assert_eq!(start.elapsed().as_secs(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r19_a_shielded_scope_holds_against_the_nursery_and_ends_before_it() {
+    let (paid, after) = (Cell::new(false), Cell::new(false));
+    let start = Instant::now();
+    Builder::new()
+        .cleanup(10 * SECOND)
+        .nursery_local(async |n| {
+            drop(n.shielded().start_soon(async {
+                shield(sleep(3 * SECOND)).await;
+                paid.set(true);
+                Ok::<_, &str>(())
+            }));
+            drop(n.start_soon(async {
+                shield(sleep(60 * SECOND)).await;
+                after.set(true);
+                Ok(())
+            }));
+            yield_now().await;
+            n.cancel();
+            Ok(())
+        })
+        .await
+        .unwrap();
+    assert!(paid.get() && !after.get());
+    assert_eq!(start.elapsed().as_secs(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r21_deadlines_fail_or_move_on_and_a_past_one_acts_at_the_first_await() {
+    let late = fail_after(SECOND, sleep(2 * SECOND)).await.unwrap_err();
+    assert_eq!(late.cause().source(), Source::Deadline);
+    assert!(fail_after(2 * SECOND, sleep(SECOND)).await.is_ok());
+    assert!(fail_at(Instant::now() + SECOND, pending::<()>()).await.is_err());
+    assert_eq!(move_on_after(SECOND, async { 1 }).await, Some(1));
+    assert_eq!(move_on_at(Instant::now() + SECOND, pending::<()>()).await, None);
+    let ran = Cell::new(false);
+    let past = move_on_at(Instant::now(), async { ran.set(true) }).await;
+    assert_eq!((past, ran.get()), (None, false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn r21_a_nursery_has_a_deadline_that_can_be_moved() {
+    let start = Instant::now();
+    let error = Builder::new()
+        .deadline(start + SECOND)
+        .nursery(async |n: Nursery<'_, &str>| {
+            drop(n.start_soon(pending::<Result<(), _>>()));
+            assert!(n.effective_deadline().unwrap() <= start + SECOND + Duration::from_micros(1));
+            n.set_deadline(start + 3 * SECOND);
+            pending::<Result<(), _>>().await
+        })
+        .await
+        .unwrap_err();
+    assert!(error.is_cancelled());
+    assert_eq!(error.cause().unwrap().source(), Source::Deadline);
+    assert_eq!(start.elapsed().as_secs(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r21_the_earliest_unshielded_deadline_above_is_the_effective_one() {
+    let start = Instant::now();
+    let near = |moment: Option<Instant>, seconds: u32| {
+        let expected = start + seconds * SECOND;
+        moment.is_some_and(|moment| {
+            moment >= expected && moment < expected + Duration::from_millis(1)
+        })
+    };
+    fail_after(5 * SECOND, async {
+        nursery(async |n: Nursery<'_, &str>| {
+            assert!(near(n.effective_deadline(), 5));
+            Ok(())
+        })
+        .await
+        .unwrap();
+        Builder::new()
+            .shield(true)
+            .nursery(async |n: Nursery<'_, &str>| {
+                assert!(n.effective_deadline().is_none());
+                Ok(())
+            })
+            .await
+            .unwrap();
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scope_can_be_cancelled_before_and_after_something_runs_in_it() {
+    let scope = CancelScope::new();
+    scope.cancel_with("before");
+    let ran = Cell::new(false);
+    let end = scope.run(async { ran.set(true) }).await;
+    assert_eq!(end.unwrap_err().cause().reason(), Some("before"));
+    assert!(!ran.get());
+    scope.cancel();
+    assert!(scope.is_cancelled());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scope_cancelled_from_another_task_wakes_what_runs_in_it() {
+    let scope = CancelScope::new();
+    let other = scope.clone();
+    let task = tokio::spawn(async move {
+        sleep(SECOND).await;
+        other.cancel();
+    });
+    assert!(scope.run(pending::<()>()).await.is_err());
+    task.await.unwrap();
+}
