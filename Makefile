@@ -39,7 +39,7 @@ lint:  ## check formats, lints and types
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy $(TYPED)
-	.venv/bin/pyright --pythonpath .venv/bin/python $(TYPED)
+	.venv/bin/pyright --pythonpath .venv/bin/python tests/typing
 	.venv/bin/python -m mypy.stubtest aionursery $(STUBTEST_ALLOWS)
 
 format:  ## write the formats that lint wants

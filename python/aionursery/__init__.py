@@ -17,6 +17,7 @@ from ._aionursery import (
     sleep_forever,
     sleep_until,
     task_factory,
+    warn_stuck_after,
 )
 from ._errors import BaseMultiError, Cancelled, MultiError, NurseryClosed
 from ._parts import TaskStatus
@@ -66,4 +67,5 @@ __all__ = [
     "sleep_forever",
     "sleep_until",
     "task_factory",
+    "warn_stuck_after",
 ]

@@ -178,6 +178,13 @@ class LoopState:
     def size(self) -> tuple[int, int, int]: ...
     def create_future(self) -> asyncio.Future[Any]: ...
 
+def warn_stuck_after(seconds: float) -> None:
+    """Set after how many seconds a cancelled task that has not ended is named in a warning.
+
+    For the running loop, and for cancellations from now on. 10 unless set; ``math.inf`` for
+    never. Raises RuntimeError if no loop runs, ValueError if ``seconds`` is negative.
+    """
+
 def loop_state(loop: asyncio.AbstractEventLoop) -> LoopState: ...
 def task_factory(
     loop: asyncio.AbstractEventLoop,

@@ -65,7 +65,7 @@ class BaseMultiError(BaseExceptionGroup[_E], Generic[_E]):
 
 
 class MultiError(BaseMultiError[_E], ExceptionGroup[_E]):
-    """Everything that failed in a nursery: what `Nursery` and `TaskGroup` raise."""
+    """Everything that failed in a nursery: what `Nursery` raises."""
 
 
 def _asked_by_traceback() -> bool:

@@ -77,9 +77,7 @@ class TaskGroup(Nursery, asyncio.TaskGroup):  # type: ignore[misc]
         if not asyncio.iscoroutine(coro):
             raise TypeError(f"a coroutine was expected, got {coro!r}")
         if problem := self._refusal():
-            if sys.version_info >= (3, 13):
-                # As asyncio does from then on; before, a refused coroutine stays the caller's.
-                coro.close()
+            _refuse(coro)
             raise RuntimeError(f"TaskGroup {self!r} {problem}")
         if eager_start is None:
             eager_start = asyncio.get_running_loop().get_task_factory() in _EAGER
@@ -94,3 +92,22 @@ class TaskGroup(Nursery, asyncio.TaskGroup):  # type: ignore[misc]
         if self._is_aborting():
             return "is shutting down"
         return None
+
+
+def _refuse(coro: Coroutine[Any, Any, Any]) -> None:
+    """Close a refused coroutine, as asyncio does from 3.13 on.
+
+    Before, it stays the caller's, who may still await it. If by the next turn of the loop nobody
+    has it any more, it is closed then, without the warning that it was never awaited.
+    """
+    if sys.version_info >= (3, 13):
+        coro.close()
+    elif (loop := asyncio._get_running_loop()) is not None:
+        loop.call_soon(_close_if_unused, [coro])
+
+
+def _close_if_unused(box: list[Coroutine[Any, Any, Any]]) -> None:
+    coro = box.pop()
+    unused = 2  # this variable, and the argument below
+    if sys.getrefcount(coro) == unused:
+        coro.close()

@@ -432,11 +432,16 @@ pub unsafe fn finish_join(join: Raw, joined: bool) -> Fallible<Owned> {
         };
         let Close { verdict, cancelled: goes_on, rearm, exit } =
             state.change(|tree, out| tree.close(id, honoured, held, joined, out));
+        // What was cancelled above a foreign host while it joined has not reached it yet.
+        let behind = !own && state.tree.borrow().is_pending(member);
         this.leave(exit.settings, exit.cause, exit.caught);
         host::left_scope(state, task.as_ptr(), member);
         host::take_back(task.as_ptr(), exit.take_back)?;
         if rearm {
             host::rearm(task.as_ptr())?;
+        }
+        if behind {
+            foreign::reach(state, task.as_ptr());
         }
         let thrown = wait::wait(join).value().take();
         match verdict {

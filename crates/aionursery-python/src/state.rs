@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::num::NonZeroUsize;
 
 use nursery_core::{Delivery, Face, Identity, MemberId, Tree};
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -331,8 +331,24 @@ fn loop_state<'py>(r#loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     }
 }
 
+/// Set after how many seconds a cancelled task that has not ended is named in a warning.
+///
+/// For the running loop, and for cancellations from now on. 10 unless set; math.inf for never.
+/// Raises RuntimeError if no loop runs, ValueError if seconds is negative.
+#[pyfunction]
+fn warn_stuck_after(py: Python<'_>, seconds: f64) -> PyResult<()> {
+    if seconds.is_nan() || seconds < 0.0 {
+        return Err(PyValueError::new_err("seconds must be a number that is not negative"));
+    }
+    // SAFETY: attached.
+    let state = unsafe { LoopState::current() }.map_err(|Raised| crate::scope::fetch(py))?;
+    state.tree.borrow_mut().warn_after = seconds;
+    Ok(())
+}
+
 pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<LoopState>()?;
+    module.add_function(wrap_pyfunction!(warn_stuck_after, module)?)?;
     module.add_function(wrap_pyfunction!(loop_state, module)?)
 }
 

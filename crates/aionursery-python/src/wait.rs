@@ -321,7 +321,13 @@ pub unsafe fn host_cancelled(state: &LoopState, object: Raw) {
         let this = wait(object);
         this.held.set(true);
         if let Some(nursery) = this.payload.cloned() {
-            nursery::host_cancelled(state, &nursery, this.message.cloned());
+            let host = this.task.get();
+            let message = if host.is_null() {
+                this.message.cloned()
+            } else {
+                task::data(host).cancel_message.cloned()
+            };
+            nursery::host_cancelled(state, &nursery, message);
         }
     }
 }

@@ -271,9 +271,17 @@ async fn abort_all() {
 }
 
 fn main() {
+    // With a name of a peer as well, only that one runs, for a profiler.
+    let only = std::env::args().skip(1).find(|arg| PEERS.iter().any(|(name, _)| name == arg));
     let rounds = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(300);
     let current = Builder::new_current_thread().enable_all().build().unwrap();
     let workers = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    if let Some((_, run)) = PEERS.iter().find(|(name, _)| only.as_deref() == Some(name)) {
+        for _ in 0..rounds {
+            run(&current, false);
+        }
+        return;
+    }
     println!("ns, allocations and polls a child, {CHILDREN} children, median of {rounds}");
     for (place, runtime) in [("current thread", &current), ("two workers", &workers)] {
         let (plain, yields) = (measure(rounds, runtime, false), measure(rounds, runtime, true));

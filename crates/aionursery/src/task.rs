@@ -10,6 +10,7 @@
 //! So when the last reference goes, `stage` is empty: freeing runs no code of the child, and may
 //! happen after the lifetime that the child borrows from has ended (R29).
 
+use std::any::Any;
 use std::cell::UnsafeCell;
 use std::future::Future;
 use std::marker::PhantomData;
@@ -57,8 +58,9 @@ pub(crate) struct Header {
 }
 
 struct Table {
-    /// Polls, or drops the future; writes an `Outcome<Failure<E>>` through the pointer if it ended.
-    poll: unsafe fn(NonNull<Header>, Option<&mut Context<'_>>, *mut ()) -> bool,
+    /// Polls, or drops the future; writes to the pointer's `Option<Outcome<Failure<E>>>` if it
+    /// ended without a value.
+    poll: unsafe fn(NonNull<Header>, Option<&mut Context<'_>>, *mut ()) -> Step,
     /// Moves the result through the pointer to an `Option<Result<T, Fault<E>>>`.
     take: unsafe fn(NonNull<Header>, *mut ()),
     free: unsafe fn(NonNull<Header>),
@@ -296,10 +298,14 @@ impl<E> Running<E> {
     fn run(&mut self, cx: Option<&mut Context<'_>>) -> Option<Outcome<Failure<E>>> {
         assert!(!self.header().is_done(), "the child has ended");
         let mut outcome = None;
+        let out = ptr::from_mut(&mut outcome).cast();
         // SAFETY: `self` is the driver's side, borrowed alone, and has not set `DONE`; `outcome` is
         // what this type of task writes to.
-        unsafe { (self.header().vtable.poll)(self.task.0, cx, ptr::from_mut(&mut outcome).cast()) };
-        outcome
+        match unsafe { (self.header().vtable.poll)(self.task.0, cx, out) } {
+            Step::Pending => None,
+            Step::Done => Some(Outcome::Done),
+            Step::Ended => outcome,
+        }
     }
 }
 
@@ -309,7 +315,17 @@ pub(crate) fn waker(task: &TaskRef) -> ManuallyDrop<Waker> {
     ManuallyDrop::new(unsafe { Waker::from_raw(raw_waker(task.0)) })
 }
 
-unsafe fn poll<F, T, E>(task: NonNull<Header>, cx: Option<&mut Context<'_>>, out: *mut ()) -> bool
+/// What a poll has come to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Pending,
+    /// It returned a value; nothing was written.
+    Done,
+    /// It ended otherwise; the outcome was written.
+    Ended,
+}
+
+unsafe fn poll<F, T, E>(task: NonNull<Header>, cx: Option<&mut Context<'_>>, out: *mut ()) -> Step
 where
     F: Future<Output = Result<T, E>>,
 {
@@ -326,59 +342,97 @@ where
         }
     }));
     if let Ok(Poll::Pending) = polled {
-        return false;
+        return Step::Pending;
     }
     // SAFETY: as above. A destructor that panics has still been run: `Empty` stands there after.
     let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { empty(stage) }));
-    let label = || {
-        // SAFETY: the driver's reference keeps it alive.
-        unsafe { task.as_ref() }.label()
-    };
-    let (output, outcome) = match (polled, dropped) {
-        (Err(payload), _) | (Ok(_), Err(payload)) => {
-            (Err(Fault::Panicked), Outcome::Failed(Failure::panic(payload, label())))
+    let (output, ended) = match (polled, dropped) {
+        (Ok(Poll::Ready(Some(Ok(value)))), Ok(())) => (Ok(value), None),
+        (polled, dropped) => {
+            // SAFETY: the driver's reference keeps it alive.
+            let (fault, outcome) = failed(polled, dropped, unsafe { task.as_ref() }.label());
+            (Err(fault), Some(outcome))
         }
-        (Ok(Poll::Ready(Some(Ok(value)))), Ok(())) => (Ok(value), Outcome::Done),
+    };
+    // SAFETY: the stage is empty and still the driver's.
+    let settled = unsafe { settle(task, stage, output) };
+    let ended = match settled {
+        Ok(()) => ended,
+        // SAFETY: as above.
+        Err(payload) => Some(panicked(payload, unsafe { task.as_ref() })),
+    };
+    match ended {
+        None => Step::Done,
+        Some(_) => {
+            // SAFETY: the caller's pointer is to an `Option` of this outcome.
+            unsafe { *out.cast::<Option<Outcome<Failure<E>>>>() = ended };
+            Step::Ended
+        }
+    }
+}
+
+#[cold]
+fn panicked<E>(payload: Box<dyn Any + Send>, header: &Header) -> Outcome<Failure<E>> {
+    Outcome::Failed(Failure::panic(payload, header.label()))
+}
+
+type Polled<T, E> = std::thread::Result<Poll<Option<Result<T, E>>>>;
+
+/// What a child that returned no value leaves to its handle and to its nursery.
+#[cold]
+fn failed<T, E>(
+    polled: Polled<T, E>,
+    dropped: std::thread::Result<()>,
+    label: Label,
+) -> (Fault<E>, Outcome<Failure<E>>) {
+    match (polled, dropped) {
+        (Err(payload), _) | (Ok(_), Err(payload)) => {
+            (Fault::Panicked, Outcome::Failed(Failure::panic(payload, label)))
+        }
         (Ok(Poll::Ready(Some(Err(error)))), Ok(())) => {
             let held = Held::new(error);
-            (Err(Fault::Failed(held.clone())), Outcome::Failed(Failure::held(held, label())))
+            (Fault::Failed(held.clone()), Outcome::Failed(Failure::held(held, label)))
         }
-        (Ok(_), Ok(())) => (Err(Fault::Cancelled), Outcome::Cancelled),
-    };
+        (Ok(_), Ok(())) => (Fault::Cancelled, Outcome::Cancelled),
+    }
+}
+
+/// Leaves the result to the handle, if there is one, and marks the task as done. Otherwise drops
+/// it; gives back the panic of its destructor.
+///
+/// # Safety
+/// The driver calls it, once, with the task's own stage, which is empty.
+unsafe fn settle<F, T, E>(
+    task: NonNull<Header>,
+    stage: *mut Stage<F, T, E>,
+    output: Result<T, Fault<E>>,
+) -> std::thread::Result<()> {
     // SAFETY: the driver's reference keeps it alive.
     let header = unsafe { task.as_ref() };
-    let wanted = header.state.load(Ordering::Acquire) & HANDLE != 0;
-    let mut outcome = outcome;
-    let unwanted = |output: Result<T, Fault<E>>, outcome: &mut Outcome<Failure<E>>| {
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(output))) {
-            *outcome = Outcome::Failed(Failure::panic(payload, label()));
-        }
-    };
-    if wanted {
-        // SAFETY: the stage is empty and still the driver's.
-        unsafe { ptr::write(stage, Stage::Output(output)) };
-        if header.state.fetch_or(DONE, Ordering::AcqRel) & HANDLE == 0 {
-            // The handle went in between and could not see a result: it is still the driver's.
-            // SAFETY: no handle is left, so nobody else touches it.
-            let stage = unsafe { mem::replace(&mut *stage, Stage::Empty) };
-            if let Stage::Output(output) = stage {
-                unwanted(output, &mut outcome);
-            }
-        } else {
-            let _ = catch_unwind(AssertUnwindSafe(|| header.joiner.wake()));
-        }
-    } else {
-        unwanted(output, &mut outcome);
-        if header.state.load(Ordering::Acquire) == REF {
+    let unwanted = |output| catch_unwind(AssertUnwindSafe(|| drop(output)));
+    let state = header.state.load(Ordering::Acquire);
+    if state & HANDLE == 0 {
+        let dropped = unwanted(output);
+        if state == REF {
             // Nobody else holds it: no step that others see is needed.
             header.state.store(REF | DONE, Ordering::Relaxed);
         } else {
             header.state.fetch_or(DONE, Ordering::AcqRel);
         }
+        return dropped;
     }
-    // SAFETY: the caller's pointer is to an `Option` of this outcome.
-    unsafe { *out.cast::<Option<Outcome<Failure<E>>>>() = Some(outcome) };
-    true
+    // SAFETY: as the caller promises; nothing is overwritten that needs dropping.
+    unsafe { ptr::write(stage, Stage::Output(output)) };
+    if header.state.fetch_or(DONE, Ordering::AcqRel) & HANDLE != 0 {
+        let _ = catch_unwind(AssertUnwindSafe(|| header.joiner.wake()));
+        return Ok(());
+    }
+    // The handle went in between and could not see a result: it is still the driver's.
+    // SAFETY: no handle is left, so nobody else touches it.
+    match unsafe { mem::replace(&mut *stage, Stage::Empty) } {
+        Stage::Output(output) => unwanted(output),
+        _ => Ok(()),
+    }
 }
 
 /// Drops what is in a stage and leaves it empty, also if the destructor panics.

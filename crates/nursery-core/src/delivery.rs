@@ -147,7 +147,11 @@ impl<F: Face> Tree<F> {
             let own = self.own_level(at);
             let scope = &self.scopes[at];
             let level = if above { own.min(self.scopes[scope.parent].level) } else { own };
-            if at != root && effective == scope.effective && level == scope.level {
+            let same = effective == scope.effective && level == scope.level;
+            // What was cancelled already may have been told of a scope farther out only; where a
+            // cancellation of its own or a shield lies between, that is what decides below.
+            let decides = scope.cause.is_some() || scope.settings.shield || !effective;
+            if at != root && same && decides {
                 continue;
             }
             let scope = &mut self.scopes[at];

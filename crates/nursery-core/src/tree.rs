@@ -119,6 +119,19 @@ pub struct Tree<F: Face> {
     pub warn_after: f64,
 }
 
+impl<F: Face<Error: Clone>> Clone for Tree<F> {
+    fn clone(&self) -> Self {
+        Self {
+            scopes: self.scopes.clone(),
+            members: self.members.clone(),
+            nurseries: self.nurseries.clone(),
+            timers: self.timers.clone(),
+            walk: Vec::new(),
+            warn_after: self.warn_after,
+        }
+    }
+}
+
 impl<F: Face> Default for Tree<F> {
     fn default() -> Self {
         Self::new()
@@ -266,7 +279,7 @@ impl<F: Face> Tree<F> {
                     let moved = self.stand_for_above(host, take_back);
                     take_back -= moved;
                 }
-                Flight::Superseded => {
+                Flight::Superseded if visible => {
                     self.members[host].superseded = true;
                     self.forget_delivery(host);
                     self.refresh(host, out);

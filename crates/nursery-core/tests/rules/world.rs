@@ -1,0 +1,268 @@
+//! A tree and the tasks in it, driven as a face drives them: it keeps each task's count, brings
+//! deliveries to their tasks, takes charges back. It must decide nothing that the tree decides.
+
+use std::num::NonZeroUsize;
+
+use nursery_core::{
+    Cause, Close, Delivery, Exit, Face, Flight, Identity, MemberId, NurseryId, Outcome, Requests,
+    ScopeId, Settings, Source, Tree,
+};
+
+/// The face of these tests: tasks are numbers.
+pub struct Plain;
+
+impl Face for Plain {
+    type Key = usize;
+    type Error = Oops;
+    type Reason = &'static str;
+    type Wake = ();
+}
+
+/// An error; two of one number are one object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Oops(pub usize);
+
+impl Identity for Oops {
+    fn identity(&self) -> Option<NonZeroUsize> {
+        NonZeroUsize::new(self.0)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Task {
+    pub member: MemberId,
+    pub requests: Requests,
+    /// How often somebody has called its `cancel`.
+    pub outside: u32,
+    /// What it waits for brings a `CancelledError`.
+    pub handed: bool,
+    pub foreign: bool,
+    pub alive: bool,
+}
+
+/// What a step has thrown, and on whose account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Thrown {
+    pub outside: bool,
+    pub scope: bool,
+}
+
+impl Thrown {
+    pub fn any(self) -> bool {
+        self.outside || self.scope
+    }
+}
+
+#[derive(Clone)]
+pub struct World {
+    pub tree: Tree<Plain>,
+    pub tasks: Vec<Task>,
+    pub now: f64,
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self { tree: Tree::new(), tasks: Vec::new(), now: 0.0 }
+    }
+
+    /// Changes the tree and brings what comes of it to the tasks. Whoever is to throw is told so
+    /// in that very moment, once (R12).
+    pub fn change<R>(
+        &mut self,
+        act: impl FnOnce(&mut Tree<Plain>, f64, &mut Vec<Delivery<usize>>) -> R,
+    ) -> R {
+        let before: Vec<bool> = self.tasks.iter().map(|task| self.is_pending(task)).collect();
+        let mut out = Vec::new();
+        let result = act(&mut self.tree, self.now, &mut out);
+        let mut told = vec![false; self.tasks.len()];
+        for Delivery { key, charges, throw } in out {
+            assert!(self.tasks[key].alive, "a task that has ended is told of a cancellation");
+            if throw {
+                assert!(!told[key], "task {key} is told twice in one moment");
+                told[key] = true;
+            }
+            assert!(charges == 0 || !self.tasks[key].foreign, "a foreign task counts by itself");
+            for _ in 0..charges {
+                self.tasks[key].requests.ask();
+            }
+        }
+        for (key, task) in self.tasks.iter().enumerate() {
+            if task.alive {
+                let newly = self.tree.is_pending(task.member) && !before[key];
+                assert_eq!(
+                    told[key], newly,
+                    "task {key} is told when it is to throw, and only then"
+                );
+            }
+        }
+        result
+    }
+
+    fn is_pending(&self, task: &Task) -> bool {
+        task.alive && self.tree.is_pending(task.member)
+    }
+
+    fn add(&mut self, member: MemberId, foreign: bool) -> usize {
+        let requests = Requests::default();
+        self.tasks.push(Task { member, requests, outside: 0, handed: false, foreign, alive: true });
+        self.tasks.len() - 1
+    }
+
+    pub fn enroll(&mut self, foreign: bool) -> usize {
+        let member = self.tree.enroll(self.tasks.len(), foreign);
+        self.add(member, foreign)
+    }
+
+    pub fn withdraw(&mut self, task: usize) {
+        self.tasks[task].alive = false;
+        self.tree.withdraw(self.tasks[task].member);
+    }
+
+    pub fn enter(&mut self, task: usize, settings: Settings) -> ScopeId {
+        let Task { member, requests, .. } = self.tasks[task];
+        self.change(|tree, now, out| tree.enter(member, settings, requests.honoured(), now, out))
+    }
+
+    pub fn exit(&mut self, task: usize, scope: ScopeId, flight: Flight) -> Exit<&'static str> {
+        let honoured = self.tasks[task].requests.honoured();
+        let exit = self.change(|tree, _, out| tree.exit(scope, flight, honoured, out));
+        self.take_back(task, exit.take_back);
+        exit
+    }
+
+    pub fn open(&mut self, task: usize, settings: Settings, collect: bool) -> NurseryId {
+        let Task { member, requests, .. } = self.tasks[task];
+        let honoured = requests.honoured();
+        self.change(|tree, now, out| tree.open(member, settings, collect, honoured, now, out))
+    }
+
+    /// The host leaves a closed nursery. `held`: a cancellation from outside came while it joined.
+    pub fn close(
+        &mut self,
+        task: usize,
+        nursery: NurseryId,
+        held: bool,
+        joined: bool,
+    ) -> Close<Oops, &'static str> {
+        let honoured = self.tasks[task].requests.honoured();
+        let close = self.change(|tree, _, out| tree.close(nursery, honoured, held, joined, out));
+        self.take_back(task, close.exit.take_back);
+        if close.rearm {
+            self.tasks[task].requests.wait();
+        }
+        close
+    }
+
+    pub fn take_back(&mut self, task: usize, count: u32) {
+        for _ in 0..count {
+            self.tasks[task].requests.take_back();
+        }
+    }
+
+    /// Starts a child; `None` if the nursery refuses it.
+    pub fn start(&mut self, nursery: NurseryId, shield: bool) -> Option<usize> {
+        let start = self.tree.start(nursery, self.tasks.len(), shield).ok()?;
+        let child = self.add(start.member, false);
+        for _ in 0..start.charges {
+            self.tasks[child].requests.ask();
+        }
+        Some(child)
+    }
+
+    pub fn end(&mut self, child: usize, outcome: Outcome<Oops>) -> Option<NurseryId> {
+        self.tasks[child].alive = false;
+        let member = self.tasks[child].member;
+        self.change(|tree, now, out| tree.ended(member, outcome, now, || Some("sibling"), out))
+    }
+
+    pub fn body_ended(&mut self, nursery: NurseryId, outcome: Outcome<Oops>) -> bool {
+        self.change(|tree, now, out| tree.body_ended(nursery, outcome, now, || Some("body"), out))
+    }
+
+    pub fn host_cancelled(&mut self, nursery: NurseryId) {
+        self.change(|tree, now, out| tree.host_cancelled(nursery, None, now, out));
+    }
+
+    pub fn cancel(&mut self, scope: ScopeId) -> bool {
+        let cause = Cause { source: Source::Explicit, reason: Some("asked") };
+        self.change(|tree, now, out| tree.cancel(scope, cause, now, out))
+    }
+
+    /// Somebody calls the task's own `cancel`. `handed`: what it waits for brings the error.
+    pub fn ask(&mut self, task: usize, handed: bool) {
+        let task = &mut self.tasks[task];
+        task.outside += 1;
+        task.requests.ask();
+        if handed {
+            task.handed = true;
+        } else {
+            task.requests.wait();
+        }
+    }
+
+    /// A step of a task that waits: what it throws.
+    pub fn step(&mut self, task: usize) -> Thrown {
+        let Task { member, requests, foreign, handed, .. } = self.tasks[task];
+        let held_back = !foreign && self.tree.is_shielded(member);
+        let asked = requests.is_waiting() && !held_back;
+        let scope = self.tree.is_pending(member);
+        let task = &mut self.tasks[task];
+        task.handed = false;
+        if asked {
+            task.requests.deliver();
+        }
+        if scope {
+            self.tree.thrown(member);
+            if foreign {
+                // It is cancelled by its own `cancel`.
+                task.requests.ask();
+            }
+        }
+        Thrown { outside: asked || handed, scope }
+    }
+
+    /// It is now `now`: what the alarms do. Says how many there were.
+    pub fn advance(&mut self, now: f64) -> usize {
+        self.now = now;
+        let mut count = 0;
+        while self.change(|tree, now, out| tree.advance(now, out)).is_some() {
+            count += 1;
+        }
+        count
+    }
+
+    pub fn pending(&self, task: usize) -> bool {
+        self.tree.is_pending(self.tasks[task].member)
+    }
+
+    pub fn cancelled(&self, task: usize) -> bool {
+        self.tree.is_cancelled(self.tasks[task].member)
+    }
+
+    /// Whether a step would throw.
+    pub fn would_throw(&self, task: usize) -> bool {
+        let Task { member, requests, foreign, handed, .. } = self.tasks[task];
+        let held_back = !foreign && self.tree.is_shielded(member);
+        handed || self.tree.is_pending(member) || (requests.is_waiting() && !held_back)
+    }
+
+    /// A wait begins: whether it is cancelled at once.
+    pub fn suspended(&mut self, task: usize) -> bool {
+        let now = self.now;
+        self.tree.suspended(self.tasks[task].member, || now)
+    }
+
+    /// R14: a task's count is what others have asked of it and what the tree has charged it.
+    pub fn audit(&self) {
+        for (key, task) in self.tasks.iter().enumerate().filter(|(_, task)| task.alive) {
+            let owed = self.tree.charges(task.member);
+            assert_eq!(task.requests.asked(), task.outside + owed, "the count of task {key}");
+        }
+    }
+
+    /// Nothing is left behind, and every charge was taken back.
+    pub fn assert_empty(&self) {
+        assert_eq!(self.tree.size(), (0, 0, 0), "scopes, tasks and nurseries are left behind");
+        assert!(self.tree.timers.is_empty(), "timers are left behind");
+    }
+}
