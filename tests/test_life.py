@@ -68,7 +68,7 @@ async def test_r2_before_entry_it_says_what_to_write(world):
     nursery = Nursery()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(RuntimeError, match="has not been entered.*async with"):
+        with pytest.raises(RuntimeError, match=r"has not been entered.*async with"):
             nursery.start_soon(turns(1))
         gc.collect()
 

@@ -115,8 +115,11 @@ unsafe fn begin(
             task::charge(task.as_ptr(), start.charges);
             ours.raise_flags(flag::TOLD);
         }
-        if order.at_once {
-            task::start_eagerly(state, task.as_ptr())?;
+        if order.at_once
+            && let Err(Raised) = task::start_eagerly(state, task.as_ptr())
+        {
+            task::give_up(state, task.as_ptr());
+            return Err(Raised);
         }
         Ok(task)
     }

@@ -36,8 +36,10 @@ const DONE: usize = 1 << 1;
 const HANDLE: usize = 1 << 2;
 /// The handle asked for this child to be cancelled.
 const CANCEL: usize = 1 << 3;
+/// Cancellation does not reach it; set from the start.
+const SHIELD: usize = 1 << 4;
 /// One reference.
-const REF: usize = 1 << 4;
+const REF: usize = 1 << 5;
 
 /// Not in the driver's list of children.
 pub(crate) const NOWHERE: u32 = u32::MAX;
@@ -53,8 +55,8 @@ pub(crate) struct Header {
     /// Where the driver keeps it; touched by nobody else.
     pub(crate) index: AtomicU32,
     id: AtomicU32,
-    shield: bool,
-    name: Option<Arc<str>>,
+    /// Boxed: most have none, and every word of a task counts.
+    name: Option<Box<Arc<str>>>,
 }
 
 struct Table {
@@ -116,15 +118,14 @@ where
     F: Future<Output = Result<T, E>>,
 {
     let header = Header {
-        state: AtomicUsize::new(HANDLE | (2 * REF)),
+        state: AtomicUsize::new(HANDLE | (2 * REF) | if making.shield { SHIELD } else { 0 }),
         next: AtomicPtr::new(ptr::null_mut()),
         vtable: const { &Table { poll: poll::<F, T, E>, take: take::<F, T, E>, free: free::<F, T, E> } },
         ready: AtomicPtr::new(ptr::null_mut()),
         joiner: AtomicWaker::new(),
         index: AtomicU32::new(NOWHERE),
         id: AtomicU32::new(0),
-        shield: making.shield,
-        name: making.name,
+        name: making.name.map(Box::new),
     };
     let cell = Box::new(Cell::<F, T, E> { header, stage: UnsafeCell::new(Stage::Future(future)) });
     let raw = NonNull::from(Box::leak(cell)).cast::<Header>();
@@ -228,11 +229,11 @@ impl Header {
     }
 
     pub(crate) fn name(&self) -> Option<&Arc<str>> {
-        self.name.as_ref()
+        self.name.as_deref()
     }
 
     pub(crate) fn is_shielded(&self) -> bool {
-        self.shield
+        self.state.load(Ordering::Relaxed) & SHIELD != 0
     }
 
     pub(crate) fn is_done(&self) -> bool {
@@ -244,7 +245,7 @@ impl Header {
     }
 
     fn label(&self) -> Label {
-        Label { id: self.id(), name: self.name.clone() }
+        Label { id: self.id(), name: self.name().cloned() }
     }
 }
 
@@ -266,7 +267,7 @@ impl<E> Running<E> {
     pub(crate) fn release(self) -> Option<Share> {
         let raw = self.task.0;
         let header = self.header();
-        if header.state.load(Ordering::Acquire) & !(DONE | CANCEL) != REF {
+        if header.state.load(Ordering::Acquire) & !(DONE | CANCEL | SHIELD) != REF {
             return None;
         }
         let ready = header.ready.load(Ordering::Relaxed);

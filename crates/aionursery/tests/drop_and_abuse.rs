@@ -184,7 +184,9 @@ async fn r29_wakers_may_be_kept_and_called_after_the_end() {
     std::thread::spawn(move || {
         for waker in wakers {
             waker.wake_by_ref();
-            waker.clone().wake();
+            let other = waker.clone();
+            drop(waker);
+            other.wake();
         }
     })
     .join()
@@ -312,18 +314,20 @@ async fn r29_starting_and_cancelling_from_other_threads_while_it_ends_loses_noth
             let runtime = tokio::runtime::Handle::current();
             helper = Some(std::thread::spawn(move || {
                 let _guard = runtime.enter();
-                while let Ok(child) = sibling.try_spawn({
+                // Bounded: whoever goes on starting children keeps any nursery open.
+                for _ in 0..100 {
                     let alive = alive.clone();
-                    async move {
+                    let started = sibling.try_spawn(async move {
                         alive.fetch_add(1, Ordering::SeqCst);
                         let _end = OnDrop(move || {
                             alive.fetch_sub(1, Ordering::SeqCst);
                         });
                         tokio::task::yield_now().await;
                         Ok(())
+                    });
+                    if started.is_err() {
+                        break;
                     }
-                }) {
-                    drop(child);
                 }
             }));
             drop(n.start_soon(async {

@@ -154,8 +154,8 @@ async fn r5_nothing_of_a_child_is_kept_once_it_has_ended() {
         assert_eq!(child.end().await, End::Done(()));
         assert_eq!((alive.load(Ordering::SeqCst), n.running()), (0, 0));
         // The same for a result that nobody wants.
-        let alive = alive.clone();
-        drop(n.start_soon(async move { Ok(drop(Alive::new(&alive))) }));
+        let one = Alive::new(&alive);
+        drop(n.start_soon(async move { Ok(one) }));
         Ok(())
     })
     .await

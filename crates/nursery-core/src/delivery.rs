@@ -215,7 +215,7 @@ impl<F: Face> Tree<F> {
     }
 
     /// Visits what a task owes to the cancelled scopes that it can see, from the inside out.
-    fn visit(&mut self, member: u32, mut each: impl FnMut(&mut Charge)) {
+    pub(crate) fn visit(&mut self, member: u32, mut each: impl FnMut(&mut Charge)) {
         let entry = &mut self.members[member];
         let mut at = entry.scope;
         while at != entry.base && at != NONE {
@@ -281,6 +281,18 @@ impl<F: Face> Tree<F> {
         while child != NONE {
             let scope = &self.scopes[child];
             if !scope.settings.shield {
+                walk.push(child);
+            }
+            child = scope.next;
+        }
+    }
+
+    /// The scopes right below that have no budget of their own.
+    pub(crate) fn heirs(&self, at: u32, walk: &mut Vec<u32>) {
+        let mut child = self.scopes[at].first_child;
+        while child != NONE {
+            let scope = &self.scopes[child];
+            if scope.settings.cleanup.is_none() {
                 walk.push(child);
             }
             child = scope.next;

@@ -272,6 +272,10 @@ impl<F: Face> Tree<F> {
             };
         }
         member.charges -= take_back;
+        if flight == Flight::Nothing {
+            // The error that overtook a cancellation was handled.
+            member.superseded = false;
+        }
         if above {
             match flight {
                 Flight::Cancelled if !caught => {
@@ -378,7 +382,8 @@ impl<F: Face> Tree<F> {
         }
     }
 
-    /// Changes a budget for cleaning up (R18), also of a scope that is already cancelled.
+    /// Changes a budget for cleaning up (R18), also of a scope that is already cancelled, and of
+    /// those below that inherit it.
     pub fn set_cleanup(
         &mut self,
         scope: ScopeId,
@@ -387,12 +392,16 @@ impl<F: Face> Tree<F> {
         out: &mut Vec<Delivery<F::Key>>,
     ) {
         self.scopes[scope.0].settings.cleanup = cleanup;
-        if self.scopes[scope.0].cause.is_some() {
-            self.set_budget(scope.0, now);
-            self.spread(scope.0, out);
-            if cleanup == Some(0.0) {
-                self.insist(scope, out);
+        let mut walk = vec![scope.0];
+        while let Some(at) = walk.pop() {
+            if self.scopes[at].cause.is_some() {
+                self.set_budget(at, now);
+                self.spread(at, out);
+                if self.own_level(at) == f64::NEG_INFINITY {
+                    self.insist(ScopeId(at), out);
+                }
             }
+            self.heirs(at, &mut walk);
         }
     }
 
@@ -635,19 +644,26 @@ impl<F: Face> Tree<F> {
     }
 
     /// The host leaves although children still run, because it must not wait. The nursery goes on
-    /// without it, and is to be [`discard`](Self::discard)ed once it has closed.
-    pub fn detach(&mut self, nursery: NurseryId) {
+    /// without it, and is to be [`discard`](Self::discard)ed once it has closed. Says by how much
+    /// the host's count of cancellations sinks (R14); what it can see above waits for its next
+    /// await.
+    pub fn detach(&mut self, nursery: NurseryId) -> u32 {
         let scope = self.nurseries[nursery.0].scope;
         let Scope { host, parent, charge, .. } = self.scopes[scope];
         if host == NONE {
-            return;
+            return 0;
         }
         debug_assert_eq!(self.members[host].scope, scope, "it is its host's innermost scope");
         self.scopes[scope].host = NONE;
         let member = &mut self.members[host];
         member.scope = parent;
         member.charges -= charge.count;
-        member.pending = false;
+        let mut innermost = None;
+        self.visit(host, |charge| {
+            innermost.get_or_insert(charge.delivered);
+        });
+        self.members[host].pending = innermost == Some(false);
+        charge.count
     }
 
     /// Frees a nursery that has closed and that no host waits for. Says what it would have raised.

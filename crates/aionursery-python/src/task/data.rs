@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{c_int, c_void};
+use std::ptr::NonNull;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,7 +14,7 @@ use pyo3::prelude::*;
 
 use super::{likeness, methods, watch};
 use crate::imports::imports;
-use crate::object::{Fallible, Owned, Raised, Raw, Slot};
+use crate::object::{Fallible, Owned, Raw, Slot};
 use crate::state::LoopState;
 
 /// What a task has been through, one bit each.
@@ -46,6 +47,7 @@ pub mod flag {
 
 /// The part of a task that is ours, behind the part that is asyncio's.
 #[repr(C)]
+#[derive(Default)]
 pub struct TaskData {
     pub flags: Cell<u32>,
     pub requests: Cell<Requests>,
@@ -56,7 +58,7 @@ pub struct TaskData {
     pub context: Slot,
     /// The loop's state, and where it is inside that object.
     pub home: Slot,
-    pub state: Cell<*const LoopState>,
+    pub state: Cell<Option<NonNull<LoopState>>>,
     /// What it waits for: a future, one of our waits, another task of ours.
     pub waiting: Slot,
     /// The result, the exception, or the `CancelledError`.
@@ -148,9 +150,8 @@ impl TaskData {
     /// The loop's part; absent before `__init__` and after the collector was there.
     #[inline]
     pub fn state(&self) -> Option<&LoopState> {
-        let state = self.state.get();
         // SAFETY: `home` keeps it alive.
-        (!state.is_null()).then(|| unsafe { &*state })
+        self.state.get().map(|state| unsafe { state.as_ref() })
     }
 
     /// The rare part, made if need be.
@@ -181,7 +182,7 @@ impl TaskData {
         self.registration.clear();
         drop(self.watchers.take());
         drop(self.rare.take());
-        self.state.set(std::ptr::null());
+        self.state.set(None);
         self.home.clear();
     }
 }
@@ -190,12 +191,23 @@ impl TaskData {
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 /// A new task object with nothing in it; `__init__` and [`begin`] fill it.
+#[inline]
 pub unsafe fn allocate() -> Fallible<Owned> {
-    // SAFETY: the type is ready; CPython zeroes what it allocates.
+    // SAFETY: the type is ready.
+    unsafe { Owned::new(new(task_type().object, std::ptr::null_mut(), std::ptr::null_mut())) }
+}
+
+unsafe extern "C" fn new(class: *mut ffi::PyTypeObject, _: Raw, _: Raw) -> Raw {
+    // SAFETY: CPython zeroes what it allocates, which is what asyncio's part wants; ours is filled
+    // before anybody can see it.
     unsafe {
-        let class = task_type().object;
-        let alloc = (*class).tp_alloc.ok_or(Raised)?;
-        Owned::new(alloc(class, 0))
+        let Some(alloc) = (*class).tp_alloc else { return std::ptr::null_mut() };
+        let task = alloc(class, 0);
+        if !task.is_null() {
+            let ours = task.cast::<u8>().add(task_type().offset).cast::<TaskData>();
+            ours.write(TaskData::default());
+        }
+        task
     }
 }
 
@@ -218,7 +230,7 @@ pub unsafe fn begin(task: Raw, state: &LoopState, coroutine: Owned, context: Raw
         NUMBER.store(number, Ordering::Relaxed);
         data.number.set(number);
         data.home.set(Owned::share(state.this.get()));
-        data.state.set(state);
+        data.state.set(Some(NonNull::from(state)));
         data.context.set(context);
         data.coroutine.set(coroutine);
         Ok(())
@@ -346,6 +358,7 @@ unsafe fn create_type() -> TaskType {
         let offset = ((*base).tp_basicsize as usize).next_multiple_of(align);
         let slot = |slot: c_int, pfunc: *mut c_void| ffi::PyType_Slot { slot, pfunc };
         let mut slots = vec![
+            slot(ffi::Py_tp_new, new as *mut c_void),
             slot(ffi::Py_tp_traverse, traverse as *mut c_void),
             slot(ffi::Py_tp_clear, clear as *mut c_void),
             slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),

@@ -313,7 +313,8 @@ unsafe fn suspend(state: &LoopState, task: &Owned, ours: &TaskData, yielded: Own
                     &format!("Task cannot await on itself: {}", text(what)),
                 );
             }
-            if data(what).state.get() == std::ptr::from_ref(state) && !data(what).has(flag::DONE) {
+            let here = data(what).state().is_some_and(|its| std::ptr::eq(its, state));
+            if here && !data(what).has(flag::DONE) {
                 watch::add(data(what), Watcher::Joiner(task.clone()));
                 return settle(state, this, ours, yielded);
             }
@@ -751,6 +752,23 @@ unsafe fn finish(state: &LoopState, task: Raw, ours: &TaskData, how: u32, outcom
         watch::tell(state, task);
         if let Some(member) = member {
             end_in_tree(state, task, ours, member);
+        }
+    }
+}
+
+/// A child that could not take its first step ends as if it had been cancelled before.
+pub unsafe fn give_up(state: &LoopState, task: Raw) {
+    // SAFETY: attached; the caller's task is alive, and its error is put aside.
+    unsafe {
+        let _aside = Aside::new();
+        let ours = data(task);
+        if let Some(coroutine) = ours.coroutine.cloned()
+            && method0(coroutine.as_ptr(), names().close).is_err()
+        {
+            ffi::PyErr_Clear();
+        }
+        if !ours.has(flag::DONE) {
+            finish(state, task, ours, flag::DONE | flag::CANCELLED, None);
         }
     }
 }
