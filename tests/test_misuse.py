@@ -93,7 +93,7 @@ async def test_r2_nothing_at_all_is_refused(world):
 async def test_r2_a_wrong_context_is_refused_and_the_coroutine_closed(world):
     async with Nursery() as nursery:
         with no_warnings():
-            with pytest.raises(TypeError, match="context must be a contextvars.Context"):
+            with pytest.raises(TypeError, match=r"context must be a contextvars.Context"):
                 nursery.start_soon(turns(1), context={})
 
 
@@ -113,7 +113,7 @@ async def test_r2_a_coroutine_that_was_already_started_is_refused(world):
     async with Nursery() as nursery:
         coroutine = forever()
         coroutine.send(None)
-        with pytest.raises(RuntimeError, match="forever.*already started or awaited elsewhere"):
+        with pytest.raises(RuntimeError, match=r"forever.*already started or awaited elsewhere"):
             nursery.start_soon(coroutine)
         coroutine.close()
 
@@ -145,7 +145,7 @@ async def test_r2_one_coroutine_started_twice_fails_and_runs_once(world):
 async def test_r2_a_nursery_not_entered_refuses_and_closes(world, start):
     nursery = Nursery()
     with no_warnings():
-        with pytest.raises(RuntimeError, match="has not been entered.*async with Nursery"):
+        with pytest.raises(RuntimeError, match=r"has not been entered.*async with Nursery"):
             getattr(nursery, start)(turns(1))
 
 
@@ -183,7 +183,7 @@ async def test_r2_start_in_a_closed_nursery_is_refused(world):
 async def test_r2_another_thread_is_told_what_to_call(world, start):
     async with Nursery() as nursery:
         with no_warnings():
-            with pytest.raises(RuntimeError, match="another thread.*call_soon_threadsafe"):
+            with pytest.raises(RuntimeError, match=r"another thread.*call_soon_threadsafe"):
                 await asyncio.to_thread(getattr(nursery, start), turns(1))
         assert nursery.children == []
 
@@ -248,7 +248,7 @@ async def test_r2_a_future_of_another_loop_is_named(world):
     future = other.create_future()
     try:
         async with Nursery() as nursery:
-            with pytest.raises(RuntimeError, match="Future pending.*another event loop"):
+            with pytest.raises(RuntimeError, match=r"Future pending.*another event loop"):
                 nursery.start_soon(future)
     finally:
         future.cancel()
@@ -257,7 +257,7 @@ async def test_r2_a_future_of_another_loop_is_named(world):
 
 def test_r2_entering_without_a_loop_says_so():
     coroutine_or_error = None
-    with pytest.raises(RuntimeError, match="running event loop|no running"):
+    with pytest.raises(RuntimeError, match=r"running event loop|no running"):
         coroutine_or_error = Nursery().__aenter__()
     assert coroutine_or_error is None
 
@@ -299,13 +299,13 @@ async def test_r2_the_second_entry_by_another_task_is_refused_and_harms_nothing(
 async def test_cancel_from_another_thread_says_what_to_call(world):
     async with Nursery() as nursery:
         for call in (nursery.cancel, nursery.cancel_remaining, nursery.cancel_scope.cancel):
-            with pytest.raises(RuntimeError, match="another thread.*call_soon_threadsafe"):
+            with pytest.raises(RuntimeError, match=r"another thread.*call_soon_threadsafe"):
                 await asyncio.to_thread(call)
     assert not nursery.cancel_scope.cancel_called
 
 
 async def test_cancel_remaining_before_entry_says_what_to_write(world):
-    with pytest.raises(RuntimeError, match="has not been entered.*async with"):
+    with pytest.raises(RuntimeError, match=r"has not been entered.*async with"):
         Nursery().cancel_remaining()
 
 
@@ -326,31 +326,37 @@ def test_a_wrong_setting_is_refused_when_it_is_made(make, message):
         make()
 
 
-async def test_pep_789_a_generator_that_yields_in_a_nursery_is_named_when_another_task_ends_it(
-    world,
-):
+async def test_pep_789_a_generator_that_yields_in_a_nursery_is_named_if_another_task_ends_it(world):
     async def generator():
         async with Nursery() as nursery:
             nursery.start_soon(turns(1))
             yield 1
             yield 2
 
-    values = generator()
-    assert await anext(values) == 1
-
-    async def finishes():
+    async def finishes(values):
         async for _ in values:
             pass
 
-    with pytest.raises(RuntimeError, match="another task than entered it.*PEP 789"):
-        await asyncio.ensure_future(finishes())
+    async def begins(finishers):
+        values = generator()
+        assert await anext(values) == 1
+        finishers.append(asyncio.ensure_future(finishes(values)))
+        await forever()
+
+    finishers = []
+    beginner = asyncio.ensure_future(begins(finishers))
+    # The nursery is cancelled as well, for nobody can join it now: that stops who entered it.
+    await asyncio.wait([beginner])
+    assert beginner.cancelled()
+    with pytest.raises(RuntimeError, match=r"another task than entered it.*PEP 789"):
+        await finishers[0]
 
 
 async def test_pep_789_scopes_left_in_the_wrong_order_are_named(world):
     outer, inner = CancelScope(), CancelScope()
     outer.__enter__()
     inner.__enter__()
-    with pytest.raises(RuntimeError, match="reverse order.*PEP 789"):
+    with pytest.raises(RuntimeError, match=r"reverse order.*PEP 789"):
         outer.__exit__(None, None, None)
     inner.__exit__(None, None, None)
     outer.__exit__(None, None, None)
@@ -391,9 +397,9 @@ async def test_a_scope_left_in_another_thread_is_named(world):
 async def test_a_scope_is_used_once(world):
     scope = CancelScope()
     with scope:
-        with pytest.raises(RuntimeError, match="already entered.*make a new one"):
+        with pytest.raises(RuntimeError, match=r"already entered.*make a new one"):
             scope.__enter__()
-    with pytest.raises(RuntimeError, match="already used.*make a new one"):
+    with pytest.raises(RuntimeError, match=r"already used.*make a new one"):
         scope.__enter__()
 
 

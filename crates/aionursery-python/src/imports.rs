@@ -22,6 +22,7 @@ macro_rules! names {
 }
 
 names! {
+    about = "about",
     add_done_callback = "add_done_callback",
     asyncio_future_blocking = "_asyncio_future_blocking",
     call_at = "call_at",

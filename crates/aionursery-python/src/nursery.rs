@@ -59,7 +59,7 @@ impl Nursery {
     pub fn state(&self) -> Option<&LoopState> {
         let state = self.state.get();
         // SAFETY: `home` keeps it alive.
-        (!state.is_null()).then(|| unsafe { &*state })
+        (!state.is_null()).then(|| unsafe { &*state }).filter(|state| !state.is_gone())
     }
 
     unsafe fn enter(&self) -> Fallible<()> {

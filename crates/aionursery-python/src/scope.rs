@@ -125,7 +125,7 @@ impl CancelScope {
     fn state(&self) -> Option<&LoopState> {
         let state = self.state.get();
         // SAFETY: `home` keeps it alive.
-        (!state.is_null()).then(|| unsafe { &*state })
+        (!state.is_null()).then(|| unsafe { &*state }).filter(|state| !state.is_gone())
     }
 
     /// The loop's part and the place in its tree while it is entered. A scope is not for other

@@ -83,14 +83,29 @@ unsafe fn begin(
                 return Err(Raised);
             }
         };
-        let Target { coroutine, shield } = Target::of(state, target, args)?;
-        // Finding the target may have run the program's code.
-        if state.tree.borrow().phase(id) == Phase::Closed {
+        let found = Target::of(state, target, args)?;
+        let coroutine = found.coroutine.clone();
+        // Finding the target may have run the program's code, and naming the child does.
+        let task = begin_child(nursery, state, id, found, order);
+        if task.is_err() {
             refuse(coroutine.as_ptr());
-            return Err(closed("this nursery has closed meanwhile; no child can be started in it"));
         }
+        task
+    }
+}
+
+#[inline]
+unsafe fn begin_child(
+    nursery: &Nursery,
+    state: &LoopState,
+    id: nursery_core::NurseryId,
+    target: Target,
+    order: &Order,
+) -> Fallible<Owned> {
+    // SAFETY: attached; the caller's objects are alive.
+    unsafe {
         let task = task::allocate()?;
-        task::begin(task.as_ptr(), state, coroutine, order.context)?;
+        task::begin(task.as_ptr(), state, target.coroutine, order.context)?;
         let ours = task::data(task.as_ptr());
         ours.flags.set(0);
         if !order.name.is_null() {
@@ -99,11 +114,15 @@ unsafe fn begin(
         if state.debug.get() {
             task::trace_source(ours)?;
         }
+        if nursery.is_over() || state.tree.borrow().phase(id) == Phase::Closed {
+            return Err(closed("this nursery has closed meanwhile; no child can be started in it"));
+        }
         if !order.at_once {
             ready::push(state, task.clone())?;
             ours.flags.set(flag::SCHEDULED);
         }
-        let started = state.tree.borrow_mut().start(id, Key(task.as_ptr()), shield || order.shield);
+        let shield = target.shield || order.shield;
+        let started = state.tree.borrow_mut().start(id, Key(task.as_ptr()), shield);
         let Ok(start) = started else {
             return Err(closed("this nursery has closed meanwhile; no child can be started in it"));
         };

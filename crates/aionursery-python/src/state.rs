@@ -56,6 +56,8 @@ pub struct LoopState {
     pub running: Cell<Raw>,
     /// Set while a drain has left its last task in place as the current one.
     pub lingering: Cell<bool>,
+    /// The collector was here: the loop has gone, and the tree with every place in it.
+    gone: Cell<bool>,
     /// Whether the loop is in debug mode, as of the last nursery or task that asked.
     pub debug: Cell<bool>,
     /// The loop's clock is `time.monotonic`, called through `BaseEventLoop.time`.
@@ -157,6 +159,7 @@ impl LoopState {
                     ready: Ready::new(queue),
                     running: Cell::new(std::ptr::null_mut()),
                     lingering: Cell::new(false),
+                    gone: Cell::new(false),
                     debug: Cell::new(is_debug(event_loop)),
                     base_clock: Cell::new(base_clock),
                     timers: timers::Armed::new(),
@@ -276,8 +279,10 @@ impl LoopState {
             context.push((names().exception, exception.clone()));
         }
         if !task.is_null() {
+            // Not under "task": from 3.12 on the loop would enter that task's context for its
+            // handler, and most reports are made while the context is entered.
             // SAFETY: the caller's task is alive.
-            context.push((names().task, unsafe { Owned::share(task) }));
+            context.push((names().about, unsafe { Owned::share(task) }));
         }
         // SAFETY: attached.
         unsafe { self.report_context(message, &context) };
@@ -424,8 +429,15 @@ impl LoopState {
 }
 
 impl LoopState {
+    /// Whether a place in the tree still means something.
+    #[inline]
+    pub fn is_gone(&self) -> bool {
+        self.gone.get()
+    }
+
     /// Lets go of every reference; the loop is gone.
     fn forget_everything(&self) {
+        self.gone.set(true);
         let (last, _) = LAST.get();
         if last == self.event_loop.get() {
             LAST.set((std::ptr::null_mut(), std::ptr::null()));

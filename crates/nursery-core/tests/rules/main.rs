@@ -1,8 +1,10 @@
 //! The rules of the core, checked without any runtime: every order of events of small programs,
 //! named cases of scopes, and random programs against a model that knows nothing of the tree.
 
+mod catching;
 mod every_order;
 mod program;
 mod random_programs;
 mod scopes;
+mod verdict;
 mod world;

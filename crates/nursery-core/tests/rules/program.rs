@@ -394,7 +394,7 @@ impl State {
         }
         self.joins = true;
         let waits = self.world.tasks[HOST].requests.is_waiting();
-        if waits && !(self.is_shielded() && !self.world.tasks[HOST].foreign) {
+        if waits && (self.world.tasks[HOST].foreign || !self.is_shielded()) {
             // As a face does: what waited for the next await meets the join.
             self.hold();
         }

@@ -264,3 +264,31 @@ impl World {
         assert!(self.tree.timers.is_empty(), "timers are left behind");
     }
 }
+
+/// A scope with nothing special.
+pub const PLAIN: Settings = Settings { deadline: f64::INFINITY, shield: false, cleanup: None };
+pub const SHIELD: Settings = Settings { shield: true, ..PLAIN };
+
+/// A scope with a deadline.
+pub fn until(deadline: f64) -> Settings {
+    Settings { deadline, ..PLAIN }
+}
+
+/// A scope with a budget for cleaning up.
+pub fn cleaning(seconds: f64) -> Settings {
+    Settings { cleanup: Some(seconds), ..PLAIN }
+}
+
+/// A world with one task in it.
+pub fn host(foreign: bool) -> (World, usize) {
+    let mut world = World::new();
+    let host = world.enroll(foreign);
+    (world, host)
+}
+
+/// The host leaves its last scope and the tree; nothing stays behind.
+pub fn finish(mut world: World, host: usize) {
+    world.audit();
+    world.withdraw(host);
+    world.assert_empty();
+}

@@ -1,0 +1,275 @@
+//! Who catches a cancellation, who is told of it, who counts it, and what a host that goes by force
+//! leaves behind.
+
+use nursery_core::{Flight, Outcome, Source, Verdict};
+
+use crate::world::{Oops, PLAIN, SHIELD, Thrown, World, finish, host, until};
+
+#[test]
+fn r13_the_inner_of_two_cancelled_scopes_leaves_it_to_the_outer_one() {
+    for foreign in [false, true] {
+        for outer_first in [false, true] {
+            let (mut world, host) = host(foreign);
+            let outer = world.enter(host, PLAIN);
+            let inner = world.enter(host, PLAIN);
+            let order = if outer_first { [outer, inner] } else { [inner, outer] };
+            for scope in order {
+                world.cancel(scope);
+            }
+            world.step(host);
+            let exit = world.exit(host, inner, Flight::Cancelled);
+            assert!(!exit.caught, "cancelled_caught, as in trio: the outermost catches");
+            assert!(!world.pending(host), "it is not told twice");
+            assert!(world.exit(host, outer, Flight::Cancelled).caught);
+            assert_eq!(world.tasks[host].requests.asked(), 0, "R14");
+            finish(world, host);
+        }
+    }
+}
+
+#[test]
+fn r13_an_inner_scope_is_caught_before_the_outer_one_is_cancelled() {
+    let (mut world, host) = host(false);
+    let outer = world.enter(host, PLAIN);
+    let inner = world.enter(host, PLAIN);
+    world.cancel(inner);
+    world.step(host);
+    assert!(world.exit(host, inner, Flight::Cancelled).caught);
+    world.cancel(outer);
+    assert!(world.suspended(host), "a new cancellation is told anew");
+    world.step(host);
+    assert!(world.exit(host, outer, Flight::Cancelled).caught);
+    finish(world, host);
+}
+
+#[test]
+fn r13_an_outer_cancellation_that_comes_while_the_inner_one_is_left_quietly_is_not_lost() {
+    for foreign in [false, true] {
+        let (mut world, host) = host(foreign);
+        let outer = world.enter(host, PLAIN);
+        let inner = world.enter(host, PLAIN);
+        world.cancel(inner);
+        world.step(host);
+        world.cancel(outer);
+        // The body stays with what it heard: it was for the inner scope.
+        assert!(!world.exit(host, inner, Flight::Nothing).caught);
+        assert!(world.suspended(host), "the outer one has still to be told");
+        world.step(host);
+        assert!(world.exit(host, outer, Flight::Cancelled).caught);
+        finish(world, host);
+    }
+}
+
+#[test]
+fn r13_a_block_that_fails_on_its_own_is_not_caught() {
+    let (mut world, host) = host(false);
+    let scope = world.enter(host, PLAIN);
+    world.cancel(scope);
+    world.step(host);
+    assert!(!world.exit(host, scope, Flight::Error).caught);
+    assert!(!world.pending(host));
+    finish(world, host);
+}
+
+#[test]
+fn r13_an_error_that_overtakes_an_outer_scope_is_told_again() {
+    for foreign in [false, true] {
+        let (mut world, host) = host(foreign);
+        let outer = world.enter(host, PLAIN);
+        let nursery = world.open(host, PLAIN, false);
+        let child = world.start(nursery, false).unwrap();
+        world.cancel(outer);
+        world.step(host);
+        assert!(!world.body_ended(nursery, Outcome::Cancelled));
+        assert_eq!(world.end(child, Outcome::Failed(Oops(1))), Some(nursery));
+        let close = world.close(host, nursery, false, true);
+        assert_eq!(close.verdict, Verdict::Errors(vec![Oops(1)]));
+        assert!(!close.cancelled && !close.rearm && !close.exit.caught);
+        assert!(world.suspended(host), "the outer cancellation has not been honoured");
+        // The error goes on and leaves the outer scope: that is the end of its cancellation.
+        assert!(world.exit(host, outer, Flight::Error).caught, "cancelled_caught, as in trio");
+        assert!(!world.pending(host));
+        finish(world, host);
+    }
+}
+
+#[test]
+fn r13_an_error_that_overtakes_a_cancellation_of_the_host_rearms_it() {
+    for foreign in [false, true] {
+        let (mut world, host) = host(foreign);
+        let nursery = world.open(host, PLAIN, false);
+        let child = world.start(nursery, false).unwrap();
+        world.ask(host, true);
+        assert!(world.step(host).outside);
+        world.body_ended(nursery, Outcome::Cancelled);
+        world.end(child, Outcome::Failed(Oops(1)));
+        let close = world.close(host, nursery, false, true);
+        assert!(close.rearm && !close.cancelled);
+        assert_eq!(world.tasks[host].requests.asked(), 1, "R14: it counts once");
+        assert_eq!(world.step(host), Thrown { outside: true, scope: false });
+        finish(world, host);
+    }
+}
+
+#[test]
+fn r13_what_was_overtaken_once_is_not_caught_by_a_later_scope() {
+    let (mut world, root) = host(false);
+    let around = world.open(root, PLAIN, false);
+    let host = world.start(around, false).unwrap();
+    let outer = world.enter(host, PLAIN);
+    let nursery = world.open(host, PLAIN, false);
+    let child = world.start(nursery, false).unwrap();
+    world.cancel(outer);
+    world.step(host);
+    world.body_ended(nursery, Outcome::Cancelled);
+    world.end(child, Outcome::Failed(Oops(1)));
+    world.close(host, nursery, false, true);
+    // The program handles the error and leaves without another await.
+    assert!(!world.exit(host, outer, Flight::Nothing).caught);
+    let later = world.enter(host, PLAIN);
+    world.cancel(later);
+    assert!(!world.exit(host, later, Flight::Error).caught, "it has swallowed nothing");
+    world.audit();
+    world.end(host, Outcome::Done);
+    assert!(world.body_ended(around, Outcome::Done));
+    world.close(root, around, false, false);
+    finish(world, root);
+}
+
+#[test]
+fn r12_a_cancellation_between_two_scopes_reaches_a_task_that_stands_deeper() {
+    // Wherever below it the host stands: in the scope itself, or one deeper.
+    for deeper in [false, true] {
+        let (mut world, host) = host(false);
+        let outer = world.enter(host, PLAIN);
+        let middle = world.enter(host, PLAIN);
+        let inner = deeper.then(|| world.enter(host, PLAIN));
+        world.cancel(outer);
+        world.step(host);
+        world.cancel(middle);
+        assert!(world.pending(host), "it was told of the outer one only");
+        world.step(host);
+        for scope in inner.into_iter().chain([middle]) {
+            assert!(!world.exit(host, scope, Flight::Cancelled).caught);
+        }
+        assert!(world.exit(host, outer, Flight::Cancelled).caught);
+        finish(world, host);
+    }
+}
+
+#[test]
+fn r14_a_foreign_task_counts_by_itself_and_the_scope_takes_back_what_it_was_charged() {
+    let (mut world, host) = host(true);
+    let outer = world.enter(host, PLAIN);
+    let inner = world.enter(host, PLAIN);
+    world.cancel(outer);
+    assert_eq!(world.tasks[host].requests.asked(), 0, "nothing is counted before it is thrown");
+    world.step(host);
+    assert_eq!(world.tasks[host].requests.asked(), 1, "one throw counts once");
+    world.audit();
+    assert_eq!(world.exit(host, inner, Flight::Cancelled).take_back, 0);
+    let exit = world.exit(host, outer, Flight::Cancelled);
+    assert_eq!((exit.caught, exit.take_back), (true, 1));
+    finish(world, host);
+}
+
+#[test]
+fn r14_a_foreign_task_that_was_not_told_owes_nothing() {
+    let (mut world, host) = host(true);
+    let scope = world.enter(host, PLAIN);
+    world.cancel(scope);
+    let exit = world.exit(host, scope, Flight::Nothing);
+    assert_eq!((exit.caught, exit.take_back), (false, 0));
+    assert!(!world.pending(host));
+    finish(world, host);
+}
+
+#[test]
+fn r11_a_task_hears_of_the_outermost_scope_that_it_can_see() {
+    let (mut world, host) = host(false);
+    let outer = world.enter(host, PLAIN);
+    let shield = world.enter(host, SHIELD);
+    let inner = world.enter(host, PLAIN);
+    let catcher = |world: &World| world.tree.catcher(world.tasks[host].member).map(|it| it.0);
+    world.cancel(outer);
+    assert_eq!(catcher(&world), None);
+    world.cancel(inner);
+    assert_eq!(catcher(&world), Some(inner));
+    world.cancel(shield);
+    assert_eq!(catcher(&world), Some(shield));
+    assert_eq!(world.tree.cause(inner).unwrap().reason, Some("asked"));
+    for scope in [inner, shield, outer] {
+        world.exit(host, scope, Flight::Nothing);
+    }
+    finish(world, host);
+}
+
+#[test]
+fn r11_the_first_cause_stays() {
+    let (mut world, host) = host(false);
+    let scope = world.enter(host, until(1.0));
+    assert!(world.cancel(scope));
+    assert!(!world.cancel(scope));
+    assert_eq!(world.advance(2.0), 0, "its deadline has nothing more to say");
+    assert_eq!(world.tree.cause(scope).unwrap().source, Source::Explicit);
+    world.exit(host, scope, Flight::Nothing);
+    finish(world, host);
+}
+
+#[test]
+fn r14_a_nursery_that_its_host_leaves_by_force_says_what_the_host_is_owed() {
+    let (mut world, host) = host(false);
+    let outer = world.enter(host, PLAIN);
+    let nursery = world.open(host, PLAIN, false);
+    let child = world.start(nursery, false).unwrap();
+    world.cancel(world.tree.scope(nursery));
+    world.body_ended(nursery, Outcome::Cancelled);
+    let owed = world.tree.detach(nursery);
+    world.take_back(host, owed);
+    world.audit();
+    assert!(!world.pending(host), "R13: the code after the block meets nothing");
+    assert_eq!(world.tree.host(nursery), None);
+    assert_eq!(world.end(child, Outcome::Failed(Oops(1))), Some(nursery));
+    assert_eq!(world.tree.discard(nursery), Verdict::Errors(vec![Oops(1)]));
+    world.exit(host, outer, Flight::Nothing);
+    finish(world, host);
+}
+
+#[test]
+fn r13_a_nursery_left_by_force_does_not_lose_an_outer_cancellation() {
+    let (mut world, host) = host(false);
+    let outer = world.enter(host, PLAIN);
+    let nursery = world.open(host, SHIELD, false);
+    let child = world.start(nursery, false).unwrap();
+    world.cancel(outer);
+    assert!(!world.pending(host));
+    world.body_ended(nursery, Outcome::Done);
+    let owed = world.tree.detach(nursery);
+    world.take_back(host, owed);
+    assert!(world.suspended(host), "the shield is behind it");
+    world.step(host);
+    assert_eq!(world.end(child, Outcome::Done), Some(nursery));
+    world.tree.discard(nursery);
+    assert!(world.exit(host, outer, Flight::Cancelled).caught);
+    finish(world, host);
+}
+
+#[test]
+fn r3_a_task_that_ends_inside_scopes_leaves_them_to_their_owner() {
+    let (mut world, root) = host(false);
+    let nursery = world.open(root, PLAIN, false);
+    let child = world.start(nursery, true).unwrap();
+    let scope = world.enter(child, until(4.0));
+    let inner = world.open(child, PLAIN, false);
+    let grandchild = world.start(inner, false).unwrap();
+    assert_eq!(world.end(child, Outcome::Done), None);
+    assert!(world.tree.is_abandoned(scope));
+    assert_eq!(world.tree.host(inner), None);
+    assert_eq!(world.end(grandchild, Outcome::Done), None, "the body has not ended");
+    assert!(world.body_ended(inner, Outcome::Done));
+    world.tree.discard(inner);
+    assert_eq!(world.tree.forget(scope), None);
+    assert!(world.body_ended(nursery, Outcome::Done));
+    world.close(root, nursery, false, false);
+    finish(world, root);
+}

@@ -1,0 +1,67 @@
+//! One nursery's life without a tree: what each end means and what it raises.
+
+use nursery_core::{Closed, Ended, Lifecycle, Outcome, Phase, Verdict};
+
+use crate::world::Oops;
+
+fn running(children: usize, collect: bool) -> Lifecycle<Oops> {
+    let mut life = Lifecycle::new(collect);
+    for _ in 0..children {
+        life.child_started().expect("it is open");
+    }
+    life
+}
+
+#[test]
+fn r6_only_the_first_failure_asks_for_the_siblings_to_be_cancelled() {
+    let mut life = running(3, false);
+    assert_eq!(life.child_ended(Outcome::Cancelled), Ended { cancel: false, closed: false });
+    assert_eq!(life.child_ended(Outcome::Failed(Oops(1))), Ended { cancel: true, closed: false });
+    assert_eq!(life.child_ended(Outcome::Bare(Oops(2))), Ended { cancel: false, closed: false });
+    assert_eq!(life.body_ended(Outcome::Cancelled), Ended { cancel: false, closed: true });
+}
+
+#[test]
+fn r6_collected_failures_ask_for_nothing_but_what_leaves_bare_does() {
+    let mut life = running(3, true);
+    assert!(!life.child_ended(Outcome::Failed(Oops(1))).cancel);
+    assert!(life.child_ended(Outcome::Bare(Oops(2))).cancel, "R9: at once after the join");
+    assert!(!life.child_ended(Outcome::Bare(Oops(3))).cancel);
+    assert!(life.body_ended(Outcome::Done).closed);
+    let beside = vec![Oops(1), Oops(3)];
+    assert_eq!(life.verdict(), Verdict::Bare { error: Oops(2), beside });
+}
+
+#[test]
+fn r7_each_object_is_one_error_however_many_there_are() {
+    let mut life = running(200, false);
+    // Every error comes three times; number 0 has no identity, and each of it is its own.
+    for round in 0..3 {
+        for error in 0..60 {
+            life.child_ended(Outcome::Failed(Oops(error)));
+        }
+        let before = life.errors().filter(|error| error.0 == 0).count();
+        assert_eq!(before, round + 1);
+    }
+    life.error(Oops(59));
+    life.error(Oops(60));
+    for _ in 0..20 {
+        life.child_ended(Outcome::Done);
+    }
+    life.body_ended(Outcome::Failed(Oops(30)));
+    let expected = (0..60).chain([0, 0, 60]).map(Oops).collect();
+    assert_eq!(life.verdict(), Verdict::Errors(expected));
+}
+
+#[test]
+fn r2_a_closed_nursery_takes_nobody_and_stays_closed() {
+    let mut life = running(1, false);
+    assert_eq!(life.phase(), Phase::Open);
+    assert!(!life.body_ended(Outcome::Done).closed);
+    assert_eq!(life.phase(), Phase::Joining);
+    assert_eq!(life.child_started(), Ok(()), "R2: it takes children while it joins");
+    life.child_ended(Outcome::Done);
+    assert!(life.child_ended(Outcome::Done).closed);
+    assert_eq!(life.child_started(), Err(Closed));
+    assert_eq!((life.phase(), life.running()), (Phase::Closed, 0));
+}
