@@ -82,10 +82,12 @@ async def test_r23_current_task_and_all_tasks_know_it(world):
 
     async def child():
         seen.append(asyncio.current_task())
+        await turns(1)
 
     async with Nursery() as nursery:
         task = nursery.start_soon(child())
         host = asyncio.current_task()
+        await turns(1)
         assert {task, host} <= asyncio.all_tasks()
         await turns(2)
         assert task not in asyncio.all_tasks()

@@ -248,6 +248,58 @@ impl Nursery {
         }
     }
 
+    /// Nobody can leave it any more: whoever entered it has let go of it. Its children are
+    /// cancelled, and what they fail with is reported (R7).
+    unsafe fn give_up(&self) {
+        // SAFETY: attached.
+        unsafe {
+            let Some((state, id)) = self.place() else {
+                return;
+            };
+            if !self.is_here() || state.tree.try_borrow_mut().is_err() {
+                return;
+            }
+            let _aside = Aside::new();
+            let _home = self.home.cloned();
+            let task = self.host.cloned();
+            let (scope, host) = {
+                let tree = state.tree.borrow();
+                (tree.scope(id), tree.host(id).and(task.as_ref()))
+            };
+            if let Some(host) = host {
+                let member = state.member_of(host.as_ptr());
+                if state.tree.borrow().innermost(member) != Some(scope) {
+                    return;
+                }
+                let count = state.tree.borrow_mut().detach(id);
+                if host::take_back(host.as_ptr(), count).is_err() {
+                    ffi::PyErr_Clear();
+                }
+                host::left_scope(state, host.as_ptr(), member);
+            }
+            let text = "this nursery was never left";
+            let reason = crate::object::string(text).ok();
+            let cause = nursery_core::Cause { source: nursery_core::Source::Failure, reason };
+            let now = state.now_or_zero();
+            let left = state.tree.borrow().running(id);
+            let closed = state.change(|tree, out| {
+                tree.cancel(scope, cause, now, out);
+                tree.body_ended(id, Outcome::Cancelled, now, || None, out)
+            });
+            let settings = state.tree.borrow().settings(scope);
+            let cause = state.tree.borrow().cause(scope).cloned();
+            self.leave(settings, cause, false);
+            let text = format!(
+                "A nursery was never left: the task that entered it did not call __aexit__; \
+                 {left} of its children were cancelled. Write 'async with Nursery() as nursery:'"
+            );
+            state.report(&text, None, task.as_ref().map_or(std::ptr::null_mut(), Owned::as_ptr));
+            if closed {
+                discard(state, id);
+            }
+        }
+    }
+
     fn leave(
         &self,
         settings: nursery_core::Settings,
@@ -698,6 +750,13 @@ impl Nursery {
         self.state.set(std::ptr::null());
         self.host.clear();
         self.home.clear();
+    }
+}
+
+impl Drop for Nursery {
+    fn drop(&mut self) {
+        // SAFETY: CPython frees the object, so the thread is attached.
+        unsafe { self.give_up() };
     }
 }
 

@@ -3,10 +3,13 @@
 
 use pyo3::ffi;
 
+use crate::entry::guard;
 use crate::imports::{imports, names};
 use crate::object::{
-    Aside, Fallible, Owned, Raised, Raw, call1, getattr_opt, method0, repr, set_error_text, truth,
+    Aside, Fallible, Owned, Raised, Raw, call_method, call1, getattr_opt, method0, none, repr,
+    set_error_text, truth,
 };
+use crate::ready::{self, Method};
 use crate::state::LoopState;
 
 /// What a child runs.
@@ -106,10 +109,34 @@ impl Target {
             }
             let inner = call1(imports().parts.shielded, target)?;
             let shield = inner.as_ptr() != ffi::Py_None();
+            if shield {
+                // The child awaits the inner one, so the outer one's error has nobody to ask for it.
+                let taken = ready::bind(&TAKEN, target)?;
+                let mut args = [std::ptr::null_mut(), taken.as_ptr()];
+                let nothing = std::ptr::null_mut();
+                call_method(target, names().add_done_callback, &mut args, nothing)?;
+            }
             let awaited = if shield { inner.as_ptr() } else { target };
             let coroutine = call1(imports().parts.wrap_awaitable, awaited)?;
             Ok(Self { coroutine, shield })
         }
+    }
+}
+
+static TAKEN: Method = Method::one_arg(c"shield_ended", shield_ended);
+
+/// What `asyncio.shield` returned has ended: the nursery takes its error from what is inside it.
+unsafe extern "C" fn shield_ended(outer: Raw, _: Raw) -> Raw {
+    // SAFETY: bound to a future, which the call keeps alive; the loop calls it.
+    unsafe {
+        guard(std::ptr::null_mut(), |_| {
+            let looked = method0(outer, names().exception);
+            if looked.is_err() {
+                // It was cancelled, which nobody need ask for.
+                ffi::PyErr_Clear();
+            }
+            none().into_ptr()
+        })
     }
 }
 

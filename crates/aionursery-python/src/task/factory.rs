@@ -129,6 +129,11 @@ pub unsafe fn start_eagerly(state: &LoopState, task: Raw) -> Fallible<()> {
             ffi::PyErr_Clear();
         }
         drop(aside);
+        if data(task).has(flag::DONE) {
+            // As asyncio has it: nobody has seen such a task suspended, so nobody asks for its
+            // coroutine, and it is let go at once.
+            data(task).coroutine.clear();
+        }
         result
     }
 }

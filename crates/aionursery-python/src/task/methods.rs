@@ -249,7 +249,13 @@ unsafe extern "C" fn get_name(task: Raw, _: Raw) -> Raw {
 
 unsafe extern "C" fn put_name(task: Raw, name: Raw) -> Raw {
     // SAFETY: as above.
-    unsafe { guard(std::ptr::null_mut(), |_| answer(set_name(task, name).map(|()| none()))) }
+    // 3.13.0's create_task sets the name None on every task of a factory that was given none.
+    unsafe {
+        if name == ffi::Py_None() && data(task).name.is_empty() {
+            return none().into_ptr();
+        }
+        guard(std::ptr::null_mut(), |_| answer(set_name(task, name).map(|()| none())))
+    }
 }
 
 unsafe extern "C" fn get_coro(task: Raw, _: Raw) -> Raw {
