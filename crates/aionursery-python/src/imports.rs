@@ -134,8 +134,10 @@ pub fn load(py: Python<'_>) -> PyResult<()> {
     if IMPORTS.get().is_some() {
         return Ok(());
     }
-    let accelerated = py.import("_asyncio")?;
+    // asyncio first: `_asyncio` on its own would import it half-way, and asyncio would make do with
+    // its slow Python parts for the rest of the process.
     let tasks = py.import("asyncio.tasks")?;
+    let accelerated = py.import("_asyncio")?;
     let exceptions = py.import("asyncio.exceptions")?;
     let base_loop = py.import("asyncio.base_events")?.getattr("BaseEventLoop")?;
     let time = py.import("time")?;

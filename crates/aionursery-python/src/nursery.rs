@@ -284,7 +284,10 @@ impl Nursery {
             let left = state.tree.borrow().running(id);
             let closed = state.change(|tree, out| {
                 tree.cancel(scope, cause, now, out);
-                tree.body_ended(id, Outcome::Cancelled, now, || None, out)
+                if tree.phase(id) == Phase::Open {
+                    tree.body_ended(id, Outcome::Cancelled, now, || None, out);
+                }
+                tree.phase(id) == Phase::Closed
             });
             let settings = state.tree.borrow().settings(scope);
             let cause = state.tree.borrow().cause(scope).cloned();
@@ -388,13 +391,16 @@ unsafe fn close_by_force(this: &Nursery, state: &LoopState, id: NurseryId) {
         if !task::is_ours(task.as_ptr()) {
             foreign::set_join(state, task.as_ptr(), None);
         }
-        let (left, settings, cause) = {
+        let (left, settings, cause, owed) = {
             let mut tree = state.tree.borrow_mut();
-            let answer = (tree.running(id), tree.settings(scope), tree.cause(scope).cloned());
-            tree.detach(id);
-            answer
+            let (left, settings) = (tree.running(id), tree.settings(scope));
+            let cause = tree.cause(scope).cloned();
+            (left, settings, cause, tree.detach(id))
         };
         this.leave(settings, cause, false);
+        if let Err(Raised) = host::take_back(task.as_ptr(), owed) {
+            ffi::PyErr_Clear();
+        }
         if !task::is_ours(task.as_ptr()) || !task::data(task.as_ptr()).has(flag::DONE) {
             let member = state.member_of(task.as_ptr());
             host::left_scope(state, task.as_ptr(), member);
@@ -467,7 +473,7 @@ pub unsafe fn finish_join(join: Raw, joined: bool) -> Fallible<Owned> {
         let mut held = wait::wait(join).take_held();
         if !own {
             foreign::set_join(state, task.as_ptr(), None);
-        } else if joined && task::data(task.as_ptr()).requests.get().is_waiting() {
+        } else if joined && task::is_asked(state, task.as_ptr()) {
             task::data(task.as_ptr()).change_requests(|requests| requests.deliver());
             held = true;
         }

@@ -204,7 +204,7 @@ pub unsafe fn park(state: &LoopState, object: Raw, task: Raw) -> bool {
         if this.kind.get() == Kind::Join {
             let ours = task::data(task);
             ours.raise_flags(task::flag::JOINING);
-            if ours.requests.get().is_waiting() {
+            if task::is_asked(state, task) {
                 host_cancelled(state, object);
             }
         }

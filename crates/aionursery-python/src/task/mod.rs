@@ -19,8 +19,8 @@ pub use factory::{add_functions, start_eagerly, trace_source};
 pub use joined::{add_to as add_iterator_to, raise_thrown, stop};
 pub use methods::set_name;
 pub use step::{
-    bound_step, cancel, cancelled_by_scope, cancelled_error, charge, give_up, is_held, leave,
-    leave_tree, member, reach, run, run_nested, wake, wake_from_join,
+    bound_step, cancel, cancelled_by_scope, cancelled_error, charge, give_up, is_asked, is_held,
+    leave, leave_tree, member, reach, run, run_nested, wake, wake_from_join,
 };
 pub use watch::call_soon;
 

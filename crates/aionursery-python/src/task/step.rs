@@ -546,6 +546,13 @@ pub unsafe fn wake_from_join(host: Raw) {
 
 // Cancelling
 
+/// Whether a bare cancellation waits to be thrown and no shield holds it back.
+pub unsafe fn is_asked(state: &LoopState, task: Raw) -> bool {
+    // SAFETY: the caller's task is alive.
+    let ours = unsafe { data(task) };
+    ours.requests.get().is_waiting() && !is_shielded(state, ours)
+}
+
 /// Whether a bare cancellation is held back (R20).
 fn is_shielded(state: &LoopState, ours: &TaskData) -> bool {
     ours.member.get().is_some_and(|member| state.tree.borrow().is_shielded(member))
