@@ -466,33 +466,7 @@ def test_a_child_that_ends_while_the_interpreter_shuts_down_does_not_crash_it():
     assert done.returncode == 0, done.stderr
 
 
-def test_a_daemon_thread_with_a_nursery_does_not_crash_the_end():
-    done = run_alone(
-        """
-        import asyncio, threading, aionursery
-
-        running = threading.Event()
-
-        async def child():
-            while True:
-                await aionursery.sleep(0)
-
-        async def host():
-            async with aionursery.Nursery() as nursery:
-                for _ in range(10):
-                    nursery.start_soon(child())
-                running.set()
-
-        threading.Thread(target=lambda: aionursery.run(host()), daemon=True).start()
-        running.wait()
-        print("ends", flush=True)
-        """
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "ends\n"
-
-
-def test_os_exit_in_a_child_and_sys_exit_keep_their_codes():
+def test_r9_sys_exit_in_a_child_gives_the_program_its_code():
     done = run_alone(
         """
         import sys, aionursery

@@ -199,6 +199,31 @@ async def test_r18_a_task_that_is_cancelled_and_not_gone_costs_no_turns_of_the_l
     assert loop.turns - before < 12
 
 
+class Refuses(asyncio.Future):
+    """Something to wait for that does not let itself be cancelled."""
+
+    asked = 0
+
+    def cancel(self, msg=None):
+        self.asked += 1
+        return False
+
+
+@virtual
+async def test_r18_what_refuses_to_be_cancelled_is_asked_once_also_in_a_host_with_no_budget():
+    refuses = Refuses()
+    loop = asyncio.get_running_loop()
+    warn_stuck_after(math.inf)
+    with CancelScope(cleanup=0) as scope:
+        loop.call_later(1, scope.cancel)
+        loop.call_later(1000, refuses.set_result, None)
+        before = loop.turns
+        await refuses
+    assert refuses.asked == 1
+    assert loop.turns - before < 12
+    assert asked() == 0
+
+
 def stuck(caplog):
     async def main():
         async def will_not_go():

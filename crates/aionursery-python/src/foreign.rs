@@ -175,7 +175,13 @@ unsafe extern "C" fn later(task: Raw, _: Raw) -> Raw {
             let Ok(state) = LoopState::current() else {
                 return std::ptr::null_mut();
             };
-            reach(state, task);
+            let member = state.foreign.borrow().get(&(task as usize)).map(|host| host.member);
+            if let Some(member) = member {
+                let now = state.now_or_zero();
+                if state.tree.borrow_mut().suspended(member, || now) {
+                    reach(state, task);
+                }
+            }
             none().into_ptr()
         })
     }
@@ -200,8 +206,37 @@ unsafe fn throw(state: &LoopState, task: Raw) -> Fallible<()> {
         if let Some(reason) = &reason {
             args[1] = reason.as_ptr();
         }
-        call_method(task, names().cancel, &mut args, imports().kw_msg).map(drop)
+        let waiter = getattr_opt(task, crate::object::string("_fut_waiter")?.as_ptr())?;
+        call_method(task, names().cancel, &mut args, imports().kw_msg)?;
+        look_again(state, task, waiter.filter(|waiter| waiter.as_ptr() != ffi::Py_None()))
     }
+}
+
+/// A foreign task says nothing when it waits again, and its budget may be spent (R18): it is looked
+/// at once it has gone on from `waiter`, in which it was cancelled. What refuses to be cancelled is
+/// not asked twice.
+unsafe fn look_again(state: &LoopState, task: Raw, waiter: Option<Owned>) -> Fallible<()> {
+    // SAFETY: as above.
+    unsafe {
+        let nothing = std::ptr::null_mut();
+        if let Some(waiter) = waiter {
+            let again = ready::bind(&WENT_ON, task)?;
+            let mut args = [nothing, again.as_ptr()];
+            let call = names().add_done_callback;
+            return call_method(waiter.as_ptr(), call, &mut args, nothing).map(drop);
+        }
+        let later = ready::bind(&LATER, task)?;
+        let mut args = [nothing, later.as_ptr()];
+        call_method(state.event_loop.get(), names().call_soon, &mut args, nothing).map(drop)
+    }
+}
+
+static WENT_ON: Method = Method::one_arg(c"deliver_again", went_on);
+
+/// What a foreign task waited for has ended, and the task has taken its step.
+unsafe extern "C" fn went_on(task: Raw, _: Raw) -> Raw {
+    // SAFETY: bound to a task, which the call keeps alive; the loop calls it.
+    unsafe { later(task, std::ptr::null_mut()) }
 }
 
 /// A foreign host waits in a join, or no longer.

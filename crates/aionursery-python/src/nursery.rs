@@ -260,13 +260,19 @@ impl Nursery {
                 return;
             }
             let _aside = Aside::new();
-            let _home = self.home.cloned();
-            let task = self.host.cloned();
-            let (scope, host) = {
-                let tree = state.tree.borrow();
-                (tree.scope(id), tree.host(id).and(task.as_ref()))
+            let Ok(running) = running_loop() else {
+                ffi::PyErr_Clear();
+                return;
             };
-            if let Some(host) = host {
+            if running.as_ptr() != state.event_loop.get() {
+                // The collector may be taking the loop apart, and it must not be called then.
+                return;
+            }
+            let _home = self.home.cloned();
+            let scope = state.tree.borrow().scope(id);
+            // One that has ended may be in pieces for the same reason.
+            let task = state.tree.borrow().host(id).map(|Key(host)| Owned::share(*host));
+            if let Some(host) = &task {
                 let member = state.member_of(host.as_ptr());
                 if state.tree.borrow().innermost(member) != Some(scope) {
                     return;
@@ -763,6 +769,9 @@ impl Drop for Nursery {
     fn drop(&mut self) {
         // SAFETY: CPython frees the object, so the thread is attached.
         unsafe { self.give_up() };
+        if self.id.get().is_some() {
+            self.scope.get().let_go();
+        }
     }
 }
 

@@ -122,6 +122,11 @@ impl CancelScope {
         self.home.clear();
     }
 
+    /// It stays in the tree without an owner, because its nursery does.
+    pub fn let_go(&self) {
+        self.id.set(None);
+    }
+
     fn state(&self) -> Option<&LoopState> {
         let state = self.state.get();
         // SAFETY: `home` keeps it alive.

@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nursery_core::{Delivery, Face, Identity, MemberId, Tree};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
@@ -72,10 +73,26 @@ unsafe impl Send for LoopState {}
 // SAFETY: as above.
 unsafe impl Sync for LoopState {}
 
+/// How many states have died. A loop's address can be another loop's later, and a state dies in
+/// whichever thread the collector runs, so what threads remember is good for one epoch only.
+static EPOCH: AtomicUsize = AtomicUsize::new(0);
+
+#[derive(Clone, Copy)]
+struct Last {
+    event_loop: Raw,
+    state: *const LoopState,
+    epoch: usize,
+}
+
 thread_local! {
-    /// The loop that was asked for last, and its state; both borrowed, cleared when the state dies.
-    static LAST: Cell<(Raw, *const LoopState)> =
-        const { Cell::new((std::ptr::null_mut(), std::ptr::null())) };
+    /// The loop that this thread asked for last, and its state; both borrowed.
+    static LAST: Cell<Last> = const {
+        Cell::new(Last { event_loop: std::ptr::null_mut(), state: std::ptr::null(), epoch: 0 })
+    };
+}
+
+fn remember(event_loop: Raw, state: *const LoopState) {
+    LAST.set(Last { event_loop, state, epoch: EPOCH.load(Ordering::Relaxed) });
 }
 
 /// A number that no other living thread has.
@@ -88,10 +105,10 @@ impl LoopState {
     /// The state of a loop, made at the first call. Borrowed: the loop keeps it alive.
     #[inline]
     pub unsafe fn of<'a>(event_loop: Raw) -> Fallible<&'a Self> {
-        let (last, state) = LAST.get();
-        if last == event_loop {
-            // SAFETY: the cache is cleared when the state dies.
-            return Ok(unsafe { &*state });
+        let last = LAST.get();
+        if last.event_loop == event_loop && last.epoch == EPOCH.load(Ordering::Relaxed) {
+            // SAFETY: no state has died since it was remembered.
+            return Ok(unsafe { &*last.state });
         }
         // SAFETY: as the caller's.
         unsafe { Self::find(event_loop) }
@@ -113,7 +130,7 @@ impl LoopState {
                 if let Ok(state) = found.cast::<Self>() {
                     let state: *const Self = state.get();
                     if (*state).event_loop.get() == event_loop {
-                        LAST.set((event_loop, state));
+                        remember(event_loop, state);
                         return Ok(&*state);
                     }
                 }
@@ -128,7 +145,7 @@ impl LoopState {
                 KEPT.with_borrow_mut(|kept| kept.push(state.clone().unbind()));
             }
             let state: *const Self = state.get();
-            LAST.set((event_loop, state));
+            remember(event_loop, state);
             Ok(&*state)
         }
     }
@@ -438,10 +455,7 @@ impl LoopState {
     /// Lets go of every reference; the loop is gone.
     fn forget_everything(&self) {
         self.gone.set(true);
-        let (last, _) = LAST.get();
-        if last == self.event_loop.get() {
-            LAST.set((std::ptr::null_mut(), std::ptr::null()));
-        }
+        EPOCH.fetch_add(1, Ordering::Relaxed);
         let tree = self.tree.replace(Tree::new());
         // SAFETY: the references that the tree's keys stood for are let go once each.
         unsafe {
@@ -471,10 +485,6 @@ impl LoopState {
 
 impl Drop for LoopState {
     fn drop(&mut self) {
-        let state: *const Self = self;
-        if LAST.get().1 == state {
-            LAST.set((std::ptr::null_mut(), std::ptr::null()));
-        }
         self.forget_everything();
     }
 }
