@@ -9,7 +9,7 @@ import asyncio
 import json
 import os
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
 import pytest
 
