@@ -7,7 +7,6 @@ from ._aionursery import (
     checkpoint,
     checkpoint_if_cancelled,
     current_effective_deadline,
-    eager_task_factory,
     fail_after,
     fail_at,
     move_on_after,
@@ -20,6 +19,7 @@ from ._aionursery import (
     warn_stuck_after,
 )
 from ._errors import BaseMultiError, Cancelled, MultiError, NurseryClosed
+from ._factory import eager_task_factory
 from ._parts import TaskStatus
 from ._runner import Runner, run
 from ._sync import (

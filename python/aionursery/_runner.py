@@ -7,7 +7,8 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any, TypeVar
 
-from ._aionursery import eager_task_factory, task_factory
+from ._aionursery import task_factory
+from ._factory import eager_task_factory
 
 T = TypeVar("T")
 
@@ -28,7 +29,7 @@ class Runner(asyncio.Runner):
         eager: bool = False,
     ) -> None:
         super().__init__(debug=debug, loop_factory=loop_factory)
-        self._factory = eager_task_factory if eager else task_factory
+        self._factory: Any = eager_task_factory if eager else task_factory
         self._prepared = False
 
     def __enter__(self) -> Runner:
@@ -50,7 +51,7 @@ class Runner(asyncio.Runner):
         if not self._prepared:
             # Once: what the program sets afterwards stays.
             self._prepared = True
-            loop.set_task_factory(self._factory)  # type: ignore[arg-type]
+            loop.set_task_factory(self._factory)
         return loop
 
 

@@ -8,7 +8,8 @@ from collections.abc import Coroutine
 from contextvars import Context
 from typing import Any, TypeVar
 
-from ._aionursery import Nursery, Task, eager_task_factory
+from ._aionursery import Nursery, Task
+from ._factory import eager_task_factory
 
 T = TypeVar("T")
 

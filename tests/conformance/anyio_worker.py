@@ -9,7 +9,7 @@ import asyncio
 import json
 import os
 import sys
-from typing import Any, TextIO
+from typing import TextIO
 
 import pytest
 
@@ -63,13 +63,7 @@ def main() -> None:
         places.put("factory+runner", names)
         if sys.version_info >= (3, 12):
             # anyio's tests take it from there for their loop with eager tasks.
-            eager_factory = places.load(names.eager_factory)
-
-            def eager_task_factory(loop: Any, coro: Any, **options: Any) -> Any:
-                return eager_factory(loop, coro, **options)
-
-            # A function of Python's: anyio looks at its code.
-            asyncio.eager_task_factory = eager_task_factory
+            asyncio.eager_task_factory = places.load(names.eager_factory)
     # anyio's tests are a package by the name of `tests`, as ours are.
     for name in ("tests", "tests.conformance"):
         del sys.modules[name]
