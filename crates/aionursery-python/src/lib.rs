@@ -9,6 +9,7 @@
 #![allow(clippy::missing_safety_doc)]
 
 mod entry;
+mod exit;
 mod foreign;
 mod host;
 mod imports;
@@ -30,6 +31,7 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = true)]
 fn _aionursery(module: &Bound<'_, PyModule>) -> PyResult<()> {
     imports::load(module.py())?;
+    exit::register(module)?;
     task::add_to(module)?;
     task::add_iterator_to(module)?;
     task::add_functions(module)?;

@@ -16,6 +16,7 @@ use pyo3::gc::PyTraverseError;
 use pyo3::prelude::*;
 
 use crate::entry::guard;
+use crate::exit;
 use crate::imports::{is_debug, names};
 use crate::object::{Aside, Fallible, Owned, Raw, Slot, call_method};
 use crate::state::LoopState;
@@ -190,6 +191,7 @@ unsafe extern "C" fn drain(this: Raw, _: Raw) -> Raw {
         guard(std::ptr::null_mut(), |py| {
             let this = Bound::from_borrowed_ptr(py, this);
             let state = this.cast_unchecked::<LoopState>().get();
+            let _inside = exit::Inside::enter();
             match run_batch(state) {
                 Ok(()) => crate::object::none().into_ptr(),
                 Err(_) => std::ptr::null_mut(),
@@ -229,6 +231,7 @@ unsafe fn run_batch(state: &LoopState) -> Fallible<()> {
         let size = state.ready.queue.borrow_mut().batches.pop_front().unwrap_or(0);
         let mut batch = Batch { state, left: size };
         while batch.left > 0 {
+            exit::pause();
             batch.left -= 1;
             let next = state.ready.queue.borrow_mut().tasks.pop_front();
             let Some(task) = next.and_then(|task| Owned::maybe(task)) else {

@@ -9,6 +9,7 @@ use pyo3::gc::PyTraverseError;
 use pyo3::prelude::*;
 
 use crate::entry::guard;
+use crate::exit;
 use crate::imports::names;
 use crate::object::{
     Aside, Fallible, Owned, Raised, Raw, Slot, call_method, method0, none, take_raised,
@@ -94,6 +95,7 @@ unsafe extern "C" fn fire(this: Raw, _: Raw) -> Raw {
         guard(std::ptr::null_mut(), |py| {
             let this = Bound::from_borrowed_ptr(py, this);
             let state = this.cast_unchecked::<LoopState>().get();
+            let _inside = exit::Inside::enter();
             let armed = state.timers.at.replace(f64::INFINITY);
             state.timers.handle.clear();
             // The loop says it is time; its clock may lag behind by its resolution.

@@ -508,6 +508,7 @@ unsafe fn step_from_loop(task: Raw) -> Raw {
             if ours.has(flag::DONE | flag::RUNNING) {
                 return crate::object::none().into_ptr();
             }
+            let _inside = crate::exit::Inside::enter();
             match step(state, &Owned::share(task), false) {
                 Ok(()) => crate::object::none().into_ptr(),
                 Err(Raised) => std::ptr::null_mut(),
