@@ -9,9 +9,15 @@ use pyo3::prelude::*;
 use crate::object::set_error_text;
 
 /// Runs a function that CPython has called. A panic becomes a `SystemError`.
+///
+/// The thread is attached, for CPython calls only where it is; to make PyO3 find that out costs
+/// more than most of these functions. PyO3 puts off what it is asked to let go of where it does not
+/// know that a thread is attached, so `body` must own Python objects as `Owned` or `Bound`, and
+/// never as `Py`.
 #[inline]
 pub fn guard<R>(failed: R, body: impl FnOnce(Python<'_>) -> R) -> R {
-    match catch_unwind(AssertUnwindSafe(|| Python::attach(body))) {
+    // SAFETY: CPython called us, so the thread is attached.
+    match catch_unwind(AssertUnwindSafe(|| body(unsafe { Python::assume_attached() }))) {
         Ok(result) => result,
         Err(payload) => {
             let text = payload

@@ -10,11 +10,11 @@ use nursery_core::MemberId;
 use pyo3::ffi;
 
 use crate::entry::guard;
+use crate::function::{Method, number};
 use crate::imports::{imports, names};
 use crate::object::{
     Fallible, Owned, Raised, Raw, Slot, call_method, getattr_opt, method0, none, take_raised, truth,
 };
-use crate::ready::{self, Method};
 use crate::state::{Key, LoopState};
 use crate::wait;
 
@@ -80,11 +80,12 @@ pub unsafe fn left_scope(state: &LoopState, task: Raw) {
 pub unsafe fn honoured(task: Raw) -> Fallible<u32> {
     // SAFETY: the caller's task is alive.
     unsafe {
-        let count = method0(task, names().cancelling)?;
-        let count = ffi::PyLong_AsLong(count.as_ptr());
-        if count == -1 && !ffi::PyErr_Occurred().is_null() {
-            return Err(Raised);
-        }
+        let count = if ffi::Py_TYPE(task) == imports().task_type {
+            imports().cancelling.call_on(task)?
+        } else {
+            method0(task, names().cancelling)?
+        };
+        let count = number(&count)?;
         if count <= 0 {
             return Ok(0);
         }
@@ -155,7 +156,7 @@ unsafe fn try_reach(state: &LoopState, task: Raw) -> Fallible<()> {
             return Ok(());
         }
         if is_running(task)? {
-            let later = ready::bind(&LATER, task)?;
+            let later = LATER.bind(task)?;
             let mut args = [std::ptr::null_mut(), later.as_ptr()];
             let event_loop = state.event_loop.get();
             call_method(event_loop, names().call_soon, &mut args, std::ptr::null_mut())?;
@@ -220,12 +221,12 @@ unsafe fn look_again(state: &LoopState, task: Raw, waiter: Option<Owned>) -> Fal
     unsafe {
         let nothing = std::ptr::null_mut();
         if let Some(waiter) = waiter {
-            let again = ready::bind(&WENT_ON, task)?;
+            let again = WENT_ON.bind(task)?;
             let mut args = [nothing, again.as_ptr()];
             let call = names().add_done_callback;
             return call_method(waiter.as_ptr(), call, &mut args, nothing).map(drop);
         }
-        let later = ready::bind(&LATER, task)?;
+        let later = LATER.bind(task)?;
         let mut args = [nothing, later.as_ptr()];
         call_method(state.event_loop.get(), names().call_soon, &mut args, nothing).map(drop)
     }
@@ -256,6 +257,6 @@ pub unsafe fn wake_from_join(state: &LoopState, task: Raw) {
     };
     if let Some(join) = join {
         // SAFETY: a join is one of our waits.
-        unsafe { wait::complete(join.as_ptr(), None) };
+        unsafe { wait::join_is_over(state, join.as_ptr()) };
     }
 }

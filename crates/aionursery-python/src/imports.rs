@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use crate::function::Direct;
 use crate::object::{Fallible, Owned, Raw, call1, method0};
 
 macro_rules! names {
@@ -67,7 +68,9 @@ pub struct Imports {
     pub task_type: *mut ffi::PyTypeObject,
     pub cancelled_error: Raw,
     pub invalid_state_error: Raw,
-    pub get_running_loop: Raw,
+    pub get_running_loop: Direct,
+    /// `asyncio.Task.cancelling`, for tasks of just that type.
+    pub cancelling: Direct,
     pub current_task: Raw,
     pub register_task: Raw,
     /// Before 3.14: the dict from loops to current tasks. Null where the thread state has it.
@@ -86,7 +89,7 @@ pub struct Imports {
     pub base_time: Raw,
     pub base_loop: Raw,
     pub time_dict: Raw,
-    pub time_monotonic: Raw,
+    pub time_monotonic: Direct,
     pub deque_type: *mut ffi::PyTypeObject,
     /// The package's own Python part.
     pub parts: Parts,
@@ -145,6 +148,14 @@ pub fn load(py: Python<'_>) -> PyResult<()> {
     let get = |module: &Bound<'_, PyModule>, name: &str| -> PyResult<Raw> {
         Ok(module.getattr(name)?.into_ptr())
     };
+    let direct = |module: &Bound<'_, PyModule>, name: &str| -> PyResult<Direct> {
+        // SAFETY: attached; a reference is given away.
+        Ok(unsafe { Direct::function(Owned::share(module.getattr(name)?.as_ptr())) })
+    };
+    let method = |class: &Bound<'_, PyAny>, name: &str| -> PyResult<Direct> {
+        // SAFETY: as above.
+        Ok(unsafe { Direct::method(Owned::share(class.getattr(name)?.as_ptr())) })
+    };
     let get_opt = |module: &Bound<'_, PyModule>, name: &str| -> Raw {
         module.getattr(name).map_or(std::ptr::null_mut(), Bound::into_ptr)
     };
@@ -170,7 +181,8 @@ pub fn load(py: Python<'_>) -> PyResult<()> {
         task_type: get(&accelerated, "Task")?.cast(),
         cancelled_error: get(&exceptions, "CancelledError")?,
         invalid_state_error: get(&exceptions, "InvalidStateError")?,
-        get_running_loop: get(&accelerated, "get_running_loop")?,
+        get_running_loop: direct(&accelerated, "get_running_loop")?,
+        cancelling: method(&accelerated.getattr("Task")?, "cancelling")?,
         current_task: get(&tasks, "current_task")?,
         register_task: get(&accelerated, "_register_task")?,
         current_tasks: get_opt(&accelerated, "_current_tasks"),
@@ -184,7 +196,7 @@ pub fn load(py: Python<'_>) -> PyResult<()> {
         base_time: base_loop.getattr("time")?.into_ptr(),
         base_loop: base_loop.into_ptr(),
         time_dict: time.dict().into_ptr(),
-        time_monotonic: get(&time, "monotonic")?,
+        time_monotonic: direct(&time, "monotonic")?,
         deque_type: get(&py.import("collections")?, "deque")?.cast(),
         parts: Parts {
             cancelled: get(&parts, "Cancelled")?,
@@ -210,7 +222,7 @@ pub fn load(py: Python<'_>) -> PyResult<()> {
 /// The loop that runs in this thread; raises if none does.
 pub unsafe fn running_loop() -> Fallible<Owned> {
     // SAFETY: a function that takes nothing.
-    unsafe { crate::object::call0(imports().get_running_loop) }
+    unsafe { imports().get_running_loop.call() }
 }
 
 /// The loop's current task, or None.

@@ -8,9 +8,11 @@
 // CPython calls functions with raw pointers; each says in its first comment what it relies on.
 #![allow(clippy::missing_safety_doc)]
 
+mod args;
 mod entry;
 mod exit;
 mod foreign;
+mod function;
 mod host;
 mod imports;
 mod nursery;

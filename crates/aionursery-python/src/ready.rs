@@ -6,10 +6,12 @@
 //! that batch is the last thing in the loop's own queue; so tasks and `call_soon` keep the order in
 //! which a program asked for them. A loop that does not show its queue (uvloop) has one batch a
 //! turn.
+//!
+//! A host whose nursery closes as the very last thing in the loop's queue goes on at once: it would
+//! be first in the next turn, and nobody can tell but by the time that a turn costs.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::ffi::CStr;
 
 use pyo3::ffi;
 use pyo3::gc::PyTraverseError;
@@ -17,10 +19,11 @@ use pyo3::prelude::*;
 
 use crate::entry::guard;
 use crate::exit;
+use crate::function::Method;
 use crate::imports::{is_debug, names};
 use crate::object::{Aside, Fallible, Owned, Raw, Slot, call_method};
 use crate::state::LoopState;
-use crate::task;
+use crate::{task, wait};
 
 #[derive(Default)]
 struct Queue {
@@ -38,6 +41,10 @@ pub struct Ready {
     last_handle: Slot,
     /// The bound function that drains.
     drain: Slot,
+    /// How many tasks the batch that is being drained still has.
+    left: Cell<Option<usize>>,
+    /// The join of a host that goes on when the batch has been drained.
+    last_join: Slot,
 }
 
 impl Ready {
@@ -49,6 +56,8 @@ impl Ready {
             loop_queue: queue,
             last_handle: Slot::empty(),
             drain: Slot::empty(),
+            left: Cell::new(None),
+            last_join: Slot::empty(),
         }
     }
 
@@ -59,6 +68,7 @@ impl Ready {
         visit(self.loop_queue.get())?;
         visit(self.last_handle.get())?;
         visit(self.drain.get())?;
+        visit(self.last_join.get())?;
         if let Ok(queue) = self.queue.try_borrow() {
             queue.tasks.iter().try_for_each(|task| visit(*task))?;
         }
@@ -74,6 +84,27 @@ impl Ready {
         self.loop_queue.clear();
         self.last_handle.clear();
         self.drain.clear();
+        self.last_join.clear();
+    }
+
+    /// Whether nothing waits in the loop's queue; a loop that does not show it may have something.
+    unsafe fn is_last(&self) -> bool {
+        let queue = self.loop_queue.get();
+        // SAFETY: a deque, whose length is asked for.
+        unsafe { !queue.is_null() && !self.is_open() && ffi::PySequence_Size(queue) == 0 }
+    }
+
+    /// The nursery that `join` waits for has closed. Says whether its host is seen to when this
+    /// batch has been drained, because nothing would come before it.
+    pub unsafe fn take_last(&self, join: Raw) -> bool {
+        // SAFETY: attached; the caller's wait is alive.
+        unsafe {
+            if self.left.get() != Some(0) || !self.last_join.is_empty() || !self.is_last() {
+                return false;
+            }
+            self.last_join.set(Owned::share(join));
+            true
+        }
     }
 
     /// Whether anything is queued.
@@ -165,7 +196,7 @@ unsafe fn schedule(state: &LoopState) -> Fallible<()> {
     // SAFETY: attached.
     unsafe {
         if state.ready.drain.is_empty() {
-            state.ready.drain.set(bind(&DRAIN, state.this.get())?);
+            state.ready.drain.set(DRAIN.bind(state.this.get())?);
         }
         let drain = state.ready.drain.cloned();
         let drain = drain.ok_or(crate::object::Raised)?;
@@ -200,10 +231,27 @@ unsafe extern "C" fn drain(this: Raw, _: Raw) -> Raw {
     }
 }
 
-/// Puts what is left of a batch back, however the batch ends.
+/// The batch that is being drained. Puts what is left of it back, however it ends.
 struct Batch<'a> {
     state: &'a LoopState,
-    left: usize,
+    /// What was left of the batch around it, if a step runs the loop itself.
+    outer: Option<usize>,
+}
+
+impl Batch<'_> {
+    fn begin(state: &LoopState) -> Batch<'_> {
+        let size = state.ready.queue.borrow_mut().batches.pop_front().unwrap_or(0);
+        Batch { state, outer: state.ready.left.replace(Some(size)) }
+    }
+
+    /// The next task to step; the outer `None` is the end.
+    fn next(&self) -> Option<Option<Owned>> {
+        let left = self.state.ready.left.get().filter(|left| *left > 0)?;
+        self.state.ready.left.set(Some(left - 1));
+        let task = self.state.ready.queue.borrow_mut().tasks.pop_front();
+        // SAFETY: the queue's reference.
+        Some(task.and_then(|task| unsafe { Owned::maybe(task) }))
+    }
 }
 
 impl Drop for Batch<'_> {
@@ -211,16 +259,17 @@ impl Drop for Batch<'_> {
         // SAFETY: attached; an exception that is on its way out is put aside.
         unsafe {
             task::leave(self.state);
-            if self.left == 0 {
-                return;
+            let ready = &self.state.ready;
+            let left = ready.left.replace(self.outer).unwrap_or(0);
+            if left > 0 {
+                let _aside = Aside::new();
+                ready.queue.borrow_mut().batches.push_front(left);
+                if schedule(self.state).is_err() {
+                    ffi::PyErr_WriteUnraisable(self.state.event_loop.get());
+                }
+                // The handle just made runs last but serves the first batch: nothing may join it.
+                ready.last_handle.clear();
             }
-            let _aside = Aside::new();
-            self.state.ready.queue.borrow_mut().batches.push_front(self.left);
-            if schedule(self.state).is_err() {
-                ffi::PyErr_WriteUnraisable(self.state.event_loop.get());
-            }
-            // The handle just made runs last but serves the first batch: nothing may join it.
-            self.state.ready.last_handle.clear();
         }
     }
 }
@@ -228,52 +277,23 @@ impl Drop for Batch<'_> {
 unsafe fn run_batch(state: &LoopState) -> Fallible<()> {
     // SAFETY: attached; the loop calls this.
     unsafe {
-        let size = state.ready.queue.borrow_mut().batches.pop_front().unwrap_or(0);
-        let mut batch = Batch { state, left: size };
-        while batch.left > 0 {
-            exit::pause();
-            batch.left -= 1;
-            let next = state.ready.queue.borrow_mut().tasks.pop_front();
-            let Some(task) = next.and_then(|task| Owned::maybe(task)) else {
-                continue;
+        let batch = Batch::begin(state);
+        loop {
+            while let Some(task) = batch.next() {
+                exit::pause();
+                if let Some(task) = task {
+                    task::run(state, task)?;
+                }
+            }
+            let Some(join) = state.ready.last_join.take() else {
+                return Ok(());
             };
-            task::run(state, task)?;
+            exit::pause();
+            if state.ready.is_last() {
+                wait::resume(state, &join)?;
+            } else {
+                wait::notify(join.as_ptr());
+            }
         }
-        Ok(())
-    }
-}
-
-/// The bound function of a task, for a loop or a future to call.
-pub unsafe fn bind(definition: &'static Method, task: Raw) -> Fallible<Owned> {
-    // SAFETY: the definition is static, the task alive.
-    unsafe {
-        let definition = (&raw const definition.0).cast_mut();
-        let nothing = std::ptr::null_mut();
-        Owned::new(ffi::PyCMethod_New(definition, task, nothing, nothing.cast()))
-    }
-}
-
-/// A method that is not on any type but bound to an object by hand.
-pub struct Method(ffi::PyMethodDef);
-
-// SAFETY: constant; CPython reads it only.
-unsafe impl Sync for Method {}
-
-impl Method {
-    pub const fn no_args(name: &'static CStr, function: ffi::PyCFunction) -> Self {
-        Self::new(name, function, ffi::METH_NOARGS)
-    }
-
-    pub const fn one_arg(name: &'static CStr, function: ffi::PyCFunction) -> Self {
-        Self::new(name, function, ffi::METH_O)
-    }
-
-    const fn new(name: &'static CStr, function: ffi::PyCFunction, flags: i32) -> Self {
-        Self(ffi::PyMethodDef {
-            ml_name: name.as_ptr(),
-            ml_meth: ffi::PyMethodDefPointer { PyCFunction: function },
-            ml_flags: flags,
-            ml_doc: std::ptr::null(),
-        })
     }
 }

@@ -2,13 +2,13 @@
 //! are plain C methods added to `Nursery`'s type. It must never run a child before `start_soon`
 //! returns (R4).
 
-use std::ffi::c_int;
-
 use nursery_core::Phase;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use crate::args::given;
 use crate::entry::guard;
+use crate::function::Method;
 use crate::host;
 use crate::imports::{imports, running_loop};
 use crate::nursery::Nursery;
@@ -183,9 +183,9 @@ unsafe fn parse(
             let value = *args.offset(count + index);
             let keyword = utf8(ffi::PyTuple_GET_ITEM(kwnames, index)).unwrap_or_default();
             match keyword.as_str() {
-                "name" => order.name = task::given(value).unwrap_or(std::ptr::null_mut()),
+                "name" => order.name = given(value).unwrap_or(std::ptr::null_mut()),
                 "context" => {
-                    order.context = task::given(value).unwrap_or(std::ptr::null_mut());
+                    order.context = given(value).unwrap_or(std::ptr::null_mut());
                     if !order.context.is_null() && ffi::PyContext_CheckExact(order.context) == 0 {
                         let text = c"context must be a contextvars.Context or None";
                         return Err(set_error(ffi::PyExc_TypeError, text));
@@ -252,41 +252,16 @@ unsafe extern "C" fn start_now(
     unsafe { start(this, args, count, kwnames, true) }
 }
 
-struct Methods([ffi::PyMethodDef; 2]);
+static START_SOON: Method = Method::fast(c"start_soon", start_soon).documented(
+    c"start_soon($self, target, /, *args, name=None, context=None, shield=False)\n--\n\nStart a child and return its task; its first step runs after this returns.\n\ntarget is a coroutine, any awaitable, or an async function that is called with args.\nWith shield=True, cancellation from outside does not reach the child; the nursery still\nwaits for it. Raises NurseryClosed once the block has ended.",
+);
 
-// SAFETY: constant; CPython reads it only.
-unsafe impl Sync for Methods {}
-
-const FLAGS: c_int = ffi::METH_FASTCALL | ffi::METH_KEYWORDS;
-
-static METHODS: Methods = Methods([
-    ffi::PyMethodDef {
-        ml_name: c"start_soon".as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: start_soon },
-        ml_flags: FLAGS,
-        ml_doc: c"start_soon($self, target, /, *args, name=None, context=None, shield=False)\n--\n\nStart a child and return its task; its first step runs after this returns.\n\ntarget is a coroutine, any awaitable, or an async function that is called with args.\nWith shield=True, cancellation from outside does not reach the child; the nursery still\nwaits for it. Raises NurseryClosed once the block has ended.".as_ptr(),
-    },
-    ffi::PyMethodDef {
-        ml_name: c"start_now".as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: start_now },
-        ml_flags: FLAGS,
-        ml_doc: c"start_now($self, target, /, *args, name=None, context=None, shield=False)\n--\n\nAs start_soon, but the child's first step runs before this returns.".as_ptr(),
-    },
-]);
+static START_NOW: Method = Method::fast(c"start_now", start_now).documented(
+    c"start_now($self, target, /, *args, name=None, context=None, shield=False)\n--\n\nAs start_soon, but the child's first step runs before this returns.",
+);
 
 /// Adds the two methods to `Nursery`.
 pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    let py = module.py();
-    let class = py.get_type::<Nursery>();
-    for method in &METHODS.0 {
-        // SAFETY: the table lives for ever; the type is ready.
-        unsafe {
-            let class = class.as_ptr().cast();
-            let descriptor = ffi::PyDescr_NewMethod(class, std::ptr::from_ref(method).cast_mut());
-            let descriptor = Bound::from_owned_ptr_or_err(py, descriptor)?;
-            let name = std::ffi::CStr::from_ptr(method.ml_name).to_string_lossy();
-            py.get_type::<Nursery>().setattr(name.as_ref(), descriptor)?;
-        }
-    }
-    Ok(())
+    START_SOON.add_to_class::<Nursery>(module.py())?;
+    START_NOW.add_to_class::<Nursery>(module.py())
 }

@@ -12,6 +12,7 @@ use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
+use crate::function::real;
 use crate::imports::{imports, is_debug, names, running_loop};
 use crate::object::{Fallible, Owned, Raised, Raw, Slot, call0, getattr_opt, method0};
 use crate::ready::Ready;
@@ -199,15 +200,16 @@ impl LoopState {
             let answer = if self.base_clock.get() {
                 // What the clock is replaced with, if somebody has, is what the loop would call.
                 let clock = ffi::PyDict_GetItem(imports().time_dict, names().monotonic);
-                call0(if clock.is_null() { imports().time_monotonic } else { clock })?
+                let usual = &imports().time_monotonic;
+                if clock == usual.as_ptr() || clock.is_null() {
+                    usual.call()?
+                } else {
+                    call0(clock)?
+                }
             } else {
                 method0(self.event_loop.get(), names().time)?
             };
-            let now = ffi::PyFloat_AsDouble(answer.as_ptr());
-            if now == -1.0 && !ffi::PyErr_Occurred().is_null() {
-                return Err(Raised);
-            }
-            Ok(now)
+            real(answer.as_ptr())
         }
     }
 
@@ -274,7 +276,7 @@ impl LoopState {
         // SAFETY: a host is alive while its nursery is.
         unsafe {
             if task::is_ours(host) {
-                task::wake_from_join(host);
+                task::wake_from_join(self, host);
             } else {
                 foreign::wake_from_join(self, host);
             }

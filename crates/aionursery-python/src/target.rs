@@ -4,12 +4,12 @@
 use pyo3::ffi;
 
 use crate::entry::guard;
+use crate::function::Method;
 use crate::imports::{imports, names};
 use crate::object::{
     Aside, Fallible, Owned, Raised, Raw, call_method, call1, getattr_opt, method0, none, repr,
     set_error_text, truth,
 };
-use crate::ready::{self, Method};
 use crate::state::LoopState;
 
 /// What a child runs.
@@ -111,7 +111,7 @@ impl Target {
             let shield = inner.as_ptr() != ffi::Py_None();
             if shield {
                 // The child awaits the inner one, so the outer one's error has nobody to ask for it.
-                let taken = ready::bind(&TAKEN, target)?;
+                let taken = TAKEN.bind(target)?;
                 let mut args = [std::ptr::null_mut(), taken.as_ptr()];
                 let nothing = std::ptr::null_mut();
                 call_method(target, names().add_done_callback, &mut args, nothing)?;

@@ -10,11 +10,11 @@ use pyo3::prelude::*;
 
 use crate::entry::guard;
 use crate::exit;
+use crate::function::Method;
 use crate::imports::names;
 use crate::object::{
     Aside, Fallible, Owned, Raised, Raw, Slot, call_method, method0, none, take_raised,
 };
-use crate::ready::{self, Method};
 use crate::state::{Key, LoopState};
 use crate::{scope, wait};
 
@@ -68,7 +68,7 @@ unsafe fn arm_at(state: &LoopState, when: f64) {
                 method0(handle.as_ptr(), names().cancel)?;
             }
             if state.timers.callback.is_empty() {
-                state.timers.callback.set(ready::bind(&FIRE, state.this.get())?);
+                state.timers.callback.set(FIRE.bind(state.this.get())?);
             }
             let callback = state.timers.callback.cloned().ok_or(Raised)?;
             let moment = Owned::new(ffi::PyFloat_FromDouble(when))?;

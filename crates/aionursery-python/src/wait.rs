@@ -11,6 +11,7 @@ use nursery_core::{Alarm, TimerId};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use crate::args::{given, parse};
 use crate::entry::guard;
 use crate::imports::imports;
 use crate::object::{
@@ -228,8 +229,54 @@ pub unsafe fn complete(object: Raw, value: Option<Owned>) {
     }
 }
 
+/// The nursery that a host joins has closed.
+pub unsafe fn join_is_over(state: &LoopState, object: Raw) {
+    // SAFETY: attached; the caller's wait is alive.
+    unsafe {
+        let this = wait(object);
+        if this.phase.get() != Phase::Waiting {
+            return;
+        }
+        this.phase.set(Phase::Done);
+        if !state.ready.take_last(object) {
+            notify(object);
+        }
+    }
+}
+
+/// Steps the host whose join is over, here and now. Only what leaves the loop is raised.
+pub unsafe fn resume(state: &LoopState, object: &Owned) -> Fallible<()> {
+    // SAFETY: attached; a drain has just ended a step.
+    unsafe {
+        let this = wait(object.as_ptr());
+        if let Some(task) = this.task.take() {
+            return task::resume(state, task);
+        }
+        let only = this.callbacks.borrow().len() == 1;
+        let Some((function, context)) = only.then(|| this.callbacks.take().pop()).flatten() else {
+            notify(object.as_ptr());
+            return Ok(());
+        };
+        // A task of asyncio's makes itself the current one, and nobody may be.
+        task::leave(state);
+        if ffi::PyContext_Enter(context.as_ptr()) < 0 {
+            ffi::PyErr_Clear();
+            this.callbacks.borrow_mut().push((function, context));
+            notify(object.as_ptr());
+            return Ok(());
+        }
+        let result = crate::object::call1(function.as_ptr(), object.as_ptr()).map(drop);
+        let aside = if result.is_err() { Some(Aside::new()) } else { None };
+        if ffi::PyContext_Exit(context.as_ptr()) < 0 {
+            ffi::PyErr_Clear();
+        }
+        drop(aside);
+        result
+    }
+}
+
 /// Wakes whoever waits.
-unsafe fn notify(object: Raw) {
+pub unsafe fn notify(object: Raw) {
     // SAFETY: attached; the caller's wait is alive.
     unsafe {
         let this = wait(object);
@@ -590,13 +637,13 @@ unsafe extern "C" fn method_cancel(
     unsafe {
         guard(std::ptr::null_mut(), |_| {
             let this = wait(object);
-            let Ok([message]) = task::parse("cancel", ["msg"], 1, args, count, kwnames) else {
+            let Ok([message]) = parse("cancel", ["msg"], 1, args, count, kwnames) else {
                 return std::ptr::null_mut();
             };
             if !matches!(this.phase.get(), Phase::New | Phase::Waiting) {
                 return boolean(false);
             }
-            let message = task::given(message).map(|message| Owned::share(message));
+            let message = given(message).map(|message| Owned::share(message));
             drop(this.message.replace(message));
             if this.kind.get() == Kind::Join {
                 if let Some(state) = this.state() {
@@ -624,14 +671,14 @@ unsafe extern "C" fn method_add_done_callback(
             let add = || -> Fallible<Owned> {
                 let names = ["fn", "context"];
                 let [function, context] =
-                    task::parse("add_done_callback", names, 1, args, count, kwnames)?;
+                    parse("add_done_callback", names, 1, args, count, kwnames)?;
                 if function.is_null() {
                     let text = c"add_done_callback() needs the function to call";
                     return Err(set_error(ffi::PyExc_TypeError, text));
                 }
                 start(object)?;
                 let this = wait(object);
-                let context = match task::given(context) {
+                let context = match given(context) {
                     Some(context) => Owned::share(context),
                     None => Owned::new(ffi::PyContext_CopyCurrent())?,
                 };

@@ -723,8 +723,14 @@ impl<F: Face> Tree<F> {
     /// Takes a scope's alarms out of the heap.
     fn silence(&mut self, id: u32) {
         let scope = &mut self.scopes[id];
-        let timers = [scope.deadline.take(), scope.budget.take(), scope.warning.take()];
-        for timer in timers.into_iter().flatten() {
+        if let Some(timer) = scope.deadline.take() {
+            self.timers.remove(timer);
+        }
+        if scope.cause.is_none() {
+            // Budget and warning begin with a cancellation.
+            return;
+        }
+        for timer in [scope.budget.take(), scope.warning.take()].into_iter().flatten() {
             self.timers.remove(timer);
         }
     }

@@ -6,9 +6,9 @@ use std::ffi::CStr;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::args::{given, parse};
 use super::data::{TaskData, allocate, begin, data, flag, register};
 use super::{methods, step};
+use crate::args::{given, parse};
 use crate::entry::guard;
 use crate::imports::{imports, is_debug};
 use crate::object::{

@@ -5,10 +5,10 @@ use std::ffi::{CStr, c_int, c_void};
 
 use pyo3::ffi;
 
-use super::args::{given, parse};
 use super::data::{data, flag};
 use super::watch::{self, Watcher};
 use super::{factory, joined, step};
+use crate::args::{given, parse};
 use crate::entry::guard;
 use crate::imports::{imports, names};
 use crate::object::{

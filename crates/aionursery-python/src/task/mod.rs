@@ -3,7 +3,6 @@
 //! `methods` what the program calls, `likeness` what other libraries reach for, `joined` how it is
 //! awaited, `factory` how loops make one.
 
-mod args;
 mod data;
 mod factory;
 mod graph;
@@ -13,14 +12,13 @@ mod methods;
 mod step;
 mod watch;
 
-pub use args::{given, parse};
 pub use data::{add_to, allocate, begin, data, flag, is_ours};
 pub use factory::{add_functions, start_eagerly, trace_source};
 pub use joined::{add_to as add_iterator_to, raise_thrown, stop};
 pub use methods::set_name;
 pub use step::{
     bound_step, cancel, cancelled_by_scope, cancelled_error, charge, give_up, is_asked, is_held,
-    leave, leave_tree, member, reach, run, run_nested, wake, wake_from_join,
+    leave, leave_tree, member, reach, resume, run, run_nested, wake, wake_from_join,
 };
 pub use watch::call_soon;
 

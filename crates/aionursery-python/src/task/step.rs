@@ -8,12 +8,13 @@ use super::data::{TaskData, data, flag, is_ours, register, unregister};
 use super::graph;
 use super::watch::{self, Watcher};
 use crate::entry::guard;
+use crate::function::Method;
 use crate::imports::{imports, names};
 use crate::object::{
     Aside, Fallible, Owned, Raised, Raw, call_method, getattr_opt, method0, method1, raise,
     set_error_text, take_raised, truth, type_name,
 };
-use crate::ready::{self, Method};
+use crate::ready;
 use crate::state::{Failure, Key, LoopState};
 use crate::wait;
 
@@ -470,13 +471,13 @@ static STEP: Method = Method::no_args(c"step", bound_step_call);
 /// A task's step as a function, for a loop to call in the task's context.
 pub unsafe fn bound_step(task: Raw) -> Fallible<Owned> {
     // SAFETY: the caller's task is alive.
-    unsafe { ready::bind(&STEP, task) }
+    unsafe { STEP.bind(task) }
 }
 
 /// A task's wake-up as a function, as a future would have it.
 pub unsafe fn bound_wakeup(task: Raw) -> Fallible<Owned> {
     // SAFETY: the caller's task is alive.
-    unsafe { ready::bind(&WAKEUP, task) }
+    unsafe { WAKEUP.bind(task) }
 }
 
 unsafe extern "C" fn bound_step_call(task: Raw, _: Raw) -> Raw {
@@ -534,14 +535,27 @@ pub unsafe fn wake(state: &LoopState, task: Owned) {
 }
 
 /// The nursery that a host joins has closed.
-pub unsafe fn wake_from_join(host: Raw) {
+pub unsafe fn wake_from_join(state: &LoopState, host: Raw) {
     // SAFETY: attached; the caller's task is alive.
     unsafe {
         if data(host).has(flag::JOINING)
             && let Some(join) = data(host).waiting.cloned()
         {
-            wait::complete(join.as_ptr(), None);
+            wait::join_is_over(state, join.as_ptr());
         }
+    }
+}
+
+/// Steps a task at once that [`wake`] would have queued.
+pub unsafe fn resume(state: &LoopState, task: Owned) -> Fallible<()> {
+    // SAFETY: attached; called between two steps.
+    unsafe {
+        let ours = data(task.as_ptr());
+        if ours.has(flag::DONE | flag::SCHEDULED | flag::RUNNING) {
+            return Ok(());
+        }
+        ours.raise_flags(flag::SCHEDULED);
+        run(state, task)
     }
 }
 

@@ -1,0 +1,203 @@
+//! What a program sees of a `CancelScope`, beside entering and leaving it. It must never hold the
+//! tree while it calls back into Python.
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+
+use super::{CancelScope, Stage, budget, fetch, finite, settings, source_name};
+use crate::object::{Owned, Raised};
+
+#[pymethods]
+impl CancelScope {
+    #[new]
+    #[pyo3(
+        signature = (*, deadline = f64::INFINITY, shield = false, cleanup = None, reason = None),
+        text_signature = "(*, deadline=1e999, shield=False, cleanup=None, reason=None)"
+    )]
+    fn new(
+        deadline: f64,
+        shield: bool,
+        cleanup: Option<f64>,
+        reason: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let scope = Self::make(settings(deadline, shield, cleanup)?, f64::INFINITY, false);
+        if let Some(reason) = reason {
+            // SAFETY: a reference of ours.
+            scope.reason.set(unsafe { Owned::share(reason.as_ptr()) });
+        }
+        Ok(scope)
+    }
+
+    /// Cancel everything in the scope, up to shields.
+    ///
+    /// The first cancellation counts; before entry it acts at the first await. Raises RuntimeError
+    /// from another thread.
+    #[pyo3(signature = (reason = None))]
+    fn cancel(&self, py: Python<'_>, reason: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+        let reason = match reason {
+            // SAFETY: a reference of ours.
+            Some(reason) => Some(unsafe { Owned::share(reason.as_ptr()) }),
+            None => self.reason.cloned(),
+        };
+        self.request(py, reason)
+    }
+
+    /// Whether the scope was cancelled, by whatever means.
+    #[getter]
+    fn cancel_called(&self) -> bool {
+        match (self.state(), self.id.get()) {
+            (Some(state), Some(id)) => state.tree.borrow().cause(id).is_some(),
+            _ => self.source.get().is_some(),
+        }
+    }
+
+    /// Whether the scope has swallowed the cancellation that it caused.
+    #[getter]
+    fn cancelled_caught(&self) -> bool {
+        self.caught.get()
+    }
+
+    /// Why the scope was cancelled, in the words of whoever did.
+    #[getter]
+    fn reason(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        let reason = match (self.state(), self.id.get()) {
+            (Some(state), Some(id)) => {
+                let tree = state.tree.borrow();
+                tree.cause(id).map_or_else(|| self.reason.cloned(), |cause| cause.reason.clone())
+            }
+            _ => self.reason.cloned(),
+        };
+        // SAFETY: a reference of ours is given away.
+        reason.map(|reason| unsafe { Bound::from_owned_ptr(py, reason.into_ptr()) }.unbind())
+    }
+
+    /// What cancelled the scope: "cancel", "failure", "deadline" or "host"; None if nothing has.
+    #[getter]
+    fn source(&self) -> Option<&'static str> {
+        let source = match (self.state(), self.id.get()) {
+            (Some(state), Some(id)) => state.tree.borrow().cause(id).map(|cause| cause.source),
+            _ => self.source.get(),
+        };
+        source.map(source_name)
+    }
+
+    /// When the scope is cancelled by itself: seconds on the loop's clock, infinity for never.
+    /// It can be set at any time.
+    #[getter]
+    fn deadline(&self) -> f64 {
+        match (self.state(), self.id.get()) {
+            (Some(state), Some(id)) => state.tree.borrow().settings(id).deadline,
+            _ => self.settings.get().deadline,
+        }
+    }
+
+    #[setter]
+    fn set_deadline(&self, py: Python<'_>, deadline: f64) -> PyResult<()> {
+        let deadline = finite("deadline", deadline)?;
+        match self.place("scope.deadline")? {
+            Some((state, id)) => {
+                // SAFETY: attached.
+                unsafe {
+                    let now = state.now().map_err(|Raised| fetch(py))?;
+                    state.change(|tree, out| tree.set_deadline(id, deadline, now, out));
+                }
+            }
+            None => {
+                self.relative.set(f64::INFINITY);
+                self.change_settings(|settings| settings.deadline = deadline);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the scope keeps out cancellation from outside. It can be set at any time.
+    #[getter]
+    fn shield(&self) -> bool {
+        match (self.state(), self.id.get()) {
+            (Some(state), Some(id)) => state.tree.borrow().settings(id).shield,
+            _ => self.settings.get().shield,
+        }
+    }
+
+    #[setter]
+    fn set_shield(&self, shield: &Bound<'_, PyAny>) -> PyResult<()> {
+        if !shield.is_instance_of::<pyo3::types::PyBool>() {
+            return Err(PyTypeError::new_err("shield must be True or False"));
+        }
+        let shield = shield.is_truthy()?;
+        match self.place("scope.shield")? {
+            // SAFETY: attached.
+            Some((state, id)) => unsafe {
+                state.change(|tree, out| tree.set_shield(id, shield, out));
+            },
+            None => self.change_settings(|settings| settings.shield = shield),
+        }
+        Ok(())
+    }
+
+    /// For how many seconds a cancelled task in the scope may still await; None inherits, 0 is
+    /// not at all. It can be set at any time.
+    #[getter]
+    fn cleanup(&self) -> Option<f64> {
+        match (self.state(), self.id.get()) {
+            (Some(state), Some(id)) => state.tree.borrow().settings(id).cleanup,
+            _ => self.settings.get().cleanup,
+        }
+    }
+
+    #[setter]
+    fn set_cleanup(&self, py: Python<'_>, cleanup: Option<f64>) -> PyResult<()> {
+        let cleanup = budget(cleanup)?;
+        match self.place("scope.cleanup")? {
+            // SAFETY: attached.
+            Some((state, id)) => unsafe {
+                let now = state.now().map_err(|Raised| fetch(py))?;
+                state.change(|tree, out| tree.set_cleanup(id, cleanup, now, out));
+            },
+            None => self.change_settings(|settings| settings.cleanup = cleanup),
+        }
+        Ok(())
+    }
+
+    fn __repr__(&self) -> String {
+        let stage = match self.stage.get() {
+            Stage::New => "not entered",
+            Stage::Entered => "entered",
+            Stage::Left => "left",
+        };
+        let mut text = format!("<CancelScope {stage}");
+        if self.cancel_called() {
+            text.push_str(" cancelled");
+        }
+        if self.shield() {
+            text.push_str(" shielded");
+        }
+        let deadline = self.deadline();
+        if deadline < f64::INFINITY {
+            text.push_str(&format!(" deadline={deadline}"));
+        }
+        text.push('>');
+        text
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        for slot in [&self.home, &self.host, &self.reason] {
+            let object = slot.get();
+            if !object.is_null() {
+                // SAFETY: `Py` is a pointer; the slot holds the reference that is visited.
+                let object: &Py<PyAny> = unsafe { &*std::ptr::from_ref(&object).cast() };
+                visit.call(object)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn __clear__(&self) {
+        self.id.set(None);
+        self.state.set(std::ptr::null());
+        self.host.clear();
+        self.reason.clear();
+        self.home.clear();
+    }
+}

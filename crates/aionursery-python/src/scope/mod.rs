@@ -1,0 +1,420 @@
+//! `CancelScope`: how it is entered and left, and what it knows before and after. `methods` is the
+//! rest of what a program sees of it, `within` the functions that make one, `stuck` the warning for
+//! who does not go. It asks the tree for every decision; it must never cancel a task itself.
+
+mod methods;
+mod stuck;
+mod within;
+
+use std::cell::Cell;
+
+use nursery_core::{Cause, Flight, ScopeId, Settings, Source};
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use crate::args::parse;
+use crate::entry::guard;
+use crate::function::Method;
+use crate::host;
+use crate::imports::{imports, running_loop};
+use crate::object::{Fallible, Owned, Raised, Raw, Slot, raise};
+use crate::state::{LoopState, thread_mark};
+
+pub use stuck::warn_stuck;
+
+/// Turns a failed CPython call into PyO3's error.
+pub fn fetch(py: Python<'_>) -> PyErr {
+    PyErr::take(py).unwrap_or_else(|| PyRuntimeError::new_err("a call failed without a reason"))
+}
+
+/// Raises PyO3's error.
+unsafe fn restore(error: PyErr) -> Raised {
+    // SAFETY: the caller is attached.
+    error.restore(unsafe { Python::assume_attached() });
+    Raised
+}
+
+/// What brought a cancellation, in the words of the Python API.
+pub fn source_name(source: Source) -> &'static str {
+    match source {
+        Source::Explicit => "cancel",
+        Source::Failure => "failure",
+        Source::Deadline => "deadline",
+        Source::Host => "host",
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    New,
+    Entered,
+    Left,
+}
+
+/// A part of a program that can be cancelled as one, may have a deadline, and may be shielded.
+///
+/// Used once, by a plain with. deadline is a moment on the loop's clock at which it is cancelled;
+/// shield keeps out cancellation from outside; cleanup is how many seconds cancelled tasks may go
+/// on awaiting (None inherits, 0 is not at all); reason is what cancel() gives if it is given
+/// none. Raises ValueError for a NaN or a negative cleanup, RuntimeError if it is entered twice,
+/// outside of a task, or left in another task or another order than entered.
+#[pyclass(frozen, weakref, module = "aionursery", name = "CancelScope")]
+pub struct CancelScope {
+    stage: Cell<Stage>,
+    settings: Cell<Settings>,
+    /// Seconds from entry to deadline; infinity for none.
+    relative: Cell<f64>,
+    /// Raises TimeoutError if its deadline ends the block.
+    fails: bool,
+    id: Cell<Option<ScopeId>>,
+    home: Slot,
+    state: Cell<*const LoopState>,
+    thread: Cell<usize>,
+    /// The task that entered it.
+    host: Slot,
+    /// Cancelled before it was entered, or how it was cancelled when it was left.
+    source: Cell<Option<Source>>,
+    reason: Slot,
+    caught: Cell<bool>,
+}
+
+// SAFETY: all access is serialised by the GIL, which the module declares that it needs.
+unsafe impl Send for CancelScope {}
+// SAFETY: as above.
+unsafe impl Sync for CancelScope {}
+
+impl CancelScope {
+    pub fn make(settings: Settings, relative: f64, fails: bool) -> Self {
+        Self {
+            stage: Cell::new(Stage::New),
+            settings: Cell::new(settings),
+            relative: Cell::new(relative),
+            fails,
+            id: Cell::new(None),
+            home: Slot::empty(),
+            state: Cell::new(std::ptr::null()),
+            thread: Cell::new(0),
+            host: Slot::empty(),
+            source: Cell::new(None),
+            reason: Slot::empty(),
+            caught: Cell::new(false),
+        }
+    }
+
+    /// A new object.
+    unsafe fn create(settings: Settings, relative: f64, fails: bool) -> Fallible<Owned> {
+        // SAFETY: attached; the new reference is handed on.
+        unsafe {
+            let py = Python::assume_attached();
+            match Py::new(py, Self::make(settings, relative, fails)) {
+                Ok(scope) => Owned::new(scope.into_ptr()),
+                Err(error) => Err(restore(error)),
+            }
+        }
+    }
+
+    /// What it is to be told when it is entered.
+    pub fn settings(&self) -> Settings {
+        self.settings.get()
+    }
+
+    /// Whether it was cancelled before it was entered, and why.
+    pub fn early(&self) -> Option<Cause<Owned>> {
+        Some(Cause { source: self.source.get()?, reason: self.reason.cloned() })
+    }
+
+    /// It stands in a loop's tree from now on.
+    pub unsafe fn bind(&self, state: &LoopState, id: ScopeId, task: &Owned) {
+        self.id.set(Some(id));
+        self.stage.set(Stage::Entered);
+        // SAFETY: attached; the state is alive.
+        self.home.set(unsafe { Owned::share(state.this.get()) });
+        self.state.set(state);
+        self.thread.set(thread_mark());
+        self.host.set(task.clone());
+    }
+
+    /// It has left the tree.
+    pub fn settle(&self, settings: Settings, cause: Option<Cause<Owned>>, caught: bool) {
+        self.id.set(None);
+        self.stage.set(Stage::Left);
+        self.settings.set(settings);
+        self.caught.set(caught);
+        if let Some(cause) = cause {
+            self.source.set(Some(cause.source));
+            drop(self.reason.replace(cause.reason));
+        }
+        self.host.clear();
+        self.state.set(std::ptr::null());
+        self.home.clear();
+    }
+
+    /// It stays in the tree without an owner, because its nursery does.
+    pub fn let_go(&self) {
+        self.id.set(None);
+    }
+
+    fn state(&self) -> Option<&LoopState> {
+        let state = self.state.get();
+        // SAFETY: `home` keeps it alive.
+        (!state.is_null()).then(|| unsafe { &*state }).filter(|state| !state.is_gone())
+    }
+
+    /// The loop's part and the place in its tree while it is entered. A scope is not for other
+    /// threads.
+    fn place(&self, what: &str) -> PyResult<Option<(&LoopState, ScopeId)>> {
+        let (Some(state), Some(id)) = (self.state(), self.id.get()) else {
+            return Ok(None);
+        };
+        if self.thread.get() != thread_mark() {
+            return Err(PyRuntimeError::new_err(format!(
+                "{what} was used from another thread than the one whose loop the scope belongs \
+                 to; use loop.call_soon_threadsafe({what}) instead"
+            )));
+        }
+        Ok(Some((state, id)))
+    }
+
+    pub fn request(&self, py: Python<'_>, reason: Option<Owned>) -> PyResult<()> {
+        match self.place("scope.cancel")? {
+            Some((state, id)) => {
+                // SAFETY: attached. The caller's reference outlives the change of the tree.
+                unsafe {
+                    let now = state.now().map_err(|Raised| fetch(py))?;
+                    let kept = reason.clone();
+                    let cause = Cause { source: Source::Explicit, reason };
+                    state.change(|tree, out| tree.cancel(id, cause, now, out));
+                    drop(kept);
+                }
+            }
+            None if self.stage.get() == Stage::New && self.source.get().is_none() => {
+                self.source.set(Some(Source::Explicit));
+                drop(self.reason.replace(reason));
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn change_settings(&self, change: impl FnOnce(&mut Settings)) {
+        let mut settings = self.settings.get();
+        change(&mut settings);
+        self.settings.set(settings);
+    }
+
+    unsafe fn enter(&self) -> Fallible<()> {
+        // SAFETY: attached.
+        unsafe {
+            match self.stage.get() {
+                Stage::New => {}
+                Stage::Entered => {
+                    return Err(host::misuse(
+                        "this CancelScope is already entered; make a new one for each 'with'",
+                    ));
+                }
+                Stage::Left => {
+                    return Err(host::misuse(
+                        "this CancelScope was already used; make a new one for each 'with'",
+                    ));
+                }
+            }
+            let event_loop = running_loop()?;
+            let state = LoopState::of(event_loop.as_ptr())?;
+            let task = host::current(state, "a CancelScope")?;
+            let mut settings = self.settings.get();
+            let relative = self.relative.get();
+            let timed = relative < f64::INFINITY || settings.deadline < f64::INFINITY;
+            let now = if timed || self.source.get().is_some() { state.now()? } else { 0.0 };
+            if relative < f64::INFINITY {
+                settings.deadline = now + relative;
+                self.settings.set(settings);
+            }
+            let honoured = host::honoured(task.as_ptr())?;
+            let member = state.member_of(task.as_ptr());
+            let early = self.early();
+            let id = state.change(|tree, out| {
+                let id = tree.enter(member, settings, honoured, now, out);
+                if let Some(cause) = early {
+                    tree.cancel(id, cause, now, out);
+                }
+                id
+            });
+            self.bind(state, id, &task);
+            Ok(())
+        }
+    }
+
+    /// Says whether the exception in flight is swallowed.
+    unsafe fn exit(&self, exception: Raw) -> Fallible<bool> {
+        // SAFETY: attached.
+        unsafe {
+            let (Some(state), Some(id)) = (self.state(), self.id.get()) else {
+                return Err(host::misuse("this CancelScope is left without having been entered"));
+            };
+            if self.thread.get() != thread_mark() {
+                return Err(host::misuse(
+                    "a CancelScope is left in another thread than entered it",
+                ));
+            }
+            if state.tree.borrow().is_abandoned(id) {
+                self.drop_abandoned(state, id);
+                return Err(host::misuse(
+                    "the task that entered this CancelScope has ended without leaving it; enter \
+                     and leave a scope in one task, and do not yield inside one in an async \
+                     generator or a pytest fixture",
+                ));
+            }
+            let Some(task) = self.host.cloned() else {
+                return Ok(false);
+            };
+            let current = host::current(state, "a CancelScope")?;
+            if current.as_ptr() != task.as_ptr() {
+                return Err(host::misuse(
+                    "this CancelScope is left in another task than entered it; enter and leave a \
+                     scope in one task, and do not yield inside one in an async generator (PEP 789)",
+                ));
+            }
+            let member = state.member_of(task.as_ptr());
+            if state.tree.borrow().innermost(member) != Some(id) {
+                return Err(host::misuse(
+                    "this CancelScope is left while a scope or nursery that was entered after it \
+                     is still open; leave them in the reverse order, and do not yield inside one \
+                     in an async generator (PEP 789)",
+                ));
+            }
+            let flight = flight(exception);
+            let honoured = host::honoured(task.as_ptr())?;
+            let exit = state.change(|tree, out| tree.exit(id, flight, honoured, out));
+            let timed_out = exit.cause.as_ref().map(|cause| cause.source) == Some(Source::Deadline);
+            let caught = exit.caught;
+            self.settle(exit.settings, exit.cause, caught);
+            host::left_scope(state, task.as_ptr(), member);
+            host::take_back(task.as_ptr(), exit.take_back)?;
+            if self.fails && caught && timed_out && flight == Flight::Cancelled {
+                return Err(timeout(exception));
+            }
+            Ok(caught && flight == Flight::Cancelled)
+        }
+    }
+
+    unsafe fn drop_abandoned(&self, state: &LoopState, id: ScopeId) {
+        let settings = state.tree.borrow().settings(id);
+        let cause = state.tree.borrow_mut().forget(id);
+        self.settle(settings, cause, false);
+    }
+}
+
+/// What is in flight when a block is left with `exception`, or None.
+pub unsafe fn flight(exception: Raw) -> Flight {
+    // SAFETY: attached; the caller's object is alive.
+    unsafe {
+        if exception.is_null() || exception == ffi::Py_None() {
+            Flight::Nothing
+        } else if ffi::PyErr_GivenExceptionMatches(exception, imports().cancelled_error) != 0 {
+            Flight::Cancelled
+        } else {
+            Flight::Error
+        }
+    }
+}
+
+/// Raises `TimeoutError` from the cancellation that the deadline caused.
+unsafe fn timeout(cancelled: Raw) -> Raised {
+    // SAFETY: attached; the caller's exception is alive.
+    unsafe {
+        match crate::object::call0(ffi::PyExc_TimeoutError) {
+            Ok(error) => {
+                let cause = Owned::share(cancelled);
+                ffi::PyException_SetCause(error.as_ptr(), cause.into_ptr());
+                raise(error)
+            }
+            Err(raised) => raised,
+        }
+    }
+}
+
+fn finite(name: &str, seconds: f64) -> PyResult<f64> {
+    if seconds.is_nan() {
+        return Err(PyValueError::new_err(format!("{name} must not be NaN")));
+    }
+    Ok(seconds)
+}
+
+fn budget(cleanup: Option<f64>) -> PyResult<Option<f64>> {
+    match cleanup {
+        Some(cleanup) if cleanup.is_nan() || cleanup < 0.0 => Err(PyValueError::new_err(
+            "cleanup must be None or a number of seconds that is not negative",
+        )),
+        cleanup => Ok(cleanup),
+    }
+}
+
+/// Settings from the arguments that nurseries and scopes share.
+pub fn settings(deadline: f64, shield: bool, cleanup: Option<f64>) -> PyResult<Settings> {
+    Ok(Settings { deadline: finite("deadline", deadline)?, shield, cleanup: budget(cleanup)? })
+}
+
+impl Drop for CancelScope {
+    fn drop(&mut self) {
+        if let (Some(state), Some(id)) = (self.state(), self.id.get())
+            && state.tree.borrow().is_abandoned(id)
+        {
+            drop(state.tree.borrow_mut().forget(id));
+        }
+    }
+}
+
+unsafe extern "C" fn enter(
+    this: Raw,
+    args: *const Raw,
+    count: ffi::Py_ssize_t,
+    kwnames: Raw,
+) -> Raw {
+    // SAFETY: CPython calls a method of a scope with a vector of arguments.
+    unsafe {
+        guard(std::ptr::null_mut(), |py| {
+            let object = Bound::from_borrowed_ptr(py, this);
+            let enter = || -> Fallible<()> {
+                let [] = parse("__enter__", [], 0, args, count, kwnames)?;
+                object.cast_unchecked::<CancelScope>().get().enter()
+            };
+            enter().map_or(std::ptr::null_mut(), |()| Owned::share(this).into_ptr())
+        })
+    }
+}
+
+unsafe extern "C" fn exit(
+    this: Raw,
+    args: *const Raw,
+    count: ffi::Py_ssize_t,
+    kwnames: Raw,
+) -> Raw {
+    // SAFETY: as above.
+    unsafe {
+        guard(std::ptr::null_mut(), |py| {
+            let this = Bound::from_borrowed_ptr(py, this);
+            let exit = || -> Fallible<bool> {
+                let names = ["exc_type", "exc_value", "traceback"];
+                let [_, exception, _] = parse("__exit__", names, 3, args, count, kwnames)?;
+                this.cast_unchecked::<CancelScope>().get().exit(exception)
+            };
+            match exit() {
+                Ok(swallow) => ffi::PyBool_FromLong(swallow.into()),
+                Err(Raised) => std::ptr::null_mut(),
+            }
+        })
+    }
+}
+
+static ENTER: Method = Method::fast(c"__enter__", enter).documented(c"__enter__($self)\n--\n\n");
+static EXIT: Method = Method::fast(c"__exit__", exit)
+    .documented(c"__exit__($self, exc_type=None, exc_value=None, traceback=None, /)\n--\n\n");
+
+/// Puts the class and the functions that make one into the module.
+pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<CancelScope>()?;
+    ENTER.add_to_class::<CancelScope>(module.py())?;
+    EXIT.add_to_class::<CancelScope>(module.py())?;
+    within::add_to(module)
+}

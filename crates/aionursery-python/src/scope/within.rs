@@ -1,0 +1,160 @@
+//! The scopes that are made by a function: `fail_after` and its family. Plain C functions, for a
+//! program enters many more deadlines than ever pass.
+
+use nursery_core::Settings;
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use super::{CancelScope, budget, fetch, finite, restore, settings};
+use crate::args::{given, parse};
+use crate::entry::guard;
+use crate::function::{Method, real};
+use crate::host;
+use crate::object::{Fallible, Owned, Raised, Raw, set_error, set_error_text};
+use crate::state::LoopState;
+
+/// What a function of the family makes.
+#[derive(Clone, Copy)]
+struct Within {
+    name: &'static str,
+    /// The name of the one argument that may be passed by position.
+    moment: &'static str,
+    /// It counts from entry, and not on the loop's clock.
+    relative: bool,
+    /// It raises TimeoutError.
+    fails: bool,
+}
+
+unsafe fn make(this: Within, args: *const Raw, count: isize, kwnames: Raw) -> Fallible<Owned> {
+    // SAFETY: attached; CPython's vector of arguments.
+    unsafe {
+        let names = [this.moment, "shield", "cleanup"];
+        let [moment, shield, cleanup] = parse(this.name, names, 1, args, count, kwnames)?;
+        if moment.is_null() {
+            let (name, moment) = (this.name, this.moment);
+            let text = format!("{name}() missing 1 required positional argument: '{moment}'");
+            return Err(set_error_text(ffi::PyExc_TypeError, &text));
+        }
+        let moment = match given(moment) {
+            Some(moment) => finite(this.moment, real(moment)?).map_err(|error| restore(error))?,
+            None => f64::INFINITY,
+        };
+        if this.relative && moment < 0.0 {
+            let text = format!("{} must not be negative", this.moment);
+            return Err(set_error_text(ffi::PyExc_ValueError, &text));
+        }
+        let (delay, deadline) =
+            if this.relative { (moment, f64::INFINITY) } else { (f64::INFINITY, moment) };
+        let settings = Settings { deadline, shield: flag(shield)?, cleanup: seconds(cleanup)? };
+        CancelScope::create(settings, delay, this.fails)
+    }
+}
+
+/// The argument `shield`, if it was given.
+unsafe fn flag(shield: Raw) -> Fallible<bool> {
+    // SAFETY: compares addresses only.
+    unsafe {
+        if shield.is_null() || shield == ffi::Py_False() {
+            Ok(false)
+        } else if shield == ffi::Py_True() {
+            Ok(true)
+        } else {
+            Err(set_error(ffi::PyExc_TypeError, c"shield must be True or False"))
+        }
+    }
+}
+
+/// The argument `cleanup`, if it was given.
+unsafe fn seconds(cleanup: Raw) -> Fallible<Option<f64>> {
+    // SAFETY: the caller's object is alive.
+    unsafe {
+        let Some(cleanup) = given(cleanup) else { return Ok(None) };
+        budget(Some(real(cleanup)?)).map_err(|error| restore(error))
+    }
+}
+
+/// The C function of a member of the family.
+macro_rules! within {
+    ($function:ident, $this:expr) => {
+        unsafe extern "C" fn $function(
+            _: Raw,
+            args: *const Raw,
+            count: ffi::Py_ssize_t,
+            kwnames: Raw,
+        ) -> Raw {
+            // SAFETY: CPython's vector of arguments.
+            unsafe {
+                guard(std::ptr::null_mut(), |_| {
+                    make($this, args, count, kwnames).map_or(std::ptr::null_mut(), Owned::into_ptr)
+                })
+            }
+        }
+    };
+}
+
+within!(fail_after, Within { name: "fail_after", moment: "delay", relative: true, fails: true });
+within!(fail_at, Within { name: "fail_at", moment: "deadline", relative: false, fails: true });
+within!(
+    move_on_after,
+    Within { name: "move_on_after", moment: "delay", relative: true, fails: false }
+);
+within!(
+    move_on_at,
+    Within { name: "move_on_at", moment: "deadline", relative: false, fails: false }
+);
+
+static FAIL_AFTER: Method = Method::fast(c"fail_after", fail_after).documented(
+    c"fail_after(delay, *, shield=False, cleanup=None)\n--\n\nA scope that raises TimeoutError if it is not left within `delay` seconds; None for never.\n\nshield keeps out cancellation from outside; cleanup is how many seconds cancelled tasks may go\non awaiting (None inherits, 0 is not at all). Raises ValueError if delay is negative or NaN.",
+);
+
+static FAIL_AT: Method = Method::fast(c"fail_at", fail_at).documented(
+    c"fail_at(deadline, *, shield=False, cleanup=None)\n--\n\nA scope that raises TimeoutError if it is not left by `deadline`, on the loop's clock.\n\nshield keeps out cancellation from outside; cleanup is how many seconds cancelled tasks may go\non awaiting (None inherits, 0 is not at all). Raises ValueError if deadline is NaN.",
+);
+
+static MOVE_ON_AFTER: Method = Method::fast(c"move_on_after", move_on_after).documented(
+    c"move_on_after(delay, *, shield=False, cleanup=None)\n--\n\nA scope that is left quietly after `delay` seconds; None for never.\n\nshield keeps out cancellation from outside; cleanup is how many seconds cancelled tasks may go\non awaiting (None inherits, 0 is not at all). cancelled_caught tells whether it was. Raises\nValueError if delay is negative or NaN.",
+);
+
+static MOVE_ON_AT: Method = Method::fast(c"move_on_at", move_on_at).documented(
+    c"move_on_at(deadline, *, shield=False, cleanup=None)\n--\n\nA scope that is left quietly at `deadline`, on the loop's clock.\n\nshield keeps out cancellation from outside; cleanup is how many seconds cancelled tasks may go\non awaiting (None inherits, 0 is not at all). cancelled_caught tells whether it was. Raises\nValueError if deadline is NaN.",
+);
+
+/// A scope that keeps out cancellation from outside.
+///
+/// deadline and cleanup are its own, as CancelScope's. Against a bare Task.cancel() it holds where
+/// the task is one of ours.
+#[pyfunction]
+#[pyo3(
+    signature = (*, deadline = f64::INFINITY, cleanup = None),
+    text_signature = "(*, deadline=1e999, cleanup=None)"
+)]
+fn shield(deadline: f64, cleanup: Option<f64>) -> PyResult<CancelScope> {
+    Ok(CancelScope::make(settings(deadline, true, cleanup)?, f64::INFINITY, false))
+}
+
+/// The earliest deadline that can reach the caller; minus infinity if it is already cancelled.
+///
+/// Seconds on the loop's clock, infinity for none. Raises RuntimeError outside of a task.
+#[pyfunction]
+fn current_effective_deadline(py: Python<'_>) -> PyResult<f64> {
+    // SAFETY: attached.
+    let deadline = unsafe {
+        (|| -> Fallible<f64> {
+            let state = LoopState::current()?;
+            let task = host::current(state, "current_effective_deadline()")?;
+            let member = state.member_of(task.as_ptr());
+            let deadline = state.tree.borrow().effective_deadline(member);
+            host::left_scope(state, task.as_ptr(), member);
+            Ok(deadline)
+        })()
+    };
+    deadline.map_err(|Raised| fetch(py))
+}
+
+pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    for method in [&FAIL_AFTER, &FAIL_AT, &MOVE_ON_AFTER, &MOVE_ON_AT] {
+        method.add_to_module(module)?;
+    }
+    module.add_function(wrap_pyfunction!(shield, module)?)?;
+    module.add_function(wrap_pyfunction!(current_effective_deadline, module)?)
+}
