@@ -19,13 +19,13 @@ pub unsafe fn parse<const N: usize>(
         let count = count as usize;
         let mut found = [std::ptr::null_mut(); N];
         if count > positional {
-            set_error_text(
-                ffi::PyExc_TypeError,
-                &format!(
-                    "{function}() takes at most {positional} positional argument{} ({count} given)",
-                    if positional == 1 { "" } else { "s" }
-                ),
-            );
+            let most = match positional {
+                0 => "no positional arguments".to_owned(),
+                1 => "at most 1 positional argument".to_owned(),
+                more => format!("at most {more} positional arguments"),
+            };
+            let text = format!("{function}() takes {most} ({count} given)");
+            set_error_text(ffi::PyExc_TypeError, &text);
             return Err(Raised);
         }
         for (index, slot) in found.iter_mut().enumerate().take(count) {

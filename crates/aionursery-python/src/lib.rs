@@ -41,6 +41,6 @@ fn _aionursery(module: &Bound<'_, PyModule>) -> PyResult<()> {
     scope::add_to(module)?;
     sleep::add_to(module)?;
     state::add_to(module)?;
-    module.add_class::<nursery::Nursery>()?;
+    nursery::add_to(module)?;
     start::add_to(module)
 }

@@ -13,12 +13,12 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use crate::args::parse;
+use crate::args::{given, parse};
 use crate::entry::guard;
-use crate::function::Method;
+use crate::function::{Method, real};
 use crate::host;
 use crate::imports::{imports, running_loop};
-use crate::object::{Fallible, Owned, Raised, Raw, Slot, raise};
+use crate::object::{Fallible, Owned, Raised, Raw, Slot, raise, set_error};
 use crate::state::{LoopState, thread_mark};
 
 pub use stuck::warn_stuck;
@@ -29,7 +29,7 @@ pub fn fetch(py: Python<'_>) -> PyErr {
 }
 
 /// Raises PyO3's error.
-unsafe fn restore(error: PyErr) -> Raised {
+pub unsafe fn restore(error: PyErr) -> Raised {
     // SAFETY: the caller is attached.
     error.restore(unsafe { Python::assume_attached() });
     Raised
@@ -103,7 +103,7 @@ impl CancelScope {
     }
 
     /// A new object.
-    unsafe fn create(settings: Settings, relative: f64, fails: bool) -> Fallible<Owned> {
+    pub unsafe fn create(settings: Settings, relative: f64, fails: bool) -> Fallible<Owned> {
         // SAFETY: attached; the new reference is handed on.
         unsafe {
             let py = Python::assume_attached();
@@ -124,14 +124,14 @@ impl CancelScope {
         Some(Cause { source: self.source.get()?, reason: self.reason.cloned() })
     }
 
-    /// It stands in a loop's tree from now on.
-    pub unsafe fn bind(&self, state: &LoopState, id: ScopeId, task: &Owned) {
+    /// It stands in a loop's tree from now on, in the thread that `thread` marks.
+    pub unsafe fn bind(&self, state: &LoopState, id: ScopeId, task: &Owned, thread: usize) {
         self.id.set(Some(id));
         self.stage.set(Stage::Entered);
         // SAFETY: attached; the state is alive.
         self.home.set(unsafe { Owned::share(state.this.get()) });
         self.state.set(state);
-        self.thread.set(thread_mark());
+        self.thread.set(thread);
         self.host.set(task.clone());
     }
 
@@ -240,7 +240,7 @@ impl CancelScope {
                 }
                 id
             });
-            self.bind(state, id, &task);
+            self.bind(state, id, &task, thread_mark());
             Ok(())
         }
     }
@@ -353,6 +353,36 @@ fn budget(cleanup: Option<f64>) -> PyResult<Option<f64>> {
 /// Settings from the arguments that nurseries and scopes share.
 pub fn settings(deadline: f64, shield: bool, cleanup: Option<f64>) -> PyResult<Settings> {
     Ok(Settings { deadline: finite("deadline", deadline)?, shield, cleanup: budget(cleanup)? })
+}
+
+/// Settings from arguments that may be missing.
+pub unsafe fn settings_of(deadline: Raw, shield: Raw, cleanup: Raw) -> Fallible<Settings> {
+    // SAFETY: attached; the caller's objects are alive.
+    unsafe {
+        let mut settings = Settings { shield: flag(shield)?, ..Settings::default() };
+        if !deadline.is_null() {
+            let deadline = finite("deadline", real(deadline)?);
+            settings.deadline = deadline.map_err(|error| restore(error))?;
+        }
+        if let Some(cleanup) = given(cleanup) {
+            settings.cleanup = budget(Some(real(cleanup)?)).map_err(|error| restore(error))?;
+        }
+        Ok(settings)
+    }
+}
+
+/// The argument `shield`, if it was given.
+unsafe fn flag(shield: Raw) -> Fallible<bool> {
+    // SAFETY: compares addresses only.
+    unsafe {
+        if shield.is_null() || shield == ffi::Py_False() {
+            Ok(false)
+        } else if shield == ffi::Py_True() {
+            Ok(true)
+        } else {
+            Err(set_error(ffi::PyExc_TypeError, c"shield must be True or False"))
+        }
+    }
 }
 
 impl Drop for CancelScope {

@@ -5,12 +5,12 @@ use nursery_core::Settings;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::{CancelScope, budget, fetch, finite, restore, settings};
+use super::{CancelScope, fetch, finite, restore, settings, settings_of};
 use crate::args::{given, parse};
 use crate::entry::guard;
 use crate::function::{Method, real};
 use crate::host;
-use crate::object::{Fallible, Owned, Raised, Raw, set_error, set_error_text};
+use crate::object::{Fallible, Owned, Raised, Raw, set_error_text};
 use crate::state::LoopState;
 
 /// What a function of the family makes.
@@ -45,31 +45,8 @@ unsafe fn make(this: Within, args: *const Raw, count: isize, kwnames: Raw) -> Fa
         }
         let (delay, deadline) =
             if this.relative { (moment, f64::INFINITY) } else { (f64::INFINITY, moment) };
-        let settings = Settings { deadline, shield: flag(shield)?, cleanup: seconds(cleanup)? };
+        let settings = Settings { deadline, ..settings_of(std::ptr::null_mut(), shield, cleanup)? };
         CancelScope::create(settings, delay, this.fails)
-    }
-}
-
-/// The argument `shield`, if it was given.
-unsafe fn flag(shield: Raw) -> Fallible<bool> {
-    // SAFETY: compares addresses only.
-    unsafe {
-        if shield.is_null() || shield == ffi::Py_False() {
-            Ok(false)
-        } else if shield == ffi::Py_True() {
-            Ok(true)
-        } else {
-            Err(set_error(ffi::PyExc_TypeError, c"shield must be True or False"))
-        }
-    }
-}
-
-/// The argument `cleanup`, if it was given.
-unsafe fn seconds(cleanup: Raw) -> Fallible<Option<f64>> {
-    // SAFETY: the caller's object is alive.
-    unsafe {
-        let Some(cleanup) = given(cleanup) else { return Ok(None) };
-        budget(Some(real(cleanup)?)).map_err(|error| restore(error))
     }
 }
 

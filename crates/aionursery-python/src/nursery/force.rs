@@ -1,0 +1,197 @@
+//! Nurseries whose host cannot leave them as it should: closed coroutines, collected nurseries. What
+//! can be done is done, and what cannot is reported; nothing is ever lost in silence.
+
+use nursery_core::{Cause, NurseryId, Outcome, Phase, Source, Verdict};
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use super::Nursery;
+use super::join::nursery;
+use crate::imports::running_loop;
+use crate::object::{Aside, Owned, Raised, Raw, take_raised};
+use crate::state::{Failure, Key, LoopState};
+use crate::task::{self, flag};
+use crate::{foreign, host};
+
+/// Steps what a cancelled nursery has below it at once, as far as it goes: for a host that may not
+/// be able to await. Says whether that has closed the nursery.
+pub unsafe fn finish_now(state: &LoopState, id: NurseryId) -> bool {
+    // SAFETY: attached; each task is kept alive for its step.
+    unsafe {
+        loop {
+            let scope = state.tree.borrow().scope(id);
+            let below: Vec<Owned> =
+                state.tree.borrow().reached(scope).iter().map(|key| Owned::share(key.0)).collect();
+            let mut moved = false;
+            for task in below.iter().filter(|task| task::is_ours(task.as_ptr())) {
+                let ours = task::data(task.as_ptr());
+                let pending =
+                    ours.member.get().is_some_and(|it| state.tree.borrow().is_pending(it));
+                let can = ours.has(flag::SCHEDULED) || (pending && !ours.has(flag::JOINING));
+                if can && !ours.has(flag::DONE | flag::RUNNING) {
+                    moved = true;
+                    if let Err(Raised) = task::run_nested(state, task.clone()) {
+                        let error = take_raised();
+                        let text = "A task that was closed by force";
+                        state.report(text, Some(&error), task.as_ptr());
+                    }
+                    if state.tree.borrow().phase(id) == Phase::Closed {
+                        return true;
+                    }
+                }
+            }
+            if !moved {
+                return state.tree.borrow().phase(id) == Phase::Closed;
+            }
+        }
+    }
+}
+
+/// The host's coroutine is thrown out of its join: it must not await any more.
+pub unsafe fn abandon(join: Raw) {
+    // SAFETY: attached; an exception on its way is put aside.
+    unsafe {
+        let py = Python::assume_attached();
+        let _aside = Aside::new();
+        match nursery(py, join) {
+            Ok(object) => {
+                if let Some((state, id)) = object.get().place() {
+                    close_by_force(object.get(), state, id);
+                }
+            }
+            Err(Raised) => ffi::PyErr_Clear(),
+        }
+    }
+}
+
+/// Ends a nursery whose host cannot join it. Its children are cancelled and end here and now, if
+/// they await nothing any more; that some do not is reported, for nothing can be done about it.
+pub unsafe fn close_by_force(this: &Nursery, state: &LoopState, id: NurseryId) {
+    // SAFETY: attached.
+    unsafe {
+        let _aside = Aside::new();
+        let Some(task) = this.host.cloned() else {
+            return;
+        };
+        let scope = state.tree.borrow().scope(id);
+        let now = state.now_or_zero();
+        let cause = Cause { source: Source::Host, reason: None };
+        state.change(|tree, out| {
+            tree.cancel(scope, cause, now, out);
+            if tree.phase(id) == Phase::Open {
+                tree.body_ended(id, Outcome::Cancelled, now, || None, out);
+            }
+        });
+        let closed = finish_now(state, id);
+        if !task::is_ours(task.as_ptr()) {
+            foreign::set_join(state, task.as_ptr(), None);
+        }
+        let (left, settings, cause, owed) = {
+            let mut tree = state.tree.borrow_mut();
+            let (left, settings) = (tree.running(id), tree.settings(scope));
+            let cause = tree.cause(scope).cloned();
+            (left, settings, cause, tree.detach(id))
+        };
+        this.leave(settings, cause, false);
+        if let Err(Raised) = host::take_back(task.as_ptr(), owed) {
+            ffi::PyErr_Clear();
+        }
+        if !task::is_ours(task.as_ptr()) || !task::data(task.as_ptr()).has(flag::DONE) {
+            let member = state.member_of(task.as_ptr());
+            host::left_scope(state, task.as_ptr(), member);
+        }
+        if closed {
+            discard(state, id);
+            return;
+        }
+        let text = format!(
+            "A nursery was closed by force (its coroutine was closed) while {left} of its children \
+             still ran; they were cancelled and go on until they have cleaned up"
+        );
+        state.report(&text, None, task.as_ptr());
+    }
+}
+
+/// A nursery has closed that no host waits for any more: what its children failed with since then
+/// is reported.
+pub unsafe fn discard(state: &LoopState, id: NurseryId) {
+    // SAFETY: attached.
+    unsafe {
+        let verdict = state.tree.borrow_mut().discard(id);
+        let errors = match verdict {
+            Verdict::Clean => return,
+            Verdict::Errors(errors) => errors,
+            Verdict::Bare { error, mut beside } => {
+                beside.insert(0, error);
+                beside
+            }
+        };
+        for Failure(error) in errors {
+            let text = "A child has failed after its nursery was closed by force";
+            state.report(text, Some(&error), std::ptr::null_mut());
+        }
+    }
+}
+
+impl Nursery {
+    /// Nobody can leave it any more: whoever entered it has let go of it. Its children are
+    /// cancelled, and what they fail with is reported (R7).
+    pub(super) unsafe fn give_up(&self) {
+        // SAFETY: attached.
+        unsafe {
+            let Some((state, id)) = self.place() else {
+                return;
+            };
+            if !self.is_here() || state.tree.try_borrow_mut().is_err() {
+                return;
+            }
+            let _aside = Aside::new();
+            let Ok(running) = running_loop() else {
+                ffi::PyErr_Clear();
+                return;
+            };
+            if running.as_ptr() != state.event_loop.get() {
+                // The collector may be taking the loop apart, and it must not be called then.
+                return;
+            }
+            let _home = self.home.cloned();
+            let scope = state.tree.borrow().scope(id);
+            // One that has ended may be in pieces for the same reason.
+            let task = state.tree.borrow().host(id).map(|Key(host)| Owned::share(*host));
+            if let Some(host) = &task {
+                let member = state.member_of(host.as_ptr());
+                if state.tree.borrow().innermost(member) != Some(scope) {
+                    return;
+                }
+                let count = state.tree.borrow_mut().detach(id);
+                if host::take_back(host.as_ptr(), count).is_err() {
+                    ffi::PyErr_Clear();
+                }
+                host::left_scope(state, host.as_ptr(), member);
+            }
+            let text = "this nursery was never left";
+            let reason = crate::object::string(text).ok();
+            let cause = Cause { source: Source::Failure, reason };
+            let now = state.now_or_zero();
+            let left = state.tree.borrow().running(id);
+            let closed = state.change(|tree, out| {
+                tree.cancel(scope, cause, now, out);
+                if tree.phase(id) == Phase::Open {
+                    tree.body_ended(id, Outcome::Cancelled, now, || None, out);
+                }
+                tree.phase(id) == Phase::Closed
+            });
+            let settings = state.tree.borrow().settings(scope);
+            let cause = state.tree.borrow().cause(scope).cloned();
+            self.leave(settings, cause, false);
+            let text = format!(
+                "A nursery was never left: the task that entered it did not call __aexit__; \
+                 {left} of its children were cancelled. Write 'async with Nursery() as nursery:'"
+            );
+            state.report(&text, None, task.as_ref().map_or(std::ptr::null_mut(), Owned::as_ptr));
+            if closed {
+                discard(state, id);
+            }
+        }
+    }
+}

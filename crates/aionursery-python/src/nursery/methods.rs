@@ -1,0 +1,273 @@
+//! What a program sees of a `Nursery`, beside starting children: how it is made, entered and left,
+//! asked and cancelled.
+
+use nursery_core::Phase;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::ffi;
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyTuple};
+
+use super::{Nursery, Stage};
+use crate::args::{given, parse};
+use crate::entry::guard;
+use crate::function::Method;
+use crate::imports::imports;
+use crate::object::{Fallible, Owned, Raised, Raw, set_error_text, type_name, utf8};
+use crate::scope::{fetch, restore, settings, settings_of};
+use crate::state::{Key, thread_mark};
+use crate::task;
+use crate::wait::{self, Kind};
+
+/// Whether a failure leaves the siblings alone, in the words of `on_error`.
+fn collects(on_error: &str) -> PyResult<bool> {
+    match on_error {
+        "cancel" => Ok(false),
+        "collect" => Ok(true),
+        other => Err(PyValueError::new_err(format!(
+            "on_error must be \"cancel\" or \"collect\", not {other:?}"
+        ))),
+    }
+}
+
+#[pymethods]
+impl Nursery {
+    #[new]
+    #[pyo3(
+        signature = (*, on_error = "cancel", deadline = f64::INFINITY, shield = false, cleanup = None),
+        text_signature = "(*, on_error='cancel', deadline=1e999, shield=False, cleanup=None)"
+    )]
+    fn new(on_error: &str, deadline: f64, shield: bool, cleanup: Option<f64>) -> PyResult<Self> {
+        Ok(Self::make(settings(deadline, shield, cleanup)?, collects(on_error)?))
+    }
+
+    /// Start a child and wait until it calls task_status.started(value); return that value.
+    ///
+    /// Calls fn(*args, task_status=...). What fails before that is raised here and not by the
+    /// nursery; RuntimeError if the child ends without having said that it is ready.
+    #[pyo3(signature = (fn_, /, *args, name = None, shield = false))]
+    fn start<'py>(
+        slf: &Bound<'py, Self>,
+        fn_: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        name: Option<Bound<'py, PyAny>>,
+        shield: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        // SAFETY: attached; borrowed from the imports, which keep it.
+        let start = unsafe { Bound::from_borrowed_ptr(py, imports().parts.start) };
+        start.call1((slf, fn_, args, name, shield))
+    }
+
+    /// Cancel the nursery: children, body and all below, up to shields.
+    ///
+    /// reason is shown by the Cancelled that they get. Raises RuntimeError from another thread.
+    #[pyo3(signature = (reason = None))]
+    fn cancel(&self, py: Python<'_>, reason: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+        // SAFETY: a reference of ours.
+        let reason = reason.map(|reason| unsafe { Owned::share(reason.as_ptr()) });
+        // SAFETY: attached.
+        let scope = unsafe { self.scope() }.map_err(|Raised| fetch(py))?;
+        scope.request(py, reason)
+    }
+
+    /// Cancel the children that have not ended; neither the body nor the caller.
+    ///
+    /// Raises RuntimeError before entry and from another thread.
+    fn cancel_remaining(&self, py: Python<'_>) -> PyResult<()> {
+        // SAFETY: attached; the children are kept alive while they are cancelled.
+        unsafe {
+            let Some((state, id)) = self.place() else {
+                return if self.stage.get() == Stage::New { self.not_entered() } else { Ok(()) };
+            };
+            if self.thread.get() != thread_mark() {
+                return Err(PyRuntimeError::new_err(
+                    "cancel_remaining() was called from another thread than the nursery's; use \
+                     loop.call_soon_threadsafe(nursery.cancel_remaining)",
+                ));
+            }
+            let children: Vec<Owned> =
+                state.tree.borrow().children(id).map(|Key(child)| Owned::share(*child)).collect();
+            for child in children {
+                if child.as_ptr() != state.running.get() {
+                    task::cancel(child.as_ptr(), None).map_err(|Raised| fetch(py))?;
+                }
+            }
+            Ok(())
+        }
+    }
+
+    /// Whether body and children have ended.
+    #[getter]
+    fn closed(&self) -> bool {
+        match (self.state(), self.id.get()) {
+            (Some(state), Some(id)) => state.tree.borrow().phase(id) == Phase::Closed,
+            _ => self.stage.get() == Stage::Closed,
+        }
+    }
+
+    /// The children that have not ended, in the order of starting.
+    #[getter]
+    fn children<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let children: Vec<Bound<'py, PyAny>> = match (self.state(), self.id.get()) {
+            (Some(state), Some(id)) => state
+                .tree
+                .borrow()
+                .children(id)
+                // SAFETY: the tree keeps its children alive.
+                .map(|Key(child)| unsafe { Bound::from_borrowed_ptr(py, *child) })
+                .collect(),
+            _ => Vec::new(),
+        };
+        PyList::new(py, children)
+    }
+
+    /// The nursery's scope: its deadline, its shield, its budget for cleaning up.
+    #[getter]
+    fn cancel_scope<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        // SAFETY: attached; one more reference is handed out.
+        unsafe {
+            self.scope().map_err(|Raised| fetch(py))?;
+            Ok(Bound::from_borrowed_ptr(py, self.scope.get()))
+        }
+    }
+
+    fn __repr__(&self) -> String {
+        match (self.stage.get(), self.state(), self.id.get()) {
+            (_, Some(state), Some(id)) => {
+                let tree = state.tree.borrow();
+                let phase = match tree.phase(id) {
+                    Phase::Open => "open",
+                    Phase::Joining => "joining",
+                    Phase::Closed => "closed",
+                };
+                format!("<Nursery {phase} children={}>", tree.running(id))
+            }
+            (Stage::New, ..) => "<Nursery not entered>".to_owned(),
+            _ => "<Nursery closed>".to_owned(),
+        }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        for slot in [&self.home, &self.host, &self.scope, &self.reason] {
+            let object = slot.get();
+            if !object.is_null() {
+                // SAFETY: `Py` is a pointer; the slot holds the reference that is visited.
+                let object: &Py<PyAny> = unsafe { &*std::ptr::from_ref(&object).cast() };
+                visit.call(object)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn __clear__(&self) {
+        self.id.set(None);
+        self.state.set(std::ptr::null());
+        self.host.clear();
+        self.home.clear();
+    }
+}
+
+impl Nursery {
+    fn not_entered(&self) -> PyResult<()> {
+        Err(PyRuntimeError::new_err(
+            "this nursery has not been entered; write 'async with Nursery() as nursery:'",
+        ))
+    }
+}
+
+unsafe extern "C" fn aenter(
+    this: Raw,
+    args: *const Raw,
+    count: ffi::Py_ssize_t,
+    kwnames: Raw,
+) -> Raw {
+    // SAFETY: CPython calls a method of a nursery with a vector of arguments.
+    unsafe {
+        guard(std::ptr::null_mut(), |py| {
+            let object = Bound::from_borrowed_ptr(py, this);
+            let enter = || -> Fallible<Owned> {
+                let [] = parse("__aenter__", [], 0, args, count, kwnames)?;
+                object.cast_unchecked::<Nursery>().get().enter()?;
+                wait::create(Kind::Ready, 0.0, Some(Owned::share(this)))
+            };
+            enter().map_or(std::ptr::null_mut(), Owned::into_ptr)
+        })
+    }
+}
+
+unsafe extern "C" fn aexit(
+    this: Raw,
+    args: *const Raw,
+    count: ffi::Py_ssize_t,
+    kwnames: Raw,
+) -> Raw {
+    // SAFETY: as above.
+    unsafe {
+        guard(std::ptr::null_mut(), |_| {
+            let exit = || -> Fallible<Owned> {
+                let names = ["exc_type", "exc_value", "traceback"];
+                let [_, exception, _] = parse("__aexit__", names, 3, args, count, kwnames)?;
+                let join = wait::create(Kind::Join, 0.0, Some(Owned::share(this)))?;
+                if let Some(exception) = given(exception) {
+                    wait::wait(join.as_ptr()).value().set(Owned::share(exception));
+                }
+                Ok(join)
+            };
+            exit().map_or(std::ptr::null_mut(), Owned::into_ptr)
+        })
+    }
+}
+
+/// The argument `on_error`.
+unsafe fn collects_of(on_error: Raw) -> Fallible<bool> {
+    // SAFETY: attached; the caller's object is alive.
+    unsafe {
+        if ffi::PyUnicode_Check(on_error) == 0 {
+            let text = format!("on_error must be a str, not {}", type_name(on_error));
+            return Err(set_error_text(ffi::PyExc_TypeError, &text));
+        }
+        collects(&utf8(on_error).unwrap_or_default()).map_err(|error| restore(error))
+    }
+}
+
+/// `Nursery(...)`, for just that class.
+unsafe extern "C" fn call(_: Raw, args: *const Raw, count: usize, kwnames: Raw) -> Raw {
+    // SAFETY: CPython calls the class with a vector of arguments.
+    unsafe {
+        guard(std::ptr::null_mut(), |py| {
+            let make = || -> Fallible<Owned> {
+                let names = ["on_error", "deadline", "shield", "cleanup"];
+                let count = ffi::PyVectorcall_NARGS(count);
+                let [on_error, deadline, shield, cleanup] =
+                    parse("Nursery", names, 0, args, count, kwnames)?;
+                let collect = if on_error.is_null() { false } else { collects_of(on_error)? };
+                let settings = settings_of(deadline, shield, cleanup)?;
+                match Py::new(py, Nursery::make(settings, collect)) {
+                    Ok(nursery) => Owned::new(nursery.into_ptr()),
+                    Err(error) => Err(restore(error)),
+                }
+            };
+            make().map_or(std::ptr::null_mut(), Owned::into_ptr)
+        })
+    }
+}
+
+static AENTER: Method =
+    Method::fast(c"__aenter__", aenter).documented(c"__aenter__($self)\n--\n\n");
+static AEXIT: Method = Method::fast(c"__aexit__", aexit)
+    .documented(c"__aexit__($self, exc_type=None, exc_value=None, traceback=None, /)\n--\n\n");
+
+/// Puts the class into the module.
+pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    module.add_class::<Nursery>()?;
+    AENTER.add_to_class::<Nursery>(py)?;
+    AEXIT.add_to_class::<Nursery>(py)?;
+    // SAFETY: a class is called through this slot if it has one; subclasses do not inherit it.
+    unsafe {
+        let class = py.get_type::<Nursery>().as_ptr().cast::<ffi::PyTypeObject>();
+        (*class).tp_vectorcall = Some(call);
+    }
+    Ok(())
+}

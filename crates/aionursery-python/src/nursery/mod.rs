@@ -1,0 +1,216 @@
+//! `Nursery`: the object, how it is entered, and what it knows before and after. `methods` is what a
+//! program sees of it, `join` how it is left, `force` what happens where it cannot be. Life, errors
+//! and cancellation are the tree's; this drives it.
+
+mod force;
+mod join;
+mod methods;
+
+use std::cell::Cell;
+
+use nursery_core::{Cause, NurseryId, Settings, Source};
+use pyo3::prelude::*;
+
+use crate::host;
+use crate::imports::{imports, running_loop};
+use crate::object::{Fallible, Owned, Raised, Slot, set_error_text};
+use crate::scope::CancelScope;
+use crate::state::{LoopState, thread_mark};
+
+pub use force::{abandon, discard};
+pub use join::{begin_join, finish_join, host_cancelled};
+pub use methods::add_to;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    New,
+    Open,
+    Closed,
+}
+
+/// A block that owns the tasks started in it.
+///
+/// Used once, by async with; it is left when body and children have ended. on_error="cancel": the
+/// first failure cancels the rest; "collect": it does not. deadline is a moment on the loop's
+/// clock at which it is cancelled; shield keeps out cancellation from outside; cleanup is how many
+/// seconds cancelled tasks may go on awaiting (None inherits, 0 is not at all).
+///
+/// The block raises MultiError with all that failed, BaseMultiError if something in it is no
+/// Exception, and KeyboardInterrupt and SystemExit bare. Entering it again raises RuntimeError, or
+/// NurseryClosed once it has ended.
+#[pyclass(frozen, weakref, subclass, module = "aionursery", name = "Nursery")]
+pub struct Nursery {
+    stage: Cell<Stage>,
+    id: Cell<Option<NurseryId>>,
+    collect: bool,
+    home: Slot,
+    state: Cell<*const LoopState>,
+    thread: Cell<usize>,
+    host: Slot,
+    /// Its scope as an object, once somebody has asked for it.
+    scope: Slot,
+    /// What that object is told if it is made before the block is entered or after it was left.
+    settings: Cell<Settings>,
+    source: Cell<Option<Source>>,
+    reason: Slot,
+    caught: Cell<bool>,
+}
+
+// SAFETY: all access is serialised by the GIL, which the module declares that it needs.
+unsafe impl Send for Nursery {}
+// SAFETY: as above.
+unsafe impl Sync for Nursery {}
+
+impl Nursery {
+    pub fn state(&self) -> Option<&LoopState> {
+        let state = self.state.get();
+        // SAFETY: `home` keeps it alive.
+        (!state.is_null()).then(|| unsafe { &*state }).filter(|state| !state.is_gone())
+    }
+
+    unsafe fn enter(&self) -> Fallible<()> {
+        // SAFETY: attached.
+        unsafe {
+            match self.stage.get() {
+                Stage::New => {}
+                Stage::Open => {
+                    return Err(host::misuse(
+                        "this nursery is already entered; open a new one for each 'async with'",
+                    ));
+                }
+                Stage::Closed => {
+                    let text = "this nursery is closed and cannot be opened again; make a new one";
+                    return Err(set_error_text(imports().parts.closed, text));
+                }
+            }
+            let event_loop = running_loop()?;
+            let state = LoopState::of(event_loop.as_ptr())?;
+            let task = host::current(state, "a nursery")?;
+            let (settings, early) = match self.scope_object() {
+                Some(scope) => (scope.settings(), scope.early()),
+                None => (self.settings.get(), None),
+            };
+            let timed = settings.deadline < f64::INFINITY || early.is_some();
+            let now = if timed { state.now()? } else { 0.0 };
+            let honoured = host::honoured(task.as_ptr())?;
+            let member = state.member_of(task.as_ptr());
+            let (id, scope_id) = state.change(|tree, out| {
+                let id = tree.open(member, settings, self.collect, honoured, now, out);
+                let scope = tree.scope(id);
+                if let Some(cause) = early {
+                    tree.cancel(scope, cause, now, out);
+                }
+                (id, scope)
+            });
+            let thread = thread_mark();
+            if let Some(scope) = self.scope_object() {
+                scope.bind(state, scope_id, &task, thread);
+            }
+            self.id.set(Some(id));
+            self.stage.set(Stage::Open);
+            self.thread.set(thread);
+            self.home.set(Owned::share(state.this.get()));
+            self.state.set(state);
+            self.host.set(task);
+            Ok(())
+        }
+    }
+
+    fn make(settings: Settings, collect: bool) -> Self {
+        Self {
+            stage: Cell::new(Stage::New),
+            id: Cell::new(None),
+            collect,
+            home: Slot::empty(),
+            state: Cell::new(std::ptr::null()),
+            thread: Cell::new(0),
+            host: Slot::empty(),
+            scope: Slot::empty(),
+            settings: Cell::new(settings),
+            source: Cell::new(None),
+            reason: Slot::empty(),
+            caught: Cell::new(false),
+        }
+    }
+
+    /// Its scope, if somebody has asked for it.
+    fn scope_object(&self) -> Option<&CancelScope> {
+        let object = self.scope.get();
+        // SAFETY: the slot keeps what is in it, and never lets go of a scope but with the nursery.
+        (!object.is_null()).then(|| unsafe {
+            let py = Python::assume_attached();
+            let object = Bound::from_borrowed_ptr(py, object);
+            &*std::ptr::from_ref(object.cast_unchecked::<CancelScope>().get())
+        })
+    }
+
+    /// Its scope as an object: most nurseries never need one.
+    unsafe fn scope(&self) -> Fallible<&CancelScope> {
+        // SAFETY: attached.
+        unsafe {
+            if self.scope.is_empty() {
+                let settings = self.settings.get();
+                let scope = CancelScope::create(settings, f64::INFINITY, false)?;
+                self.scope.set(scope);
+                if let (Some(scope), Some((state, id)), Some(host)) =
+                    (self.scope_object(), self.place(), self.host.cloned())
+                {
+                    let id = state.tree.borrow().scope(id);
+                    scope.bind(state, id, &host, self.thread.get());
+                } else if let (Some(scope), Stage::Closed) = (self.scope_object(), self.stage.get())
+                {
+                    let reason = self.reason.cloned();
+                    let cause = self.source.get().map(|source| Cause { source, reason });
+                    scope.settle(settings, cause, self.caught.get());
+                }
+            }
+            self.scope_object().ok_or(Raised)
+        }
+    }
+
+    /// Where it stands in its loop's tree, while it is open or joining.
+    #[inline]
+    pub fn place(&self) -> Option<(&LoopState, NurseryId)> {
+        Some((self.state()?, self.id.get()?))
+    }
+
+    /// Whether the caller runs in the thread of the nursery's loop.
+    #[inline]
+    pub fn is_here(&self) -> bool {
+        self.thread.get() == thread_mark()
+    }
+
+    /// Whether its block has ended.
+    pub fn is_over(&self) -> bool {
+        self.stage.get() == Stage::Closed
+    }
+
+    /// It is over.
+    fn leave(&self, settings: Settings, cause: Option<Cause<Owned>>, caught: bool) {
+        self.stage.set(Stage::Closed);
+        self.id.set(None);
+        if let Some(scope) = self.scope_object() {
+            scope.settle(settings, cause, caught);
+        } else {
+            self.settings.set(settings);
+            self.caught.set(caught);
+            if let Some(cause) = cause {
+                self.source.set(Some(cause.source));
+                drop(self.reason.replace(cause.reason));
+            }
+        }
+        self.host.clear();
+        self.state.set(std::ptr::null());
+        self.home.clear();
+    }
+}
+
+impl Drop for Nursery {
+    fn drop(&mut self) {
+        // SAFETY: CPython frees the object, so the thread is attached.
+        unsafe { self.give_up() };
+        if let (Some(_), Some(scope)) = (self.id.get(), self.scope_object()) {
+            scope.let_go();
+        }
+    }
+}
