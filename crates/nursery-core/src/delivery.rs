@@ -71,6 +71,7 @@ impl<F: Face> Tree<F> {
         });
         let entry = &mut self.members[member.0];
         entry.pending = false;
+        entry.spent = None;
         entry.superseded = false;
         if foreign {
             entry.charges += 1;
@@ -90,7 +91,9 @@ impl<F: Face> Tree<F> {
         }
         let level = self.scopes[entry.scope].level;
         if level < f64::INFINITY && (level == f64::NEG_INFINITY || level <= now()) {
-            self.members[member.0].pending = true;
+            let entry = &mut self.members[member.0];
+            entry.pending = true;
+            entry.spent = Some(level);
             return true;
         }
         false
@@ -181,8 +184,11 @@ impl<F: Face> Tree<F> {
                 charges += 1;
             }
         });
+        let scope = self.members[member].scope;
+        let level = if scope == NONE { f64::INFINITY } else { self.scopes[scope].level };
         let entry = &mut self.members[member];
-        let pending = innermost == Some(false);
+        entry.spent = entry.spent.filter(|moment| level <= *moment);
+        let pending = innermost == Some(false) || entry.spent.is_some();
         let throw = pending && !entry.pending;
         entry.pending = pending;
         entry.charges += charges;
@@ -206,6 +212,7 @@ impl<F: Face> Tree<F> {
         let entry = &mut self.members[member];
         entry.charges += moved;
         entry.pending = false;
+        entry.spent = None;
         moved
     }
 
@@ -240,7 +247,9 @@ impl<F: Face> Tree<F> {
             let mut members = Vec::new();
             self.inhabitants(at, |member| members.push(member));
             for member in members {
+                let level = self.scopes[self.members[member].scope].level;
                 let entry = &mut self.members[member];
+                entry.spent = Some(level);
                 if !std::mem::replace(&mut entry.pending, true) {
                     out.push(Delivery { key: entry.key.clone(), charges: 0, throw: true });
                 }

@@ -24,6 +24,9 @@ pub(crate) struct Member<K> {
     pub(crate) charges: u32,
     /// A cancellation waits to be thrown at its next step or await.
     pub(crate) pending: bool,
+    /// ... because its budget was spent at that moment (R18): that holds until it is thrown, or
+    /// until the budget is changed to a later one.
+    pub(crate) spent: Option<f64>,
     /// A cancellation from above was overtaken by an error that the host raises instead.
     pub(crate) superseded: bool,
     /// A redelivery counts: the task is not of the face's own kind and counts for itself.
@@ -42,6 +45,7 @@ impl<K> Member<K> {
             charge: Charge::default(),
             charges: 0,
             pending: false,
+            spent: None,
             superseded: false,
             foreign,
         }

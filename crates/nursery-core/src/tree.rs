@@ -293,6 +293,7 @@ impl<F: Face> Tree<F> {
         } else {
             // Nothing above: whatever waited was this scope's.
             self.members[host].pending = false;
+            self.members[host].spent = None;
         }
         Exit { caught, take_back, cause: left.cause, settings: left.settings }
     }
@@ -663,6 +664,7 @@ impl<F: Face> Tree<F> {
             innermost.get_or_insert(charge.delivered);
         });
         self.members[host].pending = innermost == Some(false);
+        self.members[host].spent = None;
         charge.count
     }
 

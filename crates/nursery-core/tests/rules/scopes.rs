@@ -335,6 +335,25 @@ fn r18_a_budget_reaches_the_children_of_a_nursery() {
 }
 
 #[test]
+fn r18_what_a_spent_budget_says_is_not_unsaid_by_a_cancellation_nearer_by() {
+    let (mut world, host) = host(false);
+    let outer = world.enter(host, cleaning(0.0));
+    let nursery = world.open(host, PLAIN, false);
+    let child = world.start(nursery, false).unwrap();
+    world.cancel(outer);
+    world.step(child);
+    world.step(host);
+    assert!(world.suspended(child), "the child awaits again, and is to be cancelled again");
+    // Meanwhile its host leaves the body, and cancels the nursery itself by that.
+    assert!(!world.body_ended(nursery, Outcome::Cancelled));
+    assert_eq!(world.step(child), FROM_SCOPE);
+    assert!(world.end(child, Outcome::Cancelled).is_some());
+    assert!(world.close(host, nursery, false, true).cancelled);
+    assert!(world.exit(host, outer, Flight::Cancelled).caught);
+    finish(world, host);
+}
+
+#[test]
 fn r18_a_budget_can_be_changed_while_a_cancelled_task_cleans_up() {
     let (mut world, host) = host(false);
     let scope = world.enter(host, PLAIN);
