@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import math
 
@@ -30,20 +29,7 @@ from aionursery import (
 )
 
 from .helpers import fail, forever, note_cancellation, turns
-from .virtual_clock import run_virtually
-
-
-def virtual(test):
-    """Run the test on a virtual clock, as a task of asyncio's and as one of ours."""
-
-    @pytest.mark.parametrize("ours", [False, True], ids=["asyncio", "ours"])
-    @functools.wraps(test)
-    def run(ours, *args, **kwargs):
-        run_virtually(test(*args, **kwargs), ours=ours)
-
-    # So that pytest asks for `ours` and not for what the wrapped function takes.
-    del run.__wrapped__
-    return run
+from .virtual_clock import run_virtually, virtual
 
 
 def now() -> float:

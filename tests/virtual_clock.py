@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import selectors
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
+
+import pytest
 
 import aionursery
 
@@ -52,3 +55,16 @@ def run_virtually(main: Coroutine[Any, Any, Any], *, ours: bool) -> Any:
         if ours:
             runner.get_loop().set_task_factory(aionursery.task_factory)
         return runner.run(main)
+
+
+def virtual(test: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., None]:
+    """Run the test on a virtual clock, as a task of asyncio's and as one of ours."""
+
+    @pytest.mark.parametrize("ours", [False, True], ids=["asyncio", "ours"])
+    @functools.wraps(test)
+    def run(ours: bool, *args: Any, **kwargs: Any) -> None:
+        run_virtually(test(*args, **kwargs), ours=ours)
+
+    # So that pytest asks for `ours` and not for what the wrapped function takes.
+    del run.__wrapped__
+    return run

@@ -67,6 +67,10 @@ pub unsafe fn left_scope(state: &LoopState, task: Raw) {
     let member = state.foreign.borrow().get(&(task as usize)).map(|host| host.member);
     let Some(member) = member else { return };
     if state.tree.borrow().innermost(member).is_some() {
+        if state.tree.borrow().is_cancelled(member) {
+            // SAFETY: attached; the caller's task is alive.
+            unsafe { insist(state, task, member) };
+        }
         return;
     }
     state.tree.borrow_mut().withdraw(member);
@@ -100,13 +104,34 @@ pub unsafe fn honoured(task: Raw) -> Fallible<u32> {
 /// Whether a cancellation waits for the task's next await.
 pub unsafe fn is_cancelled(state: &LoopState, task: Raw) -> Fallible<bool> {
     let member = state.foreign.borrow().get(&(task as usize)).map(|host| host.member);
-    let pending = member.is_some_and(|member| state.tree.borrow().is_pending(member));
     // SAFETY: the caller's task is alive.
+    let pending = member.is_some_and(|member| unsafe { insist(state, task, member) });
+    // SAFETY: as above.
     let waiting = unsafe { getattr_opt(task, names().must_cancel)? };
     match waiting {
         // SAFETY: as above.
         Some(waiting) => Ok(unsafe { truth(&waiting)? } || pending),
         None => Ok(pending),
+    }
+}
+
+/// Whether a foreign task that runs is to be cancelled at its next await; if its budget is spent, it
+/// is (R18).
+unsafe fn insist(state: &LoopState, task: Raw, member: MemberId) -> bool {
+    // SAFETY: attached; the caller's task is alive.
+    unsafe {
+        if state.tree.borrow().is_pending(member) {
+            return true;
+        }
+        if !state.tree.borrow().is_cancelled(member) {
+            return false;
+        }
+        let now = state.now_or_zero();
+        let spent = state.tree.borrow_mut().suspended(member, || now);
+        if spent {
+            reach(state, task);
+        }
+        spent
     }
 }
 

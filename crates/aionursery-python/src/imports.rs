@@ -30,6 +30,7 @@ names! {
     call_exception_handler = "call_exception_handler",
     call_soon = "call_soon",
     cancel = "cancel",
+    cancelled = "cancelled",
     cancelling = "cancelling",
     close = "close",
     #[cfg(Py_3_14)]

@@ -95,6 +95,7 @@ impl Target {
         // SAFETY: as above.
         unsafe {
             if crate::wait::is_wait(target) {
+                crate::wait::claim(target);
                 let coroutine = call1(imports().parts.wrap_awaitable, target)?;
                 return Ok(Self { coroutine, shield: false });
             }

@@ -59,6 +59,8 @@ pub struct Wait {
     kind: Cell<Kind>,
     phase: Cell<Phase>,
     blocking: Cell<bool>,
+    /// A child was made of it: that it was never awaited says nothing.
+    claimed: Cell<bool>,
     /// A cancellation of the host came while it joined.
     held: Cell<bool>,
     /// ... and was thrown in, so that `value` is that error and not the body's.
@@ -349,6 +351,12 @@ pub unsafe fn was_thrown(object: Raw) -> bool {
 pub unsafe fn message(object: Raw) -> Option<Owned> {
     // SAFETY: the caller's wait is alive.
     unsafe { wait(object).message.cloned() }
+}
+
+/// A child is made of a wait, and may be cancelled before it begins.
+pub unsafe fn claim(object: Raw) {
+    // SAFETY: the caller's wait is alive.
+    unsafe { wait(object).claimed.set(true) }
 }
 
 /// A wait is refused before it began.
@@ -817,7 +825,7 @@ unsafe extern "C" fn dealloc(object: Raw) {
         ffi::PyObject_GC_UnTrack(object.cast());
         let this = wait(object);
         let timed = matches!(this.kind.get(), Kind::Span | Kind::Moment | Kind::Forever);
-        if this.phase.get() == Phase::New && timed {
+        if this.phase.get() == Phase::New && timed && !this.claimed.get() {
             warn_unawaited();
         }
         this.clear();

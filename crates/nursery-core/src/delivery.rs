@@ -6,6 +6,11 @@ use crate::scope::{Cause, Charge, Scope, ScopeId, Source};
 use crate::slab::NONE;
 use crate::tree::{Alarm, Delivery, Face, Tree};
 
+/// So many times in a row a task whose budget is spent is cancelled at its await, without entering
+/// or leaving a scope between. One that waits for the same thing again and again, as
+/// `asyncio.TaskGroup` does for its children, may wait for it then: nothing polls (R18).
+const STUBBORN: u32 = 100;
+
 impl<F: Face> Tree<F> {
     /// Whether a cancellation waits to be thrown at a task's next step or await.
     #[inline]
@@ -71,7 +76,7 @@ impl<F: Face> Tree<F> {
         });
         let entry = &mut self.members[member.0];
         entry.pending = false;
-        entry.spent = None;
+        entry.refused += u32::from(entry.spent.take().is_some());
         entry.superseded = false;
         if foreign {
             entry.charges += 1;
@@ -90,7 +95,10 @@ impl<F: Face> Tree<F> {
             return false;
         }
         let level = self.scopes[entry.scope].level;
-        if level < f64::INFINITY && (level == f64::NEG_INFINITY || level <= now()) {
+        if entry.refused < STUBBORN
+            && level < f64::INFINITY
+            && (level == f64::NEG_INFINITY || level <= now())
+        {
             let entry = &mut self.members[member.0];
             entry.pending = true;
             entry.spent = Some(level);
@@ -151,10 +159,8 @@ impl<F: Face> Tree<F> {
             let scope = &self.scopes[at];
             let level = if above { own.min(self.scopes[scope.parent].level) } else { own };
             let same = effective == scope.effective && level == scope.level;
-            // What was cancelled already may have been told of a scope farther out only; where a
-            // cancellation of its own or a shield lies between, that is what decides below.
-            let decides = scope.cause.is_some() || scope.settings.shield || !effective;
-            if at != root && same && decides {
+            // What was cancelled already may not have been told of this one.
+            if at != root && same && (scope.settings.shield || !effective) {
                 continue;
             }
             let scope = &mut self.scopes[at];
@@ -170,15 +176,15 @@ impl<F: Face> Tree<F> {
         self.walk = walk;
     }
 
-    /// Finds what a task is to be told, given where it stands: the innermost cancellation that it
-    /// can see decides. If it was told of that one it is on its way out of it, and what lies
-    /// farther out waits until it is there.
+    /// Finds what a task is to be told, given where it stands: of each cancelled scope that it has
+    /// entered and can see, once, and once of all that lies above the nursery it is a child of. So
+    /// a deadline farther out ends a cleanup that hangs.
     pub(crate) fn refresh(&mut self, member: u32, out: &mut Vec<Delivery<F::Key>>) {
         let foreign = self.members[member].foreign;
-        let mut innermost = None;
+        let mut untold = false;
         let mut charges = 0;
         self.visit(member, |charge| {
-            innermost.get_or_insert(charge.delivered);
+            untold |= !charge.delivered;
             if !foreign && charge.count == 0 {
                 charge.count = 1;
                 charges += 1;
@@ -188,7 +194,7 @@ impl<F: Face> Tree<F> {
         let level = if scope == NONE { f64::INFINITY } else { self.scopes[scope].level };
         let entry = &mut self.members[member];
         entry.spent = entry.spent.filter(|moment| level <= *moment);
-        let pending = innermost == Some(false) || entry.spent.is_some();
+        let pending = untold || entry.spent.is_some();
         let throw = pending && !entry.pending;
         entry.pending = pending;
         entry.charges += charges;

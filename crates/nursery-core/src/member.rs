@@ -27,6 +27,8 @@ pub(crate) struct Member<K> {
     /// ... because its budget was spent at that moment (R18): that holds until it is thrown, or
     /// until the budget is changed to a later one.
     pub(crate) spent: Option<f64>,
+    /// How often that was so since it last entered or left a scope.
+    pub(crate) refused: u32,
     /// A cancellation from above was overtaken by an error that the host raises instead.
     pub(crate) superseded: bool,
     /// A redelivery counts: the task is not of the face's own kind and counts for itself.
@@ -46,6 +48,7 @@ impl<K> Member<K> {
             charges: 0,
             pending: false,
             spent: None,
+            refused: 0,
             superseded: false,
             foreign,
         }

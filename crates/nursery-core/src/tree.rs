@@ -222,7 +222,9 @@ impl<F: Face> Tree<F> {
             scope.level = self.scopes[parent].level;
         }
         let id = self.link(scope, parent);
-        self.members[host.0].scope = id;
+        let member = &mut self.members[host.0];
+        member.scope = id;
+        member.refused = 0;
         if visible && settings.shield {
             // What waited for the next await waits for the end of the shield.
             self.refresh(host.0, out);
@@ -261,6 +263,7 @@ impl<F: Face> Tree<F> {
         let visible = above && !left.settings.shield;
         let member = &mut self.members[host];
         member.scope = parent;
+        member.refused = 0;
         let own = left.cause.as_ref().is_some_and(|cause| cause.source != Source::Host);
         let mut take_back = left.charge.count;
         let mut caught = false;
@@ -659,11 +662,9 @@ impl<F: Face> Tree<F> {
         let member = &mut self.members[host];
         member.scope = parent;
         member.charges -= charge.count;
-        let mut innermost = None;
-        self.visit(host, |charge| {
-            innermost.get_or_insert(charge.delivered);
-        });
-        self.members[host].pending = innermost == Some(false);
+        let mut untold = false;
+        self.visit(host, |charge| untold |= !charge.delivered);
+        self.members[host].pending = untold;
         self.members[host].spent = None;
         charge.count
     }

@@ -41,6 +41,8 @@ pub mod flag {
     pub const CHILD: u32 = 1 << 10;
     /// The tree has told it of a cancellation since its last step: ask it what is to be thrown.
     pub const TOLD: u32 = 1 << 12;
+    /// A bare cancellation was handed on to what it waits for, which brings the `CancelledError`.
+    pub const HANDED_ON: u32 = 1 << 9;
     /// A future's protocol: whoever yields it means to wait for it.
     pub const BLOCKING: u32 = 1 << 11;
 }

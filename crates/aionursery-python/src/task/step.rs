@@ -208,14 +208,15 @@ unsafe fn prepare(state: &LoopState, task: Raw, ours: &TaskData) -> Option<Owned
     // SAFETY: attached; the task is alive.
     unsafe {
         let joining = ours.has(flag::JOINING);
-        let flags = ours.flags.get() & !(flag::SCHEDULED | flag::JOINING);
+        let handed_on = ours.has(flag::HANDED_ON);
+        let flags = ours.flags.get() & !(flag::SCHEDULED | flag::JOINING | flag::HANDED_ON);
         ours.flags.set(flags | flag::RUNNING | flag::STARTED);
         let waited = ours.waiting.take();
         if joining {
             // The nursery that it joins decides what becomes of a cancellation.
             return None;
         }
-        if let Some(waited) = waited
+        if let Some(waited) = &waited
             && !wait::is_wait(waited.as_ptr())
         {
             graph::end(waited.as_ptr(), task);
@@ -225,11 +226,33 @@ unsafe fn prepare(state: &LoopState, task: Raw, ours: &TaskData) -> Option<Owned
             return incoming;
         }
         ours.lower_flags(flag::TOLD);
-        prepare_cancellation(state, task, ours).or(incoming)
+        let brought = handed_on && waited.is_some_and(|waited| is_cancelled(&waited));
+        prepare_cancellation(state, task, ours, brought).or(incoming)
     }
 }
 
-unsafe fn prepare_cancellation(state: &LoopState, task: Raw, ours: &TaskData) -> Option<Owned> {
+/// Whether a future brings a `CancelledError`.
+#[cold]
+unsafe fn is_cancelled(future: &Owned) -> bool {
+    // SAFETY: attached; an error is taken back.
+    unsafe {
+        let answer = method0(future.as_ptr(), names().cancelled);
+        answer.and_then(|answer| truth(&answer)).unwrap_or_else(|Raised| {
+            ffi::PyErr_Clear();
+            false
+        })
+    }
+}
+
+/// `brought`: what the task has waited for brings the `CancelledError` of a bare cancellation. Where
+/// a scope's comes at the same moment, it is the bare one that is thrown: whoever asked for it knows
+/// it by its plain type (asyncio.timeout on 3.11 does), and no scope takes it back.
+unsafe fn prepare_cancellation(
+    state: &LoopState,
+    task: Raw,
+    ours: &TaskData,
+    brought: bool,
+) -> Option<Owned> {
     // SAFETY: attached; the task is alive.
     unsafe {
         let (pending, held) = match ours.member.get() {
@@ -246,7 +269,8 @@ unsafe fn prepare_cancellation(state: &LoopState, task: Raw, ours: &TaskData) ->
         }
         let from_scope = if pending {
             let member = ours.member.get()?;
-            let exception = if asked { None } else { Some(cancelled_by_scope(state, member)) };
+            let plain = asked || brought;
+            let exception = if plain { None } else { Some(cancelled_by_scope(state, member)) };
             state.tree.borrow_mut().thrown(member);
             exception
         } else {
@@ -341,6 +365,7 @@ unsafe fn settle(state: &LoopState, task: Raw, ours: &TaskData, what: Owned) {
         let member = ours.member.get();
         if requests.is_waiting() && !is_shielded(state, ours) && cancel_wait(state, task, true) {
             ours.change_requests(|requests| requests.deliver());
+            ours.raise_flags(flag::HANDED_ON);
             return;
         }
         if member.is_some_and(|member| insist(state, member)) {
@@ -676,6 +701,7 @@ pub unsafe fn cancel(task: Raw, message: Option<Owned>) -> Fallible<bool> {
                 let answer =
                     call_method(what.as_ptr(), names().cancel, &mut args, imports().kw_msg)?;
                 if truth(&answer)? {
+                    ours.raise_flags(flag::HANDED_ON);
                     return Ok(true);
                 }
             }

@@ -218,7 +218,7 @@ impl Program {
             if self.level(task) <= self.world.now {
                 assert!(self.world.suspended(task), "R18: the budget of task {task} is spent");
             } else {
-                let pending = visible.first().is_some_and(|first| !self.is_told(task, *first));
+                let pending = visible.iter().any(|block| !self.is_told(task, *block));
                 assert_eq!(self.world.pending(task), pending, "R12, R18: task {task}");
             }
         }

@@ -354,6 +354,69 @@ fn r18_what_a_spent_budget_says_is_not_unsaid_by_a_cancellation_nearer_by() {
 }
 
 #[test]
+fn r18_who_waits_again_and_again_is_let_wait_in_the_end() {
+    for foreign in [false, true] {
+        let (mut world, host) = host(foreign);
+        let scope = world.enter(host, cleaning(0.0));
+        world.cancel(scope);
+        let mut times = 0;
+        while world.suspended(host) {
+            world.step(host);
+            times += 1;
+            assert!(times < 1000, "a task that catches every cancellation polls");
+        }
+        assert!(times >= 100, "it is cancelled often enough to end any cleanup: {times}");
+        let inner = world.enter(host, PLAIN);
+        assert!(world.suspended(host), "somewhere else it is cancelled again");
+        world.step(host);
+        world.exit(host, inner, Flight::Cancelled);
+        assert!(world.exit(host, scope, Flight::Cancelled).caught);
+        finish(world, host);
+    }
+}
+
+#[test]
+fn r12_a_cancellation_farther_out_reaches_a_task_that_cleans_up_after_a_nearer_one() {
+    for foreign in [false, true] {
+        let (mut world, host) = host(foreign);
+        let outer = world.enter(host, until(5.0));
+        let inner = world.enter(host, until(1.0));
+        world.advance(1.0);
+        world.step(host);
+        assert!(!world.suspended(host), "it cleans up, and hangs");
+        world.advance(5.0);
+        assert!(world.pending(host), "the deadline farther out ends that");
+        world.step(host);
+        assert!(!world.suspended(host), "of which it is told once as well");
+        assert!(!world.exit(host, inner, Flight::Cancelled).caught);
+        assert!(world.exit(host, outer, Flight::Cancelled).caught);
+        assert_eq!(world.tasks[host].requests.asked(), 0, "R14");
+        finish(world, host);
+    }
+}
+
+#[test]
+fn r12_a_child_that_cleans_up_is_not_told_of_what_lies_above_its_nursery_again() {
+    let (mut world, host) = host(false);
+    let outer = world.enter(host, PLAIN);
+    let nursery = world.open(host, PLAIN, false);
+    let child = world.start(nursery, false).unwrap();
+    let scope = world.tree.scope(nursery);
+    world.cancel(scope);
+    world.step(child);
+    world.step(host);
+    world.cancel(outer);
+    assert!(!world.suspended(child), "as a TaskGroup's tasks, it was told to go");
+    assert!(world.suspended(host), "its host has entered both");
+    world.step(host);
+    world.end(child, Outcome::Cancelled);
+    assert!(world.body_ended(nursery, Outcome::Cancelled));
+    assert!(world.close(host, nursery, false, false).cancelled);
+    assert!(world.exit(host, outer, Flight::Cancelled).caught);
+    finish(world, host);
+}
+
+#[test]
 fn r18_a_budget_can_be_changed_while_a_cancelled_task_cleans_up() {
     let (mut world, host) = host(false);
     let scope = world.enter(host, PLAIN);
