@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..virtual_clock import VirtualLoop
 
 #: No program is so long; one that gets there goes round for ever.
-MOST_TURNS = 20_000
+MOST_TURNS = 3_000
 
 
 class Hang(BaseException):
