@@ -93,6 +93,11 @@ def by_task(run: Run) -> dict[str, list[Event]]:
     return tasks
 
 
+def heard(event: Awaited, run: Run) -> bool:
+    """Whether a request may have come in here: at a shield it waits outside, where it can (R20)."""
+    return not event.shielded or event.task not in run.ours
+
+
 def no_request_is_lost(run: Run) -> Iterator[str]:
     """R13: from `Task.cancel()` to a CancelledError that nobody but the program swallows."""
     for task, events in by_task(run).items():
@@ -101,7 +106,7 @@ def no_request_is_lost(run: Run) -> Iterator[str]:
             match event:
                 case Asked():
                     waiting = True
-                case Awaited(how="cancelled"):
+                case Awaited(how="cancelled") if heard(event, run):
                     in_flight = in_flight or waiting
                     waiting = False
                 case Awaited(how="passed", shielded=False) if waiting:
@@ -130,16 +135,18 @@ def no_cancellation_strays(run: Run) -> Iterator[str]:
         requests = 0
         # Blocks of asyncio's own that may not have taken back what they asked (3.11, 3.12).
         kept = 0
-        open_requests = received = False
+        waiting = open_requests = received = False
         for event in events:
             match event:
                 case Asked():
                     requests += 1
-                    open_requests = True
+                    waiting = open_requests = True
                 case Entered():
                     counts[event.name] = (event.count, requests, kept)
                 case Awaited():
                     received = event.how == "cancelled" and event.received
+                    if event.how == "cancelled" and heard(event, run):
+                        waiting = False
                     if event.how == "cancelled" and not (
                         event.now or event.asked or open_requests or received
                     ):
@@ -152,7 +159,7 @@ def no_cancellation_strays(run: Run) -> Iterator[str]:
                     ):
                         yield f"R20: {task} was shielded and a bare cancel() came in: {event}"
                 case Swallowed():
-                    open_requests = received = False
+                    open_requests, received = waiting, False
                 case Left():
                     before, then, kept_then = counts[event.name]
                     if event.how == "cancelled" and not (

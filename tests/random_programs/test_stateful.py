@@ -175,7 +175,8 @@ class LiveTrees(RuleBasedStateMachine):
     @precondition(lambda self: self.nurseries)
     @rule(which=ANY, how=st.sampled_from(["soon", "shield"]))
     def start(self, which, how):
-        self.start_in(self.nurseries[which % len(self.nurseries)], how)
+        entry = self.nurseries[which % len(self.nurseries)]
+        self.loop.call_soon(self.start_in, entry, how)
         self.settle()
 
     @rule(which=ANY)
@@ -243,7 +244,7 @@ class LiveTrees(RuleBasedStateMachine):
         assert not early, "\n".join(early)
 
     def teardown(self) -> None:
-        """Shut down: cancel everything, again and again, and judge the whole."""
+        """Shut down: cancel everything, tell who is shielded to leave, and judge the whole."""
         for _ in range(50):
             if self.first.done():
                 break
@@ -251,6 +252,9 @@ class LiveTrees(RuleBasedStateMachine):
                 scope.cancel("shutting down")
             for puppet in list(self.puppets):
                 self.recorder.ask(puppet.me.name)
+            self.settle()
+            for _ in list(self.puppets):
+                self.tell(0, None)
             self.settle()
         assert self.first.done(), "R3: the tree does not end"
         if not self.first.cancelled():
