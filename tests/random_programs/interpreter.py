@@ -431,9 +431,7 @@ class Interpreter(Recorder):
         place = Place(shield.name, me.place, lambda: scope.cancel_called, shield=True)
         await self.within(me, place, "scope", scope, lambda me: self.all(me, f.cleanup))
 
-    async def catch(
-        self, me: Me, body: tuple[p.Statement, ...], *, cancellations: bool
-    ) -> None:
+    async def catch(self, me: Me, body: tuple[p.Statement, ...], *, cancellations: bool) -> None:
         try:
             await self.all(me, body)
         except asyncio.CancelledError:

@@ -269,9 +269,7 @@ class Reader:
     def _scope(self) -> Statement:
         kind = self.choose("scope", "move_on", "fail", "shield")
         shield = kind == "shield" or self.pick(4) == 3
-        return Scope(
-            self.name(), kind, self.deadline(), shield, self.cleanup(), self.statements()
-        )
+        return Scope(self.name(), kind, self.deadline(), shield, self.cleanup(), self.statements())
 
     def _nursery(self) -> Statement:
         return self._block("collect" if self._full and self.pick(4) == 3 else "nursery")

@@ -171,7 +171,11 @@ def no_cancellation_strays(run: Run) -> Iterator[str]:
                     else:
                         expected = before + requests - then
                         # A scope cancelled around it asks as often as it must, until it is left.
-                        most = math.inf if event.now else expected + len(event.asked) + kept - kept_then
+                        most = (
+                            math.inf
+                            if event.now
+                            else expected + len(event.asked) + kept - kept_then
+                        )
                         if not expected <= event.count <= most:
                             yield (
                                 f"R14: cancelling() of {task} is {event.count} after "

@@ -185,6 +185,8 @@ class LiveTrees(RuleBasedStateMachine):
             try:
                 await puppet.obey(puppet.me)
             except asyncio.CancelledError:
+                # It may have come while a nursery was joining.
+                puppet.felt |= puppet.me.place.reached_by()
                 self.run.add(Swallowed(puppet.me.name, puppet.me.count()))
             except Exception as error:
                 self.recorder.handles(puppet.me, error)
