@@ -15,10 +15,11 @@ What SEMANTICS decides otherwise than trio, and how programs keep off it:
   checkpoint, and on trio what was not an error goes on.
 - R16: that a child was cancelled is no error and cancels nobody, so a host that was shielded while
   a scope around its block was cancelled leaves the block normally and is cancelled at its next
-  await; on trio the child's cancellation leaves the block. Here a checkpoint follows each nursery. And where an error leaves a scope, its `cancelled_caught` is not told: trio's
-  is true, too, if only children of blocks inside were cancelled.
-- R21: a `fail_after` block that somebody cancels has not timed out, so it is left quietly; trio says
-  that it was too slow. Here nobody cancels one by hand.
+  await; on trio the child's cancellation leaves the block. Here a checkpoint follows each nursery.
+  And where an error leaves a scope, its `cancelled_caught` is not told: trio's is true, too, if
+  only children of blocks inside were cancelled.
+- R21: a `fail_after` block that somebody cancels has not timed out, so it is left quietly; trio
+  says that it was too slow. Here nobody cancels one by hand.
 - trio's budget for cleaning up is none: on us the whole program stands in a scope with `cleanup=0`
   that nobody cancels (R18).
 """
