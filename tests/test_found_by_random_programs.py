@@ -143,3 +143,27 @@ async def test_r18_a_child_is_cancelled_again_although_its_host_leaves_meanwhile
                     inner.start_soon(sleep(3))
                     await sleep(2)
     assert again == [True]
+
+
+@virtual
+async def test_r13_a_timeout_that_comes_while_a_cancelled_nursery_joins_is_a_timeout():
+    async def child():
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2):
+                async with Nursery(deadline=now() + 1) as nursery:
+                    nursery.start_soon(sleep(3), shield=True)
+                    await sleep(100)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2):
+                with move_on_after(1):
+                    try:
+                        await sleep(100)
+                    finally:
+                        with shield():
+                            await sleep(3)
+                await sleep(1)
+        return asyncio.current_task().cancelling()
+
+    async with Nursery() as nursery:
+        task = nursery.start_soon(child())
+    assert task.result() == 0

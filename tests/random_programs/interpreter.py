@@ -7,6 +7,7 @@ program ends: what still hangs is a defect, and the loop ends it.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
@@ -189,6 +190,7 @@ class Interpreter(Recorder):
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
+        self.numbers = itertools.count()
         self.blocks: dict[int, Any] = {}
         #: Tasks that `wait_for` has made, before 3.12, and leaves behind if it is asked twice.
         self.apart: list[Any] = []
@@ -245,6 +247,10 @@ class Interpreter(Recorder):
             case p.Catch(cancellations, body):
                 await self.catch(me, body, cancellations=cancellations)
 
+    def unique(self, name: str) -> str:
+        """One task may stand in two blocks that it makes for itself."""
+        return f"{name}, {next(self.numbers)}"
+
     async def after(self, me: Me, seconds: float) -> None:
         if seconds:
             await self.wait(me, aionursery.sleep(seconds))
@@ -257,7 +263,7 @@ class Interpreter(Recorder):
         of: asyncio.Future[Any] | None = None,
     ) -> None:
         scope = aionursery.move_on_after(PATIENCE)
-        place = Place(f"patience of {me.name}", me.place, lambda: scope.cancel_called)
+        place = Place(self.unique(f"patience of {me.name}"), me.place, lambda: scope.cancel_called)
 
         async def body(me: Me) -> None:
             await self.wait(me, make(), of=of)
@@ -411,7 +417,8 @@ class Interpreter(Recorder):
         await self.within(me, inline, "wait_for", _Nothing(), outer)
 
     async def finally_(self, me: Me, f: p.Finally) -> None:
-        shield = p.Scope(f"cleanup of {me.name}", "shield", math.inf, True, None, f.cleanup)
+        name = self.unique(f"cleanup of {me.name}")
+        shield = p.Scope(name, "shield", math.inf, True, None, f.cleanup)
         try:
             await self.all(me, f.body)
         except BaseException as error:

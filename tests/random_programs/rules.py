@@ -194,12 +194,16 @@ def no_cancellation_strays(run: Run) -> Iterator[str]:
 def a_cancelled_scope_is_felt(run: Run) -> Iterator[str]:
     """R12, R17: a new cancellation reaches the next await that begins after it.
 
-    One that comes while the task is cleaning up after another waits until that one's scope is left
-    (R18: a cancellation is delivered once).
+    Each that the task has entered itself is felt once, and once what lies above its nursery (R18).
     """
     for task, events in by_task(run).items():
         felt: set[str] = set()
+        own: set[str] = set()
         for event in events:
+            if isinstance(event, Entered):
+                own.add(event.name)
+            if isinstance(event, Left):
+                own.discard(event.name)
             match event:
                 case Awaited(how="cancelled"):
                     felt |= event.now
@@ -208,6 +212,8 @@ def a_cancelled_scope_is_felt(run: Run) -> Iterator[str]:
                 case Left(kind=kind) if kind in FOREIGN:
                     # asyncio's own lose it on some versions.
                     felt |= event.now
-                case Awaited(how="passed") if event.before and not event.before & felt:
+                case Awaited(how="passed") if (event.before & own) - felt or (
+                    event.before and not event.before & felt
+                ):
                     missed = sorted(event.before - felt)
                     yield f"R12: {task} awaited in cancelled {missed} and went on: {event}"

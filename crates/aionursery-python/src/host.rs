@@ -4,7 +4,7 @@
 use nursery_core::MemberId;
 use pyo3::ffi;
 
-use crate::imports::{current_task, names};
+use crate::imports::{current_task, imports, names};
 use crate::object::{Fallible, Owned, Raised, Raw, call_method, set_error_text};
 use crate::state::LoopState;
 use crate::{foreign, task};
@@ -102,6 +102,14 @@ pub unsafe fn is_cancelled(state: &LoopState, task: Raw) -> Fallible<bool> {
         let asked = ours.requests.get().is_waiting() && !tree.is_shielded(member);
         Ok(asked || tree.is_pending(member) || tree.suspended(member, || f64::NEG_INFINITY))
     }
+}
+
+/// Whether a scope has made this `CancelledError`. Where it has come from a scope that has been left
+/// and goes on for a bare cancellation that came beside it, a plain one is raised in its place:
+/// whoever asked for that knows it by its type (asyncio.timeout on 3.11 does).
+pub unsafe fn is_a_scopes(exception: Raw) -> bool {
+    // SAFETY: the caller's exception is alive.
+    unsafe { ffi::Py_TYPE(exception).cast() == imports().parts.cancelled }
 }
 
 /// Raises a RuntimeError.

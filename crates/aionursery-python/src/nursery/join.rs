@@ -9,7 +9,8 @@ use super::Nursery;
 use super::force::{close_by_force, finish_now};
 use crate::imports::{imports, names};
 use crate::object::{
-    Fallible, Owned, Raised, Raw, call1, getattr_opt, none, raise, take_raised, type_name,
+    Fallible, Owned, Raised, Raw, call1, getattr_opt, none, raise, raise_in_context, take_raised,
+    type_name,
 };
 use crate::state::{Failure, LoopState, thread_mark};
 use crate::{foreign, host, task, wait};
@@ -194,6 +195,9 @@ pub unsafe fn finish_join(join: Raw, joined: bool) -> Fallible<Owned> {
             state.change(|tree, out| tree.close(id, honoured, held, joined, out));
         // What was cancelled above a foreign host while it joined has not reached it yet.
         let behind = !own && state.tree.borrow().is_pending(member);
+        let cancelled_here = exit.cause.is_some();
+        // Looked at before the host may leave the tree.
+        let above = state.tree.borrow().is_cancelled(member);
         this.leave(exit.settings, exit.cause, exit.caught);
         host::left_scope(state, task.as_ptr(), member);
         host::take_back(task.as_ptr(), exit.take_back)?;
@@ -210,7 +214,12 @@ pub unsafe fn finish_join(join: Raw, joined: bool) -> Fallible<Owned> {
                 Ok(Owned::share(if swallow { ffi::Py_True() } else { ffi::Py_False() }))
             }
             Verdict::Clean => {
-                if thrown.is_some() && !wait::was_thrown(join) {
+                if let Some(body) = thrown.as_ref()
+                    && !wait::was_thrown(join)
+                {
+                    if own && cancelled_here && !above && host::is_a_scopes(body.as_ptr()) {
+                        return Err(raise_in_context(task::cancelled_error(task.as_ptr())));
+                    }
                     // The body's own goes on.
                     return Ok(Owned::share(ffi::Py_False()));
                 }

@@ -16,10 +16,10 @@ use pyo3::prelude::*;
 use crate::args::{given, parse};
 use crate::entry::guard;
 use crate::function::{Method, real};
-use crate::host;
 use crate::imports::{imports, running_loop};
-use crate::object::{Fallible, Owned, Raised, Raw, Slot, raise, set_error};
+use crate::object::{Fallible, Owned, Raised, Raw, Slot, raise, raise_in_context, set_error};
 use crate::state::{LoopState, thread_mark};
+use crate::{host, task as tasks};
 
 pub use stuck::warn_stuck;
 
@@ -286,6 +286,9 @@ impl CancelScope {
             let flight = flight(exception);
             let honoured = host::honoured(task.as_ptr())?;
             let exit = state.change(|tree, out| tree.exit(id, flight, honoured, out));
+            // Looked at before the host may leave the tree.
+            let above = state.tree.borrow().is_cancelled(member);
+            let cancelled_here = exit.cause.is_some();
             let timed_out = exit.cause.as_ref().map(|cause| cause.source) == Some(Source::Deadline);
             let caught = exit.caught;
             self.settle(exit.settings, exit.cause, caught);
@@ -293,6 +296,11 @@ impl CancelScope {
             host::take_back(task.as_ptr(), exit.take_back)?;
             if self.fails && caught && timed_out && flight == Flight::Cancelled {
                 return Err(timeout(exception));
+            }
+            let goes_on = flight == Flight::Cancelled && !caught;
+            let own = tasks::is_ours(task.as_ptr());
+            if goes_on && own && cancelled_here && !above && host::is_a_scopes(exception) {
+                return Err(raise_in_context(tasks::cancelled_error(task.as_ptr())));
             }
             Ok(caught && flight == Flight::Cancelled)
         }
