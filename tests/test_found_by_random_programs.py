@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import warnings
 
@@ -167,3 +168,77 @@ async def test_r13_a_timeout_that_comes_while_a_cancelled_nursery_joins_is_a_tim
     async with Nursery() as nursery:
         task = nursery.start_soon(child())
     assert task.result() == 0
+
+
+@virtual
+async def test_r20_a_timeout_inside_a_shield_is_a_timeout():
+    began = now()
+    with shield():
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2):
+                await sleep(100)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2):
+                await asyncio.sleep(100)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2):
+                async with Nursery() as nursery:
+                    nursery.start_soon(sleep(100))
+    assert round(now() - began, 3) == 6
+    assert asyncio.current_task().cancelling() == 0
+
+
+@virtual
+async def test_r20_a_timeout_inside_a_shield_is_one_however_it_was_entered():
+    @contextlib.asynccontextmanager
+    async def patient():
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(asyncio.timeout(2))
+            yield
+
+    async def numbers():
+        async with patient():
+            yield 1
+            await sleep(100)
+
+    with shield():
+        with pytest.raises(TimeoutError):
+            async for _ in numbers():
+                pass
+
+
+@virtual
+async def test_r20_what_is_asked_from_outside_is_not_lost_where_a_timeout_inside_a_shield_acts():
+    reached = []
+
+    async def child():
+        with shield():
+            asyncio.get_running_loop().call_later(1, asyncio.current_task().cancel)
+            await sleep(2)
+            reached.append("held back")
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(2):
+                    await sleep(100)
+            await sleep(1)
+            reached.append("held back still")
+        await sleep(1)
+        reached.append("lost")
+
+    async with Nursery() as nursery:
+        task = nursery.start_soon(child())
+    assert task.cancelled()
+    assert reached == ["held back", "held back still"]
+
+
+@virtual
+async def test_r20_an_asyncio_group_inside_a_shield_ends_its_body_when_a_child_fails():
+    async def fails():
+        await sleep(1)
+        raise ValueError
+
+    with shield():
+        with pytest.raises(ExceptionGroup):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(fails())
+                await sleep(100)
+    assert asyncio.current_task().cancelling() == 0

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from ._errors import BaseMultiError, Cancelled, NurseryClosed
+from ._inside import asked_from_inside
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -25,6 +26,7 @@ __all__ = [
     "Cancelled",
     "NurseryClosed",
     "TaskStatus",
+    "asked_from_inside",
     "cancel_and_wait",
     "extract_stack",
     "format_task",

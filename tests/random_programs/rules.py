@@ -102,10 +102,16 @@ def no_request_is_lost(run: Run) -> Iterator[str]:
     """R13: from `Task.cancel()` to a CancelledError that nobody but the program swallows."""
     for task, events in by_task(run).items():
         waiting = in_flight = False
+        # Entered while it cleans up: what such a block catches is not what is in flight.
+        since: set[str] = set()
         for event in events:
+            if not in_flight:
+                since.clear()
             match event:
                 case Asked():
                     waiting = True
+                case Entered():
+                    since.add(event.name)
                 case Awaited(how="cancelled") if heard(event, run):
                     in_flight = in_flight or waiting
                     waiting = False
@@ -118,7 +124,7 @@ def no_request_is_lost(run: Run) -> Iterator[str]:
                 case Left(how="passed", kind=kind) if kind in FOREIGN:
                     # asyncio's own lose it on some versions.
                     waiting = in_flight = False
-                case Left(came="cancelled", how="passed") if in_flight:
+                case Left(came="cancelled", how="passed") if in_flight and event.name not in since:
                     waiting, in_flight = True, False
                 case Left(how="failed") | Handled() | Swallowed():
                     in_flight = False
@@ -164,8 +170,11 @@ def no_cancellation_strays(run: Run) -> Iterator[str]:
                     received = False
                 case Left():
                     before, then, kept_then = counts[event.name]
+                    if event.kind == "wait_for" and event.how == "cancelled":
+                        # What it waits for may have been cancelled itself, in a task of its own.
+                        received = True
                     if event.how == "cancelled" and not (
-                        event.now or event.asked or open_requests or received
+                        event.now or event.asked or open_requests or received or kept
                     ):
                         yield f"R14: a cancellation left {event.name}, whose it was: {event}"
                     if event.kind in FOREIGN:

@@ -56,6 +56,12 @@ impl Requests {
         self.asked.saturating_sub(self.waiting)
     }
 
+    /// The step delivers one of them, and the others wait on: they wait for the end of a shield.
+    #[inline]
+    pub fn deliver_one(&mut self) {
+        self.waiting = self.waiting.saturating_sub(1);
+    }
+
     /// The step delivers: one `CancelledError` stands for all that waited.
     #[inline]
     pub fn deliver(&mut self) {
@@ -88,6 +94,19 @@ mod tests {
         assert!(requests.is_waiting());
         requests.deliver();
         assert_eq!((requests.asked(), requests.is_waiting()), (1, false));
+    }
+
+    #[test]
+    fn r20_what_is_asked_inside_a_shield_does_not_take_along_what_waits_for_its_end() {
+        let mut requests = Requests::default();
+        for _ in 0..2 {
+            requests.ask();
+            requests.wait();
+        }
+        requests.deliver_one();
+        assert_eq!((requests.honoured(), requests.is_waiting()), (1, true));
+        requests.take_back();
+        assert!(requests.is_waiting());
     }
 
     #[test]

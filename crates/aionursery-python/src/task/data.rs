@@ -43,6 +43,8 @@ pub mod flag {
     pub const TOLD: u32 = 1 << 12;
     /// A bare cancellation was handed on to what it waits for, which brings the `CancelledError`.
     pub const HANDED_ON: u32 = 1 << 9;
+    /// The bare cancellation that waits was asked by a block inside the shield: it is not held back.
+    pub const INSIDE: u32 = 1 << 13;
     /// A future's protocol: whoever yields it means to wait for it.
     pub const BLOCKING: u32 = 1 << 11;
 }

@@ -146,6 +146,9 @@ unsafe extern "C" fn uncancel(task: Raw, _: Raw) -> Raw {
     // SAFETY: as above.
     unsafe {
         let left = data(task).change_requests(|requests| requests.take_back());
+        if !data(task).requests.get().is_waiting() {
+            data(task).lower_flags(flag::INSIDE);
+        }
         ffi::PyLong_FromLong(left.into())
     }
 }

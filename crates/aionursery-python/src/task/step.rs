@@ -263,9 +263,15 @@ unsafe fn prepare_cancellation(
                 (tree.is_pending(member), asked && tree.is_shielded(member))
             }
         };
-        let asked = ours.requests.get().is_waiting() && !held;
+        let inside = ours.has(flag::INSIDE);
+        ours.lower_flags(flag::INSIDE);
+        let asked = ours.requests.get().is_waiting() && (!held || inside);
         if asked {
-            ours.change_requests(|requests| requests.deliver());
+            ours.change_requests(
+                |requests| {
+                    if held { requests.deliver_one() } else { requests.deliver() }
+                },
+            );
         }
         let from_scope = if pending {
             let member = ours.member.get()?;
@@ -363,8 +369,15 @@ unsafe fn settle(state: &LoopState, task: Raw, ours: &TaskData, what: Owned) {
         }
         let requests = ours.requests.get();
         let member = ours.member.get();
-        if requests.is_waiting() && !is_shielded(state, ours) && cancel_wait(state, task, true) {
-            ours.change_requests(|requests| requests.deliver());
+        let asked = requests.is_waiting() && is_asked(state, task);
+        if asked && cancel_wait(state, task, true) {
+            let inside = ours.has(flag::INSIDE);
+            ours.lower_flags(flag::INSIDE);
+            ours.change_requests(
+                |requests| {
+                    if inside { requests.deliver_one() } else { requests.deliver() }
+                },
+            );
             ours.raise_flags(flag::HANDED_ON);
             return;
         }
@@ -590,7 +603,7 @@ pub unsafe fn resume(state: &LoopState, task: Owned) -> Fallible<()> {
 pub unsafe fn is_asked(state: &LoopState, task: Raw) -> bool {
     // SAFETY: the caller's task is alive.
     let ours = unsafe { data(task) };
-    ours.requests.get().is_waiting() && !is_shielded(state, ours)
+    ours.requests.get().is_waiting() && (ours.has(flag::INSIDE) || !is_shielded(state, ours))
 }
 
 /// Whether a bare cancellation is held back (R20).
@@ -675,8 +688,11 @@ pub unsafe fn cancel(task: Raw, message: Option<Owned>) -> Fallible<bool> {
         ours.change_requests(|requests| requests.ask());
         drop(ours.cancel_message.replace(message));
         if is_shielded(state, ours) {
-            ours.change_requests(|requests| requests.wait());
-            return Ok(true);
+            if !is_asked_from_inside(task) {
+                ours.change_requests(|requests| requests.wait());
+                return Ok(true);
+            }
+            ours.raise_flags(flag::INSIDE);
         }
         if ours.has(flag::JOINING) {
             ours.change_requests(|requests| requests.wait());
@@ -701,6 +717,7 @@ pub unsafe fn cancel(task: Raw, message: Option<Owned>) -> Fallible<bool> {
                 let answer =
                     call_method(what.as_ptr(), names().cancel, &mut args, imports().kw_msg)?;
                 if truth(&answer)? {
+                    ours.lower_flags(flag::INSIDE);
                     ours.raise_flags(flag::HANDED_ON);
                     return Ok(true);
                 }
@@ -708,6 +725,20 @@ pub unsafe fn cancel(task: Raw, message: Option<Owned>) -> Fallible<bool> {
         }
         ours.change_requests(|requests| requests.wait());
         Ok(true)
+    }
+}
+
+/// Whether a block that a shielded task has entered inside the shield asks it to cancel.
+#[cold]
+unsafe fn is_asked_from_inside(task: Raw) -> bool {
+    // SAFETY: attached; an error is taken back.
+    unsafe {
+        let _aside = Aside::new();
+        let answer = crate::object::call1(imports().parts.asked_from_inside, task);
+        answer.and_then(|answer| truth(&answer)).unwrap_or_else(|Raised| {
+            ffi::PyErr_Clear();
+            false
+        })
     }
 }
 

@@ -1,0 +1,89 @@
+"""Who asks a shielded task to cancel: somebody outside its shield, or a block inside it.
+
+A shield holds a bare ``Task.cancel()`` back. But ``asyncio.timeout`` and ``asyncio.TaskGroup``, and
+others' scopes, cancel their own task by that very call, and inside a shield they work as ever. Owns
+the one way to tell the two apart: where the block stands among those that the task has entered.
+Must never change anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import inspect
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+_EXITS = ("__exit__", "__aexit__")
+
+
+def asked_from_inside(task: asyncio.Task[Any]) -> bool:
+    """Say whether the caller's caller is a block that the task has entered inside its shields."""
+    asker = sys._getframe(1).f_locals.get("self")
+    if not any(hasattr(asker, name) for name in _EXITS):
+        return False
+    inside = False
+    for block in _blocks(task.get_coro()):
+        if block is asker:
+            inside = True
+        elif _is_shield(block):
+            inside = False
+    return inside
+
+
+def _is_shield(block: Any) -> bool:
+    # Not at the top: the extension imports this module.
+    from . import CancelScope, Nursery
+
+    if isinstance(block, Nursery):
+        block = block.cancel_scope
+    return isinstance(block, CancelScope) and block.shield
+
+
+def _blocks(code: Any) -> Iterator[Any]:
+    """What a suspended coroutine or generator has entered and not left, from the outside in.
+
+    Each block leaves the means to leave it on the stack of its frame, where the garbage collector
+    sees it: a bound method, and from 3.14 on the method and the object.
+    """
+    awaited = _awaited(code)
+    exits = False
+    for item in gc.get_referents(code):
+        if item is awaited:
+            continue
+        if exits:
+            exits = False
+            yield from _opened(item)
+        elif getattr(item, "__name__", None) in _EXITS and callable(item):
+            bound = getattr(item, "__self__", None)
+            if bound is None:
+                exits = True
+            else:
+                yield from _opened(bound)
+        elif inspect.isasyncgen(item) and not hasattr(code, "cr_frame"):
+            # What an `async for` awaits is not the generator but a step of it.
+            yield from _blocks(item)
+    if awaited is not None:
+        yield from _blocks(awaited)
+
+
+def _awaited(code: Any) -> Any:
+    for name in ("cr_await", "gi_yieldfrom", "ag_await"):
+        awaited = getattr(code, name, None)
+        if awaited is not None:
+            return awaited
+    return None
+
+
+def _opened(manager: Any) -> Iterator[Any]:
+    """Yield what stands behind a context manager that is made of others."""
+    generator = getattr(manager, "gen", None)
+    if inspect.isgenerator(generator) or inspect.isasyncgen(generator):
+        yield from _blocks(generator)
+    elif isinstance(manager, (contextlib.ExitStack, contextlib.AsyncExitStack)):
+        for _, callback in getattr(manager, "_exit_callbacks", ()):
+            yield from _opened(getattr(callback, "__self__", None))
+    else:
+        yield manager
