@@ -103,8 +103,10 @@ class Cancelled(asyncio.CancelledError):
     "cancel", "failure", "deadline" or "host".
     """
 
-    reason: Any
-    source: str
+    # The extension makes one for each task that it cancels, without calling this class: what is as
+    # here need not be set then.
+    reason: Any = None
+    source: str = "cancel"
 
     def __init__(self, reason: Any = None, source: str = "cancel") -> None:
         if reason is None:

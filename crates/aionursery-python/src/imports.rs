@@ -49,6 +49,8 @@ names! {
     message = "message",
     must_cancel = "_must_cancel",
     ready = "_ready",
+    reason = "reason",
+    source = "source",
     source_traceback = "source_traceback",
     state = "_aionursery",
     task = "task",

@@ -1,7 +1,7 @@
 //! How a task moves: one step of its coroutine, what it waits for, how it is woken, cancelled and
 //! ended. It decides nothing of scopes and nurseries: it asks the tree.
 
-use nursery_core::{MemberId, Outcome};
+use nursery_core::{MemberId, Outcome, Source};
 use pyo3::ffi;
 
 use super::data::{TaskData, data, flag, is_ours, register, unregister};
@@ -765,23 +765,48 @@ pub unsafe fn cancelled_by_scope(state: &LoopState, member: MemberId) -> Owned {
         let (source, reason) = {
             let tree = state.tree.borrow();
             match tree.catcher(member) {
-                Some((_, cause)) => (crate::scope::source_name(cause.source), cause.reason.clone()),
-                None => ("cancel", None),
+                Some((_, cause)) => (cause.source, cause.reason.clone()),
+                None => (Source::Explicit, None),
             }
         };
-        let make = || -> Fallible<Owned> {
-            let source = crate::object::string(source)?;
-            let reason = reason.as_ref().map_or(ffi::Py_None(), Owned::as_ptr);
-            let args = [std::ptr::null_mut(), reason, source.as_ptr()];
-            let flags = 2 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
-            Owned::new(ffi::PyObject_Vectorcall(
-                imports().parts.cancelled,
-                args.as_ptr().add(1),
-                flags,
-                std::ptr::null_mut(),
-            ))
+        make_cancelled(source, reason.as_ref()).unwrap_or_else(|Raised| take_raised())
+    }
+}
+
+/// `Cancelled(reason, source)`, for as many tasks as there are: the class is not called, and what it
+/// says by itself is not set.
+unsafe fn make_cancelled(source: Source, reason: Option<&Owned>) -> Fallible<Owned> {
+    // SAFETY: attached; the class is an exception's, whose `__new__` takes the arguments.
+    unsafe {
+        let class: *mut ffi::PyTypeObject = imports().parts.cancelled.cast();
+        let reason = reason.filter(|reason| reason.as_ptr() != ffi::Py_None());
+        let words = match (reason, source) {
+            (Some(reason), _) => Some(reason.clone()),
+            (None, Source::Deadline) => Some(crate::object::string("deadline passed")?),
+            (None, _) => None,
         };
-        make().unwrap_or_else(|Raised| take_raised())
+        let args = match words {
+            Some(words) => ffi::PyTuple_Pack(1, words.as_ptr()),
+            None => ffi::PyTuple_New(0),
+        };
+        let args = Owned::new(args)?;
+        let new = (*class).tp_new.ok_or(Raised)?;
+        let error = Owned::new(new(class, args.as_ptr(), std::ptr::null_mut()))?;
+        let set = |name: Raw, value: Raw| {
+            if ffi::PyObject_SetAttr(error.as_ptr(), name, value) < 0 {
+                Err(Raised)
+            } else {
+                Ok(())
+            }
+        };
+        if let Some(reason) = reason {
+            set(names().reason, reason.as_ptr())?;
+        }
+        if source != Source::Explicit {
+            let text = crate::object::string(crate::scope::source_name(source))?;
+            set(names().source, text.as_ptr())?;
+        }
+        Ok(error)
     }
 }
 
