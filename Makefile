@@ -8,7 +8,7 @@ VENV = tools/venv.sh .venv "$(PYTHON)"
 TYPED = python $(wildcard tests/typing)
 STUBTEST_ALLOWS = $(addprefix --allowlist ,$(wildcard tests/typing/stubtest.txt))
 
-.PHONY: help build demo test test-rust test-python test-real lint format bench clean
+.PHONY: help build demo test test-rust test-python test-real lint format instructions bench clean
 
 help:  ## show this
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -47,6 +47,9 @@ format:  ## write the formats that lint wants
 	cargo fmt --all
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
+
+instructions:  ## count the instructions of the hottest paths, and compare them with their limits
+	@tools/instructions.sh $(ARGS)
 
 bench:  ## measure against the peers, in one run
 	@$(VENV) bench

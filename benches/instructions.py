@@ -140,6 +140,9 @@ def main() -> int:
 
     limits = read_limits()
     kept = limits.get(tool, {}).get(PYTHON, {})
+    if not kept and not args.update:
+        print(f"there are no limits for CPython {PYTHON} and {tool}; --update makes them")
+        return 0
     counts = count_all(args.path or available, tool, args.keep)
     print(f"instructions a pass, CPython {PYTHON}, counted by {tool}")
     if args.update:
