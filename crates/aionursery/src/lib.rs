@@ -43,6 +43,7 @@
 //! stops them, and frees nothing they use.
 #![deny(unsafe_code)]
 
+mod blocks;
 mod cancel_scope;
 mod child;
 mod clock;

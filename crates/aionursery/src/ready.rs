@@ -53,18 +53,17 @@ impl Share {
         (ready.clone(), Seat(ready))
     }
 
+    /// The same list without a count.
+    ///
+    /// # Safety
+    /// The list is there for as long as the alias is used: `self` itself may go before that.
+    #[inline]
+    pub(crate) unsafe fn alias(&self) -> ManuallyDrop<Self> {
+        ManuallyDrop::new(Self(self.0))
+    }
+
     pub(crate) fn as_raw(&self) -> NonNull<Ready> {
         self.0
-    }
-
-    pub(crate) fn into_raw(self) -> NonNull<Ready> {
-        ManuallyDrop::new(self).0
-    }
-
-    /// # Safety
-    /// The caller has a count, as [`into_raw`](Self::into_raw) leaves one, and gives it away.
-    pub(crate) unsafe fn from_raw(raw: NonNull<Ready>) -> Self {
-        Self(raw)
     }
 
     /// A child was woken; it was not in the list before.
@@ -84,10 +83,11 @@ impl Share {
         }
     }
 
-    /// The memory of a task that was freed away from the driver. The task's block holds the list.
+    /// The slot of a task that was freed on whatever thread.
     ///
     /// # Safety
     /// `slot` lies in one of this list's blocks; nobody uses it any more.
+    #[inline]
     pub(crate) unsafe fn give_back(&self, slot: NonNull<Header>) {
         if let Some(slots) = self.slots() {
             // SAFETY: as the caller promises; this thread drives.

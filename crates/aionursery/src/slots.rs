@@ -5,28 +5,25 @@
 //! While the nursery is driven, only its driver's thread takes slots and puts them back; whoever
 //! frees a task elsewhere hands its slot to the driver (`Ready::returned`). Once the driver is gone
 //! each block counts the slots that are still out, and the last one frees it. A block holds a count
-//! of its list, so the list is there as long as one of its tasks is.
+//! of its list, so the list is there as long as one of its tasks is. What is too large for a slot,
+//! or starts elsewhere, has a block for itself, which belongs to nobody else.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::UnsafeCell;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
+use crate::blocks::{self, Grain, SIZES};
 use crate::ready::Share;
 use crate::task::Header;
 
 /// No slot is larger; what is, has an allocation of its own.
 const LARGEST: usize = 2048;
-/// Slots differ in size by this much.
-const GRAIN: usize = 32;
-/// What a slot is aligned to.
-const ALIGN: usize = 16;
-/// How many slots the first block of a size has; each further one has twice as many,
-const FEWEST: u32 = 4;
-/// up to so many,
-const MOST: u32 = 64;
-/// in so many bytes.
-const BYTES: usize = 8192;
+/// Slots differ in size by this much, and are aligned to it.
+const GRAIN: usize = size_of::<Grain>();
+/// The class of a block that holds one task and is nobody's.
+const ALONE: u32 = u32::MAX;
 
 /// Slots of one list's tasks.
 pub(crate) struct Slots(UnsafeCell<Inner>);
@@ -40,44 +37,86 @@ struct Inner {
 
 /// Blocks with slots of one size.
 struct Class {
-    stride: usize,
+    stride: u32,
     /// Those with a free slot, in a list.
     open: *mut Block,
-    /// How many slots its next block has.
-    next: u32,
+    /// How large its next block is: a place in `SIZES`.
+    next: usize,
 }
 
-/// The head of a block; its slots follow.
+/// The head of a block; its slots follow. All but `own` and `late` stays as it was made, and may be
+/// read by anybody who has one of its tasks.
 #[repr(C, align(16))]
 pub(crate) struct Block {
-    _list: Share,
-    stride: usize,
-    class: usize,
-    /// Its place in the list of all blocks.
-    place: usize,
-    capacity: u32,
-    /// How many are taken, but for those that were put back late.
-    taken: u32,
-    /// The list of open ones.
-    next: *mut Block,
-    before: *mut Block,
-    /// Slots that can be taken. While there is none, the block is not open.
-    free: *mut Header,
+    list: Share,
+    memory: Layout,
+    stride: u32,
+    class: u32,
+    own: Own,
     /// Put back after the driver had gone; from then on without those that were taken.
     late: AtomicUsize,
 }
 
+/// What only the driver touches.
+struct Own {
+    /// Slots that can be taken. While there is none, the block is not open.
+    free: *mut Header,
+    /// How many are taken, but for those that were put back late.
+    taken: u32,
+    /// Its place in the list of all blocks.
+    place: u32,
+    /// The list of open ones.
+    next: *mut Block,
+    before: *mut Block,
+}
+
 impl Block {
-    fn layout(stride: usize, capacity: u32) -> Layout {
-        let size = size_of::<Self>() + stride * capacity as usize;
-        Layout::from_size_align(size, align_of::<Self>()).expect("blocks are small")
+    /// What its tasks wake.
+    ///
+    /// # Safety
+    /// The caller has one of the block's tasks, or its memory; the alias is not used for longer
+    /// than the list is there.
+    #[inline]
+    pub(crate) unsafe fn list(block: NonNull<Self>) -> ManuallyDrop<Share> {
+        // SAFETY: as the caller promises. The driver may be writing to the block's own part at this
+        // moment, so no reference to the whole is made.
+        unsafe { (*block.as_ptr()).list.alias() }
+    }
+
+    /// A block for one task, for who has no slots to take from.
+    pub(crate) fn alone(list: &Share, task: Layout) -> (NonNull<Header>, NonNull<Self>) {
+        let (memory, offset) = Layout::new::<Self>().extend(task).expect("a future has its size");
+        // SAFETY: the layout is not empty.
+        let Some(block) = NonNull::new(unsafe { alloc(memory) }) else {
+            handle_alloc_error(memory)
+        };
+        let block = block.cast::<Self>();
+        // SAFETY: fresh memory, large enough and aligned for the head.
+        unsafe { block.write(Self::new(list, memory, 0, ALONE)) };
+        // SAFETY: the task lies behind it, in the same memory.
+        (unsafe { block.byte_add(offset) }.cast(), block)
+    }
+
+    fn new(list: &Share, memory: Layout, stride: u32, class: u32) -> Self {
+        let (next, before) = (ptr::null_mut(), ptr::null_mut());
+        let own = Own { free: ptr::null_mut(), taken: 0, place: 0, next, before };
+        Self { list: list.clone(), memory, stride, class, own, late: AtomicUsize::new(0) }
     }
 }
 
+/// # Safety
+/// The block is alive, this thread is the one that drives, or has the seat, and no other reference
+/// to this part is in use.
+#[inline]
+unsafe fn own<'a>(block: NonNull<Block>) -> &'a mut Own {
+    // SAFETY: as the caller promises.
+    unsafe { &mut (*block.as_ptr()).own }
+}
+
 /// The distance between two slots for something of this layout, if it can lie in one.
-pub(crate) const fn stride(layout: Layout) -> Option<usize> {
-    let stride = layout.size().next_multiple_of(GRAIN);
-    if stride <= LARGEST && layout.align() <= ALIGN { Some(stride) } else { None }
+pub(crate) const fn stride(task: Layout) -> Option<u32> {
+    let stride = task.size().next_multiple_of(GRAIN);
+    if stride <= LARGEST && task.align() <= GRAIN { Some(stride as u32) } else { None }
 }
 
 impl Slots {
@@ -98,23 +137,23 @@ impl Slots {
     pub(crate) unsafe fn take(
         &self,
         ready: &Share,
-        stride: usize,
+        stride: u32,
     ) -> (NonNull<Header>, NonNull<Block>) {
         // SAFETY: only the thread that drives comes here, and nothing below calls anybody.
         let inner = unsafe { &mut *self.0.get() };
-        // SAFETY: a block that is open is alive, and it is the driver's.
-        let open = match unsafe { inner.recent.as_mut() } {
-            Some(block) if block.stride == stride => NonNull::from(block),
+        let open = match NonNull::new(inner.recent) {
+            // SAFETY: a block that is open is alive.
+            Some(block) if unsafe { (*block.as_ptr()).stride } == stride => block,
             _ => inner.open(ready, stride),
         };
-        // SAFETY: as above.
-        let block = unsafe { &mut *open.as_ptr() };
+        // SAFETY: as above; this thread drives.
+        let own = unsafe { own(open) };
         // SAFETY: an open block has a free slot.
-        let slot = unsafe { NonNull::new_unchecked(block.free) };
+        let slot = unsafe { NonNull::new_unchecked(own.free) };
         // SAFETY: a free slot has a link.
-        block.free = unsafe { (*link(slot)).load(Ordering::Relaxed) };
-        block.taken += 1;
-        if block.free.is_null() {
+        own.free = unsafe { (*link(slot)).load(Ordering::Relaxed) };
+        own.taken += 1;
+        if own.free.is_null() {
             inner.unlink(open);
         }
         (slot, open)
@@ -128,18 +167,19 @@ impl Slots {
         // SAFETY: only the thread that drives comes here, and nothing below calls anybody.
         let inner = unsafe { &mut *self.0.get() };
         // SAFETY: as the caller promises; a slot that is taken keeps its block.
-        let at = unsafe { slot.as_ref().block() };
-        // SAFETY: as above; the head of the block is the driver's.
-        let block = unsafe { &mut *at.as_ptr() };
+        let at = unsafe { slot.as_ref().block };
+        // SAFETY: as above; this thread drives.
+        let own = unsafe { own(at) };
         // SAFETY: as the caller promises.
-        unsafe { (*link(slot)).store(block.free, Ordering::Relaxed) };
-        let was_full = block.free.is_null();
-        block.free = slot.as_ptr();
-        block.taken -= 1;
+        unsafe { (*link(slot)).store(own.free, Ordering::Relaxed) };
+        let was_full = own.free.is_null();
+        own.free = slot.as_ptr();
+        own.taken -= 1;
+        let unused = own.taken == 0;
         if was_full {
             inner.link(at);
         }
-        if block.taken == 0 {
+        if unused {
             inner.retire(at);
         }
     }
@@ -155,9 +195,9 @@ impl Slots {
         inner.recent = ptr::null_mut();
         for block in std::mem::take(&mut inner.blocks) {
             // SAFETY: every block in the list is alive, and until here the driver's.
-            let taken = unsafe { block.as_ref().taken } as usize;
+            let taken = unsafe { own(block) }.taken as usize;
             // SAFETY: as above; from here on it may be freed elsewhere.
-            let late = unsafe { &block.as_ref().late };
+            let late = unsafe { &(*block.as_ptr()).late };
             if late.fetch_sub(taken, Ordering::AcqRel) == taken {
                 // SAFETY: all that were taken are back.
                 unsafe { free(block) };
@@ -171,7 +211,7 @@ impl Slots {
     /// `slot` lies in a block, is used by nobody, and was not put back; its driver is gone.
     pub(crate) unsafe fn put_late(slot: NonNull<Header>) {
         // SAFETY: as the caller promises; a slot that is taken keeps its block.
-        let block = unsafe { slot.as_ref().block() };
+        let block = unsafe { slot.as_ref().block };
         // SAFETY: as above; only the atomic part is touched.
         let late = unsafe { &(*block.as_ptr()).late };
         if late.fetch_add(1, Ordering::AcqRel) == usize::MAX {
@@ -184,10 +224,11 @@ impl Slots {
 impl Inner {
     /// An open block of this size, which is then the recent one.
     #[cold]
-    fn open(&mut self, ready: &Share, stride: usize) -> NonNull<Block> {
+    fn open(&mut self, ready: &Share, stride: u32) -> NonNull<Block> {
         let class = self.classes.iter().position(|class| class.stride == stride);
         let class = class.unwrap_or_else(|| {
-            let next = (BYTES / stride).clamp(1, FEWEST as usize) as u32;
+            let fits = |size: &usize| size_of::<Block>() + 2 * stride as usize <= *size;
+            let next = SIZES.iter().position(fits).expect("two of the largest slots fit");
             self.classes.push(Class { stride, open: ptr::null_mut(), next });
             self.classes.len() - 1
         });
@@ -198,27 +239,22 @@ impl Inner {
     }
 
     fn grow(&mut self, ready: &Share, class: usize) -> NonNull<Block> {
-        let Class { stride, next: capacity, .. } = self.classes[class];
-        let most = (BYTES / stride).clamp(1, MOST as usize) as u32;
-        self.classes[class].next = most.min(capacity * 2);
-        let layout = Block::layout(stride, capacity);
-        // SAFETY: the layout is not empty.
-        let memory = unsafe { alloc(layout) };
-        let Some(block) = NonNull::new(memory.cast::<Block>()) else { handle_alloc_error(layout) };
-        let mut free = ptr::null_mut();
-        for slot in (0..capacity as usize).rev() {
-            // SAFETY: the slot lies in the block's memory, which is fresh and aligned.
+        let Class { stride, next: size, .. } = self.classes[class];
+        self.classes[class].next = (size + 1).min(SIZES.len() - 1);
+        let fresh = Box::leak(blocks::take(SIZES[size]));
+        let memory = Layout::for_value(fresh);
+        let block = NonNull::from(fresh).cast::<Block>();
+        let mut head = Block::new(ready, memory, stride, class as u32);
+        let slots = (memory.size() - size_of::<Block>()) / stride as usize;
+        for slot in (0..slots).rev() {
+            // SAFETY: the slot lies in the block's memory, which is nobody else's, and is aligned.
             unsafe {
-                let slot = block.add(1).byte_add(slot * stride).cast::<Header>();
-                link(slot).write(AtomicPtr::new(free));
-                free = slot.as_ptr();
+                let slot = block.add(1).byte_add(slot * stride as usize).cast::<Header>();
+                link(slot).write(AtomicPtr::new(head.own.free));
+                head.own.free = slot.as_ptr();
             }
         }
-        let (next, before) = (ptr::null_mut(), ptr::null_mut());
-        let (place, late) = (self.blocks.len(), AtomicUsize::new(0));
-        let _list = ready.clone();
-        let head =
-            Block { _list, stride, class, place, capacity, taken: 0, next, before, free, late };
+        head.own.place = self.blocks.len() as u32;
         // SAFETY: as above; the head comes before the slots.
         unsafe { block.write(head) };
         self.blocks.push(block);
@@ -230,14 +266,15 @@ impl Inner {
     #[cold]
     fn link(&mut self, at: NonNull<Block>) {
         // SAFETY: blocks in the list of all are alive and the driver's.
+        let open = &mut self.classes[unsafe { (*at.as_ptr()).class } as usize].open;
+        // SAFETY: as above, one after the other.
         unsafe {
-            let open = &mut self.classes[at.as_ref().class].open;
-            (*at.as_ptr()).next = *open;
-            if let Some(next) = open.as_mut() {
-                next.before = at.as_ptr();
+            if let Some(next) = NonNull::new(*open) {
+                own(next).before = at.as_ptr();
             }
-            *open = at.as_ptr();
+            own(at).next = *open;
         }
+        *open = at.as_ptr();
     }
 
     /// It has no free slot any more, or goes.
@@ -245,16 +282,16 @@ impl Inner {
     fn unlink(&mut self, at: NonNull<Block>) {
         // SAFETY: as in `link`.
         unsafe {
-            let Block { next, before, class, .. } = *at.as_ptr();
-            match before.as_mut() {
-                Some(before) => before.next = next,
-                None => self.classes[class].open = next,
+            let Own { next, before, .. } = *own(at);
+            match NonNull::new(before) {
+                Some(before) => own(before).next = next,
+                None => self.classes[(*at.as_ptr()).class as usize].open = next,
             }
-            if let Some(next) = next.as_mut() {
-                next.before = before;
+            if let Some(next) = NonNull::new(next) {
+                own(next).before = before;
             }
-            (*at.as_ptr()).next = ptr::null_mut();
-            (*at.as_ptr()).before = ptr::null_mut();
+            let own = own(at);
+            (own.next, own.before) = (ptr::null_mut(), ptr::null_mut());
         }
         if self.recent == at.as_ptr() {
             self.recent = ptr::null_mut();
@@ -265,16 +302,15 @@ impl Inner {
     #[cold]
     fn retire(&mut self, at: NonNull<Block>) {
         // SAFETY: as in `link`.
-        let block = unsafe { at.as_ref() };
-        if block.next.is_null() && block.before.is_null() {
+        let Own { next, before, place, .. } = *unsafe { own(at) };
+        if next.is_null() && before.is_null() {
             return;
         }
-        let place = block.place;
         self.unlink(at);
-        self.blocks.swap_remove(place);
-        if let Some(moved) = self.blocks.get(place) {
+        self.blocks.swap_remove(place as usize);
+        if let Some(moved) = self.blocks.get(place as usize) {
             // SAFETY: as in `link`.
-            unsafe { (*moved.as_ptr()).place = place };
+            unsafe { own(*moved) }.place = place;
         }
         // SAFETY: none of its slots is taken, and nothing points to it.
         unsafe { free(at) };
@@ -287,12 +323,43 @@ fn link(slot: NonNull<Header>) -> *mut AtomicPtr<Header> {
     unsafe { &raw mut (*slot.as_ptr()).next }
 }
 
+/// A task has ended that had a block for itself.
+///
+/// # Safety
+/// The task is used by nobody.
+#[cold]
+unsafe fn free_alone(block: NonNull<Block>) {
+    // SAFETY: as the caller promises.
+    let head = unsafe { block.read() };
+    // SAFETY: it was allocated with this layout. The count of its list goes last: the list may be
+    // what knows the block.
+    unsafe { dealloc(block.as_ptr().cast(), head.memory) };
+}
+
 /// # Safety
 /// No slot of it is taken, and nobody knows it any more.
 unsafe fn free(block: NonNull<Block>) {
     // SAFETY: as the caller promises.
     let head = unsafe { block.read() };
-    // SAFETY: it was allocated with this layout. The count of its list goes last: the list may be
-    // what knows the block.
-    unsafe { dealloc(block.as_ptr().cast(), Block::layout(head.stride, head.capacity)) };
+    let grains = head.memory.size() / size_of::<Grain>();
+    let memory = ptr::slice_from_raw_parts_mut(block.as_ptr().cast::<MaybeUninit<Grain>>(), grains);
+    // SAFETY: it was leaked with this length. The count of its list goes last, as above.
+    blocks::give(unsafe { Box::from_raw(memory) });
+}
+
+/// The memory of a task that nobody uses any more goes where it came from.
+///
+/// # Safety
+/// `slot` lies in a block, and only `next` and `block` of its header are still there.
+#[inline]
+pub(crate) unsafe fn give_back(slot: NonNull<Header>) {
+    // SAFETY: as the caller promises; a slot that is taken keeps its block, a block its list.
+    unsafe {
+        let block = slot.as_ref().block;
+        if (*block.as_ptr()).class == ALONE {
+            free_alone(block);
+        } else {
+            Block::list(block).give_back(slot);
+        }
+    }
 }

@@ -10,7 +10,7 @@
 //! So when the last reference goes, `stage` is empty: freeing runs no code of the child, and may
 //! happen after the lifetime that the child borrows from has ended (R29).
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::alloc::Layout;
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::future::Future;
@@ -27,8 +27,8 @@ use atomic_waker::AtomicWaker;
 use nursery_core::Outcome;
 
 use crate::error::{Failure, Fault, Held, Label};
-use crate::ready::{Ready, Share};
-use crate::slots::{Block, stride};
+use crate::ready::Share;
+use crate::slots::{Block, give_back, stride};
 
 /// In the list of woken tasks, or about to be.
 const QUEUED: usize = 1;
@@ -53,10 +53,8 @@ pub(crate) struct Header {
     state: AtomicUsize,
     pub(crate) next: AtomicPtr<Header>,
     vtable: &'static Table,
-    /// Where its wakes go. Counted by the block that it lies in, or else by itself.
-    ready: NonNull<Ready>,
-    /// The block that it lies in.
-    block: Option<NonNull<Block>>,
+    /// The block that it lies in, which holds the list that its wakes go to.
+    pub(crate) block: NonNull<Block>,
     joiner: AtomicWaker,
     /// Where the driver keeps it; touched by nobody else.
     pub(crate) index: AtomicU32,
@@ -71,7 +69,6 @@ struct Table {
     poll: unsafe fn(NonNull<Header>, Option<&mut Context<'_>>, *mut ()) -> Step,
     /// Moves the result through the pointer to an `Option<Result<T, Fault<E>>>`.
     take: unsafe fn(NonNull<Header>, *mut ()),
-    layout: Layout,
 }
 
 #[repr(C)]
@@ -124,32 +121,15 @@ pub(crate) fn make<F, T, E>(ready: &Share, future: F, making: Making) -> (Runnin
 where
     F: Future<Output = Result<T, E>>,
 {
-    let layout = const { Layout::new::<Cell<F, T, E>>() };
     let (raw, block) = match (const { stride(Layout::new::<Cell<F, T, E>>()) }, ready.slots()) {
-        (Some(stride), Some(slots)) => {
-            // SAFETY: `ready` has given its slots out because this thread drives.
-            let (slot, block) = unsafe { slots.take(ready, stride) };
-            (slot, Some(block))
-        }
-        _ => {
-            // SAFETY: a header is not empty.
-            let memory = unsafe { alloc(layout) };
-            let Some(raw) = NonNull::new(memory) else { handle_alloc_error(layout) };
-            let _ = ready.clone().into_raw();
-            (raw.cast(), None)
-        }
+        // SAFETY: `ready` has given its slots out because this thread drives.
+        (Some(stride), Some(slots)) => unsafe { slots.take(ready, stride) },
+        _ => Block::alone(ready, Layout::new::<Cell<F, T, E>>()),
     };
     let header = Header {
         state: AtomicUsize::new(HANDLE | (2 * REF) | if making.shield { SHIELD } else { 0 }),
         next: AtomicPtr::new(ptr::null_mut()),
-        vtable: const {
-            &Table {
-                poll: poll::<F, T, E>,
-                take: take::<F, T, E>,
-                layout: Layout::new::<Cell<F, T, E>>(),
-            }
-        },
-        ready: ready.as_raw(),
+        vtable: const { &Table { poll: poll::<F, T, E>, take: take::<F, T, E> } },
         block,
         joiner: AtomicWaker::new(),
         index: AtomicU32::new(NEW),
@@ -175,20 +155,12 @@ pub(crate) fn make_body(ready: &Share) -> TaskRef {
 /// The last reference is gone; what was in its stage has been dropped.
 unsafe fn free(task: NonNull<Header>) {
     let raw = task.as_ptr();
-    // SAFETY: nobody else has the header; what is dropped here is not read again.
-    let (ready, block, layout) = unsafe {
+    // SAFETY: nobody else has the header; what is dropped here is not read again, and the memory is
+    // the task's own.
+    unsafe {
         ptr::drop_in_place(&raw mut (*raw).joiner);
         ptr::drop_in_place(&raw mut (*raw).name);
-        ((*raw).ready, (*raw).block, (*raw).vtable.layout)
-    };
-    // SAFETY: the count is the block's, or the task's own.
-    let ready = unsafe { Share::from_raw(ready) };
-    if block.is_some() {
-        // SAFETY: the slot is the task's own, and nobody uses it any more.
-        unsafe { ManuallyDrop::new(ready).give_back(task) };
-    } else {
-        // SAFETY: it was allocated with this layout.
-        unsafe { dealloc(raw.cast(), layout) };
+        give_back(task);
     }
 }
 
@@ -263,16 +235,11 @@ impl Drop for TaskRef {
 }
 
 impl Header {
+    #[inline]
     fn ready(&self) -> ManuallyDrop<Share> {
-        // SAFETY: the task, or its block, has a count until it is freed; it is not let go.
-        ManuallyDrop::new(unsafe { Share::from_raw(self.ready) })
-    }
-
-    /// # Safety
-    /// It lies in one.
-    pub(crate) unsafe fn block(&self) -> NonNull<Block> {
-        // SAFETY: as the caller promises.
-        unsafe { self.block.unwrap_unchecked() }
+        // SAFETY: a task keeps its block until it is freed, and a block its list. Whoever gives the
+        // last reference away in a push is told of that there.
+        unsafe { Block::list(self.block) }
     }
 
     pub(crate) fn id(&self) -> u32 {
