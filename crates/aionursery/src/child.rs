@@ -159,9 +159,11 @@ impl<T, E> Child<T, E> {
         match &mut self.side {
             Side::Here(handle) => handle.poll(cx),
             #[cfg(feature = "tokio")]
-            Side::Away(away) => {
-                Pin::new(&mut away.join).poll(cx).map(|end| end.unwrap_or(Err(Fault::Cancelled)))
-            }
+            Side::Away(away) => Pin::new(&mut away.join).poll(cx).map(|end| {
+                end.unwrap_or_else(|error| {
+                    Err(if error.is_panic() { Fault::Panicked } else { Fault::Cancelled })
+                })
+            }),
         }
     }
 }

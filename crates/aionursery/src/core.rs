@@ -7,13 +7,16 @@
 //! of children beforehand, and what is left of it is taken back once a turn. What was started there
 //! is older than anything that was started elsewhere and waits: once something waits, all wait
 //! behind it (R4).
+//!
+//! A spawned child that returns only counts itself out; the lifecycle is told by whoever has the
+//! lock next, or by the last one.
 
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::vec::IntoIter;
 
-use nursery_core::{Ended, Lifecycle, Outcome, Phase, Source};
+use nursery_core::{Lifecycle, Outcome, Phase, Source};
 
 use crate::error::{Failure, NurseryClosed};
 use crate::limit::Gate;
@@ -27,6 +30,8 @@ pub(crate) struct Core<E> {
     pub(crate) collect: bool,
     pub(crate) gate: Option<Arc<Gate>>,
     local: Driven<Local<E>>,
+    /// Children that have not ended, as the lifecycle will count them once it is told.
+    alive: AtomicU32,
     /// Children that the lifecycle was told of and that have not started. The driver's to change.
     spare: AtomicU32,
     /// Children that have returned and that it was not told of. The driver's to change.
@@ -41,6 +46,8 @@ struct Local<E> {
     fresh: RefCell<Vec<Running<E>>>,
     /// The number of the last of those that the lifecycle was told of beforehand.
     last: Cell<u32>,
+    #[cfg(feature = "tokio")]
+    spawned: RefCell<Vec<tokio::task::AbortHandle>>,
 }
 
 /// How many children the lifecycle is told of at once.
@@ -76,13 +83,19 @@ impl<E> Core<E> {
             adopter: None,
         };
         let gate = limit.map(Gate::new);
-        let local = Local { fresh: RefCell::default(), last: Cell::new(0) };
+        let local = Local {
+            fresh: RefCell::default(),
+            last: Cell::new(0),
+            #[cfg(feature = "tokio")]
+            spawned: RefCell::default(),
+        };
         Arc::new(Self {
             local: Driven::new(ready.clone(), local),
             scope,
             ready,
             collect,
             gate,
+            alive: AtomicU32::new(0),
             spare: AtomicU32::new(0),
             done: AtomicU32::new(0),
             waits: AtomicBool::new(false),
@@ -102,9 +115,8 @@ impl<E> Core<E> {
     /// How many children have not ended. Exact where the nursery is driven; elsewhere as of a
     /// moment ago.
     pub(crate) fn running(&self) -> usize {
-        let told = self.state().life.running();
-        let ended = self.spare.load(Ordering::Relaxed) + self.done.load(Ordering::Relaxed);
-        told.saturating_sub(ended as usize)
+        let not_running = self.spare.load(Ordering::Relaxed) + self.done.load(Ordering::Relaxed);
+        self.alive.load(Ordering::Acquire).saturating_sub(not_running) as usize
     }
 
     /// A child of this task starts, or is handed back.
@@ -127,7 +139,7 @@ impl<E> Core<E> {
     fn start_elsewhere(&self, task: Running<E>) -> Result<(), Running<E>> {
         let first = {
             let state = &mut *self.state();
-            let Ok(id) = state.admit() else { return Err(task) };
+            let Ok(id) = self.admit(state, 1) else { return Err(task) };
             task.admit(id);
             state.inbox.push(task);
             self.waits.store(true, Ordering::Release);
@@ -144,8 +156,39 @@ impl<E> Core<E> {
     pub(crate) fn start_spawned(&self) -> Result<u32, NurseryClosed> {
         match self.local.with(|local| local.and_then(|local| self.next(local))) {
             Some(id) => Ok(id),
-            None => self.state().admit(),
+            None => self.admit(&mut self.state(), 1),
         }
+    }
+
+    /// A cancellation is to reach a spawned child: at once, or after this turn of the driver's.
+    #[cfg(feature = "tokio")]
+    #[inline]
+    pub(crate) fn keep(&self, handle: tokio::task::AbortHandle) {
+        self.local.with(|local| match local {
+            Some(local) => local.spawned.borrow_mut().push(handle),
+            None => self.keep_all([handle]),
+        });
+    }
+
+    #[cfg(feature = "tokio")]
+    fn keep_all(&self, handles: impl IntoIterator<Item = tokio::task::AbortHandle>) {
+        let signal = &self.scope.signal;
+        signal.workers.keep(handles);
+        if self.scope.is_hard() {
+            signal.workers.abort();
+        }
+    }
+
+    /// The driver's turn is over: what was spawned in it is in reach of whoever cancels.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn end_turn(&self) {
+        self.local.with(|local| {
+            if let Some(local) = local
+                && !local.spawned.borrow().is_empty()
+            {
+                self.keep_all(local.spawned.take());
+            }
+        });
     }
 
     /// The number of a child that the lifecycle was told of. `None` if it refuses.
@@ -161,13 +204,30 @@ impl<E> Core<E> {
 
     #[cold]
     fn tell_of_more(&self, local: &Local<E>) -> Option<u32> {
-        let state = &mut *self.state();
-        if state.gone || state.life.children_started(BATCH).is_err() {
-            return None;
-        }
-        state.ids += BATCH;
-        local.last.set(state.ids);
+        let last = self.admit(&mut self.state(), BATCH).ok()?;
+        local.last.set(last);
         Some(BATCH)
+    }
+
+    /// So many children start. Gives the number of the last.
+    fn admit(&self, state: &mut State<E>, count: u32) -> Result<u32, NurseryClosed> {
+        if state.gone {
+            return Err(NurseryClosed);
+        }
+        state.life.children_started(count).map_err(|_| NurseryClosed)?;
+        self.alive.fetch_add(count, Ordering::Relaxed);
+        state.ids += count;
+        Ok(state.ids)
+    }
+
+    /// Children have returned: the lifecycle hears of it, and of all that it was not told of.
+    fn tell(&self, state: &mut State<E>, returned: u32) {
+        let alive = self.alive.fetch_sub(returned, Ordering::AcqRel) - returned;
+        state.life.children_done(state.life.running() as u32 - alive);
+        #[cfg(feature = "tokio")]
+        if state.gone {
+            state.settle_orphans();
+        }
     }
 
     /// A child of the driver's has returned.
@@ -198,30 +258,44 @@ impl<E> Core<E> {
     /// Whether nothing has come since [`take_up`](Self::take_up), and the nursery has not closed.
     pub(crate) fn is_idle(&self) -> bool {
         let nothing = self.local.with(|local| local.is_some_and(|it| it.fresh.borrow().is_empty()));
-        let state = self.state();
+        let state = &mut *self.state();
+        self.tell(state, 0);
         let closed = state.life.phase() == Phase::Closed;
         nothing && state.inbox.is_empty() && !(closed && self.scope.close_to_orphans(false))
     }
 
     fn settle(&self, local: &Local<E>, state: &mut State<E>) {
         let spare = self.spare.swap(0, Ordering::Relaxed);
-        state.life.children_done(spare + self.done.swap(0, Ordering::Relaxed));
+        self.tell(state, spare + self.done.swap(0, Ordering::Relaxed));
         if state.ids == local.last.get() {
             // Nobody has taken a number since: these are given again.
             state.ids -= spare;
         }
     }
 
-    /// A child has failed, was cancelled, or (spawned) ended in any way.
-    pub(crate) fn ended(&self, outcome: Outcome<Failure<E>>, who: impl FnOnce() -> Reason) {
-        let Ended { cancel, closed } = {
-            let state = &mut *self.state();
-            let ended = state.life.child_ended(outcome);
-            #[cfg(feature = "tokio")]
-            if state.gone {
-                state.settle_orphans();
+    /// A spawned child has returned.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn spawned_returned(&self) {
+        if self.alive.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let closed = {
+                let state = &mut *self.state();
+                self.tell(state, 0);
+                state.life.phase() == Phase::Closed
+            };
+            if closed {
+                self.ready.poke();
             }
-            ended
+        }
+    }
+
+    /// A child has failed or was cancelled.
+    pub(crate) fn ended(&self, outcome: Outcome<Failure<E>>, who: impl FnOnce() -> Reason) {
+        let (cancel, closed) = {
+            let state = &mut *self.state();
+            let cancel = state.life.child_ended(outcome).cancel;
+            self.alive.fetch_sub(1, Ordering::AcqRel);
+            self.tell(state, 0);
+            (cancel, state.life.phase() == Phase::Closed)
         };
         self.act(cancel, who);
         if closed {
@@ -257,34 +331,28 @@ impl<E> Core<E> {
             self.settle(local, state);
             left.append(&mut state.inbox);
         }
+        #[cfg(feature = "tokio")]
+        self.keep_all(local.spawned.take());
         self.scope.close_to_orphans(true);
         left
     }
 
-    /// What is left once the driver's own children are gone is adopted.
-    pub(crate) fn leave_orphans(&self) {
+    /// The driver's own children are gone, so many; what is left is adopted.
+    pub(crate) fn leave_orphans(&self, gone: u32) {
+        #[cfg(feature = "tokio")]
+        let adopter = self.scope.adopter();
+        let state = &mut *self.state();
         #[cfg(feature = "tokio")]
         {
-            let adopter = self.scope.adopter();
-            let state = &mut *self.state();
             state.adopter = adopter;
-            state.settle_orphans();
         }
+        self.tell(state, gone);
     }
 }
 
+#[cfg(feature = "tokio")]
 impl<E> State<E> {
-    fn admit(&mut self) -> Result<u32, NurseryClosed> {
-        if self.gone {
-            return Err(NurseryClosed);
-        }
-        self.life.child_started().map_err(|_| NurseryClosed)?;
-        self.ids += 1;
-        Ok(self.ids)
-    }
-
     /// The last of an abandoned nursery's children tells whoever adopted it.
-    #[cfg(feature = "tokio")]
     fn settle_orphans(&mut self) {
         if self.life.running() == 0
             && let Some(adopter) = self.adopter.take()

@@ -133,6 +133,8 @@ where
             let frame = frame::enter(Kind::Open);
             let turn = driver.turn(this.body.as_mut(), this.value, cx);
             frame::leave(frame);
+            #[cfg(feature = "tokio")]
+            driver.core.end_turn();
             turn
         });
         driver.scope = Some(standing.leave());
@@ -479,10 +481,9 @@ impl<E> Driver<E> {
                 panics.extend(failure.into_payload());
             }
         }
-        self.core.state().life.children_done(ended);
         // The body's waker, and what the children gave back.
         seat.close();
-        self.core.leave_orphans();
+        self.core.leave_orphans(ended);
         drop(standing);
         if !panics.is_empty() && !std::thread::panicking() {
             resume_unwind(panics.swap_remove(0));
