@@ -216,12 +216,17 @@ const PEERS: &[Peer] = &[
 
 fn measure(rounds: usize, runtime: &Runtime, yields: bool) -> Vec<(f64, f64, f64)> {
     let mut times = vec![Vec::new(); PEERS.len()];
-    // Round by round, so that a busy moment of the machine hits all alike.
-    for _ in 0..rounds {
-        for (times, (_, run)) in times.iter_mut().zip(PEERS) {
+    // Round by round, so that a busy moment of the machine hits all alike, each round beginning with
+    // another; and each once before it is timed, so that none pays for the caches and the heap that
+    // the one before it has left.
+    for round in 0..rounds {
+        for at in 0..PEERS.len() {
+            let peer = (round + at) % PEERS.len();
+            let (_, run) = PEERS[peer];
+            run(runtime, yields);
             let begin = Instant::now();
             run(runtime, yields);
-            times.push(begin.elapsed().as_nanos() as f64 / CHILDREN as f64);
+            times[peer].push(begin.elapsed().as_nanos() as f64 / CHILDREN as f64);
         }
     }
     let count = |(mut times, (_, run)): (Vec<f64>, &Peer)| {
