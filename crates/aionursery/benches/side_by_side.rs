@@ -216,12 +216,17 @@ const PEERS: &[Peer] = &[
 
 fn measure(rounds: usize, runtime: &Runtime, yields: bool) -> Vec<(f64, f64, f64)> {
     let mut times = vec![Vec::new(); PEERS.len()];
-    // Round by round, so that a busy moment of the machine hits all alike.
-    for _ in 0..rounds {
-        for (times, (_, run)) in times.iter_mut().zip(PEERS) {
+    // Round by round, so that a busy moment of the machine hits all alike, each round beginning with
+    // another; and each once before it is timed, so that none pays for the caches and the heap that
+    // the one before it has left.
+    for round in 0..rounds {
+        for at in 0..PEERS.len() {
+            let peer = (round + at) % PEERS.len();
+            let (_, run) = PEERS[peer];
+            run(runtime, yields);
             let begin = Instant::now();
             run(runtime, yields);
-            times.push(begin.elapsed().as_nanos() as f64 / CHILDREN as f64);
+            times[peer].push(begin.elapsed().as_nanos() as f64 / CHILDREN as f64);
         }
     }
     let count = |(mut times, (_, run)): (Vec<f64>, &Peer)| {
@@ -271,14 +276,17 @@ async fn abort_all() {
 }
 
 fn main() {
-    // With a name of a peer as well, only that one runs, for a profiler.
+    // With a name of a peer as well, only that one runs, for a profiler; `yields` for children
+    // that yield once, `workers` for two of them.
     let only = std::env::args().skip(1).find(|arg| PEERS.iter().any(|(name, _)| name == arg));
     let rounds = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(300);
     let current = Builder::new_current_thread().enable_all().build().unwrap();
     let workers = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     if let Some((_, run)) = PEERS.iter().find(|(name, _)| only.as_deref() == Some(name)) {
+        let has = |word: &str| std::env::args().any(|arg| arg == word);
+        let runtime = if has("workers") { &workers } else { &current };
         for _ in 0..rounds {
-            run(&current, false);
+            run(runtime, has("yields"));
         }
         return;
     }

@@ -108,7 +108,8 @@ impl<T, E> Child<T, E> {
         }
     }
 
-    /// Its number in its nursery: 1 for the first that was started.
+    /// Its number in its nursery: 1 for the first that was started. No two have the same; those
+    /// that other threads start beside the nursery's own may leave gaps.
     #[must_use]
     pub fn id(&self) -> u32 {
         match &self.side {
@@ -159,9 +160,11 @@ impl<T, E> Child<T, E> {
         match &mut self.side {
             Side::Here(handle) => handle.poll(cx),
             #[cfg(feature = "tokio")]
-            Side::Away(away) => {
-                Pin::new(&mut away.join).poll(cx).map(|end| end.unwrap_or(Err(Fault::Cancelled)))
-            }
+            Side::Away(away) => Pin::new(&mut away.join).poll(cx).map(|end| {
+                end.unwrap_or_else(|error| {
+                    Err(if error.is_panic() { Fault::Panicked } else { Fault::Cancelled })
+                })
+            }),
         }
     }
 }

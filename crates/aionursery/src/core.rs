@@ -2,14 +2,25 @@
 //! children that wait to be taken up, under one lock, so that closing and starting are one step.
 //! Decides nothing: the core's `Lifecycle` says what an end means. It must run nobody's code
 //! while it holds the lock.
+//!
+//! Where the nursery is being driven, a start needs no lock: the lifecycle has been told of a batch
+//! of children beforehand, and what is left of it is taken back once a turn. What was started there
+//! is older than anything that was started elsewhere and waits: once something waits, all wait
+//! behind it (R4).
+//!
+//! A spawned child that returns only counts itself out; the lifecycle is told by whoever has the
+//! lock next, or by the last one.
 
+use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::vec::IntoIter;
 
-use nursery_core::{Ended, Lifecycle, Outcome, Phase, Source};
+use nursery_core::{Lifecycle, Outcome, Phase, Source};
 
 use crate::error::{Failure, NurseryClosed};
 use crate::limit::Gate;
-use crate::ready::{Share, Stock};
+use crate::ready::{Driven, Seat, Share};
 use crate::scope::{Reason, Scope, lock};
 use crate::task::Running;
 
@@ -18,13 +29,33 @@ pub(crate) struct Core<E> {
     pub(crate) ready: Share,
     pub(crate) collect: bool,
     pub(crate) gate: Option<Arc<Gate>>,
+    local: Driven<Local<E>>,
+    /// Children that have not ended, as the lifecycle will count them once it is told.
+    alive: AtomicU32,
+    /// Children that the lifecycle was told of and that have not started. The driver's to change.
+    spare: AtomicU32,
+    /// Children that have returned and that it was not told of. The driver's to change.
+    done: AtomicU32,
+    /// Something was started elsewhere.
+    waits: AtomicBool,
     state: Mutex<State<E>>,
 }
 
+/// What was started where the nursery is being driven.
+struct Local<E> {
+    fresh: RefCell<Vec<Running<E>>>,
+    /// The number of the last of those that the lifecycle was told of beforehand.
+    last: Cell<u32>,
+    #[cfg(feature = "tokio")]
+    spawned: RefCell<Vec<tokio::task::AbortHandle>>,
+}
+
+/// How many children the lifecycle is told of at once.
+const BATCH: u32 = 64;
+
 pub(crate) struct State<E> {
     pub(crate) life: Lifecycle<Failure<E>>,
-    pub(crate) inbox: Vec<Running<E>>,
-    pub(crate) stock: Stock,
+    inbox: Vec<Running<E>>,
     #[cfg(feature = "tokio-util")]
     pub(crate) links: Vec<std::pin::Pin<Box<dyn Future<Output = ()> + Send>>>,
     ids: u32,
@@ -44,7 +75,6 @@ impl<E> Core<E> {
         let state = State {
             life: Lifecycle::new(collect),
             inbox: Vec::new(),
-            stock: Stock::new(ready.clone()),
             #[cfg(feature = "tokio-util")]
             links: Vec::new(),
             ids: 0,
@@ -53,7 +83,24 @@ impl<E> Core<E> {
             adopter: None,
         };
         let gate = limit.map(Gate::new);
-        Arc::new(Self { scope, ready, collect, gate, state: Mutex::new(state) })
+        let local = Local {
+            fresh: RefCell::default(),
+            last: Cell::new(0),
+            #[cfg(feature = "tokio")]
+            spawned: RefCell::default(),
+        };
+        Arc::new(Self {
+            local: Driven::new(ready.clone(), local),
+            scope,
+            ready,
+            collect,
+            gate,
+            alive: AtomicU32::new(0),
+            spare: AtomicU32::new(0),
+            done: AtomicU32::new(0),
+            waits: AtomicBool::new(false),
+            state: Mutex::new(state),
+        })
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State<E>> {
@@ -65,37 +112,190 @@ impl<E> Core<E> {
         state.gone || state.life.phase() == Phase::Closed
     }
 
+    /// How many children have not ended. Exact where the nursery is driven; elsewhere as of a
+    /// moment ago.
+    pub(crate) fn running(&self) -> usize {
+        let not_running = self.spare.load(Ordering::Relaxed) + self.done.load(Ordering::Relaxed);
+        self.alive.load(Ordering::Acquire).saturating_sub(not_running) as usize
+    }
+
     /// A child of this task starts, or is handed back.
-    pub(crate) fn start(&self, task: Running<E>) -> Result<u32, Running<E>> {
-        let (id, first) = {
+    #[inline]
+    pub(crate) fn start(&self, task: Running<E>) -> Result<(), Running<E>> {
+        self.local.with(|local| {
+            if let Some(local) = local
+                && !self.waits.load(Ordering::Acquire)
+                && let Some(id) = self.next(local)
+            {
+                task.admit(id);
+                local.fresh.borrow_mut().push(task);
+                return Ok(());
+            }
+            self.start_elsewhere(task)
+        })
+    }
+
+    #[cold]
+    fn start_elsewhere(&self, task: Running<E>) -> Result<(), Running<E>> {
+        let first = {
             let state = &mut *self.state();
-            let Ok(id) = state.admit() else { return Err(task) };
-            task.admit(id, state.stock.take());
+            let Ok(id) = self.admit(state, 1) else { return Err(task) };
+            task.admit(id);
             state.inbox.push(task);
-            (id, state.inbox.len() == 1)
+            self.waits.store(true, Ordering::Release);
+            state.inbox.len() == 1
         };
         if first {
             self.ready.poke();
         }
-        Ok(id)
+        Ok(())
     }
 
     /// A spawned child starts.
     #[cfg(feature = "tokio")]
     pub(crate) fn start_spawned(&self) -> Result<u32, NurseryClosed> {
-        self.state().admit()
+        match self.local.with(|local| local.and_then(|local| self.next(local))) {
+            Some(id) => Ok(id),
+            None => self.admit(&mut self.state(), 1),
+        }
     }
 
-    /// A child has failed, was cancelled, or (spawned) ended in any way.
-    pub(crate) fn ended(&self, outcome: Outcome<Failure<E>>, who: impl FnOnce() -> Reason) {
-        let Ended { cancel, closed } = {
-            let state = &mut *self.state();
-            let ended = state.life.child_ended(outcome);
-            #[cfg(feature = "tokio")]
-            if state.gone {
-                state.settle_orphans();
+    /// A cancellation is to reach a spawned child: at once, or after this turn of the driver's.
+    #[cfg(feature = "tokio")]
+    #[inline]
+    pub(crate) fn keep(&self, handle: tokio::task::AbortHandle) {
+        self.local.with(|local| match local {
+            Some(local) => local.spawned.borrow_mut().push(handle),
+            None => self.keep_all([handle]),
+        });
+    }
+
+    #[cfg(feature = "tokio")]
+    fn keep_all(&self, handles: impl IntoIterator<Item = tokio::task::AbortHandle>) {
+        let signal = &self.scope.signal;
+        signal.workers.keep(handles);
+        if self.scope.is_hard() {
+            signal.workers.abort();
+        }
+    }
+
+    /// The driver's turn is over: what was spawned in it is in reach of whoever cancels.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn end_turn(&self) {
+        self.local.with(|local| {
+            if let Some(local) = local
+                && !local.spawned.borrow().is_empty()
+            {
+                self.keep_all(local.spawned.take());
             }
-            ended
+        });
+    }
+
+    /// The number of a child that the lifecycle was told of. `None` if it refuses.
+    #[inline]
+    fn next(&self, local: &Local<E>) -> Option<u32> {
+        let mut spare = self.spare.load(Ordering::Relaxed);
+        if spare == 0 {
+            spare = self.tell_of_more(local)?;
+        }
+        self.spare.store(spare - 1, Ordering::Relaxed);
+        Some(local.last.get() - (spare - 1))
+    }
+
+    #[cold]
+    fn tell_of_more(&self, local: &Local<E>) -> Option<u32> {
+        let last = self.admit(&mut self.state(), BATCH).ok()?;
+        local.last.set(last);
+        Some(BATCH)
+    }
+
+    /// So many children start. Gives the number of the last.
+    fn admit(&self, state: &mut State<E>, count: u32) -> Result<u32, NurseryClosed> {
+        if state.gone {
+            return Err(NurseryClosed);
+        }
+        state.life.children_started(count).map_err(|_| NurseryClosed)?;
+        self.alive.fetch_add(count, Ordering::Relaxed);
+        state.ids += count;
+        Ok(state.ids)
+    }
+
+    /// Children have returned: the lifecycle hears of it, and of all that it was not told of.
+    fn tell(&self, state: &mut State<E>, returned: u32) {
+        let alive = self.alive.fetch_sub(returned, Ordering::AcqRel) - returned;
+        state.life.children_done(state.life.running() as u32 - alive);
+        #[cfg(feature = "tokio")]
+        if state.gone {
+            state.settle_orphans();
+        }
+    }
+
+    /// A child of the driver's has returned.
+    #[inline]
+    pub(crate) fn returned(&self) {
+        self.done.store(self.done.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// One step under the lock: tells the lifecycle of the ends, hands out what was started, in
+    /// that order. Says whether the nursery has closed.
+    pub(crate) fn take_up(&self, fresh: &mut IntoIter<Running<E>>) -> bool {
+        self.local.with(|local| {
+            let local = local.expect("the driver is who drives");
+            let mut started = local.fresh.take();
+            let state = &mut *self.state();
+            self.settle(local, state);
+            started.append(&mut state.inbox);
+            self.waits.store(false, Ordering::Relaxed);
+            if fresh.as_slice().is_empty() {
+                *fresh = started.into_iter();
+            } else if !started.is_empty() {
+                *fresh = fresh.by_ref().chain(started).collect::<Vec<_>>().into_iter();
+            }
+            state.life.phase() == Phase::Closed
+        })
+    }
+
+    /// Whether nothing has come since [`take_up`](Self::take_up), and the nursery has not closed.
+    pub(crate) fn is_idle(&self) -> bool {
+        let nothing = self.local.with(|local| local.is_some_and(|it| it.fresh.borrow().is_empty()));
+        let state = &mut *self.state();
+        self.tell(state, 0);
+        let closed = state.life.phase() == Phase::Closed;
+        nothing && state.inbox.is_empty() && !(closed && self.scope.close_to_orphans(false))
+    }
+
+    fn settle(&self, local: &Local<E>, state: &mut State<E>) {
+        let spare = self.spare.swap(0, Ordering::Relaxed);
+        self.tell(state, spare + self.done.swap(0, Ordering::Relaxed));
+        if state.ids == local.last.get() {
+            // Nobody has taken a number since: these are given again.
+            state.ids -= spare;
+        }
+    }
+
+    /// A spawned child has returned.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn spawned_returned(&self) {
+        if self.alive.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let closed = {
+                let state = &mut *self.state();
+                self.tell(state, 0);
+                state.life.phase() == Phase::Closed
+            };
+            if closed {
+                self.ready.poke();
+            }
+        }
+    }
+
+    /// A child has failed or was cancelled.
+    pub(crate) fn ended(&self, outcome: Outcome<Failure<E>>, who: impl FnOnce() -> Reason) {
+        let (cancel, closed) = {
+            let state = &mut *self.state();
+            let cancel = state.life.child_ended(outcome).cancel;
+            self.alive.fetch_sub(1, Ordering::AcqRel);
+            self.tell(state, 0);
+            (cancel, state.life.phase() == Phase::Closed)
         };
         self.act(cancel, who);
         if closed {
@@ -122,40 +322,37 @@ impl<E> Core<E> {
 
     /// The driver goes. Hands out what nobody has taken up; spawned children that are left are
     /// given to the nearest nursery above that is alive (R28).
-    pub(crate) fn abandon(&self) -> Vec<Running<E>> {
-        let inbox = {
+    pub(crate) fn abandon(&self, seat: &mut Seat) -> Vec<Running<E>> {
+        let local = self.local.own(seat);
+        let mut left = local.fresh.take();
+        {
             let state = &mut *self.state();
             state.gone = true;
-            std::mem::take(&mut state.inbox)
-        };
+            self.settle(local, state);
+            left.append(&mut state.inbox);
+        }
+        #[cfg(feature = "tokio")]
+        self.keep_all(local.spawned.take());
         self.scope.close_to_orphans(true);
-        inbox
+        left
     }
 
-    /// What is left once the driver's own children are gone is adopted.
-    pub(crate) fn leave_orphans(&self) {
+    /// The driver's own children are gone, so many; what is left is adopted.
+    pub(crate) fn leave_orphans(&self, gone: u32) {
+        #[cfg(feature = "tokio")]
+        let adopter = self.scope.adopter();
+        let state = &mut *self.state();
         #[cfg(feature = "tokio")]
         {
-            let adopter = self.scope.adopter();
-            let state = &mut *self.state();
             state.adopter = adopter;
-            state.settle_orphans();
         }
+        self.tell(state, gone);
     }
 }
 
+#[cfg(feature = "tokio")]
 impl<E> State<E> {
-    fn admit(&mut self) -> Result<u32, NurseryClosed> {
-        if self.gone {
-            return Err(NurseryClosed);
-        }
-        self.life.child_started().map_err(|_| NurseryClosed)?;
-        self.ids += 1;
-        Ok(self.ids)
-    }
-
     /// The last of an abandoned nursery's children tells whoever adopted it.
-    #[cfg(feature = "tokio")]
     fn settle_orphans(&mut self) {
         if self.life.running() == 0
             && let Some(adopter) = self.adopter.take()

@@ -37,11 +37,13 @@
 //! * `tracing`: a span for each nursery and for each child that has a name.
 //!
 //! # What is unsafe
-//! Two files: the in-task child (`task.rs`) and the list of those that were woken (`ready.rs`).
+//! Three files: the in-task child (`task.rs`), the list of those that were woken (`ready.rs`) and
+//! the memory that they lie in (`slots.rs`).
 //! Children that borrow are polled by the nursery's own future only: whoever forgets that future
 //! stops them, and frees nothing they use.
 #![deny(unsafe_code)]
 
+mod blocks;
 mod cancel_scope;
 mod child;
 mod clock;
@@ -53,13 +55,15 @@ mod frame;
 mod limit;
 mod nursery;
 mod panics;
-#[expect(unsafe_code, reason = "links of a lock-free list")]
+#[expect(unsafe_code, reason = "links of a lock-free list, and who may look behind it")]
 mod ready;
 mod scope;
+#[expect(unsafe_code, reason = "memory that is used again")]
+mod slots;
 #[cfg(feature = "tokio")]
 mod spawned;
 mod start;
-#[expect(unsafe_code, reason = "one allocation for future, result and waker")]
+#[expect(unsafe_code, reason = "one piece of memory for future, result and waker")]
 mod task;
 mod timer;
 #[cfg(feature = "tokio-util")]

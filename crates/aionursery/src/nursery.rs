@@ -14,7 +14,7 @@ use crate::driver::Block;
 use crate::error::NurseryClosed;
 use crate::limit::Gated;
 use crate::scope::{Cause, Reason, SOFT};
-use crate::task::{Making, make};
+use crate::task::{Handle, Making, Running, make};
 use crate::within::Within;
 
 /// Which futures a nursery takes as children of its own task.
@@ -92,6 +92,7 @@ impl<'env, E, M> Nursery<'env, E, M> {
     /// assert_eq!(lengths.unwrap(), (2, 5));
     /// # });
     /// ```
+    #[inline]
     pub fn start_soon<F, T>(&self, future: F) -> Child<T, E>
     where
         F: Future<Output = Result<T, E>> + 'env,
@@ -115,10 +116,25 @@ impl<'env, E, M> Nursery<'env, E, M> {
     /// assert!(kept.unwrap().try_start_soon(async { Ok(()) }).is_err());
     /// # });
     /// ```
+    #[inline]
     pub fn try_start_soon<F, T>(&self, future: F) -> Result<Child<T, E>, NurseryClosed>
     where
         F: Future<Output = Result<T, E>> + 'env,
         M: Admits<F>,
+    {
+        let core = &self.core;
+        if self.shield || self.name.is_some() || core.gate.is_some() {
+            return self.start_special(future);
+        }
+        let (task, handle) = make(&core.ready, future, Making { shield: false, name: None });
+        self.admit(task, handle)
+    }
+
+    /// A child that is named or shielded, or that has to wait for its place.
+    #[cold]
+    fn start_special<F, T>(&self, future: F) -> Result<Child<T, E>, NurseryClosed>
+    where
+        F: Future<Output = Result<T, E>> + 'env,
     {
         let core = &self.core;
         let making = Making { shield: self.shield, name: self.name.clone() };
@@ -131,18 +147,26 @@ impl<'env, E, M> Nursery<'env, E, M> {
             let within = Within::child(core.scope.clone(), self.shield, gated);
             #[cfg(feature = "tracing")]
             let made = match traced {
-                Some(name) => make(crate::trace::Traced::child(name, within), making),
-                None => make(within, making),
+                Some(name) => make(&core.ready, crate::trace::Traced::child(name, within), making),
+                None => make(&core.ready, within, making),
             };
             #[cfg(not(feature = "tracing"))]
-            let made = make(within, making);
+            let made = make(&core.ready, within, making);
             made
         } else {
-            make(future, making)
+            make(&core.ready, future, making)
         };
-        let handle = Child::here(handle, core.collect);
-        match core.start(task) {
-            Ok(_) => Ok(handle),
+        self.admit(task, handle)
+    }
+
+    #[inline]
+    fn admit<T>(
+        &self,
+        task: Running<E>,
+        handle: Handle<T, E>,
+    ) -> Result<Child<T, E>, NurseryClosed> {
+        match self.core.start(task) {
+            Ok(()) => Ok(Child::here(handle, self.core.collect)),
             Err(mut task) => {
                 drop(task.cancel());
                 Err(NurseryClosed)
@@ -249,7 +273,7 @@ impl<'env, E, M> Nursery<'env, E, M> {
     /// How many children have not ended.
     #[must_use]
     pub fn running(&self) -> usize {
-        self.core.state().life.running()
+        self.core.running()
     }
 
     /// Moves the nursery's deadline; one that has passed acts at the next await (R21).

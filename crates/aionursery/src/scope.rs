@@ -91,6 +91,8 @@ pub(crate) struct Signal {
     member: OnceLock<MemberId>,
     waiters: Mutex<Waiters>,
     driver: Share,
+    #[cfg(feature = "tokio")]
+    pub(crate) workers: crate::spawned::Workers,
     #[cfg(feature = "tokio-util")]
     pub(crate) token: OnceLock<tokio_util::sync::CancellationToken>,
 }
@@ -146,6 +148,10 @@ impl Signal {
         };
         for waker in wakers {
             let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
+        #[cfg(feature = "tokio")]
+        if flags & HARD != 0 {
+            self.workers.abort();
         }
         #[cfg(feature = "tokio-util")]
         if flags & SOFT != 0
@@ -204,6 +210,8 @@ impl Scope {
             member: OnceLock::new(),
             waiters: Mutex::default(),
             driver,
+            #[cfg(feature = "tokio")]
+            workers: crate::spawned::Workers::default(),
             #[cfg(feature = "tokio-util")]
             token: OnceLock::new(),
         });

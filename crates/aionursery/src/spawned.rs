@@ -3,13 +3,14 @@
 //! exactly once, however it ends: value, error, panic, abort, the runtime's shutdown.
 
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use nursery_core::{Outcome, Settings};
 use pin_project_lite::pin_project;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::child::Child;
 use crate::core::Core;
@@ -18,7 +19,7 @@ use crate::frame::{self, Kind, Standing};
 use crate::limit::Gated;
 use crate::nursery::Nursery;
 use crate::ready::Share;
-use crate::scope::{HARD, Reason, Scope};
+use crate::scope::{Reason, Scope, lock};
 
 impl<E: Send + 'static, M> Nursery<'_, E, M> {
     /// Starts a child on the runtime's workers. It is joined, cancelled and its errors collected
@@ -59,13 +60,12 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         let id = core.start_spawned()?;
         let label = Label { id, name };
         let name = label.name.clone();
-        let collect = core.collect;
         #[cfg(feature = "tracing")]
         if let Some(name) = &name {
             let gated = Gated::new(core.gate.clone(), future);
             let traced = crate::trace::Traced::child(name, gated);
             let join = tokio::spawn(Spawned::new(core, label, shield, traced));
-            return Ok(Child::away(join, id, Some(name.clone()), collect));
+            return Ok(self.away(join, shield, id, Some(name.clone())));
         }
         let join = match &core.gate {
             None => tokio::spawn(Spawned::new(core, label, shield, future)),
@@ -74,7 +74,23 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
                 tokio::spawn(Spawned::new(core, label, shield, gated))
             }
         };
-        Ok(Child::away(join, id, name, collect))
+        Ok(self.away(join, shield, id, name))
+    }
+
+    /// From here on a cancellation reaches it, if it is not shielded.
+    #[inline]
+    fn away<T>(
+        &self,
+        join: JoinHandle<Result<T, Fault<E>>>,
+        shield: bool,
+        id: u32,
+        name: Option<Arc<str>>,
+    ) -> Child<T, E> {
+        let core = self.core();
+        if !shield {
+            core.keep(join.abort_handle());
+        }
+        Child::away(join, id, name, core.collect)
     }
 
     /// Runs a function on the threads that tokio keeps for blocking work. A function that has
@@ -129,7 +145,12 @@ impl<E> Teller<E> {
     fn tell<T>(&mut self, end: Option<Ended<T, E>>) -> Result<T, Fault<E>> {
         let label = || self.label.clone();
         let (output, outcome) = match end {
-            Some(Ok(Ok(value))) => (Ok(value), Outcome::Done),
+            Some(Ok(Ok(value))) => {
+                if let Some(core) = self.core.take() {
+                    core.spawned_returned();
+                }
+                return Ok(value);
+            }
             Some(Ok(Err(error))) => {
                 let held = Held::new(error);
                 (Err(Fault::Failed(held.clone())), Outcome::Failed(Failure::held(held, label())))
@@ -154,15 +175,46 @@ impl<E> Drop for Teller<E> {
     }
 }
 
+/// What can end the spawned children of one scope: for who cancels it, on whatever thread. Holds
+/// the memory of a few that have ended, and nothing in it.
+#[derive(Default)]
+pub(crate) struct Workers(Mutex<Tasks>);
+
+#[derive(Default)]
+struct Tasks {
+    handles: Vec<AbortHandle>,
+    /// At this length those that have ended are looked for.
+    full: usize,
+}
+
+impl Workers {
+    const FEW: usize = 64;
+
+    /// Takes those in that were spawned. Whoever calls it looks whether the scope is cancelled
+    /// afterwards.
+    pub(crate) fn keep(&self, spawned: impl IntoIterator<Item = AbortHandle>) {
+        let tasks = &mut *lock(&self.0);
+        tasks.handles.extend(spawned);
+        if tasks.handles.len() > tasks.full.max(Self::FEW) {
+            tasks.handles.retain(|handle| !handle.is_finished());
+            tasks.full = tasks.handles.len() * 2;
+        }
+    }
+
+    /// Each is dropped at its next await. Not under the lock: a runtime that has gone drops them
+    /// here and now.
+    pub(crate) fn abort(&self) {
+        let handles = std::mem::take(&mut lock(&self.0).handles);
+        handles.iter().for_each(AbortHandle::abort);
+    }
+}
+
 pin_project! {
     struct Spawned<F, E> {
         #[pin]
         future: Option<F>,
         // `None` while the thread stands in it.
         scope: Option<Arc<Scope>>,
-        signal: Arc<Scope>,
-        place: Option<u32>,
-        seen: u8,
         shield: bool,
         teller: Teller<E>,
     }
@@ -173,13 +225,14 @@ pin_project! {
             if this.teller.core.is_none() {
                 return;
             }
-            this.signal.signal.unregister(this.place);
             // Dropped by an abort or by the runtime: the future goes first, then it is told.
-            let end = match catch_unwind(AssertUnwindSafe(|| this.future.set(None))) {
-                Ok(()) => None,
-                Err(payload) => Some(Err(payload)),
-            };
-            let _: Result<(), _> = this.teller.tell(end);
+            let end = catch_unwind(AssertUnwindSafe(|| this.future.set(None)));
+            let panicked = end.is_err();
+            let _: Result<(), _> = this.teller.tell(end.err().map(Err));
+            if panicked && !std::thread::panicking() {
+                // The nursery has the payload; the handle is to know what became of its child.
+                resume_unwind(Box::new("a panic that the nursery was told of"));
+            }
         }
     }
 }
@@ -193,15 +246,7 @@ impl<F, E> Spawned<F, E> {
         } else {
             core.scope.clone()
         };
-        Self {
-            future: Some(future),
-            signal: scope.clone(),
-            scope: Some(scope),
-            place: None,
-            seen: 0,
-            shield,
-            teller: Teller::new(core, label),
-        }
+        Self { future: Some(future), scope: Some(scope), shield, teller: Teller::new(core, label) }
     }
 }
 
@@ -213,42 +258,43 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let signal = &this.signal.signal;
-        let end = loop {
-            let seen = signal.flags();
-            if seen & HARD != 0 && !*this.shield {
-                break None;
-            }
-            let standing = this.scope.take().map(Standing::in_scope);
+        let scope = this.scope.take().expect("a child is not polled while it is being polled");
+        let mut stop = !*this.shield && scope.is_hard();
+        let mut end = None;
+        if !stop {
+            let standing = Standing::in_scope(scope);
             let kind = if *this.shield { Kind::Shielded } else { Kind::Open };
             let frame = frame::enter(kind);
-            let future = this.future.as_mut().as_pin_mut().expect("polled after its end");
-            let polled = catch_unwind(AssertUnwindSafe(|| future.poll(cx)));
-            let stop = frame::leave(frame);
-            *this.scope = standing.map(Standing::leave);
-            match polled {
-                Ok(Poll::Pending) if stop => break None,
-                Ok(Poll::Pending) => {}
-                Ok(Poll::Ready(end)) => break Some(Ok(end)),
-                Err(payload) => break Some(Err(payload)),
+            let polled = catch_unwind(AssertUnwindSafe(|| {
+                let future = this.future.as_mut().as_pin_mut().expect("polled after its end");
+                match future.poll(cx) {
+                    Poll::Ready(value) => {
+                        end = Some(Ok(value));
+                        this.future.set(None);
+                    }
+                    Poll::Pending => {}
+                }
+            }));
+            stop = frame::leave(frame);
+            let scope = standing.leave();
+            if let Err(payload) = polled {
+                let lost = end.replace(Err(payload));
+                // One panic is enough.
+                let _ = catch_unwind(AssertUnwindSafe(|| drop(lost)));
             }
-            if *this.shield {
-                return Poll::Pending;
-            }
-            if this.place.is_some() && *this.seen == seen && signal.flags() == seen {
-                return Poll::Pending;
-            }
-            if signal.register(this.place, cx.waker(), seen) {
-                *this.seen = seen;
-                return Poll::Pending;
-            }
-        };
-        signal.unregister(this.place);
-        let dropped = catch_unwind(AssertUnwindSafe(|| this.future.set(None)));
-        let end = match (end, dropped) {
-            (Some(Err(payload)), _) | (_, Err(payload)) => Some(Err(payload)),
-            (end, Ok(())) => end,
-        };
+            // Who is cancelled while it runs has come to its next await.
+            stop |= !*this.shield && scope.is_hard();
+            *this.scope = Some(scope);
+        }
+        if end.is_none() && !stop {
+            return Poll::Pending;
+        }
+        if this.future.is_some()
+            && let Err(payload) = catch_unwind(AssertUnwindSafe(|| this.future.set(None)))
+            && !matches!(end, Some(Err(_)))
+        {
+            end = Some(Err(payload));
+        }
         Poll::Ready(this.teller.tell(end))
     }
 }

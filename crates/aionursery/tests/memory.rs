@@ -1,0 +1,263 @@
+//! Where children lie in memory: their places are used again, and nothing that outlives a child,
+//! or its nursery, keeps more than a block. R4 and R5, where the memory decides.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::RefCell;
+use std::future::{Future, pending, poll_fn};
+use std::pin::Pin;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use aionursery::{Child, Nursery, nursery, nursery_local, yield_now};
+use futures::executor::block_on;
+
+struct Counting;
+
+static MADE: AtomicUsize = AtomicUsize::new(0);
+static HELD: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: everything is handed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        MADE.fetch_add(1, Ordering::SeqCst);
+        HELD.fetch_add(layout.size(), Ordering::SeqCst);
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        HELD.fetch_sub(layout.size(), Ordering::SeqCst);
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static GLOBAL: Counting = Counting;
+
+/// The counts are the whole program's: one test at a time.
+static ONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> std::sync::MutexGuard<'static, ()> {
+    ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+async fn quick() -> Result<(), ()> {
+    yield_now().await;
+    Ok(())
+}
+
+#[test]
+fn r5_a_child_that_starts_takes_the_place_of_one_that_has_ended() {
+    let _alone = alone();
+    block_on(nursery(async |n: Nursery<'_, ()>| {
+        let round = async || {
+            for child in (0..100).map(|_| n.start_soon(quick())).collect::<Vec<_>>() {
+                child.await?;
+            }
+            Ok(())
+        };
+        round().await?;
+        let (made, held) = (MADE.load(Ordering::SeqCst), HELD.load(Ordering::SeqCst));
+        for _ in 0..100 {
+            round().await?;
+        }
+        let each = (MADE.load(Ordering::SeqCst) - made) as f64 / 10_000.0;
+        assert!(each < 0.25, "{each} allocations a child");
+        assert!(HELD.load(Ordering::SeqCst) < held + 10_000, "it grows");
+        Ok(())
+    }))
+    .unwrap();
+}
+
+#[test]
+fn r5_children_whose_handles_are_dropped_on_another_thread_leave_nothing() {
+    let _alone = alone();
+    let (send, receive) = std::sync::mpsc::channel::<(Child<(), ()>, _)>();
+    let dropper = std::thread::spawn(move || {
+        for (child, done) in receive {
+            drop(child);
+            let done: std::sync::mpsc::Sender<()> = done;
+            done.send(()).unwrap();
+        }
+    });
+    block_on(nursery(async |n: Nursery<'_, ()>| {
+        let round = async || {
+            for _ in 0..50 {
+                let mut child = n.start_soon(quick());
+                poll_fn(|cx| Pin::new(&mut child).poll(cx)).await?;
+                let (done, wait) = std::sync::mpsc::channel();
+                send.send((child, done)).unwrap();
+                wait.recv().unwrap();
+            }
+            Ok(())
+        };
+        round().await?;
+        let held = HELD.load(Ordering::SeqCst);
+        for _ in 0..50 {
+            round().await?;
+        }
+        assert!(HELD.load(Ordering::SeqCst) < held + 10_000, "it grows");
+        Ok(())
+    }))
+    .unwrap();
+    drop(send);
+    dropper.join().unwrap();
+}
+
+#[test]
+fn r29_a_waker_that_outlives_everything_keeps_one_block_and_wakes_nobody() {
+    let _alone = alone();
+    let kept = RefCell::new(Vec::<Waker>::new());
+    let before = HELD.load(Ordering::SeqCst);
+    block_on(nursery_local(async |n| {
+        for _ in 0..5_000 {
+            drop(n.start_soon(async { quick().await }));
+        }
+        drop(n.start_soon(poll_fn(|cx| {
+            kept.borrow_mut().push(cx.waker().clone());
+            Poll::Ready(Ok::<_, ()>(()))
+        })));
+        Ok(())
+    }))
+    .unwrap();
+    // What a thread keeps for its next nursery is 248 KiB at the most; 5,000 children are more.
+    assert!(HELD.load(Ordering::SeqCst) < before + (248 << 10) + 20_000);
+    let waker = kept.borrow_mut().pop().unwrap();
+    std::thread::spawn(move || {
+        waker.wake_by_ref();
+        drop(waker.clone());
+        waker.wake();
+    })
+    .join()
+    .unwrap();
+}
+
+#[test]
+fn r29_wakers_and_handles_let_go_of_a_dead_nursery_from_many_threads() {
+    let _alone = alone();
+    for _ in 0..50 {
+        let kept = Mutex::new(Vec::new());
+        let mut handles = Vec::new();
+        {
+            let mut block = Box::pin(nursery(async |n: Nursery<'_, ()>| {
+                for _ in 0..20 {
+                    handles.push(n.start_soon(poll_fn(|cx| {
+                        kept.lock().unwrap().push(cx.waker().clone());
+                        Poll::<Result<(), ()>>::Pending
+                    })));
+                }
+                pending::<Result<(), ()>>().await
+            }));
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(block.as_mut().poll(&mut cx).is_pending());
+        }
+        let (mut wakers, mut handles) = (kept.into_inner().unwrap(), handles);
+        assert_eq!((wakers.len(), handles.len()), (20, 20));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                let wakers = wakers.split_off(wakers.len() - 5);
+                let handles = handles.split_off(handles.len() - 5);
+                scope.spawn(move || {
+                    for (waker, handle) in wakers.into_iter().zip(handles) {
+                        assert!(handle.is_finished());
+                        waker.wake_by_ref();
+                        drop(handle);
+                        waker.wake();
+                    }
+                });
+            }
+        });
+    }
+}
+
+#[test]
+fn children_of_every_size_and_alignment_lie_where_they_should() {
+    let _alone = alone();
+    #[repr(align(64))]
+    struct Aligned([u8; 64]);
+    async fn sized<const SIZE: usize>() -> Result<usize, ()> {
+        let big = [7u8; SIZE];
+        yield_now().await;
+        Ok(big.iter().map(|byte| usize::from(*byte)).sum())
+    }
+    let sum = block_on(nursery_local(async |n| {
+        let mut children = Vec::new();
+        for _ in 0..20 {
+            children.push(n.start_soon(sized::<1>()));
+            children.push(n.start_soon(sized::<100>()));
+            children.push(n.start_soon(sized::<1000>()));
+            children.push(n.start_soon(sized::<1900>()));
+            children.push(n.start_soon(sized::<5000>()));
+            children.push(n.start_soon(async {
+                let value = Aligned([1; 64]);
+                let at = &raw const value;
+                yield_now().await;
+                assert_eq!((at.addr() % 64, at), (0, &raw const value));
+                Ok(value.0.iter().map(|byte| usize::from(*byte)).sum())
+            }));
+        }
+        let mut sum = 0;
+        for child in children {
+            sum += child.await?;
+        }
+        Ok(sum)
+    }));
+    assert_eq!(sum.unwrap(), 20 * (7 * (1 + 100 + 1000 + 1900 + 5000) + 64));
+}
+
+async fn noted(order: &Mutex<Vec<i32>>, number: i32) -> Result<(), ()> {
+    order.lock().unwrap().push(number);
+    Ok(())
+}
+
+#[test]
+fn r4_first_steps_run_in_the_order_of_starting_from_wherever_they_were_started() {
+    let _alone = alone();
+    let order = Mutex::new(Vec::new());
+    let note = |number: i32| noted(&order, number);
+    block_on(nursery(async |outer: Nursery<'_, ()>| {
+        drop(outer.start_soon(note(1)));
+        nursery(async |_: Nursery<'_, ()>| {
+            // The inner nursery is the one that is driven here.
+            drop(outer.start_soon(note(2)));
+            Ok(())
+        })
+        .await
+        .unwrap();
+        drop(outer.start_soon(note(3)));
+        std::thread::scope(|scope| {
+            scope.spawn(|| drop(outer.start_soon(note(4))));
+        });
+        drop(outer.start_soon(note(5)));
+        yield_now().await;
+        drop(outer.start_soon(note(6)));
+        Ok(())
+    }))
+    .unwrap();
+    assert_eq!(*order.lock().unwrap(), [1, 2, 3, 4, 5, 6]);
+}
+
+#[test]
+fn r2_numbers_are_one_to_a_child_wherever_it_was_started() {
+    let _alone = alone();
+    block_on(nursery(async |n: Nursery<'_, ()>| {
+        let first = n.start_soon(quick());
+        let mut numbers = vec![first.id()];
+        std::thread::scope(|scope| {
+            numbers.push(scope.spawn(|| n.start_soon(quick()).id()).join().unwrap());
+        });
+        for _ in 0..200 {
+            numbers.push(n.start_soon(quick()).id());
+            assert_eq!(n.running(), numbers.len());
+        }
+        assert_eq!(first.id(), 1);
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), 202);
+        yield_now().await;
+        Ok(())
+    }))
+    .unwrap();
+}
