@@ -26,6 +26,7 @@ pub async fn gather<'env, I, F, T, E>(futures: I) -> Result<Vec<T>, MultiError<E
 where
     I: IntoIterator<Item = F>,
     F: Future<Output = Result<T, E>> + Send + 'env,
+    T: Send,
 {
     let futures: Vec<F> = futures.into_iter().collect();
     nursery(async move |n: Nursery<'env, E>| {
@@ -104,6 +105,7 @@ where
     I: IntoIterator,
     F: Fn(I::Item) -> Fut,
     Fut: Future<Output = Result<T, E>> + Send + 'env,
+    T: Send,
 {
     let futures: Vec<Fut> = items.into_iter().map(each).collect();
     Builder::new()
