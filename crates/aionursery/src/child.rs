@@ -110,7 +110,8 @@ impl<T, E> Child<T, E> {
         }
     }
 
-    /// Its number in its nursery: 1 for the first that was started.
+    /// Its number in its nursery: 1 for the first that was started. No two have the same; those
+    /// that other threads start beside the nursery's own may leave gaps.
     #[must_use]
     pub fn id(&self) -> u32 {
         match &self.side {

@@ -54,6 +54,19 @@ fn r7_each_object_is_one_error_however_many_there_are() {
 }
 
 #[test]
+fn r3_many_children_start_and_return_at_once_as_they_do_one_by_one() {
+    let mut life = running(2, false);
+    life.children_started(40).expect("it is open");
+    life.children_done(41);
+    assert_eq!((life.running(), life.phase()), (1, Phase::Open));
+    assert!(!life.body_ended(Outcome::Done).closed);
+    life.children_done(1);
+    assert_eq!(life.phase(), Phase::Closed);
+    assert_eq!(life.children_started(1), Err(Closed));
+    assert_eq!(life.running(), 0, "what was refused is not counted");
+}
+
+#[test]
 fn r2_a_closed_nursery_takes_nobody_and_stays_closed() {
     let mut life = running(1, false);
     assert_eq!(life.phase(), Phase::Open);
