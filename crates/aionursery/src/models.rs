@@ -187,26 +187,26 @@ fn model(preemptions: usize, program: impl Fn() + Send + Sync + 'static) {
 
 /// What one thread writes and another reads: loom says if nothing orders the two.
 #[derive(Clone)]
-struct Witness(Arc<UnsafeCell<usize>>);
+struct Witness(Arc<Seen>);
+
+struct Seen(UnsafeCell<usize>);
 
 // SAFETY: loom checks each access.
-unsafe impl Send for Witness {}
-// SAFETY: as above.
-unsafe impl Sync for Witness {}
+unsafe impl Sync for Seen {}
 
 impl Witness {
     fn new() -> Self {
-        Self(Arc::new(UnsafeCell::new(0)))
+        Self(Arc::new(Seen(UnsafeCell::new(0))))
     }
 
     fn add(&self) {
         // SAFETY: loom panics if another access is not ordered with this one.
-        self.0.with_mut(|value| unsafe { *value += 1 });
+        self.0.0.with_mut(|value| unsafe { *value += 1 });
     }
 
     fn read(&self) -> usize {
         // SAFETY: as above.
-        self.0.with(|value| unsafe { *value })
+        self.0.0.with(|value| unsafe { *value })
     }
 }
 
