@@ -36,7 +36,9 @@ def no_warnings():
 
 
 @pytest.mark.parametrize("start", ["start_soon", "start_now"])
-@pytest.mark.parametrize("thing", [5, None, "text", [1], object()], ids=repr)
+@pytest.mark.parametrize(
+    "thing", [5, None, "text", [1], object()], ids=["int", "None", "str", "list", "object"]
+)
 async def test_r2_what_cannot_be_awaited_is_named(world, start, thing):
     async with Nursery() as nursery:
         with pytest.raises(TypeError, match="needs a coroutine, an awaitable") as info:

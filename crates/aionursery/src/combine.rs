@@ -10,6 +10,7 @@ use futures_core::Stream;
 use crate::child::Child;
 use crate::error::MultiError;
 use crate::nursery::{Builder, Nursery, nursery};
+use crate::sync::Mutex;
 
 /// Runs all at once and gives all values, in the order given.
 ///
@@ -26,6 +27,7 @@ pub async fn gather<'env, I, F, T, E>(futures: I) -> Result<Vec<T>, MultiError<E
 where
     I: IntoIterator<Item = F>,
     F: Future<Output = Result<T, E>> + Send + 'env,
+    T: Send,
 {
     let futures: Vec<F> = futures.into_iter().collect();
     nursery(async move |n: Nursery<'env, E>| {
@@ -60,7 +62,7 @@ where
     E: Send + 'env,
 {
     let futures: Vec<F> = futures.into_iter().collect();
-    let won = std::sync::Mutex::new(None);
+    let won = Mutex::new(None);
     let ran = Builder::new()
         .on_error(crate::OnError::Collect)
         .nursery(async |n: Nursery<'_, E>| {
@@ -104,6 +106,7 @@ where
     I: IntoIterator,
     F: Fn(I::Item) -> Fut,
     Fut: Future<Output = Result<T, E>> + Send + 'env,
+    T: Send,
 {
     let futures: Vec<Fut> = items.into_iter().map(each).collect();
     Builder::new()

@@ -12,8 +12,7 @@
 //! lock next, or by the last one.
 
 use std::cell::{Cell, RefCell};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::vec::IntoIter;
 
 use nursery_core::{Lifecycle, Outcome, Phase, Source};
@@ -22,6 +21,10 @@ use crate::error::{Failure, NurseryClosed};
 use crate::limit::Gate;
 use crate::ready::{Driven, Seat, Share};
 use crate::scope::{Reason, Scope, lock};
+#[cfg(feature = "tokio")]
+use crate::sync::AbortHandle;
+use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 use crate::task::Running;
 
 pub(crate) struct Core<E> {
@@ -47,7 +50,7 @@ struct Local<E> {
     /// The number of the last of those that the lifecycle was told of beforehand.
     last: Cell<u32>,
     #[cfg(feature = "tokio")]
-    spawned: RefCell<Vec<tokio::task::AbortHandle>>,
+    spawned: RefCell<Vec<AbortHandle>>,
 }
 
 /// How many children the lifecycle is told of at once.
@@ -163,7 +166,7 @@ impl<E> Core<E> {
     /// A cancellation is to reach a spawned child: at once, or after this turn of the driver's.
     #[cfg(feature = "tokio")]
     #[inline]
-    pub(crate) fn keep(&self, handle: tokio::task::AbortHandle) {
+    pub(crate) fn keep(&self, handle: AbortHandle) {
         self.local.with(|local| match local {
             Some(local) => local.spawned.borrow_mut().push(handle),
             None => self.keep_all([handle]),
@@ -171,7 +174,7 @@ impl<E> Core<E> {
     }
 
     #[cfg(feature = "tokio")]
-    fn keep_all(&self, handles: impl IntoIterator<Item = tokio::task::AbortHandle>) {
+    fn keep_all(&self, handles: impl IntoIterator<Item = AbortHandle>) {
         let signal = &self.scope.signal;
         signal.workers.keep(handles);
         if self.scope.is_hard() {

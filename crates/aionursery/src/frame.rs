@@ -6,6 +6,9 @@ use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use crate::scope::Scope;
+#[cfg(all(test, aionursery_loom))]
+use crate::sync::LocalCell;
+use crate::sync::thread_local;
 
 thread_local! {
     // Nobody stands anywhere when a thread ends: no destructor is needed, which costs each access.

@@ -19,11 +19,11 @@ use crate::within::Within;
 
 /// Which futures a nursery takes as children of its own task.
 ///
-/// [`Sendable`] nurseries take `Send` futures and may be moved between threads, so they can stand
-/// in `tokio::spawn`. [`Local`] ones take any future, and are not `Send` for it.
+/// [`Sendable`] nurseries take `Send` futures with `Send` values and may be moved between threads, so
+/// they can stand in `tokio::spawn`. [`Local`] ones take any future, and are not `Send` for it.
 #[diagnostic::on_unimplemented(
     message = "this nursery takes no child that is not `Send`",
-    label = "this future is not `Send`",
+    label = "this future, or the value it gives, is not `Send`",
     note = "`nursery_local` takes such children, and is itself not `Send`"
 )]
 pub trait Admits<F>: Mode {}
@@ -45,7 +45,16 @@ pub struct Local(PhantomData<*const ()>);
 
 impl Mode for Sendable {}
 impl Mode for Local {}
-impl<F: Send> Admits<F> for Sendable {}
+
+// The value, too: the handle may be on one thread and the nursery on another. The error need not
+// be: a handle of a nursery with an error that is not `Send` is itself not `Send`.
+impl<F, T, E> Admits<F> for Sendable
+where
+    F: Future<Output = Result<T, E>> + Send,
+    T: Send,
+{
+}
+
 impl<F> Admits<F> for Local {}
 
 /// A nursery's handle: starts and cancels children. Cheap to clone, may be kept and sent away;

@@ -12,10 +12,10 @@ use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::UnsafeCell;
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use crate::blocks::{self, Grain, SIZES};
 use crate::ready::Share;
+use crate::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use crate::task::Header;
 
 /// No slot is larger; what is, has an allocation of its own.

@@ -5,12 +5,11 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use nursery_core::{Outcome, Settings};
 use pin_project_lite::pin_project;
-use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::child::Child;
 use crate::core::Core;
@@ -20,6 +19,7 @@ use crate::limit::Gated;
 use crate::nursery::Nursery;
 use crate::ready::Share;
 use crate::scope::{Reason, Scope, lock};
+use crate::sync::{AbortHandle, JoinHandle, Mutex, spawn, spawn_blocking};
 
 impl<E: Send + 'static, M> Nursery<'_, E, M> {
     /// Starts a child on the runtime's workers. It is joined, cancelled and its errors collected
@@ -64,14 +64,14 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         if let Some(name) = &name {
             let gated = Gated::new(core.gate.clone(), future);
             let traced = crate::trace::Traced::child(name, gated);
-            let join = tokio::spawn(Spawned::new(core, label, shield, traced));
+            let join = spawn(Spawned::new(core, label, shield, traced));
             return Ok(self.away(join, shield, id, Some(name.clone())));
         }
         let join = match &core.gate {
-            None => tokio::spawn(Spawned::new(core, label, shield, future)),
+            None => spawn(Spawned::new(core, label, shield, future)),
             Some(gate) => {
                 let gated = Gated::new(Some(gate.clone()), future);
-                tokio::spawn(Spawned::new(core, label, shield, gated))
+                spawn(Spawned::new(core, label, shield, gated))
             }
         };
         Ok(self.away(join, shield, id, name))
@@ -118,7 +118,7 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         let collect = core.collect;
         let mut end = Teller::new(core, Label { id, name: name.clone() });
         let hears = (!shield).then(|| core.scope.clone());
-        let join = tokio::task::spawn_blocking(move || {
+        let join = spawn_blocking(move || {
             if hears.is_some_and(|scope| scope.is_hard()) {
                 return end.tell(None);
             }
