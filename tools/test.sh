@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs the Python tests on every CPython that tools/pythons.sh finds. Arguments go to pytest.
+# Runs the Python tests on every CPython that tools/pythons.sh finds, as many at once as there are
+# cores. Arguments go to pytest.
 set -eu
 pythons=$(tools/pythons.sh)
 default=""
@@ -15,7 +16,7 @@ while read -r minor python <&3; do
     fi
     tools/venv.sh "$venv" "$python" test
     echo "== CPython $minor ($python)"
-    "$venv/bin/python" -m pytest -q "$@" || failed="$failed $minor"
+    "$venv/bin/python" -m pytest -q -n auto --maxschedchunk=1 "$@" || failed="$failed $minor"
 done 3<<END_OF_PYTHONS
 $pythons
 END_OF_PYTHONS

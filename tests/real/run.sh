@@ -13,4 +13,4 @@ if ! command -v redis-server >/dev/null || ! ls /usr/lib/postgresql/*/bin/initdb
         redis-server postgresql >/dev/null
 fi
 export AIONURSERY_REAL=1
-exec tools/test.sh tests/real "$@"
+exec tools/test.sh -n 0 tests/real "$@"
