@@ -184,8 +184,8 @@ impl<T, E> Future for Child<T, E> {
         }
         assert!(
             frame::stop(),
-            "awaited outside any nursery, a child that was cancelled or panicked has nothing to \
-             give: use `Child::end`"
+            "awaited outside any nursery, a child that was cancelled or panicked, or whose error is \
+             its nursery's, has nothing to give: use `Child::end`"
         );
         Poll::Pending
     }

@@ -5,8 +5,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use nursery_core::{Ended, Lifecycle, Outcome, Phase, Source};
+use nursery_core::{Ended, Lifecycle, Outcome, Phase, Source, Verdict};
 
+use crate::adopted::AdoptedError;
 use crate::error::{Failure, NurseryClosed};
 use crate::limit::Gate;
 use crate::ready::{Share, Stock};
@@ -28,11 +29,25 @@ pub(crate) struct State<E> {
     #[cfg(feature = "tokio-util")]
     pub(crate) links: Vec<std::pin::Pin<Box<dyn Future<Output = ()> + Send>>>,
     ids: u32,
+    /// How an error leaves its type behind; keeps the value once it is known that it may be kept.
+    erase: fn(E) -> AdoptedError,
     /// The driver is gone; what is spawned ends by itself.
     gone: bool,
-    #[cfg(feature = "tokio")]
-    adopter: Option<Arc<Scope>>,
+    heir: Heir,
 }
+
+/// Who is told of the errors that are left when the driver is gone.
+enum Heir {
+    /// The driver gives them back, or has not left yet.
+    Driver,
+    /// Whoever adopted what still runs; the program, if there is nobody.
+    Adopter(Option<Arc<Scope>>),
+    /// They have been given to whoever it was: what comes later is the program's.
+    Over,
+}
+
+/// The errors of a dropped nursery whose last child has ended, and who is told of them.
+type Left<E> = Option<(Option<Arc<Scope>>, Vec<Failure<E>>, fn(E) -> AdoptedError)>;
 
 impl<E> Core<E> {
     pub(crate) fn new(
@@ -48,9 +63,9 @@ impl<E> Core<E> {
             #[cfg(feature = "tokio-util")]
             links: Vec::new(),
             ids: 0,
+            erase: AdoptedError::note,
             gone: false,
-            #[cfg(feature = "tokio")]
-            adopter: None,
+            heir: Heir::Driver,
         };
         let gate = limit.map(Gate::new);
         Arc::new(Self { scope, ready, collect, gate, state: Mutex::new(state) })
@@ -82,25 +97,43 @@ impl<E> Core<E> {
 
     /// A spawned child starts.
     #[cfg(feature = "tokio")]
-    pub(crate) fn start_spawned(&self) -> Result<u32, NurseryClosed> {
-        self.state().admit()
+    pub(crate) fn start_spawned(&self) -> Result<u32, NurseryClosed>
+    where
+        E: Send + 'static,
+    {
+        let state = &mut *self.state();
+        state.erase = AdoptedError::keep;
+        state.admit()
     }
 
     /// A child has failed, was cancelled, or (spawned) ended in any way.
     pub(crate) fn ended(&self, outcome: Outcome<Failure<E>>, who: impl FnOnce() -> Reason) {
-        let Ended { cancel, closed } = {
+        let (Ended { cancel, closed }, left) = {
             let state = &mut *self.state();
             let ended = state.life.child_ended(outcome);
-            #[cfg(feature = "tokio")]
-            if state.gone {
-                state.settle_orphans();
-            }
-            ended
+            (ended, if state.gone { state.settle() } else { None })
         };
         self.act(cancel, who);
+        hand_over(left);
         if closed {
             self.ready.poke();
         }
+    }
+
+    /// An error of a child that has ended without it. Cancels as any other does (R6).
+    pub(crate) fn fail(&self, failure: Failure<E>) {
+        let reason = Reason::from(failure.label().to_string());
+        let late = {
+            let state = &mut *self.state();
+            if matches!(state.heir, Heir::Over) {
+                Some((None, vec![failure], state.erase))
+            } else {
+                state.life.error(failure);
+                None
+            }
+        };
+        self.act(!self.collect, || reason);
+        hand_over(late);
     }
 
     /// The body has ended.
@@ -132,15 +165,45 @@ impl<E> Core<E> {
         inbox
     }
 
-    /// What is left once the driver's own children are gone is adopted.
+    /// What is left once the driver's own children are gone is adopted, with every error that
+    /// nobody has seen.
     pub(crate) fn leave_orphans(&self) {
-        #[cfg(feature = "tokio")]
-        {
-            let adopter = self.scope.adopter();
+        self.scope.pass_on_orphans();
+        let is_clean = {
             let state = &mut *self.state();
-            state.adopter = adopter;
-            state.settle_orphans();
+            let clean = state.life.running() == 0 && state.life.errors().next().is_none();
+            if clean {
+                state.heir = Heir::Over;
+            }
+            clean
+        };
+        if is_clean {
+            return;
         }
+        let adopter = self.scope.adopter();
+        let left = {
+            let state = &mut *self.state();
+            state.heir = Heir::Adopter(adopter);
+            state.settle()
+        };
+        hand_over(left);
+    }
+
+    /// The driver gives the errors back.
+    pub(crate) fn finish(&self) -> Vec<Failure<E>> {
+        let state = &mut *self.state();
+        state.heir = Heir::Over;
+        state.errors()
+    }
+}
+
+/// Runs the destructors of errors that cannot be kept: not to be called under the lock.
+fn hand_over<E>(left: Left<E>) {
+    let Some((adopter, failures, erase)) = left else { return };
+    let errors = failures.into_iter().filter_map(|failure| failure.into_lost(erase)).collect();
+    match adopter {
+        Some(adopter) => adopter.orphans_ended(errors),
+        None => crate::adopted::report(errors),
     }
 }
 
@@ -154,17 +217,28 @@ impl<E> State<E> {
         Ok(self.ids)
     }
 
-    /// The last of an abandoned nursery's children tells whoever adopted it.
-    #[cfg(feature = "tokio")]
-    fn settle_orphans(&mut self) {
-        if self.life.running() == 0
-            && let Some(adopter) = self.adopter.take()
-        {
-            let failures = match self.life.verdict() {
-                nursery_core::Verdict::Errors(failures) => failures,
-                _ => Vec::new(),
-            };
-            adopter.orphans_ended(failures.into_iter().filter_map(Failure::into_panic).collect());
+    /// What the last of an abandoned nursery's children tells whoever adopted it.
+    fn settle(&mut self) -> Left<E> {
+        if self.life.running() > 0 {
+            return None;
+        }
+        match std::mem::replace(&mut self.heir, Heir::Over) {
+            Heir::Adopter(adopter) => Some((adopter, self.errors(), self.erase)),
+            heir => {
+                self.heir = heir;
+                None
+            }
+        }
+    }
+
+    fn errors(&mut self) -> Vec<Failure<E>> {
+        match self.life.verdict() {
+            Verdict::Clean => Vec::new(),
+            Verdict::Errors(failures) => failures,
+            Verdict::Bare { error, mut beside } => {
+                beside.insert(0, error);
+                beside
+            }
         }
     }
 }

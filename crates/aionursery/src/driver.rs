@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
-use nursery_core::{Outcome, Phase, Verdict};
+use nursery_core::{Outcome, Phase};
 use pin_project_lite::pin_project;
 
 use crate::core::Core;
@@ -46,9 +46,8 @@ pin_project! {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
             let Some(driver) = this.driver.take() else { return };
-            let mut panics = Vec::new();
-            guard(&mut panics, || this.body.set(None));
-            driver.abandon(panics);
+            let body = catch_unwind(AssertUnwindSafe(|| this.body.set(None)));
+            driver.abandon(body);
         }
     }
 }
@@ -70,12 +69,6 @@ struct Driver<E> {
     timer: Timer,
     #[cfg(feature = "tracing")]
     span: tracing::Span,
-}
-
-fn guard(panics: &mut Vec<Box<dyn Any + Send>>, act: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(act)) {
-        panics.push(payload);
-    }
 }
 
 impl<'env, T, E, B, F, M> Block<'env, T, E, B, F, M>
@@ -180,7 +173,7 @@ impl<E> Driver<E> {
             if seen & HARD != 0 && !self.stopped {
                 self.stop(body.as_mut());
             }
-            self.adopt_panics();
+            self.adopt_errors();
             if self.take_up() {
                 return Poll::Ready(());
             }
@@ -384,11 +377,10 @@ impl<E> Driver<E> {
         self.children = kept;
     }
 
-    fn adopt_panics(&self) {
-        if self.core.scope.has_orphan_panics() {
-            for panic in self.core.scope.take_orphan_panics() {
-                let state = &mut *self.core.state();
-                state.life.error(Failure::carried(panic));
+    fn adopt_errors(&self) {
+        if self.core.scope.has_orphan_errors() {
+            for error in self.core.scope.take_orphan_errors() {
+                self.core.state().life.error(Failure::adopted(error));
             }
         }
     }
@@ -419,14 +411,7 @@ impl<E> Driver<E> {
 
     fn finish<T>(self, value: Option<T>) -> Result<T, MultiError<E>> {
         self.core.ready.close();
-        let failures = match self.core.state().life.verdict() {
-            Verdict::Clean => Vec::new(),
-            Verdict::Errors(failures) => failures,
-            Verdict::Bare { error, mut beside } => {
-                beside.insert(0, error);
-                beside
-            }
-        };
+        let failures = self.core.finish();
         let cause = || self.core.scope.is_soft().then(|| self.core.scope.cause()).flatten();
         if failures.is_empty() {
             return value.ok_or_else(|| MultiError::settle(failures, cause()));
@@ -441,7 +426,11 @@ impl<E> Driver<E> {
 
     /// The block was dropped early: its children go at once, spawned ones are left to the nearest
     /// nursery above (R28).
-    fn abandon(mut self, mut panics: Vec<Box<dyn Any + Send>>) {
+    fn abandon(mut self, body: std::thread::Result<()>) {
+        let mut failures = Vec::new();
+        if let Err(payload) = body {
+            failures.push(Failure::panic(payload, Label::BODY));
+        }
         let inbox = self.core.abandon();
         let standing = self.scope.take().map(Standing::in_scope);
         self.core.scope.abort();
@@ -456,17 +445,32 @@ impl<E> Driver<E> {
             ended += 1;
             // Shielded or not: what borrows from here cannot stay.
             if let Outcome::Failed(failure) = child.cancel() {
-                panics.extend(failure.into_payload());
+                failures.push(failure);
             }
         }
         self.core.ready.close();
         for _ in 0..ended {
             self.core.state().life.child_ended(Outcome::Done);
         }
+        // One panic goes on from here; the others are errors of what is left.
+        let mut resumed = None;
+        for failure in failures {
+            let failure = match (&resumed, std::thread::panicking()) {
+                (None, false) => match failure.into_payload() {
+                    Ok(payload) => {
+                        resumed = Some(payload);
+                        continue;
+                    }
+                    Err(failure) => failure,
+                },
+                _ => failure,
+            };
+            self.core.state().life.error(failure);
+        }
         self.core.leave_orphans();
         drop(standing);
-        if !panics.is_empty() && !std::thread::panicking() {
-            resume_unwind(panics.swap_remove(0));
+        if let Some(payload) = resumed {
+            resume_unwind(payload);
         }
     }
 }

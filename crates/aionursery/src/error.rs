@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use nursery_core::Identity;
 
+use crate::adopted::{AdoptedError, LostError};
 use crate::panics;
 use crate::scope::Cause;
 
@@ -64,6 +65,7 @@ enum Kept<E> {
     Held(Held<E>),
     Error(E),
     Panic(Panic),
+    Adopted(AdoptedError),
 }
 
 /// One error on its way to the verdict.
@@ -85,33 +87,46 @@ impl<E> Failure<E> {
         Self { kept: Kept::Panic(Panic::new(payload)), label }
     }
 
-    /// Only the panic of it: what can go to a nursery with another type of error.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn into_panic(self) -> Option<(Panic, Label)> {
-        match self.kept {
-            Kept::Panic(panic) => Some((panic, self.label)),
-            _ => None,
-        }
+    /// What can go to a nursery with another type of error. `None` if whoever awaited the child
+    /// has taken the error.
+    pub(crate) fn into_lost(self, erase: fn(E) -> AdoptedError) -> Option<LostError> {
+        let kind = match self.kept {
+            Kept::Held(held) => ErrorKind::Adopted(erase(held.take()?)),
+            Kept::Error(error) => ErrorKind::Adopted(erase(error)),
+            Kept::Panic(panic) => ErrorKind::Panic(panic),
+            Kept::Adopted(adopted) => ErrorKind::Adopted(adopted),
+        };
+        Some(ChildError { kind, label: self.label })
+    }
+
+    pub(crate) fn label(&self) -> &Label {
+        &self.label
     }
 
     /// The payload of it, if it was a panic.
-    pub(crate) fn into_payload(self) -> Option<Box<dyn Any + Send>> {
+    pub(crate) fn into_payload(self) -> Result<Box<dyn Any + Send>, Self> {
         match self.kept {
-            Kept::Panic(panic) => Some(panic.into_payload()),
-            _ => None,
+            Kept::Panic(panic) => Ok(panic.into_payload()),
+            kept => Err(Self { kept, label: self.label }),
         }
     }
 
-    pub(crate) fn carried((panic, label): (Panic, Label)) -> Self {
-        Self { kept: Kept::Panic(panic), label }
+    /// Of a nursery that was dropped.
+    pub(crate) fn adopted(lost: LostError) -> Self {
+        let kept = match lost.kind {
+            ErrorKind::Panic(panic) => Kept::Panic(panic),
+            ErrorKind::Adopted(adopted) => Kept::Adopted(adopted),
+        };
+        Self { kept, label: lost.label }
     }
 
     /// `None` if whoever awaited the child has taken the error.
     fn settle(self) -> Option<ChildError<E>> {
         let kind = match self.kept {
-            Kept::Held(held) => Kind::Error(held.take()?),
-            Kept::Error(error) => Kind::Error(error),
-            Kept::Panic(panic) => Kind::Panic(panic),
+            Kept::Held(held) => ErrorKind::Error(held.take()?),
+            Kept::Error(error) => ErrorKind::Error(error),
+            Kept::Panic(panic) => ErrorKind::Panic(panic),
+            Kept::Adopted(adopted) => ErrorKind::Adopted(adopted),
         };
         Some(ChildError { kind, label: self.label })
     }
@@ -190,26 +205,68 @@ impl Debug for Panic {
     }
 }
 
+/// What a [`ChildError`] is.
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use aionursery::{ErrorKind, MultiError, nursery};
+/// let error: MultiError<&str> = nursery(async |_| Err::<(), _>("no beans")).await.unwrap_err();
+/// for error in error {
+///     match error.into_kind() {
+///         ErrorKind::Error(error) => assert_eq!(error, "no beans"),
+///         ErrorKind::Panic(panic) => std::panic::resume_unwind(panic.into_payload()),
+///         ErrorKind::Adopted(error) => eprintln!("{error}"),
+///     }
+/// }
+/// # });
+/// ```
 #[derive(Debug)]
-enum Kind<E> {
+pub enum ErrorKind<E> {
+    /// What a child, or the body, failed with.
     Error(E),
+    /// It panicked.
     Panic(Panic),
+    /// An error of a nursery below that was dropped early (R28).
+    Adopted(AdoptedError),
 }
 
 /// One of the errors in a [`MultiError`]: what a child or the body failed with.
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// let error = aionursery::nursery(async |n| {
+///     n.named("left").start_soon(async { Err::<(), _>("no beans") });
+///     Ok(())
+/// }).await.unwrap_err();
+/// assert_eq!(error[0].error(), Some(&"no beans"));
+/// assert_eq!((error[0].id(), error[0].name()), (1, Some("left")));
+/// # });
+/// ```
 #[derive(Debug)]
 pub struct ChildError<E> {
-    kind: Kind<E>,
-    label: Label,
+    pub(crate) kind: ErrorKind<E>,
+    pub(crate) label: Label,
 }
 
 impl<E> ChildError<E> {
-    /// The error, unless it was a panic.
+    /// What it is.
+    #[must_use]
+    pub fn kind(&self) -> &ErrorKind<E> {
+        &self.kind
+    }
+
+    /// What it is, by value.
+    #[must_use]
+    pub fn into_kind(self) -> ErrorKind<E> {
+        self.kind
+    }
+
+    /// The error, unless it was a panic, or is of another type.
     #[must_use]
     pub fn error(&self) -> Option<&E> {
         match &self.kind {
-            Kind::Error(error) => Some(error),
-            Kind::Panic(_) => None,
+            ErrorKind::Error(error) => Some(error),
+            _ => None,
         }
     }
 
@@ -217,8 +274,17 @@ impl<E> ChildError<E> {
     #[must_use]
     pub fn panic(&self) -> Option<&Panic> {
         match &self.kind {
-            Kind::Panic(panic) => Some(panic),
-            Kind::Error(_) => None,
+            ErrorKind::Panic(panic) => Some(panic),
+            _ => None,
+        }
+    }
+
+    /// The error of a nursery below that was dropped early, if it is one (R28).
+    #[must_use]
+    pub fn adopted(&self) -> Option<&AdoptedError> {
+        match &self.kind {
+            ErrorKind::Adopted(error) => Some(error),
+            _ => None,
         }
     }
 
@@ -233,24 +299,17 @@ impl<E> ChildError<E> {
     pub fn id(&self) -> u32 {
         self.label.id
     }
-
-    /// The error by value, or the panic.
-    ///
-    /// # Errors
-    /// The panic.
-    pub fn into_result(self) -> Result<E, Panic> {
-        match self.kind {
-            Kind::Error(error) => Ok(error),
-            Kind::Panic(panic) => Err(panic),
-        }
-    }
 }
 
 impl<E: Display> Display for ChildError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let label = &self.label;
         match &self.kind {
-            Kind::Error(error) => write!(f, "{}: {error}", self.label),
-            Kind::Panic(panic) => write!(f, "{}: {panic}", self.label),
+            ErrorKind::Error(error) => write!(f, "{label}: {error}"),
+            ErrorKind::Panic(panic) => write!(f, "{label}: {panic}"),
+            ErrorKind::Adopted(error) => {
+                write!(f, "{label} of a nursery that was dropped: {error}")
+            }
         }
     }
 }
@@ -311,7 +370,7 @@ impl<E> MultiError<E> {
         self.errors.iter()
     }
 
-    /// The errors that are no panics.
+    /// The errors of this type: without panics, and without what was adopted.
     pub fn errors(&self) -> impl Iterator<Item = &E> {
         self.errors.iter().filter_map(ChildError::error)
     }
@@ -321,16 +380,41 @@ impl<E> MultiError<E> {
         self.errors.iter().filter_map(ChildError::panic)
     }
 
+    /// The errors of nurseries below that were dropped early (R28).
+    pub fn adopted(&self) -> impl Iterator<Item = &AdoptedError> {
+        self.errors.iter().filter_map(ChildError::adopted)
+    }
+
+    /// Makes errors of this type of those that were adopted and are of this type.
+    #[must_use]
+    pub fn claim_adopted(mut self) -> Self
+    where
+        E: 'static,
+    {
+        let claim = |ChildError { kind, label }| {
+            let kind = match kind {
+                ErrorKind::Adopted(error) => match error.downcast() {
+                    Ok(error) => ErrorKind::Error(error),
+                    Err(error) => ErrorKind::Adopted(error),
+                },
+                kind => kind,
+            };
+            ChildError { kind, label }
+        };
+        self.errors = self.errors.into_iter().map(claim).collect();
+        self
+    }
+
     /// Goes on with the first panic, if there was one, as if it had happened here.
     #[must_use]
-    pub fn resume_panic(mut self) -> Self {
-        match self.errors.iter().position(|error| error.panic().is_some()) {
-            None => self,
-            Some(first) => match self.errors.swap_remove(first).kind {
-                Kind::Panic(panic) => resume_unwind(panic.into_payload()),
-                Kind::Error(_) => unreachable!("the position is a panic's"),
-            },
+    pub fn resume_panic(self) -> Self {
+        let Self { mut errors, cause } = self;
+        if let Some(first) = errors.iter().position(|error| error.panic().is_some())
+            && let ErrorKind::Panic(panic) = errors.swap_remove(first).kind
+        {
+            resume_unwind(panic.into_payload());
         }
+        Self { errors, cause }
     }
 }
 

@@ -42,6 +42,7 @@
 //! stops them, and frees nothing they use.
 #![deny(unsafe_code)]
 
+mod adopted;
 mod cancel_scope;
 mod child;
 mod clock;
@@ -68,13 +69,14 @@ mod token;
 mod trace;
 mod within;
 
+pub use adopted::{AdoptedError, LostError, on_lost_error};
 pub use cancel_scope::{CancelScope, Scoped, cancelled, shield};
 #[cfg(feature = "tokio")]
 pub use cancel_scope::{fail_after, fail_at, move_on_after, move_on_at};
 pub use child::{Child, End};
 pub use combine::{for_each, gather, map, race, yield_now};
 pub use driver::Block;
-pub use error::{Cancelled, ChildError, MultiError, NurseryClosed, Panic};
+pub use error::{Cancelled, ChildError, ErrorKind, MultiError, NurseryClosed, Panic};
 pub use nursery::{
     Admits, Builder, Cancellation, Local, LocalNursery, Mode, Nursery, OnError, Sendable, nursery,
     nursery_local,

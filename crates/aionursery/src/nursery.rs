@@ -11,7 +11,7 @@ use crate::child::Child;
 use crate::clock::Instant;
 use crate::core::Core;
 use crate::driver::Block;
-use crate::error::NurseryClosed;
+use crate::error::{Failure, Label, NurseryClosed};
 use crate::limit::Gated;
 use crate::scope::{Cause, Reason, SOFT};
 use crate::task::{Making, make};
@@ -264,6 +264,12 @@ impl<'env, E, M> Nursery<'env, E, M> {
     pub fn effective_deadline(&self) -> Option<Instant> {
         let scope = &self.core.scope;
         scope.clock().moment(scope.effective_deadline())
+    }
+
+    /// An error of a child that has ended without it.
+    pub(crate) fn fail(&self, error: E, id: u32) {
+        let label = Label { id, name: self.name.clone() };
+        self.core.fail(Failure::error(error, label));
     }
 
     #[cfg(feature = "tokio")]

@@ -12,8 +12,8 @@ use std::task::Waker;
 
 use nursery_core::{Delivery, Face, Flight, Identity, MemberId, ScopeId, Settings, Source, Tree};
 
+use crate::adopted::LostError;
 use crate::clock::Clock;
-use crate::error::{Label, Panic};
 use crate::ready::Share;
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -168,7 +168,10 @@ pub(crate) struct Domain {
 struct Orphans {
     running: usize,
     closed: bool,
-    panics: Vec<(Panic, Label)>,
+    errors: Vec<LostError>,
+    /// This nursery was dropped itself, with some still running.
+    left: bool,
+    heir: Option<Arc<Scope>>,
 }
 
 /// A scope. Leaves the tree when its last owner goes.
@@ -335,7 +338,6 @@ impl Scope {
 
     /// The nearest nursery above that is still alive takes in what is left of one that was
     /// dropped. `None` if there is no such nursery.
-    #[cfg(feature = "tokio")]
     pub(crate) fn adopter(&self) -> Option<Arc<Scope>> {
         let mut at = self.parent.as_ref()?;
         loop {
@@ -351,29 +353,64 @@ impl Scope {
     }
 
     /// The last spawned child of an adopted nursery has ended.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn orphans_ended(&self, panics: Vec<(Panic, Label)>) {
+    pub(crate) fn orphans_ended(&self, errors: Vec<LostError>) {
         let Some(orphans) = &self.orphans else { return };
-        let last = {
+        let (last, left) = {
             let orphans = &mut *lock(orphans);
             orphans.running -= 1;
-            orphans.panics.extend(panics);
-            orphans.running == 0 || !orphans.panics.is_empty()
+            orphans.errors.extend(errors);
+            (orphans.running == 0 || !orphans.errors.is_empty(), orphans.left)
         };
-        if last {
+        if left {
+            self.settle_orphans();
+        } else if last {
             self.signal.driver.poke();
         }
     }
 
-    /// Whether adopted children have panicked.
-    pub(crate) fn has_orphan_panics(&self) -> bool {
-        self.orphans.as_ref().is_some_and(|orphans| !lock(orphans).panics.is_empty())
+    /// This nursery is dropped itself: what it had adopted goes to who is above it.
+    pub(crate) fn pass_on_orphans(&self) {
+        let Some(orphans) = &self.orphans else { return };
+        {
+            let orphans = lock(orphans);
+            if orphans.running == 0 && orphans.errors.is_empty() {
+                return;
+            }
+        }
+        let heir = self.adopter();
+        {
+            let orphans = &mut *lock(orphans);
+            orphans.left = true;
+            orphans.heir = heir;
+        }
+        self.settle_orphans();
     }
 
-    /// Panics of adopted children that are to be reported here.
-    pub(crate) fn take_orphan_panics(&self) -> Vec<(Panic, Label)> {
+    /// Tells the heir of a dropped nursery, or the program, once the last orphan has ended.
+    fn settle_orphans(&self) {
+        let Some(orphans) = &self.orphans else { return };
+        let (heir, errors) = {
+            let orphans = &mut *lock(orphans);
+            if orphans.running > 0 {
+                return;
+            }
+            (orphans.heir.take(), std::mem::take(&mut orphans.errors))
+        };
+        match heir {
+            Some(heir) => heir.orphans_ended(errors),
+            None => crate::adopted::report(errors),
+        }
+    }
+
+    /// Whether there are errors of adopted nurseries.
+    pub(crate) fn has_orphan_errors(&self) -> bool {
+        self.orphans.as_ref().is_some_and(|orphans| !lock(orphans).errors.is_empty())
+    }
+
+    /// Errors of adopted nurseries that are to be reported here.
+    pub(crate) fn take_orphan_errors(&self) -> Vec<LostError> {
         match &self.orphans {
-            Some(orphans) => std::mem::take(&mut lock(orphans).panics),
+            Some(orphans) => std::mem::take(&mut lock(orphans).errors),
             None => Vec::new(),
         }
     }
@@ -382,7 +419,7 @@ impl Scope {
     pub(crate) fn close_to_orphans(&self, force: bool) -> bool {
         let Some(orphans) = &self.orphans else { return true };
         let orphans = &mut *lock(orphans);
-        orphans.closed = force || (orphans.running == 0 && orphans.panics.is_empty());
+        orphans.closed = force || (orphans.running == 0 && orphans.errors.is_empty());
         orphans.closed
     }
 }

@@ -2,6 +2,7 @@
 //! (R24). A child that fails before is an error of whoever started it, not of the nursery.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
@@ -45,7 +46,7 @@ enum State<V, E> {
 struct Shared<V, E>(Mutex<Handshake<V, E>>);
 
 impl<V, E> Shared<V, E> {
-    /// Says no, and gives the answer back, if one was given before.
+    /// Says no, and gives the answer back, if one was given before or nobody waits for it.
     fn tell(&self, answer: Result<V, NotStarted<E>>) -> Result<(), Result<V, NotStarted<E>>> {
         let waker = {
             let shake = &mut *lock(&self.0);
@@ -97,7 +98,8 @@ impl<'env, E: 'env, M> Nursery<'env, E, M> {
     /// Starts a child and waits until it has said that it is ready, with what it hands over.
     ///
     /// # Errors
-    /// [`NotStarted`]: the child failed or ended before. That is no error of the nursery (R24).
+    /// [`NotStarted`]: the child failed or ended before. That is no error of the nursery (R24),
+    /// unless the future of this call was dropped before it could give the error back.
     ///
     /// ```
     /// # futures::executor::block_on(async {
@@ -111,7 +113,10 @@ impl<'env, E: 'env, M> Nursery<'env, E, M> {
     /// assert_eq!(port.unwrap(), 8080);
     /// # });
     /// ```
-    pub fn start<V, C, F>(&self, child: C) -> impl Future<Output = Result<V, NotStarted<E>>>
+    pub fn start<V, C, F>(
+        &self,
+        child: C,
+    ) -> impl Future<Output = Result<V, NotStarted<E>>> + use<'env, V, C, F, E, M>
     where
         C: FnOnce(TaskStatus<V, E>) -> F,
         F: Future<Output = Result<(), E>> + 'env,
@@ -121,11 +126,40 @@ impl<'env, E: 'env, M> Nursery<'env, E, M> {
         let shared = Arc::new(Shared(Mutex::new(Handshake { state: State::Waiting, waker: None })));
         let future = child(TaskStatus(shared.clone()));
         let starting = Starting { future, watch: Watch(shared.clone()) };
-        if self.try_start_soon(starting).is_err() {
-            // The refused child has said that it ended; say why instead.
-            lock(&shared.0).state = State::Told(Err(NotStarted::Closed));
+        let id = match self.try_start_soon(starting) {
+            Ok(child) => child.id(),
+            Err(_) => {
+                // The refused child has said that it ended; say why instead.
+                lock(&shared.0).state = State::Told(Err(NotStarted::Closed));
+                0
+            }
+        };
+        Starter { shared, nursery: self.clone(), id }
+    }
+}
+
+/// Waits for the answer. If it goes before it has heard that the child failed, the error is the
+/// nursery's again: nobody else has it (R7).
+struct Starter<'env, V, E, M> {
+    shared: Arc<Shared<V, E>>,
+    nursery: Nursery<'env, E, M>,
+    id: u32,
+}
+
+impl<V, E, M> Future for Starter<'_, V, E, M> {
+    type Output = Result<V, NotStarted<E>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.shared.poll(cx)
+    }
+}
+
+impl<V, E, M> Drop for Starter<'_, V, E, M> {
+    fn drop(&mut self) {
+        let unheard = std::mem::replace(&mut lock(&self.shared.0).state, State::Over);
+        if let State::Told(Err(NotStarted::Failed(error))) = unheard {
+            self.nursery.fail(error, self.id);
         }
-        std::future::poll_fn(move |cx| shared.poll(cx))
     }
 }
 
@@ -144,7 +178,7 @@ where
 {
     type Output = Result<(), E>;
 
-    fn poll(self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
         let this = self.project();
         match this.future.poll(cx) {
             Poll::Ready(Err(error)) => {
