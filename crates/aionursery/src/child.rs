@@ -128,6 +128,10 @@ impl<T, E> Child<T, E> {
         }
     }
 
+    pub(crate) fn collects(&self) -> bool {
+        self.collect
+    }
+
     /// Waits for its end and says how it ended. Never ends who awaits it, never takes the error.
     ///
     /// ```
@@ -150,12 +154,7 @@ impl<T, E> Child<T, E> {
         }
     }
 
-    /// Whether it has ended; wakes when it does.
-    pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.poll_result(cx).map(drop)
-    }
-
-    fn poll_result(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Fault<E>>> {
+    pub(crate) fn poll_result(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Fault<E>>> {
         match &mut self.side {
             Side::Here(handle) => handle.poll(cx),
             #[cfg(feature = "tokio")]
@@ -173,22 +172,28 @@ impl<T, E> Future for Child<T, E> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
         let Poll::Ready(result) = self.poll_result(cx) else { return Poll::Pending };
-        match result {
-            Ok(value) => return Poll::Ready(Ok(value)),
-            Err(Fault::Failed(held)) if self.collect || frame::kind() != Kind::Open => {
-                if let Some(error) = held.take() {
-                    return Poll::Ready(Err(error));
-                }
-            }
-            Err(_) => {}
-        }
-        assert!(
-            frame::stop(),
-            "awaited outside any nursery, a child that was cancelled or panicked, or whose error is \
-             its nursery's, has nothing to give: use `Child::end`"
-        );
-        Poll::Pending
+        give(result, self.collect)
     }
+}
+
+/// What a child that has ended gives to whoever awaits it. Pending for ever if that is nothing:
+/// then whoever awaits it is ended.
+pub(crate) fn give<T, E>(result: Result<T, Fault<E>>, collect: bool) -> Poll<Result<T, E>> {
+    match result {
+        Ok(value) => return Poll::Ready(Ok(value)),
+        Err(Fault::Failed(held)) if collect || frame::kind() != Kind::Open => {
+            if let Some(error) = held.take() {
+                return Poll::Ready(Err(error));
+            }
+        }
+        Err(_) => {}
+    }
+    assert!(
+        frame::stop(),
+        "awaited outside any nursery, a child that was cancelled or panicked, or whose error is \
+         its nursery's, has nothing to give: use `Child::end`"
+    );
+    Poll::Pending
 }
 
 impl<T, E> std::fmt::Debug for Child<T, E> {

@@ -28,7 +28,7 @@
 //! * [`nursery`], [`nursery_local`], [`Builder`]: open one. [`Nursery`]: its handle.
 //! * [`Child`]: a child's handle. [`MultiError`]: all that failed.
 //! * [`CancelScope`], `fail_after`, `move_on_after`, [`shield`]: scopes without a nursery.
-//! * [`gather`], [`race`], [`map`], [`for_each`]: what is often done with one.
+//! * [`gather`], [`race`], [`as_completed`], [`map`], [`for_each`]: what is often done with one.
 //!
 //! # Features
 //! * `tokio` (default): `spawn`, `spawn_blocking`, deadlines, cleanup budgets. Without it nurseries
@@ -43,6 +43,7 @@
 #![deny(unsafe_code)]
 
 mod adopted;
+mod as_completed;
 mod cancel_scope;
 mod child;
 mod clock;
@@ -51,6 +52,7 @@ mod core;
 mod driver;
 mod error;
 mod frame;
+mod gather;
 mod limit;
 mod nursery;
 mod panics;
@@ -70,13 +72,15 @@ mod trace;
 mod within;
 
 pub use adopted::{AdoptedError, LostError, on_lost_error};
+pub use as_completed::{AsCompleted, as_completed};
 pub use cancel_scope::{CancelScope, Scoped, cancelled, shield};
 #[cfg(feature = "tokio")]
 pub use cancel_scope::{fail_after, fail_at, move_on_after, move_on_at};
 pub use child::{Child, End};
-pub use combine::{for_each, gather, map, race, yield_now};
+pub use combine::{for_each, map, race, yield_now};
 pub use driver::Block;
 pub use error::{Cancelled, ChildError, ErrorKind, MultiError, NurseryClosed, Panic};
+pub use gather::{Gather, Gathered, gather};
 pub use nursery::{
     Admits, Builder, Cancellation, Local, LocalNursery, Mode, Nursery, OnError, Sendable, nursery,
     nursery_local,
