@@ -2,6 +2,7 @@
 //! itself. What it catches, and what goes on to a scope above, is decided as for nurseries.
 
 use std::future::Future;
+use std::panic::Location;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -10,6 +11,7 @@ use std::time::Duration;
 use nursery_core::{Settings, Source};
 use pin_project_lite::pin_project;
 
+use crate::about::{About, Kind};
 use crate::clock::{Clock, Instant};
 use crate::error::Cancelled;
 use crate::frame::{self, Standing};
@@ -119,8 +121,16 @@ impl CancelScope {
     ///
     /// # Panics
     /// If something was run in it before.
+    #[track_caller]
     pub fn run<F: Future>(&self, future: F) -> Scoped<F> {
-        Scoped { shared: self.0.clone(), future: Some(future), scope: None, timer: Timer::new() }
+        let place = Location::caller();
+        Scoped {
+            shared: self.0.clone(),
+            future: Some(future),
+            scope: None,
+            timer: Timer::new(),
+            place,
+        }
     }
 }
 
@@ -143,6 +153,7 @@ pin_project! {
         future: Option<F>,
         scope: Option<(Arc<Scope>, Share)>,
         timer: Timer,
+        place: &'static Location<'static>,
     }
 
     impl<F> PinnedDrop for Scoped<F> {
@@ -157,7 +168,7 @@ impl<F: Future> Future for Scoped<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let (scope, ready) = this.scope.get_or_insert_with(|| this.shared.enter());
+        let (scope, ready) = this.scope.get_or_insert_with(|| this.shared.enter(this.place));
         loop {
             ready.register(cx.waker());
             if scope.is_hard() {
@@ -200,12 +211,13 @@ impl<F: Future> Future for Scoped<F> {
 }
 
 impl Shared {
-    fn enter(&self) -> (Arc<Scope>, Share) {
+    fn enter(&self, place: &'static Location<'static>) -> (Arc<Scope>, Share) {
+        let about = About::new(Kind::Scope, None, Some(place));
         let ready = Share::new();
         let parent = frame::current();
         let told = &mut *lock(&self.told);
         assert!(told.scope.is_none(), "only one thing at a time runs in a scope");
-        let scope = Scope::open(parent, |clock| told.settings(clock), ready.clone(), false);
+        let scope = Scope::open(parent, |clock| told.settings(clock), ready.clone(), about);
         if let Some(Cause(cause)) = &told.cause {
             scope.cancel(cause.source, cause.reason.clone());
         }
@@ -232,6 +244,7 @@ impl Shared {
 /// # });
 /// ```
 #[cfg(feature = "tokio")]
+#[track_caller]
 pub fn fail_after<F: Future>(after: Duration, future: F) -> Scoped<F> {
     fail_at(Instant::now() + after, future)
 }
@@ -241,6 +254,7 @@ pub fn fail_after<F: Future>(after: Duration, future: F) -> Scoped<F> {
 /// # Errors
 /// As [`fail_after`].
 #[cfg(feature = "tokio")]
+#[track_caller]
 pub fn fail_at<F: Future>(deadline: Instant, future: F) -> Scoped<F> {
     CancelScope::new().deadline(deadline).run(future)
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use nursery_core::{Ended, Lifecycle, Outcome, Phase, Source, Verdict};
 
+use crate::about::Stage;
 use crate::adopted::AdoptedError;
 use crate::error::{Failure, NurseryClosed};
 use crate::limit::Gate;
@@ -87,6 +88,7 @@ impl<E> Core<E> {
             let Ok(id) = state.admit() else { return Err(task) };
             task.admit(id, state.stock.take());
             state.inbox.push(task);
+            self.scope.signal.about.set_running(state.life.running());
             (id, state.inbox.len() == 1)
         };
         if first {
@@ -103,7 +105,9 @@ impl<E> Core<E> {
     {
         let state = &mut *self.state();
         state.erase = AdoptedError::keep;
-        state.admit()
+        let id = state.admit()?;
+        self.scope.signal.about.set_running(state.life.running());
+        Ok(id)
     }
 
     /// A child has failed, was cancelled, or (spawned) ended in any way.
@@ -111,6 +115,7 @@ impl<E> Core<E> {
         let (Ended { cancel, closed }, left) = {
             let state = &mut *self.state();
             let ended = state.life.child_ended(outcome);
+            self.scope.signal.about.set_running(state.life.running());
             (ended, if state.gone { state.settle() } else { None })
         };
         self.act(cancel, who);
@@ -140,6 +145,9 @@ impl<E> Core<E> {
     pub(crate) fn body_ended(&self, outcome: Outcome<Failure<E>>) {
         let cancelled = matches!(outcome, Outcome::Cancelled);
         let ended = self.state().life.body_ended(outcome);
+        if self.scope.signal.about.stage() == Stage::Open {
+            self.scope.signal.about.set_stage(Stage::Joining);
+        }
         if ended.cancel && cancelled {
             self.scope.cancel(Source::Host, None);
         } else {
@@ -162,6 +170,7 @@ impl<E> Core<E> {
             std::mem::take(&mut state.inbox)
         };
         self.scope.close_to_orphans(true);
+        self.scope.signal.about.set_stage(Stage::Dropped);
         inbox
     }
 
@@ -191,6 +200,7 @@ impl<E> Core<E> {
 
     /// The driver gives the errors back.
     pub(crate) fn finish(&self) -> Vec<Failure<E>> {
+        self.scope.signal.about.set_stage(Stage::Closed);
         let state = &mut *self.state();
         state.heir = Heir::Over;
         state.errors()

@@ -17,6 +17,7 @@ use std::task::{Context, Poll};
 use nursery_core::{Outcome, Phase};
 use pin_project_lite::pin_project;
 
+use crate::about::{self, About};
 use crate::core::Core;
 use crate::error::{Failure, Label, MultiError};
 use crate::frame::{self, Kind, Standing};
@@ -133,7 +134,8 @@ impl<E> Driver<E> {
     fn new(builder: &Builder) -> Self {
         let parent = frame::current();
         let ready = Share::new();
-        let scope = Scope::open(parent, |clock| builder.settings(clock), ready.clone(), true);
+        let about = About::new(about::Kind::Nursery, builder.name.clone(), builder.place);
+        let scope = Scope::open(parent, |clock| builder.settings(clock), ready.clone(), about);
         let core = Core::new(
             scope.clone(),
             ready.clone(),
@@ -209,6 +211,7 @@ impl<E> Driver<E> {
             }
             self.fresh.extend(state.inbox.drain(..));
             state.stock.give_back(&mut self.returned);
+            self.core.scope.signal.about.set_running(state.life.running());
             state.life.phase() == Phase::Closed
         };
         closed && self.core.scope.close_to_orphans(false)

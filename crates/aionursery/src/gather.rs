@@ -30,9 +30,9 @@ use crate::nursery::{Nursery, nursery};
 /// # });
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is neither a tuple of 1 to 12 `Send` futures nor an iterator of them",
-    note = "each future's output is a `Result` with the same type of error; the futures are \
-            `Send`, also in a tuple"
+    message = "`{Self}` is neither a tuple of 1 to 12 `Send` futures nor an iterator of such",
+    note = "each future's output is a `Result` with the same type of error; the futures \
+            and their values are `Send`, also in a tuple"
 )]
 pub trait Gather<'env, E, Form> {
     /// The values: a `Vec`, or a tuple.
@@ -65,6 +65,7 @@ impl<'env, I, F, T, E> Gather<'env, E, Each> for I
 where
     I: IntoIterator<Item = F>,
     F: Future<Output = Result<T, E>> + Send + 'env,
+    T: Send,
 {
     type Values = Vec<T>;
     type Running = Gathered<Vec<Child<T, E>>, Vec<T>>;
@@ -92,7 +93,8 @@ macro_rules! tuples {
     ($(($($future:ident $value:ident $at:tt),+))+) => {$(
         impl<'env, E, $($future, $value),+> Gather<'env, E, Tuple> for ($($future,)+)
         where
-            $($future: Future<Output = Result<$value, E>> + Send + 'env),+
+            $($future: Future<Output = Result<$value, E>> + Send + 'env,)+
+            $($value: Send),+
         {
             type Values = ($($value,)+);
             type Running = Gathered<($(Child<$value, E>,)+), ($(Option<$value>,)+)>;
@@ -152,6 +154,7 @@ tuples! {
 /// assert_eq!(gather((name, price)).await.unwrap(), ("beans", 1.5));
 /// # });
 /// ```
+#[track_caller]
 pub fn gather<'env, G, E, Form>(
     futures: G,
 ) -> impl Future<Output = Result<G::Values, MultiError<E>>> + use<'env, G, E, Form>

@@ -42,6 +42,7 @@
 //! stops them, and frees nothing they use.
 #![deny(unsafe_code)]
 
+mod about;
 mod adopted;
 mod as_completed;
 mod cancel_scope;
@@ -50,6 +51,7 @@ mod clock;
 mod combine;
 mod core;
 mod driver;
+mod dump;
 mod error;
 mod frame;
 mod gather;
@@ -67,10 +69,10 @@ mod task;
 mod timer;
 #[cfg(feature = "tokio-util")]
 mod token;
-#[cfg(feature = "tracing")]
 mod trace;
 mod within;
 
+pub use about::record_children;
 pub use adopted::{AdoptedError, LostError, on_lost_error};
 pub use as_completed::{AsCompleted, as_completed};
 pub use cancel_scope::{CancelScope, Scoped, cancelled, shield};
@@ -79,6 +81,7 @@ pub use cancel_scope::{fail_after, fail_at, move_on_after, move_on_at};
 pub use child::{Child, End};
 pub use combine::{for_each, map, race, yield_now};
 pub use driver::Block;
+pub use dump::{Dump, Node, NodeKind, State, dump};
 pub use error::{Cancelled, ChildError, ErrorKind, MultiError, NurseryClosed, Panic};
 pub use gather::{Gather, Gathered, gather};
 pub use nursery::{

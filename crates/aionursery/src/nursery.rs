@@ -3,17 +3,19 @@
 
 use std::future::Future;
 use std::marker::PhantomData;
+use std::panic::Location;
 use std::sync::Arc;
 
 use nursery_core::{Settings, Source};
 
+use crate::about::{self, Noted, Place, Runs, Watched};
 use crate::child::Child;
 use crate::clock::Instant;
 use crate::core::Core;
 use crate::driver::Block;
 use crate::error::{Failure, Label, NurseryClosed};
 use crate::limit::Gated;
-use crate::scope::{Cause, Reason, SOFT};
+use crate::scope::{Cause, Reason, SOFT, Scope};
 use crate::task::{Making, make};
 use crate::within::Within;
 
@@ -92,12 +94,16 @@ impl<'env, E, M> Nursery<'env, E, M> {
     /// assert_eq!(lengths.unwrap(), (2, 5));
     /// # });
     /// ```
+    #[track_caller]
     pub fn start_soon<F, T>(&self, future: F) -> Child<T, E>
     where
         F: Future<Output = Result<T, E>> + 'env,
         M: Admits<F>,
     {
-        self.try_start_soon(future).unwrap_or_else(|closed| panic!("{closed}"))
+        match self.try_start_soon(future) {
+            Ok(child) => child,
+            Err(closed) => panic!("{closed}"),
+        }
     }
 
     /// As [`start_soon`](Self::start_soon), for a handle that may have outlived its nursery.
@@ -115,6 +121,7 @@ impl<'env, E, M> Nursery<'env, E, M> {
     /// assert!(kept.unwrap().try_start_soon(async { Ok(()) }).is_err());
     /// # });
     /// ```
+    #[track_caller]
     pub fn try_start_soon<F, T>(&self, future: F) -> Result<Child<T, E>, NurseryClosed>
     where
         F: Future<Output = Result<T, E>> + 'env,
@@ -122,27 +129,29 @@ impl<'env, E, M> Nursery<'env, E, M> {
     {
         let core = &self.core;
         let making = Making { shield: self.shield, name: self.name.clone() };
-        #[cfg(feature = "tracing")]
-        let traced = self.name.as_deref();
-        #[cfg(not(feature = "tracing"))]
-        let traced: Option<&str> = None;
-        let (task, handle) = if self.shield || core.gate.is_some() || traced.is_some() {
-            let gated = Gated::new(core.gate.clone(), future);
-            let within = Within::child(core.scope.clone(), self.shield, gated);
-            #[cfg(feature = "tracing")]
-            let made = match traced {
-                Some(name) => make(crate::trace::Traced::child(name, within), making),
+        let place = Some(Location::caller());
+        let noted = about::is_noted(self.name.as_ref()).then(|| {
+            Noted::new(&core.scope.signal, self.name.clone(), self.shield, Runs::Here, place)
+        });
+        let note = noted.as_ref().map(|noted| noted.note().clone());
+        let (task, handle) = if noted.is_some() || self.shield || core.gate.is_some() {
+            let gated = Gated::new(core.gate.clone(), Watched::new(noted, future));
+            let within = Within::child(core.scope.clone(), self.shield, note.clone(), gated);
+            match &self.name {
+                Some(name) => make(crate::trace::child(name, within), making),
                 None => make(within, making),
-            };
-            #[cfg(not(feature = "tracing"))]
-            let made = make(within, making);
-            made
+            }
         } else {
             make(future, making)
         };
         let handle = Child::here(handle, core.collect);
         match core.start(task) {
-            Ok(_) => Ok(handle),
+            Ok(id) => {
+                if let Some(note) = note {
+                    note.set_id(id);
+                }
+                Ok(handle)
+            }
             Err(mut task) => {
                 drop(task.cancel());
                 Err(NurseryClosed)
@@ -272,6 +281,10 @@ impl<'env, E, M> Nursery<'env, E, M> {
         self.core.fail(Failure::error(error, label));
     }
 
+    pub(crate) fn scope(&self) -> &Scope {
+        &self.core.scope
+    }
+
     #[cfg(feature = "tokio")]
     pub(crate) fn core(&self) -> &Arc<Core<E>> {
         &self.core
@@ -286,12 +299,12 @@ impl<'env, E, M> Nursery<'env, E, M> {
 /// The future of [`Nursery::cancelled`].
 #[must_use = "futures do nothing unless polled"]
 pub struct Cancellation {
-    scope: Arc<crate::scope::Scope>,
+    scope: Arc<Scope>,
     place: Option<u32>,
 }
 
 impl Cancellation {
-    pub(crate) fn new(scope: Arc<crate::scope::Scope>) -> Self {
+    pub(crate) fn new(scope: Arc<Scope>) -> Self {
         Self { scope, place: None }
     }
 }
@@ -356,6 +369,7 @@ pub struct Builder {
     pub(crate) cleanup: Option<std::time::Duration>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) name: Option<Arc<str>>,
+    pub(crate) place: Place,
 }
 
 impl Builder {
@@ -403,21 +417,28 @@ impl Builder {
     }
 
     /// The nursery; see [`nursery`].
+    #[track_caller]
     pub fn nursery<'env, T, E, B, F>(self, body: B) -> Block<'env, T, E, B, F>
     where
         B: FnOnce(Nursery<'env, E>) -> F,
         F: Future<Output = Result<T, E>>,
     {
-        Block::new(self, body)
+        Block::new(self.at(Location::caller()), body)
+    }
+
+    fn at(mut self, place: &'static Location<'static>) -> Self {
+        self.place = Some(place);
+        self
     }
 
     /// The nursery; see [`nursery_local`].
+    #[track_caller]
     pub fn nursery_local<'env, T, E, B, F>(self, body: B) -> Block<'env, T, E, B, F, Local>
     where
         B: FnOnce(LocalNursery<'env, E>) -> F,
         F: Future<Output = Result<T, E>>,
     {
-        Block::new(self, body)
+        Block::new(self.at(Location::caller()), body)
     }
 
     pub(crate) fn settings(&self, clock: &crate::clock::Clock) -> Settings {
@@ -449,12 +470,13 @@ impl Builder {
 /// assert_eq!(both, 14);
 /// # Ok(()) }) }
 /// ```
+#[track_caller]
 pub fn nursery<'env, T, E, B, F>(body: B) -> Block<'env, T, E, B, F>
 where
     B: FnOnce(Nursery<'env, E>) -> F,
     F: Future<Output = Result<T, E>>,
 {
-    Block::new(Builder::new(), body)
+    Block::new(Builder::new().at(Location::caller()), body)
 }
 
 /// As [`nursery`], for children that are not `Send`. The future is not `Send` either: it can be
@@ -475,10 +497,11 @@ where
 /// assert_eq!(sum.unwrap(), 10);
 /// # });
 /// ```
+#[track_caller]
 pub fn nursery_local<'env, T, E, B, F>(body: B) -> Block<'env, T, E, B, F, Local>
 where
     B: FnOnce(LocalNursery<'env, E>) -> F,
     F: Future<Output = Result<T, E>>,
 {
-    Block::new(Builder::new(), body)
+    Block::new(Builder::new().at(Location::caller()), body)
 }

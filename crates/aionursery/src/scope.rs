@@ -12,8 +12,10 @@ use std::task::Waker;
 
 use nursery_core::{Delivery, Face, Flight, Identity, MemberId, ScopeId, Settings, Source, Tree};
 
+use crate::about::{About, Kind};
 use crate::adopted::LostError;
 use crate::clock::Clock;
+use crate::dump;
 use crate::ready::Share;
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -91,6 +93,7 @@ pub(crate) struct Signal {
     member: OnceLock<MemberId>,
     waiters: Mutex<Waiters>,
     driver: Share,
+    pub(crate) about: About,
     #[cfg(feature = "tokio-util")]
     pub(crate) token: OnceLock<tokio_util::sync::CancellationToken>,
 }
@@ -159,8 +162,27 @@ impl Signal {
 
 /// The tree that a root scope and all below it stand in, with its clock.
 pub(crate) struct Domain {
-    tree: Mutex<Tree<Tokio>>,
-    clock: Clock,
+    pub(crate) tree: Mutex<Tree<Tokio>>,
+    pub(crate) clock: Clock,
+    pub(crate) root: OnceLock<ScopeId>,
+}
+
+impl Domain {
+    fn new() -> Arc<Self> {
+        let domain = Arc::new(Self {
+            tree: Mutex::new(Tree::new()),
+            clock: Clock::start(),
+            root: OnceLock::new(),
+        });
+        dump::remember(&domain);
+        domain
+    }
+}
+
+impl Drop for Domain {
+    fn drop(&mut self) {
+        dump::forget(self);
+    }
 }
 
 /// Spawned children that a nursery dropped below this one has left behind (R28).
@@ -185,17 +207,18 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    /// Opens a scope below `parent`. `nursery` says whether it can take in orphans.
+    /// Opens a scope below `parent`. A nursery's can take in orphans.
     pub(crate) fn open(
         parent: Option<Arc<Scope>>,
         settings: impl FnOnce(&Clock) -> Settings,
         driver: Share,
-        nursery: bool,
+        about: About,
     ) -> Arc<Self> {
-        let domain = parent.as_ref().map_or_else(
-            || Arc::new(Domain { tree: Mutex::new(Tree::new()), clock: Clock::start() }),
-            |parent| parent.domain.clone(),
-        );
+        let nursery = about.kind == Kind::Nursery;
+        let domain = match &parent {
+            Some(parent) => parent.domain.clone(),
+            None => Domain::new(),
+        };
         let mut settings = settings(&domain.clock);
         if parent.is_none() && settings.cleanup.is_none() {
             // A future that is cancelled is dropped, unless somebody gave it time (R27).
@@ -207,6 +230,7 @@ impl Scope {
             member: OnceLock::new(),
             waiters: Mutex::default(),
             driver,
+            about,
             #[cfg(feature = "tokio-util")]
             token: OnceLock::new(),
         });
@@ -219,6 +243,9 @@ impl Scope {
         };
         let _ = signal.member.set(member);
         let id = tree.enter(member, settings, 0, now, &mut out);
+        if parent.is_none() {
+            let _ = domain.root.set(id);
+        }
         if tree.is_cancelled(member) {
             let hard = if tree.insists_at(member) <= now { HARD } else { TIMED };
             signal.flags.fetch_or(SOFT | hard, Ordering::AcqRel);
@@ -226,6 +253,14 @@ impl Scope {
         }
         let orphans = nursery.then(Mutex::default);
         Arc::new(Self { domain: domain.clone(), parent, member, id, signal, orphans })
+    }
+
+    pub(crate) fn domain(&self) -> &Domain {
+        &self.domain
+    }
+
+    pub(crate) fn id(&self) -> ScopeId {
+        self.id
     }
 
     pub(crate) fn parent(&self) -> Option<&Arc<Scope>> {
