@@ -47,6 +47,18 @@ struct Away<T, E> {
 }
 
 /// How a child ended, without its error: see [`Child::end`].
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// # aionursery::nursery(async |n| {
+/// use aionursery::End;
+/// let child = n.start_soon(async { Ok(7) });
+/// match child.end().await {
+///     End::Done(value) => assert_eq!(value, 7),
+///     End::Failed | End::Cancelled | End::Panicked => unreachable!(),
+/// }
+/// # Ok::<_, String>(()) }).await.unwrap() });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End<T> {
     /// It returned this.
@@ -90,6 +102,15 @@ impl<T, E> Child<T, E> {
 
     /// Cancels this child alone: no error, siblings unharmed (R16). It is dropped the next time
     /// its nursery, or its worker, comes to it.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// # aionursery::nursery(async |n| {
+    /// let child = n.start_soon(std::future::pending::<Result<(), _>>());
+    /// child.cancel();
+    /// assert_eq!(child.end().await, aionursery::End::Cancelled);
+    /// # Ok::<_, String>(()) }).await.unwrap() });
+    /// ```
     pub fn cancel(&self) {
         match &self.side {
             Side::Here(handle) => handle.cancel(),
@@ -99,6 +120,16 @@ impl<T, E> Child<T, E> {
     }
 
     /// Whether it has ended, in whatever way.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// # aionursery::nursery(async |n| {
+    /// let child = n.start_soon(async { Ok(7) });
+    /// assert!(!child.is_finished());
+    /// aionursery::yield_now().await;
+    /// assert!(child.is_finished());
+    /// # Ok::<_, String>(()) }).await.unwrap() });
+    /// ```
     #[must_use]
     pub fn is_finished(&self) -> bool {
         match &self.side {
@@ -109,6 +140,15 @@ impl<T, E> Child<T, E> {
     }
 
     /// Its number in its nursery: 1 for the first that was started.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// # aionursery::nursery(async |n| {
+    /// let first = n.start_soon(async { Ok(1) });
+    /// let second = n.start_soon(async { Ok(2) });
+    /// assert_eq!((first.id(), second.id()), (1, 2));
+    /// # Ok::<_, String>(()) }).await.unwrap() });
+    /// ```
     #[must_use]
     pub fn id(&self) -> u32 {
         match &self.side {
@@ -119,6 +159,14 @@ impl<T, E> Child<T, E> {
     }
 
     /// Its name, if it was given one with [`named`](crate::Nursery::named).
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// # aionursery::nursery(async |n| {
+    /// let child = n.named("reader").start_soon(async { Ok(1) });
+    /// assert_eq!(child.name(), Some("reader"));
+    /// # Ok::<_, String>(()) }).await.unwrap() });
+    /// ```
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         match &self.side {

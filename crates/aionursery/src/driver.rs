@@ -32,6 +32,16 @@ const ROUNDS: usize = 4;
 
 pin_project! {
     /// The future of a nursery.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// let block = aionursery::nursery(async |n| {
+    ///     n.start_soon(async { Ok::<_, String>(7) }).await
+    /// });
+    /// // Nothing has run yet.
+    /// assert_eq!(block.await.unwrap(), 7);
+    /// # });
+    /// ```
     #[must_use = "a nursery does nothing unless awaited"]
     #[project(!Unpin)]
     pub struct Block<'env, T, E, B, F, M = Sendable> {
@@ -135,7 +145,13 @@ impl<E> Driver<E> {
         let parent = frame::current();
         let ready = Share::new();
         let about = About::new(about::Kind::Nursery, builder.name.clone(), builder.place);
-        let scope = Scope::open(parent, |clock| builder.settings(clock), ready.clone(), about);
+        let scope = Scope::open(
+            parent,
+            builder.clock.clone(),
+            |clock| builder.settings(clock),
+            ready.clone(),
+            about,
+        );
         let core = Core::new(
             scope.clone(),
             ready.clone(),

@@ -168,18 +168,47 @@ impl Panic {
     }
 
     /// What it was called with, if that was text.
+    ///
+    /// ```
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     let _ = n.start_soon(async { if true { panic!("out of beans") } Ok::<_, String>(()) });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// assert_eq!(error.panics().next().unwrap().message(), "out of beans");
+    /// ```
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }
 
     /// `file:line:column`, if locations are recorded.
+    ///
+    /// ```
+    /// aionursery::record_panic_locations();
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     let _ = n.start_soon(async { if true { panic!("out of beans") } Ok::<_, String>(()) });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// let panic = error.panics().next().unwrap();
+    /// assert!(panic.location().is_some());
+    /// ```
     #[must_use]
     pub fn location(&self) -> Option<&str> {
         self.location.as_deref()
     }
 
     /// The payload, as [`std::panic::catch_unwind`] gives it.
+    ///
+    /// ```
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     let _ = n.start_soon(async { if true { panic!("out of beans") } Ok::<_, String>(()) });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// use aionursery::ErrorKind;
+    /// let first = error.into_iter().next().unwrap();
+    /// let ErrorKind::Panic(panic) = first.into_kind() else { unreachable!() };
+    /// assert_eq!(panic.into_payload().downcast_ref(), Some(&"out of beans"));
+    /// ```
     #[must_use]
     pub fn into_payload(self) -> Box<dyn Any + Send> {
         self.payload.into_inner().unwrap_or_else(PoisonError::into_inner)
@@ -250,18 +279,48 @@ pub struct ChildError<E> {
 
 impl<E> ChildError<E> {
     /// What it is.
+    ///
+    /// ```
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     let _ = n.named("left").start_soon(async { Err::<(), _>("no beans") });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// use aionursery::ErrorKind;
+    /// assert!(matches!(error[0].kind(), ErrorKind::Error(error) if *error == "no beans"));
+    /// ```
     #[must_use]
     pub fn kind(&self) -> &ErrorKind<E> {
         &self.kind
     }
 
     /// What it is, by value.
+    ///
+    /// ```
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     let _ = n.named("left").start_soon(async { Err::<(), _>("no beans") });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// use aionursery::ErrorKind;
+    /// for error in error {
+    ///     if let ErrorKind::Error(error) = error.into_kind() {
+    ///         assert_eq!(error, "no beans");
+    ///     }
+    /// }
+    /// ```
     #[must_use]
     pub fn into_kind(self) -> ErrorKind<E> {
         self.kind
     }
 
     /// The error, unless it was a panic, or is of another type.
+    ///
+    /// ```
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     let _ = n.named("left").start_soon(async { Err::<(), _>("no beans") });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// assert_eq!(error[0].error(), Some(&"no beans"));
+    /// ```
     #[must_use]
     pub fn error(&self) -> Option<&E> {
         match &self.kind {
@@ -271,6 +330,14 @@ impl<E> ChildError<E> {
     }
 
     /// The panic, if it was one.
+    ///
+    /// ```
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     let _ = n.start_soon(async { if true { panic!("out of beans") } Ok::<_, String>(()) });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// assert_eq!(error[0].panic().unwrap().message(), "out of beans");
+    /// ```
     #[must_use]
     pub fn panic(&self) -> Option<&Panic> {
         match &self.kind {
@@ -280,6 +347,21 @@ impl<E> ChildError<E> {
     }
 
     /// The error of a nursery below that was dropped early, if it is one (R28).
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # let ended = aionursery::nursery(async |_: aionursery::Nursery<'_, String>| {
+    /// #     let inner = aionursery::nursery(async |n| {
+    /// #         let _ = n.shielded().spawn_blocking(|| Err::<(), _>(String::from("full")));
+    /// #         std::future::pending::<Result<(), String>>().await
+    /// #     });
+    /// #     let _ = futures::FutureExt::now_or_never(inner);
+    /// #     Ok(())
+    /// # });
+    /// # let error = ended.await.unwrap_err();
+    /// assert_eq!(error[0].adopted().unwrap().to_string(), "full");
+    /// # });
+    /// ```
     #[must_use]
     pub fn adopted(&self) -> Option<&AdoptedError> {
         match &self.kind {
@@ -289,12 +371,28 @@ impl<E> ChildError<E> {
     }
 
     /// The child's name, if it has one.
+    ///
+    /// ```
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     let _ = n.named("left").start_soon(async { Err::<(), _>("no beans") });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// assert_eq!(error[0].name(), Some("left"));
+    /// ```
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.label.name.as_deref()
     }
 
     /// The child's number in its nursery, from 1; the body is 0.
+    ///
+    /// ```
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     let _ = n.named("left").start_soon(async { Err::<(), _>("no beans") });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// assert_eq!(error[0].id(), 1);
+    /// ```
     #[must_use]
     pub fn id(&self) -> u32 {
         self.label.id
@@ -342,50 +440,143 @@ impl<E> MultiError<E> {
     }
 
     /// How many errors there are.
+    ///
+    /// ```
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     let _ = n.named("left").start_soon(async { Err::<(), _>("no beans") });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// assert_eq!(error.len(), 1);
+    /// ```
     #[must_use]
     pub fn len(&self) -> usize {
         self.errors.len()
     }
 
     /// Whether there is no error: the nursery was only cancelled.
+    ///
+    /// ```
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     let _ = n.named("left").start_soon(async { Err::<(), _>("no beans") });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// assert!(!error.is_empty());
+    /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.errors.is_empty()
     }
 
     /// Whether nothing failed and a cancellation took the body's value.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// let error = aionursery::nursery(async |n| {
+    ///     n.cancel();
+    ///     std::future::pending::<Result<(), String>>().await
+    /// }).await.unwrap_err();
+    /// assert!(error.is_cancelled() && error.is_empty());
+    /// # });
+    /// ```
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.errors.is_empty()
     }
 
     /// Why the nursery was cancelled, if it was (R11).
+    ///
+    /// ```
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     let _ = n.named("left").start_soon(async { Err::<(), _>("no beans") });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// assert_eq!(error.cause().unwrap().reason(), Some("child \"left\""));
+    /// ```
     #[must_use]
     pub fn cause(&self) -> Option<&Cause> {
         self.cause.as_ref()
     }
 
     /// Each with its child.
+    ///
+    /// ```
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     let _ = n.named("left").start_soon(async { Err::<(), _>("no beans") });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// for error in error.iter() {
+    ///     println!("{}: {error}", error.name().unwrap_or("somebody"));
+    /// }
+    /// ```
     pub fn iter(&self) -> std::slice::Iter<'_, ChildError<E>> {
         self.errors.iter()
     }
 
     /// The errors of this type: without panics, and without what was adopted.
+    ///
+    /// ```
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     let _ = n.named("left").start_soon(async { Err::<(), _>("no beans") });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// assert_eq!(error.errors().collect::<Vec<_>>(), [&"no beans"]);
+    /// ```
     pub fn errors(&self) -> impl Iterator<Item = &E> {
         self.errors.iter().filter_map(ChildError::error)
     }
 
     /// The panics.
+    ///
+    /// ```
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     let _ = n.start_soon(async { if true { panic!("out of beans") } Ok::<_, String>(()) });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// assert_eq!(error.panics().count(), 1);
+    /// ```
     pub fn panics(&self) -> impl Iterator<Item = &Panic> {
         self.errors.iter().filter_map(ChildError::panic)
     }
 
     /// The errors of nurseries below that were dropped early (R28).
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # let ended = aionursery::nursery(async |_: aionursery::Nursery<'_, String>| {
+    /// #     let inner = aionursery::nursery(async |n| {
+    /// #         let _ = n.shielded().spawn_blocking(|| Err::<(), _>(String::from("full")));
+    /// #         std::future::pending::<Result<(), String>>().await
+    /// #     });
+    /// #     let _ = futures::FutureExt::now_or_never(inner);
+    /// #     Ok(())
+    /// # });
+    /// # let error = ended.await.unwrap_err();
+    /// let adopted: Vec<_> = error.adopted().map(|error| error.to_string()).collect();
+    /// assert_eq!(adopted, ["full"]);
+    /// # });
+    /// ```
     pub fn adopted(&self) -> impl Iterator<Item = &AdoptedError> {
         self.errors.iter().filter_map(ChildError::adopted)
     }
 
     /// Makes errors of this type of those that were adopted and are of this type.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # let ended = aionursery::nursery(async |_: aionursery::Nursery<'_, String>| {
+    /// #     let inner = aionursery::nursery(async |n| {
+    /// #         let _ = n.shielded().spawn_blocking(|| Err::<(), _>(String::from("full")));
+    /// #         std::future::pending::<Result<(), String>>().await
+    /// #     });
+    /// #     let _ = futures::FutureExt::now_or_never(inner);
+    /// #     Ok(())
+    /// # });
+    /// # let error = ended.await.unwrap_err();
+    /// assert_eq!(error.errors().count(), 0);
+    /// let error = error.claim_adopted();
+    /// assert_eq!(error.errors().collect::<Vec<_>>(), ["full"]);
+    /// # });
+    /// ```
     #[must_use]
     pub fn claim_adopted(mut self) -> Self
     where
@@ -406,6 +597,15 @@ impl<E> MultiError<E> {
     }
 
     /// Goes on with the first panic, if there was one, as if it had happened here.
+    ///
+    /// ```
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     let _ = n.start_soon(async { if true { panic!("out of beans") } Ok::<_, String>(()) });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| error.resume_panic()));
+    /// assert_eq!(caught.unwrap_err().downcast_ref(), Some(&"out of beans"));
+    /// ```
     #[must_use]
     pub fn resume_panic(self) -> Self {
         let Self { mut errors, cause } = self;
@@ -463,6 +663,19 @@ impl<E: Display> Display for MultiError<E> {
 impl<E: Debug + Display> Error for MultiError<E> {}
 
 /// Body and children have ended: nothing can be started any more (R2).
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use aionursery::{NurseryClosed, nursery};
+/// let mut kept = None;
+/// nursery(async |n| {
+///     kept = Some(n.clone());
+///     Ok::<_, String>(())
+/// }).await.unwrap();
+/// let refused = kept.unwrap().try_start_soon(async { Ok(()) });
+/// assert!(matches!(refused, Err(NurseryClosed)));
+/// # });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NurseryClosed;
 
@@ -475,11 +688,30 @@ impl Display for NurseryClosed {
 impl Error for NurseryClosed {}
 
 /// A scope was left because it was cancelled.
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use aionursery::{Cancelled, CancelScope};
+/// let scope = CancelScope::new();
+/// scope.cancel();
+/// let end: Result<(), Cancelled> = scope.run(std::future::pending()).await;
+/// assert_eq!(end.unwrap_err().to_string(), "cancelled: by request");
+/// # });
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cancelled(pub(crate) Cause);
 
 impl Cancelled {
     /// Why.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// let scope = aionursery::CancelScope::new();
+    /// scope.cancel_with("enough");
+    /// let cancelled = scope.run(std::future::pending::<()>()).await.unwrap_err();
+    /// assert_eq!(cancelled.cause().reason(), Some("enough"));
+    /// # });
+    /// ```
     #[must_use]
     pub fn cause(&self) -> &Cause {
         &self.0

@@ -43,10 +43,31 @@ pub trait Gather<'env, E, Form> {
 
     /// Starts them as children of this nursery. What it gives back waits for their values, and
     /// has no other errors than awaiting a [`Child`] has.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use aionursery::{Gather, Nursery, nursery};
+    /// let both = nursery(async |n: Nursery<'_, String>| {
+    ///     (async { Ok(1) }, async { Ok("two") }).gather_in(&n).await
+    /// }).await;
+    /// assert_eq!(both.unwrap(), (1, "two"));
+    /// # });
+    /// ```
     fn gather_in(self, n: &Nursery<'env, E>) -> Self::Running;
 }
 
 /// Waits for the values of [gathered](Gather::gather_in) children.
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use aionursery::{Gather, Gathered, Nursery, nursery};
+/// nursery(async |n: Nursery<'_, String>| {
+///     let all: Gathered<_, _> = vec![std::future::ready(Ok(1))].gather_in(&n);
+///     assert_eq!(all.await?, [1]);
+///     Ok(())
+/// }).await.unwrap();
+/// # });
+/// ```
 #[must_use = "futures do nothing unless polled"]
 pub struct Gathered<C, V> {
     children: C,

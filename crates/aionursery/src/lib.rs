@@ -31,8 +31,9 @@
 //! * [`gather`], [`race`], [`as_completed`], [`map`], [`for_each`]: what is often done with one.
 //!
 //! # Features
-//! * `tokio` (default): `spawn`, `spawn_blocking`, deadlines, cleanup budgets. Without it nurseries
-//!   and scopes run on any executor, without a clock.
+//! * `tokio` (default): `spawn`, `spawn_blocking`, tokio's clock and its coop budget. Without it
+//!   nurseries and scopes run on any executor, with deadlines by a thread of their own or by the
+//!   [`Clock`] that they are given.
 //! * `tokio-util`: `CancellationToken` both ways.
 //! * `tracing`: a span for each nursery and for each child that has a name.
 //!
@@ -44,6 +45,7 @@
 
 mod about;
 mod adopted;
+mod alarm;
 mod as_completed;
 mod cancel_scope;
 mod child;
@@ -75,10 +77,11 @@ mod within;
 pub use about::record_children;
 pub use adopted::{AdoptedError, LostError, on_lost_error};
 pub use as_completed::{AsCompleted, as_completed};
-pub use cancel_scope::{CancelScope, Scoped, cancelled, shield};
-#[cfg(feature = "tokio")]
-pub use cancel_scope::{fail_after, fail_at, move_on_after, move_on_at};
+pub use cancel_scope::{
+    CancelScope, Scoped, cancelled, fail_after, fail_at, move_on_after, move_on_at, shield,
+};
 pub use child::{Child, End};
+pub use clock::{Clock, Sleep};
 pub use combine::{for_each, map, race, yield_now};
 pub use driver::Block;
 pub use dump::{Dump, Node, NodeKind, State, dump};

@@ -5,12 +5,13 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use nursery_core::{Settings, Source};
 
 use crate::about::{self, Noted, Place, Runs, Watched};
 use crate::child::Child;
-use crate::clock::Instant;
+use crate::clock::{Clock, Own, Time};
 use crate::core::Core;
 use crate::driver::Block;
 use crate::error::{Failure, Label, NurseryClosed};
@@ -23,6 +24,18 @@ use crate::within::Within;
 ///
 /// [`Sendable`] nurseries take `Send` futures and may be moved between threads, so they can stand
 /// in `tokio::spawn`. [`Local`] ones take any future, and are not `Send` for it.
+///
+/// ```
+/// use aionursery::{Admits, Child, Nursery};
+/// /// Works for nurseries of both kinds.
+/// fn start<'env, F, M>(n: &Nursery<'env, String, M>, future: F) -> Child<u8, String>
+/// where
+///     F: Future<Output = Result<u8, String>> + 'env,
+///     M: Admits<F>,
+/// {
+///     n.start_soon(future)
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "this nursery takes no child that is not `Send`",
     label = "this future is not `Send`",
@@ -31,6 +44,13 @@ use crate::within::Within;
 pub trait Admits<F>: Mode {}
 
 /// [`Sendable`] or [`Local`].
+///
+/// ```
+/// use aionursery::{Mode, Nursery};
+/// fn stop<M: Mode>(n: &Nursery<'_, String, M>) {
+///     n.cancel();
+/// }
+/// ```
 pub trait Mode: sealed::Sealed {}
 
 mod sealed {
@@ -40,9 +60,23 @@ mod sealed {
 }
 
 /// Children are `Send`: what [`nursery`] makes.
+///
+/// ```
+/// use aionursery::{Nursery, Sendable};
+/// fn stop(n: Nursery<'_, String, Sendable>) { // or, for short, Nursery<'_, String>
+///     n.cancel();
+/// }
+/// ```
 pub struct Sendable(());
 
 /// Children need not be `Send`: what [`nursery_local`] makes.
+///
+/// ```
+/// use aionursery::{Local, Nursery};
+/// fn stop(n: Nursery<'_, String, Local>) { // or, for short, LocalNursery<'_, String>
+///     n.cancel();
+/// }
+/// ```
 pub struct Local(PhantomData<*const ()>);
 
 impl Mode for Sendable {}
@@ -54,6 +88,20 @@ impl<F> Admits<F> for Local {}
 /// once the block has ended it only says [`NurseryClosed`].
 ///
 /// `'env` is what the children of this task may borrow from: anything that outlives the block.
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use aionursery::{Nursery, nursery};
+/// async fn grow(n: Nursery<'_, String>, depth: u32) -> Result<(), String> {
+///     for _ in 0..depth {
+///         let (again, depth) = (n.clone(), depth - 1);
+///         let _ = n.start_soon(async { Ok(()) });
+///     }
+///     Ok(())
+/// }
+/// nursery(|n| grow(n, 3)).await.unwrap();
+/// # });
+/// ```
 pub struct Nursery<'env, E, M = Sendable> {
     core: Arc<Core<E>>,
     name: Option<Arc<str>>,
@@ -64,6 +112,16 @@ pub struct Nursery<'env, E, M = Sendable> {
 }
 
 /// The handle of a [`nursery_local`].
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use aionursery::{LocalNursery, nursery_local};
+/// nursery_local(async |n: LocalNursery<'_, String>| {
+///     let shared = std::rc::Rc::new(7);
+///     n.start_soon(async move { Ok(*shared) }).await
+/// }).await.unwrap();
+/// # });
+/// ```
 pub type LocalNursery<'env, E> = Nursery<'env, E, Local>;
 
 impl<E, M> Clone for Nursery<'_, E, M> {
@@ -233,42 +291,111 @@ impl<'env, E, M> Nursery<'env, E, M> {
 
     /// Ends when the nursery is cancelled, for a child that wants to clean up first. Gives time
     /// only where there is a cleanup budget, or a shield.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use std::time::Duration;
+    /// aionursery::Builder::new().cleanup(Duration::from_secs(5)).nursery(async |n| {
+    ///     let hears = n.clone();
+    ///     let server = n.start_soon(async move {
+    ///         hears.cancelled().await;
+    ///         Ok::<_, String>("said goodbye")
+    ///     });
+    ///     n.cancel();
+    ///     assert_eq!(server.await?, "said goodbye");
+    ///     Ok(())
+    /// }).await.unwrap();
+    /// # });
+    /// ```
     pub fn cancelled(&self) -> Cancellation {
         Cancellation::new(self.core.scope.clone())
     }
 
     /// Whether the nursery is cancelled.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// # aionursery::nursery(async |n| {
+    /// assert!(!n.is_cancelled());
+    /// n.cancel();
+    /// assert!(n.is_cancelled());
+    /// # Ok::<_, String>(()) }).await.unwrap() });
+    /// ```
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.core.scope.is_soft()
     }
 
     /// Why the nursery is cancelled, if it is.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// # aionursery::nursery(async |n| {
+    /// n.cancel_with("enough");
+    /// assert_eq!(n.cause().unwrap().to_string(), "by request: enough");
+    /// # Ok::<_, String>(()) }).await.unwrap() });
+    /// ```
     #[must_use]
     pub fn cause(&self) -> Option<Cause> {
         self.core.scope.is_soft().then(|| self.core.scope.cause()).flatten()
     }
 
     /// Whether body and children have ended: nothing can be started any more.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// # aionursery::nursery(async |n| {
+    /// assert!(!n.is_closed());
+    /// # Ok::<_, String>(()) }).await.unwrap() });
+    /// ```
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.core.is_closed()
     }
 
     /// How many children have not ended.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// # aionursery::nursery(async |n| {
+    /// let _ = n.start_soon(async { Ok(()) });
+    /// assert_eq!(n.running(), 1);
+    /// # Ok::<_, String>(()) }).await.unwrap() });
+    /// ```
     #[must_use]
     pub fn running(&self) -> usize {
         self.core.state().life.running()
     }
 
     /// Moves the nursery's deadline; one that has passed acts at the next await (R21).
-    #[cfg(feature = "tokio")]
-    pub fn set_deadline(&self, deadline: Instant) {
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use aionursery::{Source, nursery};
+    /// let error = nursery(async |n| {
+    ///     n.set_deadline(std::time::Instant::now());
+    ///     std::future::pending::<Result<(), String>>().await
+    /// }).await.unwrap_err();
+    /// assert_eq!(error.cause().unwrap().source(), Source::Deadline);
+    /// # });
+    /// ```
+    pub fn set_deadline(&self, deadline: impl Into<Instant>) {
         let scope = &self.core.scope;
-        scope.set_deadline(scope.clock().seconds(deadline));
+        scope.set_deadline(scope.clock().seconds(deadline.into()));
     }
 
     /// The earliest deadline that reaches this nursery, `None` for never (R21).
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use std::time::Duration;
+    /// use aionursery::{Nursery, fail_after, nursery};
+    /// fail_after(Duration::from_secs(60), nursery(async |n: Nursery<'_, String>| {
+    ///     assert!(n.effective_deadline().is_some());
+    ///     Ok(())
+    /// })).await.unwrap().unwrap();
+    /// # });
+    /// ```
     #[must_use]
     pub fn effective_deadline(&self) -> Option<Instant> {
         let scope = &self.core.scope;
@@ -297,6 +424,15 @@ impl<'env, E, M> Nursery<'env, E, M> {
 }
 
 /// The future of [`Nursery::cancelled`].
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// # aionursery::nursery(async |n| {
+/// let cancelled: aionursery::Cancellation = n.cancelled();
+/// n.cancel();
+/// cancelled.await;
+/// # Ok::<_, String>(()) }).await.unwrap() });
+/// ```
 #[must_use = "futures do nothing unless polled"]
 pub struct Cancellation {
     scope: Arc<Scope>,
@@ -337,6 +473,18 @@ impl Drop for Cancellation {
 }
 
 /// What a child's error does to its siblings (R6).
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use aionursery::{Builder, OnError, yield_now};
+/// let error = Builder::new().on_error(OnError::Collect).nursery(async |n| {
+///     let _ = n.start_soon(async { Err::<(), _>("one") });
+///     let _ = n.start_soon(async { yield_now().await; Err::<(), _>("two") });
+///     Ok(())
+/// }).await.unwrap_err();
+/// assert_eq!(error.len(), 2);
+/// # });
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnError {
     /// It cancels them.
@@ -366,57 +514,170 @@ pub struct Builder {
     pub(crate) on_error: OnError,
     pub(crate) limit: Option<usize>,
     pub(crate) shield: bool,
-    pub(crate) cleanup: Option<std::time::Duration>,
+    pub(crate) cleanup: Option<Duration>,
     pub(crate) deadline: Option<Instant>,
+    pub(crate) clock: Option<Own>,
     pub(crate) name: Option<Arc<str>>,
     pub(crate) place: Place,
 }
 
 impl Builder {
     /// The rules of [`nursery`].
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// let value = aionursery::Builder::new().nursery(async |_| Ok::<_, String>(7)).await;
+    /// assert_eq!(value.unwrap(), 7);
+    /// # });
+    /// ```
     pub fn new() -> Self {
         Self::default()
     }
 
     /// What a child's error does to its siblings.
+    ///
+    /// ```
+    /// use aionursery::{Builder, OnError};
+    /// let builder = Builder::new().on_error(OnError::Collect);
+    /// # drop(builder);
+    /// ```
     pub fn on_error(mut self, on_error: OnError) -> Self {
         self.on_error = on_error;
         self
     }
 
     /// At most so many children run at once (at least one); the others wait for their first step.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use aionursery::{Builder, yield_now};
+    /// Builder::new().limit(1).nursery(async |n| {
+    ///     let first = n.start_soon(async { yield_now().await; Ok::<_, String>(()) });
+    ///     let second = n.start_soon(async move {
+    ///         assert!(first.is_finished());
+    ///         Ok(())
+    ///     });
+    ///     second.await
+    /// }).await.unwrap();
+    /// # });
+    /// ```
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = Some(limit);
         self
     }
 
     /// Cancellation from outside does not come in (R19).
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use aionursery::{Builder, nursery, yield_now};
+    /// let saved = std::sync::atomic::AtomicBool::new(false);
+    /// nursery(async |outer| {
+    ///     let _ = outer.shielded().start_soon(async {
+    ///         let save = Builder::new().shield(true).nursery(async |_| {
+    ///             yield_now().await;
+    ///             saved.store(true, std::sync::atomic::Ordering::Relaxed);
+    ///             Ok::<_, String>(())
+    ///         });
+    ///         save.await.map_err(|errors| errors.to_string())
+    ///     });
+    ///     outer.cancel();
+    ///     Ok(())
+    /// }).await.unwrap();
+    /// assert!(saved.into_inner());
+    /// # });
+    /// ```
     pub fn shield(mut self, shield: bool) -> Self {
         self.shield = shield;
         self
     }
 
     /// How long a cancelled child may go on to clean up, before it is dropped (R18, R27).
-    #[cfg(feature = "tokio")]
-    pub fn cleanup(mut self, budget: std::time::Duration) -> Self {
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use std::time::Duration;
+    /// let cleaned = aionursery::Builder::new().cleanup(Duration::from_secs(5)).nursery(async |n| {
+    ///     let hears = n.clone();
+    ///     let child = n.start_soon(async move { hears.cancelled().await; Ok::<_, String>("clean") });
+    ///     n.cancel();
+    ///     child.await
+    /// }).await;
+    /// assert_eq!(cleaned.unwrap(), "clean");
+    /// # });
+    /// ```
+    pub fn cleanup(mut self, budget: Duration) -> Self {
         self.cleanup = Some(budget);
         self
     }
 
-    /// When the nursery is cancelled by itself (R21).
-    #[cfg(feature = "tokio")]
-    pub fn deadline(mut self, deadline: Instant) -> Self {
-        self.deadline = Some(deadline);
+    /// When the nursery is cancelled by itself (R21): a moment of the standard library's, or
+    /// tokio's.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use std::time::{Duration, Instant};
+    /// use aionursery::Builder;
+    /// let soon = Instant::now() + Duration::from_millis(5);
+    /// let error = Builder::new().deadline(soon).nursery(async |n| {
+    ///     n.start_soon(std::future::pending::<Result<(), String>>()).await
+    /// }).await.unwrap_err();
+    /// assert_eq!(error.to_string(), "nursery cancelled: the deadline has passed");
+    /// # });
+    /// ```
+    pub fn deadline(mut self, deadline: impl Into<Instant>) -> Self {
+        self.deadline = Some(deadline.into());
+        self
+    }
+
+    /// Who tells the nursery the time, and everything below it; without effect inside a nursery
+    /// or a scope, where it is the one of the outermost. See [`Clock`].
+    ///
+    /// ```
+    /// # struct Virtual;
+    /// # impl aionursery::Clock for Virtual {
+    /// #     fn now(&self) -> std::time::Instant { std::time::Instant::now() }
+    /// #     fn sleep_until(&self, _: std::time::Instant) -> aionursery::Sleep {
+    /// #         Box::pin(std::future::pending())
+    /// #     }
+    /// # }
+    /// # futures::executor::block_on(async {
+    /// let builder = aionursery::Builder::new().clock(Virtual);
+    /// assert!(builder.nursery(async |_| Ok::<_, String>(())).await.is_ok());
+    /// # });
+    /// ```
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Some(Own::new(clock));
         self
     }
 
     /// The nursery's name, in traces.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use aionursery::Builder;
+    /// Builder::new().name("kitchen").nursery(async |n| {
+    ///     assert_eq!(n.dump().roots()[0].name(), Some("kitchen"));
+    ///     Ok::<_, String>(())
+    /// }).await.unwrap();
+    /// # });
+    /// ```
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.name = Some(name.into());
         self
     }
 
     /// The nursery; see [`nursery`].
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use aionursery::Builder;
+    /// let sum = Builder::new().limit(10).nursery(async |n| {
+    ///     Ok::<_, String>(n.start_soon(async { Ok(3) }).await? + 4)
+    /// }).await;
+    /// assert_eq!(sum.unwrap(), 7);
+    /// # });
+    /// ```
     #[track_caller]
     pub fn nursery<'env, T, E, B, F>(self, body: B) -> Block<'env, T, E, B, F>
     where
@@ -432,6 +693,18 @@ impl Builder {
     }
 
     /// The nursery; see [`nursery_local`].
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use std::rc::Rc;
+    /// let shared = Rc::new(3);
+    /// let sum = aionursery::Builder::new().limit(10).nursery_local(async |n| {
+    ///     let other = shared.clone();
+    ///     Ok::<_, String>(n.start_soon(async move { Ok(*other) }).await? + *shared)
+    /// }).await;
+    /// assert_eq!(sum.unwrap(), 6);
+    /// # });
+    /// ```
     #[track_caller]
     pub fn nursery_local<'env, T, E, B, F>(self, body: B) -> Block<'env, T, E, B, F, Local>
     where
@@ -441,7 +714,7 @@ impl Builder {
         Block::new(self.at(Location::caller()), body)
     }
 
-    pub(crate) fn settings(&self, clock: &crate::clock::Clock) -> Settings {
+    pub(crate) fn settings(&self, clock: &Time) -> Settings {
         Settings {
             deadline: self.deadline.map_or(f64::INFINITY, |moment| clock.seconds(moment)),
             shield: self.shield,

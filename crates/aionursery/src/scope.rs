@@ -14,7 +14,7 @@ use nursery_core::{Delivery, Face, Flight, Identity, MemberId, ScopeId, Settings
 
 use crate::about::{About, Kind};
 use crate::adopted::LostError;
-use crate::clock::Clock;
+use crate::clock::{Own, Time};
 use crate::dump;
 use crate::ready::Share;
 
@@ -26,6 +26,15 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) type Reason = Cow<'static, str>;
 
 /// What brought a cancellation, and why (R11).
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// # aionursery::nursery(async |n| {
+/// n.cancel_with("enough");
+/// let cause: aionursery::Cause = n.cause().unwrap();
+/// assert_eq!(cause.to_string(), "by request: enough");
+/// # Ok::<_, String>(()) }).await.unwrap() });
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause(pub(crate) nursery_core::Cause<Reason>);
 
@@ -35,12 +44,28 @@ impl Cause {
     }
 
     /// What brought it.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// # aionursery::nursery(async |n| {
+    /// n.cancel();
+    /// assert_eq!(n.cause().unwrap().source(), aionursery::Source::Explicit);
+    /// # Ok::<_, String>(()) }).await.unwrap() });
+    /// ```
     #[must_use]
     pub fn source(&self) -> Source {
         self.0.source
     }
 
     /// The words given to [`cancel_with`](crate::Nursery::cancel_with), or the error's.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// # aionursery::nursery(async |n| {
+    /// n.cancel_with("enough");
+    /// assert_eq!(n.cause().unwrap().reason(), Some("enough"));
+    /// # Ok::<_, String>(()) }).await.unwrap() });
+    /// ```
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         self.0.reason.as_deref()
@@ -163,15 +188,15 @@ impl Signal {
 /// The tree that a root scope and all below it stand in, with its clock.
 pub(crate) struct Domain {
     pub(crate) tree: Mutex<Tree<Tokio>>,
-    pub(crate) clock: Clock,
+    pub(crate) clock: Time,
     pub(crate) root: OnceLock<ScopeId>,
 }
 
 impl Domain {
-    fn new() -> Arc<Self> {
+    fn new(clock: Option<Own>) -> Arc<Self> {
         let domain = Arc::new(Self {
             tree: Mutex::new(Tree::new()),
-            clock: Clock::start(),
+            clock: Time::start(clock),
             root: OnceLock::new(),
         });
         dump::remember(&domain);
@@ -207,17 +232,19 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    /// Opens a scope below `parent`. A nursery's can take in orphans.
+    /// Opens a scope below `parent`. A nursery's can take in orphans. A root runs on `clock`, if
+    /// one is given; what is below, on its root's.
     pub(crate) fn open(
         parent: Option<Arc<Scope>>,
-        settings: impl FnOnce(&Clock) -> Settings,
+        clock: Option<Own>,
+        settings: impl FnOnce(&Time) -> Settings,
         driver: Share,
         about: About,
     ) -> Arc<Self> {
         let nursery = about.kind == Kind::Nursery;
         let domain = match &parent {
             Some(parent) => parent.domain.clone(),
-            None => Domain::new(),
+            None => Domain::new(clock),
         };
         let mut settings = settings(&domain.clock);
         if parent.is_none() && settings.cleanup.is_none() {
@@ -305,7 +332,6 @@ impl Scope {
         lock(&self.domain.tree).cause(self.id).cloned().map(Cause)
     }
 
-    #[cfg(feature = "tokio")]
     pub(crate) fn set_deadline(&self, deadline: f64) {
         self.signal.flags.fetch_or(TIMED, Ordering::AcqRel);
         self.change(|tree, now, out| tree.set_deadline(self.id, deadline, now, out));
@@ -313,7 +339,6 @@ impl Scope {
     }
 
     /// The next moment at which something happens to it, on the clock of its domain.
-    #[cfg(feature = "tokio")]
     pub(crate) fn next_moment(&self) -> f64 {
         let tree = lock(&self.domain.tree);
         if tree.is_cancelled(self.member) {
@@ -328,12 +353,11 @@ impl Scope {
         lock(&self.domain.tree).effective_deadline(self.member)
     }
 
-    pub(crate) fn clock(&self) -> &Clock {
+    pub(crate) fn clock(&self) -> &Time {
         &self.domain.clock
     }
 
     /// It is now: lets deadlines and budgets act that have passed.
-    #[cfg(feature = "tokio")]
     pub(crate) fn advance(&self) {
         self.change(|tree, now, out| while tree.advance(now, out).is_some() {});
     }

@@ -54,6 +54,17 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
     ///
     /// # Errors
     /// [`NurseryClosed`] once body and children have ended; the future is dropped.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let mut kept = None;
+    /// aionursery::nursery(async |n| {
+    ///     kept = Some(n.clone());
+    ///     n.try_spawn(async { Ok::<_, String>(7) }).unwrap().await
+    /// }).await.unwrap();
+    /// assert!(kept.unwrap().try_spawn(async { Ok(7) }).is_err());
+    /// # });
+    /// ```
     #[track_caller]
     pub fn try_spawn<F, T>(&self, future: F) -> Result<Child<T, E>, NurseryClosed>
     where
@@ -219,7 +230,7 @@ impl<F, E> Spawned<F, E> {
         let scope = if shield {
             let settings = Settings { shield, ..Settings::default() };
             let parent = Some(core.scope.clone());
-            Scope::open(parent, |_| settings, Share::new(), About::wall(note))
+            Scope::open(parent, None, |_| settings, Share::new(), About::wall(note))
         } else {
             core.scope.clone()
         };

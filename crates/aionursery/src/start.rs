@@ -10,6 +10,19 @@ use crate::nursery::{Admits, Nursery};
 use crate::scope::lock;
 
 /// Why a child did not come to say that it had started.
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use aionursery::{NotStarted, TaskStatus, nursery_local};
+/// nursery_local(async |n| {
+///     let port = n.start(async |_status: TaskStatus<u16, String>| {
+///         Err::<(), _>(String::from("the port is taken"))
+///     }).await;
+///     assert_eq!(port, Err(NotStarted::Failed("the port is taken".into())));
+///     Ok(())
+/// }).await.unwrap();
+/// # });
+/// ```
 #[derive(Debug, PartialEq, Eq)]
 pub enum NotStarted<E> {
     /// It failed before.
@@ -76,10 +89,31 @@ impl<V, E> Shared<V, E> {
 }
 
 /// With this a child says that it has started; see [`Nursery::start`].
+///
+/// ```
+/// use aionursery::TaskStatus;
+/// async fn serve(status: TaskStatus<u16, String>) -> Result<(), String> {
+///     status.started(8080);
+///     std::future::pending().await
+/// }
+/// ```
 pub struct TaskStatus<V, E>(Arc<Shared<V, E>>);
 
 impl<V, E> TaskStatus<V, E> {
     /// Hands `value` to whoever started the child. From here on its errors are the nursery's.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// aionursery::nursery_local(async |n| {
+    ///     let port = n.start(async |status| {
+    ///         status.started(8080);
+    ///         Ok::<_, String>(())
+    ///     }).await.unwrap();
+    ///     assert_eq!(port, 8080);
+    ///     Ok(())
+    /// }).await.unwrap();
+    /// # });
+    /// ```
     pub fn started(self, value: V) {
         let _ = self.0.tell(Ok(value));
     }
@@ -165,6 +199,18 @@ impl<V, E, M> Drop for Starter<'_, V, E, M> {
 
 pin_project_lite::pin_project! {
     /// A child that has not said yet that it has started.
+    ///
+    /// ```
+    /// use aionursery::{Admits, Nursery, Starting, TaskStatus};
+    /// /// Starts a server in a nursery of either kind.
+    /// async fn start<'env, F, M>(n: &Nursery<'env, String, M>, serve: F) -> Option<u16>
+    /// where
+    ///     F: AsyncFnOnce(TaskStatus<u16, String>) -> Result<(), String> + 'env,
+    /// {
+    ///     # let _ = (n, serve);
+    ///     None
+    /// }
+    /// ```
     pub struct Starting<F, V, E> {
         #[pin]
         future: F,

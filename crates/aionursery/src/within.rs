@@ -34,7 +34,7 @@ impl<F> Within<F> {
     ) -> Self {
         let scope = if shield {
             let settings = Settings { shield, ..Settings::default() };
-            Scope::open(Some(nursery), |_| settings, Share::new(), About::wall(note))
+            Scope::open(Some(nursery), None, |_| settings, Share::new(), About::wall(note))
         } else {
             nursery
         };

@@ -57,7 +57,7 @@ impl Subscriber for Recorder {
             None => None,
         };
         let what = span.metadata().name().to_string();
-        let name = fields.0.remove("name");
+        let name = fields.0.remove("name").or_else(|| fields.0.remove("task.name"));
         seen.spans.insert(id, Span { what, name, parent, ..Span::default() });
         Id::from_u64(id)
     }
