@@ -92,14 +92,13 @@ impl<F> Admits<F> for Local {}
 /// ```
 /// # futures::executor::block_on(async {
 /// use aionursery::{Nursery, nursery};
-/// async fn grow(n: Nursery<'_, String>, depth: u32) -> Result<(), String> {
-///     for _ in 0..depth {
-///         let (again, depth) = (n.clone(), depth - 1);
+/// async fn fan_out(n: Nursery<'_, String>, children: usize) -> Result<usize, String> {
+///     for _ in 0..children {
 ///         let _ = n.start_soon(async { Ok(()) });
 ///     }
-///     Ok(())
+///     Ok(n.running())
 /// }
-/// nursery(|n| grow(n, 3)).await.unwrap();
+/// assert_eq!(nursery(|n| fan_out(n, 3)).await.unwrap(), 3);
 /// # });
 /// ```
 pub struct Nursery<'env, E, M = Sendable> {

@@ -201,14 +201,14 @@ pin_project_lite::pin_project! {
     /// A child that has not said yet that it has started.
     ///
     /// ```
-    /// use aionursery::{Admits, Nursery, Starting, TaskStatus};
-    /// /// Starts a server in a nursery of either kind.
-    /// async fn start<'env, F, M>(n: &Nursery<'env, String, M>, serve: F) -> Option<u16>
-    /// where
-    ///     F: AsyncFnOnce(TaskStatus<u16, String>) -> Result<(), String> + 'env,
-    /// {
-    ///     # let _ = (n, serve);
-    ///     None
+    /// use aionursery::{LocalNursery, TaskStatus};
+    /// async fn serve(status: TaskStatus<u16, String>) -> Result<(), String> {
+    ///     status.started(8080);
+    ///     Ok(())
+    /// }
+    /// async fn port(n: &LocalNursery<'_, String>) -> Option<u16> {
+    ///     // What becomes the child is a `Starting`: `serve`'s future, and the promise to tell.
+    ///     n.start(serve).await.ok()
     /// }
     /// ```
     pub struct Starting<F, V, E> {
