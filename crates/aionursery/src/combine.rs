@@ -10,6 +10,7 @@ use futures_core::Stream;
 use crate::child::Child;
 use crate::error::MultiError;
 use crate::nursery::{Builder, Nursery, nursery};
+use crate::sync::Mutex;
 
 /// Runs all at once and gives all values, in the order given.
 ///
@@ -61,7 +62,7 @@ where
     E: Send + 'env,
 {
     let futures: Vec<F> = futures.into_iter().collect();
-    let won = std::sync::Mutex::new(None);
+    let won = Mutex::new(None);
     let ran = Builder::new()
         .on_error(crate::OnError::Collect)
         .nursery(async |n: Nursery<'_, E>| {

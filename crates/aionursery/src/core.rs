@@ -9,8 +9,7 @@
 //! behind it (R4).
 
 use std::cell::{Cell, RefCell};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::vec::IntoIter;
 
 use nursery_core::{Ended, Lifecycle, Outcome, Phase, Source};
@@ -19,6 +18,8 @@ use crate::error::{Failure, NurseryClosed};
 use crate::limit::Gate;
 use crate::ready::{Driven, Seat, Share};
 use crate::scope::{Reason, Scope, lock};
+use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 use crate::task::Running;
 
 pub(crate) struct Core<E> {

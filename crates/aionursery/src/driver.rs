@@ -11,7 +11,6 @@ use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::vec::IntoIter;
 
@@ -24,6 +23,7 @@ use crate::frame::{self, Kind, Standing};
 use crate::nursery::{Builder, Nursery, Sendable};
 use crate::ready::{Seat, Share};
 use crate::scope::{HARD, Reason, Scope};
+use crate::sync::atomic::Ordering;
 use crate::task::{Header, NOWHERE, Running, Step, TaskRef, make_body, waker};
 use crate::timer::Timer;
 

@@ -6,12 +6,13 @@ use std::error::Error;
 use std::fmt::{self, Debug, Display};
 use std::num::NonZeroUsize;
 use std::panic::resume_unwind;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use nursery_core::Identity;
 
 use crate::panics;
 use crate::scope::Cause;
+use crate::sync::Mutex;
 
 /// Which child an error comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -52,6 +52,9 @@ mod driver;
 mod error;
 mod frame;
 mod limit;
+#[cfg(all(test, aionursery_loom))]
+#[expect(unsafe_code, reason = "what loom checks")]
+mod models;
 mod nursery;
 mod panics;
 #[expect(unsafe_code, reason = "links of a lock-free list, and who may look behind it")]
@@ -62,6 +65,7 @@ mod slots;
 #[cfg(feature = "tokio")]
 mod spawned;
 mod start;
+mod sync;
 #[expect(unsafe_code, reason = "one piece of memory for future, result and waker")]
 mod task;
 mod timer;

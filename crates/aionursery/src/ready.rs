@@ -9,11 +9,12 @@ use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-
-use atomic_waker::AtomicWaker;
 
 use crate::slots::Slots;
+#[cfg(all(test, aionursery_loom))]
+use crate::sync::LocalCell;
+use crate::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use crate::sync::{AtomicWaker, thread_local};
 use crate::task::{Header, TaskRef};
 
 /// Woken children of one nursery, and the memory of all of them.
@@ -265,7 +266,7 @@ fn closed() -> *mut Header {
 }
 
 impl Stack {
-    const fn new() -> Self {
+    fn new() -> Self {
         Self(AtomicPtr::new(ptr::null_mut()))
     }
 

@@ -10,9 +10,9 @@
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::UnsafeCell;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use crate::ready::Share;
+use crate::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use crate::task::Header;
 
 /// No slot is larger; what is, has an allocation of its own.

@@ -19,6 +19,7 @@ use crate::limit::Gated;
 use crate::nursery::Nursery;
 use crate::ready::Share;
 use crate::scope::{HARD, Reason, Scope};
+use crate::sync::{spawn, spawn_blocking};
 
 impl<E: Send + 'static, M> Nursery<'_, E, M> {
     /// Starts a child on the runtime's workers. It is joined, cancelled and its errors collected
@@ -64,14 +65,14 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         if let Some(name) = &name {
             let gated = Gated::new(core.gate.clone(), future);
             let traced = crate::trace::Traced::child(name, gated);
-            let join = tokio::spawn(Spawned::new(core, label, shield, traced));
+            let join = spawn(Spawned::new(core, label, shield, traced));
             return Ok(Child::away(join, id, Some(name.clone()), collect));
         }
         let join = match &core.gate {
-            None => tokio::spawn(Spawned::new(core, label, shield, future)),
+            None => spawn(Spawned::new(core, label, shield, future)),
             Some(gate) => {
                 let gated = Gated::new(Some(gate.clone()), future);
-                tokio::spawn(Spawned::new(core, label, shield, gated))
+                spawn(Spawned::new(core, label, shield, gated))
             }
         };
         Ok(Child::away(join, id, name, collect))
@@ -102,7 +103,7 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         let collect = core.collect;
         let mut end = Teller::new(core, Label { id, name: name.clone() });
         let hears = (!shield).then(|| core.scope.clone());
-        let join = tokio::task::spawn_blocking(move || {
+        let join = spawn_blocking(move || {
             if hears.is_some_and(|scope| scope.is_hard()) {
                 return end.tell(None);
             }

@@ -2,11 +2,12 @@
 //! (R24). A child that fails before is an error of whoever started it, not of the nursery.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use crate::nursery::{Admits, Nursery};
 use crate::scope::lock;
+use crate::sync::Mutex;
 
 /// Why a child did not come to say that it had started.
 #[derive(Debug, PartialEq, Eq)]

@@ -20,15 +20,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
-use atomic_waker::AtomicWaker;
 use nursery_core::Outcome;
 
 use crate::error::{Failure, Fault, Held, Label};
 use crate::ready::{Ready, Share};
 use crate::slots::{Block, stride};
+use crate::sync::AtomicWaker;
+use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 /// In the list of woken tasks, or about to be.
 const QUEUED: usize = 1;
