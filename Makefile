@@ -8,7 +8,7 @@ VENV = tools/venv.sh .venv "$(PYTHON)"
 TYPED = python $(wildcard tests/typing)
 STUBTEST_ALLOWS = $(addprefix --allowlist ,$(wildcard tests/typing/stubtest.txt))
 
-.PHONY: help build demo test test-rust test-python test-real lint format bench clean
+.PHONY: help build demo test test-rust test-python test-real test-peers sanitize loom lint format bench clean
 
 help:  ## show this
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -30,6 +30,16 @@ test-python:  ## run the Python tests on every CPython that is here
 
 test-real:  ## run real programs: aiohttp, httpx, PostgreSQL, Redis
 	@tests/real/run.sh $(ARGS)
+
+test-peers:  ## run tokio's, moro's and async_nursery's own tests on facades over the crate
+	@tools/peer-tests.sh $(ARGS)
+
+sanitize:  ## run the Rust tests under AddressSanitizer; ARGS=thread, ARGS=miri for those
+	@tools/sanitize.sh $(ARGS)
+
+loom:  ## run what crosses threads in every order, up to a number of preemptions
+	RUSTFLAGS="--cfg aionursery_loom" CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+	    cargo test --release --target-dir $${CARGO_TARGET_DIR:-target}/loom -p aionursery --lib models
 
 lint:  ## check formats, lints and types
 	@$(VENV) test lint

@@ -92,8 +92,8 @@ def run(
 ) -> dict[str, Result]:
     """Run these modules; with asyncio's own tasks if there is nothing to put in place.
 
-    Some of anyio's tests give a thread a few seconds, or count the threads that earlier tests have
-    left. On a busy machine one fails now and then, with any task: it must then pass by itself.
+    Some of anyio's tests give a thread a few seconds. On a busy machine one fails now and then,
+    with any task: it must then pass by itself.
     """
     results = run_process(names, patterns, [f"tests/{module}.py" for module in modules])
     failed = [test for test, result in results.items() if result.kind == "failed"]

@@ -271,14 +271,17 @@ async fn abort_all() {
 }
 
 fn main() {
-    // With a name of a peer as well, only that one runs, for a profiler.
+    // With a name of a peer as well, only that one runs, for a profiler; `yields` for children
+    // that yield once, `workers` for two of them.
     let only = std::env::args().skip(1).find(|arg| PEERS.iter().any(|(name, _)| name == arg));
     let rounds = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(300);
     let current = Builder::new_current_thread().enable_all().build().unwrap();
     let workers = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     if let Some((_, run)) = PEERS.iter().find(|(name, _)| only.as_deref() == Some(name)) {
+        let has = |word: &str| std::env::args().any(|arg| arg == word);
+        let runtime = if has("workers") { &workers } else { &current };
         for _ in 0..rounds {
-            run(&current, false);
+            run(runtime, has("yields"));
         }
         return;
     }

@@ -12,7 +12,8 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use crate::scope::{Signal, lock};
+use crate::scope::Signal;
+use crate::sync::plain;
 
 pub(crate) type Place = Option<&'static Location<'static>>;
 
@@ -96,7 +97,7 @@ impl About {
 
     /// The noted children, in the order of starting.
     pub(crate) fn notes(&self) -> Vec<Arc<Note>> {
-        lock(&self.notes).values().cloned().collect()
+        plain(&self.notes).values().cloned().collect()
     }
 }
 
@@ -178,7 +179,7 @@ impl Noted {
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
         let (id, begun) = (AtomicU32::new(0), AtomicBool::new(false));
         let note = Arc::new(Note { serial, name, place, runs, shield, id, begun });
-        lock(&nursery.about.notes).insert(serial, note.clone());
+        plain(&nursery.about.notes).insert(serial, note.clone());
         Self { note, nursery: nursery.clone() }
     }
 
@@ -189,7 +190,7 @@ impl Noted {
 
 impl Drop for Noted {
     fn drop(&mut self) {
-        let gone = lock(&self.nursery.about.notes).remove(&self.note.serial);
+        let gone = plain(&self.nursery.about.notes).remove(&self.note.serial);
         drop(gone);
     }
 }

@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::ChildError;
-use crate::scope::lock;
+use crate::sync::plain;
 
 /// An error of a nursery that was dropped early, in the [`MultiError`](crate::MultiError) of the
 /// nearest nursery above that was still alive. That nursery's errors may be of another type, so
@@ -81,7 +81,7 @@ impl AdoptedError {
     /// ```
     #[must_use]
     pub fn is<T: 'static>(&self) -> bool {
-        self.error.as_ref().is_some_and(|error| lock(error).is::<T>())
+        self.error.as_ref().is_some_and(|error| plain(error).is::<T>())
     }
 
     /// The value, if it is there and a `T`.
@@ -181,13 +181,13 @@ static HOOK: Mutex<Option<Hook>> = Mutex::new(None);
 /// # });
 /// ```
 pub fn on_lost_error(hook: impl Fn(LostError) + Send + Sync + 'static) {
-    let before = lock(&HOOK).replace(Arc::new(hook));
+    let before = plain(&HOOK).replace(Arc::new(hook));
     drop(before);
 }
 
 /// Tells the hook, or whoever looks. A hook that panics is no reason not to tell of the others.
 pub(crate) fn report(errors: Vec<LostError>) {
-    let hook = lock(&HOOK).clone();
+    let hook = plain(&HOOK).clone();
     for error in errors {
         let _ = catch_unwind(AssertUnwindSafe(|| match &hook {
             Some(hook) => hook(error),

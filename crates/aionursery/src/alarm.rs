@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Instant;
 
-use crate::scope::lock;
+use crate::sync::plain;
 
 struct Alarms {
     /// By moment; the number tells those of one moment apart.
@@ -48,7 +48,7 @@ impl Future for Alarm {
         });
         let waker = cx.waker().clone();
         let before = {
-            let alarms = &mut *lock(&ALARMS);
+            let alarms = &mut *plain(&ALARMS);
             let number = *self.number.get_or_insert_with(|| {
                 alarms.numbers += 1;
                 alarms.numbers
@@ -68,7 +68,7 @@ impl Future for Alarm {
 impl Drop for Alarm {
     fn drop(&mut self) {
         if let Some(number) = self.number {
-            let waker = lock(&ALARMS).waiting.remove(&(self.moment, number));
+            let waker = plain(&ALARMS).waiting.remove(&(self.moment, number));
             drop(waker);
         }
     }
@@ -76,7 +76,7 @@ impl Drop for Alarm {
 
 /// The thread: waits for the next moment, wakes, and so on for as long as the program runs.
 fn ring() {
-    let mut alarms = lock(&ALARMS);
+    let mut alarms = plain(&ALARMS);
     loop {
         let now = Instant::now();
         match alarms.waiting.first_entry() {
@@ -85,7 +85,7 @@ fn ring() {
                 drop(alarms);
                 // A waker that panics keeps no other from being woken.
                 let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
-                alarms = lock(&ALARMS);
+                alarms = plain(&ALARMS);
             }
             Some(first) => {
                 let left = first.key().0 - now;

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
 use futures_core::Stream;
@@ -11,6 +11,7 @@ use futures_core::Stream;
 use crate::child::{Child, give};
 use crate::error::Fault;
 use crate::scope::lock;
+use crate::sync::Mutex;
 
 /// The results of these children, in the order in which they end.
 ///

@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use crate::frame::{self, Standing};
 use crate::nursery::Cancellation;
 use crate::ready::Share;
 use crate::scope::{Cause, Reason, Scope, lock};
+use crate::sync::Mutex;
 use crate::timer::Timer;
 
 /// A scope that can be cancelled from anywhere, before, while or after something runs in it.

@@ -7,6 +7,8 @@ use std::task::{Context, Poll};
 
 use crate::error::Fault;
 use crate::frame::{self, Kind};
+#[cfg(feature = "tokio")]
+use crate::sync::JoinHandle;
 use crate::task::Handle;
 
 /// A child of a nursery. Awaiting it gives its value.
@@ -41,7 +43,7 @@ enum Side<T, E> {
 
 #[cfg(feature = "tokio")]
 struct Away<T, E> {
-    join: tokio::task::JoinHandle<Result<T, Fault<E>>>,
+    join: JoinHandle<Result<T, Fault<E>>>,
     id: u32,
     name: Option<std::sync::Arc<str>>,
 }
@@ -92,7 +94,7 @@ impl<T, E> Child<T, E> {
 
     #[cfg(feature = "tokio")]
     pub(crate) fn away(
-        join: tokio::task::JoinHandle<Result<T, Fault<E>>>,
+        join: JoinHandle<Result<T, Fault<E>>>,
         id: u32,
         name: Option<std::sync::Arc<str>>,
         collect: bool,

@@ -9,6 +9,7 @@ use futures_core::Stream;
 use crate::as_completed::AsCompleted;
 use crate::error::MultiError;
 use crate::nursery::{Builder, Nursery, nursery};
+use crate::sync::Mutex;
 
 /// Runs all at once; the first value wins and the others are cancelled and joined. `None` if there
 /// was nothing to run.
@@ -31,7 +32,7 @@ where
     E: Send + 'env,
 {
     let futures: Vec<F> = futures.into_iter().collect();
-    let won = std::sync::Mutex::new(None);
+    let won = Mutex::new(None);
     let ran = Builder::new()
         .on_error(crate::OnError::Collect)
         .nursery(async |n: Nursery<'_, E>| {
@@ -75,6 +76,7 @@ where
     I: IntoIterator,
     F: Fn(I::Item) -> Fut,
     Fut: Future<Output = Result<T, E>> + Send + 'env,
+    T: Send,
 {
     let futures: Vec<Fut> = items.into_iter().map(each).collect();
     Builder::new()

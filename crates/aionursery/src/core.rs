@@ -2,8 +2,15 @@
 //! children that wait to be taken up, under one lock, so that closing and starting are one step.
 //! Decides nothing: the core's `Lifecycle` says what an end means. It must run nobody's code
 //! while it holds the lock.
+//!
+//! Where the nursery is being driven, a start needs no lock: the lifecycle has been told of a batch
+//! of children beforehand, and what is left of it is taken back once a turn. What was started there
+//! is older than anything that was started elsewhere and waits: once something waits, all wait
+//! behind it (R4).
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::cell::{Cell, RefCell};
+use std::sync::{Arc, OnceLock};
+use std::vec::IntoIter;
 
 use nursery_core::{Ended, Lifecycle, Outcome, Phase, Source, Verdict};
 
@@ -11,8 +18,10 @@ use crate::about::Stage;
 use crate::adopted::AdoptedError;
 use crate::error::{Failure, NurseryClosed};
 use crate::limit::Gate;
-use crate::ready::{Share, Stock};
+use crate::ready::{Driven, Seat, Share};
 use crate::scope::{Reason, Scope, lock};
+use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 use crate::task::Running;
 
 pub(crate) struct Core<E> {
@@ -20,18 +29,34 @@ pub(crate) struct Core<E> {
     pub(crate) ready: Share,
     pub(crate) collect: bool,
     pub(crate) gate: Option<Arc<Gate>>,
+    local: Driven<Local<E>>,
+    /// Children that the lifecycle was told of and that have not started. The driver's to change.
+    spare: AtomicU32,
+    /// Children that have returned and that it was not told of. The driver's to change.
+    done: AtomicU32,
+    /// Something was started elsewhere.
+    waits: AtomicBool,
+    /// How an error leaves its type behind and keeps its value, once it is known that it may.
+    erase: OnceLock<fn(E) -> AdoptedError>,
     state: Mutex<State<E>>,
 }
 
+/// What was started where the nursery is being driven.
+struct Local<E> {
+    fresh: RefCell<Vec<Running<E>>>,
+    /// The number of the last of those that the lifecycle was told of beforehand.
+    last: Cell<u32>,
+}
+
+/// How many children the lifecycle is told of at once.
+const BATCH: u32 = 64;
+
 pub(crate) struct State<E> {
     pub(crate) life: Lifecycle<Failure<E>>,
-    pub(crate) inbox: Vec<Running<E>>,
-    pub(crate) stock: Stock,
+    inbox: Vec<Running<E>>,
     #[cfg(feature = "tokio-util")]
     pub(crate) links: Vec<std::pin::Pin<Box<dyn Future<Output = ()> + Send>>>,
     ids: u32,
-    /// How an error leaves its type behind; keeps the value once it is known that it may be kept.
-    erase: fn(E) -> AdoptedError,
     /// The driver is gone; what is spawned ends by itself.
     gone: bool,
     heir: Heir,
@@ -60,16 +85,26 @@ impl<E> Core<E> {
         let state = State {
             life: Lifecycle::new(collect),
             inbox: Vec::new(),
-            stock: Stock::new(ready.clone()),
             #[cfg(feature = "tokio-util")]
             links: Vec::new(),
             ids: 0,
-            erase: AdoptedError::note,
             gone: false,
             heir: Heir::Driver,
         };
         let gate = limit.map(Gate::new);
-        Arc::new(Self { scope, ready, collect, gate, state: Mutex::new(state) })
+        let local = Local { fresh: RefCell::default(), last: Cell::new(0) };
+        Arc::new(Self {
+            local: Driven::new(ready.clone(), local),
+            scope,
+            ready,
+            collect,
+            gate,
+            spare: AtomicU32::new(0),
+            done: AtomicU32::new(0),
+            waits: AtomicBool::new(false),
+            erase: OnceLock::new(),
+            state: Mutex::new(state),
+        })
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State<E>> {
@@ -81,20 +116,45 @@ impl<E> Core<E> {
         state.gone || state.life.phase() == Phase::Closed
     }
 
+    /// How many children have not ended. Exact where the nursery is driven; elsewhere as of a
+    /// moment ago.
+    pub(crate) fn running(&self) -> usize {
+        let state = &*self.state();
+        self.tell(state);
+        self.left(state)
+    }
+
     /// A child of this task starts, or is handed back.
-    pub(crate) fn start(&self, task: Running<E>) -> Result<u32, Running<E>> {
-        let (id, first) = {
+    #[inline]
+    pub(crate) fn start(&self, task: Running<E>) -> Result<(), Running<E>> {
+        self.local.with(|local| {
+            if let Some(local) = local
+                && !self.waits.load(Ordering::Acquire)
+                && let Some(id) = self.next(local)
+            {
+                task.admit(id);
+                local.fresh.borrow_mut().push(task);
+                return Ok(());
+            }
+            self.start_elsewhere(task)
+        })
+    }
+
+    #[cold]
+    fn start_elsewhere(&self, task: Running<E>) -> Result<(), Running<E>> {
+        let first = {
             let state = &mut *self.state();
             let Ok(id) = state.admit() else { return Err(task) };
-            task.admit(id, state.stock.take());
+            task.admit(id);
             state.inbox.push(task);
-            self.scope.signal.about.set_running(state.life.running());
-            (id, state.inbox.len() == 1)
+            self.waits.store(true, Ordering::Release);
+            self.tell(state);
+            state.inbox.len() == 1
         };
         if first {
             self.ready.poke();
         }
-        Ok(id)
+        Ok(())
     }
 
     /// A spawned child starts.
@@ -103,11 +163,81 @@ impl<E> Core<E> {
     where
         E: Send + 'static,
     {
+        self.erase.get_or_init(|| AdoptedError::keep);
+        match self.local.with(|local| local.and_then(|local| self.next(local))) {
+            Some(id) => Ok(id),
+            None => {
+                let state = &mut *self.state();
+                let id = state.admit()?;
+                self.tell(state);
+                Ok(id)
+            }
+        }
+    }
+
+    /// The number of a child that the lifecycle was told of. `None` if it refuses.
+    #[inline]
+    fn next(&self, local: &Local<E>) -> Option<u32> {
+        let mut spare = self.spare.load(Ordering::Relaxed);
+        if spare == 0 {
+            spare = self.tell_of_more(local)?;
+        }
+        self.spare.store(spare - 1, Ordering::Relaxed);
+        Some(local.last.get() - (spare - 1))
+    }
+
+    #[cold]
+    fn tell_of_more(&self, local: &Local<E>) -> Option<u32> {
         let state = &mut *self.state();
-        state.erase = AdoptedError::keep;
-        let id = state.admit()?;
-        self.scope.signal.about.set_running(state.life.running());
-        Ok(id)
+        if state.gone || state.life.children_started(BATCH).is_err() {
+            return None;
+        }
+        state.ids += BATCH;
+        local.last.set(state.ids);
+        Some(BATCH)
+    }
+
+    /// A child of the driver's has returned.
+    #[inline]
+    pub(crate) fn returned(&self) {
+        self.done.store(self.done.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// One step under the lock: tells the lifecycle of the ends, hands out what was started, in
+    /// that order. Says whether the nursery has closed.
+    pub(crate) fn take_up(&self, fresh: &mut IntoIter<Running<E>>) -> bool {
+        self.local.with(|local| {
+            let local = local.expect("the driver is who drives");
+            let mut started = local.fresh.take();
+            let state = &mut *self.state();
+            self.settle(local, state);
+            self.tell(state);
+            started.append(&mut state.inbox);
+            self.waits.store(false, Ordering::Relaxed);
+            if fresh.as_slice().is_empty() {
+                *fresh = started.into_iter();
+            } else if !started.is_empty() {
+                *fresh = fresh.by_ref().chain(started).collect::<Vec<_>>().into_iter();
+            }
+            state.life.phase() == Phase::Closed
+        })
+    }
+
+    /// Whether nothing has come since [`take_up`](Self::take_up), and the nursery has not closed.
+    pub(crate) fn is_idle(&self) -> bool {
+        let nothing = self.local.with(|local| local.is_some_and(|it| it.fresh.borrow().is_empty()));
+        let state = self.state();
+        let closed = state.life.phase() == Phase::Closed;
+        nothing && state.inbox.is_empty() && !(closed && self.scope.close_to_orphans(false))
+    }
+
+    fn settle(&self, local: &Local<E>, state: &mut State<E>) {
+        let spare = self.spare.swap(0, Ordering::Relaxed);
+        state.life.children_done(spare + self.done.swap(0, Ordering::Relaxed));
+        if state.ids == local.last.get() {
+            // Nobody has taken a number since: these are given again.
+            state.ids -= spare;
+        }
     }
 
     /// A child has failed, was cancelled, or (spawned) ended in any way.
@@ -115,8 +245,8 @@ impl<E> Core<E> {
         let (Ended { cancel, closed }, left) = {
             let state = &mut *self.state();
             let ended = state.life.child_ended(outcome);
-            self.scope.signal.about.set_running(state.life.running());
-            (ended, if state.gone { state.settle() } else { None })
+            self.tell(state);
+            (ended, if state.gone { self.farewell(state) } else { None })
         };
         self.act(cancel, who);
         hand_over(left);
@@ -131,7 +261,7 @@ impl<E> Core<E> {
         let late = {
             let state = &mut *self.state();
             if matches!(state.heir, Heir::Over) {
-                Some((None, vec![failure], state.erase))
+                Some((None, vec![failure], self.erase()))
             } else {
                 state.life.error(failure);
                 None
@@ -163,15 +293,18 @@ impl<E> Core<E> {
 
     /// The driver goes. Hands out what nobody has taken up; spawned children that are left are
     /// given to the nearest nursery above that is alive (R28).
-    pub(crate) fn abandon(&self) -> Vec<Running<E>> {
-        let inbox = {
+    pub(crate) fn abandon(&self, seat: &mut Seat) -> Vec<Running<E>> {
+        let local = self.local.own(seat);
+        let mut left = local.fresh.take();
+        {
             let state = &mut *self.state();
             state.gone = true;
-            std::mem::take(&mut state.inbox)
-        };
+            self.settle(local, state);
+            left.append(&mut state.inbox);
+        }
         self.scope.close_to_orphans(true);
         self.scope.signal.about.set_stage(Stage::Dropped);
-        inbox
+        left
     }
 
     /// What is left once the driver's own children are gone is adopted, with every error that
@@ -193,9 +326,37 @@ impl<E> Core<E> {
         let left = {
             let state = &mut *self.state();
             state.heir = Heir::Adopter(adopter);
-            state.settle()
+            self.farewell(state)
         };
         hand_over(left);
+    }
+
+    /// What the last of an abandoned nursery's children tells whoever adopted it.
+    fn farewell(&self, state: &mut State<E>) -> Left<E> {
+        if state.life.running() > 0 {
+            return None;
+        }
+        match std::mem::replace(&mut state.heir, Heir::Over) {
+            Heir::Adopter(adopter) => Some((adopter, state.errors(), self.erase())),
+            heir => {
+                state.heir = heir;
+                None
+            }
+        }
+    }
+
+    fn erase(&self) -> fn(E) -> AdoptedError {
+        self.erase.get().copied().unwrap_or(AdoptedError::note)
+    }
+
+    /// A dump is told how many children there are.
+    fn tell(&self, state: &State<E>) {
+        self.scope.signal.about.set_running(self.left(state));
+    }
+
+    fn left(&self, state: &State<E>) -> usize {
+        let ended = self.spare.load(Ordering::Relaxed) + self.done.load(Ordering::Relaxed);
+        state.life.running().saturating_sub(ended as usize)
     }
 
     /// The driver gives the errors back.
@@ -225,20 +386,6 @@ impl<E> State<E> {
         self.life.child_started().map_err(|_| NurseryClosed)?;
         self.ids += 1;
         Ok(self.ids)
-    }
-
-    /// What the last of an abandoned nursery's children tells whoever adopted it.
-    fn settle(&mut self) -> Left<E> {
-        if self.life.running() > 0 {
-            return None;
-        }
-        match std::mem::replace(&mut self.heir, Heir::Over) {
-            Heir::Adopter(adopter) => Some((adopter, self.errors(), self.erase)),
-            heir => {
-                self.heir = heir;
-                None
-            }
-        }
     }
 
     fn errors(&mut self) -> Vec<Failure<E>> {

@@ -11,8 +11,8 @@ use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
+use std::vec::IntoIter;
 
 use nursery_core::{Outcome, Phase};
 use pin_project_lite::pin_project;
@@ -22,9 +22,10 @@ use crate::core::Core;
 use crate::error::{Failure, Label, MultiError};
 use crate::frame::{self, Kind, Standing};
 use crate::nursery::{Builder, Nursery, Sendable};
-use crate::ready::{Returned, Share};
+use crate::ready::{Seat, Share};
 use crate::scope::{HARD, Reason, Scope};
-use crate::task::{Header, NOWHERE, Running, TaskRef, make_body, waker};
+use crate::sync::atomic::Ordering;
+use crate::task::{Header, NOWHERE, Running, Step, TaskRef, make_body, waker};
 use crate::timer::Timer;
 
 /// How often a turn looks again for what was woken or started meanwhile.
@@ -50,6 +51,7 @@ pin_project! {
         body: Option<F>,
         value: Option<T>,
         driver: Option<Driver<E>>,
+        seat: Option<Seat>,
         env: PhantomData<(fn(&'env ()) -> &'env (), M)>,
     }
 
@@ -58,7 +60,8 @@ pin_project! {
             let mut this = this.project();
             let Some(driver) = this.driver.take() else { return };
             let body = catch_unwind(AssertUnwindSafe(|| this.body.set(None)));
-            driver.abandon(body);
+            let seat = this.seat.as_mut().expect("a driver has a seat");
+            driver.abandon(seat, body);
         }
     }
 }
@@ -71,11 +74,9 @@ struct Driver<E> {
     /// Those that wait for something; each knows its index.
     children: Vec<Running<E>>,
     woken: VecDeque<TaskRef>,
-    fresh: VecDeque<Running<E>>,
-    /// Ends without an error that the lifecycle has not been told of.
-    done: usize,
-    /// What they gave back.
-    returned: Returned,
+    fresh: IntoIter<Running<E>>,
+    /// How the child ended that has just been polled; none in between.
+    outcome: Option<Outcome<Failure<E>>>,
     stopped: bool,
     timer: Timer,
     #[cfg(feature = "tracing")]
@@ -93,6 +94,7 @@ where
             body: None,
             value: None,
             driver: None,
+            seat: None,
             env: PhantomData,
         }
     }
@@ -112,7 +114,9 @@ where
             Some(driver) => driver,
             None => {
                 let (builder, _) = start.as_ref().expect("a nursery is not polled once it is done");
-                this.driver.insert(Driver::new(builder))
+                let (ready, seat) = Share::with_seat();
+                *this.seat = Some(seat);
+                this.driver.insert(Driver::new(builder, ready))
             }
         };
         #[cfg(feature = "tracing")]
@@ -121,29 +125,33 @@ where
         let _entered = span.enter();
         let scope = driver.scope.take().expect("a nursery is not polled while it is being polled");
         let standing = Standing::in_scope(scope);
-        if let Some((_, body)) = start {
-            let handle = Nursery::new(driver.core.clone(), None, false);
-            match catch_unwind(AssertUnwindSafe(|| body(handle))) {
-                Ok(future) => this.body.set(Some(future)),
-                Err(payload) => driver.body_panicked(payload),
+        let seat = this.seat.as_mut().expect("a driver has a seat");
+        let turn = seat.drive(|| {
+            if let Some((_, body)) = start {
+                let handle = Nursery::new(driver.core.clone(), None, false);
+                match catch_unwind(AssertUnwindSafe(|| body(handle))) {
+                    Ok(future) => this.body.set(Some(future)),
+                    Err(payload) => driver.body_panicked(payload),
+                }
             }
-        }
-        let frame = frame::enter(Kind::Open);
-        let turn = driver.turn(this.body.as_mut(), this.value, cx);
-        frame::leave(frame);
+            let frame = frame::enter(Kind::Open);
+            let turn = driver.turn(this.body.as_mut(), this.value, cx);
+            frame::leave(frame);
+            turn
+        });
         driver.scope = Some(standing.leave());
         if turn.is_pending() {
             return Poll::Pending;
         }
         let driver = this.driver.take().expect("it was there just now");
+        seat.close();
         Poll::Ready(driver.finish(this.value.take()))
     }
 }
 
 impl<E> Driver<E> {
-    fn new(builder: &Builder) -> Self {
+    fn new(builder: &Builder, ready: Share) -> Self {
         let parent = frame::current();
-        let ready = Share::new();
         let about = About::new(about::Kind::Nursery, builder.name.clone(), builder.place);
         let scope = Scope::open(
             parent,
@@ -166,9 +174,8 @@ impl<E> Driver<E> {
             body,
             children: Vec::new(),
             woken: VecDeque::new(),
-            fresh: VecDeque::new(),
-            done: 0,
-            returned: Returned::default(),
+            fresh: Vec::new().into_iter(),
+            outcome: None,
             stopped: false,
             timer: Timer::new(),
             #[cfg(feature = "tracing")]
@@ -195,7 +202,7 @@ impl<E> Driver<E> {
             if self.take_up() {
                 return Poll::Ready(());
             }
-            if self.woken.is_empty() && self.fresh.is_empty() {
+            if self.woken.is_empty() && self.fresh.as_slice().is_empty() {
                 if self.timer.poll(&self.core.scope, cx) || self.poll_links(cx) {
                     continue;
                 }
@@ -220,27 +227,12 @@ impl<E> Driver<E> {
     fn take_up(&mut self) -> bool {
         let woken = &mut self.woken;
         self.core.ready.take(|task| woken.push_back(task));
-        let closed = {
-            let state = &mut *self.core.state();
-            for _ in 0..std::mem::take(&mut self.done) {
-                state.life.child_ended(Outcome::Done);
-            }
-            self.fresh.extend(state.inbox.drain(..));
-            state.stock.give_back(&mut self.returned);
-            self.core.scope.signal.about.set_running(state.life.running());
-            state.life.phase() == Phase::Closed
-        };
-        closed && self.core.scope.close_to_orphans(false)
+        self.core.take_up(&mut self.fresh) && self.core.scope.close_to_orphans(false)
     }
 
     /// Nothing came between the last look and the registration of the waker.
     fn is_idle(&self, seen: u8) -> bool {
-        if !self.core.ready.is_empty() || self.core.scope.signal.flags() != seen {
-            return false;
-        }
-        let state = self.core.state();
-        let closed = state.life.phase() == Phase::Closed;
-        state.inbox.is_empty() && !(closed && self.core.scope.close_to_orphans(false))
+        self.core.ready.is_empty() && self.core.scope.signal.flags() == seen && self.core.is_idle()
     }
 
     /// Polls one batch. Says no if the runtime wants its turn.
@@ -252,7 +244,7 @@ impl<E> Driver<E> {
             if !has_budget() {
                 return false;
             }
-            let Some(task) = self.fresh.pop_front() else { break };
+            let Some(task) = self.fresh.next() else { break };
             self.begin(task);
             self.check(body.as_mut());
         }
@@ -265,7 +257,7 @@ impl<E> Driver<E> {
                 if task.unqueue().is_some() {
                     self.run_body(body.as_mut(), value);
                 }
-            } else if let Some(index) = task.unqueue().filter(|index| *index != NOWHERE) {
+            } else if let Some(index) = task.unqueue().filter(|index| *index < NOWHERE) {
                 self.step(index);
             }
             self.check(body.as_mut());
@@ -318,63 +310,91 @@ impl<E> Driver<E> {
     }
 
     /// A child's first step; it is kept if it has to wait.
+    #[inline]
     fn begin(&mut self, mut child: Running<E>) {
-        let outcome = if self.stopped && !child.header().is_shielded() {
-            Some(child.cancel())
+        child.header().index.store(NOWHERE, Ordering::Relaxed);
+        let step = if self.stopped && !child.header().is_shielded() {
+            self.outcome = Some(child.cancel());
+            Step::Ended
         } else {
-            Self::poll_child(&mut child)
+            Self::poll_child(&mut child, &mut self.outcome)
         };
-        match outcome {
-            Some(outcome) => self.ended(child, outcome),
-            None => {
+        match step {
+            Step::Pending => {
                 child.header().index.store(self.children.len() as u32, Ordering::Relaxed);
                 self.children.push(child);
             }
+            Step::Done => self.returned(child),
+            Step::Ended => self.ended(child),
         }
     }
 
     /// A woken child's step.
+    #[inline]
     fn step(&mut self, index: u32) {
         let at = index as usize;
-        if let Some(outcome) = Self::poll_child(&mut self.children[at]) {
-            let child = self.children.swap_remove(at);
-            if let Some(moved) = self.children.get(at) {
-                moved.header().index.store(index, Ordering::Relaxed);
-            }
-            self.ended(child, outcome);
+        let step = Self::poll_child(&mut self.children[at], &mut self.outcome);
+        if step == Step::Pending {
+            return;
+        }
+        let child = self.children.swap_remove(at);
+        if let Some(moved) = self.children.get(at) {
+            moved.header().index.store(index, Ordering::Relaxed);
+        }
+        match step {
+            Step::Done => self.returned(child),
+            _ => self.ended(child),
         }
     }
 
-    fn poll_child(child: &mut Running<E>) -> Option<Outcome<Failure<E>>> {
-        if child.header().asked_to_cancel() {
-            return Some(child.cancel());
+    #[inline]
+    fn poll_child(child: &mut Running<E>, outcome: &mut Option<Outcome<Failure<E>>>) -> Step {
+        if !child.header().is_plain() {
+            return Self::poll_special(child, outcome);
         }
-        let outcome = if child.header().is_shielded() {
-            let frame = frame::enter(Kind::Shielded);
-            let outcome = child.poll();
-            match frame::leave(frame) {
-                true if outcome.is_none() => Some(child.cancel()),
-                _ => outcome,
-            }
-        } else {
-            child.poll()
-        };
+        let step = child.poll(outcome);
         // A child that ended in spite of it has taken nothing along.
-        let cannot_go_on = frame::take_stop();
-        match outcome {
-            None if cannot_go_on => Some(child.cancel()),
-            outcome => outcome,
+        if frame::take_stop() && step == Step::Pending {
+            *outcome = Some(child.cancel());
+            return Step::Ended;
         }
+        step
     }
 
-    fn ended(&mut self, child: Running<E>, outcome: Outcome<Failure<E>>) {
-        match outcome {
-            Outcome::Done => self.done += 1,
-            outcome => self.core.ended(outcome, || name(child.header())),
+    /// One that is shielded or was asked to end.
+    #[cold]
+    fn poll_special(child: &mut Running<E>, outcome: &mut Option<Outcome<Failure<E>>>) -> Step {
+        let asked = child.header().asked_to_cancel();
+        let step = if asked {
+            Step::Pending
+        } else {
+            let frame = frame::enter(Kind::Shielded);
+            let step = child.poll(outcome);
+            if !frame::leave(frame) {
+                return step;
+            }
+            step
+        };
+        if step == Step::Pending {
+            *outcome = Some(child.cancel());
+            return Step::Ended;
         }
-        if let Some(share) = child.release() {
-            self.returned.put(share);
+        step
+    }
+
+    #[inline]
+    fn returned(&self, child: Running<E>) {
+        self.core.returned();
+        child.release();
+    }
+
+    /// It did not return: `outcome` says what it did.
+    #[cold]
+    fn ended(&mut self, child: Running<E>) {
+        if let Some(outcome) = self.outcome.take() {
+            self.core.ended(outcome, || name(child.header()));
         }
+        child.release();
     }
 
     /// Drops the body and every child that is not shielded.
@@ -389,8 +409,8 @@ impl<E> Driver<E> {
                 child.header().index.store(kept.len() as u32, Ordering::Relaxed);
                 kept.push(child);
             } else {
-                let outcome = child.cancel();
-                self.ended(child, outcome);
+                self.outcome = Some(child.cancel());
+                self.ended(child);
             }
         }
         self.children = kept;
@@ -429,7 +449,6 @@ impl<E> Driver<E> {
     }
 
     fn finish<T>(self, value: Option<T>) -> Result<T, MultiError<E>> {
-        self.core.ready.close();
         let failures = self.core.finish();
         let cause = || self.core.scope.is_soft().then(|| self.core.scope.cause()).flatten();
         if failures.is_empty() {
@@ -445,12 +464,12 @@ impl<E> Driver<E> {
 
     /// The block was dropped early: its children go at once, spawned ones are left to the nearest
     /// nursery above (R28).
-    fn abandon(mut self, body: std::thread::Result<()>) {
+    fn abandon(mut self, seat: &mut Seat, body: std::thread::Result<()>) {
         let mut failures = Vec::new();
         if let Err(payload) = body {
             failures.push(Failure::panic(payload, Label::BODY));
         }
-        let inbox = self.core.abandon();
+        let started = self.core.abandon(seat);
         let standing = self.scope.take().map(Standing::in_scope);
         self.core.scope.abort();
         let open = self.core.state().life.phase() == Phase::Open;
@@ -458,19 +477,18 @@ impl<E> Driver<E> {
             self.core.body_ended(Outcome::Cancelled);
         }
         let waiting = std::mem::take(&mut self.children);
-        let fresh = std::mem::take(&mut self.fresh);
-        let mut ended = std::mem::take(&mut self.done);
-        for mut child in waiting.into_iter().chain(fresh).chain(inbox) {
+        let fresh = std::mem::replace(&mut self.fresh, Vec::new().into_iter());
+        let mut ended = 0;
+        for mut child in waiting.into_iter().chain(fresh).chain(started) {
             ended += 1;
             // Shielded or not: what borrows from here cannot stay.
             if let Outcome::Failed(failure) = child.cancel() {
                 failures.push(failure);
             }
         }
-        self.core.ready.close();
-        for _ in 0..ended {
-            self.core.state().life.child_ended(Outcome::Done);
-        }
+        self.core.state().life.children_done(ended);
+        // The body's waker, and what the children gave back.
+        seat.close();
         // One panic goes on from here; the others are errors of what is left.
         let mut resumed = None;
         for failure in failures {

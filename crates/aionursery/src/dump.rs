@@ -3,353 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
-use std::panic::Location;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use nursery_core::{ScopeId, Tree};
 
 use crate::about::{Kind, Note, Runs, Stage};
+use crate::node::{Node, NodeKind, State};
 use crate::nursery::Nursery;
 use crate::scope::{Cause, Domain, Scope, Tokio, lock};
-
-/// What a [`Node`] is.
-///
-/// ```
-/// # use aionursery::{Builder, NodeKind, State};
-/// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-/// #     let _ = n.named("cook").start_soon(async { Ok::<_, String>(()) });
-/// #     n.cancel_with("closing time");
-/// #     Ok(n.dump())
-/// # })).unwrap();
-/// # let (kitchen, cook) = (&dump.roots()[0], &dump.roots()[0].children()[0]);
-/// assert_eq!((kitchen.kind(), cook.kind()), (NodeKind::Nursery, NodeKind::Child));
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NodeKind {
-    /// A nursery.
-    Nursery,
-    /// A scope without a nursery: `CancelScope`, `fail_after`, `shield`.
-    Scope,
-    /// A child that its nursery's own task polls.
-    Child,
-    /// A child on the runtime's workers.
-    Spawned,
-    /// A function on a thread for blocking work.
-    Blocking,
-}
-
-/// How far a [`Node`] is.
-///
-/// ```
-/// # use aionursery::{Builder, NodeKind, State};
-/// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-/// #     let _ = n.named("cook").start_soon(async { Ok::<_, String>(()) });
-/// #     n.cancel_with("closing time");
-/// #     Ok(n.dump())
-/// # })).unwrap();
-/// # let (kitchen, cook) = (&dump.roots()[0], &dump.roots()[0].children()[0]);
-/// assert_eq!((kitchen.state(), cook.state()), (State::Running, State::Waiting));
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// A child that has not had its first step, for want of a turn or of a free place.
-    Waiting,
-    /// A child or a scope that runs; a nursery whose body runs.
-    Running,
-    /// A nursery whose body has ended.
-    Joining,
-    /// A nursery whose future was dropped; its spawned children have not ended yet.
-    Dropped,
-}
-
-/// One nursery, scope or child in a [`Dump`].
-///
-/// ```
-/// # futures::executor::block_on(async {
-/// use aionursery::{Builder, NodeKind, State};
-/// Builder::new().name("kitchen").nursery(async |n| {
-///     let _ = n.named("cook").start_soon(async { Ok::<_, String>(()) });
-///     let dump = n.dump();
-///     let kitchen = &dump.roots()[0];
-///     assert_eq!((kitchen.kind(), kitchen.name()), (NodeKind::Nursery, Some("kitchen")));
-///     assert_eq!((kitchen.state(), kitchen.running()), (State::Running, 1));
-///     let cook = &kitchen.children()[0];
-///     assert_eq!((cook.kind(), cook.id(), cook.name()), (NodeKind::Child, Some(1), Some("cook")));
-///     assert_eq!((cook.state(), cook.is_cancelled()), (State::Waiting, false));
-///     assert_eq!(cook.location().unwrap().file(), file!());
-///     Ok(())
-/// }).await.unwrap();
-/// # });
-/// ```
-#[derive(Clone, Debug)]
-pub struct Node {
-    kind: NodeKind,
-    state: State,
-    id: Option<u32>,
-    name: Option<Arc<str>>,
-    location: Option<&'static Location<'static>>,
-    shield: bool,
-    cancelled: bool,
-    cause: Option<(Cause, Duration)>,
-    deadline_in: Option<Duration>,
-    running: usize,
-    children: Vec<Node>,
-}
-
-impl Node {
-    /// What it is.
-    ///
-    /// ```
-    /// # use aionursery::{Builder, NodeKind, State};
-    /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-    /// #     let _ = n.named("cook").start_soon(async { Ok::<_, String>(()) });
-    /// #     n.cancel_with("closing time");
-    /// #     Ok(n.dump())
-    /// # })).unwrap();
-    /// # let (kitchen, cook) = (&dump.roots()[0], &dump.roots()[0].children()[0]);
-    /// assert_eq!((kitchen.kind(), cook.kind()), (NodeKind::Nursery, NodeKind::Child));
-    /// ```
-    #[must_use]
-    pub fn kind(&self) -> NodeKind {
-        self.kind
-    }
-
-    /// How far it is.
-    ///
-    /// ```
-    /// # use aionursery::{Builder, NodeKind, State};
-    /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-    /// #     let _ = n.named("cook").start_soon(async { Ok::<_, String>(()) });
-    /// #     n.cancel_with("closing time");
-    /// #     Ok(n.dump())
-    /// # })).unwrap();
-    /// # let (kitchen, cook) = (&dump.roots()[0], &dump.roots()[0].children()[0]);
-    /// assert_eq!((kitchen.state(), cook.state()), (State::Running, State::Waiting));
-    /// ```
-    #[must_use]
-    pub fn state(&self) -> State {
-        self.state
-    }
-
-    /// A child's number in its nursery, from 1.
-    ///
-    /// ```
-    /// # use aionursery::{Builder, NodeKind, State};
-    /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-    /// #     let _ = n.named("cook").start_soon(async { Ok::<_, String>(()) });
-    /// #     n.cancel_with("closing time");
-    /// #     Ok(n.dump())
-    /// # })).unwrap();
-    /// # let (kitchen, cook) = (&dump.roots()[0], &dump.roots()[0].children()[0]);
-    /// assert_eq!((kitchen.id(), cook.id()), (None, Some(1)));
-    /// ```
-    #[must_use]
-    pub fn id(&self) -> Option<u32> {
-        self.id
-    }
-
-    /// Its name, if it was given one.
-    ///
-    /// ```
-    /// # use aionursery::{Builder, NodeKind, State};
-    /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-    /// #     let _ = n.named("cook").start_soon(async { Ok::<_, String>(()) });
-    /// #     n.cancel_with("closing time");
-    /// #     Ok(n.dump())
-    /// # })).unwrap();
-    /// # let (kitchen, cook) = (&dump.roots()[0], &dump.roots()[0].children()[0]);
-    /// assert_eq!((kitchen.name(), cook.name()), (Some("kitchen"), Some("cook")));
-    /// ```
-    #[must_use]
-    pub fn name(&self) -> Option<&str> {
-        self.name.as_deref()
-    }
-
-    /// Where it was opened or started.
-    ///
-    /// ```
-    /// # use aionursery::{Builder, NodeKind, State};
-    /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-    /// #     let _ = n.named("cook").start_soon(async { Ok::<_, String>(()) });
-    /// #     n.cancel_with("closing time");
-    /// #     Ok(n.dump())
-    /// # })).unwrap();
-    /// # let (kitchen, cook) = (&dump.roots()[0], &dump.roots()[0].children()[0]);
-    /// let place = cook.location().unwrap();
-    /// println!("started at {}:{}", place.file(), place.line());
-    /// ```
-    #[must_use]
-    pub fn location(&self) -> Option<&'static Location<'static>> {
-        self.location
-    }
-
-    /// Whether cancellation from outside does not come in.
-    ///
-    /// ```
-    /// # use aionursery::{Builder, NodeKind, State};
-    /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-    /// #     let _ = n.named("cook").start_soon(async { Ok::<_, String>(()) });
-    /// #     n.cancel_with("closing time");
-    /// #     Ok(n.dump())
-    /// # })).unwrap();
-    /// # let (kitchen, cook) = (&dump.roots()[0], &dump.roots()[0].children()[0]);
-    /// assert!(!cook.is_shielded());
-    /// ```
-    #[must_use]
-    pub fn is_shielded(&self) -> bool {
-        self.shield
-    }
-
-    /// Whether a cancellation reaches it, its own or one from above.
-    ///
-    /// ```
-    /// # use aionursery::{Builder, NodeKind, State};
-    /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-    /// #     let _ = n.named("cook").start_soon(async { Ok::<_, String>(()) });
-    /// #     n.cancel_with("closing time");
-    /// #     Ok(n.dump())
-    /// # })).unwrap();
-    /// # let (kitchen, cook) = (&dump.roots()[0], &dump.roots()[0].children()[0]);
-    /// assert!(kitchen.is_cancelled() && cook.is_cancelled());
-    /// ```
-    #[must_use]
-    pub fn is_cancelled(&self) -> bool {
-        self.cancelled
-    }
-
-    /// Why it was cancelled itself.
-    ///
-    /// ```
-    /// # use aionursery::{Builder, NodeKind, State};
-    /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-    /// #     let _ = n.named("cook").start_soon(async { Ok::<_, String>(()) });
-    /// #     n.cancel_with("closing time");
-    /// #     Ok(n.dump())
-    /// # })).unwrap();
-    /// # let (kitchen, cook) = (&dump.roots()[0], &dump.roots()[0].children()[0]);
-    /// assert_eq!(kitchen.cause().unwrap().reason(), Some("closing time"));
-    /// assert!(cook.cause().is_none()); // it was its nursery that was cancelled
-    /// ```
-    #[must_use]
-    pub fn cause(&self) -> Option<&Cause> {
-        self.cause.as_ref().map(|(cause, _)| cause)
-    }
-
-    /// How long ago it was cancelled itself.
-    ///
-    /// ```
-    /// # use aionursery::{Builder, NodeKind, State};
-    /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-    /// #     let _ = n.named("cook").start_soon(async { Ok::<_, String>(()) });
-    /// #     n.cancel_with("closing time");
-    /// #     Ok(n.dump())
-    /// # })).unwrap();
-    /// # let (kitchen, cook) = (&dump.roots()[0], &dump.roots()[0].children()[0]);
-    /// assert!(kitchen.cancelled_for().unwrap() < std::time::Duration::from_secs(60));
-    /// ```
-    #[must_use]
-    pub fn cancelled_for(&self) -> Option<Duration> {
-        self.cause.as_ref().map(|(_, ago)| *ago)
-    }
-
-    /// The time that is left until its own deadline.
-    ///
-    /// ```
-    /// # use aionursery::{Builder, NodeKind, State};
-    /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-    /// #     let _ = n.named("cook").start_soon(async { Ok::<_, String>(()) });
-    /// #     n.cancel_with("closing time");
-    /// #     Ok(n.dump())
-    /// # })).unwrap();
-    /// # let (kitchen, cook) = (&dump.roots()[0], &dump.roots()[0].children()[0]);
-    /// assert_eq!(kitchen.deadline_in(), None);
-    /// ```
-    #[must_use]
-    pub fn deadline_in(&self) -> Option<Duration> {
-        self.deadline_in
-    }
-
-    /// How many children of a nursery have not ended, also those that are not shown.
-    ///
-    /// ```
-    /// # use aionursery::{Builder, NodeKind, State};
-    /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-    /// #     let _ = n.named("cook").start_soon(async { Ok::<_, String>(()) });
-    /// #     n.cancel_with("closing time");
-    /// #     Ok(n.dump())
-    /// # })).unwrap();
-    /// # let (kitchen, cook) = (&dump.roots()[0], &dump.roots()[0].children()[0]);
-    /// assert_eq!(kitchen.running(), 1);
-    /// ```
-    #[must_use]
-    pub fn running(&self) -> usize {
-        self.running
-    }
-
-    /// What is below it: a nursery's children, and the scopes and nurseries that were opened in
-    /// it, or in a child. Those that a child opened that is not shown stand beside the children.
-    ///
-    /// ```
-    /// # use aionursery::{Builder, NodeKind, State};
-    /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-    /// #     let _ = n.named("cook").start_soon(async { Ok::<_, String>(()) });
-    /// #     n.cancel_with("closing time");
-    /// #     Ok(n.dump())
-    /// # })).unwrap();
-    /// # let (kitchen, cook) = (&dump.roots()[0], &dump.roots()[0].children()[0]);
-    /// assert_eq!(kitchen.children().len(), 1);
-    /// ```
-    #[must_use]
-    pub fn children(&self) -> &[Node] {
-        &self.children
-    }
-
-    fn unlisted(&self) -> usize {
-        let listed = self.children.iter().filter(|node| node.id.is_some()).count();
-        self.running.saturating_sub(listed)
-    }
-}
-
-impl Display for Node {
-    /// One line, without what is below.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.kind {
-            NodeKind::Nursery => "nursery",
-            NodeKind::Scope => "scope",
-            NodeKind::Child => "child",
-            NodeKind::Spawned => "spawned child",
-            NodeKind::Blocking => "blocking child",
-        })?;
-        if let Some(id) = self.id {
-            write!(f, " {id}")?;
-        }
-        if let Some(name) = &self.name {
-            write!(f, " {name:?}")?;
-        }
-        if let Some(location) = self.location {
-            write!(f, " ({location})")?;
-        }
-        f.write_str(match self.state {
-            State::Waiting => ", waiting to start",
-            State::Running => ", running",
-            State::Joining => ", joining",
-            State::Dropped => ", dropped",
-        })?;
-        if self.shield {
-            f.write_str(", shielded")?;
-        }
-        match &self.cause {
-            Some((cause, ago)) => write!(f, ", cancelled {:.1} s ago ({cause})", ago.as_secs_f64()),
-            None if self.cancelled => f.write_str(", cancelled from above"),
-            None => Ok(()),
-        }?;
-        match self.deadline_in {
-            Some(left) if !self.cancelled => write!(f, ", {:.1} s left", left.as_secs_f64()),
-            _ => Ok(()),
-        }
-    }
-}
+use crate::sync::plain;
 
 /// The live tree at one moment: see [`dump`].
 ///
@@ -441,21 +104,25 @@ fn branches(f: &mut fmt::Formatter<'_>, node: &Node, indent: &str) -> fmt::Resul
 
 /// Every nursery and every scope of this program that is alive, with its children: those that have
 /// a name, or all with [`record_children`](crate::record_children). Each part of the tree is
-/// copied at one moment; the program goes on meanwhile.
+/// copied at one moment; the program goes on meanwhile. How many children have no name is known as
+/// of their nursery's last turn.
 ///
 /// ```
 /// # futures::executor::block_on(async {
-/// use aionursery::{Builder, dump};
+/// use aionursery::{Builder, dump, yield_now};
+/// use std::future::pending;
 /// Builder::new().name("kitchen").nursery(async |n| {
-///     let _ = n.named("cook").start_soon(async { Ok::<_, String>(()) });
-///     let _ = n.start_soon(async { Ok::<_, String>(()) });
-///     // nursery "kitchen" (src/main.rs:4:5), running
-///     // ├─ child 1 "cook" (src/main.rs:5:15), waiting to start
+///     let _ = n.named("cook").start_soon(pending::<Result<(), String>>());
+///     let _ = n.start_soon(pending::<Result<(), String>>());
+///     yield_now().await;
+///     // nursery "kitchen" (src/main.rs:4:32), running
+///     // ├─ child 1 "cook" (src/main.rs:5:29), running
 ///     // └─ 1 child without a name
 ///     println!("{}", dump());
 ///     # let text = dump().to_string();
 ///     # assert!(text.starts_with("nursery \"kitchen\" (") && text.contains("├─ child 1 \"cook\" ("));
 ///     # assert!(text.ends_with("└─ 1 child without a name"));
+///     n.cancel();
 ///     Ok(())
 /// }).await.unwrap();
 /// assert!(dump().roots().is_empty());
@@ -465,7 +132,7 @@ fn branches(f: &mut fmt::Formatter<'_>, node: &Node, indent: &str) -> fmt::Resul
 pub fn dump() -> Dump {
     let mut roots = Vec::new();
     for shard in &DOMAINS {
-        let domains: Vec<_> = lock(shard).values().filter_map(Weak::upgrade).collect();
+        let domains: Vec<_> = plain(shard).values().filter_map(Weak::upgrade).collect();
         for domain in domains {
             if let Some(&root) = domain.root.get() {
                 node(&domain, root, &mut roots);
@@ -490,6 +157,8 @@ impl<E, M> Nursery<'_, E, M> {
     /// ```
     #[must_use]
     pub fn dump(&self) -> Dump {
+        // So that the number of children is of this moment.
+        let _ = self.running();
         self.scope().dump()
     }
 }
@@ -514,12 +183,12 @@ fn shard(address: usize) -> &'static Mutex<BTreeMap<usize, Weak<Domain>>> {
 /// A domain has come to be; it says [`forget`] when it goes.
 pub(crate) fn remember(domain: &Arc<Domain>) {
     let address = Arc::as_ptr(domain).addr();
-    lock(shard(address)).insert(address, Arc::downgrade(domain));
+    plain(shard(address)).insert(address, Arc::downgrade(domain));
 }
 
 pub(crate) fn forget(domain: &Domain) {
     let address = std::ptr::from_ref(domain).addr();
-    let gone = lock(shard(address)).remove(&address);
+    let gone = plain(shard(address)).remove(&address);
     drop(gone);
 }
 

@@ -6,13 +6,14 @@ use std::error::Error;
 use std::fmt::{self, Debug, Display};
 use std::num::NonZeroUsize;
 use std::panic::resume_unwind;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use nursery_core::Identity;
 
 use crate::adopted::{AdoptedError, LostError};
-use crate::panics;
+use crate::panics::Panic;
 use crate::scope::Cause;
+use crate::sync::Mutex;
 
 /// Which child an error comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,101 +137,6 @@ impl<E> Identity for Failure<E> {
     fn identity(&self) -> Option<NonZeroUsize> {
         // Values have no identity: an error that is reached on two ways is moved, not copied.
         None
-    }
-}
-
-/// A panic of a child: its payload, its message and, with
-/// [`record_panic_locations`](crate::record_panic_locations), its place.
-///
-/// ```
-/// # futures::executor::block_on(async {
-/// let error = aionursery::nursery(async |n| {
-///     n.start_soon(async { if true { panic!("out of beans") } Ok::<_, String>(()) });
-///     Ok(())
-/// }).await.unwrap_err();
-/// assert_eq!(error.panics().next().unwrap().message(), "out of beans");
-/// # });
-/// ```
-pub struct Panic {
-    payload: Mutex<Box<dyn Any + Send>>,
-    message: Box<str>,
-    location: Option<Box<str>>,
-}
-
-impl Panic {
-    fn new(payload: Box<dyn Any + Send>) -> Self {
-        let message = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
-            (Some(message), _) => (*message).into(),
-            (_, Some(message)) => message.as_str().into(),
-            _ => "a payload that is no text".into(),
-        };
-        Self { payload: Mutex::new(payload), message, location: panics::take_location() }
-    }
-
-    /// What it was called with, if that was text.
-    ///
-    /// ```
-    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
-    /// #     let _ = n.start_soon(async { if true { panic!("out of beans") } Ok::<_, String>(()) });
-    /// #     Ok(())
-    /// # })).unwrap_err();
-    /// assert_eq!(error.panics().next().unwrap().message(), "out of beans");
-    /// ```
-    #[must_use]
-    pub fn message(&self) -> &str {
-        &self.message
-    }
-
-    /// `file:line:column`, if locations are recorded.
-    ///
-    /// ```
-    /// aionursery::record_panic_locations();
-    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
-    /// #     let _ = n.start_soon(async { if true { panic!("out of beans") } Ok::<_, String>(()) });
-    /// #     Ok(())
-    /// # })).unwrap_err();
-    /// let panic = error.panics().next().unwrap();
-    /// assert!(panic.location().is_some());
-    /// ```
-    #[must_use]
-    pub fn location(&self) -> Option<&str> {
-        self.location.as_deref()
-    }
-
-    /// The payload, as [`std::panic::catch_unwind`] gives it.
-    ///
-    /// ```
-    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
-    /// #     let _ = n.start_soon(async { if true { panic!("out of beans") } Ok::<_, String>(()) });
-    /// #     Ok(())
-    /// # })).unwrap_err();
-    /// use aionursery::ErrorKind;
-    /// let first = error.into_iter().next().unwrap();
-    /// let ErrorKind::Panic(panic) = first.into_kind() else { unreachable!() };
-    /// assert_eq!(panic.into_payload().downcast_ref(), Some(&"out of beans"));
-    /// ```
-    #[must_use]
-    pub fn into_payload(self) -> Box<dyn Any + Send> {
-        self.payload.into_inner().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Display for Panic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "panicked: {}", self.message)?;
-        match &self.location {
-            Some(location) => write!(f, " (at {location})"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Debug for Panic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Panic")
-            .field("message", &self.message)
-            .field("location", &self.location)
-            .finish_non_exhaustive()
     }
 }
 

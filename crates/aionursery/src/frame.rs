@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use crate::scope::Scope;
+use crate::sync::thread_local;
 
 thread_local! {
     static SCOPE: Cell<Option<Arc<Scope>>> = const { Cell::new(None) };

@@ -38,7 +38,8 @@
 //! * `tracing`: a span for each nursery and for each child that has a name.
 //!
 //! # What is unsafe
-//! Two files: the in-task child (`task.rs`) and the list of those that were woken (`ready.rs`).
+//! Three files: the in-task child (`task.rs`), the list of those that were woken (`ready.rs`) and
+//! the memory that they lie in (`slots.rs`).
 //! Children that borrow are polled by the nursery's own future only: whoever forgets that future
 //! stops them, and frees nothing they use.
 #![deny(unsafe_code)]
@@ -58,15 +59,22 @@ mod error;
 mod frame;
 mod gather;
 mod limit;
+#[cfg(all(test, aionursery_loom))]
+#[expect(unsafe_code, reason = "what loom checks")]
+mod models;
+mod node;
 mod nursery;
 mod panics;
-#[expect(unsafe_code, reason = "links of a lock-free list")]
+#[expect(unsafe_code, reason = "links of a lock-free list, and who may look behind it")]
 mod ready;
 mod scope;
+#[expect(unsafe_code, reason = "memory that is used again")]
+mod slots;
 #[cfg(feature = "tokio")]
 mod spawned;
 mod start;
-#[expect(unsafe_code, reason = "one allocation for future, result and waker")]
+mod sync;
+#[expect(unsafe_code, reason = "one piece of memory for future, result and waker")]
 mod task;
 mod timer;
 #[cfg(feature = "tokio-util")]
@@ -84,14 +92,15 @@ pub use child::{Child, End};
 pub use clock::{Clock, Sleep};
 pub use combine::{for_each, map, race, yield_now};
 pub use driver::Block;
-pub use dump::{Dump, Node, NodeKind, State, dump};
-pub use error::{Cancelled, ChildError, ErrorKind, MultiError, NurseryClosed, Panic};
+pub use dump::{Dump, dump};
+pub use error::{Cancelled, ChildError, ErrorKind, MultiError, NurseryClosed};
 pub use gather::{Gather, Gathered, gather};
+pub use node::{Node, NodeKind, State};
 pub use nursery::{
     Admits, Builder, Cancellation, Local, LocalNursery, Mode, Nursery, OnError, Sendable, nursery,
     nursery_local,
 };
 pub use nursery_core::Source;
-pub use panics::record_panic_locations;
+pub use panics::{Panic, record_panic_locations};
 pub use scope::Cause;
 pub use start::{NotStarted, Starting, TaskStatus};

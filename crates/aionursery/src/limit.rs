@@ -3,12 +3,13 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use pin_project_lite::pin_project;
 
 use crate::scope::lock;
+use crate::sync::Mutex;
 
 /// The places of one nursery.
 pub(crate) struct Gate(Mutex<Places>);

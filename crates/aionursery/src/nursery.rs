@@ -17,13 +17,13 @@ use crate::driver::Block;
 use crate::error::{Failure, Label, NurseryClosed};
 use crate::limit::Gated;
 use crate::scope::{Cause, Reason, SOFT, Scope};
-use crate::task::{Making, make};
+use crate::task::{Handle, Making, Running, make};
 use crate::within::Within;
 
 /// Which futures a nursery takes as children of its own task.
 ///
-/// [`Sendable`] nurseries take `Send` futures and may be moved between threads, so they can stand
-/// in `tokio::spawn`. [`Local`] ones take any future, and are not `Send` for it.
+/// [`Sendable`] nurseries take `Send` futures with `Send` values and may be moved between threads, so
+/// they can stand in `tokio::spawn`. [`Local`] ones take any future, and are not `Send` for it.
 ///
 /// ```
 /// use aionursery::{Admits, Child, Nursery};
@@ -38,7 +38,7 @@ use crate::within::Within;
 /// ```
 #[diagnostic::on_unimplemented(
     message = "this nursery takes no child that is not `Send`",
-    label = "this future is not `Send`",
+    label = "this future, or the value it gives, is not `Send`",
     note = "`nursery_local` takes such children, and is itself not `Send`"
 )]
 pub trait Admits<F>: Mode {}
@@ -81,7 +81,16 @@ pub struct Local(PhantomData<*const ()>);
 
 impl Mode for Sendable {}
 impl Mode for Local {}
-impl<F: Send> Admits<F> for Sendable {}
+
+// The value, too: the handle may be on one thread and the nursery on another. The error need not
+// be: a handle of a nursery with an error that is not `Send` is itself not `Send`.
+impl<F, T, E> Admits<F> for Sendable
+where
+    F: Future<Output = Result<T, E>> + Send,
+    T: Send,
+{
+}
+
 impl<F> Admits<F> for Local {}
 
 /// A nursery's handle: starts and cancels children. Cheap to clone, may be kept and sent away;
@@ -151,6 +160,7 @@ impl<'env, E, M> Nursery<'env, E, M> {
     /// assert_eq!(lengths.unwrap(), (2, 5));
     /// # });
     /// ```
+    #[inline]
     #[track_caller]
     pub fn start_soon<F, T>(&self, future: F) -> Child<T, E>
     where
@@ -178,6 +188,7 @@ impl<'env, E, M> Nursery<'env, E, M> {
     /// assert!(kept.unwrap().try_start_soon(async { Ok(()) }).is_err());
     /// # });
     /// ```
+    #[inline]
     #[track_caller]
     pub fn try_start_soon<F, T>(&self, future: F) -> Result<Child<T, E>, NurseryClosed>
     where
@@ -185,30 +196,50 @@ impl<'env, E, M> Nursery<'env, E, M> {
         M: Admits<F>,
     {
         let core = &self.core;
+        if self.shield || core.gate.is_some() || about::is_noted(self.name.as_ref()) {
+            return self.start_special(future, Location::caller());
+        }
+        let (task, handle) = make(&core.ready, future, Making { shield: false, name: None });
+        self.admit(task, handle)
+    }
+
+    /// A child that is named, noted or shielded, or that has to wait for its place.
+    #[cold]
+    fn start_special<F, T>(
+        &self,
+        future: F,
+        place: &'static Location<'static>,
+    ) -> Result<Child<T, E>, NurseryClosed>
+    where
+        F: Future<Output = Result<T, E>> + 'env,
+    {
+        let core = &self.core;
         let making = Making { shield: self.shield, name: self.name.clone() };
-        let place = Some(Location::caller());
         let noted = about::is_noted(self.name.as_ref()).then(|| {
-            Noted::new(&core.scope.signal, self.name.clone(), self.shield, Runs::Here, place)
+            Noted::new(&core.scope.signal, self.name.clone(), self.shield, Runs::Here, Some(place))
         });
         let note = noted.as_ref().map(|noted| noted.note().clone());
-        let (task, handle) = if noted.is_some() || self.shield || core.gate.is_some() {
-            let gated = Gated::new(core.gate.clone(), Watched::new(noted, future));
-            let within = Within::child(core.scope.clone(), self.shield, note.clone(), gated);
-            match &self.name {
-                Some(name) => make(crate::trace::child(name, within), making),
-                None => make(within, making),
-            }
-        } else {
-            make(future, making)
+        let gated = Gated::new(core.gate.clone(), Watched::new(noted, future));
+        let within = Within::child(core.scope.clone(), self.shield, note.clone(), gated);
+        let (task, handle) = match &self.name {
+            Some(name) => make(&core.ready, crate::trace::child(name, within), making),
+            None => make(&core.ready, within, making),
         };
-        let handle = Child::here(handle, core.collect);
-        match core.start(task) {
-            Ok(id) => {
-                if let Some(note) = note {
-                    note.set_id(id);
-                }
-                Ok(handle)
-            }
+        let child = self.admit(task, handle)?;
+        if let Some(note) = note {
+            note.set_id(child.id());
+        }
+        Ok(child)
+    }
+
+    #[inline]
+    fn admit<T>(
+        &self,
+        task: Running<E>,
+        handle: Handle<T, E>,
+    ) -> Result<Child<T, E>, NurseryClosed> {
+        match self.core.start(task) {
+            Ok(()) => Ok(Child::here(handle, self.core.collect)),
             Err(mut task) => {
                 drop(task.cancel());
                 Err(NurseryClosed)
@@ -363,7 +394,7 @@ impl<'env, E, M> Nursery<'env, E, M> {
     /// ```
     #[must_use]
     pub fn running(&self) -> usize {
-        self.core.state().life.running()
+        self.core.running()
     }
 
     /// Moves the nursery's deadline; one that has passed acts at the next await (R21).

@@ -1,30 +1,37 @@
-//! The list of in-task children that were woken, and the one waker behind them. Anybody may push,
-//! from any thread; only the nursery's driver takes. It must never run a child.
+//! The list of in-task children that were woken, the one waker behind them, and the seat of
+//! whoever drives them. Anybody may push, from any thread; only the nursery's driver takes. It must
+//! never run a child.
 //!
 //! A stack that is taken whole: one atomic operation a push, one a batch. Each entry holds one
-//! reference to its task. After [`Ready::close`] nothing stays in it, however late a waker calls.
+//! reference to its task. After [`Share::close`] nothing stays in it, however late a waker calls.
 
+use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
-use atomic_waker::AtomicWaker;
-
+use crate::slots::Slots;
+#[cfg(all(test, aionursery_loom))]
+use crate::sync::LocalCell;
+use crate::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use crate::sync::{AtomicWaker, thread_local};
 use crate::task::{Header, TaskRef};
 
-/// Woken children of one nursery.
+/// Woken children of one nursery, and the memory of all of them.
 pub(crate) struct Ready {
-    head: AtomicPtr<Header>,
+    woken: Stack,
+    /// Slots that were given back away from the driver.
+    returned: Stack,
     driver: AtomicWaker,
     owners: AtomicUsize,
+    slots: Slots,
 }
 
-/// One owner's count of a list. As an `Arc`, but counts can be had in one step for many children
-/// that start one after another.
+/// One owner's count of a list. As an `Arc`, but it can be handed through a raw pointer that the
+/// children of a block share.
 pub(crate) struct Share(NonNull<Ready>);
 
-// SAFETY: a list may be used and freed on any thread.
+// SAFETY: a list may be used and freed on any thread; of its slots, see `Ready::slots`.
 unsafe impl Send for Share {}
 // SAFETY: as above.
 unsafe impl Sync for Share {}
@@ -32,22 +39,64 @@ unsafe impl Sync for Share {}
 impl Share {
     pub(crate) fn new() -> Self {
         let ready = Ready {
-            head: AtomicPtr::new(ptr::null_mut()),
+            woken: Stack::new(),
+            returned: Stack::new(),
             driver: AtomicWaker::new(),
             owners: AtomicUsize::new(1),
+            slots: Slots::new(),
         };
         Self(NonNull::from(Box::leak(Box::new(ready))))
     }
 
-    pub(crate) fn into_raw(self) -> *const Ready {
-        ManuallyDrop::new(self).0.as_ptr()
+    /// A list with the right to drive its children.
+    pub(crate) fn with_seat() -> (Self, Seat) {
+        let ready = Self::new();
+        (ready.clone(), Seat(ready))
+    }
+
+    pub(crate) fn as_raw(&self) -> NonNull<Ready> {
+        self.0
+    }
+
+    pub(crate) fn into_raw(self) -> NonNull<Ready> {
+        ManuallyDrop::new(self).0
     }
 
     /// # Safety
-    /// `raw` comes from [`into_raw`](Self::into_raw) and is used once.
-    pub(crate) unsafe fn from_raw(raw: *const Ready) -> Self {
-        // SAFETY: `into_raw` gives no null.
-        Self(unsafe { NonNull::new_unchecked(raw.cast_mut()) })
+    /// The caller has a count, as [`into_raw`](Self::into_raw) leaves one, and gives it away.
+    pub(crate) unsafe fn from_raw(raw: NonNull<Ready>) -> Self {
+        Self(raw)
+    }
+
+    /// A child was woken; it was not in the list before.
+    pub(crate) fn push(&self, task: TaskRef) {
+        let node = task.into_raw();
+        let mut hold = None;
+        let pushed = self.woken.push(node, || {
+            // Once it is in the list the driver may take it, end, and let the last owner go before
+            // it is woken; so the list is held for that long.
+            hold.get_or_insert_with(|| self.clone());
+        });
+        match pushed {
+            Pushed::Later => {}
+            Pushed::First => self.driver.wake(),
+            // SAFETY: `node` came from `into_raw` above and was not published.
+            Pushed::Closed => drop(unsafe { TaskRef::from_raw(node) }),
+        }
+    }
+
+    /// The memory of a task that was freed away from the driver. The task's block holds the list.
+    ///
+    /// # Safety
+    /// `slot` lies in one of this list's blocks; nobody uses it any more.
+    pub(crate) unsafe fn give_back(&self, slot: NonNull<Header>) {
+        if let Some(slots) = self.slots() {
+            // SAFETY: as the caller promises; this thread drives.
+            unsafe { slots.put(slot) };
+        } else if let Pushed::Closed = self.returned.push(slot.as_ptr(), || {}) {
+            // SAFETY: as the caller promises; its driver is gone.
+            unsafe { Slots::put_late(slot) };
+        }
     }
 }
 
@@ -79,69 +128,6 @@ impl Drop for Share {
     }
 }
 
-/// Counts of one list that are kept for children to come.
-pub(crate) struct Stock {
-    ready: Share,
-    left: usize,
-}
-
-impl Stock {
-    /// How many counts are taken at once.
-    const BATCH: usize = 64;
-
-    pub(crate) fn new(ready: Share) -> Self {
-        Self { ready, left: 0 }
-    }
-
-    pub(crate) fn take(&mut self) -> Share {
-        if self.left == 0 {
-            self.ready.owners.fetch_add(Self::BATCH, Ordering::Relaxed);
-            self.left = Self::BATCH;
-        }
-        self.left -= 1;
-        Share(self.ready.0)
-    }
-
-    /// Shares come back.
-    ///
-    /// # Panics
-    /// If they are another list's.
-    pub(crate) fn give_back(&mut self, returned: &mut Returned) {
-        assert!(returned.of.is_none_or(|of| of == self.ready.0), "shares of another list");
-        self.left += std::mem::take(&mut returned.count);
-    }
-}
-
-impl Drop for Stock {
-    fn drop(&mut self) {
-        // Never the last: `ready` is one more.
-        self.ready.owners.fetch_sub(self.left, Ordering::AcqRel);
-    }
-}
-
-/// Shares of one list that its driver got back from children that have ended.
-#[derive(Default)]
-pub(crate) struct Returned {
-    of: Option<NonNull<Ready>>,
-    count: usize,
-}
-
-// SAFETY: it only counts; the pointer is compared, never followed.
-unsafe impl Send for Returned {}
-
-impl Returned {
-    pub(crate) fn put(&mut self, share: Share) {
-        assert!(*self.of.get_or_insert(share.0) == share.0, "a share of another list");
-        self.count += 1;
-        std::mem::forget(share);
-    }
-}
-
-/// Stands for "closed": an address that no task can have.
-fn closed() -> *mut Header {
-    ptr::without_provenance_mut(1)
-}
-
 impl Ready {
     /// Wakes the driver without a child: a cancellation, an end on another thread.
     pub(crate) fn poke(&self) {
@@ -159,76 +145,193 @@ impl Ready {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.head.load(Ordering::Acquire).is_null()
+        self.woken.is_empty()
     }
 
-    /// A child was woken; it was not in the list before.
-    pub(crate) fn push(&self, task: TaskRef) {
-        let node = task.into_raw();
-        let mut head = self.head.load(Ordering::Relaxed);
-        loop {
-            if head == closed() {
-                // SAFETY: `node` came from `into_raw` above and was not published.
-                drop(unsafe { TaskRef::from_raw(node) });
-                return;
-            }
-            // SAFETY: the reference that `node` holds keeps the header alive until it is
-            // published; `next` is ours while the task is marked as queued.
-            unsafe { (*node).next.store(head, Ordering::Relaxed) };
-            match self.head.compare_exchange_weak(
-                head,
-                node.cast_mut(),
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => break,
-                Err(now) => head = now,
-            }
-        }
-        if head.is_null() {
-            self.driver.wake();
-        }
-    }
-
-    /// Takes all, the earliest first, and hands each out. Says how many there were.
+    /// Takes all, the earliest first, and hands each out.
     pub(crate) fn take(&self, mut each: impl FnMut(TaskRef)) {
-        if self.is_empty() {
-            return;
+        if let Some(slots) = self.slots()
+            && !self.returned.is_empty()
+        {
+            // SAFETY: what is in this list was given back; this thread drives.
+            hand_out(self.returned.take(), |slot| unsafe { slots.put(slot) });
         }
-        self.hand_out(self.head.swap(ptr::null_mut(), Ordering::AcqRel), &mut each);
+        if !self.is_empty() {
+            // SAFETY: each entry's own reference, taken exactly once.
+            hand_out(self.woken.take(), |node| each(unsafe { TaskRef::from_raw(node.as_ptr()) }));
+        }
     }
 
-    /// Nothing is taken any more: what is in the list and what comes later is let go.
-    pub(crate) fn close(&self) {
-        self.unregister();
-        self.hand_out(self.head.swap(closed(), Ordering::AcqRel), &mut drop);
+    /// Whether this thread drives these children at this moment.
+    #[inline]
+    pub(crate) fn is_driven_here(&self) -> bool {
+        HERE.get() == ptr::from_ref(self)
     }
 
-    fn hand_out(&self, list: *mut Header, each: &mut impl FnMut(TaskRef)) {
-        if list == closed() {
-            return;
-        }
-        let mut reversed = ptr::null_mut();
-        let mut at = list;
-        while !at.is_null() {
-            // SAFETY: every entry of the list holds a reference; the list was taken whole, so
-            // its links are ours.
-            let next = unsafe { (*at).next.swap(reversed, Ordering::Relaxed) };
-            reversed = at;
-            at = next;
-        }
-        while !reversed.is_null() {
-            // SAFETY: as above; the link is read before the reference is handed out.
-            let next = unsafe { (*reversed).next.load(Ordering::Relaxed) };
-            // SAFETY: the entry's own reference, taken exactly once.
-            each(unsafe { TaskRef::from_raw(reversed) });
-            reversed = next;
-        }
+    /// The memory of children, for the thread that drives them.
+    #[inline]
+    pub(crate) fn slots(&self) -> Option<&Slots> {
+        self.is_driven_here().then_some(&self.slots)
     }
 }
 
 impl Drop for Ready {
     fn drop(&mut self) {
-        self.close();
+        self.unregister();
+        debug_assert!(self.woken.is_empty() || self.woken.is_closed(), "tasks hold their list");
+    }
+}
+
+thread_local! {
+    /// The list whose children this thread drives, the innermost if there are several.
+    static HERE: Cell<*const Ready> = const { Cell::new(ptr::null()) };
+}
+
+/// The right to drive the children of one list. There is one for each.
+pub(crate) struct Seat(Share);
+
+impl Seat {
+    /// While `act` runs, this thread is the one that drives.
+    pub(crate) fn drive<R>(&mut self, act: impl FnOnce() -> R) -> R {
+        struct Leave(*const Ready);
+        impl Drop for Leave {
+            fn drop(&mut self) {
+                HERE.set(self.0);
+            }
+        }
+        let _leave = Leave(HERE.replace(self.0.as_raw().as_ptr()));
+        act()
+    }
+
+    /// Nothing is driven any more: what is in the list and what comes later is let go.
+    pub(crate) fn close(&mut self) {
+        self.0.unregister();
+        // SAFETY: each entry's own reference, taken exactly once.
+        hand_out(self.0.woken.close(), |node| drop(unsafe { TaskRef::from_raw(node.as_ptr()) }));
+        let returned = self.0.returned.close();
+        // SAFETY: the one seat, borrowed alone, and nobody is driven: only this thread uses the
+        // slots; what is in the list of returned ones was given back.
+        unsafe {
+            hand_out(returned, |slot| self.0.slots.put(slot));
+            self.0.slots.close();
+        }
+    }
+}
+
+/// A value that only the thread which drives may touch.
+pub(crate) struct Driven<T> {
+    ready: Share,
+    value: T,
+}
+
+// SAFETY: the value is reached in `with` on the thread that drives, and with the seat in `own`;
+// there is one seat, so never on two threads at once, and whoever moves the seat orders them.
+unsafe impl<T: Send> Sync for Driven<T> {}
+
+impl<T> Driven<T> {
+    pub(crate) fn new(ready: Share, value: T) -> Self {
+        Self { ready, value }
+    }
+
+    /// Gives `act` the value, if this thread drives.
+    #[inline]
+    pub(crate) fn with<R>(&self, act: impl FnOnce(Option<&T>) -> R) -> R {
+        act(self.ready.is_driven_here().then_some(&self.value))
+    }
+
+    /// The value, for who has the seat and does not drive.
+    ///
+    /// # Panics
+    /// If it is another list's seat.
+    pub(crate) fn own<'a>(&'a self, seat: &'a mut Seat) -> &'a T {
+        assert!(seat.0.as_raw() == self.ready.as_raw(), "the seat of another list");
+        &self.value
+    }
+}
+
+/// Headers in a stack that is taken whole.
+struct Stack(AtomicPtr<Header>);
+
+enum Pushed {
+    /// The stack was empty.
+    First,
+    Later,
+    /// The stack was closed; nothing was pushed.
+    Closed,
+}
+
+/// Stands for "closed": an address that no task can have.
+fn closed() -> *mut Header {
+    ptr::without_provenance_mut(1)
+}
+
+impl Stack {
+    fn new() -> Self {
+        Self(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.load(Ordering::Acquire).is_null()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.load(Ordering::Acquire) == closed()
+    }
+
+    /// Calls `first` before it pushes into an empty stack.
+    fn push(&self, node: *const Header, mut first: impl FnMut()) -> Pushed {
+        let mut head = self.0.load(Ordering::Relaxed);
+        loop {
+            if head == closed() {
+                return Pushed::Closed;
+            }
+            if head.is_null() {
+                first();
+            }
+            // SAFETY: what `node` stands for keeps the header alive until it is published; `next`
+            // belongs to who pushes.
+            unsafe { (*node).next.store(head, Ordering::Relaxed) };
+            match self.0.compare_exchange_weak(
+                head,
+                node.cast_mut(),
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) if head.is_null() => return Pushed::First,
+                Ok(_) => return Pushed::Later,
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    fn take(&self) -> *mut Header {
+        self.0.swap(ptr::null_mut(), Ordering::AcqRel)
+    }
+
+    fn close(&self) -> *mut Header {
+        self.0.swap(closed(), Ordering::AcqRel)
+    }
+}
+
+/// Hands out a list that was taken whole, the earliest first.
+fn hand_out(list: *mut Header, mut each: impl FnMut(NonNull<Header>)) {
+    if list == closed() {
+        return;
+    }
+    let mut reversed = ptr::null_mut();
+    let mut at = list;
+    while !at.is_null() {
+        // SAFETY: what each entry stands for keeps it alive; the list was taken whole, so its links
+        // are ours.
+        let next = unsafe { (*at).next.load(Ordering::Relaxed) };
+        // SAFETY: as above.
+        unsafe { (*at).next.store(reversed, Ordering::Relaxed) };
+        reversed = at;
+        at = next;
+    }
+    while let Some(node) = NonNull::new(reversed) {
+        // SAFETY: as above; the link is read before the entry is handed out.
+        reversed = unsafe { node.as_ref().next.load(Ordering::Relaxed) };
+        each(node);
     }
 }

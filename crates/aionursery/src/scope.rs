@@ -6,8 +6,7 @@ use std::borrow::Cow;
 use std::convert::Infallible;
 use std::fmt::{self, Display};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::task::Waker;
 
 use nursery_core::{Delivery, Face, Flight, Identity, MemberId, ScopeId, Settings, Source, Tree};
@@ -17,6 +16,8 @@ use crate::adopted::LostError;
 use crate::clock::{Own, Time};
 use crate::dump;
 use crate::ready::Share;
+use crate::sync::atomic::{AtomicU8, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -136,29 +137,44 @@ impl Signal {
     }
 
     /// Waits for the flags to change from `seen`. Says no if they have: then nothing is kept.
+    ///
+    /// Wakers are cloned and dropped outside the lock: either may run anybody's code (R29).
     pub(crate) fn register(&self, place: &mut Option<u32>, waker: &Waker, seen: u8) -> bool {
-        let waiters = &mut *lock(&self.waiters);
-        if self.flags() != seen {
-            return false;
+        if let Some(index) = *place {
+            let waiters = &*lock(&self.waiters);
+            if self.flags() != seen {
+                return false;
+            }
+            let kept = &waiters.wakers[index as usize];
+            if kept.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
+                return true;
+            }
         }
-        let index = *place.get_or_insert_with(|| {
-            waiters.free.pop().unwrap_or_else(|| {
-                waiters.wakers.push(None);
-                waiters.wakers.len() as u32 - 1
-            })
-        });
-        let slot = &mut waiters.wakers[index as usize];
-        if !slot.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
-            *slot = Some(waker.clone());
-        }
+        let waker = waker.clone();
+        let before = {
+            let waiters = &mut *lock(&self.waiters);
+            if self.flags() != seen {
+                return false;
+            }
+            let index = *place.get_or_insert_with(|| {
+                waiters.free.pop().unwrap_or_else(|| {
+                    waiters.wakers.push(None);
+                    waiters.wakers.len() as u32 - 1
+                })
+            });
+            waiters.wakers[index as usize].replace(waker)
+        };
+        drop(before);
         true
     }
 
     pub(crate) fn unregister(&self, place: &mut Option<u32>) {
         if let Some(index) = place.take() {
-            let waiters = &mut *lock(&self.waiters);
-            let waker = waiters.wakers[index as usize].take();
-            waiters.free.push(index);
+            let waker = {
+                let waiters = &mut *lock(&self.waiters);
+                waiters.free.push(index);
+                waiters.wakers[index as usize].take()
+            };
             drop(waker);
         }
     }

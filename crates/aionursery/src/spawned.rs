@@ -20,6 +20,7 @@ use crate::limit::Gated;
 use crate::nursery::Nursery;
 use crate::ready::Share;
 use crate::scope::{HARD, Reason, Scope};
+use crate::sync::{spawn, spawn_blocking};
 
 impl<E: Send + 'static, M> Nursery<'_, E, M> {
     /// Starts a child on the runtime's workers. It is joined, cancelled and its errors collected
@@ -86,7 +87,7 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         let note = noted.as_ref().map(|noted| noted.note().clone());
         let gate = core.gate.clone();
         let join = match noted.is_some() || gate.is_some() {
-            false => tokio::spawn(Spawned::new(core, label, shield, None, future)),
+            false => spawn(Spawned::new(core, label, shield, None, future)),
             true => {
                 let gated = Gated::new(gate, Watched::new(noted, future));
                 match &name {
@@ -95,7 +96,7 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
                         let spawned = Spawned::new(core, label, shield, note, traced);
                         crate::trace::spawn(name, spawned)
                     }
-                    None => tokio::spawn(Spawned::new(core, label, shield, note, gated)),
+                    None => spawn(Spawned::new(core, label, shield, note, gated)),
                 }
             }
         };
@@ -134,7 +135,7 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         if let Some(noted) = &noted {
             noted.note().set_id(id);
         }
-        let join = tokio::task::spawn_blocking(move || {
+        let join = spawn_blocking(move || {
             if let Some(noted) = &noted {
                 noted.note().begin();
             }

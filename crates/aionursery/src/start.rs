@@ -3,11 +3,12 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use crate::nursery::{Admits, Nursery};
 use crate::scope::lock;
+use crate::sync::Mutex;
 
 /// Why a child did not come to say that it had started.
 ///

@@ -1,5 +1,5 @@
-//! One in-task child: its future, its result, its waker and its handle's side, in one allocation.
-//! Only the driver polls the future or drops it; a waker that outlives everything keeps the memory
+//! One in-task child: its future, its result, its waker and its handle's side, in one piece of
+//! memory: a slot of its nursery's, or an allocation. Only the driver polls the future or drops it; a waker that outlives everything keeps the memory
 //! and nothing in it. It must never decide what an end means.
 //!
 //! Who may touch `stage`:
@@ -10,6 +10,7 @@
 //! So when the last reference goes, `stage` is empty: freeing runs no code of the child, and may
 //! happen after the lifetime that the child borrows from has ended (R29).
 
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::future::Future;
@@ -19,14 +20,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
-use atomic_waker::AtomicWaker;
 use nursery_core::Outcome;
 
 use crate::error::{Failure, Fault, Held, Label};
 use crate::ready::{Ready, Share};
+use crate::slots::{Block, stride};
+use crate::sync::AtomicWaker;
+use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 /// In the list of woken tasks, or about to be.
 const QUEUED: usize = 1;
@@ -43,14 +45,18 @@ const REF: usize = 1 << 5;
 
 /// Not in the driver's list of children.
 pub(crate) const NOWHERE: u32 = u32::MAX;
+/// Not polled yet: nobody has been given a waker.
+const NEW: u32 = u32::MAX - 1;
 
 /// The part that does not know the future's type.
 pub(crate) struct Header {
     state: AtomicUsize,
     pub(crate) next: AtomicPtr<Header>,
     vtable: &'static Table,
-    /// Counted; null until the task is admitted.
-    ready: AtomicPtr<Ready>,
+    /// Where its wakes go. Counted by the block that it lies in, or else by itself.
+    ready: NonNull<Ready>,
+    /// The block that it lies in.
+    block: Option<NonNull<Block>>,
     joiner: AtomicWaker,
     /// Where the driver keeps it; touched by nobody else.
     pub(crate) index: AtomicU32,
@@ -65,7 +71,7 @@ struct Table {
     poll: unsafe fn(NonNull<Header>, Option<&mut Context<'_>>, *mut ()) -> Step,
     /// Moves the result through the pointer to an `Option<Result<T, Fault<E>>>`.
     take: unsafe fn(NonNull<Header>, *mut ()),
-    free: unsafe fn(NonNull<Header>),
+    layout: Layout,
 }
 
 #[repr(C)]
@@ -109,26 +115,50 @@ pub(crate) struct Handle<T, E> {
     result: PhantomData<(T, E)>,
 }
 
-/// Makes a task: the driver's side and the handle's.
+/// Makes a task: the driver's side and the handle's. Its wakes go to `ready`.
 ///
 /// Whether the driver's side may change threads is not in its type: a `Block` is `Send` only if
 /// its nursery admits nothing that is not.
-pub(crate) fn make<F, T, E>(future: F, making: Making) -> (Running<E>, Handle<T, E>)
+#[inline]
+pub(crate) fn make<F, T, E>(ready: &Share, future: F, making: Making) -> (Running<E>, Handle<T, E>)
 where
     F: Future<Output = Result<T, E>>,
 {
+    let layout = const { Layout::new::<Cell<F, T, E>>() };
+    let (raw, block) = match (const { stride(Layout::new::<Cell<F, T, E>>()) }, ready.slots()) {
+        (Some(stride), Some(slots)) => {
+            // SAFETY: `ready` has given its slots out because this thread drives.
+            let (slot, block) = unsafe { slots.take(ready, stride) };
+            (slot, Some(block))
+        }
+        _ => {
+            // SAFETY: a header is not empty.
+            let memory = unsafe { alloc(layout) };
+            let Some(raw) = NonNull::new(memory) else { handle_alloc_error(layout) };
+            let _ = ready.clone().into_raw();
+            (raw.cast(), None)
+        }
+    };
     let header = Header {
         state: AtomicUsize::new(HANDLE | (2 * REF) | if making.shield { SHIELD } else { 0 }),
         next: AtomicPtr::new(ptr::null_mut()),
-        vtable: const { &Table { poll: poll::<F, T, E>, take: take::<F, T, E>, free: free::<F, T, E> } },
-        ready: AtomicPtr::new(ptr::null_mut()),
+        vtable: const {
+            &Table {
+                poll: poll::<F, T, E>,
+                take: take::<F, T, E>,
+                layout: Layout::new::<Cell<F, T, E>>(),
+            }
+        },
+        ready: ready.as_raw(),
+        block,
         joiner: AtomicWaker::new(),
-        index: AtomicU32::new(NOWHERE),
+        index: AtomicU32::new(NEW),
         id: AtomicU32::new(0),
         name: making.name.map(Box::new),
     };
-    let cell = Box::new(Cell::<F, T, E> { header, stage: UnsafeCell::new(Stage::Future(future)) });
-    let raw = NonNull::from(Box::leak(cell)).cast::<Header>();
+    let cell = Cell { header, stage: UnsafeCell::new(Stage::<F, T, E>::Future(future)) };
+    // SAFETY: the memory is the task's own, large enough and aligned.
+    unsafe { raw.cast().write(cell) };
     let handle = Handle { task: ManuallyDrop::new(TaskRef(raw)), result: PhantomData };
     (Running { task: TaskRef(raw), error: PhantomData }, handle)
 }
@@ -136,9 +166,30 @@ where
 /// A task without a future: the nursery's body, which its driver polls where it lies.
 pub(crate) fn make_body(ready: &Share) -> TaskRef {
     let making = Making { shield: false, name: None };
-    let body = make::<_, (), ()>(std::future::pending(), making).0;
-    body.admit(0, ready.clone());
-    body.task
+    make::<_, (), ()>(ready, std::future::pending(), making).0.task
+}
+
+/// Gives the memory of a task back.
+///
+/// # Safety
+/// The last reference is gone; what was in its stage has been dropped.
+unsafe fn free(task: NonNull<Header>) {
+    let raw = task.as_ptr();
+    // SAFETY: nobody else has the header; what is dropped here is not read again.
+    let (ready, block, layout) = unsafe {
+        ptr::drop_in_place(&raw mut (*raw).joiner);
+        ptr::drop_in_place(&raw mut (*raw).name);
+        ((*raw).ready, (*raw).block, (*raw).vtable.layout)
+    };
+    // SAFETY: the count is the block's, or the task's own.
+    let ready = unsafe { Share::from_raw(ready) };
+    if block.is_some() {
+        // SAFETY: the slot is the task's own, and nobody uses it any more.
+        unsafe { ManuallyDrop::new(ready).give_back(task) };
+    } else {
+        // SAFETY: it was allocated with this layout.
+        unsafe { dealloc(raw.cast(), layout) };
+    }
 }
 
 impl TaskRef {
@@ -170,28 +221,22 @@ impl TaskRef {
         let before = task.header().state.fetch_sub(QUEUED + REF, Ordering::AcqRel);
         if before < 2 * REF {
             // SAFETY: that was the last reference.
-            unsafe { (task.header().vtable.free)(task.0) };
+            unsafe { free(task.0) };
         }
         (before & DONE == 0).then_some(index)
     }
 
     pub(crate) fn wake(self) {
         let header = self.header();
-        if header.state.fetch_or(QUEUED, Ordering::AcqRel) & (QUEUED | DONE) == 0
-            && let Some(ready) = header.ready()
-        {
-            // `self` goes into the list, which the driver may empty and the task free before
-            // `push` is back; so the list is held for that long.
-            Share::clone(&ready).push(self);
+        if header.state.fetch_or(QUEUED, Ordering::AcqRel) & (QUEUED | DONE) == 0 {
+            header.ready().push(self);
         }
     }
 
     pub(crate) fn wake_by_ref(&self) {
         let header = self.header();
-        if header.state.fetch_or(QUEUED, Ordering::AcqRel) & (QUEUED | DONE) == 0
-            && let Some(ready) = header.ready()
-        {
-            ready.push(self.clone());
+        if header.state.fetch_or(QUEUED, Ordering::AcqRel) & (QUEUED | DONE) == 0 {
+            header.ready().push(self.clone());
         }
     }
 }
@@ -212,16 +257,22 @@ impl Drop for TaskRef {
         let before = self.header().state.fetch_sub(REF, Ordering::AcqRel);
         if before < 2 * REF {
             // SAFETY: that was the last reference.
-            unsafe { (self.header().vtable.free)(self.0) };
+            unsafe { free(self.0) };
         }
     }
 }
 
 impl Header {
-    fn ready(&self) -> Option<ManuallyDrop<Share>> {
-        let ready = self.ready.load(Ordering::Acquire);
-        // SAFETY: this is the count that the task keeps until it is freed; it is not let go.
-        (!ready.is_null()).then(|| ManuallyDrop::new(unsafe { Share::from_raw(ready) }))
+    fn ready(&self) -> ManuallyDrop<Share> {
+        // SAFETY: the task, or its block, has a count until it is freed; it is not let go.
+        ManuallyDrop::new(unsafe { Share::from_raw(self.ready) })
+    }
+
+    /// # Safety
+    /// It lies in one.
+    pub(crate) unsafe fn block(&self) -> NonNull<Block> {
+        // SAFETY: as the caller promises.
+        unsafe { self.block.unwrap_unchecked() }
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -230,6 +281,12 @@ impl Header {
 
     pub(crate) fn name(&self) -> Option<&Arc<str>> {
         self.name.as_deref()
+    }
+
+    /// Cancellation reaches it, and it was not asked to end alone.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.state.load(Ordering::Acquire) & (CANCEL | SHIELD) == 0
     }
 
     pub(crate) fn is_shielded(&self) -> bool {
@@ -254,38 +311,30 @@ impl<E> Running<E> {
         self.task.header()
     }
 
-    /// It belongs to a nursery from here on: its number there, and where its wakes go. A task is
-    /// admitted once.
-    pub(crate) fn admit(&self, id: u32, ready: Share) {
-        let header = self.header();
-        header.id.store(id, Ordering::Relaxed);
-        header.ready.store(ready.into_raw().cast_mut(), Ordering::Release);
+    /// Its number in its nursery. A task is admitted once.
+    pub(crate) fn admit(&self, id: u32) {
+        self.header().id.store(id, Ordering::Relaxed);
     }
 
-    /// Lets go of a task that has ended. If nobody else holds it, it is freed here, and its share
-    /// of the ready list given back.
-    pub(crate) fn release(self) -> Option<Share> {
+    /// Lets go of a task that has ended.
+    #[inline]
+    pub(crate) fn release(self) {
         let raw = self.task.0;
-        let header = self.header();
-        if header.state.load(Ordering::Acquire) & !(DONE | CANCEL | SHIELD) != REF {
-            return None;
+        if self.header().state.load(Ordering::Acquire) & !(DONE | CANCEL | SHIELD) == REF {
+            mem::forget(self);
+            // SAFETY: the only reference was ours, so nobody can make another; no handle is left.
+            unsafe { free(raw) };
         }
-        let ready = header.ready.load(Ordering::Relaxed);
-        header.ready.store(ptr::null_mut(), Ordering::Relaxed);
-        std::mem::forget(self);
-        // SAFETY: the only reference was ours, so nobody can make another; no handle is left.
-        unsafe { (raw.as_ref().vtable.free)(raw) };
-        // SAFETY: the task's own count, which it no longer has.
-        (!ready.is_null()).then(|| unsafe { Share::from_raw(ready) })
     }
 
-    /// Polls the child; gives its end, if this was it.
+    /// Polls the child. [`Step::Ended`] leaves its outcome in `out`.
     ///
     /// # Panics
     /// If it has ended.
-    pub(crate) fn poll(&mut self) -> Option<Outcome<Failure<E>>> {
+    #[inline]
+    pub(crate) fn poll(&mut self, out: &mut Option<Outcome<Failure<E>>>) -> Step {
         let waker = waker(&self.task);
-        self.run(Some(&mut Context::from_waker(&waker)))
+        self.run(Some(&mut Context::from_waker(&waker)), out)
     }
 
     /// Drops the child's future: it ends as cancelled, or in the panic of a destructor.
@@ -293,20 +342,17 @@ impl<E> Running<E> {
     /// # Panics
     /// If it has ended.
     pub(crate) fn cancel(&mut self) -> Outcome<Failure<E>> {
-        self.run(None).expect("a child without a future has ended")
+        let mut outcome = None;
+        self.run(None, &mut outcome);
+        outcome.expect("a child without a future has ended")
     }
 
-    fn run(&mut self, cx: Option<&mut Context<'_>>) -> Option<Outcome<Failure<E>>> {
+    #[inline]
+    fn run(&mut self, cx: Option<&mut Context<'_>>, out: &mut Option<Outcome<Failure<E>>>) -> Step {
         assert!(!self.header().is_done(), "the child has ended");
-        let mut outcome = None;
-        let out = ptr::from_mut(&mut outcome).cast();
-        // SAFETY: `self` is the driver's side, borrowed alone, and has not set `DONE`; `outcome` is
+        // SAFETY: `self` is the driver's side, borrowed alone, and has not set `DONE`; `out` is
         // what this type of task writes to.
-        match unsafe { (self.header().vtable.poll)(self.task.0, cx, out) } {
-            Step::Pending => None,
-            Step::Done => Some(Outcome::Done),
-            Step::Ended => outcome,
-        }
+        unsafe { (self.header().vtable.poll)(self.task.0, cx, ptr::from_mut(out).cast()) }
     }
 }
 
@@ -318,7 +364,7 @@ pub(crate) fn waker(task: &TaskRef) -> ManuallyDrop<Waker> {
 
 /// What a poll has come to.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Step {
+pub(crate) enum Step {
     Pending,
     /// It returned a value; nothing was written.
     Done,
@@ -333,25 +379,30 @@ where
     let raw = task.cast::<Cell<F, T, E>>();
     // SAFETY: the task was made with these types; of `stage` only a raw pointer is taken here.
     let stage = unsafe { UnsafeCell::raw_get(&raw const (*raw.as_ptr()).stage) };
+    let mut returned = None;
     let polled = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: the driver owns the stage until `DONE` is set.
         let Stage::Future(future) = (unsafe { &mut *stage }) else { unreachable!() };
-        match cx {
-            // SAFETY: the future lies in its allocation until it is dropped in place.
-            Some(cx) => unsafe { Pin::new_unchecked(future) }.poll(cx).map(Some),
-            None => Poll::Ready(None),
+        if let Some(cx) = cx {
+            // SAFETY: the future lies in its memory until it is dropped in place.
+            match unsafe { Pin::new_unchecked(future) }.poll(cx) {
+                Poll::Ready(end) => returned = Some(end),
+                Poll::Pending => return Step::Pending,
+            }
         }
+        // SAFETY: as above. A destructor that panics has still been run: `Empty` stands there after.
+        unsafe { empty(stage) };
+        Step::Done
     }));
-    if let Ok(Poll::Pending) = polled {
-        return Step::Pending;
-    }
-    // SAFETY: as above. A destructor that panics has still been run: `Empty` stands there after.
-    let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { empty(stage) }));
-    let (output, ended) = match (polled, dropped) {
-        (Ok(Poll::Ready(Some(Ok(value)))), Ok(())) => (Ok(value), None),
-        (polled, dropped) => {
+    let (output, ended) = match (polled, returned) {
+        (Ok(Step::Pending), _) => return Step::Pending,
+        (Ok(_), Some(Ok(value))) => (Ok(value), None),
+        (polled, returned) => {
+            // SAFETY: as above; after a panic the future may still be there.
+            let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { empty(stage) }));
+            let polled = polled.and(dropped);
             // SAFETY: the driver's reference keeps it alive.
-            let (fault, outcome) = failed(polled, dropped, unsafe { task.as_ref() }.label());
+            let (fault, outcome) = failed(polled, returned, unsafe { task.as_ref() }.label());
             (Err(fault), Some(outcome))
         }
     };
@@ -377,24 +428,24 @@ fn panicked<E>(payload: Box<dyn Any + Send>, header: &Header) -> Outcome<Failure
     Outcome::Failed(Failure::panic(payload, header.label()))
 }
 
-type Polled<T, E> = std::thread::Result<Poll<Option<Result<T, E>>>>;
-
-/// What a child that returned no value leaves to its handle and to its nursery.
+/// What a child that gave no value leaves to its handle and to its nursery.
 #[cold]
 fn failed<T, E>(
-    polled: Polled<T, E>,
-    dropped: std::thread::Result<()>,
+    polled: std::thread::Result<()>,
+    returned: Option<Result<T, E>>,
     label: Label,
 ) -> (Fault<E>, Outcome<Failure<E>>) {
-    match (polled, dropped) {
-        (Err(payload), _) | (Ok(_), Err(payload)) => {
+    match (polled, returned) {
+        (Err(payload), returned) => {
+            // What it returned goes with the destructor that panicked; one panic is enough.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(returned)));
             (Fault::Panicked, Outcome::Failed(Failure::panic(payload, label)))
         }
-        (Ok(Poll::Ready(Some(Err(error)))), Ok(())) => {
+        (Ok(()), Some(Err(error))) => {
             let held = Held::new(error);
             (Fault::Failed(held.clone()), Outcome::Failed(Failure::held(held, label)))
         }
-        (Ok(_), Ok(())) => (Fault::Cancelled, Outcome::Cancelled),
+        (Ok(()), _) => (Fault::Cancelled, Outcome::Cancelled),
     }
 }
 
@@ -410,7 +461,10 @@ unsafe fn settle<F, T, E>(
 ) -> std::thread::Result<()> {
     // SAFETY: the driver's reference keeps it alive.
     let header = unsafe { task.as_ref() };
-    let unwanted = |output| catch_unwind(AssertUnwindSafe(|| drop(output)));
+    let unwanted = |output: Result<T, Fault<E>>| match &output {
+        Ok(_) if !mem::needs_drop::<T>() => Ok(()),
+        _ => catch_unwind(AssertUnwindSafe(|| drop(output))),
+    };
     let state = header.state.load(Ordering::Acquire);
     if state & HANDLE == 0 {
         let dropped = unwanted(output);
@@ -448,17 +502,6 @@ unsafe fn empty<F, T, E>(stage: *mut Stage<F, T, E>) {
     let leave = Leave(stage);
     // SAFETY: the caller owns the stage; `leave` makes sure that it is not dropped twice.
     unsafe { ptr::drop_in_place(leave.0) };
-}
-
-unsafe fn free<F, T, E>(task: NonNull<Header>) {
-    // SAFETY: the last reference is gone; the pointer is the box's own.
-    let cell = unsafe { Box::from_raw(task.cast::<Cell<F, T, E>>().as_ptr()) };
-    let ready = cell.header.ready.load(Ordering::Acquire);
-    drop(cell);
-    if !ready.is_null() {
-        // SAFETY: the task's own count.
-        drop(unsafe { Share::from_raw(ready) });
-    }
 }
 
 unsafe fn take<F, T, E>(task: NonNull<Header>, out: *mut ()) {
@@ -509,8 +552,26 @@ impl<T, E> Handle<T, E> {
 }
 
 impl<T, E> Drop for Handle<T, E> {
+    #[inline]
     fn drop(&mut self) {
-        let mut now = self.header().state.load(Ordering::Acquire);
+        let now = self.header().state.load(Ordering::Acquire);
+        if now & !SHIELD == HANDLE | (2 * REF)
+            && self.header().index.load(Ordering::Relaxed) == NEW
+            && self.header().ready().is_driven_here()
+        {
+            // It was never polled, so there is no waker; the other reference is the driver's,
+            // who is on this thread: no step that others see is needed.
+            self.header().state.store(now - HANDLE - REF, Ordering::Relaxed);
+        } else {
+            self.give_up(now);
+        }
+    }
+}
+
+impl<T, E> Handle<T, E> {
+    /// The handle goes; others may see the task. `now` is what its state was.
+    #[cold]
+    fn give_up(&mut self, mut now: usize) {
         while now & DONE == 0 {
             // Without a result there is nothing to drop, and one step does both.
             let then = now - HANDLE - REF;
@@ -519,7 +580,7 @@ impl<T, E> Drop for Handle<T, E> {
                 Ok(_) => {
                     if then < REF {
                         // SAFETY: that was the last reference: a nursery that never polled it.
-                        unsafe { (self.header().vtable.free)(self.task.0) };
+                        unsafe { free(self.task.0) };
                     }
                     return;
                 }

@@ -15,7 +15,7 @@ pub(crate) fn child<F>(_: &Arc<str>, future: F) -> F {
 }
 
 /// Spawns a child with a name.
-#[cfg(all(feature = "tracing", feature = "tokio", tokio_unstable))]
+#[cfg(all(feature = "tracing", feature = "tokio", tokio_unstable, not(aionursery_loom)))]
 #[track_caller]
 pub(crate) fn spawn<F>(name: &Arc<str>, future: F) -> tokio::task::JoinHandle<F::Output>
 where
@@ -26,12 +26,12 @@ where
 }
 
 /// Spawns a child with a name, which a tokio that was not built for it does not take.
-#[cfg(all(feature = "tokio", not(all(feature = "tracing", tokio_unstable))))]
-pub(crate) fn spawn<F>(_: &Arc<str>, future: F) -> tokio::task::JoinHandle<F::Output>
+#[cfg(all(feature = "tokio", any(not(feature = "tracing"), not(tokio_unstable), aionursery_loom)))]
+pub(crate) fn spawn<F>(_: &Arc<str>, future: F) -> crate::sync::JoinHandle<F::Output>
 where
     F: Future<Output: Send + 'static> + Send + 'static,
 {
-    tokio::spawn(future)
+    crate::sync::spawn(future)
 }
 
 #[cfg(feature = "tracing")]

@@ -124,11 +124,27 @@ impl<E: Identity> Lifecycle<E> {
     /// [`Closed`] once body and children have ended.
     #[inline]
     pub fn child_started(&mut self) -> Result<(), Closed> {
+        self.children_started(1)
+    }
+
+    /// So many children start.
+    ///
+    /// # Errors
+    /// [`Closed`] once body and children have ended.
+    #[inline]
+    pub fn children_started(&mut self, count: u32) -> Result<(), Closed> {
         if self.phase() == Phase::Closed {
             return Err(Closed);
         }
-        self.running += 1;
+        self.running += count;
         Ok(())
+    }
+
+    /// So many children have returned.
+    #[inline]
+    pub fn children_done(&mut self, count: u32) {
+        debug_assert!(self.running >= count, "more children ended than started");
+        self.running -= count;
     }
 
     /// A child has ended.

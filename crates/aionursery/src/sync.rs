@@ -1,0 +1,56 @@
+//! What crosses threads is made of these: the standard library's and tokio's, or, in the models of
+//! `models.rs`, loom's. It must never be more than a choice between the two.
+
+#[cfg(not(all(test, aionursery_loom)))]
+pub(crate) use {
+    atomic_waker::AtomicWaker,
+    std::sync::{Mutex, MutexGuard, atomic},
+    std::thread_local,
+};
+
+#[cfg(all(feature = "tokio", not(all(test, aionursery_loom))))]
+pub(crate) use tokio::{
+    spawn,
+    task::{JoinHandle, spawn_blocking},
+};
+
+#[cfg(all(test, aionursery_loom))]
+pub(crate) use {
+    crate::models::{AtomicWaker, JoinHandle, spawn, spawn_blocking},
+    loom::sync::{Mutex, MutexGuard, atomic},
+};
+
+/// Locks what no model runs: the program's own statics, and what is there only to be looked at.
+pub(crate) fn plain<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// The standard library's form of it, for loom's.
+#[cfg(all(test, aionursery_loom))]
+macro_rules! model_local {
+    ($($(#[$attribute:meta])* static $name:ident: $type:ty = const { $init:expr };)*) => {
+        loom::thread_local! { $($(#[$attribute])* static $name: $type = $init;)* }
+    };
+}
+#[cfg(all(test, aionursery_loom))]
+pub(crate) use model_local as thread_local;
+
+/// What the standard library's `LocalKey<Cell<_>>` has.
+#[cfg(all(test, aionursery_loom))]
+pub(crate) trait LocalCell<T: Copy + 'static> {
+    fn get(&'static self) -> T;
+    fn replace(&'static self, value: T) -> T;
+    fn set(&'static self, value: T) {
+        self.replace(value);
+    }
+}
+
+#[cfg(all(test, aionursery_loom))]
+impl<T: Copy + 'static> LocalCell<T> for loom::thread::LocalKey<std::cell::Cell<T>> {
+    fn get(&'static self) -> T {
+        self.with(std::cell::Cell::get)
+    }
+    fn replace(&'static self, value: T) -> T {
+        self.with(|cell| cell.replace(value))
+    }
+}

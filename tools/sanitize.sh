@@ -1,0 +1,54 @@
+#!/bin/sh
+# Runs the tests of the crates that need no Python under AddressSanitizer, which looks for leaks,
+# too; or, by name, under ThreadSanitizer or Miri. What the toolchain does not have is skipped with
+# a word.
+#   tools/sanitize.sh [address|thread|miri]
+set -eu
+cd "$(dirname "$0")/.."
+target=$(rustc -vV | sed -n 's/^host: //p')
+base="${CARGO_TARGET_DIR:-target}"
+
+skip() {
+    echo "skipped: $1" >&2
+    exit 0
+}
+
+nightly_with() {
+    rustup component list --toolchain nightly 2>/dev/null | grep -q "^$1.*(installed)" \
+        || skip "$2 wants a nightly toolchain with $1: rustup component add $1 --toolchain nightly"
+}
+
+case "${1:-address}" in
+address)
+    ls "$(rustc --print sysroot)/lib/rustlib/$target/lib/"*_rt.asan.* >/dev/null 2>&1 \
+        || skip "this toolchain has no AddressSanitizer"
+    # What a test forgets on purpose is leaked on purpose.
+    export LSAN_OPTIONS="suppressions=$PWD/tools/lsan.txt:print_suppressions=0"
+    export RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address
+    export CARGO_TARGET_DIR="$base/asan" CARGO_PROFILE_TEST_OPT_LEVEL=1
+    # The compiler's answers do not change with the sanitizer.
+    cargo test --target "$target" -p nursery-core -p aionursery --features tokio-util,tracing \
+        --tests --no-fail-fast -- --skip r25_r29_what_would_be_unsound_does_not_compile
+    ;;
+thread)
+    nightly_with rust-src "ThreadSanitizer"
+    export RUSTFLAGS=-Zsanitizer=thread CARGO_TARGET_DIR="$base/tsan"
+    cargo +nightly test -Zbuild-std --target "$target" -p aionursery \
+        --test drop_and_abuse --test nursery --test scopes --no-fail-fast
+    ;;
+miri)
+    nightly_with miri Miri
+    nightly_with rust-src Miri
+    export CARGO_TARGET_DIR="$base/miri"
+    # The runtime asks for the clock and for entropy.
+    export MIRIFLAGS="-Zmiri-disable-isolation"
+    cargo +nightly miri test -p aionursery --lib \
+        --test drop_and_abuse --test nursery --test scopes --no-fail-fast -- --skip r29_forgetting
+    MIRIFLAGS="$MIRIFLAGS -Zmiri-ignore-leaks" cargo +nightly miri test -p aionursery \
+        --test drop_and_abuse -- r29_forgetting
+    ;;
+*)
+    echo "usage: tools/sanitize.sh [address|thread|miri]" >&2
+    exit 2
+    ;;
+esac
