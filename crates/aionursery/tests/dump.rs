@@ -39,7 +39,7 @@ fn a_dump_shows_what_is_below_each_child_and_where_it_was_opened() {
             let _ = CancelScope::new().run(stays).await;
             Ok(())
         }));
-        let _ = n.start_soon(pending::<Result<(), ()>>());
+        drop(n.start_soon(pending::<Result<(), ()>>()));
         drop(n.named("late").start_soon(pending::<Result<(), ()>>()));
         let before = n.dump();
         let cook = find(&before, "cook").unwrap();
@@ -240,8 +240,8 @@ mod recorded {
     fn in_a_process_of_its_own() {
         record_children();
         block_on(nursery_local(async |n| {
-            let _ = n.start_soon(pending::<Result<(), ()>>());
-            let _ = n.shielded().start_soon(async { Ok(()) });
+            drop(n.start_soon(pending::<Result<(), ()>>()));
+            drop(n.shielded().start_soon(async { Ok(()) }));
             let shown = text(&n.dump());
             let expected = "\
 nursery, running
