@@ -377,7 +377,7 @@ fn r12_a_cancellation_from_another_thread_ends_a_nursery_that_waits() {
 
 #[test]
 fn r27_who_waits_for_the_cancellation_on_another_thread_hears_it() {
-    model(2, || {
+    model(3, || {
         let ended = block_on(nursery(async |n: Handle| {
             let other = n.clone();
             let hears = thread::spawn(move || block_on(other.cancelled()));
@@ -391,7 +391,7 @@ fn r27_who_waits_for_the_cancellation_on_another_thread_hears_it() {
 
 #[test]
 fn r2_a_child_that_is_started_elsewhere_while_the_nursery_closes_runs_or_is_refused() {
-    model(2, || {
+    model(3, || {
         let ran = Arc::new(AtomicUsize::new(0));
         let counts = ran.clone();
         let started = Arc::new(Mutex::new(None));
@@ -416,8 +416,54 @@ fn r2_a_child_that_is_started_elsewhere_while_the_nursery_closes_runs_or_is_refu
 }
 
 #[test]
+fn r2_a_child_that_is_started_elsewhere_while_the_nursery_waits_is_taken_up() {
+    model(3, || {
+        let gate = Gate::new();
+        block_on(nursery(async |n: Handle| {
+            let (starter, opener) = (n.clone(), gate.clone());
+            thread::spawn(move || {
+                drop(starter.start_soon(async move {
+                    opener.open();
+                    Ok(())
+                }));
+            });
+            gate.wait().await;
+            Ok(())
+        }))
+        .unwrap();
+    });
+}
+
+#[test]
+fn r4_what_was_started_elsewhere_before_comes_before() {
+    model(3, || {
+        block_on(nursery(async |n: Handle| {
+            let (starter, steps) = (n.clone(), Arc::new(AtomicUsize::new(0)));
+            let (step, told) = (steps.clone(), Arc::new(AtomicBool::new(false)));
+            let tells = told.clone();
+            thread::spawn(move || {
+                let started = starter.try_start_soon(async move {
+                    step.fetch_add(1, Ordering::Relaxed);
+                    Ok(())
+                });
+                tells.store(started.is_ok(), Ordering::Release);
+            });
+            crate::yield_now().await;
+            if told.load(Ordering::Acquire) {
+                drop(n.start_soon(async move {
+                    assert_eq!(steps.load(Ordering::Relaxed), 1);
+                    Ok(())
+                }));
+            }
+            Ok(())
+        }))
+        .unwrap();
+    });
+}
+
+#[test]
 fn r3_spawned_children_are_counted_and_the_last_wakes_the_nursery() {
-    model(2, || {
+    model(3, || {
         let done = [Witness::new(), Witness::new()];
         let ended = block_on(nursery(async |n: Handle| {
             for done in done.clone() {
@@ -435,7 +481,7 @@ fn r3_spawned_children_are_counted_and_the_last_wakes_the_nursery() {
 
 #[test]
 fn r26_a_spawned_childs_value_comes_to_who_awaits_it() {
-    model(2, || {
+    model(3, || {
         let written = Witness::new();
         let ended = block_on(nursery(async |n: Handle| {
             let write = written.clone();
@@ -451,7 +497,7 @@ fn r26_a_spawned_childs_value_comes_to_who_awaits_it() {
 
 #[test]
 fn r6_a_failure_on_one_worker_ends_the_child_on_another() {
-    model(2, || {
+    model(3, || {
         let dropped = Witness::new();
         let ended = block_on(nursery(async |n: Handle| {
             let end = OnDrop(dropped.clone());
@@ -469,7 +515,7 @@ fn r6_a_failure_on_one_worker_ends_the_child_on_another() {
 
 #[test]
 fn r7_errors_on_two_workers_and_in_the_task_are_all_kept() {
-    model(2, || {
+    model(3, || {
         let ended = block_on(crate::Builder::new().on_error(OnError::Collect).nursery(
             async |n: Handle| {
                 drop(n.spawn(async { Err::<(), _>("a") }));
@@ -486,7 +532,7 @@ fn r7_errors_on_two_workers_and_in_the_task_are_all_kept() {
 
 #[test]
 fn r16_a_spawned_child_that_is_cancelled_by_hand_ends_alone() {
-    model(2, || {
+    model(3, || {
         let dropped = Witness::new();
         let ended = block_on(nursery(async |n: Handle| {
             let end = OnDrop(dropped.clone());
@@ -505,7 +551,7 @@ fn r16_a_spawned_child_that_is_cancelled_by_hand_ends_alone() {
 
 #[test]
 fn r28_what_a_dropped_nursery_spawned_is_waited_for_by_the_one_above() {
-    model(2, || {
+    model(3, || {
         let dropped = Witness::new();
         let ended = block_on(nursery(async |_: Handle| {
             let end = OnDrop(dropped.clone());
@@ -531,7 +577,7 @@ fn r28_what_a_dropped_nursery_spawned_is_waited_for_by_the_one_above() {
 
 #[test]
 fn r3_a_limit_gives_each_place_on_to_a_child_that_waits() {
-    model(2, || {
+    model(3, || {
         let inside = Witness::new();
         let ended = block_on(crate::Builder::new().limit(1).nursery(async |n: Handle| {
             for _ in 0..2 {
