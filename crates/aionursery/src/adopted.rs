@@ -20,6 +20,7 @@ use crate::sync::plain;
 /// `Send + 'static`; of any other only the type's name is left.
 ///
 /// ```
+/// # #[cfg(feature = "tokio")]
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// use aionursery::{ErrorKind, MultiError, Nursery, nursery};
 /// use futures::FutureExt;

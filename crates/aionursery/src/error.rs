@@ -255,6 +255,7 @@ impl<E> ChildError<E> {
     /// The error of a nursery below that was dropped early, if it is one (R28).
     ///
     /// ```
+    /// # #[cfg(feature = "tokio")]
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
     /// # let ended = aionursery::nursery(async |_: aionursery::Nursery<'_, String>| {
     /// #     let inner = aionursery::nursery(async |n| {
@@ -447,6 +448,7 @@ impl<E> MultiError<E> {
     /// The errors of nurseries below that were dropped early (R28).
     ///
     /// ```
+    /// # #[cfg(feature = "tokio")]
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
     /// # let ended = aionursery::nursery(async |_: aionursery::Nursery<'_, String>| {
     /// #     let inner = aionursery::nursery(async |n| {
@@ -468,6 +470,7 @@ impl<E> MultiError<E> {
     /// Makes errors of this type of those that were adopted and are of this type.
     ///
     /// ```
+    /// # #[cfg(feature = "tokio")]
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
     /// # let ended = aionursery::nursery(async |_: aionursery::Nursery<'_, String>| {
     /// #     let inner = aionursery::nursery(async |n| {

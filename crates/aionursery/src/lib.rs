@@ -10,6 +10,9 @@
 //! # fn crunch(bytes: Vec<u8>) -> impl Future<Output = Result<usize, std::io::Error>> + Send {
 //! #     async move { Ok(bytes.len()) }
 //! # }
+//! # #[cfg(not(feature = "tokio"))]
+//! # fn main() {}
+//! # #[cfg(feature = "tokio")]
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let client = String::from("client");

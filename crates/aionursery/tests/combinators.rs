@@ -5,8 +5,8 @@ use std::future::{pending, ready};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aionursery::{
-    AsCompleted, Builder, OnError, as_completed, for_each, gather, map, nursery, nursery_local,
-    race, yield_now,
+    AsCompleted, Builder, OnError, as_completed, for_each, gather, map, nursery_local, race,
+    yield_now,
 };
 use futures::executor::block_on;
 use futures::{FutureExt, Stream, StreamExt, stream};
@@ -185,7 +185,7 @@ fn a_reader_that_is_not_woken_by_an_old_child_loses_no_new_one() {
 #[cfg(feature = "tokio")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn spawned_children_and_own_ones_come_in_one_stream() {
-    let sum = nursery(async |n| {
+    let sum = aionursery::nursery(async |n| {
         let mut results = AsCompleted::new();
         for value in 0..100 {
             results.push(n.spawn(async move { Ok::<_, String>(value) }));
