@@ -7,8 +7,9 @@ use std::task::Poll;
 use futures_core::Stream;
 
 use crate::as_completed::AsCompleted;
+use crate::builder::{Builder, nursery};
 use crate::error::MultiError;
-use crate::nursery::{Builder, Nursery, nursery};
+use crate::nursery::Nursery;
 use crate::sync::Mutex;
 
 /// Runs all at once; the first value wins and the others are cancelled and joined. `None` if there

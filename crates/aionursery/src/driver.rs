@@ -18,10 +18,11 @@ use nursery_core::{Outcome, Phase};
 use pin_project_lite::pin_project;
 
 use crate::about::{self, About};
+use crate::builder::Builder;
 use crate::core::Core;
 use crate::error::{Failure, Label, MultiError};
 use crate::frame::{self, Kind, Standing};
-use crate::nursery::{Builder, Nursery, Sendable};
+use crate::nursery::{Nursery, Sendable};
 use crate::ready::{Seat, Share};
 use crate::scope::{HARD, Reason, Scope};
 use crate::sync::atomic::Ordering;
@@ -232,7 +233,11 @@ impl<E> Driver<E> {
 
     /// Nothing came between the last look and the registration of the waker.
     fn is_idle(&self, seen: u8) -> bool {
-        self.core.ready.is_empty() && self.core.scope.signal.flags() == seen && self.core.is_idle()
+        let scope = &self.core.scope;
+        self.core.ready.is_empty()
+            && scope.signal.flags() == seen
+            && !scope.has_orphan_errors()
+            && self.core.is_idle()
     }
 
     /// Polls one batch. Says no if the runtime wants its turn.

@@ -5,9 +5,10 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use crate::builder::nursery;
 use crate::child::Child;
 use crate::error::MultiError;
-use crate::nursery::{Nursery, nursery};
+use crate::nursery::Nursery;
 
 /// What [`gather`] takes: anything that iterates over futures, or a tuple of up to twelve.
 ///

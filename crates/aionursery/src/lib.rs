@@ -51,6 +51,7 @@ mod about;
 mod adopted;
 mod alarm;
 mod as_completed;
+mod builder;
 mod cancel_scope;
 mod child;
 mod clock;
@@ -88,6 +89,7 @@ mod within;
 pub use about::record_children;
 pub use adopted::{AdoptedError, LostError, on_lost_error};
 pub use as_completed::{AsCompleted, as_completed};
+pub use builder::{Builder, OnError, nursery, nursery_local};
 pub use cancel_scope::{
     CancelScope, Scoped, cancelled, fail_after, fail_at, move_on_after, move_on_at, shield,
 };
@@ -99,10 +101,7 @@ pub use dump::{Dump, dump};
 pub use error::{Cancelled, ChildError, ErrorKind, MultiError, NurseryClosed};
 pub use gather::{Gather, Gathered, gather};
 pub use node::{Node, NodeKind, State};
-pub use nursery::{
-    Admits, Builder, Cancellation, Local, LocalNursery, Mode, Nursery, OnError, Sendable, nursery,
-    nursery_local,
-};
+pub use nursery::{Admits, Cancellation, Local, LocalNursery, Mode, Nursery, Sendable};
 pub use nursery_core::Source;
 pub use panics::{Panic, record_panic_locations};
 pub use scope::Cause;

@@ -58,7 +58,7 @@ pub enum State {
     Dropped,
 }
 
-/// One nursery, scope or child in a [`Dump`].
+/// One nursery, scope or child in a [`Dump`](crate::Dump).
 ///
 /// ```
 /// # futures::executor::block_on(async {

@@ -3,21 +3,19 @@
 //! name, so that a thousand unnamed ones cost nothing. On a tokio that was built for it: named
 //! tasks, for tokio-console. It must never change what runs.
 
-use std::sync::Arc;
-
 #[cfg(feature = "tracing")]
 pub(crate) use spans::{child, nursery};
 
 /// A child with a name; without the feature it is what it was.
 #[cfg(not(feature = "tracing"))]
-pub(crate) fn child<F>(_: &Arc<str>, future: F) -> F {
+pub(crate) fn child<F>(_: &std::sync::Arc<str>, future: F) -> F {
     future
 }
 
 /// Spawns a child with a name.
 #[cfg(all(feature = "tracing", feature = "tokio", tokio_unstable, not(aionursery_loom)))]
 #[track_caller]
-pub(crate) fn spawn<F>(name: &Arc<str>, future: F) -> tokio::task::JoinHandle<F::Output>
+pub(crate) fn spawn<F>(name: &std::sync::Arc<str>, future: F) -> tokio::task::JoinHandle<F::Output>
 where
     F: Future<Output: Send + 'static> + Send + 'static,
 {
@@ -27,7 +25,7 @@ where
 
 /// Spawns a child with a name, which a tokio that was not built for it does not take.
 #[cfg(all(feature = "tokio", any(not(feature = "tracing"), not(tokio_unstable), aionursery_loom)))]
-pub(crate) fn spawn<F>(_: &Arc<str>, future: F) -> crate::sync::JoinHandle<F::Output>
+pub(crate) fn spawn<F>(_: &std::sync::Arc<str>, future: F) -> crate::sync::JoinHandle<F::Output>
 where
     F: Future<Output: Send + 'static> + Send + 'static,
 {
