@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use futures_core::Stream;
 
-use crate::child::{Child, give};
+use crate::child::{Child, refuse};
 use crate::error::Fault;
 use crate::scope::lock;
 use crate::sync::Mutex;
@@ -237,7 +237,8 @@ impl<T, E> Stream for AsCompleted<T, E> {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         match self.get_mut().poll_ended(cx) {
-            Poll::Ready(Some((result, collect))) => give(result, collect).map(Some),
+            Poll::Ready(Some((Ok(value), _))) => Poll::Ready(Some(Ok(value))),
+            Poll::Ready(Some((Err(fault), collect))) => refuse(fault, collect).map(Some),
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         }

@@ -221,22 +221,23 @@ impl<T, E> Future for Child<T, E> {
     type Output = Result<T, E>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
-        let Poll::Ready(result) = self.poll_result(cx) else { return Poll::Pending };
-        give(result, self.collect)
+        match self.poll_result(cx) {
+            Poll::Ready(Ok(value)) => Poll::Ready(Ok(value)),
+            Poll::Ready(Err(fault)) => refuse(fault, self.collect),
+            Poll::Pending => Poll::Pending,
+        }
     }
 }
 
-/// What a child that has ended gives to whoever awaits it. Pending for ever if that is nothing:
-/// then whoever awaits it is ended.
-pub(crate) fn give<T, E>(result: Result<T, Fault<E>>, collect: bool) -> Poll<Result<T, E>> {
-    match result {
-        Ok(value) => return Poll::Ready(Ok(value)),
-        Err(Fault::Failed(held)) if collect || frame::kind() != Kind::Open => {
-            if let Some(error) = held.take() {
-                return Poll::Ready(Err(error));
-            }
-        }
-        Err(_) => {}
+/// What a child without a value gives to whoever awaits it: its error, if that may be handed over.
+/// Otherwise pending for ever: whoever awaits it is ended.
+#[cold]
+pub(crate) fn refuse<T, E>(fault: Fault<E>, collect: bool) -> Poll<Result<T, E>> {
+    if let Fault::Failed(held) = fault
+        && (collect || frame::kind() != Kind::Open)
+        && let Some(error) = held.take()
+    {
+        return Poll::Ready(Err(error));
     }
     assert!(
         frame::stop(),
