@@ -143,10 +143,9 @@ impl Note {
 
 static RECORDS: AtomicBool = AtomicBool::new(false);
 
-/// From now on every child is noted when it starts, so that a [`dump`](crate::dump) shows it: its
-/// number, the place where it was started, and whether it has begun. Without this a dump shows the
-/// children that have a name, and how many others there are. Costs some tens of nanoseconds a
-/// child.
+/// Nurseries that open from now on note every child when it starts, so that a
+/// [`dump`](crate::dump) shows it: its number, the place where it was started, and whether it has
+/// begun. Without this a dump shows the children that have a name, and how many others there are.
 ///
 /// ```
 /// aionursery::record_children();
@@ -155,10 +154,9 @@ pub fn record_children() {
     RECORDS.store(true, Ordering::Relaxed);
 }
 
-/// Whether a child is to be noted.
-#[inline]
-pub(crate) fn is_noted(name: Option<&Arc<str>>) -> bool {
-    name.is_some() || RECORDS.load(Ordering::Relaxed)
+/// Whether a nursery that opens now notes children without a name, too.
+pub(crate) fn records() -> bool {
+    RECORDS.load(Ordering::Relaxed)
 }
 
 /// A child's entry among its nursery's; goes when the child's future does.

@@ -14,7 +14,7 @@ use std::vec::IntoIter;
 
 use nursery_core::{Ended, Lifecycle, Outcome, Phase, Source, Verdict};
 
-use crate::about::Stage;
+use crate::about::{self, Stage};
 use crate::adopted::AdoptedError;
 use crate::error::{Failure, NurseryClosed};
 use crate::limit::Gate;
@@ -29,6 +29,10 @@ pub(crate) struct Core<E> {
     pub(crate) ready: Share,
     pub(crate) collect: bool,
     pub(crate) gate: Option<Arc<Gate>>,
+    /// Children without a name are noted, too.
+    pub(crate) records: bool,
+    /// No child is a plain one: there is a gate, or all are noted.
+    pub(crate) special: bool,
     local: Driven<Local<E>>,
     /// Children that the lifecycle was told of and that have not started. The driver's to change.
     spare: AtomicU32,
@@ -92,6 +96,8 @@ impl<E> Core<E> {
             heir: Heir::Driver,
         };
         let gate = limit.map(Gate::new);
+        let records = about::records();
+        let special = records || gate.is_some();
         let local = Local { fresh: RefCell::default(), last: Cell::new(0) };
         Arc::new(Self {
             local: Driven::new(ready.clone(), local),
@@ -99,6 +105,8 @@ impl<E> Core<E> {
             ready,
             collect,
             gate,
+            records,
+            special,
             spare: AtomicU32::new(0),
             done: AtomicU32::new(0),
             waits: AtomicBool::new(false),

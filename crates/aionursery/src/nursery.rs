@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use nursery_core::Source;
 
-use crate::about::{self, Noted, Runs, Watched};
+use crate::about::{Noted, Runs, Watched};
 use crate::child::Child;
 use crate::core::Core;
 use crate::error::{Failure, Label, NurseryClosed};
@@ -194,7 +194,7 @@ impl<'env, E, M> Nursery<'env, E, M> {
         M: Admits<F>,
     {
         let core = &self.core;
-        if self.shield || core.gate.is_some() || about::is_noted(self.name.as_ref()) {
+        if self.shield || core.special || self.name.is_some() {
             return self.start_special(future, Location::caller());
         }
         let (task, handle) = make(&core.ready, future, Making { shield: false, name: None });
@@ -213,7 +213,7 @@ impl<'env, E, M> Nursery<'env, E, M> {
     {
         let core = &self.core;
         let making = Making { shield: self.shield, name: self.name.clone() };
-        let noted = about::is_noted(self.name.as_ref()).then(|| {
+        let noted = (core.records || self.name.is_some()).then(|| {
             Noted::new(&core.scope.signal, self.name.clone(), self.shield, Runs::Here, Some(place))
         });
         let note = noted.as_ref().map(|noted| noted.note().clone());

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use nursery_core::{Outcome, Settings};
 use pin_project_lite::pin_project;
 
-use crate::about::{self, About, Note, Noted, Runs, Watched};
+use crate::about::{About, Note, Noted, Runs, Watched};
 use crate::child::Child;
 use crate::core::Core;
 use crate::error::{Failure, Fault, Held, Label, NurseryClosed};
@@ -78,7 +78,7 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         let id = core.start_spawned()?;
         let collect = core.collect;
         let label = Label { id, name: name.clone() };
-        let noted = about::is_noted(name.as_ref()).then(|| {
+        let noted = (core.records || name.is_some()).then(|| {
             let noted =
                 Noted::new(&core.scope.signal, name.clone(), shield, Runs::Away, Some(place));
             noted.note().set_id(id);
@@ -130,7 +130,7 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         let mut end = Teller::new(core, Label { id, name: name.clone() });
         let hears = (!shield).then(|| core.scope.clone());
         let place = Some(Location::caller());
-        let noted = about::is_noted(name.as_ref())
+        let noted = (core.records || name.is_some())
             .then(|| Noted::new(&core.scope.signal, name.clone(), shield, Runs::Blocking, place));
         if let Some(noted) = &noted {
             noted.note().set_id(id);
