@@ -438,7 +438,7 @@ impl<E> Core<E> {
     }
 
     /// A dump is told how many children there are.
-    fn show(&self) {
+    pub(crate) fn show(&self) {
         self.scope.signal.about.set_running(self.running());
     }
 
