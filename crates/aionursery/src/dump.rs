@@ -158,7 +158,7 @@ impl<E, M> Nursery<'_, E, M> {
     #[must_use]
     pub fn dump(&self) -> Dump {
         // So that the number of children is of this moment.
-        self.core().show();
+        let _ = self.running();
         self.scope().dump()
     }
 }

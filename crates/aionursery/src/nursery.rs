@@ -392,6 +392,7 @@ impl<'env, E, M> Nursery<'env, E, M> {
     /// ```
     #[must_use]
     pub fn running(&self) -> usize {
+        self.core.show();
         self.core.running()
     }
 
