@@ -2,15 +2,17 @@
 //! itself. What it catches, and what goes on to a scope above, is decided as for nurseries.
 
 use std::future::Future;
+use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nursery_core::{Settings, Source};
 use pin_project_lite::pin_project;
 
-use crate::clock::{Clock, Instant};
+use crate::about::{About, Kind};
+use crate::clock::{self, Clock, Own, Time};
 use crate::error::Cancelled;
 use crate::frame::{self, Standing};
 use crate::nursery::Cancellation;
@@ -46,12 +48,20 @@ struct Told {
     shield: bool,
     cleanup: Option<Duration>,
     deadline: Option<Instant>,
+    clock: Option<Own>,
     cause: Option<Cause>,
     scope: Option<Arc<Scope>>,
 }
 
 impl CancelScope {
     /// A scope without deadline and shield.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// let end = aionursery::CancelScope::new().run(async { 7 }).await;
+    /// assert_eq!(end.unwrap(), 7);
+    /// # });
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -61,6 +71,25 @@ impl CancelScope {
     ///
     /// A future that is dropped stops, shield or not: the shield holds against the library's own
     /// scopes, inside a nursery's shielded child or body, not against `select!` (R20).
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use aionursery::{CancelScope, nursery, yield_now};
+    /// let saved = std::sync::atomic::AtomicBool::new(false);
+    /// nursery(async |n| {
+    ///     let _ = n.shielded().start_soon(async {
+    ///         let save = CancelScope::shield().run(async {
+    ///             yield_now().await;
+    ///             saved.store(true, std::sync::atomic::Ordering::Relaxed);
+    ///         });
+    ///         save.await.map_err(|cancelled| cancelled.to_string())
+    ///     });
+    ///     n.cancel();
+    ///     Ok(())
+    /// }).await.unwrap();
+    /// assert!(saved.into_inner());
+    /// # });
+    /// ```
     #[must_use]
     pub fn shield() -> Self {
         let scope = Self::default();
@@ -68,16 +97,53 @@ impl CancelScope {
         scope
     }
 
-    /// Cancelled by itself at `deadline` (R21).
-    #[cfg(feature = "tokio")]
+    /// Cancelled by itself at `deadline` (R21): a moment of the standard library's, or tokio's.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use std::time::Instant;
+    /// let late = aionursery::CancelScope::new().deadline(Instant::now());
+    /// assert!(late.run(std::future::pending::<()>()).await.is_err());
+    /// # });
+    /// ```
     #[must_use]
-    pub fn deadline(self, deadline: Instant) -> Self {
-        lock(&self.0.told).deadline = Some(deadline);
+    pub fn deadline(self, deadline: impl Into<Instant>) -> Self {
+        lock(&self.0.told).deadline = Some(deadline.into());
+        self
+    }
+
+    /// Who tells it the time, and everything below; without effect inside a nursery or a scope,
+    /// where it is the one of the outermost. See [`Clock`].
+    ///
+    /// ```
+    /// # struct Virtual;
+    /// # impl aionursery::Clock for Virtual {
+    /// #     fn now(&self) -> std::time::Instant { std::time::Instant::now() }
+    /// #     fn sleep_until(&self, _: std::time::Instant) -> aionursery::Sleep {
+    /// #         Box::pin(std::future::pending())
+    /// #     }
+    /// # }
+    /// let scope = aionursery::CancelScope::new().clock(Virtual);
+    /// # drop(scope);
+    /// ```
+    #[must_use]
+    pub fn clock(self, clock: impl Clock) -> Self {
+        lock(&self.0.told).clock = Some(Own::new(clock));
         self
     }
 
     /// How long what runs in it may go on after a cancellation (R18).
-    #[cfg(feature = "tokio")]
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use std::time::Duration;
+    /// use aionursery::{CancelScope, cancelled};
+    /// let scope = CancelScope::new().cleanup(Duration::from_secs(5));
+    /// scope.cancel();
+    /// let end = scope.run(async { cancelled().await; "clean" }).await;
+    /// assert_eq!(end.unwrap(), "clean");
+    /// # });
+    /// ```
     #[must_use]
     pub fn cleanup(self, budget: Duration) -> Self {
         lock(&self.0.told).cleanup = Some(budget);
@@ -85,11 +151,28 @@ impl CancelScope {
     }
 
     /// Cancels what runs in it, or what will.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// let scope = aionursery::CancelScope::new();
+    /// scope.cancel();
+    /// assert!(scope.run(std::future::pending::<()>()).await.is_err());
+    /// # });
+    /// ```
     pub fn cancel(&self) {
         self.cancel_as(None);
     }
 
     /// As [`cancel`](Self::cancel), and says why.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// let scope = aionursery::CancelScope::new();
+    /// scope.cancel_with("enough");
+    /// let cancelled = scope.run(std::future::pending::<()>()).await.unwrap_err();
+    /// assert_eq!(cancelled.to_string(), "cancelled: by request: enough");
+    /// # });
+    /// ```
     pub fn cancel_with(&self, reason: impl Into<Reason>) {
         self.cancel_as(Some(reason.into()));
     }
@@ -106,6 +189,13 @@ impl CancelScope {
     }
 
     /// Whether it is cancelled, by itself or from outside.
+    ///
+    /// ```
+    /// let scope = aionursery::CancelScope::new();
+    /// assert!(!scope.is_cancelled());
+    /// scope.cancel();
+    /// assert!(scope.is_cancelled());
+    /// ```
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         let told = lock(&self.0.told);
@@ -120,13 +210,34 @@ impl CancelScope {
     ///
     /// # Panics
     /// If something was run in it before.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use aionursery::{CancelScope, Scoped};
+    /// let scope = CancelScope::new();
+    /// let stop = scope.clone();
+    /// let end = scope.run(async move {
+    ///     stop.cancel();
+    ///     std::future::pending::<()>().await
+    /// }).await;
+    /// assert!(end.is_err());
+    /// # });
+    /// ```
+    #[track_caller]
     pub fn run<F: Future>(&self, future: F) -> Scoped<F> {
-        Scoped { shared: self.0.clone(), future: Some(future), scope: None, timer: Timer::new() }
+        let place = Location::caller();
+        Scoped {
+            shared: self.0.clone(),
+            future: Some(future),
+            scope: None,
+            timer: Timer::new(),
+            place,
+        }
     }
 }
 
 impl Told {
-    fn settings(&self, clock: &Clock) -> Settings {
+    fn settings(&self, clock: &Time) -> Settings {
         Settings {
             deadline: self.deadline.map_or(f64::INFINITY, |moment| clock.seconds(moment)),
             shield: self.shield,
@@ -137,6 +248,14 @@ impl Told {
 
 pin_project! {
     /// The future of [`CancelScope::run`].
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use aionursery::{CancelScope, Scoped};
+    /// let ready: Scoped<_> = CancelScope::new().run(std::future::ready(7));
+    /// assert_eq!(ready.await.unwrap(), 7);
+    /// # });
+    /// ```
     #[must_use = "futures do nothing unless polled"]
     pub struct Scoped<F> {
         shared: Arc<Shared>,
@@ -144,6 +263,7 @@ pin_project! {
         future: Option<F>,
         scope: Option<(Arc<Scope>, Share)>,
         timer: Timer,
+        place: &'static Location<'static>,
     }
 
     impl<F> PinnedDrop for Scoped<F> {
@@ -158,7 +278,7 @@ impl<F: Future> Future for Scoped<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let (scope, ready) = this.scope.get_or_insert_with(|| this.shared.enter());
+        let (scope, ready) = this.scope.get_or_insert_with(|| this.shared.enter(this.place));
         loop {
             ready.register(cx.waker());
             if scope.is_hard() {
@@ -201,12 +321,19 @@ impl<F: Future> Future for Scoped<F> {
 }
 
 impl Shared {
-    fn enter(&self) -> (Arc<Scope>, Share) {
+    fn enter(&self, place: &'static Location<'static>) -> (Arc<Scope>, Share) {
+        let about = About::new(Kind::Scope, None, Some(place));
         let ready = Share::new();
         let parent = frame::current();
         let told = &mut *lock(&self.told);
         assert!(told.scope.is_none(), "only one thing at a time runs in a scope");
-        let scope = Scope::open(parent, |clock| told.settings(clock), ready.clone(), false);
+        let scope = Scope::open(
+            parent,
+            told.clock.clone(),
+            |clock| told.settings(clock),
+            ready.clone(),
+            about,
+        );
         if let Some(Cause(cause)) = &told.cause {
             scope.cancel(cause.source, cause.reason.clone());
         }
@@ -232,17 +359,25 @@ impl Shared {
 /// assert_eq!(late.unwrap_err().to_string(), "cancelled: the deadline has passed");
 /// # });
 /// ```
-#[cfg(feature = "tokio")]
+#[track_caller]
 pub fn fail_after<F: Future>(after: Duration, future: F) -> Scoped<F> {
-    fail_at(Instant::now() + after, future)
+    fail_at(clock::now() + after, future)
 }
 
 /// As [`fail_after`], with a moment.
 ///
 /// # Errors
 /// As [`fail_after`].
-#[cfg(feature = "tokio")]
-pub fn fail_at<F: Future>(deadline: Instant, future: F) -> Scoped<F> {
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use std::time::Instant;
+/// let late = aionursery::fail_at(Instant::now(), std::future::pending::<()>()).await;
+/// assert!(late.is_err());
+/// # });
+/// ```
+#[track_caller]
+pub fn fail_at<F: Future>(deadline: impl Into<Instant>, future: F) -> Scoped<F> {
     CancelScope::new().deadline(deadline).run(future)
 }
 
@@ -257,19 +392,36 @@ pub fn fail_at<F: Future>(deadline: Instant, future: F) -> Scoped<F> {
 /// assert_eq!(aionursery::move_on_after(second, std::future::pending::<()>()).await, None);
 /// # });
 /// ```
-#[cfg(feature = "tokio")]
 pub async fn move_on_after<F: Future>(after: Duration, future: F) -> Option<F::Output> {
     fail_after(after, future).await.ok()
 }
 
 /// As [`move_on_after`], with a moment.
-#[cfg(feature = "tokio")]
-pub async fn move_on_at<F: Future>(deadline: Instant, future: F) -> Option<F::Output> {
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use std::time::Instant;
+/// let late = aionursery::move_on_at(Instant::now(), std::future::pending::<()>()).await;
+/// assert!(late.is_none());
+/// # });
+/// ```
+pub async fn move_on_at<F: Future>(deadline: impl Into<Instant>, future: F) -> Option<F::Output> {
     fail_at(deadline, future).await.ok()
 }
 
 /// Runs a future that cancellation from outside does not reach: it ends, then the cancellation
 /// goes on. See [`CancelScope::shield`] for what it cannot hold against.
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use aionursery::{CancelScope, shield};
+/// let scope = CancelScope::new();
+/// let value = scope.run(async {
+///     shield(async { 7 }).await
+/// }).await;
+/// assert_eq!(value.unwrap(), 7);
+/// # });
+/// ```
 pub async fn shield<F: Future>(future: F) -> F::Output {
     match CancelScope::shield().run(future).await {
         Ok(value) => value,

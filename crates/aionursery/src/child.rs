@@ -49,6 +49,18 @@ struct Away<T, E> {
 }
 
 /// How a child ended, without its error: see [`Child::end`].
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// # aionursery::nursery(async |n| {
+/// use aionursery::End;
+/// let child = n.start_soon(async { Ok(7) });
+/// match child.end().await {
+///     End::Done(value) => assert_eq!(value, 7),
+///     End::Failed | End::Cancelled | End::Panicked => unreachable!(),
+/// }
+/// # Ok::<_, String>(()) }).await.unwrap() });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End<T> {
     /// It returned this.
@@ -92,6 +104,15 @@ impl<T, E> Child<T, E> {
 
     /// Cancels this child alone: no error, siblings unharmed (R16). It is dropped the next time
     /// its nursery, or its worker, comes to it.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// # aionursery::nursery(async |n| {
+    /// let child = n.start_soon(std::future::pending::<Result<(), _>>());
+    /// child.cancel();
+    /// assert_eq!(child.end().await, aionursery::End::Cancelled);
+    /// # Ok::<_, String>(()) }).await.unwrap() });
+    /// ```
     pub fn cancel(&self) {
         match &self.side {
             Side::Here(handle) => handle.cancel(),
@@ -101,6 +122,16 @@ impl<T, E> Child<T, E> {
     }
 
     /// Whether it has ended, in whatever way.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// # aionursery::nursery(async |n| {
+    /// let child = n.start_soon(async { Ok(7) });
+    /// assert!(!child.is_finished());
+    /// aionursery::yield_now().await;
+    /// assert!(child.is_finished());
+    /// # Ok::<_, String>(()) }).await.unwrap() });
+    /// ```
     #[must_use]
     pub fn is_finished(&self) -> bool {
         match &self.side {
@@ -112,6 +143,15 @@ impl<T, E> Child<T, E> {
 
     /// Its number in its nursery: 1 for the first that was started. No two have the same; those
     /// that other threads start beside the nursery's own may leave gaps.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// # aionursery::nursery(async |n| {
+    /// let first = n.start_soon(async { Ok(1) });
+    /// let second = n.start_soon(async { Ok(2) });
+    /// assert_eq!((first.id(), second.id()), (1, 2));
+    /// # Ok::<_, String>(()) }).await.unwrap() });
+    /// ```
     #[must_use]
     pub fn id(&self) -> u32 {
         match &self.side {
@@ -122,6 +162,14 @@ impl<T, E> Child<T, E> {
     }
 
     /// Its name, if it was given one with [`named`](crate::Nursery::named).
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// # aionursery::nursery(async |n| {
+    /// let child = n.named("reader").start_soon(async { Ok(1) });
+    /// assert_eq!(child.name(), Some("reader"));
+    /// # Ok::<_, String>(()) }).await.unwrap() });
+    /// ```
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         match &self.side {
@@ -129,6 +177,10 @@ impl<T, E> Child<T, E> {
             #[cfg(feature = "tokio")]
             Side::Away(away) => away.name.as_deref(),
         }
+    }
+
+    pub(crate) fn collects(&self) -> bool {
+        self.collect
     }
 
     /// Waits for its end and says how it ended. Never ends who awaits it, never takes the error.
@@ -153,12 +205,7 @@ impl<T, E> Child<T, E> {
         }
     }
 
-    /// Whether it has ended; wakes when it does.
-    pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.poll_result(cx).map(drop)
-    }
-
-    fn poll_result(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Fault<E>>> {
+    pub(crate) fn poll_result(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Fault<E>>> {
         match &mut self.side {
             Side::Here(handle) => handle.poll(cx),
             #[cfg(feature = "tokio")]
@@ -177,23 +224,30 @@ impl<T, E> Future for Child<T, E> {
     type Output = Result<T, E>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
-        let Poll::Ready(result) = self.poll_result(cx) else { return Poll::Pending };
-        match result {
-            Ok(value) => return Poll::Ready(Ok(value)),
-            Err(Fault::Failed(held)) if self.collect || frame::kind() != Kind::Open => {
-                if let Some(error) = held.take() {
-                    return Poll::Ready(Err(error));
-                }
-            }
-            Err(_) => {}
+        match self.poll_result(cx) {
+            Poll::Ready(Ok(value)) => Poll::Ready(Ok(value)),
+            Poll::Ready(Err(fault)) => refuse(fault, self.collect),
+            Poll::Pending => Poll::Pending,
         }
-        assert!(
-            frame::stop(),
-            "awaited outside any nursery, a child that was cancelled or panicked has nothing to \
-             give: use `Child::end`"
-        );
-        Poll::Pending
     }
+}
+
+/// What a child without a value gives to whoever awaits it: its error, if that may be handed over.
+/// Otherwise pending for ever: whoever awaits it is ended.
+#[cold]
+pub(crate) fn refuse<T, E>(fault: Fault<E>, collect: bool) -> Poll<Result<T, E>> {
+    if let Fault::Failed(held) = fault
+        && (collect || frame::kind() != Kind::Open)
+        && let Some(error) = held.take()
+    {
+        return Poll::Ready(Err(error));
+    }
+    assert!(
+        frame::stop(),
+        "awaited outside any nursery, a child that was cancelled or panicked, or whose error is \
+         its nursery's, has nothing to give: use `Child::end`"
+    );
+    Poll::Pending
 }
 
 impl<T, E> std::fmt::Debug for Child<T, E> {

@@ -1,34 +1,161 @@
-//! The time, as the core wants it: seconds since a start. Under tokio it is the runtime's, so that
-//! a paused clock is obeyed.
+//! The time: who tells it, who wakes when it has come, and the form in which the core wants it,
+//! seconds since a start. It must never say that a moment has come before it has.
 
-use std::time::Duration;
+use std::fmt::{self, Debug};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-#[cfg(not(feature = "tokio"))]
-pub use std::time::Instant;
-#[cfg(feature = "tokio")]
-pub use tokio::time::Instant;
+use crate::alarm::Alarm;
+use crate::frame;
 
-pub(crate) struct Clock(Instant);
+/// Waits for a moment: what [`Clock::sleep_until`] gives.
+///
+/// ```
+/// use aionursery::Sleep;
+/// let never: Sleep = Box::pin(std::future::pending());
+/// # drop(never);
+/// ```
+pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-impl Clock {
-    pub(crate) fn start() -> Self {
-        Self(Instant::now())
+/// A clock for deadlines and cleanup budgets, for [`Builder::clock`](crate::Builder::clock) and
+/// [`CancelScope::clock`](crate::CancelScope::clock).
+///
+/// Nobody needs one. On tokio the time is the runtime's, paused or not; elsewhere a thread of this
+/// crate's own, started with the first deadline, wakes whoever waits. A clock of one's own makes
+/// the executor's timers do it, or a test's virtual time.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use aionursery::{CancelScope, Clock, Sleep};
+///
+/// /// smol's timers, in place of the thread.
+/// struct Smol;
+///
+/// impl Clock for Smol {
+///     fn now(&self) -> Instant {
+///         Instant::now()
+///     }
+///     fn sleep_until(&self, moment: Instant) -> Sleep {
+///         Box::pin(async move { smol::Timer::at(moment).await; })
+///     }
+/// }
+///
+/// smol::block_on(async {
+///     let soon = Smol.now() + Duration::from_millis(5);
+///     let scope = CancelScope::new().clock(Smol).deadline(soon);
+///     assert!(scope.run(std::future::pending::<()>()).await.is_err());
+/// });
+/// ```
+pub trait Clock: Send + Sync + 'static {
+    /// The time.
+    ///
+    /// ```
+    /// # use aionursery::Clock;
+    /// fn later(clock: &impl Clock) -> std::time::Instant {
+    ///     clock.now() + std::time::Duration::from_secs(1)
+    /// }
+    /// ```
+    fn now(&self) -> Instant;
+
+    /// A future that ends at `moment`, or later, but not earlier.
+    ///
+    /// ```
+    /// # use aionursery::Clock;
+    /// async fn a_second(clock: &impl Clock) {
+    ///     clock.sleep_until(clock.now() + std::time::Duration::from_secs(1)).await;
+    /// }
+    /// ```
+    fn sleep_until(&self, moment: Instant) -> Sleep;
+}
+
+/// A clock that a program has brought.
+#[derive(Clone)]
+pub(crate) struct Own(Arc<dyn Clock>);
+
+impl Own {
+    pub(crate) fn new(clock: impl Clock) -> Self {
+        Self(Arc::new(clock))
+    }
+}
+
+impl Debug for Own {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Own(..)")
+    }
+}
+
+enum Source {
+    #[cfg(feature = "tokio")]
+    Tokio,
+    Thread,
+    Own(Own),
+}
+
+impl Source {
+    fn here() -> Self {
+        #[cfg(feature = "tokio")]
+        if tokio::runtime::Handle::try_current().is_ok() {
+            return Self::Tokio;
+        }
+        Self::Thread
+    }
+
+    fn now(&self) -> Instant {
+        match self {
+            #[cfg(feature = "tokio")]
+            Self::Tokio => tokio::time::Instant::now().into_std(),
+            Self::Thread => Instant::now(),
+            Self::Own(clock) => clock.0.now(),
+        }
+    }
+}
+
+/// The clock of a root scope and all below it.
+pub(crate) struct Time {
+    source: Source,
+    start: Instant,
+}
+
+impl Time {
+    pub(crate) fn start(own: Option<Own>) -> Self {
+        let source = own.map_or_else(Source::here, Source::Own);
+        let start = source.now();
+        Self { source, start }
     }
 
     pub(crate) fn now(&self) -> f64 {
-        self.seconds(Instant::now())
+        self.seconds(self.source.now())
+    }
+
+    pub(crate) fn sleep_until(&self, moment: Instant) -> Sleep {
+        match &self.source {
+            #[cfg(feature = "tokio")]
+            Source::Tokio => Box::pin(tokio::time::sleep_until(moment.into())),
+            Source::Thread => Box::pin(Alarm::new(moment)),
+            Source::Own(clock) => clock.0.sleep_until(moment),
+        }
     }
 
     pub(crate) fn seconds(&self, moment: Instant) -> f64 {
-        match moment.checked_duration_since(self.0) {
+        match moment.checked_duration_since(self.start) {
             Some(later) => later.as_secs_f64(),
-            None => -self.0.duration_since(moment).as_secs_f64(),
+            None => -self.start.duration_since(moment).as_secs_f64(),
         }
     }
 
     /// Rounded up, so that a timer set for it never acts early; `None` for never.
     pub(crate) fn moment(&self, seconds: f64) -> Option<Instant> {
         let duration = Duration::try_from_secs_f64(seconds.max(0.0)).ok()?;
-        self.0.checked_add(duration + Duration::from_nanos(1))
+        self.start.checked_add(duration + Duration::from_nanos(1))
+    }
+}
+
+/// The time where the running code stands: on the clock of the scopes around it, if there are any.
+pub(crate) fn now() -> Instant {
+    match frame::current() {
+        Some(scope) => scope.clock().source.now(),
+        None => Source::here().now(),
     }
 }

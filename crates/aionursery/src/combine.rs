@@ -2,44 +2,15 @@
 //! limit. Each is a nursery of its own, so nothing is left behind on any path.
 
 use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 use futures_core::Stream;
 
-use crate::child::Child;
+use crate::as_completed::AsCompleted;
+use crate::builder::{Builder, nursery};
 use crate::error::MultiError;
-use crate::nursery::{Builder, Nursery, nursery};
+use crate::nursery::Nursery;
 use crate::sync::Mutex;
-
-/// Runs all at once and gives all values, in the order given.
-///
-/// # Errors
-/// Every error, if any failed.
-///
-/// ```
-/// # futures::executor::block_on(async {
-/// let squares = aionursery::gather((1..4).map(|n| async move { Ok::<_, String>(n * n) })).await;
-/// assert_eq!(squares.unwrap(), [1, 4, 9]);
-/// # });
-/// ```
-pub async fn gather<'env, I, F, T, E>(futures: I) -> Result<Vec<T>, MultiError<E>>
-where
-    I: IntoIterator<Item = F>,
-    F: Future<Output = Result<T, E>> + Send + 'env,
-    T: Send,
-{
-    let futures: Vec<F> = futures.into_iter().collect();
-    nursery(async move |n: Nursery<'env, E>| {
-        let children: Vec<_> = futures.into_iter().map(|future| n.start_soon(future)).collect();
-        let mut values = Vec::with_capacity(children.len());
-        for child in children {
-            values.push(child.await?);
-        }
-        Ok(values)
-    })
-    .await
-}
 
 /// Runs all at once; the first value wins and the others are cancelled and joined. `None` if there
 /// was nothing to run.
@@ -151,38 +122,17 @@ where
 {
     nursery(async move |n: Nursery<'env, E>| {
         let mut stream = std::pin::pin!(stream);
-        let mut running = std::collections::VecDeque::new();
+        let mut running = AsCompleted::new();
         let limit = limit.max(1);
         while let Some(item) = std::future::poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
-            running.push_back(n.start_soon(each(item)));
+            running.push(n.start_soon(each(item)));
             while running.len() >= limit {
-                AnyOf { children: &mut running }.await;
+                std::future::poll_fn(|cx| running.poll_ended(cx)).await;
             }
         }
         Ok(())
     })
     .await
-}
-
-/// Ends when one of the children has, and takes it out.
-struct AnyOf<'a, T, E> {
-    children: &'a mut std::collections::VecDeque<Child<T, E>>,
-}
-
-impl<T, E> Future for AnyOf<'_, T, E> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let children = &mut self.get_mut().children;
-        let ended = children.iter_mut().position(|child| child.poll_end(cx).is_ready());
-        match ended {
-            Some(index) => {
-                drop(children.swap_remove_back(index));
-                Poll::Ready(())
-            }
-            None => Poll::Pending,
-        }
-    }
 }
 
 /// Lets the others run once.

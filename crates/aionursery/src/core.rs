@@ -12,11 +12,13 @@
 //! lock next, or by the last one.
 
 use std::cell::{Cell, RefCell};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::vec::IntoIter;
 
-use nursery_core::{Lifecycle, Outcome, Phase, Source};
+use nursery_core::{Lifecycle, Outcome, Phase, Source, Verdict};
 
+use crate::about::{self, Stage};
+use crate::adopted::AdoptedError;
 use crate::error::{Failure, NurseryClosed};
 use crate::limit::Gate;
 use crate::ready::{Driven, Seat, Share};
@@ -32,6 +34,10 @@ pub(crate) struct Core<E> {
     pub(crate) ready: Share,
     pub(crate) collect: bool,
     pub(crate) gate: Option<Arc<Gate>>,
+    /// Children without a name are noted, too.
+    pub(crate) records: bool,
+    /// No child is a plain one: there is a gate, or all are noted.
+    pub(crate) special: bool,
     local: Driven<Local<E>>,
     /// Children that have not ended, as the lifecycle will count them once it is told.
     alive: AtomicU32,
@@ -41,6 +47,8 @@ pub(crate) struct Core<E> {
     done: AtomicU32,
     /// Something was started elsewhere.
     waits: AtomicBool,
+    /// How an error leaves its type behind and keeps its value, once it is known that it may.
+    erase: OnceLock<fn(E) -> AdoptedError>,
     state: Mutex<State<E>>,
 }
 
@@ -64,9 +72,21 @@ pub(crate) struct State<E> {
     ids: u32,
     /// The driver is gone; what is spawned ends by itself.
     gone: bool,
-    #[cfg(feature = "tokio")]
-    adopter: Option<Arc<Scope>>,
+    heir: Heir,
 }
+
+/// Who is told of the errors that are left when the driver is gone.
+enum Heir {
+    /// The driver gives them back, or has not left yet.
+    Driver,
+    /// Whoever adopted what still runs; the program, if there is nobody.
+    Adopter(Option<Arc<Scope>>),
+    /// They have been given to whoever it was: what comes later is the program's.
+    Over,
+}
+
+/// The errors of a dropped nursery whose last child has ended, and who is told of them.
+type Left<E> = Option<(Option<Arc<Scope>>, Vec<Failure<E>>, fn(E) -> AdoptedError)>;
 
 impl<E> Core<E> {
     pub(crate) fn new(
@@ -82,10 +102,11 @@ impl<E> Core<E> {
             links: Vec::new(),
             ids: 0,
             gone: false,
-            #[cfg(feature = "tokio")]
-            adopter: None,
+            heir: Heir::Driver,
         };
         let gate = limit.map(Gate::new);
+        let records = about::records();
+        let special = records || gate.is_some();
         let local = Local {
             fresh: RefCell::default(),
             last: Cell::new(0),
@@ -99,9 +120,12 @@ impl<E> Core<E> {
             collect,
             gate,
             alive: AtomicU32::new(0),
+            records,
+            special,
             spare: AtomicU32::new(0),
             done: AtomicU32::new(0),
             waits: AtomicBool::new(false),
+            erase: OnceLock::new(),
             state: Mutex::new(state),
         })
     }
@@ -146,6 +170,7 @@ impl<E> Core<E> {
             task.admit(id);
             state.inbox.push(task);
             self.waits.store(true, Ordering::Release);
+            self.show();
             state.inbox.len() == 1
         };
         if first {
@@ -156,10 +181,18 @@ impl<E> Core<E> {
 
     /// A spawned child starts.
     #[cfg(feature = "tokio")]
-    pub(crate) fn start_spawned(&self) -> Result<u32, NurseryClosed> {
+    pub(crate) fn start_spawned(&self) -> Result<u32, NurseryClosed>
+    where
+        E: Send + 'static,
+    {
+        self.erase.get_or_init(|| AdoptedError::keep);
         match self.local.with(|local| local.and_then(|local| self.next(local))) {
             Some(id) => Ok(id),
-            None => self.admit(&mut self.state(), 1),
+            None => {
+                let id = self.admit(&mut self.state(), 1)?;
+                self.show();
+                Ok(id)
+            }
         }
     }
 
@@ -227,10 +260,6 @@ impl<E> Core<E> {
     fn tell(&self, state: &mut State<E>, returned: u32) {
         let alive = self.alive.fetch_sub(returned, Ordering::AcqRel) - returned;
         state.life.children_done(state.life.running() as u32 - alive);
-        #[cfg(feature = "tokio")]
-        if state.gone {
-            state.settle_orphans();
-        }
     }
 
     /// A child of the driver's has returned.
@@ -247,6 +276,7 @@ impl<E> Core<E> {
             let mut started = local.fresh.take();
             let state = &mut *self.state();
             self.settle(local, state);
+            self.show();
             started.append(&mut state.inbox);
             self.waits.store(false, Ordering::Relaxed);
             if fresh.as_slice().is_empty() {
@@ -280,11 +310,12 @@ impl<E> Core<E> {
     #[cfg(feature = "tokio")]
     pub(crate) fn spawned_returned(&self) {
         if self.alive.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let closed = {
+            let (closed, left) = {
                 let state = &mut *self.state();
                 self.tell(state, 0);
-                state.life.phase() == Phase::Closed
+                (state.life.phase() == Phase::Closed, self.farewell(state))
             };
+            hand_over(left);
             if closed {
                 self.ready.poke();
             }
@@ -293,23 +324,44 @@ impl<E> Core<E> {
 
     /// A child has failed or was cancelled.
     pub(crate) fn ended(&self, outcome: Outcome<Failure<E>>, who: impl FnOnce() -> Reason) {
-        let (cancel, closed) = {
+        let (cancel, closed, left) = {
             let state = &mut *self.state();
             let cancel = state.life.child_ended(outcome).cancel;
             self.alive.fetch_sub(1, Ordering::AcqRel);
             self.tell(state, 0);
-            (cancel, state.life.phase() == Phase::Closed)
+            self.show();
+            (cancel, state.life.phase() == Phase::Closed, self.farewell(state))
         };
         self.act(cancel, who);
+        hand_over(left);
         if closed {
             self.ready.poke();
         }
+    }
+
+    /// An error of a child that has ended without it. Cancels as any other does (R6).
+    pub(crate) fn fail(&self, failure: Failure<E>) {
+        let reason = Reason::from(failure.label().to_string());
+        let late = {
+            let state = &mut *self.state();
+            if matches!(state.heir, Heir::Over) {
+                Some((None, vec![failure], self.erase()))
+            } else {
+                state.life.error(failure);
+                None
+            }
+        };
+        self.act(!self.collect, || reason);
+        hand_over(late);
     }
 
     /// The body has ended.
     pub(crate) fn body_ended(&self, outcome: Outcome<Failure<E>>) {
         let cancelled = matches!(outcome, Outcome::Cancelled);
         let ended = self.state().life.body_ended(outcome);
+        if self.scope.signal.about.stage() == Stage::Open {
+            self.scope.signal.about.set_stage(Stage::Joining);
+        }
         if ended.cancel && cancelled {
             self.scope.cancel(Source::Host, None);
         } else {
@@ -337,34 +389,87 @@ impl<E> Core<E> {
         #[cfg(feature = "tokio")]
         self.keep_all(local.spawned.take());
         self.scope.close_to_orphans(true);
+        self.scope.signal.about.set_stage(Stage::Dropped);
         left
     }
 
-    /// The driver's own children are gone, so many; what is left is adopted.
+    /// The driver's own children are gone, so many. What is left is adopted, with every error that
+    /// nobody has seen.
     pub(crate) fn leave_orphans(&self, gone: u32) {
-        #[cfg(feature = "tokio")]
-        let adopter = self.scope.adopter();
-        let state = &mut *self.state();
-        #[cfg(feature = "tokio")]
-        {
-            state.adopter = adopter;
+        self.scope.pass_on_orphans();
+        let is_clean = {
+            let state = &mut *self.state();
+            self.tell(state, gone);
+            let clean = state.life.running() == 0 && state.life.errors().next().is_none();
+            if clean {
+                state.heir = Heir::Over;
+            }
+            clean
+        };
+        if is_clean {
+            return;
         }
-        self.tell(state, gone);
+        let adopter = self.scope.adopter();
+        let left = {
+            let state = &mut *self.state();
+            state.heir = Heir::Adopter(adopter);
+            self.tell(state, 0);
+            self.farewell(state)
+        };
+        hand_over(left);
+    }
+
+    /// What the last of an abandoned nursery's children tells whoever adopted it.
+    fn farewell(&self, state: &mut State<E>) -> Left<E> {
+        if !state.gone || state.life.running() > 0 {
+            return None;
+        }
+        match std::mem::replace(&mut state.heir, Heir::Over) {
+            Heir::Adopter(adopter) => Some((adopter, state.errors(), self.erase())),
+            heir => {
+                state.heir = heir;
+                None
+            }
+        }
+    }
+
+    fn erase(&self) -> fn(E) -> AdoptedError {
+        self.erase.get().copied().unwrap_or(AdoptedError::note)
+    }
+
+    /// A dump is told how many children there are.
+    pub(crate) fn show(&self) {
+        self.scope.signal.about.set_running(self.running());
+    }
+
+    /// The driver gives the errors back.
+    pub(crate) fn finish(&self) -> Vec<Failure<E>> {
+        self.scope.signal.about.set_stage(Stage::Closed);
+        let state = &mut *self.state();
+        state.heir = Heir::Over;
+        state.errors()
     }
 }
 
-#[cfg(feature = "tokio")]
+/// Runs the destructors of errors that cannot be kept: not to be called under the lock.
+fn hand_over<E>(left: Left<E>) {
+    let Some((adopter, failures, erase)) = left else { return };
+    let errors = failures.into_iter().filter_map(|failure| failure.into_lost(erase)).collect();
+    match adopter {
+        Some(adopter) => adopter.orphans_ended(errors),
+        None => crate::adopted::report(errors),
+    }
+}
+
 impl<E> State<E> {
-    /// The last of an abandoned nursery's children tells whoever adopted it.
-    fn settle_orphans(&mut self) {
-        if self.life.running() == 0
-            && let Some(adopter) = self.adopter.take()
-        {
-            let failures = match self.life.verdict() {
-                nursery_core::Verdict::Errors(failures) => failures,
-                _ => Vec::new(),
-            };
-            adopter.orphans_ended(failures.into_iter().filter_map(Failure::into_panic).collect());
+    fn errors(&mut self) -> Vec<Failure<E>> {
+        match self.life.verdict() {
+            Verdict::Clean => Vec::new(),
+            Verdict::Errors(failures) => failures,
+            Verdict::Bare { error, mut beside } => {
+                beside.insert(0, error);
+                beside
+            }
         }
     }
 }

@@ -14,13 +14,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::vec::IntoIter;
 
-use nursery_core::{Outcome, Phase, Verdict};
+use nursery_core::{Outcome, Phase};
 use pin_project_lite::pin_project;
 
+use crate::about::{self, About};
+use crate::builder::Builder;
 use crate::core::Core;
 use crate::error::{Failure, Label, MultiError};
 use crate::frame::{self, Kind, Standing};
-use crate::nursery::{Builder, Nursery, Sendable};
+use crate::nursery::{Nursery, Sendable};
 use crate::ready::{Seat, Share};
 use crate::scope::{HARD, Reason, Scope};
 use crate::sync::atomic::Ordering;
@@ -32,6 +34,16 @@ const ROUNDS: usize = 4;
 
 pin_project! {
     /// The future of a nursery.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// let block = aionursery::nursery(async |n| {
+    ///     n.start_soon(async { Ok::<_, String>(7) }).await
+    /// });
+    /// // Nothing has run yet.
+    /// assert_eq!(block.await.unwrap(), 7);
+    /// # });
+    /// ```
     #[must_use = "a nursery does nothing unless awaited"]
     #[project(!Unpin)]
     pub struct Block<'env, T, E, B, F, M = Sendable> {
@@ -48,10 +60,9 @@ pin_project! {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
             let Some(driver) = this.driver.take() else { return };
-            let mut panics = Vec::new();
-            guard(&mut panics, || this.body.set(None));
+            let body = catch_unwind(AssertUnwindSafe(|| this.body.set(None)));
             let seat = this.seat.as_mut().expect("a driver has a seat");
-            driver.abandon(seat, panics);
+            driver.abandon(seat, body);
         }
     }
 }
@@ -71,12 +82,6 @@ struct Driver<E> {
     timer: Timer,
     #[cfg(feature = "tracing")]
     span: tracing::Span,
-}
-
-fn guard(panics: &mut Vec<Box<dyn Any + Send>>, act: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(act)) {
-        panics.push(payload);
-    }
 }
 
 impl<'env, T, E, B, F, M> Block<'env, T, E, B, F, M>
@@ -150,7 +155,14 @@ where
 impl<E> Driver<E> {
     fn new(builder: &Builder, ready: Share) -> Self {
         let parent = frame::current();
-        let scope = Scope::open(parent, |clock| builder.settings(clock), ready.clone(), true);
+        let about = About::new(about::Kind::Nursery, builder.name.clone(), builder.place);
+        let scope = Scope::open(
+            parent,
+            builder.clock.clone(),
+            |clock| builder.settings(clock),
+            ready.clone(),
+            about,
+        );
         let core = Core::new(
             scope.clone(),
             ready.clone(),
@@ -189,7 +201,7 @@ impl<E> Driver<E> {
             if seen & HARD != 0 && !self.stopped {
                 self.stop(body.as_mut());
             }
-            self.adopt_panics();
+            self.adopt_errors();
             if self.take_up() {
                 return Poll::Ready(());
             }
@@ -223,7 +235,11 @@ impl<E> Driver<E> {
 
     /// Nothing came between the last look and the registration of the waker.
     fn is_idle(&self, seen: u8) -> bool {
-        self.core.ready.is_empty() && self.core.scope.signal.flags() == seen && self.core.is_idle()
+        let scope = &self.core.scope;
+        self.core.ready.is_empty()
+            && scope.signal.flags() == seen
+            && !scope.has_orphan_errors()
+            && self.core.is_idle()
     }
 
     /// Polls one batch. Says no if the runtime wants its turn.
@@ -407,11 +423,10 @@ impl<E> Driver<E> {
         self.children = kept;
     }
 
-    fn adopt_panics(&self) {
-        if self.core.scope.has_orphan_panics() {
-            for panic in self.core.scope.take_orphan_panics() {
-                let state = &mut *self.core.state();
-                state.life.error(Failure::carried(panic));
+    fn adopt_errors(&self) {
+        if self.core.scope.has_orphan_errors() {
+            for error in self.core.scope.take_orphan_errors() {
+                self.core.state().life.error(Failure::adopted(error));
             }
         }
     }
@@ -441,14 +456,7 @@ impl<E> Driver<E> {
     }
 
     fn finish<T>(self, value: Option<T>) -> Result<T, MultiError<E>> {
-        let failures = match self.core.state().life.verdict() {
-            Verdict::Clean => Vec::new(),
-            Verdict::Errors(failures) => failures,
-            Verdict::Bare { error, mut beside } => {
-                beside.insert(0, error);
-                beside
-            }
-        };
+        let failures = self.core.finish();
         let cause = || self.core.scope.is_soft().then(|| self.core.scope.cause()).flatten();
         if failures.is_empty() {
             return value.ok_or_else(|| MultiError::settle(failures, cause()));
@@ -463,7 +471,11 @@ impl<E> Driver<E> {
 
     /// The block was dropped early: its children go at once, spawned ones are left to the nearest
     /// nursery above (R28).
-    fn abandon(mut self, seat: &mut Seat, mut panics: Vec<Box<dyn Any + Send>>) {
+    fn abandon(mut self, seat: &mut Seat, body: std::thread::Result<()>) {
+        let mut failures = Vec::new();
+        if let Err(payload) = body {
+            failures.push(Failure::panic(payload, Label::BODY));
+        }
         let started = self.core.abandon(seat);
         let standing = self.scope.take().map(Standing::in_scope);
         self.core.scope.abort();
@@ -478,15 +490,30 @@ impl<E> Driver<E> {
             ended += 1;
             // Shielded or not: what borrows from here cannot stay.
             if let Outcome::Failed(failure) = child.cancel() {
-                panics.extend(failure.into_payload());
+                failures.push(failure);
             }
         }
         // The body's waker, and what the children gave back.
         seat.close();
+        // One panic goes on from here; the others are errors of what is left.
+        let mut resumed = None;
+        for failure in failures {
+            let failure = match (&resumed, std::thread::panicking()) {
+                (None, false) => match failure.into_payload() {
+                    Ok(payload) => {
+                        resumed = Some(payload);
+                        continue;
+                    }
+                    Err(failure) => failure,
+                },
+                _ => failure,
+            };
+            self.core.state().life.error(failure);
+        }
         self.core.leave_orphans(ended);
         drop(standing);
-        if !panics.is_empty() && !std::thread::panicking() {
-            resume_unwind(panics.swap_remove(0));
+        if let Some(payload) = resumed {
+            resume_unwind(payload);
         }
     }
 }

@@ -10,7 +10,8 @@ use std::sync::{Arc, PoisonError};
 
 use nursery_core::Identity;
 
-use crate::panics;
+use crate::adopted::{AdoptedError, LostError};
+use crate::panics::Panic;
 use crate::scope::Cause;
 use crate::sync::Mutex;
 
@@ -65,6 +66,7 @@ enum Kept<E> {
     Held(Held<E>),
     Error(E),
     Panic(Panic),
+    Adopted(AdoptedError),
 }
 
 /// One error on its way to the verdict.
@@ -86,33 +88,46 @@ impl<E> Failure<E> {
         Self { kept: Kept::Panic(Panic::new(payload)), label }
     }
 
-    /// Only the panic of it: what can go to a nursery with another type of error.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn into_panic(self) -> Option<(Panic, Label)> {
-        match self.kept {
-            Kept::Panic(panic) => Some((panic, self.label)),
-            _ => None,
-        }
+    /// What can go to a nursery with another type of error. `None` if whoever awaited the child
+    /// has taken the error.
+    pub(crate) fn into_lost(self, erase: fn(E) -> AdoptedError) -> Option<LostError> {
+        let kind = match self.kept {
+            Kept::Held(held) => ErrorKind::Adopted(erase(held.take()?)),
+            Kept::Error(error) => ErrorKind::Adopted(erase(error)),
+            Kept::Panic(panic) => ErrorKind::Panic(panic),
+            Kept::Adopted(adopted) => ErrorKind::Adopted(adopted),
+        };
+        Some(ChildError { kind, label: self.label })
+    }
+
+    pub(crate) fn label(&self) -> &Label {
+        &self.label
     }
 
     /// The payload of it, if it was a panic.
-    pub(crate) fn into_payload(self) -> Option<Box<dyn Any + Send>> {
+    pub(crate) fn into_payload(self) -> Result<Box<dyn Any + Send>, Self> {
         match self.kept {
-            Kept::Panic(panic) => Some(panic.into_payload()),
-            _ => None,
+            Kept::Panic(panic) => Ok(panic.into_payload()),
+            kept => Err(Self { kept, label: self.label }),
         }
     }
 
-    pub(crate) fn carried((panic, label): (Panic, Label)) -> Self {
-        Self { kept: Kept::Panic(panic), label }
+    /// Of a nursery that was dropped.
+    pub(crate) fn adopted(lost: LostError) -> Self {
+        let kept = match lost.kind {
+            ErrorKind::Panic(panic) => Kept::Panic(panic),
+            ErrorKind::Adopted(adopted) => Kept::Adopted(adopted),
+        };
+        Self { kept, label: lost.label }
     }
 
     /// `None` if whoever awaited the child has taken the error.
     fn settle(self) -> Option<ChildError<E>> {
         let kind = match self.kept {
-            Kept::Held(held) => Kind::Error(held.take()?),
-            Kept::Error(error) => Kind::Error(error),
-            Kept::Panic(panic) => Kind::Panic(panic),
+            Kept::Held(held) => ErrorKind::Error(held.take()?),
+            Kept::Error(error) => ErrorKind::Error(error),
+            Kept::Panic(panic) => ErrorKind::Panic(panic),
+            Kept::Adopted(adopted) => ErrorKind::Adopted(adopted),
         };
         Some(ChildError { kind, label: self.label })
     }
@@ -125,133 +140,181 @@ impl<E> Identity for Failure<E> {
     }
 }
 
-/// A panic of a child: its payload, its message and, with
-/// [`record_panic_locations`](crate::record_panic_locations), its place.
+/// What a [`ChildError`] is.
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use aionursery::{ErrorKind, MultiError, nursery};
+/// let error: MultiError<&str> = nursery(async |_| Err::<(), _>("no beans")).await.unwrap_err();
+/// for error in error {
+///     match error.into_kind() {
+///         ErrorKind::Error(error) => assert_eq!(error, "no beans"),
+///         ErrorKind::Panic(panic) => std::panic::resume_unwind(panic.into_payload()),
+///         ErrorKind::Adopted(error) => eprintln!("{error}"),
+///     }
+/// }
+/// # });
+/// ```
+#[derive(Debug)]
+pub enum ErrorKind<E> {
+    /// What a child, or the body, failed with.
+    Error(E),
+    /// It panicked.
+    Panic(Panic),
+    /// An error of a nursery below that was dropped early (R28).
+    Adopted(AdoptedError),
+}
+
+/// One of the errors in a [`MultiError`]: what a child or the body failed with.
 ///
 /// ```
 /// # futures::executor::block_on(async {
 /// let error = aionursery::nursery(async |n| {
-///     n.start_soon(async { if true { panic!("out of beans") } Ok::<_, String>(()) });
+///     n.named("left").start_soon(async { Err::<(), _>("no beans") });
 ///     Ok(())
 /// }).await.unwrap_err();
-/// assert_eq!(error.panics().next().unwrap().message(), "out of beans");
+/// assert_eq!(error[0].error(), Some(&"no beans"));
+/// assert_eq!((error[0].id(), error[0].name()), (1, Some("left")));
 /// # });
 /// ```
-pub struct Panic {
-    payload: Mutex<Box<dyn Any + Send>>,
-    message: Box<str>,
-    location: Option<Box<str>>,
-}
-
-impl Panic {
-    fn new(payload: Box<dyn Any + Send>) -> Self {
-        let message = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
-            (Some(message), _) => (*message).into(),
-            (_, Some(message)) => message.as_str().into(),
-            _ => "a payload that is no text".into(),
-        };
-        Self { payload: Mutex::new(payload), message, location: panics::take_location() }
-    }
-
-    /// What it was called with, if that was text.
-    #[must_use]
-    pub fn message(&self) -> &str {
-        &self.message
-    }
-
-    /// `file:line:column`, if locations are recorded.
-    #[must_use]
-    pub fn location(&self) -> Option<&str> {
-        self.location.as_deref()
-    }
-
-    /// The payload, as [`std::panic::catch_unwind`] gives it.
-    #[must_use]
-    pub fn into_payload(self) -> Box<dyn Any + Send> {
-        self.payload.into_inner().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Display for Panic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "panicked: {}", self.message)?;
-        match &self.location {
-            Some(location) => write!(f, " (at {location})"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Debug for Panic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Panic")
-            .field("message", &self.message)
-            .field("location", &self.location)
-            .finish_non_exhaustive()
-    }
-}
-
-#[derive(Debug)]
-enum Kind<E> {
-    Error(E),
-    Panic(Panic),
-}
-
-/// One of the errors in a [`MultiError`]: what a child or the body failed with.
 #[derive(Debug)]
 pub struct ChildError<E> {
-    kind: Kind<E>,
-    label: Label,
+    pub(crate) kind: ErrorKind<E>,
+    pub(crate) label: Label,
 }
 
 impl<E> ChildError<E> {
-    /// The error, unless it was a panic.
+    /// What it is.
+    ///
+    /// ```
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     let _ = n.named("left").start_soon(async { Err::<(), _>("no beans") });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// use aionursery::ErrorKind;
+    /// assert!(matches!(error[0].kind(), ErrorKind::Error(error) if *error == "no beans"));
+    /// ```
+    #[must_use]
+    pub fn kind(&self) -> &ErrorKind<E> {
+        &self.kind
+    }
+
+    /// What it is, by value.
+    ///
+    /// ```
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     let _ = n.named("left").start_soon(async { Err::<(), _>("no beans") });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// use aionursery::ErrorKind;
+    /// for error in error {
+    ///     if let ErrorKind::Error(error) = error.into_kind() {
+    ///         assert_eq!(error, "no beans");
+    ///     }
+    /// }
+    /// ```
+    #[must_use]
+    pub fn into_kind(self) -> ErrorKind<E> {
+        self.kind
+    }
+
+    /// The error, unless it was a panic, or is of another type.
+    ///
+    /// ```
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     let _ = n.named("left").start_soon(async { Err::<(), _>("no beans") });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// assert_eq!(error[0].error(), Some(&"no beans"));
+    /// ```
     #[must_use]
     pub fn error(&self) -> Option<&E> {
         match &self.kind {
-            Kind::Error(error) => Some(error),
-            Kind::Panic(_) => None,
+            ErrorKind::Error(error) => Some(error),
+            _ => None,
         }
     }
 
     /// The panic, if it was one.
+    ///
+    /// ```
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     let _ = n.start_soon(async { if true { panic!("out of beans") } Ok::<_, String>(()) });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// assert_eq!(error[0].panic().unwrap().message(), "out of beans");
+    /// ```
     #[must_use]
     pub fn panic(&self) -> Option<&Panic> {
         match &self.kind {
-            Kind::Panic(panic) => Some(panic),
-            Kind::Error(_) => None,
+            ErrorKind::Panic(panic) => Some(panic),
+            _ => None,
+        }
+    }
+
+    /// The error of a nursery below that was dropped early, if it is one (R28).
+    ///
+    /// ```
+    /// # #[cfg(feature = "tokio")]
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # let ended = aionursery::nursery(async |_: aionursery::Nursery<'_, String>| {
+    /// #     let inner = aionursery::nursery(async |n| {
+    /// #         let _ = n.shielded().spawn_blocking(|| Err::<(), _>(String::from("full")));
+    /// #         std::future::pending::<Result<(), String>>().await
+    /// #     });
+    /// #     let _ = futures::FutureExt::now_or_never(inner);
+    /// #     Ok(())
+    /// # });
+    /// # let error = ended.await.unwrap_err();
+    /// assert_eq!(error[0].adopted().unwrap().to_string(), "full");
+    /// # });
+    /// ```
+    #[must_use]
+    pub fn adopted(&self) -> Option<&AdoptedError> {
+        match &self.kind {
+            ErrorKind::Adopted(error) => Some(error),
+            _ => None,
         }
     }
 
     /// The child's name, if it has one.
+    ///
+    /// ```
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     let _ = n.named("left").start_soon(async { Err::<(), _>("no beans") });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// assert_eq!(error[0].name(), Some("left"));
+    /// ```
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.label.name.as_deref()
     }
 
     /// The child's number in its nursery, from 1; the body is 0.
+    ///
+    /// ```
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     let _ = n.named("left").start_soon(async { Err::<(), _>("no beans") });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// assert_eq!(error[0].id(), 1);
+    /// ```
     #[must_use]
     pub fn id(&self) -> u32 {
         self.label.id
-    }
-
-    /// The error by value, or the panic.
-    ///
-    /// # Errors
-    /// The panic.
-    pub fn into_result(self) -> Result<E, Panic> {
-        match self.kind {
-            Kind::Error(error) => Ok(error),
-            Kind::Panic(panic) => Err(panic),
-        }
     }
 }
 
 impl<E: Display> Display for ChildError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let label = &self.label;
         match &self.kind {
-            Kind::Error(error) => write!(f, "{}: {error}", self.label),
-            Kind::Panic(panic) => write!(f, "{}: {panic}", self.label),
+            ErrorKind::Error(error) => write!(f, "{label}: {error}"),
+            ErrorKind::Panic(panic) => write!(f, "{label}: {panic}"),
+            ErrorKind::Adopted(error) => {
+                write!(f, "{label} of a nursery that was dropped: {error}")
+            }
         }
     }
 }
@@ -284,54 +347,183 @@ impl<E> MultiError<E> {
     }
 
     /// How many errors there are.
+    ///
+    /// ```
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     let _ = n.named("left").start_soon(async { Err::<(), _>("no beans") });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// assert_eq!(error.len(), 1);
+    /// ```
     #[must_use]
     pub fn len(&self) -> usize {
         self.errors.len()
     }
 
     /// Whether there is no error: the nursery was only cancelled.
+    ///
+    /// ```
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     let _ = n.named("left").start_soon(async { Err::<(), _>("no beans") });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// assert!(!error.is_empty());
+    /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.errors.is_empty()
     }
 
     /// Whether nothing failed and a cancellation took the body's value.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// let error = aionursery::nursery(async |n| {
+    ///     n.cancel();
+    ///     std::future::pending::<Result<(), String>>().await
+    /// }).await.unwrap_err();
+    /// assert!(error.is_cancelled() && error.is_empty());
+    /// # });
+    /// ```
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.errors.is_empty()
     }
 
     /// Why the nursery was cancelled, if it was (R11).
+    ///
+    /// ```
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     let _ = n.named("left").start_soon(async { Err::<(), _>("no beans") });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// assert_eq!(error.cause().unwrap().reason(), Some("child \"left\""));
+    /// ```
     #[must_use]
     pub fn cause(&self) -> Option<&Cause> {
         self.cause.as_ref()
     }
 
     /// Each with its child.
+    ///
+    /// ```
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     let _ = n.named("left").start_soon(async { Err::<(), _>("no beans") });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// for error in error.iter() {
+    ///     println!("{}: {error}", error.name().unwrap_or("somebody"));
+    /// }
+    /// ```
     pub fn iter(&self) -> std::slice::Iter<'_, ChildError<E>> {
         self.errors.iter()
     }
 
-    /// The errors that are no panics.
+    /// The errors of this type: without panics, and without what was adopted.
+    ///
+    /// ```
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     let _ = n.named("left").start_soon(async { Err::<(), _>("no beans") });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// assert_eq!(error.errors().collect::<Vec<_>>(), [&"no beans"]);
+    /// ```
     pub fn errors(&self) -> impl Iterator<Item = &E> {
         self.errors.iter().filter_map(ChildError::error)
     }
 
     /// The panics.
+    ///
+    /// ```
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     let _ = n.start_soon(async { if true { panic!("out of beans") } Ok::<_, String>(()) });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// assert_eq!(error.panics().count(), 1);
+    /// ```
     pub fn panics(&self) -> impl Iterator<Item = &Panic> {
         self.errors.iter().filter_map(ChildError::panic)
     }
 
-    /// Goes on with the first panic, if there was one, as if it had happened here.
+    /// The errors of nurseries below that were dropped early (R28).
+    ///
+    /// ```
+    /// # #[cfg(feature = "tokio")]
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # let ended = aionursery::nursery(async |_: aionursery::Nursery<'_, String>| {
+    /// #     let inner = aionursery::nursery(async |n| {
+    /// #         let _ = n.shielded().spawn_blocking(|| Err::<(), _>(String::from("full")));
+    /// #         std::future::pending::<Result<(), String>>().await
+    /// #     });
+    /// #     let _ = futures::FutureExt::now_or_never(inner);
+    /// #     Ok(())
+    /// # });
+    /// # let error = ended.await.unwrap_err();
+    /// let adopted: Vec<_> = error.adopted().map(|error| error.to_string()).collect();
+    /// assert_eq!(adopted, ["full"]);
+    /// # });
+    /// ```
+    pub fn adopted(&self) -> impl Iterator<Item = &AdoptedError> {
+        self.errors.iter().filter_map(ChildError::adopted)
+    }
+
+    /// Makes errors of this type of those that were adopted and are of this type.
+    ///
+    /// ```
+    /// # #[cfg(feature = "tokio")]
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # let ended = aionursery::nursery(async |_: aionursery::Nursery<'_, String>| {
+    /// #     let inner = aionursery::nursery(async |n| {
+    /// #         let _ = n.shielded().spawn_blocking(|| Err::<(), _>(String::from("full")));
+    /// #         std::future::pending::<Result<(), String>>().await
+    /// #     });
+    /// #     let _ = futures::FutureExt::now_or_never(inner);
+    /// #     Ok(())
+    /// # });
+    /// # let error = ended.await.unwrap_err();
+    /// assert_eq!(error.errors().count(), 0);
+    /// let error = error.claim_adopted();
+    /// assert_eq!(error.errors().collect::<Vec<_>>(), ["full"]);
+    /// # });
+    /// ```
     #[must_use]
-    pub fn resume_panic(mut self) -> Self {
-        match self.errors.iter().position(|error| error.panic().is_some()) {
-            None => self,
-            Some(first) => match self.errors.swap_remove(first).kind {
-                Kind::Panic(panic) => resume_unwind(panic.into_payload()),
-                Kind::Error(_) => unreachable!("the position is a panic's"),
-            },
+    pub fn claim_adopted(mut self) -> Self
+    where
+        E: 'static,
+    {
+        let claim = |ChildError { kind, label }| {
+            let kind = match kind {
+                ErrorKind::Adopted(error) => match error.downcast() {
+                    Ok(error) => ErrorKind::Error(error),
+                    Err(error) => ErrorKind::Adopted(error),
+                },
+                kind => kind,
+            };
+            ChildError { kind, label }
+        };
+        self.errors = self.errors.into_iter().map(claim).collect();
+        self
+    }
+
+    /// Goes on with the first panic, if there was one, as if it had happened here.
+    ///
+    /// ```
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     let _ = n.start_soon(async { if true { panic!("out of beans") } Ok::<_, String>(()) });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| error.resume_panic()));
+    /// assert_eq!(caught.unwrap_err().downcast_ref(), Some(&"out of beans"));
+    /// ```
+    #[must_use]
+    pub fn resume_panic(self) -> Self {
+        let Self { mut errors, cause } = self;
+        if let Some(first) = errors.iter().position(|error| error.panic().is_some())
+            && let ErrorKind::Panic(panic) = errors.swap_remove(first).kind
+        {
+            resume_unwind(panic.into_payload());
         }
+        Self { errors, cause }
     }
 }
 
@@ -380,6 +572,19 @@ impl<E: Display> Display for MultiError<E> {
 impl<E: Debug + Display> Error for MultiError<E> {}
 
 /// Body and children have ended: nothing can be started any more (R2).
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use aionursery::{NurseryClosed, nursery};
+/// let mut kept = None;
+/// nursery(async |n| {
+///     kept = Some(n.clone());
+///     Ok::<_, String>(())
+/// }).await.unwrap();
+/// let refused = kept.unwrap().try_start_soon(async { Ok(()) });
+/// assert!(matches!(refused, Err(NurseryClosed)));
+/// # });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NurseryClosed;
 
@@ -392,11 +597,30 @@ impl Display for NurseryClosed {
 impl Error for NurseryClosed {}
 
 /// A scope was left because it was cancelled.
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use aionursery::{Cancelled, CancelScope};
+/// let scope = CancelScope::new();
+/// scope.cancel();
+/// let end: Result<(), Cancelled> = scope.run(std::future::pending()).await;
+/// assert_eq!(end.unwrap_err().to_string(), "cancelled: by request");
+/// # });
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cancelled(pub(crate) Cause);
 
 impl Cancelled {
     /// Why.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// let scope = aionursery::CancelScope::new();
+    /// scope.cancel_with("enough");
+    /// let cancelled = scope.run(std::future::pending::<()>()).await.unwrap_err();
+    /// assert_eq!(cancelled.cause().reason(), Some("enough"));
+    /// # });
+    /// ```
     #[must_use]
     pub fn cause(&self) -> &Cause {
         &self.0

@@ -71,16 +71,28 @@ impl Drop for Standing {
     }
 }
 
+/// The frame before; it comes back also if what is polled panics out of us, as a waker may (R29).
+#[must_use]
+pub(crate) struct Entered(Frame);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        FRAME.with(|frame| frame.set(self.0));
+    }
+}
+
 /// Somebody of ours is polled from here on, until [`leave`].
 #[inline]
-pub(crate) fn enter(kind: Kind) -> Frame {
-    FRAME.with(|frame| frame.replace(Frame { kind, stop: false }))
+pub(crate) fn enter(kind: Kind) -> Entered {
+    Entered(FRAME.with(|frame| frame.replace(Frame { kind, stop: false })))
 }
 
 /// Says whether it cannot go on.
 #[inline]
-pub(crate) fn leave(before: Frame) -> bool {
-    FRAME.with(|frame| frame.replace(before)).stop
+pub(crate) fn leave(entered: Entered) -> bool {
+    let stop = FRAME.with(Cell::get).stop;
+    drop(entered);
+    stop
 }
 
 /// Whether the one that was polled last in this frame cannot go on. Asked after each, so that the

@@ -10,6 +10,9 @@
 //! # fn crunch(bytes: Vec<u8>) -> impl Future<Output = Result<usize, std::io::Error>> + Send {
 //! #     async move { Ok(bytes.len()) }
 //! # }
+//! # #[cfg(not(feature = "tokio"))]
+//! # fn main() {}
+//! # #[cfg(feature = "tokio")]
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let client = String::from("client");
@@ -28,11 +31,12 @@
 //! * [`nursery`], [`nursery_local`], [`Builder`]: open one. [`Nursery`]: its handle.
 //! * [`Child`]: a child's handle. [`MultiError`]: all that failed.
 //! * [`CancelScope`], `fail_after`, `move_on_after`, [`shield`]: scopes without a nursery.
-//! * [`gather`], [`race`], [`map`], [`for_each`]: what is often done with one.
+//! * [`gather`], [`race`], [`as_completed`], [`map`], [`for_each`]: what is often done with one.
 //!
 //! # Features
-//! * `tokio` (default): `spawn`, `spawn_blocking`, deadlines, cleanup budgets. Without it nurseries
-//!   and scopes run on any executor, without a clock.
+//! * `tokio` (default): `spawn`, `spawn_blocking`, tokio's clock and its coop budget. Without it
+//!   nurseries and scopes run on any executor, with deadlines by a thread of their own or by the
+//!   [`Clock`] that they are given.
 //! * `tokio-util`: `CancellationToken` both ways.
 //! * `tracing`: a span for each nursery and for each child that has a name.
 //!
@@ -43,19 +47,27 @@
 //! stops them, and frees nothing they use.
 #![deny(unsafe_code)]
 
+mod about;
+mod adopted;
+mod alarm;
+mod as_completed;
 mod blocks;
+mod builder;
 mod cancel_scope;
 mod child;
 mod clock;
 mod combine;
 mod core;
 mod driver;
+mod dump;
 mod error;
 mod frame;
+mod gather;
 mod limit;
 #[cfg(all(test, aionursery_loom))]
 #[expect(unsafe_code, reason = "what loom checks")]
 mod models;
+mod node;
 mod nursery;
 mod panics;
 #[expect(unsafe_code, reason = "links of a lock-free list, and who may look behind it")]
@@ -72,22 +84,26 @@ mod task;
 mod timer;
 #[cfg(feature = "tokio-util")]
 mod token;
-#[cfg(feature = "tracing")]
 mod trace;
 mod within;
 
-pub use cancel_scope::{CancelScope, Scoped, cancelled, shield};
-#[cfg(feature = "tokio")]
-pub use cancel_scope::{fail_after, fail_at, move_on_after, move_on_at};
-pub use child::{Child, End};
-pub use combine::{for_each, gather, map, race, yield_now};
-pub use driver::Block;
-pub use error::{Cancelled, ChildError, MultiError, NurseryClosed, Panic};
-pub use nursery::{
-    Admits, Builder, Cancellation, Local, LocalNursery, Mode, Nursery, OnError, Sendable, nursery,
-    nursery_local,
+pub use about::record_children;
+pub use adopted::{AdoptedError, LostError, on_lost_error};
+pub use as_completed::{AsCompleted, as_completed};
+pub use builder::{Builder, OnError, nursery, nursery_local};
+pub use cancel_scope::{
+    CancelScope, Scoped, cancelled, fail_after, fail_at, move_on_after, move_on_at, shield,
 };
+pub use child::{Child, End};
+pub use clock::{Clock, Sleep};
+pub use combine::{for_each, map, race, yield_now};
+pub use driver::Block;
+pub use dump::{Dump, dump};
+pub use error::{Cancelled, ChildError, ErrorKind, MultiError, NurseryClosed};
+pub use gather::{Gather, Gathered, gather};
+pub use node::{Node, NodeKind, State};
+pub use nursery::{Admits, Cancellation, Local, LocalNursery, Mode, Nursery, Sendable};
 pub use nursery_core::Source;
-pub use panics::record_panic_locations;
+pub use panics::{Panic, record_panic_locations};
 pub use scope::Cause;
 pub use start::{NotStarted, Starting, TaskStatus};

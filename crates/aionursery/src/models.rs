@@ -687,3 +687,56 @@ fn r3_a_limit_gives_each_place_on_to_a_child_that_waits() {
         assert_eq!(inside.read(), 2);
     });
 }
+
+/// Opens a nursery with a shielded child that fails on a worker, polls it once and drops it. Says
+/// how many errors it gave back itself: one, if the child was quick.
+async fn dropped_with_a_child_that_fails() -> usize {
+    let mut inner = Box::pin(nursery(async |n: Handle| {
+        drop(n.shielded().spawn(async { Err::<(), _>("late") }));
+        forever().await
+    }));
+    poll_fn(|cx| match inner.as_mut().poll(cx) {
+        Poll::Ready(ended) => Poll::Ready(ended.unwrap_err().len()),
+        Poll::Pending => Poll::Ready(0),
+    })
+    .await
+}
+
+/// That and what came back from above are one error, whichever way it went (R7).
+fn is_reported_once(seen: &Witness, ended: Result<(), crate::MultiError<&'static str>>) {
+    let above = ended.map_or_else(|error| error.adopted().count(), |()| 0);
+    assert_eq!(seen.read() + above, 1);
+}
+
+#[test]
+fn r7_r28_the_error_of_what_was_adopted_wakes_who_adopted_it() {
+    model(3, || {
+        let seen = Witness::new();
+        let ended = block_on(nursery(async |_: Handle| {
+            for _ in 0..dropped_with_a_child_that_fails().await {
+                seen.add();
+            }
+            Ok(())
+        }));
+        is_reported_once(&seen, ended);
+    });
+}
+
+#[test]
+fn r7_r28_what_was_adopted_by_a_nursery_that_is_dropped_too_reaches_the_next_one() {
+    model(3, || {
+        let seen = Witness::new();
+        let ended = block_on(nursery(async |_: Handle| {
+            let mut middle = Box::pin(nursery(async |_: Handle| {
+                for _ in 0..dropped_with_a_child_that_fails().await {
+                    seen.add();
+                }
+                forever().await
+            }));
+            poll_fn(|cx| Poll::Ready(assert!(middle.as_mut().poll(cx).is_pending()))).await;
+            drop(middle);
+            Ok(())
+        }));
+        is_reported_once(&seen, ended);
+    });
+}

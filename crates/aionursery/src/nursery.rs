@@ -1,19 +1,20 @@
-//! The handle with which children are started and cancelled, and the builder that says under which
-//! rules. It must never run a child: that is the driver's.
+//! The handle with which children are started and cancelled, and which futures it takes. It must
+//! never run a child: that is the driver's.
 
 use std::future::Future;
 use std::marker::PhantomData;
+use std::panic::Location;
 use std::sync::Arc;
+use std::time::Instant;
 
-use nursery_core::{Settings, Source};
+use nursery_core::Source;
 
+use crate::about::{Noted, Runs, Watched};
 use crate::child::Child;
-use crate::clock::Instant;
 use crate::core::Core;
-use crate::driver::Block;
-use crate::error::NurseryClosed;
+use crate::error::{Failure, Label, NurseryClosed};
 use crate::limit::Gated;
-use crate::scope::{Cause, Reason, SOFT};
+use crate::scope::{Cause, Reason, SOFT, Scope};
 use crate::task::{Handle, Making, Running, make};
 use crate::within::Within;
 
@@ -21,6 +22,18 @@ use crate::within::Within;
 ///
 /// [`Sendable`] nurseries take `Send` futures with `Send` values and may be moved between threads, so
 /// they can stand in `tokio::spawn`. [`Local`] ones take any future, and are not `Send` for it.
+///
+/// ```
+/// use aionursery::{Admits, Child, Nursery};
+/// /// Works for nurseries of both kinds.
+/// fn start<'env, F, M>(n: &Nursery<'env, String, M>, future: F) -> Child<u8, String>
+/// where
+///     F: Future<Output = Result<u8, String>> + 'env,
+///     M: Admits<F>,
+/// {
+///     n.start_soon(future)
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "this nursery takes no child that is not `Send`",
     label = "this future, or the value it gives, is not `Send`",
@@ -29,6 +42,13 @@ use crate::within::Within;
 pub trait Admits<F>: Mode {}
 
 /// [`Sendable`] or [`Local`].
+///
+/// ```
+/// use aionursery::{Mode, Nursery};
+/// fn stop<M: Mode>(n: &Nursery<'_, String, M>) {
+///     n.cancel();
+/// }
+/// ```
 pub trait Mode: sealed::Sealed {}
 
 mod sealed {
@@ -37,10 +57,24 @@ mod sealed {
     impl Sealed for super::Local {}
 }
 
-/// Children are `Send`: what [`nursery`] makes.
+/// Children are `Send`: what [`nursery`](crate::nursery()) makes.
+///
+/// ```
+/// use aionursery::{Nursery, Sendable};
+/// fn stop(n: Nursery<'_, String, Sendable>) { // or, for short, Nursery<'_, String>
+///     n.cancel();
+/// }
+/// ```
 pub struct Sendable(());
 
-/// Children need not be `Send`: what [`nursery_local`] makes.
+/// Children need not be `Send`: what [`nursery_local`](crate::nursery_local) makes.
+///
+/// ```
+/// use aionursery::{Local, Nursery};
+/// fn stop(n: Nursery<'_, String, Local>) { // or, for short, LocalNursery<'_, String>
+///     n.cancel();
+/// }
+/// ```
 pub struct Local(PhantomData<*const ()>);
 
 impl Mode for Sendable {}
@@ -61,6 +95,19 @@ impl<F> Admits<F> for Local {}
 /// once the block has ended it only says [`NurseryClosed`].
 ///
 /// `'env` is what the children of this task may borrow from: anything that outlives the block.
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use aionursery::{Nursery, nursery};
+/// async fn fan_out(n: Nursery<'_, String>, children: usize) -> Result<usize, String> {
+///     for _ in 0..children {
+///         let _ = n.start_soon(async { Ok(()) });
+///     }
+///     Ok(n.running())
+/// }
+/// assert_eq!(nursery(|n| fan_out(n, 3)).await.unwrap(), 3);
+/// # });
+/// ```
 pub struct Nursery<'env, E, M = Sendable> {
     core: Arc<Core<E>>,
     name: Option<Arc<str>>,
@@ -70,7 +117,17 @@ pub struct Nursery<'env, E, M = Sendable> {
     mode: PhantomData<M>,
 }
 
-/// The handle of a [`nursery_local`].
+/// The handle of a [`nursery_local`](crate::nursery_local).
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use aionursery::{LocalNursery, nursery_local};
+/// nursery_local(async |n: LocalNursery<'_, String>| {
+///     let shared = std::rc::Rc::new(7);
+///     n.start_soon(async move { Ok(*shared) }).await
+/// }).await.unwrap();
+/// # });
+/// ```
 pub type LocalNursery<'env, E> = Nursery<'env, E, Local>;
 
 impl<E, M> Clone for Nursery<'_, E, M> {
@@ -102,12 +159,16 @@ impl<'env, E, M> Nursery<'env, E, M> {
     /// # });
     /// ```
     #[inline]
+    #[track_caller]
     pub fn start_soon<F, T>(&self, future: F) -> Child<T, E>
     where
         F: Future<Output = Result<T, E>> + 'env,
         M: Admits<F>,
     {
-        self.try_start_soon(future).unwrap_or_else(|closed| panic!("{closed}"))
+        match self.try_start_soon(future) {
+            Ok(child) => child,
+            Err(closed) => panic!("{closed}"),
+        }
     }
 
     /// As [`start_soon`](Self::start_soon), for a handle that may have outlived its nursery.
@@ -126,46 +187,47 @@ impl<'env, E, M> Nursery<'env, E, M> {
     /// # });
     /// ```
     #[inline]
+    #[track_caller]
     pub fn try_start_soon<F, T>(&self, future: F) -> Result<Child<T, E>, NurseryClosed>
     where
         F: Future<Output = Result<T, E>> + 'env,
         M: Admits<F>,
     {
         let core = &self.core;
-        if self.shield || self.name.is_some() || core.gate.is_some() {
-            return self.start_special(future);
+        if self.shield || core.special || self.name.is_some() {
+            return self.start_special(future, Location::caller());
         }
         let (task, handle) = make(&core.ready, future, Making { shield: false, name: None });
         self.admit(task, handle)
     }
 
-    /// A child that is named or shielded, or that has to wait for its place.
+    /// A child that is named, noted or shielded, or that has to wait for its place.
     #[cold]
-    fn start_special<F, T>(&self, future: F) -> Result<Child<T, E>, NurseryClosed>
+    fn start_special<F, T>(
+        &self,
+        future: F,
+        place: &'static Location<'static>,
+    ) -> Result<Child<T, E>, NurseryClosed>
     where
         F: Future<Output = Result<T, E>> + 'env,
     {
         let core = &self.core;
         let making = Making { shield: self.shield, name: self.name.clone() };
-        #[cfg(feature = "tracing")]
-        let traced = self.name.as_deref();
-        #[cfg(not(feature = "tracing"))]
-        let traced: Option<&str> = None;
-        let (task, handle) = if self.shield || core.gate.is_some() || traced.is_some() {
-            let gated = Gated::new(core.gate.clone(), future);
-            let within = Within::child(core.scope.clone(), self.shield, gated);
-            #[cfg(feature = "tracing")]
-            let made = match traced {
-                Some(name) => make(&core.ready, crate::trace::Traced::child(name, within), making),
-                None => make(&core.ready, within, making),
-            };
-            #[cfg(not(feature = "tracing"))]
-            let made = make(&core.ready, within, making);
-            made
-        } else {
-            make(&core.ready, future, making)
+        let noted = (core.records || self.name.is_some()).then(|| {
+            Noted::new(&core.scope.signal, self.name.clone(), self.shield, Runs::Here, Some(place))
+        });
+        let note = noted.as_ref().map(|noted| noted.note().clone());
+        let gated = Gated::new(core.gate.clone(), Watched::new(noted, future));
+        let within = Within::child(core.scope.clone(), self.shield, note.clone(), gated);
+        let (task, handle) = match &self.name {
+            Some(name) => make(&core.ready, crate::trace::child(name, within), making),
+            None => make(&core.ready, within, making),
         };
-        self.admit(task, handle)
+        let child = self.admit(task, handle)?;
+        if let Some(note) = note {
+            note.set_id(child.id());
+        }
+        Ok(child)
     }
 
     #[inline]
@@ -257,46 +319,126 @@ impl<'env, E, M> Nursery<'env, E, M> {
 
     /// Ends when the nursery is cancelled, for a child that wants to clean up first. Gives time
     /// only where there is a cleanup budget, or a shield.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use std::time::Duration;
+    /// aionursery::Builder::new().cleanup(Duration::from_secs(5)).nursery(async |n| {
+    ///     let hears = n.clone();
+    ///     let server = n.start_soon(async move {
+    ///         hears.cancelled().await;
+    ///         Ok::<_, String>("said goodbye")
+    ///     });
+    ///     n.cancel();
+    ///     assert_eq!(server.await?, "said goodbye");
+    ///     Ok(())
+    /// }).await.unwrap();
+    /// # });
+    /// ```
     pub fn cancelled(&self) -> Cancellation {
         Cancellation::new(self.core.scope.clone())
     }
 
     /// Whether the nursery is cancelled.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// # aionursery::nursery(async |n| {
+    /// assert!(!n.is_cancelled());
+    /// n.cancel();
+    /// assert!(n.is_cancelled());
+    /// # Ok::<_, String>(()) }).await.unwrap() });
+    /// ```
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.core.scope.is_soft()
     }
 
     /// Why the nursery is cancelled, if it is.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// # aionursery::nursery(async |n| {
+    /// n.cancel_with("enough");
+    /// assert_eq!(n.cause().unwrap().to_string(), "by request: enough");
+    /// # Ok::<_, String>(()) }).await.unwrap() });
+    /// ```
     #[must_use]
     pub fn cause(&self) -> Option<Cause> {
         self.core.scope.is_soft().then(|| self.core.scope.cause()).flatten()
     }
 
     /// Whether body and children have ended: nothing can be started any more.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// # aionursery::nursery(async |n| {
+    /// assert!(!n.is_closed());
+    /// # Ok::<_, String>(()) }).await.unwrap() });
+    /// ```
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.core.is_closed()
     }
 
     /// How many children have not ended.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// # aionursery::nursery(async |n| {
+    /// let _ = n.start_soon(async { Ok(()) });
+    /// assert_eq!(n.running(), 1);
+    /// # Ok::<_, String>(()) }).await.unwrap() });
+    /// ```
     #[must_use]
     pub fn running(&self) -> usize {
+        self.core.show();
         self.core.running()
     }
 
     /// Moves the nursery's deadline; one that has passed acts at the next await (R21).
-    #[cfg(feature = "tokio")]
-    pub fn set_deadline(&self, deadline: Instant) {
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use aionursery::{Source, nursery};
+    /// let error = nursery(async |n| {
+    ///     n.set_deadline(std::time::Instant::now());
+    ///     std::future::pending::<Result<(), String>>().await
+    /// }).await.unwrap_err();
+    /// assert_eq!(error.cause().unwrap().source(), Source::Deadline);
+    /// # });
+    /// ```
+    pub fn set_deadline(&self, deadline: impl Into<Instant>) {
         let scope = &self.core.scope;
-        scope.set_deadline(scope.clock().seconds(deadline));
+        scope.set_deadline(scope.clock().seconds(deadline.into()));
     }
 
     /// The earliest deadline that reaches this nursery, `None` for never (R21).
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use std::time::Duration;
+    /// use aionursery::{Nursery, fail_after, nursery};
+    /// fail_after(Duration::from_secs(60), nursery(async |n: Nursery<'_, String>| {
+    ///     assert!(n.effective_deadline().is_some());
+    ///     Ok(())
+    /// })).await.unwrap().unwrap();
+    /// # });
+    /// ```
     #[must_use]
     pub fn effective_deadline(&self) -> Option<Instant> {
         let scope = &self.core.scope;
         scope.clock().moment(scope.effective_deadline())
+    }
+
+    /// An error of a child that has ended without it.
+    pub(crate) fn fail(&self, error: E, id: u32) {
+        let label = Label { id, name: self.name.clone() };
+        self.core.fail(Failure::error(error, label));
+    }
+
+    pub(crate) fn scope(&self) -> &Scope {
+        &self.core.scope
     }
 
     #[cfg(feature = "tokio")]
@@ -311,14 +453,23 @@ impl<'env, E, M> Nursery<'env, E, M> {
 }
 
 /// The future of [`Nursery::cancelled`].
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// # aionursery::nursery(async |n| {
+/// let cancelled: aionursery::Cancellation = n.cancelled();
+/// n.cancel();
+/// cancelled.await;
+/// # Ok::<_, String>(()) }).await.unwrap() });
+/// ```
 #[must_use = "futures do nothing unless polled"]
 pub struct Cancellation {
-    scope: Arc<crate::scope::Scope>,
+    scope: Arc<Scope>,
     place: Option<u32>,
 }
 
 impl Cancellation {
-    pub(crate) fn new(scope: Arc<crate::scope::Scope>) -> Self {
+    pub(crate) fn new(scope: Arc<Scope>) -> Self {
         Self { scope, place: None }
     }
 }
@@ -348,164 +499,4 @@ impl Drop for Cancellation {
     fn drop(&mut self) {
         self.scope.signal.unregister(&mut self.place);
     }
-}
-
-/// What a child's error does to its siblings (R6).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnError {
-    /// It cancels them.
-    #[default]
-    Cancel,
-    /// It leaves them alone; the block gives all errors at its end.
-    Collect,
-}
-
-/// A nursery with rules of its own.
-///
-/// ```
-/// # futures::executor::block_on(async {
-/// use aionursery::{Builder, OnError};
-/// let error = Builder::new().on_error(OnError::Collect).limit(2).nursery(async |n| {
-///     for number in 0..5 {
-///         let _ = n.start_soon(async move { if number % 2 == 0 { Err(number) } else { Ok(()) } });
-///     }
-///     Ok(())
-/// }).await.unwrap_err();
-/// assert_eq!(error.errors().collect::<Vec<_>>(), [&0, &2, &4]);
-/// # });
-/// ```
-#[derive(Clone, Debug, Default)]
-#[must_use = "a builder does nothing until it makes a nursery"]
-pub struct Builder {
-    pub(crate) on_error: OnError,
-    pub(crate) limit: Option<usize>,
-    pub(crate) shield: bool,
-    pub(crate) cleanup: Option<std::time::Duration>,
-    pub(crate) deadline: Option<Instant>,
-    pub(crate) name: Option<Arc<str>>,
-}
-
-impl Builder {
-    /// The rules of [`nursery`].
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// What a child's error does to its siblings.
-    pub fn on_error(mut self, on_error: OnError) -> Self {
-        self.on_error = on_error;
-        self
-    }
-
-    /// At most so many children run at once (at least one); the others wait for their first step.
-    pub fn limit(mut self, limit: usize) -> Self {
-        self.limit = Some(limit);
-        self
-    }
-
-    /// Cancellation from outside does not come in (R19).
-    pub fn shield(mut self, shield: bool) -> Self {
-        self.shield = shield;
-        self
-    }
-
-    /// How long a cancelled child may go on to clean up, before it is dropped (R18, R27).
-    #[cfg(feature = "tokio")]
-    pub fn cleanup(mut self, budget: std::time::Duration) -> Self {
-        self.cleanup = Some(budget);
-        self
-    }
-
-    /// When the nursery is cancelled by itself (R21).
-    #[cfg(feature = "tokio")]
-    pub fn deadline(mut self, deadline: Instant) -> Self {
-        self.deadline = Some(deadline);
-        self
-    }
-
-    /// The nursery's name, in traces.
-    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
-        self.name = Some(name.into());
-        self
-    }
-
-    /// The nursery; see [`nursery`].
-    pub fn nursery<'env, T, E, B, F>(self, body: B) -> Block<'env, T, E, B, F>
-    where
-        B: FnOnce(Nursery<'env, E>) -> F,
-        F: Future<Output = Result<T, E>>,
-    {
-        Block::new(self, body)
-    }
-
-    /// The nursery; see [`nursery_local`].
-    pub fn nursery_local<'env, T, E, B, F>(self, body: B) -> Block<'env, T, E, B, F, Local>
-    where
-        B: FnOnce(LocalNursery<'env, E>) -> F,
-        F: Future<Output = Result<T, E>>,
-    {
-        Block::new(self, body)
-    }
-
-    pub(crate) fn settings(&self, clock: &crate::clock::Clock) -> Settings {
-        Settings {
-            deadline: self.deadline.map_or(f64::INFINITY, |moment| clock.seconds(moment)),
-            shield: self.shield,
-            cleanup: self.cleanup.map(|budget| budget.as_secs_f64()),
-        }
-    }
-}
-
-/// Runs `body` with a nursery, and gives its value once it and all children have ended.
-///
-/// # Errors
-/// [`MultiError`](crate::MultiError) if anything failed or panicked, or if a cancellation took
-/// the body's value.
-///
-/// ```
-/// # async fn fetch(client: &str, what: &str) -> Result<usize, std::io::Error> {
-/// #     Ok(client.len() + what.len())
-/// # }
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> { futures::executor::block_on(async {
-/// let client = String::from("client");
-/// let both = aionursery::nursery(async |n| {
-///     let a = n.start_soon(fetch(&client, "a"));
-///     let b = n.start_soon(fetch(&client, "b"));
-///     Ok(a.await? + b.await?)
-/// }).await?;
-/// assert_eq!(both, 14);
-/// # Ok(()) }) }
-/// ```
-pub fn nursery<'env, T, E, B, F>(body: B) -> Block<'env, T, E, B, F>
-where
-    B: FnOnce(Nursery<'env, E>) -> F,
-    F: Future<Output = Result<T, E>>,
-{
-    Block::new(Builder::new(), body)
-}
-
-/// As [`nursery`], for children that are not `Send`. The future is not `Send` either: it can be
-/// awaited in `block_on`, in `#[tokio::main]`, in a `LocalSet`, but not in `tokio::spawn`.
-///
-/// # Errors
-/// As [`nursery`].
-///
-/// ```
-/// # futures::executor::block_on(async {
-/// use std::rc::Rc;
-/// let shared = Rc::new(5);
-/// let sum = aionursery::nursery_local(async |n| {
-///     let other = shared.clone();
-///     let child = n.start_soon(async move { Ok::<_, String>(*other) });
-///     Ok(child.await? + *shared)
-/// }).await;
-/// assert_eq!(sum.unwrap(), 10);
-/// # });
-/// ```
-pub fn nursery_local<'env, T, E, B, F>(body: B) -> Block<'env, T, E, B, F, Local>
-where
-    B: FnOnce(LocalNursery<'env, E>) -> F,
-    F: Future<Output = Result<T, E>>,
-{
-    Block::new(Builder::new(), body)
 }

@@ -11,8 +11,10 @@ use std::task::Waker;
 
 use nursery_core::{Delivery, Face, Flight, Identity, MemberId, ScopeId, Settings, Source, Tree};
 
-use crate::clock::Clock;
-use crate::error::{Label, Panic};
+use crate::about::{About, Kind};
+use crate::adopted::LostError;
+use crate::clock::{Own, Time};
+use crate::dump;
 use crate::ready::Share;
 use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::sync::{Mutex, MutexGuard};
@@ -25,6 +27,15 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) type Reason = Cow<'static, str>;
 
 /// What brought a cancellation, and why (R11).
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// # aionursery::nursery(async |n| {
+/// n.cancel_with("enough");
+/// let cause: aionursery::Cause = n.cause().unwrap();
+/// assert_eq!(cause.to_string(), "by request: enough");
+/// # Ok::<_, String>(()) }).await.unwrap() });
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause(pub(crate) nursery_core::Cause<Reason>);
 
@@ -34,12 +45,28 @@ impl Cause {
     }
 
     /// What brought it.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// # aionursery::nursery(async |n| {
+    /// n.cancel();
+    /// assert_eq!(n.cause().unwrap().source(), aionursery::Source::Explicit);
+    /// # Ok::<_, String>(()) }).await.unwrap() });
+    /// ```
     #[must_use]
     pub fn source(&self) -> Source {
         self.0.source
     }
 
     /// The words given to [`cancel_with`](crate::Nursery::cancel_with), or the error's.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// # aionursery::nursery(async |n| {
+    /// n.cancel_with("enough");
+    /// assert_eq!(n.cause().unwrap().reason(), Some("enough"));
+    /// # Ok::<_, String>(()) }).await.unwrap() });
+    /// ```
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         self.0.reason.as_deref()
@@ -92,6 +119,7 @@ pub(crate) struct Signal {
     member: OnceLock<MemberId>,
     waiters: Mutex<Waiters>,
     driver: Share,
+    pub(crate) about: About,
     #[cfg(feature = "tokio")]
     pub(crate) workers: crate::spawned::Workers,
     #[cfg(feature = "tokio-util")]
@@ -181,8 +209,27 @@ impl Signal {
 
 /// The tree that a root scope and all below it stand in, with its clock.
 pub(crate) struct Domain {
-    tree: Mutex<Tree<Tokio>>,
-    clock: Clock,
+    pub(crate) tree: Mutex<Tree<Tokio>>,
+    pub(crate) clock: Time,
+    pub(crate) root: OnceLock<ScopeId>,
+}
+
+impl Domain {
+    fn new(clock: Option<Own>) -> Arc<Self> {
+        let domain = Arc::new(Self {
+            tree: Mutex::new(Tree::new()),
+            clock: Time::start(clock),
+            root: OnceLock::new(),
+        });
+        dump::remember(&domain);
+        domain
+    }
+}
+
+impl Drop for Domain {
+    fn drop(&mut self) {
+        dump::forget(self);
+    }
 }
 
 /// Spawned children that a nursery dropped below this one has left behind (R28).
@@ -190,7 +237,10 @@ pub(crate) struct Domain {
 struct Orphans {
     running: usize,
     closed: bool,
-    panics: Vec<(Panic, Label)>,
+    errors: Vec<LostError>,
+    /// This nursery was dropped itself, with some still running.
+    left: bool,
+    heir: Option<Arc<Scope>>,
 }
 
 /// A scope. Leaves the tree when its last owner goes.
@@ -204,17 +254,20 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    /// Opens a scope below `parent`. `nursery` says whether it can take in orphans.
+    /// Opens a scope below `parent`. A nursery's can take in orphans. A root runs on `clock`, if
+    /// one is given; what is below, on its root's.
     pub(crate) fn open(
         parent: Option<Arc<Scope>>,
-        settings: impl FnOnce(&Clock) -> Settings,
+        clock: Option<Own>,
+        settings: impl FnOnce(&Time) -> Settings,
         driver: Share,
-        nursery: bool,
+        about: About,
     ) -> Arc<Self> {
-        let domain = parent.as_ref().map_or_else(
-            || Arc::new(Domain { tree: Mutex::new(Tree::new()), clock: Clock::start() }),
-            |parent| parent.domain.clone(),
-        );
+        let nursery = about.kind == Kind::Nursery;
+        let domain = match &parent {
+            Some(parent) => parent.domain.clone(),
+            None => Domain::new(clock),
+        };
         let mut settings = settings(&domain.clock);
         if parent.is_none() && settings.cleanup.is_none() {
             // A future that is cancelled is dropped, unless somebody gave it time (R27).
@@ -226,6 +279,7 @@ impl Scope {
             member: OnceLock::new(),
             waiters: Mutex::default(),
             driver,
+            about,
             #[cfg(feature = "tokio")]
             workers: crate::spawned::Workers::default(),
             #[cfg(feature = "tokio-util")]
@@ -240,6 +294,9 @@ impl Scope {
         };
         let _ = signal.member.set(member);
         let id = tree.enter(member, settings, 0, now, &mut out);
+        if parent.is_none() {
+            let _ = domain.root.set(id);
+        }
         if tree.is_cancelled(member) {
             let hard = if tree.insists_at(member) <= now { HARD } else { TIMED };
             signal.flags.fetch_or(SOFT | hard, Ordering::AcqRel);
@@ -247,6 +304,14 @@ impl Scope {
         }
         let orphans = nursery.then(Mutex::default);
         Arc::new(Self { domain: domain.clone(), parent, member, id, signal, orphans })
+    }
+
+    pub(crate) fn domain(&self) -> &Domain {
+        &self.domain
+    }
+
+    pub(crate) fn id(&self) -> ScopeId {
+        self.id
     }
 
     pub(crate) fn parent(&self) -> Option<&Arc<Scope>> {
@@ -291,7 +356,6 @@ impl Scope {
         lock(&self.domain.tree).cause(self.id).cloned().map(Cause)
     }
 
-    #[cfg(feature = "tokio")]
     pub(crate) fn set_deadline(&self, deadline: f64) {
         self.signal.flags.fetch_or(TIMED, Ordering::AcqRel);
         self.change(|tree, now, out| tree.set_deadline(self.id, deadline, now, out));
@@ -299,7 +363,6 @@ impl Scope {
     }
 
     /// The next moment at which something happens to it, on the clock of its domain.
-    #[cfg(feature = "tokio")]
     pub(crate) fn next_moment(&self) -> f64 {
         let tree = lock(&self.domain.tree);
         if tree.is_cancelled(self.member) {
@@ -314,12 +377,11 @@ impl Scope {
         lock(&self.domain.tree).effective_deadline(self.member)
     }
 
-    pub(crate) fn clock(&self) -> &Clock {
+    pub(crate) fn clock(&self) -> &Time {
         &self.domain.clock
     }
 
     /// It is now: lets deadlines and budgets act that have passed.
-    #[cfg(feature = "tokio")]
     pub(crate) fn advance(&self) {
         self.change(|tree, now, out| while tree.advance(now, out).is_some() {});
     }
@@ -359,7 +421,6 @@ impl Scope {
 
     /// The nearest nursery above that is still alive takes in what is left of one that was
     /// dropped. `None` if there is no such nursery.
-    #[cfg(feature = "tokio")]
     pub(crate) fn adopter(&self) -> Option<Arc<Scope>> {
         let mut at = self.parent.as_ref()?;
         loop {
@@ -375,29 +436,64 @@ impl Scope {
     }
 
     /// The last spawned child of an adopted nursery has ended.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn orphans_ended(&self, panics: Vec<(Panic, Label)>) {
+    pub(crate) fn orphans_ended(&self, errors: Vec<LostError>) {
         let Some(orphans) = &self.orphans else { return };
-        let last = {
+        let (last, left) = {
             let orphans = &mut *lock(orphans);
             orphans.running -= 1;
-            orphans.panics.extend(panics);
-            orphans.running == 0 || !orphans.panics.is_empty()
+            orphans.errors.extend(errors);
+            (orphans.running == 0 || !orphans.errors.is_empty(), orphans.left)
         };
-        if last {
+        if left {
+            self.settle_orphans();
+        } else if last {
             self.signal.driver.poke();
         }
     }
 
-    /// Whether adopted children have panicked.
-    pub(crate) fn has_orphan_panics(&self) -> bool {
-        self.orphans.as_ref().is_some_and(|orphans| !lock(orphans).panics.is_empty())
+    /// This nursery is dropped itself: what it had adopted goes to who is above it.
+    pub(crate) fn pass_on_orphans(&self) {
+        let Some(orphans) = &self.orphans else { return };
+        {
+            let orphans = lock(orphans);
+            if orphans.running == 0 && orphans.errors.is_empty() {
+                return;
+            }
+        }
+        let heir = self.adopter();
+        {
+            let orphans = &mut *lock(orphans);
+            orphans.left = true;
+            orphans.heir = heir;
+        }
+        self.settle_orphans();
     }
 
-    /// Panics of adopted children that are to be reported here.
-    pub(crate) fn take_orphan_panics(&self) -> Vec<(Panic, Label)> {
+    /// Tells the heir of a dropped nursery, or the program, once the last orphan has ended.
+    fn settle_orphans(&self) {
+        let Some(orphans) = &self.orphans else { return };
+        let (heir, errors) = {
+            let orphans = &mut *lock(orphans);
+            if orphans.running > 0 {
+                return;
+            }
+            (orphans.heir.take(), std::mem::take(&mut orphans.errors))
+        };
+        match heir {
+            Some(heir) => heir.orphans_ended(errors),
+            None => crate::adopted::report(errors),
+        }
+    }
+
+    /// Whether there are errors of adopted nurseries.
+    pub(crate) fn has_orphan_errors(&self) -> bool {
+        self.orphans.as_ref().is_some_and(|orphans| !lock(orphans).errors.is_empty())
+    }
+
+    /// Errors of adopted nurseries that are to be reported here.
+    pub(crate) fn take_orphan_errors(&self) -> Vec<LostError> {
         match &self.orphans {
-            Some(orphans) => std::mem::take(&mut lock(orphans).panics),
+            Some(orphans) => std::mem::take(&mut lock(orphans).errors),
             None => Vec::new(),
         }
     }
@@ -406,7 +502,7 @@ impl Scope {
     pub(crate) fn close_to_orphans(&self, force: bool) -> bool {
         let Some(orphans) = &self.orphans else { return true };
         let orphans = &mut *lock(orphans);
-        orphans.closed = force || (orphans.running == 0 && orphans.panics.is_empty());
+        orphans.closed = force || (orphans.running == 0 && orphans.errors.is_empty());
         orphans.closed
     }
 }

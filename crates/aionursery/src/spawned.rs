@@ -3,7 +3,7 @@
 //! exactly once, however it ends: value, error, panic, abort, the runtime's shutdown.
 
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use nursery_core::{Outcome, Settings};
 use pin_project_lite::pin_project;
 
+use crate::about::{About, Note, Noted, Runs, Watched};
 use crate::child::Child;
 use crate::core::Core;
 use crate::error::{Failure, Fault, Held, Label, NurseryClosed};
@@ -38,18 +39,34 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
     /// assert_eq!(answer.unwrap(), 42);
     /// # });
     /// ```
+    #[track_caller]
     pub fn spawn<F, T>(&self, future: F) -> Child<T, E>
     where
         F: Future<Output = Result<T, E>> + Send + 'static,
         T: Send + 'static,
     {
-        self.try_spawn(future).unwrap_or_else(|closed| panic!("{closed}"))
+        match self.try_spawn(future) {
+            Ok(child) => child,
+            Err(closed) => panic!("{closed}"),
+        }
     }
 
     /// As [`spawn`](Self::spawn), for a handle that may have outlived its nursery.
     ///
     /// # Errors
     /// [`NurseryClosed`] once body and children have ended; the future is dropped.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let mut kept = None;
+    /// aionursery::nursery(async |n| {
+    ///     kept = Some(n.clone());
+    ///     n.try_spawn(async { Ok::<_, String>(7) }).unwrap().await
+    /// }).await.unwrap();
+    /// assert!(kept.unwrap().try_spawn(async { Ok(7) }).is_err());
+    /// # });
+    /// ```
+    #[track_caller]
     pub fn try_spawn<F, T>(&self, future: F) -> Result<Child<T, E>, NurseryClosed>
     where
         F: Future<Output = Result<T, E>> + Send + 'static,
@@ -57,21 +74,29 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
     {
         let core = self.core();
         let (name, shield) = self.options();
+        let place = Location::caller();
         let id = core.start_spawned()?;
-        let label = Label { id, name };
-        let name = label.name.clone();
-        #[cfg(feature = "tracing")]
-        if let Some(name) = &name {
-            let gated = Gated::new(core.gate.clone(), future);
-            let traced = crate::trace::Traced::child(name, gated);
-            let join = spawn(Spawned::new(core, label, shield, traced));
-            return Ok(self.away(join, shield, id, Some(name.clone())));
-        }
-        let join = match &core.gate {
-            None => spawn(Spawned::new(core, label, shield, future)),
-            Some(gate) => {
-                let gated = Gated::new(Some(gate.clone()), future);
-                spawn(Spawned::new(core, label, shield, gated))
+        let label = Label { id, name: name.clone() };
+        let noted = (core.records || name.is_some()).then(|| {
+            let noted =
+                Noted::new(&core.scope.signal, name.clone(), shield, Runs::Away, Some(place));
+            noted.note().set_id(id);
+            noted
+        });
+        let note = noted.as_ref().map(|noted| noted.note().clone());
+        let gate = core.gate.clone();
+        let join = match noted.is_some() || gate.is_some() {
+            false => spawn(Spawned::new(core, label, shield, None, future)),
+            true => {
+                let gated = Gated::new(gate, Watched::new(noted, future));
+                match &name {
+                    Some(name) => {
+                        let traced = crate::trace::child(name, gated);
+                        let spawned = Spawned::new(core, label, shield, note, traced);
+                        crate::trace::spawn(name, spawned)
+                    }
+                    None => spawn(Spawned::new(core, label, shield, note, gated)),
+                }
             }
         };
         Ok(self.away(join, shield, id, name))
@@ -107,6 +132,7 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
     /// assert_eq!(answer.unwrap(), 42);
     /// # });
     /// ```
+    #[track_caller]
     pub fn spawn_blocking<F, T>(&self, function: F) -> Child<T, E>
     where
         F: FnOnce() -> Result<T, E> + Send + 'static,
@@ -118,7 +144,16 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         let collect = core.collect;
         let mut end = Teller::new(core, Label { id, name: name.clone() });
         let hears = (!shield).then(|| core.scope.clone());
+        let place = Some(Location::caller());
+        let noted = (core.records || name.is_some())
+            .then(|| Noted::new(&core.scope.signal, name.clone(), shield, Runs::Blocking, place));
+        if let Some(noted) = &noted {
+            noted.note().set_id(id);
+        }
         let join = spawn_blocking(move || {
+            if let Some(noted) = &noted {
+                noted.note().begin();
+            }
             if hears.is_some_and(|scope| scope.is_hard()) {
                 return end.tell(None);
             }
@@ -238,11 +273,17 @@ pin_project! {
 }
 
 impl<F, E> Spawned<F, E> {
-    fn new(core: &Arc<Core<E>>, label: Label, shield: bool, future: F) -> Self {
+    fn new(
+        core: &Arc<Core<E>>,
+        label: Label,
+        shield: bool,
+        note: Option<Arc<Note>>,
+        future: F,
+    ) -> Self {
         let scope = if shield {
             let settings = Settings { shield, ..Settings::default() };
             let parent = Some(core.scope.clone());
-            Scope::open(parent, |_| settings, Share::new(), false)
+            Scope::open(parent, None, |_| settings, Share::new(), About::wall(note))
         } else {
             core.scope.clone()
         };

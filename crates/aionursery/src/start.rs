@@ -2,6 +2,7 @@
 //! (R24). A child that fails before is an error of whoever started it, not of the nursery.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -10,6 +11,19 @@ use crate::scope::lock;
 use crate::sync::Mutex;
 
 /// Why a child did not come to say that it had started.
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use aionursery::{NotStarted, TaskStatus, nursery_local};
+/// nursery_local(async |n| {
+///     let port = n.start(async |_status: TaskStatus<u16, String>| {
+///         Err::<(), _>(String::from("the port is taken"))
+///     }).await;
+///     assert_eq!(port, Err(NotStarted::Failed("the port is taken".into())));
+///     Ok(())
+/// }).await.unwrap();
+/// # });
+/// ```
 #[derive(Debug, PartialEq, Eq)]
 pub enum NotStarted<E> {
     /// It failed before.
@@ -46,7 +60,7 @@ enum State<V, E> {
 struct Shared<V, E>(Mutex<Handshake<V, E>>);
 
 impl<V, E> Shared<V, E> {
-    /// Says no, and gives the answer back, if one was given before.
+    /// Says no, and gives the answer back, if one was given before or nobody waits for it.
     fn tell(&self, answer: Result<V, NotStarted<E>>) -> Result<(), Result<V, NotStarted<E>>> {
         let waker = {
             let shake = &mut *lock(&self.0);
@@ -76,10 +90,31 @@ impl<V, E> Shared<V, E> {
 }
 
 /// With this a child says that it has started; see [`Nursery::start`].
+///
+/// ```
+/// use aionursery::TaskStatus;
+/// async fn serve(status: TaskStatus<u16, String>) -> Result<(), String> {
+///     status.started(8080);
+///     std::future::pending().await
+/// }
+/// ```
 pub struct TaskStatus<V, E>(Arc<Shared<V, E>>);
 
 impl<V, E> TaskStatus<V, E> {
     /// Hands `value` to whoever started the child. From here on its errors are the nursery's.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// aionursery::nursery_local(async |n| {
+    ///     let port = n.start(async |status| {
+    ///         status.started(8080);
+    ///         Ok::<_, String>(())
+    ///     }).await.unwrap();
+    ///     assert_eq!(port, 8080);
+    ///     Ok(())
+    /// }).await.unwrap();
+    /// # });
+    /// ```
     pub fn started(self, value: V) {
         let _ = self.0.tell(Ok(value));
     }
@@ -98,7 +133,8 @@ impl<'env, E: 'env, M> Nursery<'env, E, M> {
     /// Starts a child and waits until it has said that it is ready, with what it hands over.
     ///
     /// # Errors
-    /// [`NotStarted`]: the child failed or ended before. That is no error of the nursery (R24).
+    /// [`NotStarted`]: the child failed or ended before. That is no error of the nursery (R24),
+    /// unless the future of this call was dropped before it could give the error back.
     ///
     /// ```
     /// # futures::executor::block_on(async {
@@ -112,7 +148,10 @@ impl<'env, E: 'env, M> Nursery<'env, E, M> {
     /// assert_eq!(port.unwrap(), 8080);
     /// # });
     /// ```
-    pub fn start<V, C, F>(&self, child: C) -> impl Future<Output = Result<V, NotStarted<E>>>
+    pub fn start<V, C, F>(
+        &self,
+        child: C,
+    ) -> impl Future<Output = Result<V, NotStarted<E>>> + use<'env, V, C, F, E, M>
     where
         C: FnOnce(TaskStatus<V, E>) -> F,
         F: Future<Output = Result<(), E>> + 'env,
@@ -122,16 +161,57 @@ impl<'env, E: 'env, M> Nursery<'env, E, M> {
         let shared = Arc::new(Shared(Mutex::new(Handshake { state: State::Waiting, waker: None })));
         let future = child(TaskStatus(shared.clone()));
         let starting = Starting { future, watch: Watch(shared.clone()) };
-        if self.try_start_soon(starting).is_err() {
-            // The refused child has said that it ended; say why instead.
-            lock(&shared.0).state = State::Told(Err(NotStarted::Closed));
+        let id = match self.try_start_soon(starting) {
+            Ok(child) => child.id(),
+            Err(_) => {
+                // The refused child has said that it ended; say why instead.
+                lock(&shared.0).state = State::Told(Err(NotStarted::Closed));
+                0
+            }
+        };
+        Starter { shared, nursery: self.clone(), id }
+    }
+}
+
+/// Waits for the answer. If it goes before it has heard that the child failed, the error is the
+/// nursery's again: nobody else has it (R7).
+struct Starter<'env, V, E, M> {
+    shared: Arc<Shared<V, E>>,
+    nursery: Nursery<'env, E, M>,
+    id: u32,
+}
+
+impl<V, E, M> Future for Starter<'_, V, E, M> {
+    type Output = Result<V, NotStarted<E>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.shared.poll(cx)
+    }
+}
+
+impl<V, E, M> Drop for Starter<'_, V, E, M> {
+    fn drop(&mut self) {
+        let unheard = std::mem::replace(&mut lock(&self.shared.0).state, State::Over);
+        if let State::Told(Err(NotStarted::Failed(error))) = unheard {
+            self.nursery.fail(error, self.id);
         }
-        std::future::poll_fn(move |cx| shared.poll(cx))
     }
 }
 
 pin_project_lite::pin_project! {
     /// A child that has not said yet that it has started.
+    ///
+    /// ```
+    /// use aionursery::{LocalNursery, TaskStatus};
+    /// async fn serve(status: TaskStatus<u16, String>) -> Result<(), String> {
+    ///     status.started(8080);
+    ///     Ok(())
+    /// }
+    /// async fn port(n: &LocalNursery<'_, String>) -> Option<u16> {
+    ///     // What becomes the child is a `Starting`: `serve`'s future, and the promise to tell.
+    ///     n.start(serve).await.ok()
+    /// }
+    /// ```
     pub struct Starting<F, V, E> {
         #[pin]
         future: F,
@@ -145,7 +225,7 @@ where
 {
     type Output = Result<(), E>;
 
-    fn poll(self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
         let this = self.project();
         match this.future.poll(cx) {
             Poll::Ready(Err(error)) => {

@@ -20,6 +20,11 @@ pub(crate) use {
     loom::sync::{Mutex, MutexGuard, atomic},
 };
 
+/// Locks what no model runs: the program's own statics, and what is there only to be looked at.
+pub(crate) fn plain<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 /// The standard library's form of it, for loom's.
 #[cfg(all(test, aionursery_loom))]
 macro_rules! model_local {

@@ -1,40 +1,71 @@
-//! Spans, behind the feature `tracing`: one for a nursery, entered while its future is polled, and
-//! one below it for each child that has a name, so that a thousand unnamed ones cost nothing.
-//! It must never change what runs.
+//! What others see of nurseries and children while they run. With the feature `tracing`: a span for
+//! a nursery, entered while its future is polled, and one below it for each child that has a
+//! name, so that a thousand unnamed ones cost nothing. On a tokio that was built for it: named
+//! tasks, for tokio-console. It must never change what runs.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+#[cfg(feature = "tracing")]
+pub(crate) use spans::{child, nursery};
 
-use pin_project_lite::pin_project;
-use tracing::Span;
-
-/// The span of a nursery; below the one that is entered where it is first polled.
-pub(crate) fn nursery(name: Option<&str>) -> Span {
-    tracing::debug_span!("nursery", name)
+/// A child with a name; without the feature it is what it was.
+#[cfg(not(feature = "tracing"))]
+pub(crate) fn child<F>(_: &std::sync::Arc<str>, future: F) -> F {
+    future
 }
 
-pin_project! {
-    /// A child in its span.
-    pub(crate) struct Traced<F> {
-        #[pin]
-        future: F,
-        span: Span,
+/// Spawns a child with a name.
+#[cfg(all(feature = "tracing", feature = "tokio", tokio_unstable, not(aionursery_loom)))]
+#[track_caller]
+pub(crate) fn spawn<F>(name: &std::sync::Arc<str>, future: F) -> tokio::task::JoinHandle<F::Output>
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    let spawned = tokio::task::Builder::new().name(name).spawn(future);
+    spawned.expect("tokio's builder fails only without a runtime, and then it panics")
+}
+
+/// Spawns a child with a name, which a tokio that was not built for it does not take.
+#[cfg(all(feature = "tokio", any(not(feature = "tracing"), not(tokio_unstable), aionursery_loom)))]
+pub(crate) fn spawn<F>(_: &std::sync::Arc<str>, future: F) -> crate::sync::JoinHandle<F::Output>
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    crate::sync::spawn(future)
+}
+
+#[cfg(feature = "tracing")]
+mod spans {
+    use std::future::Future;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use pin_project_lite::pin_project;
+    use tracing::Span;
+
+    /// The span of a nursery; below the one that is entered where it is first polled.
+    pub(crate) fn nursery(name: Option<&str>) -> Span {
+        tracing::debug_span!("nursery", name)
     }
-}
 
-impl<F> Traced<F> {
-    pub(crate) fn child(name: &str, future: F) -> Self {
-        Self { future, span: tracing::debug_span!("child", name) }
+    /// A child in its span; below the one that is entered where it is started.
+    pub(crate) fn child<F>(name: &str, future: F) -> Traced<F> {
+        Traced { future, span: tracing::debug_span!("child", name) }
     }
-}
 
-impl<F: Future> Future for Traced<F> {
-    type Output = F::Output;
+    pin_project! {
+        pub(crate) struct Traced<F> {
+            #[pin]
+            future: F,
+            span: Span,
+        }
+    }
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        let _entered = this.span.enter();
-        this.future.poll(cx)
+    impl<F: Future> Future for Traced<F> {
+        type Output = F::Output;
+
+        fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+            let this = self.project();
+            let _entered = this.span.enter();
+            this.future.poll(cx)
+        }
     }
 }

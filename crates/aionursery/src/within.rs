@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use nursery_core::Settings;
 use pin_project_lite::pin_project;
 
+use crate::about::{About, Note};
 use crate::frame::Standing;
 use crate::ready::Share;
 use crate::scope::Scope;
@@ -25,10 +26,15 @@ pin_project! {
 
 impl<F> Within<F> {
     /// A child's future below `nursery`; a shielded one behind a wall of its own (R19).
-    pub(crate) fn child(nursery: Arc<Scope>, shield: bool, future: F) -> Self {
+    pub(crate) fn child(
+        nursery: Arc<Scope>,
+        shield: bool,
+        note: Option<Arc<Note>>,
+        future: F,
+    ) -> Self {
         let scope = if shield {
             let settings = Settings { shield, ..Settings::default() };
-            Scope::open(Some(nursery), |_| settings, Share::new(), false)
+            Scope::open(Some(nursery), None, |_| settings, Share::new(), About::wall(note))
         } else {
             nursery
         };

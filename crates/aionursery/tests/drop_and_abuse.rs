@@ -299,6 +299,36 @@ async fn r29_a_waker_may_start_children_when_it_is_dropped_or_called() {
     assert_eq!(count.load(Ordering::SeqCst), 10);
 }
 
+#[test]
+fn r29_a_waker_that_cannot_be_cloned_leaves_the_thread_as_it_was() {
+    use std::task::{RawWaker, RawWakerVTable};
+    const BOMB: RawWakerVTable = RawWakerVTable::new(|_| panic!("clone"), |_| (), |_| (), |_| ());
+    // SAFETY: the data is not used.
+    let bomb = unsafe { Waker::from_raw(RawWaker::new(std::ptr::null(), &BOMB)) };
+    let mut block = Box::pin(nursery(async |n: Nursery<'_, &str>| {
+        drop(n.start_soon(pending::<Result<(), &str>>()));
+        pending::<Result<(), &str>>().await
+    }));
+    let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        block.as_mut().poll(&mut Context::from_waker(&bomb))
+    }));
+    assert!(polled.is_err());
+    drop(block);
+    // Nobody is being polled here: an error is handed over, whoever was polled before.
+    let mut kept = None;
+    let ended = nursery(async |n| {
+        kept = Some(n.start_soon(async { Err::<(), _>("mine") }));
+        Ok(())
+    });
+    let ended = futures::executor::block_on(ended);
+    assert_eq!(ended.unwrap_err().len(), 1);
+    assert!(aionursery::cancelled().now_or_never().is_none());
+    let mut kept = kept.unwrap();
+    let awaited =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (&mut kept).now_or_never()));
+    assert!(awaited.is_err(), "it waits for a nursery that has gone: {awaited:?}");
+}
+
 #[tokio::test]
 async fn r29_a_body_that_panics_at_once_and_after_a_wait_drops_its_children() {
     for waits in [false, true] {

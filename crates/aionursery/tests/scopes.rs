@@ -183,7 +183,10 @@ async fn r21_a_nursery_has_a_deadline_that_can_be_moved() {
         .deadline(start + SECOND)
         .nursery(async |n: Nursery<'_, &str>| {
             drop(n.start_soon(pending::<Result<(), _>>()));
-            assert!(n.effective_deadline().unwrap() <= start + SECOND + Duration::from_micros(1));
+            assert!(
+                n.effective_deadline().unwrap()
+                    <= (start + SECOND + Duration::from_micros(1)).into_std()
+            );
             n.set_deadline(start + 3 * SECOND);
             pending::<Result<(), _>>().await
         })
@@ -197,8 +200,8 @@ async fn r21_a_nursery_has_a_deadline_that_can_be_moved() {
 #[tokio::test(start_paused = true)]
 async fn r21_the_earliest_unshielded_deadline_above_is_the_effective_one() {
     let start = Instant::now();
-    let near = |moment: Option<Instant>, seconds: u32| {
-        let expected = start + seconds * SECOND;
+    let near = |moment: Option<std::time::Instant>, seconds: u32| {
+        let expected = (start + seconds * SECOND).into_std();
         moment.is_some_and(|moment| {
             moment >= expected && moment < expected + Duration::from_millis(1)
         })

@@ -24,6 +24,7 @@ mod scope;
 mod slab;
 mod timers;
 mod tree;
+mod view;
 
 pub use lifecycle::{Closed, Ended, Identity, Lifecycle, Outcome, Phase, Verdict};
 pub use member::MemberId;
@@ -31,3 +32,4 @@ pub use requests::Requests;
 pub use scope::{Cause, ScopeId, Settings, Source};
 pub use timers::{TimerId, Timers};
 pub use tree::{Alarm, Close, Delivery, Exit, Face, Flight, NurseryId, Start, Tree};
+pub use view::View;

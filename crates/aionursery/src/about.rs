@@ -1,0 +1,240 @@
+//! What a scope says of itself to whoever makes a dump: its name, the place where it was opened,
+//! how far its nursery is, and the children that it has noted. It must never be asked for a
+//! decision; what it says of a running program may be old when it is read.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+use crate::scope::Signal;
+use crate::sync::plain;
+
+pub(crate) type Place = Option<&'static Location<'static>>;
+
+/// What kind of scope it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Nursery,
+    Scope,
+    /// Made for a shielded child, and shown as a part of it.
+    Wall,
+}
+
+/// How far a nursery is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Open,
+    Joining,
+    Closed,
+    /// Its future is gone; spawned children may still end.
+    Dropped,
+}
+
+impl Stage {
+    const ALL: [Self; 4] = [Self::Open, Self::Joining, Self::Closed, Self::Dropped];
+}
+
+pub(crate) struct About {
+    pub(crate) kind: Kind,
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) place: Place,
+    /// The noted child that opened it.
+    pub(crate) opener: Option<Arc<Note>>,
+    stage: AtomicU8,
+    running: AtomicU32,
+    notes: Mutex<BTreeMap<u64, Arc<Note>>>,
+}
+
+impl About {
+    pub(crate) fn new(kind: Kind, name: Option<Arc<str>>, place: Place) -> Self {
+        Self::opened_by(current(), kind, name, place)
+    }
+
+    /// The wall of a shielded child.
+    pub(crate) fn wall(of: Option<Arc<Note>>) -> Self {
+        Self::opened_by(of, Kind::Wall, None, None)
+    }
+
+    fn opened_by(
+        opener: Option<Arc<Note>>,
+        kind: Kind,
+        name: Option<Arc<str>>,
+        place: Place,
+    ) -> Self {
+        Self {
+            kind,
+            name,
+            place,
+            opener,
+            stage: AtomicU8::new(0),
+            running: AtomicU32::new(0),
+            notes: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn set_stage(&self, stage: Stage) {
+        self.stage.store(stage as u8, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        Stage::ALL[usize::from(self.stage.load(Ordering::Relaxed))]
+    }
+
+    #[inline]
+    pub(crate) fn set_running(&self, running: usize) {
+        self.running.store(running as u32, Ordering::Relaxed);
+    }
+
+    pub(crate) fn running(&self) -> usize {
+        self.running.load(Ordering::Relaxed) as usize
+    }
+
+    /// The noted children, in the order of starting.
+    pub(crate) fn notes(&self) -> Vec<Arc<Note>> {
+        plain(&self.notes).values().cloned().collect()
+    }
+}
+
+/// How a child runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Runs {
+    Here,
+    #[cfg(feature = "tokio")]
+    Away,
+    #[cfg(feature = "tokio")]
+    Blocking,
+}
+
+/// One child that is noted.
+pub(crate) struct Note {
+    pub(crate) serial: u64,
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) place: Place,
+    pub(crate) runs: Runs,
+    pub(crate) shield: bool,
+    id: AtomicU32,
+    begun: AtomicBool,
+}
+
+impl Note {
+    /// Its number in its nursery; 0 for a moment, while it is started.
+    pub(crate) fn id(&self) -> u32 {
+        self.id.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_id(&self, id: u32) {
+        self.id.store(id, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn begin(&self) {
+        self.begun.store(true, Ordering::Relaxed);
+    }
+}
+
+static RECORDS: AtomicBool = AtomicBool::new(false);
+
+/// Nurseries that open from now on note every child when it starts, so that a
+/// [`dump`](crate::dump) shows it: its number, the place where it was started, and whether it has
+/// begun. Without this a dump shows the children that have a name, and how many others there are.
+///
+/// ```
+/// aionursery::record_children();
+/// ```
+pub fn record_children() {
+    RECORDS.store(true, Ordering::Relaxed);
+}
+
+/// Whether a nursery that opens now notes children without a name, too.
+pub(crate) fn records() -> bool {
+    RECORDS.load(Ordering::Relaxed)
+}
+
+/// A child's entry among its nursery's; goes when the child's future does.
+pub(crate) struct Noted {
+    note: Arc<Note>,
+    nursery: Arc<Signal>,
+}
+
+impl Noted {
+    pub(crate) fn new(
+        nursery: &Arc<Signal>,
+        name: Option<Arc<str>>,
+        shield: bool,
+        runs: Runs,
+        place: Place,
+    ) -> Self {
+        static SERIAL: AtomicU64 = AtomicU64::new(0);
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        let (id, begun) = (AtomicU32::new(0), AtomicBool::new(false));
+        let note = Arc::new(Note { serial, name, place, runs, shield, id, begun });
+        plain(&nursery.about.notes).insert(serial, note.clone());
+        Self { note, nursery: nursery.clone() }
+    }
+
+    pub(crate) fn note(&self) -> &Arc<Note> {
+        &self.note
+    }
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        let gone = plain(&self.nursery.about.notes).remove(&self.note.serial);
+        drop(gone);
+    }
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Arc<Note>>> = const { RefCell::new(None) };
+}
+
+/// The noted child that is being polled; what it opens is shown below it.
+fn current() -> Option<Arc<Note>> {
+    CURRENT.with_borrow(Clone::clone)
+}
+
+struct Restore(Option<Arc<Note>>);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        let before = self.0.take();
+        let _ = CURRENT.try_with(|current| current.replace(before));
+    }
+}
+
+pin_project! {
+    /// A child's future, with its entry if it has one.
+    pub(crate) struct Watched<F> {
+        #[pin]
+        future: F,
+        noted: Option<Noted>,
+    }
+}
+
+impl<F> Watched<F> {
+    pub(crate) fn new(noted: Option<Noted>, future: F) -> Self {
+        Self { future, noted }
+    }
+}
+
+impl<F: Future> Future for Watched<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let _restore = this.noted.as_ref().map(|noted| {
+            noted.note.begin();
+            Restore(CURRENT.replace(Some(noted.note.clone())))
+        });
+        this.future.poll(cx)
+    }
+}

@@ -1,0 +1,321 @@
+//! The rules of a nursery, said before it is opened, and the short ways to open one. Decides
+//! nothing: the core does.
+
+use std::future::Future;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nursery_core::Settings;
+
+use crate::about::Place;
+use crate::clock::{Clock, Own, Time};
+use crate::driver::Block;
+use crate::nursery::{Local, LocalNursery, Nursery};
+
+/// What a child's error does to its siblings (R6).
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use aionursery::{Builder, OnError, yield_now};
+/// let error = Builder::new().on_error(OnError::Collect).nursery(async |n| {
+///     let _ = n.start_soon(async { Err::<(), _>("one") });
+///     let _ = n.start_soon(async { yield_now().await; Err::<(), _>("two") });
+///     Ok(())
+/// }).await.unwrap_err();
+/// assert_eq!(error.len(), 2);
+/// # });
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnError {
+    /// It cancels them.
+    #[default]
+    Cancel,
+    /// It leaves them alone; the block gives all errors at its end.
+    Collect,
+}
+
+/// A nursery with rules of its own.
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use aionursery::{Builder, OnError};
+/// let error = Builder::new().on_error(OnError::Collect).limit(2).nursery(async |n| {
+///     for number in 0..5 {
+///         let _ = n.start_soon(async move { if number % 2 == 0 { Err(number) } else { Ok(()) } });
+///     }
+///     Ok(())
+/// }).await.unwrap_err();
+/// assert_eq!(error.errors().collect::<Vec<_>>(), [&0, &2, &4]);
+/// # });
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use = "a builder does nothing until it makes a nursery"]
+pub struct Builder {
+    pub(crate) on_error: OnError,
+    pub(crate) limit: Option<usize>,
+    pub(crate) shield: bool,
+    pub(crate) cleanup: Option<Duration>,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) clock: Option<Own>,
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) place: Place,
+}
+
+impl Builder {
+    /// The rules of [`nursery`].
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// let value = aionursery::Builder::new().nursery(async |_| Ok::<_, String>(7)).await;
+    /// assert_eq!(value.unwrap(), 7);
+    /// # });
+    /// ```
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What a child's error does to its siblings.
+    ///
+    /// ```
+    /// use aionursery::{Builder, OnError};
+    /// let builder = Builder::new().on_error(OnError::Collect);
+    /// # drop(builder);
+    /// ```
+    pub fn on_error(mut self, on_error: OnError) -> Self {
+        self.on_error = on_error;
+        self
+    }
+
+    /// At most so many children run at once (at least one); the others wait for their first step.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use aionursery::{Builder, yield_now};
+    /// Builder::new().limit(1).nursery(async |n| {
+    ///     let first = n.start_soon(async { yield_now().await; Ok::<_, String>(()) });
+    ///     let second = n.start_soon(async move {
+    ///         assert!(first.is_finished());
+    ///         Ok(())
+    ///     });
+    ///     second.await
+    /// }).await.unwrap();
+    /// # });
+    /// ```
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// Cancellation from outside does not come in (R19).
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use aionursery::{Builder, nursery, yield_now};
+    /// let saved = std::sync::atomic::AtomicBool::new(false);
+    /// nursery(async |outer| {
+    ///     let _ = outer.shielded().start_soon(async {
+    ///         let save = Builder::new().shield(true).nursery(async |_| {
+    ///             yield_now().await;
+    ///             saved.store(true, std::sync::atomic::Ordering::Relaxed);
+    ///             Ok::<_, String>(())
+    ///         });
+    ///         save.await.map_err(|errors| errors.to_string())
+    ///     });
+    ///     outer.cancel();
+    ///     Ok(())
+    /// }).await.unwrap();
+    /// assert!(saved.into_inner());
+    /// # });
+    /// ```
+    pub fn shield(mut self, shield: bool) -> Self {
+        self.shield = shield;
+        self
+    }
+
+    /// How long a cancelled child may go on to clean up, before it is dropped (R18, R27).
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use std::time::Duration;
+    /// let cleaned = aionursery::Builder::new().cleanup(Duration::from_secs(5)).nursery(async |n| {
+    ///     let hears = n.clone();
+    ///     let child = n.start_soon(async move { hears.cancelled().await; Ok::<_, String>("clean") });
+    ///     n.cancel();
+    ///     child.await
+    /// }).await;
+    /// assert_eq!(cleaned.unwrap(), "clean");
+    /// # });
+    /// ```
+    pub fn cleanup(mut self, budget: Duration) -> Self {
+        self.cleanup = Some(budget);
+        self
+    }
+
+    /// When the nursery is cancelled by itself (R21): a moment of the standard library's, or
+    /// tokio's.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use std::time::{Duration, Instant};
+    /// use aionursery::Builder;
+    /// let soon = Instant::now() + Duration::from_millis(5);
+    /// let error = Builder::new().deadline(soon).nursery(async |n| {
+    ///     n.start_soon(std::future::pending::<Result<(), String>>()).await
+    /// }).await.unwrap_err();
+    /// assert_eq!(error.to_string(), "nursery cancelled: the deadline has passed");
+    /// # });
+    /// ```
+    pub fn deadline(mut self, deadline: impl Into<Instant>) -> Self {
+        self.deadline = Some(deadline.into());
+        self
+    }
+
+    /// Who tells the nursery the time, and everything below it; without effect inside a nursery
+    /// or a scope, where it is the one of the outermost. See [`Clock`].
+    ///
+    /// ```
+    /// # struct Virtual;
+    /// # impl aionursery::Clock for Virtual {
+    /// #     fn now(&self) -> std::time::Instant { std::time::Instant::now() }
+    /// #     fn sleep_until(&self, _: std::time::Instant) -> aionursery::Sleep {
+    /// #         Box::pin(std::future::pending())
+    /// #     }
+    /// # }
+    /// # futures::executor::block_on(async {
+    /// let builder = aionursery::Builder::new().clock(Virtual);
+    /// assert!(builder.nursery(async |_| Ok::<_, String>(())).await.is_ok());
+    /// # });
+    /// ```
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Some(Own::new(clock));
+        self
+    }
+
+    /// The nursery's name, in traces.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use aionursery::Builder;
+    /// Builder::new().name("kitchen").nursery(async |n| {
+    ///     assert_eq!(n.dump().roots()[0].name(), Some("kitchen"));
+    ///     Ok::<_, String>(())
+    /// }).await.unwrap();
+    /// # });
+    /// ```
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The nursery; see [`nursery`].
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use aionursery::Builder;
+    /// let sum = Builder::new().limit(10).nursery(async |n| {
+    ///     Ok::<_, String>(n.start_soon(async { Ok(3) }).await? + 4)
+    /// }).await;
+    /// assert_eq!(sum.unwrap(), 7);
+    /// # });
+    /// ```
+    #[track_caller]
+    pub fn nursery<'env, T, E, B, F>(self, body: B) -> Block<'env, T, E, B, F>
+    where
+        B: FnOnce(Nursery<'env, E>) -> F,
+        F: Future<Output = Result<T, E>>,
+    {
+        Block::new(self.at(Location::caller()), body)
+    }
+
+    fn at(mut self, place: &'static Location<'static>) -> Self {
+        self.place = Some(place);
+        self
+    }
+
+    /// The nursery; see [`nursery_local`].
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use std::rc::Rc;
+    /// let shared = Rc::new(3);
+    /// let sum = aionursery::Builder::new().limit(10).nursery_local(async |n| {
+    ///     let other = shared.clone();
+    ///     Ok::<_, String>(n.start_soon(async move { Ok(*other) }).await? + *shared)
+    /// }).await;
+    /// assert_eq!(sum.unwrap(), 6);
+    /// # });
+    /// ```
+    #[track_caller]
+    pub fn nursery_local<'env, T, E, B, F>(self, body: B) -> Block<'env, T, E, B, F, Local>
+    where
+        B: FnOnce(LocalNursery<'env, E>) -> F,
+        F: Future<Output = Result<T, E>>,
+    {
+        Block::new(self.at(Location::caller()), body)
+    }
+
+    pub(crate) fn settings(&self, clock: &Time) -> Settings {
+        Settings {
+            deadline: self.deadline.map_or(f64::INFINITY, |moment| clock.seconds(moment)),
+            shield: self.shield,
+            cleanup: self.cleanup.map(|budget| budget.as_secs_f64()),
+        }
+    }
+}
+
+/// Runs `body` with a nursery, and gives its value once it and all children have ended.
+///
+/// # Errors
+/// [`MultiError`](crate::MultiError) if anything failed or panicked, or if a cancellation took
+/// the body's value.
+///
+/// ```
+/// # async fn fetch(client: &str, what: &str) -> Result<usize, std::io::Error> {
+/// #     Ok(client.len() + what.len())
+/// # }
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> { futures::executor::block_on(async {
+/// let client = String::from("client");
+/// let both = aionursery::nursery(async |n| {
+///     let a = n.start_soon(fetch(&client, "a"));
+///     let b = n.start_soon(fetch(&client, "b"));
+///     Ok(a.await? + b.await?)
+/// }).await?;
+/// assert_eq!(both, 14);
+/// # Ok(()) }) }
+/// ```
+#[track_caller]
+pub fn nursery<'env, T, E, B, F>(body: B) -> Block<'env, T, E, B, F>
+where
+    B: FnOnce(Nursery<'env, E>) -> F,
+    F: Future<Output = Result<T, E>>,
+{
+    Block::new(Builder::new().at(Location::caller()), body)
+}
+
+/// As [`nursery`], for children that are not `Send`. The future is not `Send` either: it can be
+/// awaited in `block_on`, in `#[tokio::main]`, in a `LocalSet`, but not in `tokio::spawn`.
+///
+/// # Errors
+/// As [`nursery`].
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use std::rc::Rc;
+/// let shared = Rc::new(5);
+/// let sum = aionursery::nursery_local(async |n| {
+///     let other = shared.clone();
+///     let child = n.start_soon(async move { Ok::<_, String>(*other) });
+///     Ok(child.await? + *shared)
+/// }).await;
+/// assert_eq!(sum.unwrap(), 10);
+/// # });
+/// ```
+#[track_caller]
+pub fn nursery_local<'env, T, E, B, F>(body: B) -> Block<'env, T, E, B, F, Local>
+where
+    B: FnOnce(LocalNursery<'env, E>) -> F,
+    F: Future<Output = Result<T, E>>,
+{
+    Block::new(Builder::new().at(Location::caller()), body)
+}

@@ -1,0 +1,187 @@
+//! All of many: an iterator's futures, whose values are of one type, or a tuple's, whose values
+//! may each be of another. Decides nothing: a nursery does.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use crate::builder::nursery;
+use crate::child::Child;
+use crate::error::MultiError;
+use crate::nursery::Nursery;
+
+/// What [`gather`] takes: anything that iterates over futures, or a tuple of up to twelve.
+///
+/// `Form` only tells the two apart; it is never named.
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use aionursery::{Gather, Nursery, nursery};
+/// async fn both<'env, G: Gather<'env, String, Form>, Form>(first: G, second: G) -> usize {
+///     let all = nursery(async |n: Nursery<'env, String>| {
+///         let first = first.gather_in(&n);
+///         let second = second.gather_in(&n);
+///         first.await?;
+///         second.await.map(drop)
+///     });
+///     all.await.map_or_else(|errors| errors.len(), |()| 0)
+/// }
+/// # let one = || async { Err::<u8, _>(String::new()) };
+/// assert_eq!(both((one(), one()), (one(), one())).await, 1);
+/// # });
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is neither a tuple of 1 to 12 `Send` futures nor an iterator of such",
+    note = "each future's output is a `Result` with the same type of error; the futures \
+            and their values are `Send`, also in a tuple"
+)]
+pub trait Gather<'env, E, Form> {
+    /// The values: a `Vec`, or a tuple.
+    type Values;
+
+    /// What waits for them.
+    type Running: Future<Output = Result<Self::Values, E>>;
+
+    /// Starts them as children of this nursery. What it gives back waits for their values, and
+    /// has no other errors than awaiting a [`Child`] has.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use aionursery::{Gather, Nursery, nursery};
+    /// let both = nursery(async |n: Nursery<'_, String>| {
+    ///     (async { Ok(1) }, async { Ok("two") }).gather_in(&n).await
+    /// }).await;
+    /// assert_eq!(both.unwrap(), (1, "two"));
+    /// # });
+    /// ```
+    fn gather_in(self, n: &Nursery<'env, E>) -> Self::Running;
+}
+
+/// Waits for the values of [gathered](Gather::gather_in) children.
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use aionursery::{Gather, Gathered, Nursery, nursery};
+/// nursery(async |n: Nursery<'_, String>| {
+///     let all: Gathered<_, _> = vec![std::future::ready(Ok(1))].gather_in(&n);
+///     assert_eq!(all.await?, [1]);
+///     Ok(())
+/// }).await.unwrap();
+/// # });
+/// ```
+#[must_use = "futures do nothing unless polled"]
+pub struct Gathered<C, V> {
+    children: C,
+    values: V,
+}
+
+impl<C, V> Unpin for Gathered<C, V> {}
+
+/// The [form](Gather) of an iterator.
+pub enum Each {}
+
+/// The [form](Gather) of a tuple.
+pub enum Tuple {}
+
+impl<'env, I, F, T, E> Gather<'env, E, Each> for I
+where
+    I: IntoIterator<Item = F>,
+    F: Future<Output = Result<T, E>> + Send + 'env,
+    T: Send,
+{
+    type Values = Vec<T>;
+    type Running = Gathered<Vec<Child<T, E>>, Vec<T>>;
+
+    fn gather_in(self, n: &Nursery<'env, E>) -> Self::Running {
+        let children: Vec<_> = self.into_iter().map(|future| n.start_soon(future)).collect();
+        let values = Vec::with_capacity(children.len());
+        Gathered { children, values }
+    }
+}
+
+impl<T, E> Future for Gathered<Vec<Child<T, E>>, Vec<T>> {
+    type Output = Result<Vec<T>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { children, values } = self.get_mut();
+        while let Some(next) = children.get_mut(values.len()) {
+            values.push(ready!(Pin::new(next).poll(cx))?);
+        }
+        Poll::Ready(Ok(std::mem::take(values)))
+    }
+}
+
+macro_rules! tuples {
+    ($(($($future:ident $value:ident $at:tt),+))+) => {$(
+        impl<'env, E, $($future, $value),+> Gather<'env, E, Tuple> for ($($future,)+)
+        where
+            $($future: Future<Output = Result<$value, E>> + Send + 'env,)+
+            $($value: Send),+
+        {
+            type Values = ($($value,)+);
+            type Running = Gathered<($(Child<$value, E>,)+), ($(Option<$value>,)+)>;
+
+            fn gather_in(self, n: &Nursery<'env, E>) -> Self::Running {
+                let children = ($(n.start_soon(self.$at),)+);
+                Gathered { children, values: Default::default() }
+            }
+        }
+
+        impl<E, $($value),+> Future
+            for Gathered<($(Child<$value, E>,)+), ($(Option<$value>,)+)>
+        {
+            type Output = Result<($($value,)+), E>;
+
+            fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+                const TAKEN: &str = "gathered values are taken once";
+                let Self { children, values } = self.get_mut();
+                $(if values.$at.is_none() {
+                    values.$at = Some(ready!(Pin::new(&mut children.$at).poll(cx))?);
+                })+
+                Poll::Ready(Ok(($(values.$at.take().expect(TAKEN),)+)))
+            }
+        }
+    )+};
+}
+
+tuples! {
+    (A T 0)
+    (A T 0, B U 1)
+    (A T 0, B U 1, C V 2)
+    (A T 0, B U 1, C V 2, D W 3)
+    (A T 0, B U 1, C V 2, D W 3, F X 4)
+    (A T 0, B U 1, C V 2, D W 3, F X 4, G Y 5)
+    (A T 0, B U 1, C V 2, D W 3, F X 4, G Y 5, H Z 6)
+    (A T 0, B U 1, C V 2, D W 3, F X 4, G Y 5, H Z 6, I Ta 7)
+    (A T 0, B U 1, C V 2, D W 3, F X 4, G Y 5, H Z 6, I Ta 7, J Ua 8)
+    (A T 0, B U 1, C V 2, D W 3, F X 4, G Y 5, H Z 6, I Ta 7, J Ua 8, K Va 9)
+    (A T 0, B U 1, C V 2, D W 3, F X 4, G Y 5, H Z 6, I Ta 7, J Ua 8, K Va 9, L Wa 10)
+    (A T 0, B U 1, C V 2, D W 3, F X 4, G Y 5, H Z 6, I Ta 7, J Ua 8, K Va 9, L Wa 10, M Xa 11)
+}
+
+/// Runs all at once and gives all values, in the order given: a `Vec` of an iterator's, a tuple
+/// of a tuple's.
+///
+/// # Errors
+/// Every error, if any failed; the others are cancelled then.
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use aionursery::gather;
+/// let squares = gather((1..4).map(|n| async move { Ok::<_, String>(n * n) })).await;
+/// assert_eq!(squares.unwrap(), [1, 4, 9]);
+///
+/// let name = async { Ok::<_, String>("beans") };
+/// let price = async { Ok(1.5) };
+/// assert_eq!(gather((name, price)).await.unwrap(), ("beans", 1.5));
+/// # });
+/// ```
+#[track_caller]
+pub fn gather<'env, G, E, Form>(
+    futures: G,
+) -> impl Future<Output = Result<G::Values, MultiError<E>>> + use<'env, G, E, Form>
+where
+    G: Gather<'env, E, Form>,
+{
+    nursery(move |n: Nursery<'env, E>| futures.gather_in(&n))
+}

@@ -1,0 +1,269 @@
+//! R7, R28: no error is lost when a nursery is dropped before it could give it back.
+
+use std::any::Any;
+use std::future::pending;
+use std::sync::{Arc, Mutex, Once};
+
+use aionursery::{
+    AdoptedError, Builder, ChildError, ErrorKind, LostError, MultiError, NotStarted, Nursery,
+    OnError, nursery, nursery_local, on_lost_error, yield_now,
+};
+use futures::FutureExt;
+use tokio::sync::Notify;
+
+/// What came to the program's hook, for all tests of this file; each looks for its own words.
+static LOST: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+fn record_lost_errors() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        on_lost_error(|error: LostError| {
+            LOST.lock().unwrap().push(error.to_string());
+            if error.name() == Some("a hook that panics") {
+                panic!("the hook");
+            }
+        });
+    });
+}
+
+fn lost(words: &str) -> Vec<String> {
+    let lost = LOST.lock().unwrap();
+    lost.iter().filter(|text| text.contains(words)).cloned().collect()
+}
+
+fn adopted<E>(error: &MultiError<E>) -> Vec<String> {
+    error.adopted().map(AdoptedError::to_string).collect()
+}
+
+/// Polls a future once and drops it.
+fn poll_and_drop<T>(future: impl Future<Output = T>) {
+    assert!(future.now_or_never().is_none());
+}
+
+#[derive(Debug, PartialEq)]
+struct NoWords(u32);
+
+#[tokio::test]
+async fn r28_the_error_of_an_adopted_child_comes_back_from_who_adopted_it_whatever_its_type() {
+    let error = nursery(async |_: Nursery<'_, &str>| {
+        poll_and_drop(nursery(async |n| {
+            drop(n.named("seven").shielded().spawn_blocking(|| Err::<(), _>(NoWords(7))));
+            pending::<Result<(), _>>().await
+        }));
+        Ok("the value of the body")
+    })
+    .await
+    .unwrap_err();
+    assert_eq!((error.len(), error.errors().count()), (1, 0));
+    let text = error.to_string();
+    assert!(text.contains("child \"seven\" of a nursery that was dropped: an error of the type"));
+    let error = error.into_iter().next().unwrap();
+    assert_eq!((error.id(), error.name()), (1, Some("seven")));
+    let ErrorKind::Adopted(error) = error.into_kind() else { panic!("it is adopted") };
+    assert!(error.is::<NoWords>() && error.type_name().ends_with("NoWords"));
+    let error = error.downcast::<String>().unwrap_err();
+    assert_eq!(error.downcast::<NoWords>().unwrap(), NoWords(7));
+}
+
+#[tokio::test]
+async fn r28_errors_of_one_type_can_be_claimed() {
+    let error: MultiError<String> = nursery(async |_| {
+        poll_and_drop(nursery(async |n| {
+            drop(n.shielded().spawn_blocking(|| Err::<(), _>(String::from("no beans"))));
+            pending::<Result<(), _>>().await
+        }));
+        poll_and_drop(nursery(async |n| {
+            drop(n.shielded().spawn_blocking(|| Err::<(), _>(NoWords(1))));
+            pending::<Result<(), _>>().await
+        }));
+        Ok(())
+    })
+    .await
+    .unwrap_err();
+    assert_eq!((error.len(), error.errors().count()), (2, 0));
+    let error = error.claim_adopted();
+    assert_eq!(error.errors().collect::<Vec<_>>(), ["no beans"]);
+    assert_eq!((error.len(), error.adopted().count()), (2, 1));
+}
+
+#[tokio::test]
+async fn r7_what_had_failed_before_the_nursery_was_dropped_is_not_lost() {
+    let error = nursery(async |_: Nursery<'_, u8>| {
+        poll_and_drop(Builder::new().on_error(OnError::Collect).nursery(async |n| {
+            n.shielded().spawn(pending::<Result<(), String>>()).cancel();
+            drop(n.shielded().start_soon(pending::<Result<(), String>>()));
+            drop(n.start_soon(async { Err::<(), _>("of a child".to_string()) }));
+            yield_now().await;
+            Err::<(), _>("of the body".to_string())
+        }));
+        Ok(())
+    })
+    .await
+    .unwrap_err();
+    assert_eq!(adopted(&error), ["of a child", "of the body"]);
+}
+
+#[tokio::test]
+async fn r7_an_error_that_may_borrow_is_told_of_by_its_type() {
+    struct Borrows<'a>(#[expect(dead_code, reason = "only its type is told")] &'a str);
+    let text = String::from("beans");
+    let error = nursery(async |_: Nursery<'_, u8>| {
+        poll_and_drop(nursery_local(async |n| {
+            drop(n.shielded().start_soon(pending::<Result<(), Borrows>>()));
+            Err::<(), _>(Borrows(&text))
+        }));
+        Ok(())
+    })
+    .await
+    .unwrap_err();
+    let [text] = &adopted(&error)[..] else { panic!("one error: {error}") };
+    assert!(text.starts_with("an error of the type `") && text.contains("Borrows"));
+    assert_eq!(error[0].id(), 0);
+    assert!(!error[0].adopted().unwrap().is::<u8>());
+}
+
+#[tokio::test]
+async fn r7_an_error_that_somebody_has_taken_is_not_reported_again() {
+    nursery(async |_: Nursery<'_, u8>| {
+        let taken = &std::cell::Cell::new(None);
+        poll_and_drop(Builder::new().on_error(OnError::Collect).nursery_local(async |n| {
+            n.shielded().spawn(pending::<Result<(), NoWords>>()).cancel();
+            taken.set(n.start_soon(async { Err::<(), _>(NoWords(3)) }).await.err());
+            pending::<Result<(), _>>().await
+        }));
+        assert_eq!(taken.take(), Some(NoWords(3)));
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn r7_with_nobody_above_the_program_is_told() {
+    record_lost_errors();
+    let done = Arc::new(Notify::new());
+    let told = done.clone();
+    let block = nursery(async move |n| {
+        drop(n.named("nobody above").shielded().spawn(async move {
+            told.notified().await;
+            Err::<(), _>(std::io::Error::other("the disk is full"))
+        }));
+        pending::<Result<(), _>>().await
+    });
+    poll_and_drop(block);
+    done.notify_one();
+    while lost("nobody above").is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let expected = "child \"nobody above\" of a nursery that was dropped: the disk is full";
+    assert_eq!(lost("nobody above"), [expected]);
+}
+
+#[tokio::test]
+async fn r7_a_hook_that_panics_is_still_told_of_the_next_one() {
+    record_lost_errors();
+    poll_and_drop(Builder::new().on_error(OnError::Collect).nursery(async |n| {
+        drop(n.shielded().start_soon(pending::<Result<(), _>>()));
+        for _ in 0..2 {
+            drop(n.named("a hook that panics").start_soon(async { Err::<(), _>(1) }));
+        }
+        Ok(())
+    }));
+    assert_eq!(lost("a hook that panics").len(), 2);
+}
+
+#[tokio::test]
+async fn r26_of_several_panics_in_destructors_one_goes_on_and_the_others_are_reported() {
+    struct Bomb(&'static str);
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            std::panic::panic_any(self.0);
+        }
+    }
+    let error = nursery(async |_: Nursery<'_, u8>| {
+        let mut inner = Box::pin(nursery(async |n| {
+            for text in ["one", "two", "three"] {
+                drop(n.start_soon(async move {
+                    let _bomb = Bomb(text);
+                    pending::<Result<(), ()>>().await
+                }));
+            }
+            pending::<Result<(), ()>>().await
+        }));
+        assert!((&mut inner).now_or_never().is_none());
+        let drop_it = std::panic::AssertUnwindSafe(|| drop(inner));
+        let resumed: Box<dyn Any + Send> = std::panic::catch_unwind(drop_it).unwrap_err();
+        assert_eq!(resumed.downcast_ref(), Some(&"one"));
+        Ok(())
+    })
+    .await
+    .unwrap_err();
+    let messages: Vec<_> = error.panics().map(|panic| panic.message()).collect();
+    assert_eq!(messages, ["two", "three"]);
+}
+
+#[tokio::test]
+async fn r28_what_was_adopted_is_passed_on_when_the_adopter_is_dropped_too() {
+    let go = Arc::new(Notify::new());
+    let error = nursery(async |_: Nursery<'_, u8>| {
+        let mut middle = Box::pin(nursery(async |_: Nursery<'_, u16>| {
+            poll_and_drop(nursery(async |n| {
+                let go = go.clone();
+                drop(n.shielded().spawn(async move {
+                    go.notified().await;
+                    Err::<(), _>(String::from("two levels up"))
+                }));
+                pending::<Result<(), String>>().await
+            }));
+            pending::<Result<(), u16>>().await
+        }));
+        assert!((&mut middle).now_or_never().is_none());
+        drop(middle);
+        go.notify_one();
+        Ok(())
+    })
+    .await
+    .unwrap_err();
+    assert_eq!(adopted(&error), ["two levels up"]);
+}
+
+#[tokio::test]
+async fn r7_r24_the_error_of_a_child_whose_starter_has_gone_is_the_nurserys() {
+    let error = nursery_local(async |n| {
+        let mut starting = Box::pin(n.named("server").start(async |status| {
+            yield_now().await;
+            let _still = status;
+            Err::<(), _>("the port is taken")
+        }));
+        let started: Option<Result<u16, NotStarted<_>>> = (&mut starting).now_or_never();
+        assert!(started.is_none());
+        drop(starting);
+        pending::<Result<(), _>>().await
+    })
+    .await
+    .unwrap_err();
+    assert_eq!(error.to_string(), "1 error in a nursery\n└─ child \"server\": the port is taken");
+}
+
+#[tokio::test]
+async fn r7_r24_an_answer_that_was_not_heard_is_the_nurserys_error_too() {
+    let error = nursery_local(async |n| {
+        let starting = n.start(async |_status: aionursery::TaskStatus<(), &str>| {
+            Err::<(), _>("the port is taken")
+        });
+        yield_now().await;
+        drop(starting);
+        pending::<Result<(), _>>().await
+    })
+    .await;
+    let error: MultiError<&str> = error.unwrap_err();
+    assert_eq!(error.errors().collect::<Vec<_>>(), [&"the port is taken"]);
+}
+
+#[test]
+fn an_error_with_its_child_can_cross_threads() {
+    fn check<T: Send + Sync + 'static>() {}
+    check::<MultiError<String>>();
+    check::<ChildError<String>>();
+    check::<LostError>();
+}

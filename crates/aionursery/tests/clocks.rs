@@ -1,0 +1,240 @@
+//! R18, R21 without tokio: deadlines and cleanup budgets by the crate's own thread, by an
+//! executor's timers, and in a test's virtual time.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, pending, poll_fn};
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use aionursery::{
+    Builder, CancelScope, Clock, Sleep, Source, cancelled, fail_after, move_on_after, move_on_at,
+    nursery_local,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const SOON: Duration = Duration::from_millis(2);
+
+/// A time that passes when the test says so.
+#[derive(Clone)]
+struct Virtual(Arc<Mutex<Hands>>);
+
+struct Hands {
+    now: Instant,
+    sleepers: Vec<(Instant, Waker)>,
+}
+
+impl Virtual {
+    fn new() -> Self {
+        let hands = Hands { now: Instant::now(), sleepers: Vec::new() };
+        Self(Arc::new(Mutex::new(hands)))
+    }
+
+    fn pass(&self, time: Duration) {
+        let due: Vec<_> = {
+            let hands = &mut *self.0.lock().unwrap();
+            hands.now += time;
+            let now = hands.now;
+            let (due, later) = hands.sleepers.drain(..).partition(|(moment, _)| *moment <= now);
+            hands.sleepers = later;
+            due
+        };
+        due.into_iter().for_each(|(_, waker)| waker.wake());
+    }
+
+    /// The moments that somebody waits for, in seconds from now.
+    fn waits(&self) -> Vec<u64> {
+        let hands = &*self.0.lock().unwrap();
+        hands.sleepers.iter().map(|(moment, _)| (*moment - hands.now).as_secs()).collect()
+    }
+}
+
+impl Clock for Virtual {
+    fn now(&self) -> Instant {
+        self.0.lock().unwrap().now
+    }
+
+    fn sleep_until(&self, moment: Instant) -> Sleep {
+        let hands = self.0.clone();
+        Box::pin(poll_fn(move |cx| {
+            let hands = &mut *hands.lock().unwrap();
+            if hands.now >= moment {
+                return Poll::Ready(());
+            }
+            hands.sleepers.retain(|(other, _)| *other != moment);
+            hands.sleepers.push((moment, cx.waker().clone()));
+            Poll::Pending
+        }))
+    }
+}
+
+fn poll<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+#[test]
+fn r21_a_deadline_in_virtual_time_acts_when_it_has_come_and_not_before() {
+    let clock = Virtual::new();
+    let builder = Builder::new().clock(clock.clone()).deadline(clock.now() + 10 * SECOND);
+    let mut block =
+        pin!(builder.nursery_local(async |n| { n.start_soon(pending::<Result<(), ()>>()).await }));
+    assert!(poll(block.as_mut()).is_pending());
+    assert_eq!(clock.waits(), [10]);
+    clock.pass(9 * SECOND);
+    assert!(poll(block.as_mut()).is_pending());
+    clock.pass(2 * SECOND);
+    let Poll::Ready(Err(error)) = poll(block.as_mut()) else { panic!("the deadline has passed") };
+    assert_eq!(error.cause().unwrap().source(), Source::Deadline);
+}
+
+#[test]
+fn r21_what_is_below_runs_on_the_clock_of_the_outermost() {
+    let clock = Virtual::new();
+    let left = Cell::new(None);
+    let mut block = pin!(Builder::new().clock(clock.clone()).nursery_local(async |n| {
+        // By the same clock, though nobody passes it on.
+        left.set(move_on_after(5 * SECOND, pending::<()>()).await);
+        let inner = Builder::new().clock(Virtual::new()).deadline(clock.now() + 3 * SECOND);
+        let inner = inner.nursery_local(async |_| pending::<Result<(), ()>>().await);
+        let error = inner.await.unwrap_err();
+        assert_eq!(error.cause().unwrap().source(), Source::Deadline);
+        n.set_deadline(clock.now() + SECOND);
+        assert_eq!(n.effective_deadline().map(|at| (at - clock.now()).as_secs()), Some(1));
+        pending::<Result<(), ()>>().await
+    }));
+    assert!(poll(block.as_mut()).is_pending());
+    assert_eq!(clock.waits(), [5]);
+    clock.pass(6 * SECOND);
+    assert!(poll(block.as_mut()).is_pending());
+    assert_eq!((left.get(), clock.waits()), (None, vec![3]));
+    clock.pass(4 * SECOND);
+    assert!(poll(block.as_mut()).is_pending());
+    clock.pass(2 * SECOND);
+    assert!(poll(block.as_mut()).is_ready());
+}
+
+#[test]
+fn r18_a_cleanup_budget_is_spent_in_virtual_time() {
+    let clock = Virtual::new();
+    let log = RefCell::new(Vec::new());
+    let builder = Builder::new().clock(clock.clone()).cleanup(5 * SECOND);
+    let mut block = pin!(builder.nursery_local(async |n| {
+        let log = &log;
+        drop(n.start_soon(async move {
+            cancelled().await;
+            log.borrow_mut().push("hears it");
+            pending::<Result<(), ()>>().await
+        }));
+        n.cancel();
+        Ok(())
+    }));
+    assert!(poll(block.as_mut()).is_pending());
+    clock.pass(4 * SECOND);
+    assert!(poll(block.as_mut()).is_pending());
+    assert_eq!(*log.borrow(), ["hears it"]);
+    clock.pass(2 * SECOND);
+    assert!(poll(block.as_mut()).is_ready());
+}
+
+#[test]
+fn r21_a_scope_of_its_own_takes_a_clock_too() {
+    let clock = Virtual::new();
+    let scope = CancelScope::new().clock(clock.clone()).deadline(clock.now() + SECOND);
+    let mut run = pin!(scope.run(pending::<()>()));
+    assert!(poll(run.as_mut()).is_pending());
+    clock.pass(2 * SECOND);
+    assert!(matches!(poll(run.as_mut()), Poll::Ready(Err(_))));
+}
+
+async fn deadlines_of_every_kind() {
+    let late = fail_after(SOON, pending::<()>()).await.unwrap_err();
+    assert_eq!(late.cause().source(), Source::Deadline);
+    assert_eq!(move_on_at(Instant::now(), pending::<()>()).await, None);
+    assert_eq!(move_on_after(3600 * SECOND, async { 7 }).await, Some(7));
+    let order = RefCell::new(Vec::new());
+    nursery_local(async |n| {
+        // Started in another order than they end in; one that is never reached is in between.
+        for turns in [9, 1, 5] {
+            let order = &order;
+            drop(n.start_soon(async move {
+                let _ = move_on_after(turns * 10 * SOON, pending::<()>()).await;
+                order.borrow_mut().push(turns);
+                Ok::<_, ()>(())
+            }));
+        }
+        let hour = fail_after(3600 * SECOND, pending::<()>());
+        drop(n.start_soon(async { hour.await.map_err(drop) }));
+        while order.borrow().len() < 3 {
+            let _ = move_on_after(SOON, pending::<()>()).await;
+        }
+        n.cancel();
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(*order.borrow(), [1, 5, 9]);
+}
+
+#[test]
+fn r21_deadlines_need_no_runtime() {
+    futures::executor::block_on(deadlines_of_every_kind());
+    smol::block_on(deadlines_of_every_kind());
+    smol::block_on(smol::LocalExecutor::new().run(deadlines_of_every_kind()));
+}
+
+#[test]
+fn r18_a_budget_is_spent_without_a_runtime() {
+    smol::block_on(async {
+        let heard = Cell::new(false);
+        Builder::new()
+            .cleanup(SOON)
+            .nursery_local(async |n| {
+                drop(n.start_soon(async {
+                    cancelled().await;
+                    heard.set(true);
+                    pending::<Result<(), ()>>().await
+                }));
+                n.cancel();
+                Ok(())
+            })
+            .await
+            .unwrap();
+        assert!(heard.get());
+    });
+}
+
+#[test]
+fn r21_an_executors_own_timers_can_be_the_clock() {
+    struct Smol;
+    impl Clock for Smol {
+        fn now(&self) -> Instant {
+            Instant::now()
+        }
+        fn sleep_until(&self, moment: Instant) -> Sleep {
+            Box::pin(async move {
+                smol::Timer::at(moment).await;
+            })
+        }
+    }
+    smol::block_on(async {
+        let nursery = Builder::new().clock(Smol).deadline(Instant::now() + SOON);
+        let ended = nursery.nursery(async |_| pending::<Result<(), ()>>().await).await;
+        assert_eq!(ended.unwrap_err().cause().unwrap().source(), Source::Deadline);
+    });
+}
+
+#[test]
+fn r29_a_waker_that_panics_does_not_stop_the_clock() {
+    struct Bomb;
+    impl std::task::Wake for Bomb {
+        fn wake(self: Arc<Self>) {
+            panic!("a waker");
+        }
+    }
+    let mut late = pin!(fail_after(SOON, pending::<()>()));
+    let bomb = Waker::from(Arc::new(Bomb));
+    assert!(late.as_mut().poll(&mut Context::from_waker(&bomb)).is_pending());
+    smol::block_on(deadlines_of_every_kind());
+    assert!(matches!(poll(late), Poll::Ready(Err(_))));
+}

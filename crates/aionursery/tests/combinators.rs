@@ -1,0 +1,255 @@
+//! gather, race, map, for_each and results as they come: R6, R7, R12 through the combinators.
+
+use std::cell::Cell;
+use std::future::{pending, ready};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use aionursery::{
+    AsCompleted, Builder, OnError, as_completed, for_each, gather, map, nursery_local, race,
+    yield_now,
+};
+use futures::executor::block_on;
+use futures::{FutureExt, Stream, StreamExt, stream};
+
+async fn after<T>(turns: usize, value: T) -> T {
+    for _ in 0..turns {
+        yield_now().await;
+    }
+    value
+}
+
+fn is_send<T: Send>(value: T) -> T {
+    value
+}
+
+#[test]
+fn a_tuple_of_different_types_is_gathered_in_its_order() {
+    let text = String::from("beans");
+    let gathered = gather((
+        after(3, Ok::<_, String>(text.as_str())),
+        async { Ok(1.5) },
+        after(1, Ok(vec![1, 2])),
+        ready(Ok(())),
+    ));
+    assert_eq!(block_on(is_send(gathered)).unwrap(), ("beans", 1.5, vec![1, 2], ()));
+}
+
+#[test]
+fn combinators_of_what_borrows_may_change_threads() {
+    let text = String::from("beans");
+    let length = || async { Ok::<_, ()>(text.len()) };
+    assert_eq!(block_on(is_send(gather([length(), length()]))).unwrap(), [5, 5]);
+    assert_eq!(block_on(is_send(race([length(), length()]))).unwrap(), Some(5));
+    assert_eq!(block_on(is_send(map(0..2, 1, |_| length()))).unwrap(), [5, 5]);
+    let each = for_each(stream::iter(0..2), 1, |_| async { length().await.map(drop) });
+    block_on(is_send(each)).unwrap();
+}
+
+#[test]
+fn tuples_have_one_to_twelve_members() {
+    let one = |n: u8| async move { Ok::<_, String>(n) };
+    assert_eq!(block_on(gather((one(1),))).unwrap(), (1,));
+    let all = block_on(gather((
+        one(0),
+        one(1),
+        one(2),
+        one(3),
+        one(4),
+        one(5),
+        one(6),
+        one(7),
+        one(8),
+        one(9),
+        one(10),
+        one(11),
+    )));
+    let last = all.unwrap();
+    assert_eq!((last.0, last.5, last.11), (0, 5, 11));
+}
+
+#[test]
+fn r6_r7_a_tuple_whose_member_fails_cancels_the_others_and_gives_every_error() {
+    let dropped = AtomicUsize::new(0);
+    struct Count<'a>(&'a AtomicUsize);
+    impl Drop for Count<'_> {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let error = block_on(gather((
+        async {
+            let _count = Count(&dropped);
+            pending::<Result<u8, &str>>().await
+        },
+        after(1, Err::<u16, _>("first")),
+        async { Ok("value") },
+    )))
+    .unwrap_err();
+    assert_eq!(error.errors().collect::<Vec<_>>(), [&"first"]);
+    assert_eq!(dropped.into_inner(), 1);
+}
+
+#[test]
+fn results_come_in_the_order_in_which_children_end() {
+    let order = block_on(nursery_local(async |n| {
+        let children = [5, 2, 9, 0].map(|turns| n.start_soon(after(turns, Ok::<_, ()>(turns))));
+        let mut results = as_completed(children);
+        assert_eq!((results.len(), results.size_hint()), (4, (4, Some(4))));
+        let mut order = Vec::new();
+        while let Some(turns) = results.next().await {
+            order.push(turns?);
+        }
+        assert!(results.is_empty() && results.next().await.is_none());
+        Ok(order)
+    }));
+    assert_eq!(order.unwrap(), [0, 2, 5, 9]);
+}
+
+#[test]
+fn children_that_ended_long_ago_are_still_results() {
+    let sum = block_on(nursery_local(async |n| {
+        let results = as_completed([1, 2, 3].map(|value| n.start_soon(ready(Ok::<_, ()>(value)))));
+        after(5, ()).await;
+        Ok(results.fold(0, async |sum, value| sum + value.unwrap()).await)
+    }));
+    assert_eq!(sum.unwrap(), 6);
+}
+
+#[test]
+fn r6_whoever_reads_results_ends_with_the_child_that_fails() {
+    let read = Cell::new(0);
+    let error = block_on(nursery_local(async |n| {
+        let mut results = as_completed([
+            n.start_soon(after(1, Ok(1))),
+            n.start_soon(after(2, Err("no more"))),
+            n.start_soon(pending()),
+        ]);
+        while let Some(value) = results.next().await {
+            read.set(read.get() + value?);
+        }
+        unreachable!("the failure ends the body");
+        #[expect(unreachable_code, reason = "the type of the body")]
+        Ok(())
+    }))
+    .unwrap_err();
+    assert_eq!((read.get(), error.errors().collect::<Vec<_>>()), (1, vec![&"no more"]));
+}
+
+#[test]
+fn r7_with_collect_the_results_hand_errors_over_and_the_nursery_has_them_no_more() {
+    let ends = block_on(Builder::new().on_error(OnError::Collect).nursery_local(async |n| {
+        let children = (0..4).map(|turns| {
+            n.start_soon(after(turns, if turns % 2 == 0 { Ok(turns) } else { Err(turns) }))
+        });
+        Ok(as_completed(children).collect::<Vec<_>>().await)
+    }));
+    assert_eq!(ends.unwrap(), [Ok(0), Err(1), Ok(2), Err(3)]);
+}
+
+#[test]
+fn a_place_that_is_free_again_is_used_for_the_next_child() {
+    let most = Cell::new(0);
+    let done = block_on(nursery_local(async |n| {
+        let mut running = AsCompleted::new();
+        let mut done = 0;
+        for turn in 0..100 {
+            running.push(n.start_soon(after(turn % 7, Ok::<_, ()>(()))));
+            most.set(most.get().max(running.len()));
+            while running.len() >= 3 {
+                running.next().await.unwrap()?;
+                done += 1;
+            }
+        }
+        while running.next().await.is_some() {
+            done += 1;
+        }
+        Ok(done)
+    }));
+    assert_eq!((done.unwrap(), most.get()), (100, 3));
+}
+
+#[test]
+fn a_reader_that_is_not_woken_by_an_old_child_loses_no_new_one() {
+    block_on(nursery_local(async |n| {
+        let mut running = AsCompleted::new();
+        running.push(n.start_soon(after(2, Ok::<_, ()>(1))));
+        assert!(running.next().now_or_never().is_none());
+        running.push(n.start_soon(after(1, Ok(2))));
+        assert_eq!(running.next().await, Some(Ok(2)));
+        assert_eq!(running.next().await, Some(Ok(1)));
+        Ok(())
+    }))
+    .unwrap();
+}
+
+#[cfg(feature = "tokio")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn spawned_children_and_own_ones_come_in_one_stream() {
+    let sum = aionursery::nursery(async |n| {
+        let mut results = AsCompleted::new();
+        for value in 0..100 {
+            results.push(n.spawn(async move { Ok::<_, String>(value) }));
+            results.push(n.start_soon(async move { Ok(value) }));
+        }
+        let mut sum = 0;
+        while let Some(value) = results.next().await {
+            sum += value?;
+        }
+        Ok(sum)
+    })
+    .await;
+    assert_eq!(sum.unwrap(), 9900);
+}
+
+#[test]
+fn map_and_for_each_keep_their_limit() {
+    async fn limited(running: &AtomicUsize, most: &AtomicUsize) -> Result<(), String> {
+        most.fetch_max(running.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+        after(3, ()).await;
+        running.fetch_sub(1, Ordering::Relaxed);
+        Ok(())
+    }
+    let (running, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    block_on(map(0..20, 4, |_| limited(&running, &most))).unwrap();
+    assert_eq!(most.swap(0, Ordering::Relaxed), 4);
+    let asked = AtomicUsize::new(0);
+    let items = stream::iter(0..20).inspect(|_| {
+        let ahead = asked.fetch_add(1, Ordering::Relaxed) + 1;
+        assert!(ahead <= 20);
+    });
+    block_on(for_each(items, 4, |_| limited(&running, &most))).unwrap();
+    assert_eq!((most.into_inner(), asked.into_inner()), (4, 20));
+}
+
+#[test]
+fn r7_for_each_gives_every_error_and_asks_for_no_more() {
+    let asked = AtomicUsize::new(0);
+    let items = stream::iter(0..100).inspect(|_| {
+        asked.fetch_add(1, Ordering::Relaxed);
+    });
+    let error =
+        block_on(for_each(items, 2, |n| async move { if n < 3 { Ok(()) } else { Err(n) } }))
+            .unwrap_err();
+    assert_eq!(error.errors().next(), Some(&3));
+    assert!(asked.into_inner() < 10);
+}
+
+#[test]
+fn the_first_value_wins_a_race_and_the_losers_are_joined() {
+    let dropped = AtomicUsize::new(0);
+    struct Count<'a>(&'a AtomicUsize);
+    impl Drop for Count<'_> {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let won = block_on(race((0..5).map(|n| {
+        let count = Count(&dropped);
+        async move {
+            let _count = count;
+            after(5 - n, ()).await;
+            if n == 4 { Err("the fastest fails") } else { Ok(n) }
+        }
+    })));
+    assert_eq!((won.unwrap(), dropped.into_inner()), (Some(3), 5));
+}
