@@ -9,7 +9,7 @@ TYPED = python $(wildcard tests/typing)
 STUBTEST_ALLOWS = $(addprefix --allowlist ,$(wildcard tests/typing/stubtest.txt))
 
 .PHONY: help build demo test test-rust test-python test-real test-peers sanitize loom lint format \
-    instructions bench clean
+    instructions bench wheel clean
 
 help:  ## show this
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -65,6 +65,9 @@ instructions:  ## count the instructions of the hottest paths, and compare them 
 bench:  ## measure against the peers, in one run
 	@$(VENV) bench
 	.venv/bin/python benches/run.py $(ARGS)
+
+wheel:  ## build a release wheel, with a profile of the hottest paths where the toolchain can
+	@PYTHON="$(PYTHON)" tools/wheel.sh
 
 clean:  ## remove everything that was built
 	rm -rf target .venv .venvs python/aionursery/_aionursery.*.so
