@@ -45,9 +45,10 @@ class CancelScope:
     def __enter__(self) -> CancelScope: ...
     def __exit__(
         self,
-        _kind: type[BaseException] | None,
-        exception: BaseException | None,
-        _traceback: TracebackType | None,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+        /,
     ) -> bool: ...
     def cancel(self, reason: object = None) -> None: ...
     @property
@@ -86,9 +87,10 @@ class Nursery:
     def __aenter__(self) -> Coroutine[Any, Any, Self]: ...
     def __aexit__(
         self,
-        _kind: type[BaseException] | None,
-        exception: BaseException | None,
-        _traceback: TracebackType | None,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+        /,
     ) -> Coroutine[Any, Any, bool | None]: ...
     @overload
     def start_soon(

@@ -256,7 +256,7 @@ unsafe extern "C" fn call(_: Raw, args: *const Raw, count: usize, kwnames: Raw) 
 static AENTER: Method =
     Method::fast(c"__aenter__", aenter).documented(c"__aenter__($self)\n--\n\n");
 static AEXIT: Method = Method::fast(c"__aexit__", aexit)
-    .documented(c"__aexit__($self, exc_type=None, exc_value=None, traceback=None, /)\n--\n\n");
+    .documented(c"__aexit__($self, exc_type, exc_value, traceback, /)\n--\n\n");
 
 /// Puts the class into the module.
 pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -447,7 +447,7 @@ unsafe extern "C" fn exit(
 
 static ENTER: Method = Method::fast(c"__enter__", enter).documented(c"__enter__($self)\n--\n\n");
 static EXIT: Method = Method::fast(c"__exit__", exit)
-    .documented(c"__exit__($self, exc_type=None, exc_value=None, traceback=None, /)\n--\n\n");
+    .documented(c"__exit__($self, exc_type, exc_value, traceback, /)\n--\n\n");
 
 /// Puts the class and the functions that make one into the module.
 pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
