@@ -27,7 +27,7 @@ use crate::sync::plain;
 ///
 /// let ended: Result<(), MultiError<std::io::Error>> = nursery(async |_| {
 ///     let inner = nursery(async |n: Nursery<'_, String>| {
-///         let _ = n.shielded().spawn_blocking(|| Err::<(), _>("the disk is full".into()));
+///         let _ = n.shielded().spawn(async { Err::<(), _>("the disk is full".into()) });
 ///         std::future::pending().await
 ///     });
 ///     let _: Option<Result<(), _>> = inner.now_or_never(); // polled once, then dropped

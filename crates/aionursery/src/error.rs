@@ -259,7 +259,7 @@ impl<E> ChildError<E> {
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
     /// # let ended = aionursery::nursery(async |_: aionursery::Nursery<'_, String>| {
     /// #     let inner = aionursery::nursery(async |n| {
-    /// #         let _ = n.shielded().spawn_blocking(|| Err::<(), _>(String::from("full")));
+    /// #         let _ = n.shielded().spawn(async { Err::<(), _>(String::from("full")) });
     /// #         std::future::pending::<Result<(), String>>().await
     /// #     });
     /// #     let _ = futures::FutureExt::now_or_never(inner);
@@ -452,7 +452,7 @@ impl<E> MultiError<E> {
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
     /// # let ended = aionursery::nursery(async |_: aionursery::Nursery<'_, String>| {
     /// #     let inner = aionursery::nursery(async |n| {
-    /// #         let _ = n.shielded().spawn_blocking(|| Err::<(), _>(String::from("full")));
+    /// #         let _ = n.shielded().spawn(async { Err::<(), _>(String::from("full")) });
     /// #         std::future::pending::<Result<(), String>>().await
     /// #     });
     /// #     let _ = futures::FutureExt::now_or_never(inner);
@@ -474,7 +474,7 @@ impl<E> MultiError<E> {
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
     /// # let ended = aionursery::nursery(async |_: aionursery::Nursery<'_, String>| {
     /// #     let inner = aionursery::nursery(async |n| {
-    /// #         let _ = n.shielded().spawn_blocking(|| Err::<(), _>(String::from("full")));
+    /// #         let _ = n.shielded().spawn(async { Err::<(), _>(String::from("full")) });
     /// #         std::future::pending::<Result<(), String>>().await
     /// #     });
     /// #     let _ = futures::FutureExt::now_or_never(inner);

@@ -47,7 +47,7 @@ struct NoWords(u32);
 async fn r28_the_error_of_an_adopted_child_comes_back_from_who_adopted_it_whatever_its_type() {
     let error = nursery(async |_: Nursery<'_, &str>| {
         poll_and_drop(nursery(async |n| {
-            drop(n.named("seven").shielded().spawn_blocking(|| Err::<(), _>(NoWords(7))));
+            drop(n.named("seven").shielded().spawn(async { Err::<(), _>(NoWords(7)) }));
             pending::<Result<(), _>>().await
         }));
         Ok("the value of the body")
@@ -69,11 +69,11 @@ async fn r28_the_error_of_an_adopted_child_comes_back_from_who_adopted_it_whatev
 async fn r28_errors_of_one_type_can_be_claimed() {
     let error: MultiError<String> = nursery(async |_| {
         poll_and_drop(nursery(async |n| {
-            drop(n.shielded().spawn_blocking(|| Err::<(), _>(String::from("no beans"))));
+            drop(n.shielded().spawn(async { Err::<(), _>(String::from("no beans")) }));
             pending::<Result<(), _>>().await
         }));
         poll_and_drop(nursery(async |n| {
-            drop(n.shielded().spawn_blocking(|| Err::<(), _>(NoWords(1))));
+            drop(n.shielded().spawn(async { Err::<(), _>(NoWords(1)) }));
             pending::<Result<(), _>>().await
         }));
         Ok(())
