@@ -40,6 +40,13 @@ async def child_returns_at_once(count: int) -> None:
                 nursery.start_soon(_returns())
 
 
+async def child_of_a_function(count: int) -> None:
+    for _ in range(count // BATCH):
+        async with aionursery.Nursery() as nursery:
+            for _ in range(BATCH):
+                nursery.start_soon(_returns)
+
+
 async def child_yields_once(count: int) -> None:
     for _ in range(count // BATCH):
         async with aionursery.Nursery() as nursery:
@@ -71,12 +78,28 @@ async def child_awaits_a_child(count: int) -> None:
                 nursery.start_soon(_awaits(nursery.start_soon(_yields())))
 
 
+async def child_awaits_futures(count: int) -> None:
+    """A turn of the loop each, which shows as well whether the loop itself has become slower."""
+
+    async def child() -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(count):
+            future = loop.create_future()
+            loop.call_soon(future.set_result, None)
+            await future
+
+    async with aionursery.Nursery() as nursery:
+        nursery.start_soon(child)
+
+
 PATHS: dict[str, tuple[Callable[[int], Awaitable[None]], tuple[str, ...]]] = {
     "child_returns_at_once": (child_returns_at_once, ("Nursery",)),
+    "child_of_a_function": (child_of_a_function, ("Nursery",)),
     "child_yields_once": (child_yields_once, ("Nursery",)),
     "child_waits_for_an_event": (child_waits_for_an_event, ("Nursery", "Event")),
     "fail_after_entered_and_left": (fail_after_entered_and_left, ("fail_after",)),
     "child_awaits_a_child": (child_awaits_a_child, ("Nursery",)),
+    "child_awaits_futures": (child_awaits_futures, ("Nursery",)),
 }
 
 

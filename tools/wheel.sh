@@ -17,7 +17,7 @@ RUSTFLAGS="-Cprofile-generate=$profile" CARGO_TARGET_DIR=target/profiled \
     --target "$profile/package" "$profile"/*.whl
 PYTHONPATH="$profile/package" .venv/bin/python -P benches/hot_paths.py child_returns_at_once=40000 \
     child_yields_once=40000 child_waits_for_an_event=20000 fail_after_entered_and_left=20000 \
-    child_awaits_a_child=20000
+    child_awaits_a_child=20000 child_of_a_function=20000 child_awaits_futures=10000
 "$profdata" merge -o "$profile/merged.profdata" "$profile"/*.profraw
 RUSTFLAGS="-Cprofile-use=$profile/merged.profdata" CARGO_TARGET_DIR=target/optimised \
     .venv/bin/maturin build --release --interpreter .venv/bin/python --out target/wheels

@@ -193,6 +193,7 @@ async def blocked() -> None:
 def cases(kit: Toolkit) -> dict[str, Case]:
     table: dict[str, Any] = {
         "at_once": at_once,
+        "function": at_once,
         "sleep0": sleep0,
         "own_sleep0": partial(sleep, seconds=0),
         "sleep": partial(sleep, seconds=0.01),

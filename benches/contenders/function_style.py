@@ -134,6 +134,7 @@ async def blocked(kit: Toolkit) -> None:
 def cases(kit: Toolkit) -> dict[str, Case]:
     table: dict[str, Any] = {
         "at_once": at_once,
+        "function": at_once,
         "own_sleep0": partial(own_sleep, seconds=0),
         "sleep": partial(own_sleep, seconds=0.01),
         "event": event,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from contenders.case import Contender, Main, loop_factory, run_on_asyncio
 from contenders.coroutine_style import Toolkit, cases
+from contenders.function_style import at_once as handed_a_function
 
 NEEDS: dict[str, tuple[str, ...]] = {
     "*": ("Nursery",),
@@ -50,7 +52,9 @@ def _own_run(main: Main, loop: str) -> None:
 
 
 def contenders() -> list[Contender]:
-    own = cases(_toolkit(own_waits=True))
+    toolkit = _toolkit(own_waits=True)
+    # What the others are handed as functions, ours can be handed so too.
+    own = cases(toolkit) | {"function": partial(handed_a_function, toolkit)}
     plain_rows = (
         "sleep",
         "event",

@@ -113,6 +113,7 @@ def _gather_cases() -> dict[str, Case]:
     at_once = partial(_gather, child=children.returns_at_once)
     return {
         "at_once": at_once,
+        "function": at_once,
         "sleep0": partial(_gather, child=children.yields_once),
         "own_sleep0": partial(_gather, child=partial(_sleeps, 0)),
         "sleep": partial(_gather, child=partial(_sleeps, 0.01)),

@@ -8,7 +8,7 @@ use pyo3::PyTypeInfo;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use crate::object::{Fallible, Owned, Raised, Raw, call1};
+use crate::object::{Fallible, Owned, Raised, Raw, call1, set_error};
 
 /// A function of ours: bound to an object by hand, or put into a class or the module.
 pub struct Method(ffi::PyMethodDef);
@@ -157,6 +157,98 @@ impl Direct {
                 Some(function) => Owned::new(function(this, std::ptr::null_mut())),
                 None => call1(self.object, this),
             }
+        }
+    }
+}
+
+/// A method of CPython's that takes a vector and keywords.
+pub struct DirectKeywords {
+    how: Keywords,
+    class: *mut ffi::PyTypeObject,
+}
+
+enum Keywords {
+    Plain(ffi::PyCFunctionFastWithKeywords),
+    WithClass(ffi::PyCMethod),
+}
+
+impl DirectKeywords {
+    /// The method that a type has under `object`, if it takes its arguments so.
+    pub unsafe fn of(object: Owned) -> Option<Self> {
+        let object = object.into_ptr();
+        // SAFETY: looked at according to its type; the reference is kept for ever.
+        unsafe {
+            if ffi::Py_TYPE(object) != &raw mut ffi::PyMethodDescr_Type {
+                return None;
+            }
+            let descriptor = &*object.cast::<ffi::PyMethodDescrObject>();
+            let definition = &*descriptor.d_method;
+            const FAST: i32 = ffi::METH_FASTCALL | ffi::METH_KEYWORDS;
+            const WITH_CLASS: i32 = FAST | ffi::METH_METHOD;
+            let how = match definition.ml_flags {
+                FAST => Keywords::Plain(definition.ml_meth.PyCFunctionFastWithKeywords),
+                WITH_CLASS => Keywords::WithClass(definition.ml_meth.PyCMethod),
+                _ => return None,
+            };
+            Some(Self { how, class: descriptor.d_common.d_type })
+        }
+    }
+
+    /// `this` must be an instance of the method's type; the last of `args` are what `kwnames`
+    /// names.
+    #[inline]
+    pub unsafe fn call(&self, this: Raw, args: &[Raw], kwnames: Raw) -> Fallible<Owned> {
+        // SAFETY: attached; the caller's objects are alive and what the method is for.
+        unsafe {
+            let positional = args.len() as ffi::Py_ssize_t - ffi::PyTuple_GET_SIZE(kwnames);
+            Owned::new(match self.how {
+                Keywords::Plain(call) => call(this, args.as_ptr(), positional, kwnames),
+                Keywords::WithClass(call) => {
+                    call(this, self.class, args.as_ptr(), positional, kwnames)
+                }
+            })
+        }
+    }
+}
+
+/// An attribute that C functions of CPython's get and set, called as CPython would.
+pub struct Attribute {
+    get: ffi::getter,
+    /// None for an attribute that is read only.
+    set: Option<ffi::setter>,
+    closure: *mut std::ffi::c_void,
+}
+
+impl Attribute {
+    /// The attribute that a type has under `object`, if it is of this kind.
+    pub unsafe fn of(object: Owned) -> Option<Self> {
+        let object = object.into_ptr();
+        // SAFETY: looked at according to its type; the reference is kept for ever.
+        unsafe {
+            if ffi::Py_TYPE(object) != &raw mut ffi::PyGetSetDescr_Type {
+                return None;
+            }
+            let definition = &*(*object.cast::<ffi::PyGetSetDescrObject>()).d_getset;
+            Some(Self { get: definition.get?, set: definition.set, closure: definition.closure })
+        }
+    }
+
+    /// `this` must be an instance of the attribute's type.
+    #[inline]
+    pub unsafe fn get(&self, this: Raw) -> Fallible<Owned> {
+        // SAFETY: attached; the caller's object is what the attribute is for.
+        unsafe { Owned::new((self.get)(this, self.closure)) }
+    }
+
+    /// As for [`Self::get`].
+    #[inline]
+    pub unsafe fn set(&self, this: Raw, value: Raw) -> Fallible<()> {
+        // SAFETY: as above.
+        unsafe {
+            let Some(set) = self.set else {
+                return Err(set_error(ffi::PyExc_AttributeError, c"this attribute is read only"));
+            };
+            if set(this, value, self.closure) < 0 { Err(Raised) } else { Ok(()) }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use crate::function::Direct;
+use crate::function::{Attribute, Direct, DirectKeywords};
 use crate::object::{Fallible, Owned, Raw, call1, method0};
 
 macro_rules! names {
@@ -39,6 +39,7 @@ names! {
     #[cfg(Py_3_14)]
     cr_suspended = "cr_suspended",
     exception = "exception",
+    func = "__func__",
     future = "future",
     get_coro = "get_coro",
     get_debug = "get_debug",
@@ -72,6 +73,8 @@ pub struct Imports {
     pub cancelled_error: Raw,
     pub invalid_state_error: Raw,
     pub get_running_loop: Direct,
+    /// How a future of asyncio's own types is awaited, where those types are what we know.
+    pub futures: Option<FutureParts>,
     /// `asyncio.Task.cancelling`, for tasks of just that type.
     pub cancelling: Direct,
     pub current_task: Raw,
@@ -96,6 +99,39 @@ pub struct Imports {
     pub deque_type: *mut ffi::PyTypeObject,
     /// The package's own Python part.
     pub parts: Parts,
+}
+
+/// What a task needs of a future of asyncio's own type, without the way round through attributes.
+pub struct FutureParts {
+    pub blocking: Attribute,
+    pub event_loop: Attribute,
+    pub add_done_callback: DirectKeywords,
+    types: [*mut ffi::PyTypeObject; 2],
+}
+
+impl FutureParts {
+    fn of(future: &Bound<'_, PyAny>, task: &Bound<'_, PyAny>) -> Option<Self> {
+        // SAFETY: attached; references are given away.
+        let part = |name: &str| unsafe {
+            future.getattr(name).ok().map(|part| Owned::share(part.as_ptr()))
+        };
+        // SAFETY: as above; asyncio's future is a type.
+        unsafe {
+            Some(Self {
+                blocking: Attribute::of(part("_asyncio_future_blocking")?)?,
+                event_loop: Attribute::of(part("_loop")?)?,
+                add_done_callback: DirectKeywords::of(part("add_done_callback")?)?,
+                types: [future.as_ptr().cast(), task.as_ptr().cast()],
+            })
+        }
+    }
+
+    /// Whether the object is of just these types; a subclass may have its own ways.
+    #[inline]
+    pub unsafe fn made(&self, object: Raw) -> bool {
+        // SAFETY: the caller's object is alive.
+        self.types.contains(&unsafe { ffi::Py_TYPE(object) })
+    }
 }
 
 /// What is best in Python.
@@ -186,6 +222,7 @@ pub fn load(py: Python<'_>) -> PyResult<()> {
         cancelled_error: get(&exceptions, "CancelledError")?,
         invalid_state_error: get(&exceptions, "InvalidStateError")?,
         get_running_loop: direct(&accelerated, "get_running_loop")?,
+        futures: FutureParts::of(&accelerated.getattr("Future")?, &accelerated.getattr("Task")?),
         cancelling: method(&accelerated.getattr("Task")?, "cancelling")?,
         current_task: get(&tasks, "current_task")?,
         register_task: get(&accelerated, "_register_task")?,

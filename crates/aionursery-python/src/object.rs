@@ -327,7 +327,7 @@ pub unsafe fn repr(object: Raw) -> String {
     unsafe {
         let text = Owned::maybe(ffi::PyObject_Repr(object));
         match text.as_ref().and_then(|text| utf8(text.as_ptr())) {
-            Some(text) => text,
+            Some(text) => text.to_owned(),
             None => {
                 ffi::PyErr_Clear();
                 format!("<{} object>", type_name(object))
@@ -336,9 +336,9 @@ pub unsafe fn repr(object: Raw) -> String {
     }
 }
 
-/// The text of a `str`.
-pub unsafe fn utf8(text: Raw) -> Option<String> {
-    // SAFETY: the caller's object is alive; the buffer is copied while it is.
+/// The text of a `str`, which must outlive its use. None for a text that UTF-8 cannot have.
+pub unsafe fn utf8<'a>(text: Raw) -> Option<&'a str> {
+    // SAFETY: the caller's object is alive, and keeps its text as long as it is.
     unsafe {
         let mut length = 0;
         let bytes = ffi::PyUnicode_AsUTF8AndSize(text, &mut length);
@@ -347,7 +347,7 @@ pub unsafe fn utf8(text: Raw) -> Option<String> {
             return None;
         }
         let bytes = std::slice::from_raw_parts(bytes.cast::<u8>(), length as usize);
-        Some(String::from_utf8_lossy(bytes).into_owned())
+        Some(std::str::from_utf8_unchecked(bytes))
     }
 }
 
@@ -356,7 +356,8 @@ pub unsafe fn type_name(object: Raw) -> String {
     // SAFETY: the caller's object is alive, and so is its type.
     unsafe {
         let name = Owned::maybe(ffi::PyType_GetName(ffi::Py_TYPE(object)));
-        name.and_then(|name| utf8(name.as_ptr())).unwrap_or_else(|| "object".to_owned())
+        let text = name.as_ref().and_then(|name| utf8(name.as_ptr()));
+        text.unwrap_or("object").to_owned()
     }
 }
 

@@ -68,12 +68,7 @@ unsafe fn closed(text: &str) -> Raised {
 }
 
 #[inline]
-unsafe fn begin(
-    nursery: &Nursery,
-    target: Raw,
-    args: Option<&Owned>,
-    order: &Order,
-) -> Fallible<Owned> {
+unsafe fn begin(nursery: &Nursery, target: Raw, args: &[Raw], order: &Order) -> Fallible<Owned> {
     // SAFETY: attached; the caller's objects are alive.
     unsafe {
         let (state, id) = match admit(nursery) {
@@ -149,7 +144,7 @@ unsafe fn parse(
     count: ffi::Py_ssize_t,
     kwnames: Raw,
     at_once: bool,
-) -> Fallible<(Option<Owned>, Order)> {
+) -> Fallible<Order> {
     // SAFETY: CPython's vector of arguments.
     unsafe {
         let function = if at_once { "start_now" } else { "start_soon" };
@@ -166,23 +161,12 @@ unsafe fn parse(
             shield: false,
             at_once,
         };
-        let rest = if count > 1 {
-            let tuple = Owned::new(ffi::PyTuple_New(count - 1))?;
-            for index in 1..count {
-                let item = Owned::share(*args.offset(index)).into_ptr();
-                ffi::PyTuple_SetItem(tuple.as_ptr(), index - 1, item);
-            }
-            Some(tuple)
-        } else {
-            None
-        };
         if kwnames.is_null() {
-            return Ok((rest, order));
+            return Ok(order);
         }
         for index in 0..ffi::PyTuple_GET_SIZE(kwnames) {
             let value = *args.offset(count + index);
-            let keyword = utf8(ffi::PyTuple_GET_ITEM(kwnames, index)).unwrap_or_default();
-            match keyword.as_str() {
+            match utf8(ffi::PyTuple_GET_ITEM(kwnames, index)).unwrap_or_default() {
                 "name" => order.name = given(value).unwrap_or(std::ptr::null_mut()),
                 "context" => {
                     order.context = given(value).unwrap_or(std::ptr::null_mut());
@@ -201,7 +185,7 @@ unsafe fn parse(
                 }
             }
         }
-        Ok((rest, order))
+        Ok(order)
     }
 }
 
@@ -219,7 +203,10 @@ unsafe fn start(
             let this = Bound::from_borrowed_ptr(py, this);
             let nursery = this.cast_unchecked::<Nursery>().get();
             let task = match parse(args, count, kwnames, at_once) {
-                Ok((rest, order)) => begin(nursery, *args, rest.as_ref(), &order),
+                Ok(order) => {
+                    let args = std::slice::from_raw_parts(args, count as usize);
+                    begin(nursery, args[0], &args[1..], &order)
+                }
                 Err(Raised) => {
                     if count > 0 {
                         refuse(*args);

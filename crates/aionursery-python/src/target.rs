@@ -22,10 +22,10 @@ pub struct Target {
 impl Target {
     /// The coroutine for what `start_soon` was given.
     #[inline]
-    pub unsafe fn of(state: &LoopState, target: Raw, args: Option<&Owned>) -> Fallible<Self> {
+    pub unsafe fn of(state: &LoopState, target: Raw, args: &[Raw]) -> Fallible<Self> {
         // SAFETY: attached; the caller's objects are alive.
         unsafe {
-            if ffi::PyCoro_CheckExact(target) != 0 && args.is_none() {
+            if ffi::PyCoro_CheckExact(target) != 0 && args.is_empty() {
                 check_fresh(target)?;
                 return Ok(Self { coroutine: Owned::share(target), shield: false });
             }
@@ -33,15 +33,16 @@ impl Target {
         }
     }
 
-    unsafe fn find(state: &LoopState, target: Raw, args: Option<&Owned>) -> Fallible<Self> {
+    unsafe fn find(state: &LoopState, target: Raw, args: &[Raw]) -> Fallible<Self> {
         // SAFETY: as above.
         unsafe {
             if is_awaitable(target)? {
-                if let Some(args) = args {
+                if !args.is_empty() {
+                    let given: Vec<_> = args.iter().map(|arg| repr(*arg)).collect();
                     let text = format!(
-                        "start_soon() takes no arguments beside an awaitable, but got {} for {}; \
+                        "start_soon() takes no arguments beside an awaitable, but got ({}) for {}; \
                          pass the function itself: start_soon(fn, *args)",
-                        repr(args.as_ptr()),
+                        given.join(", "),
                         repr(target)
                     );
                     refuse(target);
@@ -58,10 +59,8 @@ impl Target {
                 return Err(set_error_text(ffi::PyExc_TypeError, &text));
             }
             let nothing = std::ptr::null_mut();
-            let made = Owned::new(match args {
-                Some(args) => ffi::PyObject_Call(target, args.as_ptr(), nothing),
-                None => ffi::PyObject_CallNoArgs(target),
-            })?;
+            let made = ffi::PyObject_Vectorcall(target, args.as_ptr(), args.len(), nothing);
+            let made = Owned::new(made)?;
             if !is_awaitable(made.as_ptr())? {
                 let text = format!(
                     "start_soon() was given the function {}, which returned {} instead of an \
@@ -141,12 +140,16 @@ unsafe extern "C" fn shield_ended(outer: Raw, _: Raw) -> Raw {
     }
 }
 
+/// Whether `await` takes it: what has the slot, and generators that `types.coroutine` has marked.
 unsafe fn is_awaitable(target: Raw) -> Fallible<bool> {
     // SAFETY: as above.
     unsafe {
         let slots = (*ffi::Py_TYPE(target)).tp_as_async;
         if !slots.is_null() && (*slots).am_await.is_some() {
             return Ok(true);
+        }
+        if ffi::PyGen_CheckExact(target) == 0 {
+            return Ok(false);
         }
         truth(&call1(imports().parts.is_awaitable, target)?)
     }

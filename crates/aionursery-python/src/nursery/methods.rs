@@ -227,7 +227,7 @@ unsafe fn collects_of(on_error: Raw) -> Fallible<bool> {
             let text = format!("on_error must be a str, not {}", type_name(on_error));
             return Err(set_error_text(ffi::PyExc_TypeError, &text));
         }
-        collects(&utf8(on_error).unwrap_or_default()).map_err(|error| restore(error))
+        collects(utf8(on_error).unwrap_or_default()).map_err(|error| restore(error))
     }
 }
 

@@ -6,8 +6,8 @@ use std::ffi::{CStr, c_int, c_void};
 use pyo3::ffi;
 
 use super::data::{data, flag};
+use super::future;
 use super::methods::event_loop;
-use super::step;
 use super::watch::Watcher;
 use crate::entry::guard;
 use crate::object::{Fallible, Owned, Raised, Raw, none, set_error, truth};
@@ -103,7 +103,10 @@ unsafe extern "C" fn callbacks(task: Raw, _: *mut c_void) -> Raw {
                         Some(context) => (first, context),
                         None => {
                             let context = data(first.as_ptr()).context.cloned();
-                            (step::bound_wakeup(first.as_ptr())?, context.unwrap_or_else(|| none()))
+                            (
+                                future::bound_wakeup(first.as_ptr())?,
+                                context.unwrap_or_else(|| none()),
+                            )
                         }
                     };
                     let pair = ffi::PyTuple_Pack(2, function.as_ptr(), context.as_ptr());

@@ -222,7 +222,7 @@ pub unsafe fn name_text(task: Raw) -> String {
     // SAFETY: as above.
     unsafe {
         match name(task) {
-            Ok(name) => utf8(name.as_ptr()).unwrap_or_default(),
+            Ok(name) => utf8(name.as_ptr()).unwrap_or_default().to_owned(),
             Err(Raised) => {
                 ffi::PyErr_Clear();
                 String::new()

@@ -1,10 +1,12 @@
 //! The task: a subclass of asyncio's own, driven by our ready queue. What each part owns is said
-//! in its first lines: `data` the object, `step` how it moves, `watch` who hears of its end,
+//! in its first lines: `data` the object, `step` how it moves, `future` how it waits for what is
+//! not ours, `watch` who hears of its end,
 //! `methods` what the program calls, `likeness` what other libraries reach for, `joined` how it is
 //! awaited, `factory` how loops make one.
 
 mod data;
 mod factory;
+mod future;
 mod graph;
 mod joined;
 mod likeness;

@@ -5,14 +5,14 @@ use nursery_core::{MemberId, Outcome, Source};
 use pyo3::ffi;
 
 use super::data::{TaskData, data, flag, is_ours, register, unregister};
-use super::graph;
 use super::watch::{self, Watcher};
+use super::{future, graph};
 use crate::entry::guard;
 use crate::function::Method;
 use crate::imports::{imports, names};
 use crate::object::{
-    Aside, Fallible, Owned, Raised, Raw, call_method, getattr_opt, method0, method1, raise,
-    set_error_text, take_raised, truth, type_name,
+    Aside, Fallible, Owned, Raised, Raw, call_method, method0, method1, raise, set_error_text,
+    take_raised, truth, type_name,
 };
 use crate::ready;
 use crate::state::{Failure, Key, LoopState};
@@ -351,13 +351,13 @@ unsafe fn suspend(state: &LoopState, task: &Owned, ours: &TaskData, yielded: Own
             }
             data(what).raise_flags(flag::BLOCKING);
         }
-        await_future(state, task, ours, yielded);
+        future::wait_for(state, task, ours, yielded);
     }
 }
 
 /// The task waits for `what`. If a cancellation came while it ran, that is cancelled at once.
 #[inline]
-unsafe fn settle(state: &LoopState, task: Raw, ours: &TaskData, what: Owned) {
+pub(super) unsafe fn settle(state: &LoopState, task: Raw, ours: &TaskData, what: Owned) {
     // SAFETY: attached; all is alive.
     unsafe {
         if !wait::is_wait(what.as_ptr()) {
@@ -410,81 +410,13 @@ unsafe fn insist(state: &LoopState, member: MemberId) -> bool {
     }
 }
 
-/// Waits for a future of the loop's, or anything that follows its protocol.
-unsafe fn await_future(state: &LoopState, task: &Owned, ours: &TaskData, future: Owned) {
-    // SAFETY: attached; all is alive.
-    unsafe {
-        let this = task.as_ptr();
-        let what = future.as_ptr();
-        match begin_await(state, task, what) {
-            Ok(Ok(())) => settle(state, this, ours, future),
-            Ok(Err(text)) => refuse(state, task, &text),
-            Err(Raised) => {
-                let error = take_raised();
-                refuse_with(state, task, error);
-            }
-        }
-    }
-}
-
-/// Adds the task's wake-up to a future. The inner error is the text of a misuse.
-unsafe fn begin_await(state: &LoopState, task: &Owned, what: Raw) -> Fallible<Result<(), String>> {
-    // SAFETY: attached; all is alive.
-    unsafe {
-        let names = names();
-        let this = task.as_ptr();
-        let blocking = getattr_opt(what, names.asyncio_future_blocking)?;
-        let blocking = match blocking {
-            Some(blocking) if blocking.as_ptr() != ffi::Py_None() => truth(&blocking)?,
-            _ if ffi::PyGen_Check(what) != 0 => {
-                return Ok(Err(format!(
-                    "yield was used instead of yield from for generator in task {} with {}",
-                    text(this),
-                    text(what)
-                )));
-            }
-            _ => return Ok(Err(format!("Task got bad yield: {}", text(what)))),
-        };
-        let event_loop = if ffi::PyObject_HasAttr(what, names.get_loop) != 0 {
-            Some(method0(what, names.get_loop)?)
-        } else {
-            getattr_opt(what, names.loop_)?
-        };
-        if event_loop.is_some_and(|it| it.as_ptr() != state.event_loop.get()) {
-            return Ok(Err(format!(
-                "Task {} got Future {} attached to a different loop",
-                text(this),
-                text(what)
-            )));
-        }
-        if !blocking {
-            return Ok(Err(format!(
-                "yield was used instead of yield from in task {} with {}",
-                text(this),
-                text(what)
-            )));
-        }
-        if what == this {
-            return Ok(Err(format!("Task cannot await on itself: {}", text(this))));
-        }
-        if ffi::PyObject_SetAttr(what, names.asyncio_future_blocking, ffi::Py_False()) < 0 {
-            return Err(Raised);
-        }
-        let wakeup = bound_wakeup(this)?;
-        let context = data(this).context.get();
-        let mut args = [std::ptr::null_mut(), wakeup.as_ptr(), context];
-        call_method(what, names.add_done_callback, &mut args, imports().kw_context)?;
-        Ok(Ok(()))
-    }
-}
-
-unsafe fn text(object: Raw) -> String {
+pub(super) unsafe fn text(object: Raw) -> String {
     // SAFETY: as the caller's.
     unsafe { crate::object::repr(object) }
 }
 
 /// The task yielded something it must not: its next step throws a RuntimeError.
-unsafe fn refuse(state: &LoopState, task: &Owned, text: &str) {
+pub(super) unsafe fn refuse(state: &LoopState, task: &Owned, text: &str) {
     // SAFETY: attached.
     unsafe {
         set_error_text(ffi::PyExc_RuntimeError, text);
@@ -493,7 +425,7 @@ unsafe fn refuse(state: &LoopState, task: &Owned, text: &str) {
     }
 }
 
-unsafe fn refuse_with(state: &LoopState, task: &Owned, error: Owned) {
+pub(super) unsafe fn refuse_with(state: &LoopState, task: &Owned, error: Owned) {
     // SAFETY: attached.
     unsafe {
         let ours = data(task.as_ptr());
@@ -503,7 +435,6 @@ unsafe fn refuse_with(state: &LoopState, task: &Owned, error: Owned) {
     }
 }
 
-static WAKEUP: Method = Method::one_arg(c"wakeup", wakeup);
 static STEP: Method = Method::no_args(c"step", bound_step_call);
 
 /// A task's step as a function, for a loop to call in the task's context.
@@ -512,31 +443,13 @@ pub unsafe fn bound_step(task: Raw) -> Fallible<Owned> {
     unsafe { STEP.bind(task) }
 }
 
-/// A task's wake-up as a function, as a future would have it.
-pub unsafe fn bound_wakeup(task: Raw) -> Fallible<Owned> {
-    // SAFETY: the caller's task is alive.
-    unsafe { WAKEUP.bind(task) }
-}
-
 unsafe extern "C" fn bound_step_call(task: Raw, _: Raw) -> Raw {
     // SAFETY: bound to a task, which the call keeps alive; the loop has entered its context.
     unsafe { step_from_loop(task) }
 }
 
-/// A future calls the task back. What it brings (a result, an error, its own cancellation) is
-/// found by the coroutine, which asks the future.
-unsafe extern "C" fn wakeup(task: Raw, future: Raw) -> Raw {
-    // SAFETY: as above.
-    unsafe {
-        if data(task).waiting.get() != future {
-            // It waits for something else by now: a future that calls back twice.
-            return crate::object::none().into_ptr();
-        }
-        step_from_loop(task)
-    }
-}
-
-unsafe fn step_from_loop(task: Raw) -> Raw {
+/// A step that the loop asks for, in the task's context.
+pub(super) unsafe fn step_from_loop(task: Raw) -> Raw {
     // SAFETY: as above.
     unsafe {
         guard(std::ptr::null_mut(), |_| {
