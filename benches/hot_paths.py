@@ -47,6 +47,13 @@ async def child_of_a_function(count: int) -> None:
                 nursery.start_soon(_returns)
 
 
+async def child_of_a_taskgroup(count: int) -> None:
+    for _ in range(count // BATCH):
+        async with aionursery.TaskGroup() as group:
+            for _ in range(BATCH):
+                group.create_task(_returns())
+
+
 async def child_yields_once(count: int) -> None:
     for _ in range(count // BATCH):
         async with aionursery.Nursery() as nursery:
@@ -95,6 +102,7 @@ async def child_awaits_futures(count: int) -> None:
 PATHS: dict[str, tuple[Callable[[int], Awaitable[None]], tuple[str, ...]]] = {
     "child_returns_at_once": (child_returns_at_once, ("Nursery",)),
     "child_of_a_function": (child_of_a_function, ("Nursery",)),
+    "child_of_a_taskgroup": (child_of_a_taskgroup, ("TaskGroup",)),
     "child_yields_once": (child_yields_once, ("Nursery",)),
     "child_waits_for_an_event": (child_waits_for_an_event, ("Nursery", "Event")),
     "fail_after_entered_and_left": (fail_after_entered_and_left, ("fail_after",)),

@@ -94,6 +94,12 @@ ROWS: tuple[Row, ...] = (
         ),
     ),
     Row("function", 1000, (us("child given as a function, returns at once"),)),
+    Row(
+        "drop_in",
+        1000,
+        (us("aionursery.TaskGroup: child returns at once"),),
+        contenders=("ours", "ours_run", "taskgroup", "taskgroup_eager"),
+    ),
     Row("sleep0", 1000, (us("one asyncio.sleep(0)", times(5, 3), ANYIO),)),
     Row("own_sleep0", 1000, (us("one sleep(0) of its own library"),)),
     Row(

@@ -194,6 +194,7 @@ def cases(kit: Toolkit) -> dict[str, Case]:
     table: dict[str, Any] = {
         "at_once": at_once,
         "function": at_once,
+        "drop_in": at_once,
         "sleep0": sleep0,
         "own_sleep0": partial(sleep, seconds=0),
         "sleep": partial(sleep, seconds=0.01),

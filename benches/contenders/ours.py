@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from contenders.case import Contender, Main, loop_factory, run_on_asyncio
 from contenders.coroutine_style import Toolkit, cases
+from contenders.coroutine_style import at_once as handed_coroutines
 from contenders.function_style import at_once as handed_a_function
 
 NEEDS: dict[str, tuple[str, ...]] = {
     "*": ("Nursery",),
+    "drop_in": ("TaskGroup",),
     "own_sleep0": ("sleep",),
     "sleep": ("sleep",),
     "event": ("Event",),
@@ -25,14 +28,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
 
 
 def _toolkit(own_waits: bool) -> Toolkit:
-    try:
-        import aionursery as library
-    except ImportError:
-        library = None
-
-    def own(name: str) -> Any:
-        return getattr(library, name, None)
-
+    own = _own
     return Toolkit(
         open=own("Nursery"),
         spawn="start_soon",
@@ -45,6 +41,15 @@ def _toolkit(own_waits: bool) -> Toolkit:
     )
 
 
+def _own(name: str) -> Any:
+    """A name of the library, or None where it is too old to have it, or not there."""
+    try:
+        import aionursery as library
+    except ImportError:
+        return None
+    return getattr(library, name, None)
+
+
 def _own_run(main: Main, loop: str) -> None:
     import aionursery
 
@@ -53,8 +58,12 @@ def _own_run(main: Main, loop: str) -> None:
 
 def contenders() -> list[Contender]:
     toolkit = _toolkit(own_waits=True)
+    drop_in = replace(toolkit, open=_own("TaskGroup"), spawn="create_task")
     # What the others are handed as functions, ours can be handed so too.
-    own = cases(toolkit) | {"function": partial(handed_a_function, toolkit)}
+    own = cases(toolkit) | {
+        "function": partial(handed_a_function, toolkit),
+        "drop_in": partial(handed_coroutines, drop_in),
+    }
     plain_rows = (
         "sleep",
         "event",

@@ -135,7 +135,7 @@ def contenders() -> list[Contender]:
     taskgroup = cases_of(TASKGROUP)
     found = [Contender("taskgroup", "TaskGroup", run_on_asyncio, taskgroup)]
     if sys.version_info >= (3, 12):
-        eager_rows = ("at_once", "sleep0", "sleep", "event", "queue", "child", "cancel")
+        eager_rows = ("at_once", "drop_in", "sleep0", "sleep", "event", "queue", "child", "cancel")
         eager = {row: taskgroup[row] for row in (*eager_rows, "one_child", "echo")}
         found.append(Contender("taskgroup_eager", "TaskGroup, eager tasks", run_eagerly, eager))
     found.append(Contender("gather", "gather (create_task)", run_on_asyncio, _gather_cases()))

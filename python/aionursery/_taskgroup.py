@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from contextvars import Context
 from typing import Any, TypeVar
 
-from ._aionursery import Nursery, Task
+from ._aionursery import Nursery, Task, create_task
 from ._factory import eager_task_factory
 
 T = TypeVar("T")
@@ -61,7 +61,9 @@ class TaskGroup(Nursery, asyncio.TaskGroup):  # type: ignore[misc]
         self._exiting = True
         return super().__aexit__(et, exc, tb)
 
-    def create_task(
+    create_task = create_task
+
+    def _create_any_task(
         self,
         coro: Coroutine[Any, Any, T],
         *,
@@ -70,11 +72,7 @@ class TaskGroup(Nursery, asyncio.TaskGroup):  # type: ignore[misc]
         eager_start: bool | None = None,
         **_: Any,
     ) -> Task[T]:
-        """Start a child and return its task.
-
-        Raises RuntimeError before the group is entered, once it has finished and while it shuts
-        down.
-        """
+        """Do what `create_task` leaves to us: whatever is not the usual call."""
         if not asyncio.iscoroutine(coro):
             raise TypeError(f"a coroutine was expected, got {coro!r}")
         if problem := self._refusal():

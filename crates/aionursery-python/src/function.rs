@@ -52,13 +52,20 @@ impl Method {
 
     /// Becomes a method of a class.
     pub fn add_to_class<T: PyTypeInfo>(&'static self, py: Python<'_>) -> PyResult<()> {
+        py.get_type::<T>().setattr(self.name(), self.for_class::<T>(py)?)
+    }
+
+    /// A method for a class or its subclasses, to be put there by somebody else.
+    pub fn for_class<'py, T: PyTypeInfo>(
+        &'static self,
+        py: Python<'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let class = py.get_type::<T>();
         // SAFETY: the definition is static; the type is ready.
-        let descriptor = unsafe {
+        unsafe {
             let descriptor = ffi::PyDescr_NewMethod(class.as_ptr().cast(), self.raw());
-            Bound::from_owned_ptr_or_err(py, descriptor)?
-        };
-        class.setattr(self.name(), descriptor)
+            Bound::from_owned_ptr_or_err(py, descriptor)
+        }
     }
 
     /// Becomes a function of the module.
@@ -73,7 +80,7 @@ impl Method {
         module.add(self.name(), function)
     }
 
-    fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         // SAFETY: it was made from a static C string.
         unsafe { CStr::from_ptr(self.0.ml_name) }.to_str().unwrap_or_default()
     }

@@ -13,6 +13,7 @@ mod entry;
 mod exit;
 mod foreign;
 mod function;
+mod group;
 mod host;
 mod imports;
 mod nursery;
@@ -42,5 +43,6 @@ fn _aionursery(module: &Bound<'_, PyModule>) -> PyResult<()> {
     sleep::add_to(module)?;
     state::add_to(module)?;
     nursery::add_to(module)?;
-    start::add_to(module)
+    start::add_to(module)?;
+    group::add_to(module)
 }

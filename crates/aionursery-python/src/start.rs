@@ -19,11 +19,11 @@ use crate::target::{Target, refuse};
 use crate::task::{self, flag};
 
 /// How a child is to be started; borrowed, null for what was not given.
-struct Order {
-    name: Raw,
-    context: Raw,
-    shield: bool,
-    at_once: bool,
+pub struct Order {
+    pub name: Raw,
+    pub context: Raw,
+    pub shield: bool,
+    pub at_once: bool,
 }
 
 /// Sees to it that children may be started here and now.
@@ -67,8 +67,14 @@ unsafe fn closed(text: &str) -> Raised {
     unsafe { set_error_text(imports().parts.closed, text) }
 }
 
+/// Starts a child; a target that is refused is closed.
 #[inline]
-unsafe fn begin(nursery: &Nursery, target: Raw, args: &[Raw], order: &Order) -> Fallible<Owned> {
+pub unsafe fn begin(
+    nursery: &Nursery,
+    target: Raw,
+    args: &[Raw],
+    order: &Order,
+) -> Fallible<Owned> {
     // SAFETY: attached; the caller's objects are alive.
     unsafe {
         let (state, id) = match admit(nursery) {

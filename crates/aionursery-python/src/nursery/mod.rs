@@ -8,7 +8,7 @@ mod methods;
 
 use std::cell::Cell;
 
-use nursery_core::{Cause, NurseryId, Settings, Source};
+use nursery_core::{Cause, NurseryId, Phase, Settings, Source};
 use pyo3::prelude::*;
 
 use crate::host;
@@ -178,6 +178,15 @@ impl Nursery {
     #[inline]
     pub fn is_here(&self) -> bool {
         self.thread.get() == thread_mark()
+    }
+
+    /// Whether its body runs and nothing has cancelled it.
+    #[inline]
+    pub fn is_accepting(&self) -> bool {
+        self.place().is_some_and(|(state, id)| {
+            let tree = state.tree.borrow();
+            tree.phase(id) == Phase::Open && tree.cause(tree.scope(id)).is_none()
+        })
     }
 
     /// Whether its block has ended.

@@ -207,6 +207,15 @@ static FUNCTIONS: Functions = Functions([
     function(c"eager_task_factory", eager_task_factory, c"eager_task_factory(loop, coro, /, *, name=None, context=None, eager_start=None)\n--\n\nMake a task of ours and take its first step at once: give this to loop.set_task_factory()."),
 ]);
 
+/// Whether an object is `task_factory`.
+pub unsafe fn is_lazy(factory: Raw) -> bool {
+    // SAFETY: looked at according to its type.
+    unsafe {
+        ffi::PyCFunction_CheckExact(factory) != 0
+            && std::ptr::eq((*factory.cast::<ffi::PyCFunctionObject>()).m_ml, &FUNCTIONS.0[0])
+    }
+}
+
 /// Adds the two factories to the module. They are plain C functions: every task of a program is
 /// made by one of them.
 pub fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {

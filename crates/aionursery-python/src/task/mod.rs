@@ -15,7 +15,7 @@ mod step;
 mod watch;
 
 pub use data::{add_to, allocate, begin, data, flag, is_ours};
-pub use factory::{add_functions, start_eagerly, trace_source};
+pub use factory::{add_functions, is_lazy, start_eagerly, trace_source};
 pub use joined::{add_to as add_iterator_to, raise_thrown, stop};
 pub use methods::set_name;
 pub use step::{

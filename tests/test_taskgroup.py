@@ -1,0 +1,138 @@
+"""The drop-in `TaskGroup`: what `create_task` says, however it is called.
+
+CPython's own tests of the class are run by tests/conformance.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+
+import pytest
+
+import aionursery
+from aionursery import TaskGroup
+
+from .helpers import Trace, turns
+
+
+async def answer(value):
+    return value
+
+
+#: The same child, asked for in the usual way and in others, which take another path.
+CALLS = {
+    "plain": lambda group, coro: group.create_task(coro),
+    "with a name": lambda group, coro: group.create_task(coro, name="usual"),
+    "with a context": lambda group, coro: group.create_task(
+        coro, context=contextvars.copy_context()
+    ),
+    "with None for both": lambda group, coro: group.create_task(coro, name=None, context=None),
+    "by keyword": lambda group, coro: group.create_task(coro=coro),
+    "with eager_start": lambda group, coro: group.create_task(coro, eager_start=False),
+    "with what a later asyncio may know": lambda group, coro: group.create_task(coro, later=1),
+    "with a name put together": lambda group, coro: group.create_task(coro, **{"na" + "me": "x"}),
+    "with a name that is no str": lambda group, coro: group.create_task(coro, name=5),
+}
+every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+
+
+@every_call
+async def test_r4_a_child_of_a_task_group_takes_its_first_step_after_create_task(world, call):
+    trace = Trace()
+    async with TaskGroup() as group:
+        task = call(group, trace.value("child"))
+        trace.append("body")
+        assert isinstance(task, aionursery.Task)
+        assert group.children == [task]
+    assert trace == ["body", "child"]
+    assert task.result() == "child"
+
+
+async def test_a_name_and_a_context_reach_the_child(world):
+    variable = contextvars.ContextVar("variable", default="outside")
+    context = contextvars.copy_context()
+    context.run(variable.set, "inside")
+
+    async def look():
+        return variable.get(), asyncio.current_task().get_name()
+
+    async with TaskGroup() as group:
+        tasks = [
+            group.create_task(look(), name="usual", context=context),
+            group.create_task(look(), name="unusual", context=context, eager_start=None),
+        ]
+    assert [task.result() for task in tasks] == [("inside", "usual"), ("inside", "unusual")]
+
+
+@every_call
+async def test_r2_a_group_that_is_not_entered_refuses(world, call):
+    group, coro = TaskGroup(), answer(1)
+    with pytest.raises(RuntimeError, match="has not been entered"):
+        call(group, coro)
+    coro.close()
+
+
+@every_call
+async def test_r3_a_group_that_has_ended_refuses(world, call):
+    async with TaskGroup() as group:
+        pass
+    coro = answer(1)
+    with pytest.raises(RuntimeError, match="is finished"):
+        call(group, coro)
+    coro.close()
+
+
+@every_call
+async def test_a_group_that_is_cancelled_refuses_and_says_that_it_shuts_down(world, call):
+    async with TaskGroup() as group:
+        group.cancel()
+        coro = answer(1)
+        with pytest.raises(RuntimeError, match="is shutting down"):
+            call(group, coro)
+        coro.close()
+
+
+@every_call
+async def test_a_child_can_start_siblings_while_the_group_is_left(world, call):
+    started = []
+
+    async def child(group):
+        await turns(2)
+        started.append(call(group, answer("sibling")))
+
+    async with TaskGroup() as group:
+        group.create_task(child(group))
+    assert [task.result() for task in started] == ["sibling"]
+
+
+@pytest.mark.parametrize(
+    "thing", [answer, 5, None, asyncio.sleep], ids=["function", "int", "None", "asyncio.sleep"]
+)
+async def test_r2_what_is_no_coroutine_is_refused_in_asyncios_words(world, thing):
+    async with TaskGroup() as group:
+        with pytest.raises(TypeError, match="a coroutine was expected, got"):
+            group.create_task(thing)
+
+
+@pytest.mark.parametrize("name", ["eager_task_factory", "task_factory"])
+async def test_a_group_starts_its_children_as_the_loops_factory_would(world, name):
+    loop, trace = asyncio.get_running_loop(), Trace()
+    before = loop.get_task_factory()
+    loop.set_task_factory(getattr(aionursery, name))
+    try:
+        async with TaskGroup() as group:
+            group.create_task(trace.value("child"))
+            trace.append("body")
+    finally:
+        loop.set_task_factory(before)
+    eager = name == "eager_task_factory"
+    assert trace == (["child", "body"] if eager else ["body", "child"])
+
+
+def test_create_task_shows_its_signature_and_what_it_does():
+    signature = inspect.signature(TaskGroup.create_task)
+    expected = "(self, /, coro, *, name=None, context=None, eager_start=None, **_)"
+    assert str(signature) == expected
+    assert "Raises RuntimeError" in TaskGroup.create_task.__doc__
