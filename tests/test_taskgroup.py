@@ -107,6 +107,25 @@ async def test_a_child_can_start_siblings_while_the_group_is_left(world, call):
     assert [task.result() for task in started] == ["sibling"]
 
 
+async def test_r1_a_group_cannot_be_entered_where_no_task_runs_and_not_twice(world):
+    loop, raised = asyncio.get_running_loop(), asyncio.Event()
+    errors = []
+
+    def callback():
+        try:
+            TaskGroup().__aenter__().send(None)
+        except RuntimeError as error:
+            errors.append(str(error))
+        raised.set()
+
+    loop.call_soon(callback)
+    await raised.wait()
+    assert errors == ["TaskGroup <TaskGroup> cannot determine the parent task"]
+    async with TaskGroup() as group:
+        with pytest.raises(RuntimeError, match="has already been entered"):
+            await group.__aenter__()
+
+
 @pytest.mark.parametrize(
     "thing", [answer, 5, None, asyncio.sleep], ids=["function", "int", "None", "asyncio.sleep"]
 )

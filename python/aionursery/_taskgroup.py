@@ -13,6 +13,8 @@ from ._factory import eager_task_factory
 
 T = TypeVar("T")
 
+# Called by these names, because super() is most of what an empty group costs.
+_enter, _leave = Nursery.__aenter__, Nursery.__aexit__
 _EAGER = {eager_task_factory, getattr(asyncio, "eager_task_factory", eager_task_factory)}
 
 
@@ -27,9 +29,11 @@ class TaskGroup(Nursery, asyncio.TaskGroup):  # type: ignore[misc]
     def _make_group(errors: list[BaseException]) -> BaseExceptionGroup[BaseException]:
         return BaseExceptionGroup("unhandled errors in a TaskGroup", errors)
 
+    _entered = False
+    _exiting = False
+
     def __init__(self) -> None:
-        self._entered = False
-        self._exiting = False
+        """Take nothing; a nursery's arguments are not asyncio's."""
 
     def __repr__(self) -> str:
         info = [""]
@@ -51,15 +55,19 @@ class TaskGroup(Nursery, asyncio.TaskGroup):  # type: ignore[misc]
     async def __aenter__(self) -> TaskGroup:
         if self._entered:
             raise RuntimeError(f"TaskGroup {self!r} has already been entered")
-        if asyncio.current_task() is None:
-            raise RuntimeError(f"TaskGroup {self!r} cannot determine the parent task")
-        await super().__aenter__()
+        try:
+            await _enter(self)
+        except RuntimeError:
+            if asyncio.current_task() is not None:
+                raise
+            message = f"TaskGroup {self!r} cannot determine the parent task"
+            raise RuntimeError(message) from None
         self._entered = True
         return self
 
     def __aexit__(self, et: Any, exc: Any, tb: Any) -> Any:
         self._exiting = True
-        return super().__aexit__(et, exc, tb)
+        return _leave(self, et, exc, tb)
 
     create_task = create_task
 
