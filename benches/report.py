@@ -26,6 +26,7 @@ COLUMNS = {
         "trio": "trio own loop",
         "floor": "floor coro.send",
         "floor_held": "floor, all made first",
+        "floor_context": "floor, made first, a context each",
     },
     "programs": {
         "our_task": "our task_factory",

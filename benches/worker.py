@@ -42,11 +42,14 @@ class Cell:
                 await self.case(clock, self.row.size)
 
         gc.collect()
+        if not self.row.collected:
+            gc.disable()
         faulthandler.dump_traceback_later(HANGS_AFTER, exit=True)
         try:
             self.contender.run(main, loop)
         finally:
             faulthandler.cancel_dump_traceback_later()
+            gc.enable()
         units = self.row.size * self.repeats
         return {"wall": clock.wall / units, "cpu": clock.cpu / units}
 

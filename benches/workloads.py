@@ -45,6 +45,7 @@ class Row:
     in_quick: bool = True
     contenders: tuple[str, ...] | None = None  # None: everyone who has a case for it
     warm: bool = True  # take a first sample that does not count
+    collected: bool = True  # Python's garbage collector is on
 
 
 def us(title: str, *targets: Target, metric: str = "wall", base: str | None = None) -> Line:
@@ -62,7 +63,8 @@ def times(limit: float, uvloop: float | None = None, against: str = "taskgroup")
 ANYIO = times(10, against="anyio")
 NOT_SLOWER = Target("taskgroup", 1, 1, kind="not slower")
 NOT_SLOWER_THAN_TASK = Target("task", 1, 1, kind="not slower")
-SCALE = ("ours", "taskgroup", "gather", "anyio", "trio", "floor", "floor_held")
+FEW = ("ours", "taskgroup", "floor", "floor_held", "floor_context")
+SCALE = (*FEW, "gather", "anyio", "trio")
 
 
 def _scale(size: int, contenders: tuple[str, ...], in_quick: bool) -> Row:
@@ -76,6 +78,21 @@ def _scale(size: int, contenders: tuple[str, ...], in_quick: bool) -> Row:
         fewer_rounds=True,
         in_quick=in_quick,
         contenders=contenders,
+    )
+
+
+def _uncollected(size: int) -> Row:
+    """How much of what many children cost is the collector's work."""
+    return Row(
+        f"uncollected_{size}",
+        size,
+        (us(f"{size:,} children, collector off: cost of each"),),
+        group="uncollected",
+        calibrated=size == 1000,
+        fewer_rounds=True,
+        in_quick=False,
+        contenders=FEW,
+        collected=False,
     )
 
 
@@ -121,7 +138,8 @@ ROWS: tuple[Row, ...] = (
     _scale(1000, SCALE, True),
     _scale(10_000, SCALE, True),
     _scale(100_000, SCALE, False),
-    _scale(1_000_000, ("ours", "taskgroup", "floor", "floor_held"), False),
+    _scale(1_000_000, FEW, False),
+    *(_uncollected(size) for size in (1000, 10_000, 100_000, 1_000_000)),
     Row(
         "echo",
         200,

@@ -213,5 +213,5 @@ def cases(kit: Toolkit) -> dict[str, Case]:
         "memory_sleep": partial(memory, what="sleep"),
     }
     for size in (1000, 10_000, 100_000, 1_000_000):
-        table[f"scale_{size}"] = at_once
+        table[f"scale_{size}"] = table[f"uncollected_{size}"] = at_once
     return {row: partial(case, kit) for row, case in table.items()}
