@@ -181,6 +181,7 @@ impl<E> Core<E> {
 
     /// A spawned child starts.
     #[cfg(feature = "tokio")]
+    #[inline]
     pub(crate) fn start_spawned(&self) -> Result<u32, NurseryClosed>
     where
         E: Send + 'static,
@@ -188,12 +189,16 @@ impl<E> Core<E> {
         self.erase.get_or_init(|| AdoptedError::keep);
         match self.local.with(|local| local.and_then(|local| self.next(local))) {
             Some(id) => Ok(id),
-            None => {
-                let id = self.admit(&mut self.state(), 1)?;
-                self.show();
-                Ok(id)
-            }
+            None => self.start_spawned_elsewhere(),
         }
+    }
+
+    #[cfg(feature = "tokio")]
+    #[cold]
+    fn start_spawned_elsewhere(&self) -> Result<u32, NurseryClosed> {
+        let id = self.admit(&mut self.state(), 1)?;
+        self.show();
+        Ok(id)
     }
 
     /// A cancellation is to reach a spawned child: at once, or after this turn of the driver's.
@@ -308,17 +313,24 @@ impl<E> Core<E> {
 
     /// A spawned child has returned.
     #[cfg(feature = "tokio")]
+    #[inline]
     pub(crate) fn spawned_returned(&self) {
         if self.alive.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let (closed, left) = {
-                let state = &mut *self.state();
-                self.tell(state, 0);
-                (state.life.phase() == Phase::Closed, self.farewell(state))
-            };
-            hand_over(left);
-            if closed {
-                self.ready.poke();
-            }
+            self.last_returned();
+        }
+    }
+
+    #[cfg(feature = "tokio")]
+    #[cold]
+    fn last_returned(&self) {
+        let (closed, left) = {
+            let state = &mut *self.state();
+            self.tell(state, 0);
+            (state.life.phase() == Phase::Closed, self.farewell(state))
+        };
+        hand_over(left);
+        if closed {
+            self.ready.poke();
         }
     }
 

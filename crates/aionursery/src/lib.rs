@@ -41,8 +41,8 @@
 //! * `tracing`: a span for each nursery and for each child that has a name.
 //!
 //! # What is unsafe
-//! Three files: the in-task child (`task.rs`), the list of those that were woken (`ready.rs`) and
-//! the memory that they lie in (`slots.rs`).
+//! Three modules: the in-task child (`task.rs` and `task/cell.rs`), the list of those that were
+//! woken (`ready.rs`) and the memory that they lie in (`slots.rs`).
 //! Children that borrow are polled by the nursery's own future only: whoever forgets that future
 //! stops them, and frees nothing they use.
 #![deny(unsafe_code)]

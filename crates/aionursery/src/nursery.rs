@@ -194,7 +194,7 @@ impl<'env, E, M> Nursery<'env, E, M> {
         M: Admits<F>,
     {
         let core = &self.core;
-        if self.shield || core.special || self.name.is_some() {
+        if !self.is_plain() {
             return self.start_special(future, Location::caller());
         }
         let (task, handle) = make(&core.ready, future, Making { shield: false, name: None });
@@ -444,6 +444,12 @@ impl<'env, E, M> Nursery<'env, E, M> {
     #[cfg(feature = "tokio")]
     pub(crate) fn core(&self) -> &Arc<Core<E>> {
         &self.core
+    }
+
+    /// What it starts is neither named, noted nor shielded, and need not wait for a place.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        !self.shield && !self.core.special && self.name.is_none()
     }
 
     #[cfg(feature = "tokio")]

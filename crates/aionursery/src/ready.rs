@@ -234,7 +234,7 @@ impl<T> Driven<T> {
     }
 
     /// Gives `act` the value, if this thread drives.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn with<R>(&self, act: impl FnOnce(Option<&T>) -> R) -> R {
         act(self.ready.is_driven_here().then_some(&self.value))
     }

@@ -20,7 +20,7 @@ use crate::limit::Gated;
 use crate::nursery::Nursery;
 use crate::ready::Share;
 use crate::scope::{Reason, Scope, lock};
-use crate::sync::{AbortHandle, JoinHandle, Mutex, spawn, spawn_blocking};
+use crate::sync::{AbortHandle, Mutex, spawn, spawn_blocking};
 
 impl<E: Send + 'static, M> Nursery<'_, E, M> {
     /// Starts a child on the runtime's workers. It is joined, cancelled and its errors collected
@@ -39,6 +39,7 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
     /// assert_eq!(answer.unwrap(), 42);
     /// # });
     /// ```
+    #[inline]
     #[track_caller]
     pub fn spawn<F, T>(&self, future: F) -> Child<T, E>
     where
@@ -66,56 +67,62 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
     /// assert!(kept.unwrap().try_spawn(async { Ok(7) }).is_err());
     /// # });
     /// ```
+    #[inline]
     #[track_caller]
     pub fn try_spawn<F, T>(&self, future: F) -> Result<Child<T, E>, NurseryClosed>
     where
         F: Future<Output = Result<T, E>> + Send + 'static,
         T: Send + 'static,
     {
+        if !self.is_plain() {
+            return self.spawn_special(future, Location::caller());
+        }
+        let core = self.core();
+        let id = core.start_spawned()?;
+        let label = Label { id, name: None };
+        let join = spawn(Spawned::new(core, label, core.scope.clone(), false, future));
+        // From here on a cancellation reaches it.
+        core.keep(join.abort_handle());
+        Ok(Child::away(join, id, None, core.collect))
+    }
+
+    /// A child that is named, noted or shielded, or that has to wait for its place.
+    #[cold]
+    fn spawn_special<F, T>(
+        &self,
+        future: F,
+        place: &'static Location<'static>,
+    ) -> Result<Child<T, E>, NurseryClosed>
+    where
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+    {
         let core = self.core();
         let (name, shield) = self.options();
-        let place = Location::caller();
         let id = core.start_spawned()?;
-        let label = Label { id, name: name.clone() };
         let noted = (core.records || name.is_some()).then(|| {
             let noted =
                 Noted::new(&core.scope.signal, name.clone(), shield, Runs::Away, Some(place));
             noted.note().set_id(id);
             noted
         });
-        let note = noted.as_ref().map(|noted| noted.note().clone());
-        let gate = core.gate.clone();
-        let join = match noted.is_some() || gate.is_some() {
-            false => spawn(Spawned::new(core, label, shield, None, future)),
-            true => {
-                let gated = Gated::new(gate, Watched::new(noted, future));
-                match &name {
-                    Some(name) => {
-                        let traced = crate::trace::child(name, gated);
-                        let spawned = Spawned::new(core, label, shield, note, traced);
-                        crate::trace::spawn(name, spawned)
-                    }
-                    None => spawn(Spawned::new(core, label, shield, note, gated)),
-                }
-            }
+        let scope = match shield {
+            true => wall(core, noted.as_ref().map(|noted| noted.note().clone())),
+            false => core.scope.clone(),
         };
-        Ok(self.away(join, shield, id, name))
-    }
-
-    /// From here on a cancellation reaches it, if it is not shielded.
-    #[inline]
-    fn away<T>(
-        &self,
-        join: JoinHandle<Result<T, Fault<E>>>,
-        shield: bool,
-        id: u32,
-        name: Option<Arc<str>>,
-    ) -> Child<T, E> {
-        let core = self.core();
+        let label = Label { id, name: name.clone() };
+        let gated = Gated::new(core.gate.clone(), Watched::new(noted, future));
+        let join = match &name {
+            Some(name) => {
+                let traced = crate::trace::child(name, gated);
+                crate::trace::spawn(name, Spawned::new(core, label, scope, shield, traced))
+            }
+            None => spawn(Spawned::new(core, label, scope, shield, gated)),
+        };
         if !shield {
             core.keep(join.abort_handle());
         }
-        Child::away(join, id, name, core.collect)
+        Ok(Child::away(join, id, name, core.collect))
     }
 
     /// Runs a function on the threads that tokio keeps for blocking work. A function that has
@@ -142,7 +149,7 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         let (name, shield) = self.options();
         let id = core.start_spawned().unwrap_or_else(|closed| panic!("{closed}"));
         let collect = core.collect;
-        let mut end = Teller::new(core, Label { id, name: name.clone() });
+        let mut end = Blocking(Teller::new(core, Label { id, name: name.clone() }));
         let hears = (!shield).then(|| core.scope.clone());
         let place = Some(Location::caller());
         let noted = (core.records || name.is_some())
@@ -155,16 +162,17 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
                 noted.note().begin();
             }
             if hears.is_some_and(|scope| scope.is_hard()) {
-                return end.tell(None);
+                return end.0.tell(None);
             }
-            end.tell(Some(catch_unwind(AssertUnwindSafe(function))))
+            end.0.tell(Some(catch_unwind(AssertUnwindSafe(function))))
         });
         Child::away(join, id, name, collect)
     }
 }
 
-/// Tells the nursery once how a child ended.
+/// Tells the nursery once how a child ended. Whoever has it must do so.
 struct Teller<E> {
+    /// `None` once it was told.
     core: Option<Arc<Core<E>>>,
     label: Label,
 }
@@ -172,40 +180,56 @@ struct Teller<E> {
 type Ended<T, E> = std::thread::Result<Result<T, E>>;
 
 impl<E> Teller<E> {
+    #[inline]
     fn new(core: &Arc<Core<E>>, label: Label) -> Self {
         Self { core: Some(core.clone()), label }
     }
 
+    #[inline]
+    fn returned<T>(&mut self, value: T) -> Result<T, Fault<E>> {
+        if let Some(core) = self.core.take() {
+            core.spawned_returned();
+        }
+        Ok(value)
+    }
+
     /// `None` for cancelled.
     fn tell<T>(&mut self, end: Option<Ended<T, E>>) -> Result<T, Fault<E>> {
+        match end {
+            Some(Ok(Ok(value))) => self.returned(value),
+            Some(Ok(Err(error))) => Err(self.tell_fault(Some(Ok(error)))),
+            Some(Err(payload)) => Err(self.tell_fault(Some(Err(payload)))),
+            None => Err(self.tell_fault(None)),
+        }
+    }
+
+    #[cold]
+    fn tell_fault(&mut self, end: Option<std::thread::Result<E>>) -> Fault<E> {
         let label = || self.label.clone();
-        let (output, outcome) = match end {
-            Some(Ok(Ok(value))) => {
-                if let Some(core) = self.core.take() {
-                    core.spawned_returned();
-                }
-                return Ok(value);
-            }
-            Some(Ok(Err(error))) => {
+        let (fault, outcome) = match end {
+            Some(Ok(error)) => {
                 let held = Held::new(error);
-                (Err(Fault::Failed(held.clone())), Outcome::Failed(Failure::held(held, label())))
+                (Fault::Failed(held.clone()), Outcome::Failed(Failure::held(held, label())))
             }
             Some(Err(payload)) => {
-                (Err(Fault::Panicked), Outcome::Failed(Failure::panic(payload, label())))
+                (Fault::Panicked, Outcome::Failed(Failure::panic(payload, label())))
             }
-            None => (Err(Fault::Cancelled), Outcome::Cancelled),
+            None => (Fault::Cancelled, Outcome::Cancelled),
         };
         if let Some(core) = self.core.take() {
             core.ended(outcome, || Reason::from(self.label.to_string()));
         }
-        output
+        fault
     }
 }
 
-impl<E> Drop for Teller<E> {
+/// A function that may never run, as the runtime has gone: then it ends as cancelled.
+struct Blocking<E>(Teller<E>);
+
+impl<E> Drop for Blocking<E> {
     fn drop(&mut self) {
-        if self.core.is_some() {
-            let _: Result<(), _> = self.tell(None);
+        if self.0.core.is_some() {
+            let _ = self.0.tell_fault(None);
         }
     }
 }
@@ -256,37 +280,36 @@ pin_project! {
 
     impl<F, E> PinnedDrop for Spawned<F, E> {
         fn drop(this: Pin<&mut Self>) {
-            let mut this = this.project();
-            if this.teller.core.is_none() {
-                return;
-            }
-            // Dropped by an abort or by the runtime: the future goes first, then it is told.
-            let end = catch_unwind(AssertUnwindSafe(|| this.future.set(None)));
-            let panicked = end.is_err();
-            let _: Result<(), _> = this.teller.tell(end.err().map(Err));
-            if panicked && !std::thread::panicking() {
-                // The nursery has the payload; the handle is to know what became of its child.
-                resume_unwind(Box::new("a panic that the nursery was told of"));
+            let this = this.project();
+            if this.teller.core.is_some() {
+                abandoned(this.future, this.teller);
             }
         }
     }
 }
 
+/// Dropped by an abort or by the runtime: the future goes first, then it is told.
+#[cold]
+fn abandoned<F, E>(mut future: Pin<&mut Option<F>>, teller: &mut Teller<E>) {
+    let end = catch_unwind(AssertUnwindSafe(|| future.set(None)));
+    let panicked = end.is_err();
+    let _ = teller.tell_fault(end.err().map(Err));
+    if panicked && !std::thread::panicking() {
+        // The nursery has the payload; the handle is to know what became of its child.
+        resume_unwind(Box::new("a panic that the nursery was told of"));
+    }
+}
+
+/// The scope of a shielded child.
+fn wall<E>(core: &Arc<Core<E>>, note: Option<Arc<Note>>) -> Arc<Scope> {
+    let settings = Settings { shield: true, ..Settings::default() };
+    let parent = Some(core.scope.clone());
+    Scope::open(parent, None, |_| settings, Share::new(), About::wall(note))
+}
+
 impl<F, E> Spawned<F, E> {
-    fn new(
-        core: &Arc<Core<E>>,
-        label: Label,
-        shield: bool,
-        note: Option<Arc<Note>>,
-        future: F,
-    ) -> Self {
-        let scope = if shield {
-            let settings = Settings { shield, ..Settings::default() };
-            let parent = Some(core.scope.clone());
-            Scope::open(parent, None, |_| settings, Share::new(), About::wall(note))
-        } else {
-            core.scope.clone()
-        };
+    #[inline]
+    fn new(core: &Arc<Core<E>>, label: Label, scope: Arc<Scope>, shield: bool, future: F) -> Self {
         Self { future: Some(future), scope: Some(scope), shield, teller: Teller::new(core, label) }
     }
 }
@@ -304,8 +327,7 @@ where
         let mut end = None;
         if !stop {
             let standing = Standing::in_scope(scope);
-            let kind = if *this.shield { Kind::Shielded } else { Kind::Open };
-            let frame = frame::enter(kind);
+            let frame = frame::enter(if *this.shield { Kind::Shielded } else { Kind::Open });
             let polled = catch_unwind(AssertUnwindSafe(|| {
                 let future = this.future.as_mut().as_pin_mut().expect("polled after its end");
                 match future.poll(cx) {
@@ -322,6 +344,10 @@ where
                 let lost = end.replace(Err(payload));
                 // One panic is enough.
                 let _ = catch_unwind(AssertUnwindSafe(|| drop(lost)));
+            }
+            if let Some(Ok(Ok(value))) = end {
+                // Nothing is left of it, whoever was cancelled meanwhile.
+                return Poll::Ready(this.teller.returned(value));
             }
             // Who is cancelled while it runs has come to its next await.
             stop |= !*this.shield && scope.is_hard();

@@ -1,0 +1,309 @@
+//! One turn of a nursery's driver: what was started and what was woken is polled, in that order, a
+//! few times over. It must leave a child that wakes itself again to the next round, and after the
+//! last round, or once the task's budget is spent, the runtime its turn.
+
+use std::any::Any;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use nursery_core::Outcome;
+
+use super::Driver;
+use crate::error::{Failure, Label};
+use crate::frame::{self, Kind};
+use crate::scope::{HARD, Reason};
+use crate::sync::atomic::Ordering;
+use crate::task::{Header, NOWHERE, Running, Step, waker};
+
+/// How often a turn looks again for what was woken or started meanwhile.
+const ROUNDS: usize = 4;
+
+impl<E> Driver<E> {
+    pub(super) fn turn<T, F>(
+        &mut self,
+        mut body: Pin<&mut Option<F>>,
+        value: &mut Option<T>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()>
+    where
+        F: Future<Output = Result<T, E>>,
+    {
+        self.core.ready.unregister();
+        for _ in 0..ROUNDS {
+            let seen = self.core.scope.signal.flags();
+            if seen & HARD != 0 && !self.stopped {
+                self.stop(body.as_mut());
+            }
+            self.adopt_errors();
+            if self.take_up() {
+                return Poll::Ready(());
+            }
+            if self.woken.is_empty() && self.fresh.as_slice().is_empty() {
+                if self.timer.poll(&self.core.scope, cx) || self.poll_links(cx) {
+                    continue;
+                }
+                self.core.ready.register(cx.waker());
+                if self.is_idle(seen) {
+                    return Poll::Pending;
+                }
+                self.core.ready.unregister();
+                continue;
+            }
+            if !self.run(body.as_mut(), value) {
+                break;
+            }
+        }
+        self.core.ready.register(cx.waker());
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// One step under the lock: tells the lifecycle of the ends, takes up what was started. Says
+    /// whether the nursery has closed.
+    fn take_up(&mut self) -> bool {
+        let woken = &mut self.woken;
+        self.core.ready.take(|task| woken.push_back(task));
+        self.core.take_up(&mut self.fresh) && self.core.scope.close_to_orphans(false)
+    }
+
+    /// Nothing came between the last look and the registration of the waker.
+    fn is_idle(&self, seen: u8) -> bool {
+        let scope = &self.core.scope;
+        self.core.ready.is_empty()
+            && scope.signal.flags() == seen
+            && !scope.has_orphan_errors()
+            && self.core.is_idle()
+    }
+
+    /// Polls one batch. Says no if the runtime wants its turn.
+    fn run<T, F>(&mut self, mut body: Pin<&mut Option<F>>, value: &mut Option<T>) -> bool
+    where
+        F: Future<Output = Result<T, E>>,
+    {
+        loop {
+            if !has_budget() {
+                return false;
+            }
+            let Some(task) = self.fresh.next() else { break };
+            self.begin(task);
+            self.check(body.as_mut());
+        }
+        loop {
+            if !has_budget() {
+                return false;
+            }
+            let Some(task) = self.woken.pop_front() else { break };
+            if task.is(&self.body) {
+                if task.unqueue().is_some() {
+                    self.run_body(body.as_mut(), value);
+                }
+            } else if let Some(index) = task.unqueue().filter(|index| *index < NOWHERE) {
+                self.step(index);
+            }
+            self.check(body.as_mut());
+        }
+        true
+    }
+
+    /// A failure reaches the siblings in the same moment (R12).
+    fn check<F>(&mut self, body: Pin<&mut Option<F>>) {
+        if !self.stopped && self.core.scope.is_hard() {
+            self.stop(body);
+        }
+    }
+
+    fn run_body<T, F>(&mut self, mut body: Pin<&mut Option<F>>, value: &mut Option<T>)
+    where
+        F: Future<Output = Result<T, E>>,
+    {
+        let Some(future) = body.as_mut().as_pin_mut() else { return };
+        let waker = waker(&self.body);
+        let frame = frame::enter(Kind::Open);
+        let polled =
+            catch_unwind(AssertUnwindSafe(|| future.poll(&mut Context::from_waker(&waker))));
+        let stop = frame::leave(frame);
+        let outcome = match polled {
+            Ok(Poll::Pending) if !stop => return,
+            Ok(Poll::Pending) => Outcome::Cancelled,
+            Ok(Poll::Ready(Ok(result))) => {
+                *value = Some(result);
+                Outcome::Done
+            }
+            Ok(Poll::Ready(Err(error))) => Outcome::Failed(Failure::error(error, Label::BODY)),
+            Err(payload) => Outcome::Failed(Failure::panic(payload, Label::BODY)),
+        };
+        self.end_body(body, outcome);
+    }
+
+    pub(super) fn end_body<F>(&self, mut body: Pin<&mut Option<F>>, outcome: Outcome<Failure<E>>) {
+        let dropped = catch_unwind(AssertUnwindSafe(|| body.set(None)));
+        self.core.body_ended(match (dropped, outcome) {
+            (Err(payload), Outcome::Done | Outcome::Cancelled) => {
+                Outcome::Failed(Failure::panic(payload, Label::BODY))
+            }
+            (_, outcome) => outcome,
+        });
+    }
+
+    pub(super) fn body_panicked(&self, payload: Box<dyn Any + Send>) {
+        self.core.body_ended(Outcome::Failed(Failure::panic(payload, Label::BODY)));
+    }
+
+    /// A child's first step; it is kept if it has to wait.
+    #[inline]
+    fn begin(&mut self, mut child: Running<E>) {
+        child.header().index.store(NOWHERE, Ordering::Relaxed);
+        let step = if self.stopped && !child.header().is_shielded() {
+            self.outcome = Some(child.cancel());
+            Step::Ended
+        } else {
+            Self::poll_child(&mut child, &mut self.outcome)
+        };
+        match step {
+            Step::Pending => {
+                child.header().index.store(self.children.len() as u32, Ordering::Relaxed);
+                self.children.push(child);
+            }
+            Step::Done => self.returned(child),
+            Step::Ended => self.ended(child),
+        }
+    }
+
+    /// A woken child's step.
+    #[inline]
+    fn step(&mut self, index: u32) {
+        let at = index as usize;
+        let step = Self::poll_child(&mut self.children[at], &mut self.outcome);
+        if step == Step::Pending {
+            return;
+        }
+        let child = self.children.swap_remove(at);
+        if let Some(moved) = self.children.get(at) {
+            moved.header().index.store(index, Ordering::Relaxed);
+        }
+        match step {
+            Step::Done => self.returned(child),
+            _ => self.ended(child),
+        }
+    }
+
+    #[inline]
+    fn poll_child(child: &mut Running<E>, outcome: &mut Option<Outcome<Failure<E>>>) -> Step {
+        if !child.header().is_plain() {
+            return Self::poll_special(child, outcome);
+        }
+        let step = child.poll(outcome);
+        // A child that ended in spite of it has taken nothing along.
+        if frame::take_stop() && step == Step::Pending {
+            *outcome = Some(child.cancel());
+            return Step::Ended;
+        }
+        step
+    }
+
+    /// One that is shielded or was asked to end.
+    #[cold]
+    fn poll_special(child: &mut Running<E>, outcome: &mut Option<Outcome<Failure<E>>>) -> Step {
+        let asked = child.header().asked_to_cancel();
+        let step = if asked {
+            Step::Pending
+        } else {
+            let frame = frame::enter(Kind::Shielded);
+            let step = child.poll(outcome);
+            if !frame::leave(frame) {
+                return step;
+            }
+            step
+        };
+        if step == Step::Pending {
+            *outcome = Some(child.cancel());
+            return Step::Ended;
+        }
+        step
+    }
+
+    #[inline]
+    fn returned(&self, child: Running<E>) {
+        self.core.returned();
+        child.release();
+    }
+
+    /// It did not return: `outcome` says what it did.
+    #[cold]
+    fn ended(&mut self, child: Running<E>) {
+        if let Some(outcome) = self.outcome.take() {
+            self.core.ended(outcome, || name(child.header()));
+        }
+        child.release();
+    }
+
+    /// Drops the body and every child that is not shielded.
+    fn stop<F>(&mut self, body: Pin<&mut Option<F>>) {
+        self.stopped = true;
+        if body.is_some() {
+            self.end_body(body, Outcome::Cancelled);
+        }
+        let mut kept = Vec::new();
+        for mut child in std::mem::take(&mut self.children) {
+            if child.header().is_shielded() {
+                child.header().index.store(kept.len() as u32, Ordering::Relaxed);
+                kept.push(child);
+            } else {
+                self.outcome = Some(child.cancel());
+                self.ended(child);
+            }
+        }
+        self.children = kept;
+    }
+
+    fn adopt_errors(&self) {
+        if self.core.scope.has_orphan_errors() {
+            for error in self.core.scope.take_orphan_errors() {
+                self.core.state().life.error(Failure::adopted(error));
+            }
+        }
+    }
+
+    #[cfg(feature = "tokio-util")]
+    fn poll_links(&self, cx: &mut Context<'_>) -> bool {
+        let mut links = std::mem::take(&mut self.core.state().links);
+        if links.is_empty() {
+            return false;
+        }
+        let before = links.len();
+        links.retain_mut(|link| link.as_mut().poll(cx).is_pending());
+        let fired = links.len() < before;
+        self.core.state().links.append(&mut links);
+        if fired {
+            self.core
+                .scope
+                .cancel(nursery_core::Source::Explicit, Some("its token was cancelled".into()));
+        }
+        fired
+    }
+
+    #[cfg(not(feature = "tokio-util"))]
+    #[expect(clippy::unused_self, reason = "the same call with the feature and without")]
+    fn poll_links(&self, _: &mut Context<'_>) -> bool {
+        false
+    }
+}
+
+fn name(header: &Header) -> Reason {
+    match header.name() {
+        Some(name) => format!("child {name:?}").into(),
+        None => format!("child {}", header.id()).into(),
+    }
+}
+
+/// Tokio's budget for one turn of a task: without it a child that drains a channel would be
+/// polled in vain for the rest of the turn.
+#[inline]
+fn has_budget() -> bool {
+    #[cfg(feature = "tokio")]
+    return tokio::task::coop::has_budget_remaining();
+    #[cfg(not(feature = "tokio"))]
+    true
+}

@@ -1,0 +1,216 @@
+//! The part of an in-task child that knows its types: making it, polling its future, leaving its
+//! result, taking that. It must touch the stage only for who may, as `task.rs` says.
+
+use std::alloc::Layout;
+use std::any::Any;
+use std::cell::UnsafeCell;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::mem::{self, ManuallyDrop};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::ptr::{self, NonNull};
+use std::task::{Context, Poll};
+
+use nursery_core::Outcome;
+
+use super::{
+    DONE, HANDLE, Handle, Header, Making, NEW, REF, Running, SHIELD, Step, Table, TaskRef,
+};
+use crate::error::{Failure, Fault, Held, Label};
+use crate::ready::Share;
+use crate::slots::{Block, stride};
+use crate::sync::AtomicWaker;
+use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+
+#[repr(C)]
+struct Cell<F, T, E> {
+    header: Header,
+    stage: UnsafeCell<Stage<F, T, E>>,
+}
+
+enum Stage<F, T, E> {
+    Future(F),
+    Output(Result<T, Fault<E>>),
+    Empty,
+}
+
+/// Makes a task: the driver's side and the handle's. Its wakes go to `ready`.
+///
+/// Whether the driver's side may change threads is not in its type: a `Block` is `Send` only if
+/// its nursery admits nothing that is not.
+#[inline]
+pub(crate) fn make<F, T, E>(ready: &Share, future: F, making: Making) -> (Running<E>, Handle<T, E>)
+where
+    F: Future<Output = Result<T, E>>,
+{
+    let (raw, block) = match (const { stride(Layout::new::<Cell<F, T, E>>()) }, ready.slots()) {
+        // SAFETY: `ready` has given its slots out because this thread drives.
+        (Some(stride), Some(slots)) => unsafe { slots.take(ready, stride) },
+        _ => Block::alone(ready, Layout::new::<Cell<F, T, E>>()),
+    };
+    let header = Header {
+        state: AtomicUsize::new(HANDLE | (2 * REF) | if making.shield { SHIELD } else { 0 }),
+        next: AtomicPtr::new(ptr::null_mut()),
+        vtable: const { &Table { poll: poll::<F, T, E>, take: take::<F, T, E> } },
+        block,
+        joiner: AtomicWaker::new(),
+        index: AtomicU32::new(NEW),
+        id: AtomicU32::new(0),
+        name: making.name.map(Box::new),
+    };
+    let cell = Cell { header, stage: UnsafeCell::new(Stage::<F, T, E>::Future(future)) };
+    // SAFETY: the memory is the task's own, large enough and aligned.
+    unsafe { raw.cast().write(cell) };
+    let handle = Handle { task: ManuallyDrop::new(TaskRef(raw)), result: PhantomData };
+    (Running { task: TaskRef(raw), error: PhantomData }, handle)
+}
+
+/// A task without a future: the nursery's body, which its driver polls where it lies.
+pub(crate) fn make_body(ready: &Share) -> TaskRef {
+    let making = Making { shield: false, name: None };
+    make::<_, (), ()>(ready, std::future::pending(), making).0.task
+}
+
+unsafe fn poll<F, T, E>(task: NonNull<Header>, cx: Option<&mut Context<'_>>, out: *mut ()) -> Step
+where
+    F: Future<Output = Result<T, E>>,
+{
+    let raw = task.cast::<Cell<F, T, E>>();
+    // SAFETY: the task was made with these types; of `stage` only a raw pointer is taken here.
+    let stage = unsafe { UnsafeCell::raw_get(&raw const (*raw.as_ptr()).stage) };
+    let mut returned = None;
+    let polled = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: the driver owns the stage until `DONE` is set.
+        let Stage::Future(future) = (unsafe { &mut *stage }) else { unreachable!() };
+        if let Some(cx) = cx {
+            // SAFETY: the future lies in its memory until it is dropped in place.
+            match unsafe { Pin::new_unchecked(future) }.poll(cx) {
+                Poll::Ready(end) => returned = Some(end),
+                Poll::Pending => return Step::Pending,
+            }
+        }
+        // SAFETY: as above. A destructor that panics has still been run: `Empty` stands there after.
+        unsafe { empty(stage) };
+        Step::Done
+    }));
+    let (output, ended) = match (polled, returned) {
+        (Ok(Step::Pending), _) => return Step::Pending,
+        (Ok(_), Some(Ok(value))) => (Ok(value), None),
+        (polled, returned) => {
+            // SAFETY: as above; after a panic the future may still be there.
+            let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { empty(stage) }));
+            let polled = polled.and(dropped);
+            // SAFETY: the driver's reference keeps it alive.
+            let (fault, outcome) = failed(polled, returned, unsafe { task.as_ref() }.label());
+            (Err(fault), Some(outcome))
+        }
+    };
+    // SAFETY: the stage is empty and still the driver's.
+    let settled = unsafe { settle(task, stage, output) };
+    let ended = match settled {
+        Ok(()) => ended,
+        // SAFETY: as above.
+        Err(payload) => Some(panicked(payload, unsafe { task.as_ref() })),
+    };
+    match ended {
+        None => Step::Done,
+        Some(_) => {
+            // SAFETY: the caller's pointer is to an `Option` of this outcome.
+            unsafe { *out.cast::<Option<Outcome<Failure<E>>>>() = ended };
+            Step::Ended
+        }
+    }
+}
+
+#[cold]
+fn panicked<E>(payload: Box<dyn Any + Send>, header: &Header) -> Outcome<Failure<E>> {
+    Outcome::Failed(Failure::panic(payload, header.label()))
+}
+
+/// What a child that gave no value leaves to its handle and to its nursery.
+#[cold]
+fn failed<T, E>(
+    polled: std::thread::Result<()>,
+    returned: Option<Result<T, E>>,
+    label: Label,
+) -> (Fault<E>, Outcome<Failure<E>>) {
+    match (polled, returned) {
+        (Err(payload), returned) => {
+            // What it returned goes with the destructor that panicked; one panic is enough.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(returned)));
+            (Fault::Panicked, Outcome::Failed(Failure::panic(payload, label)))
+        }
+        (Ok(()), Some(Err(error))) => {
+            let held = Held::new(error);
+            (Fault::Failed(held.clone()), Outcome::Failed(Failure::held(held, label)))
+        }
+        (Ok(()), _) => (Fault::Cancelled, Outcome::Cancelled),
+    }
+}
+
+/// Leaves the result to the handle, if there is one, and marks the task as done. Otherwise drops
+/// it; gives back the panic of its destructor.
+///
+/// # Safety
+/// The driver calls it, once, with the task's own stage, which is empty.
+unsafe fn settle<F, T, E>(
+    task: NonNull<Header>,
+    stage: *mut Stage<F, T, E>,
+    output: Result<T, Fault<E>>,
+) -> std::thread::Result<()> {
+    // SAFETY: the driver's reference keeps it alive.
+    let header = unsafe { task.as_ref() };
+    let unwanted = |output: Result<T, Fault<E>>| match &output {
+        Ok(_) if !mem::needs_drop::<T>() => Ok(()),
+        _ => catch_unwind(AssertUnwindSafe(|| drop(output))),
+    };
+    let state = header.state.load(Ordering::Acquire);
+    if state & HANDLE == 0 {
+        let dropped = unwanted(output);
+        if state == REF {
+            // Nobody else holds it: no step that others see is needed.
+            header.state.store(REF | DONE, Ordering::Relaxed);
+        } else {
+            header.state.fetch_or(DONE, Ordering::AcqRel);
+        }
+        return dropped;
+    }
+    // SAFETY: as the caller promises; nothing is overwritten that needs dropping.
+    unsafe { ptr::write(stage, Stage::Output(output)) };
+    if header.state.fetch_or(DONE, Ordering::AcqRel) & HANDLE != 0 {
+        let _ = catch_unwind(AssertUnwindSafe(|| header.joiner.wake()));
+        return Ok(());
+    }
+    // The handle went in between and could not see a result: it is still the driver's.
+    // SAFETY: no handle is left, so nobody else touches it.
+    match unsafe { mem::replace(&mut *stage, Stage::Empty) } {
+        Stage::Output(output) => unwanted(output),
+        _ => Ok(()),
+    }
+}
+
+/// Drops what is in a stage and leaves it empty, also if the destructor panics.
+unsafe fn empty<F, T, E>(stage: *mut Stage<F, T, E>) {
+    struct Leave<F, T, E>(*mut Stage<F, T, E>);
+    impl<F, T, E> Drop for Leave<F, T, E> {
+        fn drop(&mut self) {
+            // SAFETY: what was there has been dropped; nothing is overwritten.
+            unsafe { ptr::write(self.0, Stage::Empty) };
+        }
+    }
+    let leave = Leave(stage);
+    // SAFETY: the caller owns the stage; `leave` makes sure that it is not dropped twice.
+    unsafe { ptr::drop_in_place(leave.0) };
+}
+
+unsafe fn take<F, T, E>(task: NonNull<Header>, out: *mut ()) {
+    let raw = task.cast::<Cell<F, T, E>>();
+    // SAFETY: the task was made with these types; of `stage` only a raw pointer is taken here.
+    let stage = unsafe { UnsafeCell::raw_get(&raw const (*raw.as_ptr()).stage) };
+    // SAFETY: the caller is the handle of a task that is done: the stage is its own.
+    if let Stage::Output(output) = unsafe { mem::replace(&mut *stage, Stage::Empty) } {
+        // SAFETY: the caller's pointer is to an `Option` of this result.
+        unsafe { *out.cast::<Option<Result<T, Fault<E>>>>() = Some(output) };
+    }
+}
