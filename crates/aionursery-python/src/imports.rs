@@ -25,6 +25,7 @@ macro_rules! names {
 names! {
     about = "about",
     add_done_callback = "add_done_callback",
+    append = "append",
     asyncio_future_blocking = "_asyncio_future_blocking",
     call_at = "call_at",
     call_exception_handler = "call_exception_handler",
@@ -33,6 +34,7 @@ names! {
     cancelled = "cancelled",
     cancelling = "cancelling",
     close = "close",
+    closed = "_closed",
     context = "context",
     #[cfg(Py_3_14)]
     cr_frame = "cr_frame",
@@ -40,6 +42,7 @@ names! {
     #[cfg(Py_3_14)]
     cr_suspended = "cr_suspended",
     create_any_task = "_create_any_task",
+    debug = "_debug",
     exception = "exception",
     func = "__func__",
     future = "future",
@@ -54,6 +57,7 @@ names! {
     name = "name",
     must_cancel = "_must_cancel",
     ready = "_ready",
+    run_once = "_run_once",
     reason = "reason",
     source = "source",
     source_traceback = "source_traceback",
@@ -98,6 +102,11 @@ pub struct Imports {
     /// `BaseEventLoop.time`, for loops that have not replaced it.
     pub base_time: Raw,
     pub base_loop: Raw,
+    /// How asyncio's own loops schedule and run handles, and what those are.
+    pub base_call_soon: Raw,
+    pub base_run_once: Raw,
+    pub base_get_debug: Raw,
+    pub handle_type: Raw,
     pub time_dict: Raw,
     pub time_monotonic: Direct,
     pub deque_type: *mut ffi::PyTypeObject,
@@ -239,6 +248,10 @@ pub fn load(py: Python<'_>) -> PyResult<()> {
         scheduled: part("data"),
         scheduled_remove: part("_remove"),
         base_time: base_loop.getattr("time")?.into_ptr(),
+        base_call_soon: base_loop.getattr("call_soon")?.into_ptr(),
+        base_run_once: base_loop.getattr("_run_once")?.into_ptr(),
+        base_get_debug: base_loop.getattr("get_debug")?.into_ptr(),
+        handle_type: get(&py.import("asyncio.events")?, "Handle")?,
         base_loop: base_loop.into_ptr(),
         time_dict: time.dict().into_ptr(),
         time_monotonic: direct(&time, "monotonic")?,

@@ -7,6 +7,10 @@
 //! which a program asked for them. A loop that does not show its queue (uvloop) has one batch a
 //! turn.
 //!
+//! A loop that runs handles as asyncio's own loops do is given the same two of them again and again
+//! in place of a `call_soon` a turn. Two, because a step may run the loop itself: a handle cannot be
+//! run inside its own run, so each is used only while it does not.
+//!
 //! A host whose nursery closes as the very last thing in the loop's queue goes on at once: it would
 //! be first in the next turn, and nobody can tell but by the time that a turn costs.
 
@@ -20,8 +24,8 @@ use pyo3::prelude::*;
 use crate::entry::guard;
 use crate::exit;
 use crate::function::Method;
-use crate::imports::{is_debug, names};
-use crate::object::{Aside, Fallible, Owned, Raw, Slot, call_method};
+use crate::imports::{imports, is_debug, names};
+use crate::object::{Aside, Fallible, Owned, Raw, Slot, call_method, getattr, method1, truth};
 use crate::state::LoopState;
 use crate::{task, wait};
 
@@ -33,14 +37,23 @@ struct Queue {
     batches: VecDeque<usize>,
 }
 
+/// A handle that a loop runs more than once.
+#[derive(Default)]
+struct Turn {
+    handle: Slot,
+    running: Cell<bool>,
+}
+
 pub struct Ready {
     queue: RefCell<Queue>,
     /// The loop's own queue, if it shows one.
     loop_queue: Slot,
     /// The handle of the last batch.
     last_handle: Slot,
-    /// The bound function that drains.
+    /// The bound function that drains, for `call_soon`.
     drain: Slot,
+    /// Handles of our own, for a loop that runs them as they are meant; or none.
+    turns: Option<[Turn; 2]>,
     /// How many tasks the batch that is being drained still has.
     left: Cell<Option<usize>>,
     /// The join of a host that goes on when the batch has been drained.
@@ -48,7 +61,9 @@ pub struct Ready {
 }
 
 impl Ready {
-    pub fn new(loop_queue: Option<Owned>) -> Self {
+    /// `plain`: the loop schedules and runs handles as asyncio's own loops do.
+    pub fn new(loop_queue: Option<Owned>, plain: bool) -> Self {
+        let turns = (plain && loop_queue.is_some()).then(Default::default);
         let queue = Slot::empty();
         drop(queue.replace(loop_queue));
         Self {
@@ -56,6 +71,7 @@ impl Ready {
             loop_queue: queue,
             last_handle: Slot::empty(),
             drain: Slot::empty(),
+            turns,
             left: Cell::new(None),
             last_join: Slot::empty(),
         }
@@ -68,6 +84,7 @@ impl Ready {
         visit(self.loop_queue.get())?;
         visit(self.last_handle.get())?;
         visit(self.drain.get())?;
+        self.turns.iter().flatten().try_for_each(|turn| visit(turn.handle.get()))?;
         visit(self.last_join.get())?;
         if let Ok(queue) = self.queue.try_borrow() {
             queue.tasks.iter().try_for_each(|task| visit(*task))?;
@@ -84,6 +101,7 @@ impl Ready {
         self.loop_queue.clear();
         self.last_handle.clear();
         self.drain.clear();
+        self.turns.iter().flatten().for_each(|turn| turn.handle.clear());
         self.last_join.clear();
     }
 
@@ -182,17 +200,70 @@ unsafe fn push_alone(state: &LoopState, task: Owned) -> Fallible<()> {
     unsafe {
         let step = task::bound_step(task.as_ptr())?;
         let mut args = [std::ptr::null_mut(), step.as_ptr(), task::context(task.as_ptr())];
-        call_method(
-            state.event_loop.get(),
-            names().call_soon,
-            &mut args,
-            crate::imports::imports().kw_context,
-        )?;
+        call_method(state.event_loop.get(), names().call_soon, &mut args, imports().kw_context)?;
         Ok(())
     }
 }
 
+/// The loop drains the queue once more.
 unsafe fn schedule(state: &LoopState) -> Fallible<()> {
+    // SAFETY: attached.
+    unsafe {
+        let handle = match own_handle(state)? {
+            Some(handle) => {
+                method1(state.ready.loop_queue.get(), names().append, handle.as_ptr())?;
+                handle
+            }
+            None => call_soon(state)?,
+        };
+        state.ready.last_handle.set(handle);
+        // Once a turn is often enough to notice that somebody has switched debug mode.
+        let event_loop = state.event_loop.get();
+        state.debug.set(if state.ready.turns.is_some() {
+            truth(&getattr(event_loop, names().debug)?)?
+        } else {
+            is_debug(event_loop)
+        });
+        Ok(())
+    }
+}
+
+/// A handle of our own that is free to be run, if the loop is one for it.
+unsafe fn own_handle(state: &LoopState) -> Fallible<Option<Owned>> {
+    // SAFETY: attached.
+    unsafe {
+        let free = state.ready.turns.as_ref().and_then(|turns| {
+            let number = turns.iter().position(|turn| !turn.running.get())?;
+            Some((&turns[number].handle, number))
+        });
+        let Some((handle, number)) = free else {
+            return Ok(None);
+        };
+        let event_loop = state.event_loop.get();
+        if truth(&getattr(event_loop, names().closed)?)? {
+            // `call_soon` says so.
+            return Ok(None);
+        }
+        if let Some(made) = handle.cloned() {
+            return Ok(Some(made));
+        }
+        let drain = TURNS[number].bind(state.this.get())?;
+        let args = Owned::new(ffi::PyTuple_New(0))?;
+        let context = Owned::new(ffi::PyContext_New())?;
+        let args =
+            [std::ptr::null_mut(), drain.as_ptr(), args.as_ptr(), event_loop, context.as_ptr()];
+        let made = Owned::new(ffi::PyObject_Vectorcall(
+            imports().handle_type,
+            args.as_ptr().add(1),
+            (args.len() - 1) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
+            std::ptr::null_mut(),
+        ))?;
+        handle.set(made.clone());
+        Ok(Some(made))
+    }
+}
+
+unsafe fn call_soon(state: &LoopState) -> Fallible<Owned> {
     // SAFETY: attached.
     unsafe {
         if state.ready.drain.is_empty() {
@@ -201,27 +272,54 @@ unsafe fn schedule(state: &LoopState) -> Fallible<()> {
         let drain = state.ready.drain.cloned();
         let drain = drain.ok_or(crate::object::Raised)?;
         let mut args = [std::ptr::null_mut(), drain.as_ptr()];
-        let handle = call_method(
-            state.event_loop.get(),
-            names().call_soon,
-            &mut args,
-            std::ptr::null_mut(),
-        )?;
-        state.ready.last_handle.set(handle);
-        // Once a turn is often enough to notice that somebody has switched debug mode.
-        state.debug.set(is_debug(state.event_loop.get()));
-        Ok(())
+        call_method(state.event_loop.get(), names().call_soon, &mut args, std::ptr::null_mut())
     }
 }
 
-static DRAIN: Method = Method::no_args(c"run_ready_tasks", drain);
+static DRAIN: Method = Method::no_args(c"run_ready_tasks", drain_once);
+static TURNS: [Method; 2] = [
+    Method::no_args(c"run_ready_tasks", drain_in_turn::<0>),
+    Method::no_args(c"run_ready_tasks", drain_in_turn::<1>),
+];
 
-unsafe extern "C" fn drain(this: Raw, _: Raw) -> Raw {
+unsafe extern "C" fn drain_once(this: Raw, _: Raw) -> Raw {
+    // SAFETY: as the loop calls it.
+    unsafe { drain(this, None) }
+}
+
+unsafe extern "C" fn drain_in_turn<const NUMBER: usize>(this: Raw, _: Raw) -> Raw {
+    // SAFETY: as the loop calls it.
+    unsafe { drain(this, Some(NUMBER)) }
+}
+
+/// The turn's handle is run until this goes.
+struct Running<'a>(Option<&'a Turn>);
+
+impl<'a> Running<'a> {
+    fn begin(turn: Option<&'a Turn>) -> Self {
+        if let Some(turn) = turn {
+            turn.running.set(true);
+        }
+        Self(turn)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if let Some(turn) = self.0 {
+            turn.running.set(false);
+        }
+    }
+}
+
+unsafe fn drain(this: Raw, number: Option<usize>) -> Raw {
     // SAFETY: bound to a state, which the call keeps alive.
     unsafe {
         guard(std::ptr::null_mut(), |py| {
             let this = Bound::from_borrowed_ptr(py, this);
             let state = this.cast_unchecked::<LoopState>().get();
+            let turn = number.and_then(|number| state.ready.turns.as_ref()?.get(number));
+            let _running = Running::begin(turn);
             let _inside = exit::Inside::enter();
             match run_batch(state) {
                 Ok(()) => crate::object::none().into_ptr(),

@@ -157,7 +157,11 @@ impl LoopState {
             let imports = imports();
             let is_base = ffi::PyObject_IsInstance(event_loop, imports.base_loop) == 1;
             ffi::PyErr_Clear();
-            let base_clock = is_base && has_base_clock(event_loop);
+            let is_own = |name, function| is_base && is_base_method(event_loop, name, function);
+            let base_clock = is_own(names().time, imports.base_time);
+            let plain = is_own(names().call_soon, imports.base_call_soon)
+                && is_own(names().run_once, imports.base_run_once)
+                && is_own(names().get_debug, imports.base_get_debug);
             let queue = if is_base { getattr_opt(event_loop, names().ready) } else { Ok(None) };
             ffi::PyErr_Clear();
             let queue = queue
@@ -170,7 +174,7 @@ impl LoopState {
                     this: Cell::new(std::ptr::null_mut()),
                     event_loop: Slot::empty(),
                     tree: RefCell::new(Tree::new()),
-                    ready: Ready::new(queue),
+                    ready: Ready::new(queue, plain),
                     running: Cell::new(std::ptr::null_mut()),
                     lingering: Cell::new(false),
                     gone: Cell::new(false),
@@ -330,18 +334,18 @@ thread_local! {
     static KEPT: RefCell<Vec<Py<LoopState>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Whether the loop's clock is `BaseEventLoop.time`. The loop's `__dict__` is not asked for: an
+/// Whether a method of the loop is `BaseEventLoop`'s own. The loop's `__dict__` is not asked for: an
 /// object whose dict exists is slower to look into on CPython 3.11 and 3.12, and that object is in
 /// every turn of the program.
-unsafe fn has_base_clock(event_loop: Raw) -> bool {
+unsafe fn is_base_method(event_loop: Raw, name: Raw, function: Raw) -> bool {
     // SAFETY: attached; errors are taken back.
     unsafe {
-        let function = getattr_opt(event_loop, names().time).and_then(|time| match time {
-            Some(time) => getattr_opt(time.as_ptr(), names().func),
+        let found = getattr_opt(event_loop, name).and_then(|method| match method {
+            Some(method) => getattr_opt(method.as_ptr(), names().func),
             None => Ok(None),
         });
         ffi::PyErr_Clear();
-        matches!(function, Ok(Some(function)) if function.as_ptr() == imports().base_time)
+        matches!(found, Ok(Some(found)) if found.as_ptr() == function)
     }
 }
 

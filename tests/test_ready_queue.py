@@ -1,0 +1,146 @@
+"""The ready queue and the loop beneath it: what a program may do to a loop must not lose a task."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import weakref
+
+import pytest
+
+import aionursery
+from aionursery import Nursery
+
+from .helpers import turns
+
+
+class Watched(asyncio.SelectorEventLoop):
+    """A loop that has its own way with call_soon."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+    def call_soon(self, callback, *args, context=None):
+        self.asked.append(callback)
+        return super().call_soon(callback, *args, context=context)
+
+
+def nothing():
+    """What the loop may run at any time."""
+
+
+def run(main, loop_factory=asyncio.SelectorEventLoop):
+    """Run on a loop of asyncio's; give back what its exception handler was told."""
+    reports = []
+
+    async def bounded():
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: reports.append(context))
+        async with asyncio.timeout(20):
+            await main()
+
+    aionursery.run(bounded(), loop_factory=loop_factory)
+    return reports
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+def test_a_step_that_runs_the_loop_itself_loses_no_task(depth):
+    """As nest_asyncio does it, any number of times inside each other."""
+    seen = []
+
+    async def child(name):
+        for turn in range(3):
+            await asyncio.sleep(0)
+            seen.append((name, turn))
+
+    async def runs_the_loop(nursery, level):
+        for name in range(3):
+            nursery.start_soon(child(f"{level}.{name}"))
+        if level < depth:
+            nursery.start_soon(runs_the_loop(nursery, level + 1))
+        loop = asyncio.get_running_loop()
+        for _ in range(5):
+            loop.call_soon(nothing)  # so that the loop does not wait for anything
+            loop._run_once()
+        for _ in range(20):
+            loop.call_soon(nothing)  # the turn around this one has still to run what it counted
+
+    async def main():
+        async with Nursery() as nursery:
+            nursery.start_soon(runs_the_loop(nursery, 1))
+
+    assert run(main) == []
+    expected = [
+        (f"{level + 1}.{name}", turn)
+        for level in range(depth)
+        for name in range(3)
+        for turn in range(3)
+    ]
+    assert sorted(seen) == sorted(expected)
+
+
+def test_a_loop_with_a_call_soon_of_its_own_is_asked_for_every_turn():
+    async def main():
+        loop = asyncio.get_running_loop()
+        async with Nursery() as nursery:
+            nursery.start_soon(turns(3))
+            loop.asked.clear()
+            await turns(3)
+        names = [getattr(callback, "__name__", "") for callback in loop.asked]
+        assert names.count("run_ready_tasks") >= 3
+
+    assert run(main, Watched) == []
+
+
+def test_a_closed_loop_refuses_tasks_in_its_own_words():
+    loop = asyncio.SelectorEventLoop()
+    loop.set_task_factory(aionursery.task_factory)
+    loop.run_until_complete(turns(2))
+    loop.close()
+    coroutine = turns(1)
+    with pytest.raises(RuntimeError, match="Event loop is closed"):
+        loop.create_task(coroutine)
+    coroutine.close()
+
+
+def test_debug_mode_switched_on_in_between_shows_each_step_to_the_loop():
+    async def main():
+        loop = asyncio.get_running_loop()
+        async with Nursery() as nursery:
+            nursery.start_soon(turns(2))
+        loop.set_debug(True)
+        await turns(1)  # debug mode is noticed when the next turn is asked for
+        async with Nursery() as nursery:
+            task = nursery.start_soon(turns(1))
+            callbacks = [handle._callback for handle in loop._ready]
+            assert task in [getattr(callback, "__self__", None) for callback in callbacks]
+        loop.set_debug(False)
+
+    assert run(main) == []
+
+
+def test_a_turn_keeps_nothing_of_the_context_in_which_it_was_asked_for():
+    """A handle that is used again must not hold on to the first caller's variables."""
+    variable = contextvars.ContextVar("variable")
+
+    class Payload:
+        pass
+
+    async def main():
+        gone = []
+
+        async def sets():
+            payload = Payload()
+            gone.append(weakref.ref(payload))
+            variable.set(payload)
+            await turns(2)
+
+        async with Nursery() as nursery:
+            nursery.start_soon(sets(), context=contextvars.copy_context())
+        await turns(3)
+        gc.collect()
+        assert [reference() for reference in gone] == [None]
+
+    assert run(main) == []
