@@ -150,7 +150,7 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         if let Some(noted) = &noted {
             noted.note().set_id(id);
         }
-        let join = spawn_blocking(move || {
+        let run = move || {
             if let Some(noted) = &noted {
                 noted.note().begin();
             }
@@ -158,7 +158,11 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
                 return end.tell(None);
             }
             end.tell(Some(catch_unwind(AssertUnwindSafe(function))))
-        });
+        };
+        let join = match &name {
+            Some(name) => crate::trace::spawn_blocking(name, run),
+            None => spawn_blocking(run),
+        };
         Child::away(join, id, name, collect)
     }
 }
