@@ -1,5 +1,4 @@
-//! What is often done with a nursery: all of many, the first of many, one after another with a
-//! limit. Each is a nursery of its own, so nothing is left behind on any path.
+//! What is often done with a nursery: many with a limit, of an iterator or of a stream. Each is a nursery of its own, so nothing is left behind on any path.
 
 use std::future::Future;
 use std::task::Poll;
@@ -10,52 +9,6 @@ use crate::as_completed::AsCompleted;
 use crate::builder::{Builder, nursery};
 use crate::error::MultiError;
 use crate::nursery::Nursery;
-use crate::sync::Mutex;
-
-/// Runs all at once; the first value wins and the others are cancelled and joined. `None` if there
-/// was nothing to run.
-///
-/// # Errors
-/// Every error, if all failed.
-///
-/// ```
-/// # futures::executor::block_on(async {
-/// use futures::future::{FutureExt, pending, ready};
-/// let first = aionursery::race([pending().boxed(), ready(Ok::<_, String>(7)).boxed()]).await;
-/// assert_eq!(first.unwrap(), Some(7));
-/// # });
-/// ```
-pub async fn race<'env, I, F, T, E>(futures: I) -> Result<Option<T>, MultiError<E>>
-where
-    I: IntoIterator<Item = F>,
-    F: Future<Output = Result<T, E>> + Send + 'env,
-    T: Send + 'env,
-    E: Send + 'env,
-{
-    let futures: Vec<F> = futures.into_iter().collect();
-    let won = Mutex::new(None);
-    let ran = Builder::new()
-        .on_error(crate::OnError::Collect)
-        .nursery(async |n: Nursery<'_, E>| {
-            for future in futures {
-                let n2 = n.clone();
-                let won = &won;
-                drop(n.start_soon(async move {
-                    let value = future.await?;
-                    crate::scope::lock(won).get_or_insert(value);
-                    n2.cancel_with("the race is won");
-                    Ok(())
-                }));
-            }
-            Ok(())
-        })
-        .await;
-    match (won.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner), ran) {
-        (Some(value), _) => Ok(Some(value)),
-        (None, Ok(())) => Ok(None),
-        (None, Err(errors)) => Err(errors),
-    }
-}
 
 /// Runs `each` over all items, at most `limit` at once, and gives the values in their order.
 ///

@@ -70,6 +70,7 @@ mod models;
 mod node;
 mod nursery;
 mod panics;
+mod race;
 #[expect(unsafe_code, reason = "links of a lock-free list, and who may look behind it")]
 mod ready;
 mod scope;
@@ -96,7 +97,7 @@ pub use cancel_scope::{
 };
 pub use child::{Child, End};
 pub use clock::{Clock, Sleep};
-pub use combine::{for_each, map, race, yield_now};
+pub use combine::{for_each, map, yield_now};
 pub use driver::Block;
 pub use dump::{Dump, dump};
 pub use error::{Cancelled, ChildError, ErrorKind, MultiError, NurseryClosed};
@@ -105,5 +106,6 @@ pub use node::{Node, NodeKind, State};
 pub use nursery::{Admits, Cancellation, Local, LocalNursery, Mode, Nursery, Sendable};
 pub use nursery_core::Source;
 pub use panics::{Panic, record_panic_locations};
+pub use race::{Finish, Race, race};
 pub use scope::Cause;
 pub use start::{NotStarted, Starting, TaskStatus};

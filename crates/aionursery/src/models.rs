@@ -644,6 +644,36 @@ fn r28_what_a_dropped_nursery_spawned_is_waited_for_by_the_one_above() {
 }
 
 #[test]
+fn r28_the_nursery_above_the_one_above_adopts_if_that_has_gone_too() {
+    model(2, || {
+        let dropped = Witness::new();
+        let ended = block_on(nursery(async |_: Handle| {
+            let end = OnDrop(dropped.clone());
+            let mut middle = Box::pin(nursery(async move |_: Handle| {
+                nursery(async move |n: Handle| {
+                    drop(n.spawn(async move {
+                        let _end = end;
+                        forever().await
+                    }));
+                    forever().await
+                })
+                .await
+                .map_err(|_| "inner")
+            }));
+            poll_fn(|cx| {
+                assert!(middle.as_mut().poll(cx).is_pending());
+                Poll::Ready(())
+            })
+            .await;
+            drop(middle);
+            Ok(())
+        }));
+        ended.unwrap();
+        assert_eq!(dropped.read(), 1);
+    });
+}
+
+#[test]
 fn r28_a_child_that_returns_while_its_nursery_is_dropped_is_counted_once() {
     model(2, || {
         let done = Witness::new();

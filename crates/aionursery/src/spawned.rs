@@ -157,7 +157,7 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         if let Some(noted) = &noted {
             noted.note().set_id(id);
         }
-        let join = spawn_blocking(move || {
+        let run = move || {
             if let Some(noted) = &noted {
                 noted.note().begin();
             }
@@ -165,7 +165,11 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
                 return end.0.tell(None);
             }
             end.0.tell(Some(catch_unwind(AssertUnwindSafe(function))))
-        });
+        };
+        let join = match &name {
+            Some(name) => crate::trace::spawn_blocking(name, run),
+            None => spawn_blocking(run),
+        };
         Child::away(join, id, name, collect)
     }
 }

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use crate::error::NurseryClosed;
 use crate::nursery::{Admits, Nursery};
 use crate::scope::lock;
 use crate::sync::Mutex;
@@ -77,15 +78,24 @@ impl<V, E> Shared<V, E> {
     }
 
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<V, NotStarted<E>>> {
+        // A waker is foreign code: it is cloned before the lock is taken, and the old one is
+        // dropped after it was given back (R29).
+        let mut waker = Some(cx.waker().clone());
         let shake = &mut *lock(&self.0);
         match std::mem::replace(&mut shake.state, State::Over) {
             State::Told(answer) => Poll::Ready(answer),
             state => {
                 shake.state = state;
-                shake.waker = Some(cx.waker().clone());
+                std::mem::swap(&mut shake.waker, &mut waker);
                 Poll::Pending
             }
         }
+    }
+
+    /// From here on nobody waits. What is given back is the caller's to drop, without the lock.
+    fn leave(&self, state: State<V, E>) -> (State<V, E>, Option<Waker>) {
+        let shake = &mut *lock(&self.0);
+        (std::mem::replace(&mut shake.state, state), shake.waker.take())
     }
 }
 
@@ -148,6 +158,7 @@ impl<'env, E: 'env, M> Nursery<'env, E, M> {
     /// assert_eq!(port.unwrap(), 8080);
     /// # });
     /// ```
+    #[track_caller]
     pub fn start<V, C, F>(
         &self,
         child: C,
@@ -158,19 +169,61 @@ impl<'env, E: 'env, M> Nursery<'env, E, M> {
         V: 'env,
         M: Admits<Starting<F, V, E>>,
     {
-        let shared = Arc::new(Shared(Mutex::new(Handshake { state: State::Waiting, waker: None })));
-        let future = child(TaskStatus(shared.clone()));
-        let starting = Starting { future, watch: Watch(shared.clone()) };
-        let id = match self.try_start_soon(starting) {
-            Ok(child) => child.id(),
-            Err(_) => {
-                // The refused child has said that it ended; say why instead.
-                lock(&shared.0).state = State::Told(Err(NotStarted::Closed));
-                0
-            }
-        };
-        Starter { shared, nursery: self.clone(), id }
+        let (shared, starting) = prepare(child);
+        let id = self.try_start_soon(starting).map(|child| child.id());
+        Starter::new(shared, self, id)
     }
+}
+
+#[cfg(feature = "tokio")]
+impl<'env, E: Send + 'static, M> Nursery<'env, E, M> {
+    /// As [`start`](Self::start), for a child on the runtime's workers, as
+    /// [`spawn`](Self::spawn) starts it.
+    ///
+    /// # Errors
+    /// [`NotStarted`], as for [`start`](Self::start).
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let port = aionursery::nursery(async |n| {
+    ///     let port = n.start_spawn(async |status| {
+    ///         status.started(8080);
+    ///         Ok::<_, String>(())
+    ///     }).await.map_err(|error| error.to_string())?;
+    ///     Ok(port)
+    /// }).await;
+    /// assert_eq!(port.unwrap(), 8080);
+    /// # });
+    /// ```
+    #[track_caller]
+    pub fn start_spawn<V, C, F>(
+        &self,
+        child: C,
+    ) -> impl Future<Output = Result<V, NotStarted<E>>> + use<'env, V, C, F, E, M>
+    where
+        C: FnOnce(TaskStatus<V, E>) -> F,
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        V: Send + 'static,
+    {
+        let (shared, starting) = prepare(child);
+        let id = self.try_spawn(starting).map(|child| child.id());
+        Starter::new(shared, self, id)
+    }
+}
+
+type Prepared<F, V, E> = (Arc<Shared<V, E>>, Starting<F, V, E>);
+
+fn prepare<V, C, F, E>(child: C) -> Prepared<F, V, E>
+where
+    C: FnOnce(TaskStatus<V, E>) -> F,
+{
+    let shared = Arc::new(Shared(Mutex::new(Handshake { state: State::Waiting, waker: None })));
+    let future = child(TaskStatus(shared.clone()));
+    let watch = Watch(shared.clone());
+    (shared, Starting { future, watch })
 }
 
 /// Waits for the answer. If it goes before it has heard that the child failed, the error is the
@@ -179,6 +232,20 @@ struct Starter<'env, V, E, M> {
     shared: Arc<Shared<V, E>>,
     nursery: Nursery<'env, E, M>,
     id: u32,
+}
+
+impl<'env, V, E, M> Starter<'env, V, E, M> {
+    fn new(
+        shared: Arc<Shared<V, E>>,
+        nursery: &Nursery<'env, E, M>,
+        id: Result<u32, NurseryClosed>,
+    ) -> Self {
+        if id.is_err() {
+            // The refused child has said that it ended; say why instead.
+            drop(shared.leave(State::Told(Err(NotStarted::Closed))));
+        }
+        Self { shared, nursery: nursery.clone(), id: id.unwrap_or(0) }
+    }
 }
 
 impl<V, E, M> Future for Starter<'_, V, E, M> {
@@ -191,7 +258,7 @@ impl<V, E, M> Future for Starter<'_, V, E, M> {
 
 impl<V, E, M> Drop for Starter<'_, V, E, M> {
     fn drop(&mut self) {
-        let unheard = std::mem::replace(&mut lock(&self.shared.0).state, State::Over);
+        let (unheard, _waker) = self.shared.leave(State::Over);
         if let State::Told(Err(NotStarted::Failed(error))) = unheard {
             self.nursery.fail(error, self.id);
         }

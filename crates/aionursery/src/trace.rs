@@ -32,6 +32,29 @@ where
     crate::sync::spawn(future)
 }
 
+/// Runs a function with a name on the threads for blocking work.
+#[cfg(all(feature = "tracing", feature = "tokio", tokio_unstable, not(aionursery_loom)))]
+#[track_caller]
+pub(crate) fn spawn_blocking<F, T>(name: &str, function: F) -> tokio::task::JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let spawned = tokio::task::Builder::new().name(name).spawn_blocking(function);
+    spawned.unwrap_or_else(|error| panic!("no thread for blocking work: {error}"))
+}
+
+/// Runs a function with a name, which a tokio that was not built for it does not take.
+#[cfg(all(feature = "tokio", any(not(feature = "tracing"), not(tokio_unstable), aionursery_loom)))]
+#[track_caller]
+pub(crate) fn spawn_blocking<F, T>(_: &str, function: F) -> crate::sync::JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    crate::sync::spawn_blocking(function)
+}
+
 #[cfg(feature = "tracing")]
 mod spans {
     use std::future::Future;

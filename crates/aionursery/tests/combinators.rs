@@ -253,3 +253,54 @@ fn the_first_value_wins_a_race_and_the_losers_are_joined() {
     })));
     assert_eq!((won.unwrap(), dropped.into_inner()), (Some(3), 5));
 }
+
+#[test]
+fn a_tuple_of_different_futures_races_and_what_loses_is_dropped() {
+    let text = String::from("beans");
+    let dropped = AtomicUsize::new(0);
+    struct Count<'a>(&'a AtomicUsize);
+    impl Drop for Count<'_> {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let loser = Count(&dropped);
+    let won = block_on(is_send(race((
+        async move {
+            let _loser = loser;
+            pending().await
+        },
+        after(3, Ok::<_, &str>("late")),
+        async { Ok(text.as_str()) },
+        ready(Err("the fastest fails")),
+    ))));
+    assert_eq!(won.unwrap(), Some("beans"));
+    assert_eq!(dropped.into_inner(), 1);
+    let error = block_on(race((ready(Err::<(), _>(1)), async { Err(2) }))).unwrap_err();
+    assert_eq!(error.errors().copied().collect::<Vec<_>>(), [1, 2]);
+}
+
+#[test]
+fn a_race_of_nobody_has_no_winner_and_a_race_has_up_to_twelve_in_a_tuple() {
+    let one = |n: u8| async move { if n < 11 { pending().await } else { Ok::<_, String>(n) } };
+    assert_eq!(
+        block_on(race(std::iter::empty::<std::future::Ready<Result<u8, ()>>>())).unwrap(),
+        None
+    );
+    assert_eq!(block_on(race((one(11),))).unwrap(), Some(11));
+    let won = block_on(race((
+        one(0),
+        one(1),
+        one(2),
+        one(3),
+        one(4),
+        one(5),
+        one(6),
+        one(7),
+        one(8),
+        one(9),
+        one(10),
+        one(11),
+    )));
+    assert_eq!(won.unwrap(), Some(11));
+}

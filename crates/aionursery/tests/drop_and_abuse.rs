@@ -72,6 +72,43 @@ async fn r28_spawned_children_of_a_dropped_nursery_are_waited_for_by_the_one_abo
     assert_eq!(alive.load(Ordering::SeqCst), 0);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r28_the_next_nursery_above_waits_if_the_one_above_is_dropped_too() {
+    let alive = Arc::new(AtomicUsize::new(0));
+    let (started, hold) = (Arc::new(Notify::new()), Arc::new(std::sync::Barrier::new(2)));
+    let ended = nursery(async |_: Nursery<'_, &str>| {
+        let mut middle = Box::pin(nursery(async |_: Nursery<'_, &str>| {
+            let inner = nursery(async |n: Nursery<'_, &str>| {
+                let (alive, started, hold) = (alive.clone(), started.clone(), hold.clone());
+                drop(n.spawn(async move {
+                    alive.fetch_add(1, Ordering::SeqCst);
+                    started.notify_one();
+                    let _end = OnDrop(move || {
+                        hold.wait();
+                        std::thread::yield_now();
+                        alive.fetch_sub(1, Ordering::SeqCst);
+                    });
+                    pending::<Result<(), &str>>().await
+                }));
+                pending::<Result<(), &str>>().await
+            });
+            inner.await.map_err(|_| "inner")
+        }));
+        futures::select_biased! {
+            _ = (&mut middle).fuse() => unreachable!(),
+            () = started.notified().fuse() => {}
+        }
+        drop(middle);
+        drop(std::thread::spawn({
+            let hold = hold.clone();
+            move || hold.wait()
+        }));
+        Ok(())
+    });
+    ended.await.unwrap();
+    assert_eq!(alive.load(Ordering::SeqCst), 0);
+}
+
 #[tokio::test]
 async fn r28_a_shielded_spawned_child_of_a_dropped_nursery_is_still_waited_for() {
     let done = Arc::new(AtomicUsize::new(0));

@@ -222,12 +222,16 @@ async fn a_spawned_child_has_its_name_in_tokio_console() {
     let _default = tracing::subscriber::set_default(recorder.clone());
     nursery(async |n| {
         n.named("away").spawn(async { Ok::<_, ()>(()) }).await?;
+        n.named("blocking").spawn_blocking(|| Ok(())).await?;
+        n.spawn_blocking(|| Ok(())).await?;
         n.spawn(async { Ok(()) }).await
     })
     .await
     .unwrap();
     let names = names(&recorder);
-    assert_eq!(names.iter().filter(|name| name.contains("away")).count(), 1, "{names:?}");
+    for name in ["away", "blocking"] {
+        assert_eq!(names.iter().filter(|it| it.contains(name)).count(), 1, "{name}: {names:?}");
+    }
 }
 
 #[test]

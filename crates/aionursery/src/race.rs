@@ -1,0 +1,200 @@
+//! The first of many: an iterator's futures, or a tuple's, which may each be of another type. It
+//! decides only who has won; the nursery cancels and joins the losers.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use crate::builder::Builder;
+use crate::error::MultiError;
+use crate::gather::{Each, Tuple};
+use crate::nursery::Nursery;
+use crate::scope::lock;
+use crate::sync::Mutex;
+
+/// What [`race`] takes: anything that iterates over futures, or a tuple of up to twelve. All
+/// give values of one type.
+///
+/// `Form` only tells the two apart; it is never named.
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use aionursery::{Race, race};
+/// async fn fastest<'env, R: Race<'env, String, Form>, Form>(runners: R) -> Option<R::Value> {
+///     race(runners).await.ok().flatten()
+/// }
+/// let slow = std::future::pending::<Result<u8, String>>();
+/// assert_eq!(fastest((slow, async { Ok(7) })).await, Some(7));
+/// # });
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is neither a tuple of 1 to 12 `Send` futures nor an iterator of such",
+    note = "each future's output is a `Result` with the same type of value and of error; the \
+            futures and the value are `Send`"
+)]
+pub trait Race<'env, E, Form> {
+    /// What the winner gives.
+    type Value;
+
+    /// Starts all of them towards this finish.
+    ///
+    /// ```
+    /// use aionursery::{Finish, Race};
+    /// fn both<'env, R: Race<'env, String, Form>, Form>(
+    ///     first: R,
+    ///     second: R,
+    ///     finish: &Finish<'env, R::Value, String>,
+    /// ) {
+    ///     first.race_to(finish);
+    ///     second.race_to(finish);
+    /// }
+    /// ```
+    fn race_to(self, finish: &Finish<'env, Self::Value, E>);
+}
+
+/// Where the runners of a [`race`] arrive: the first value stays, and ends the race.
+///
+/// ```
+/// use aionursery::{Finish, Race};
+/// fn start<'env, R: Race<'env, String, Form>, Form>(
+///     runners: R,
+///     finish: &Finish<'env, R::Value, String>,
+/// ) {
+///     runners.race_to(finish);
+/// }
+/// ```
+pub struct Finish<'env, T, E> {
+    nursery: Nursery<'env, E>,
+    won: Arc<Mutex<Option<T>>>,
+}
+
+impl<'env, T: Send + 'env, E: Send + 'env> Finish<'env, T, E> {
+    #[track_caller]
+    fn start<F>(&self, future: F)
+    where
+        F: Future<Output = Result<T, E>> + Send + 'env,
+    {
+        let (nursery, won) = (self.nursery.clone(), self.won.clone());
+        drop(self.nursery.start_soon(async move {
+            let value = future.await?;
+            // A value that comes too late is dropped without the lock.
+            let late = {
+                let won = &mut *lock(&won);
+                if won.is_some() { Some(value) } else { won.replace(value) }
+            };
+            drop(late);
+            nursery.cancel_with("the race is won");
+            Ok(())
+        }));
+    }
+}
+
+impl<'env, I, F, T, E> Race<'env, E, Each> for I
+where
+    I: IntoIterator<Item = F>,
+    F: Future<Output = Result<T, E>> + Send + 'env,
+    T: Send + 'env,
+    E: Send + 'env,
+{
+    type Value = T;
+
+    fn race_to(self, finish: &Finish<'env, T, E>) {
+        self.into_iter().for_each(|future| finish.start(future));
+    }
+}
+
+macro_rules! tuples {
+    ($(($($future:ident $at:tt),+))+) => {$(
+        impl<'env, T, E, $($future),+> Race<'env, E, Tuple> for ($($future,)+)
+        where
+            $($future: Future<Output = Result<T, E>> + Send + 'env,)+
+            T: Send + 'env,
+            E: Send + 'env,
+        {
+            type Value = T;
+
+            fn race_to(self, finish: &Finish<'env, T, E>) {
+                $(finish.start(self.$at);)+
+            }
+        }
+    )+};
+}
+
+tuples! {
+    (A 0)
+    (A 0, B 1)
+    (A 0, B 1, C 2)
+    (A 0, B 1, C 2, D 3)
+    (A 0, B 1, C 2, D 3, F 4)
+    (A 0, B 1, C 2, D 3, F 4, G 5)
+    (A 0, B 1, C 2, D 3, F 4, G 5, H 6)
+    (A 0, B 1, C 2, D 3, F 4, G 5, H 6, I 7)
+    (A 0, B 1, C 2, D 3, F 4, G 5, H 6, I 7, J 8)
+    (A 0, B 1, C 2, D 3, F 4, G 5, H 6, I 7, J 8, K 9)
+    (A 0, B 1, C 2, D 3, F 4, G 5, H 6, I 7, J 8, K 9, L 10)
+    (A 0, B 1, C 2, D 3, F 4, G 5, H 6, I 7, J 8, K 9, L 10, M 11)
+}
+
+/// Runs all at once; the first value wins and the others are cancelled and joined. `None` if there
+/// was nothing to run.
+///
+/// # Errors
+/// Every error, if all failed.
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use futures::future::{FutureExt, pending, ready};
+/// let first = aionursery::race([pending().boxed(), ready(Ok::<_, String>(7)).boxed()]).await;
+/// assert_eq!(first.unwrap(), Some(7));
+///
+/// // A tuple's futures may each be of another type, and need no box.
+/// let first = aionursery::race((pending(), async { Ok::<_, String>(7) })).await;
+/// assert_eq!(first.unwrap(), Some(7));
+/// # });
+/// ```
+#[track_caller]
+pub fn race<'env, R, E, Form>(
+    runners: R,
+) -> impl Future<Output = Result<Option<R::Value>, MultiError<E>>> + use<'env, R, E, Form>
+where
+    R: Race<'env, E, Form>,
+{
+    let won = Arc::new(Mutex::new(None));
+    let finish = won.clone();
+    let block = Builder::new().on_error(crate::OnError::Collect).nursery(
+        move |nursery: Nursery<'env, E>| {
+            runners.race_to(&Finish { nursery, won: finish });
+            std::future::ready(Ok(()))
+        },
+    );
+    Raced { block, won }
+}
+
+pin_project_lite::pin_project! {
+    /// The race's nursery, then who has won. An `async` block in its place would not be `Send`
+    /// for runners that borrow.
+    struct Raced<B, T> {
+        #[pin]
+        block: B,
+        won: Arc<Mutex<Option<T>>>,
+    }
+}
+
+impl<B, T, E> Future for Raced<B, T>
+where
+    B: Future<Output = Result<(), MultiError<E>>>,
+{
+    type Output = Result<Option<T>, MultiError<E>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let ran = ready!(this.block.poll(cx));
+        let won = lock(this.won).take();
+        Poll::Ready(match (won, ran) {
+            (Some(value), _) => Ok(Some(value)),
+            (None, Ok(())) => Ok(None),
+            (None, Err(errors)) => Err(errors),
+        })
+    }
+}

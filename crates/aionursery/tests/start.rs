@@ -1,0 +1,152 @@
+//! The start handshake, for children of this task and of the workers: R7, R24, R29.
+
+use std::future::{Future, pending};
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+
+use aionursery::{NotStarted, Nursery, TaskStatus, nursery};
+use tokio::sync::oneshot;
+
+/// A waker that does something when its last clone goes.
+struct Last<F: Fn() + Send + Sync>(F);
+
+impl<F: Fn() + Send + Sync> Wake for Last<F> {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl<F: Fn() + Send + Sync> Drop for Last<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+#[tokio::test]
+async fn r29_a_waker_may_say_that_the_child_has_started_when_it_is_dropped() {
+    for replaced in [true, false] {
+        let ended = nursery(async |n: Nursery<'_, &str>| {
+            let slot = Arc::new(Mutex::new(None::<TaskStatus<u8, &str>>));
+            let keep = slot.clone();
+            let mut starter = Box::pin(n.start(|status| {
+                *keep.lock().unwrap() = Some(status);
+                pending()
+            }));
+            let late = slot.clone();
+            let waker = Waker::from(Arc::new(Last(move || {
+                let status = late.lock().unwrap().take();
+                status.expect("dropped once").started(7);
+            })));
+            assert!(starter.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            drop(waker);
+            assert!(slot.lock().unwrap().is_some());
+            if replaced {
+                let noop = &mut Context::from_waker(Waker::noop());
+                assert!(starter.as_mut().poll(noop).is_pending());
+                assert_eq!(starter.as_mut().poll(noop), Poll::Ready(Ok(7)));
+            }
+            drop(starter);
+            assert!(slot.lock().unwrap().is_none());
+            n.cancel();
+            Ok(())
+        });
+        ended.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn r24_a_spawned_child_hands_over_a_value_and_runs_on() {
+    let (tell, told) = oneshot::channel();
+    let ended = nursery(async |n: Nursery<'_, &str>| {
+        let (go, gone) = oneshot::channel::<()>();
+        let port = n
+            .start_spawn(async move |status| {
+                status.started(8080);
+                gone.await.map_err(|_| "nobody said go")?;
+                tell.send("ran on").map_err(|_| "nobody listens")
+            })
+            .await;
+        assert_eq!(port, Ok(8080));
+        assert_eq!(n.running(), 1);
+        go.send(()).map_err(|()| "the child has gone")
+    });
+    ended.await.unwrap();
+    assert_eq!(told.await, Ok("ran on"));
+}
+
+#[tokio::test]
+async fn r24_what_fails_a_spawned_child_before_it_has_started_is_its_starters() {
+    let ended = nursery(async |n: Nursery<'_, &str>| {
+        let failed = n.start_spawn(async |_: TaskStatus<(), &str>| Err("early")).await;
+        assert_eq!(failed, Err(NotStarted::Failed("early")));
+        let ended = n.start_spawn(async |_: TaskStatus<(), &str>| Ok(())).await;
+        assert_eq!(ended, Err(NotStarted::Ended));
+        assert!(!n.is_cancelled());
+        Ok(())
+    });
+    ended.await.unwrap();
+}
+
+#[tokio::test]
+async fn r24_an_error_of_a_spawned_child_after_it_has_started_is_the_nurserys() {
+    let ended = nursery(async |n: Nursery<'_, &str>| {
+        let started = n.start_spawn(async |status: TaskStatus<u8, &str>| {
+            status.started(1);
+            Err("late")
+        });
+        assert_eq!(started.await, Ok(1));
+        Ok(())
+    });
+    assert_eq!(ended.await.unwrap_err().errors().copied().collect::<Vec<_>>(), ["late"]);
+}
+
+#[tokio::test]
+async fn r7_r24_the_error_of_a_spawned_child_whose_starter_has_gone_is_the_nurserys() {
+    for heard in [true, false] {
+        let ended = nursery(async |n: Nursery<'_, &str>| {
+            let mut starter = Box::pin(n.start_spawn(async |_: TaskStatus<(), &str>| Err("early")));
+            if heard {
+                // It has answered, but the answer is never taken.
+                let noop = &mut Context::from_waker(Waker::noop());
+                assert!(starter.as_mut().poll(noop).is_pending());
+                while n.running() > 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            drop(starter);
+            Ok(())
+        });
+        assert_eq!(ended.await.unwrap_err().errors().copied().collect::<Vec<_>>(), ["early"]);
+    }
+}
+
+#[tokio::test]
+async fn r24_a_spawned_child_that_is_cancelled_before_it_has_started_has_ended() {
+    let starter = nursery(async |n: Nursery<'static, &str>| {
+        let starter = n.start_spawn(|_: TaskStatus<u8, &str>| pending());
+        n.cancel();
+        Ok(starter)
+    });
+    assert_eq!(starter.await.unwrap().await, Err(NotStarted::Ended));
+}
+
+#[tokio::test]
+async fn r2_r24_a_closed_nursery_says_so_to_who_starts_a_spawned_child() {
+    let kept = nursery(async |n: Nursery<'static, &str>| Ok(n)).await.unwrap();
+    let starter = pin!(kept.start_spawn(async |status: TaskStatus<u8, &str>| {
+        status.started(1);
+        Ok(())
+    }));
+    assert_eq!(starter.await, Err(NotStarted::Closed));
+}
+
+#[tokio::test]
+async fn a_start_on_the_workers_may_stand_in_a_spawned_task() {
+    let ended = tokio::spawn(nursery(async |n: Nursery<'static, &str>| {
+        let started = n.start_spawn(async |status: TaskStatus<u8, &str>| {
+            status.started(1);
+            Ok(())
+        });
+        Ok(started.await)
+    }));
+    assert_eq!(ended.await.unwrap().unwrap(), Ok(1));
+}
