@@ -142,6 +142,9 @@ tuples! {
 /// # Errors
 /// Every error, if all failed.
 ///
+/// # Panics
+/// With the panic of one that has lost, when all have been joined.
+///
 /// ```
 /// # futures::executor::block_on(async {
 /// use futures::future::{FutureExt, pending, ready};
@@ -192,7 +195,12 @@ where
         let ran = ready!(this.block.poll(cx));
         let won = lock(this.won).take();
         Poll::Ready(match (won, ran) {
-            (Some(value), _) => Ok(Some(value)),
+            (Some(value), Ok(())) => Ok(Some(value)),
+            (Some(value), Err(errors)) => {
+                // Who has lost may have failed, but a panic is never swallowed (R26).
+                drop(errors.resume_panic());
+                Ok(Some(value))
+            }
             (None, Ok(())) => Ok(None),
             (None, Err(errors)) => Err(errors),
         })

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::future::{pending, ready};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aionursery::{
@@ -278,6 +279,18 @@ fn a_tuple_of_different_futures_races_and_what_loses_is_dropped() {
     assert_eq!(dropped.into_inner(), 1);
     let error = block_on(race((ready(Err::<(), _>(1)), async { Err(2) }))).unwrap_err();
     assert_eq!(error.errors().copied().collect::<Vec<_>>(), [1, 2]);
+}
+
+/// R26.
+#[test]
+fn the_error_of_one_that_has_lost_a_race_is_dropped_and_its_panic_is_resumed() {
+    let won = block_on(race((ready(Err("too early")), after(2, Ok(7)))));
+    assert_eq!(won.unwrap(), Some(7));
+
+    let faulty = async { if true { panic!("out of beans") } else { Ok::<_, String>(1) } };
+    let race = race((faulty, after(2, Ok(7))));
+    let panicked = catch_unwind(AssertUnwindSafe(|| block_on(race)));
+    assert_eq!(panicked.unwrap_err().downcast_ref(), Some(&"out of beans"));
 }
 
 #[test]
