@@ -11,7 +11,9 @@ use nursery_core::Settings;
 use crate::about::Place;
 use crate::clock::{Clock, Own, Time};
 use crate::driver::Block;
+use crate::dump::Dump;
 use crate::nursery::{Local, LocalNursery, Nursery};
+use crate::stuck;
 
 /// What a child's error does to its siblings (R6).
 ///
@@ -60,6 +62,7 @@ pub struct Builder {
     pub(crate) clock: Option<Own>,
     pub(crate) name: Option<Arc<str>>,
     pub(crate) place: Place,
+    pub(crate) stuck: Option<stuck::Rule>,
 }
 
 impl Builder {
@@ -205,6 +208,44 @@ impl Builder {
     /// ```
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.name = Some(name.into());
+        self
+    }
+
+    /// Tells `hook` if the nursery has been cancelled, by whatever means, and has not ended `after`
+    /// that: once, with the tree as it is then. It names the children that are still there and have
+    /// a name (or all, with [`record_children`](crate::record_children)), with where each was
+    /// started, and says since when and why. Nobody is told unless this is asked for; a nursery that
+    /// is not cancelled pays nothing.
+    ///
+    /// `hook` runs in the nursery's own turn, so it should be short; its panic is let go.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()
+    /// #     .unwrap().block_on(async {
+    /// use std::time::Duration;
+    /// let warned = std::sync::Arc::new(std::sync::OnceLock::new());
+    /// let tell = warned.clone();
+    /// let builder = aionursery::Builder::new()
+    ///     .warn_stuck(Duration::from_secs(10), move |tree| tell.set(tree.to_string()).unwrap());
+    /// builder.nursery(async |n| {
+    ///     let _ = n.named("flush").shielded().start_soon(async {
+    ///         tokio::time::sleep(Duration::from_secs(60)).await;
+    ///         Ok::<_, String>(())
+    ///     });
+    ///     n.cancel_with("shutdown");
+    ///     Ok(())
+    /// }).await.unwrap();
+    /// let text = warned.get().unwrap();
+    /// assert!(text.contains("cancelled 10.0 s ago (by request: shutdown)"));
+    /// assert!(text.contains("child 1 \"flush\""));
+    /// # });
+    /// ```
+    pub fn warn_stuck(
+        mut self,
+        after: Duration,
+        hook: impl Fn(&Dump) + Send + Sync + 'static,
+    ) -> Self {
+        self.stuck = Some(stuck::Rule { after, hook: Arc::new(hook) });
         self
     }
 

@@ -24,6 +24,7 @@ use crate::frame::{self, Kind, Standing};
 use crate::nursery::{Nursery, Sendable};
 use crate::ready::{Seat, Share};
 use crate::scope::Scope;
+use crate::stuck::Watch;
 use crate::task::{Running, TaskRef, make_body};
 use crate::timer::Timer;
 
@@ -75,6 +76,7 @@ struct Driver<E> {
     outcome: Option<Outcome<Failure<E>>>,
     stopped: bool,
     timer: Timer,
+    watch: Option<Box<Watch>>,
     #[cfg(feature = "tracing")]
     span: tracing::Span,
 }
@@ -176,6 +178,7 @@ impl<E> Driver<E> {
             outcome: None,
             stopped: false,
             timer: Timer::new(),
+            watch: builder.stuck.clone().map(|rule| Box::new(Watch::new(rule))),
             #[cfg(feature = "tracing")]
             span: crate::trace::nursery(builder.name.as_deref()),
         }

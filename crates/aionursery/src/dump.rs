@@ -164,7 +164,7 @@ impl<E, M> Nursery<'_, E, M> {
 }
 
 impl Scope {
-    fn dump(&self) -> Dump {
+    pub(crate) fn dump(&self) -> Dump {
         let mut roots = Vec::new();
         node(self.domain(), self.id(), &mut roots);
         Dump { roots }

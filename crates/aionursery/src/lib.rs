@@ -79,6 +79,7 @@ mod slots;
 #[cfg(feature = "tokio")]
 mod spawned;
 mod start;
+mod stuck;
 mod sync;
 #[expect(unsafe_code, reason = "one piece of memory for future, result and waker")]
 mod task;

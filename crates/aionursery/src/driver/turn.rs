@@ -44,6 +44,9 @@ impl<E> Driver<E> {
                 if self.timer.poll(&self.core.scope, cx) || self.poll_links(cx) {
                     continue;
                 }
+                if let Some(watch) = &mut self.watch {
+                    watch.poll(&self.core.scope, cx);
+                }
                 self.core.ready.register(cx.waker());
                 if self.is_idle(seen) {
                     return Poll::Pending;

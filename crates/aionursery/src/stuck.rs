@@ -1,0 +1,63 @@
+//! The warning for what was cancelled and does not end (R18). It tells somebody once, with the
+//! nursery's tree as it is then; it must never cancel anything again.
+
+use std::fmt::{self, Debug};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::Context;
+use std::time::Duration;
+
+use crate::clock::Sleep;
+use crate::dump::Dump;
+use crate::scope::Scope;
+
+type Hook = Arc<dyn Fn(&Dump) + Send + Sync>;
+
+/// Who is told, and after what time.
+#[derive(Clone)]
+pub(crate) struct Rule {
+    pub(crate) after: Duration,
+    pub(crate) hook: Hook,
+}
+
+impl Debug for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rule").field("after", &self.after).finish_non_exhaustive()
+    }
+}
+
+/// One nursery's watch for it, from the turn on in which it finds itself cancelled.
+pub(crate) enum Watch {
+    Until(Rule, Option<Sleep>),
+    Told,
+}
+
+impl Watch {
+    pub(crate) fn new(rule: Rule) -> Self {
+        Self::Until(rule, None)
+    }
+
+    /// Called at the end of a turn in which the nursery has not closed.
+    pub(crate) fn poll(&mut self, scope: &Scope, cx: &mut Context<'_>) {
+        let Self::Until(rule, sleep) = self else { return };
+        if !scope.is_soft() {
+            return;
+        }
+        let sleep = sleep.get_or_insert_with(|| {
+            let clock = scope.clock();
+            let moment = clock.moment(clock.now() + rule.after.as_secs_f64());
+            moment.map_or_else(
+                || Box::pin(std::future::pending()) as Sleep,
+                |at| clock.sleep_until(at),
+            )
+        });
+        if sleep.as_mut().poll(cx).is_pending() {
+            return;
+        }
+        let hook = rule.hook.clone();
+        *self = Self::Told;
+        let dump = scope.dump();
+        // Whoever is told must not bring down those who clean up.
+        let _ = catch_unwind(AssertUnwindSafe(|| hook(&dump)));
+    }
+}
