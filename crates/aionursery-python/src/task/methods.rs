@@ -7,7 +7,7 @@ use pyo3::ffi;
 
 use super::data::{data, flag};
 use super::watch::{self, Watcher};
-use super::{factory, joined, step};
+use super::{factory, joined};
 use crate::args::{given, parse};
 use crate::entry::guard;
 use crate::imports::{imports, names};
@@ -50,7 +50,7 @@ unsafe fn raise_cancelled(task: Raw) -> Raised {
     // SAFETY: attached; the task is alive.
     unsafe {
         let kept = data(task).outcome.take();
-        raise_in_context(kept.unwrap_or_else(|| step::cancelled_error(task)))
+        raise_in_context(kept.unwrap_or_else(|| super::cancelled_error(task)))
     }
 }
 
@@ -130,7 +130,7 @@ unsafe extern "C" fn cancel(
             let cancel = || {
                 let [message] = parse("cancel", ["msg"], 1, args, count, kwnames)?;
                 let message = given(message).map(|message| Owned::share(message));
-                Ok(boolean(step::cancel(task, message)?))
+                Ok(boolean(super::cancel(task, message)?))
             };
             answer(cancel())
         })
@@ -355,7 +355,7 @@ unsafe extern "C" fn make_cancelled_error(task: Raw, _: Raw) -> Raw {
         guard(std::ptr::null_mut(), |_| {
             let ours = data(task);
             let kept = if ours.has(flag::CANCELLED) { ours.outcome.take() } else { None };
-            kept.unwrap_or_else(|| step::cancelled_error(task)).into_ptr()
+            kept.unwrap_or_else(|| super::cancelled_error(task)).into_ptr()
         })
     }
 }

@@ -1,10 +1,13 @@
-//! The task: a subclass of asyncio's own, driven by our ready queue. What each part owns is said
-//! in its first lines: `data` the object, `step` how it moves, `future` how it waits for what is
-//! not ours, `watch` who hears of its end,
-//! `methods` what the program calls, `likeness` what other libraries reach for, `joined` how it is
-//! awaited, `factory` how loops make one.
+//! The task: a subclass of asyncio's own, driven by our ready queue. What each part owns is said in
+//! its first lines: `data` the object, `step` how it moves, `current` who is the current one, `future`
+//! how it waits for what is not ours, `cancel` how it is cancelled, `end` how it ends, `watch` who
+//! hears of that, `methods` what the program calls, `likeness` what other libraries reach for,
+//! `joined` how it is awaited, `factory` how loops make one, `graph` who awaits whom.
 
+mod cancel;
+mod current;
 mod data;
+mod end;
 mod factory;
 mod future;
 mod graph;
@@ -14,14 +17,14 @@ mod methods;
 mod step;
 mod watch;
 
+pub use cancel::{cancel, cancelled_by_scope, cancelled_error, charge, is_asked, reach};
+pub use current::leave;
 pub use data::{add_to, allocate, begin, data, flag, is_ours};
+pub use end::{give_up, is_held, leave_tree, member};
 pub use factory::{add_functions, is_lazy, start_eagerly, trace_source};
 pub use joined::{add_to as add_iterator_to, raise_thrown, stop};
 pub use methods::set_name;
-pub use step::{
-    bound_step, cancel, cancelled_by_scope, cancelled_error, charge, give_up, is_asked, is_held,
-    leave, leave_tree, member, reach, resume, run, run_nested, wake, wake_from_join,
-};
+pub use step::{bound_step, resume, run, run_nested, wake, wake_from_join};
 pub use watch::call_soon;
 
 use crate::object::Raw;

@@ -1,0 +1,223 @@
+//! How a task is cancelled, by the program and by the tree, and the `CancelledError` that it gets. It
+//! must never take a step: what is to be thrown waits for the next one.
+
+use nursery_core::{MemberId, Source};
+use pyo3::ffi;
+
+use super::data::{TaskData, data, flag};
+use super::step::wake;
+use crate::imports::{imports, names};
+use crate::object::{Aside, Fallible, Owned, Raised, Raw, call_method, take_raised, truth};
+use crate::state::LoopState;
+use crate::wait;
+
+/// Whether a bare cancellation waits to be thrown and no shield holds it back.
+pub unsafe fn is_asked(state: &LoopState, task: Raw) -> bool {
+    // SAFETY: the caller's task is alive.
+    let ours = unsafe { data(task) };
+    ours.requests.get().is_waiting() && (ours.has(flag::INSIDE) || !is_shielded(state, ours))
+}
+
+/// Whether a bare cancellation is held back (R20).
+pub(super) fn is_shielded(state: &LoopState, ours: &TaskData) -> bool {
+    ours.member.get().is_some_and(|member| state.tree.borrow().is_shielded(member))
+}
+
+/// The tree has cancelled a task: its count of cancellations rises.
+pub unsafe fn charge(task: Raw, charges: u32) {
+    // SAFETY: the caller's task is alive.
+    unsafe {
+        data(task).change_requests(|requests| {
+            for _ in 0..charges {
+                requests.ask();
+            }
+        });
+    }
+}
+
+/// The tree has cancelled a task: what it waits for is cancelled, its next step throws.
+pub unsafe fn reach(state: &LoopState, task: Raw) {
+    // SAFETY: attached; the caller's task is alive.
+    unsafe {
+        let ours = data(task);
+        ours.raise_flags(flag::TOLD);
+        let idle = !ours.has(flag::DONE | flag::RUNNING | flag::SCHEDULED | flag::JOINING);
+        let pending =
+            ours.member.get().is_some_and(|member| state.tree.borrow().is_pending(member));
+        if idle && pending && !ours.waiting.is_empty() {
+            cancel_wait(state, task, false);
+        }
+    }
+}
+
+/// Cancels what a task waits for. `handed_on` is asyncio's way: what it waits for brings the
+/// `CancelledError`. Says whether it will.
+pub(super) unsafe fn cancel_wait(state: &LoopState, task: Raw, handed_on: bool) -> bool {
+    // SAFETY: attached; all is kept alive here.
+    unsafe {
+        let ours = data(task);
+        let Some(what) = ours.waiting.cloned() else {
+            return false;
+        };
+        if wait::is_wait(what.as_ptr()) {
+            // Nothing of the program's has to hear of it: the step throws.
+            if wait::withdraw(what.as_ptr()) {
+                wake(state, Owned::share(task));
+            }
+            return false;
+        }
+        let message = if handed_on { ours.cancel_message.cloned() } else { reason(state, ours) };
+        let message = message.as_ref().map_or(ffi::Py_None(), Owned::as_ptr);
+        let mut args = [std::ptr::null_mut(), message];
+        let answer = call_method(what.as_ptr(), names().cancel, &mut args, imports().kw_msg);
+        match answer.and_then(|answer| truth(&answer)) {
+            Ok(answer) => answer,
+            Err(Raised) => {
+                let error = take_raised();
+                state.report("Cancelling what a task waits for has failed", Some(&error), task);
+                false
+            }
+        }
+    }
+}
+
+/// The words for a scope's cancellation of a task.
+unsafe fn reason(state: &LoopState, ours: &TaskData) -> Option<Owned> {
+    let member = ours.member.get()?;
+    let tree = state.tree.borrow();
+    tree.catcher(member)?.1.reason.clone()
+}
+
+/// `Task.cancel(msg)`.
+pub unsafe fn cancel(task: Raw, message: Option<Owned>) -> Fallible<bool> {
+    // SAFETY: attached; the caller's task is alive.
+    unsafe {
+        let ours = data(task);
+        ours.lower_flags(flag::LOG_TRACEBACK);
+        let (false, Some(state)) = (ours.has(flag::DONE), ours.state()) else {
+            return Ok(false);
+        };
+        ours.change_requests(|requests| requests.ask());
+        drop(ours.cancel_message.replace(message));
+        if is_shielded(state, ours) {
+            if !is_asked_from_inside(task) {
+                ours.change_requests(|requests| requests.wait());
+                return Ok(true);
+            }
+            ours.raise_flags(flag::INSIDE);
+        }
+        if ours.has(flag::JOINING) {
+            ours.change_requests(|requests| requests.wait());
+            if let Some(join) = ours.waiting.cloned() {
+                wait::host_cancelled(state, join.as_ptr());
+            }
+            return Ok(true);
+        }
+        let waiting = ours.waiting.cloned();
+        if let Some(what) = waiting {
+            if wait::is_wait(what.as_ptr()) {
+                ours.change_requests(|requests| requests.wait());
+                if !ours.has(flag::SCHEDULED) {
+                    cancel_wait(state, task, true);
+                }
+                return Ok(true);
+            }
+            if !ours.has(flag::SCHEDULED) {
+                let message = ours.cancel_message.cloned();
+                let message = message.as_ref().map_or(ffi::Py_None(), Owned::as_ptr);
+                let mut args = [std::ptr::null_mut(), message];
+                let answer =
+                    call_method(what.as_ptr(), names().cancel, &mut args, imports().kw_msg)?;
+                if truth(&answer)? {
+                    ours.lower_flags(flag::INSIDE);
+                    ours.raise_flags(flag::HANDED_ON);
+                    return Ok(true);
+                }
+            }
+        }
+        ours.change_requests(|requests| requests.wait());
+        Ok(true)
+    }
+}
+
+/// Whether a block that a shielded task has entered inside the shield asks it to cancel.
+#[cold]
+unsafe fn is_asked_from_inside(task: Raw) -> bool {
+    // SAFETY: attached; an error is taken back.
+    unsafe {
+        let _aside = Aside::new();
+        let answer = crate::object::call1(imports().parts.asked_from_inside, task);
+        answer.and_then(|answer| truth(&answer)).unwrap_or_else(|Raised| {
+            ffi::PyErr_Clear();
+            false
+        })
+    }
+}
+
+/// The `CancelledError` for a cancellation from outside, with its message.
+pub unsafe fn cancelled_error(task: Raw) -> Owned {
+    // SAFETY: attached; the caller's task is alive.
+    unsafe {
+        let message = data(task).cancel_message.cloned();
+        let kind = imports().cancelled_error;
+        let error = match message {
+            Some(message) if message.as_ptr() != ffi::Py_None() => {
+                crate::object::call1(kind, message.as_ptr())
+            }
+            _ => crate::object::call0(kind),
+        };
+        error.unwrap_or_else(|Raised| take_raised())
+    }
+}
+
+/// The `CancelledError` for a scope's cancellation: it says which, and why (R11).
+pub unsafe fn cancelled_by_scope(state: &LoopState, member: MemberId) -> Owned {
+    // SAFETY: attached; nothing of the tree is borrowed while Python runs.
+    unsafe {
+        let (source, reason) = {
+            let tree = state.tree.borrow();
+            match tree.catcher(member) {
+                Some((_, cause)) => (cause.source, cause.reason.clone()),
+                None => (Source::Explicit, None),
+            }
+        };
+        make_cancelled(source, reason.as_ref()).unwrap_or_else(|Raised| take_raised())
+    }
+}
+
+/// `Cancelled(reason, source)`, for as many tasks as there are: the class is not called, and what it
+/// says by itself is not set.
+unsafe fn make_cancelled(source: Source, reason: Option<&Owned>) -> Fallible<Owned> {
+    // SAFETY: attached; the class is an exception's, whose `__new__` takes the arguments.
+    unsafe {
+        let class: *mut ffi::PyTypeObject = imports().parts.cancelled.cast();
+        let reason = reason.filter(|reason| reason.as_ptr() != ffi::Py_None());
+        let words = match (reason, source) {
+            (Some(reason), _) => Some(reason.clone()),
+            (None, Source::Deadline) => Some(crate::object::string("deadline passed")?),
+            (None, _) => None,
+        };
+        let args = match words {
+            Some(words) => ffi::PyTuple_Pack(1, words.as_ptr()),
+            None => ffi::PyTuple_New(0),
+        };
+        let args = Owned::new(args)?;
+        let new = (*class).tp_new.ok_or(Raised)?;
+        let error = Owned::new(new(class, args.as_ptr(), std::ptr::null_mut()))?;
+        let set = |name: Raw, value: Raw| {
+            if ffi::PyObject_SetAttr(error.as_ptr(), name, value) < 0 {
+                Err(Raised)
+            } else {
+                Ok(())
+            }
+        };
+        if let Some(reason) = reason {
+            set(names().reason, reason.as_ptr())?;
+        }
+        if source != Source::Explicit {
+            let text = crate::object::string(crate::scope::source_name(source))?;
+            set(names().source, text.as_ptr())?;
+        }
+        Ok(error)
+    }
+}

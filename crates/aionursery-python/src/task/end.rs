@@ -1,0 +1,168 @@
+//! How a task ends, who is told, and its place in the tree. It must never decide what an end means
+//! for others: the tree does.
+
+use nursery_core::{MemberId, Outcome};
+use pyo3::ffi;
+
+use super::data::{TaskData, data, flag, is_ours, unregister};
+use super::{graph, watch};
+use crate::imports::{imports, names};
+use crate::object::{Aside, Fallible, Owned, Raw, method0, raise, take_raised, type_name};
+use crate::state::{Failure, Key, LoopState};
+
+/// A step has raised.
+#[cold]
+pub(super) unsafe fn fail(state: &LoopState, task: Raw, ours: &TaskData) -> Fallible<()> {
+    // SAFETY: attached; the task is kept alive by the caller.
+    unsafe {
+        let exception = take_raised();
+        let this = exception.as_ptr();
+        let is = |kind: Raw| ffi::PyErr_GivenExceptionMatches(this, kind) != 0;
+        if is(imports().cancelled_error) {
+            finish(state, task, ours, flag::DONE | flag::CANCELLED, Some(exception));
+            return Ok(());
+        }
+        let leaves = is(ffi::PyExc_KeyboardInterrupt) || is(ffi::PyExc_SystemExit);
+        let child = ours.has(flag::CHILD);
+        let again = (leaves && !child).then(|| exception.clone());
+        let traceback = Owned::maybe(ffi::PyException_GetTraceback(this));
+        ours.with_rare(|rare| rare.exception_traceback.replace(traceback));
+        let mut how = flag::DONE | flag::FAILED;
+        if !child {
+            how |= flag::LOG_TRACEBACK;
+        }
+        finish(state, task, ours, how, Some(exception));
+        match again {
+            Some(exception) => Err(raise(exception)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A task has ended. Its nursery is told directly, everybody else in the order of asking.
+#[inline]
+pub(super) unsafe fn finish(
+    state: &LoopState,
+    task: Raw,
+    ours: &TaskData,
+    how: u32,
+    outcome: Option<Owned>,
+) {
+    // SAFETY: attached; the task is kept alive by the caller.
+    unsafe {
+        if !ours.registration.is_empty() && ours.has(flag::CHILD) {
+            graph::end_child(state, task, ours);
+        }
+        let member = ours.member.take();
+        ours.raise_flags(how);
+        drop(ours.outcome.replace(outcome));
+        unregister(task);
+        watch::tell(state, task);
+        if let Some(member) = member {
+            end_in_tree(state, task, ours, member);
+        }
+    }
+}
+
+/// A child that could not take its first step ends as if it had been cancelled before.
+pub unsafe fn give_up(state: &LoopState, task: Raw) {
+    // SAFETY: attached; the caller's task is alive, and its error is put aside.
+    unsafe {
+        let _aside = Aside::new();
+        let ours = data(task);
+        if let Some(coroutine) = ours.coroutine.cloned()
+            && method0(coroutine.as_ptr(), names().close).is_err()
+        {
+            ffi::PyErr_Clear();
+        }
+        if !ours.has(flag::DONE) {
+            finish(state, task, ours, flag::DONE | flag::CANCELLED, None);
+        }
+    }
+}
+
+#[inline]
+unsafe fn end_in_tree(state: &LoopState, task: Raw, ours: &TaskData, member: MemberId) {
+    // SAFETY: attached. The tree's reference is let go after the tree is free again.
+    unsafe {
+        if ours.has(flag::CHILD) {
+            let outcome = outcome(ours);
+            let failed = matches!(outcome, Outcome::Failed(_) | Outcome::Bare(_));
+            // Words and time are needed only if this failure cancels the siblings.
+            let (now, words) =
+                if failed { (state.now_or_zero(), failure_text(task, ours)) } else { (0.0, None) };
+            let spare = words.clone();
+            let closed = state.change(|tree, out| tree.ended(member, outcome, now, || words, out));
+            drop(spare);
+            if let Some(nursery) = closed {
+                state.wake_joiner(nursery);
+            }
+            // The tree's reference.
+            drop(Owned::maybe(task));
+        } else {
+            state.tree.borrow_mut().withdraw(member);
+        }
+    }
+}
+
+fn outcome(ours: &TaskData) -> Outcome<Failure> {
+    if ours.has(flag::CANCELLED) {
+        return Outcome::Cancelled;
+    }
+    if !ours.has(flag::FAILED) {
+        return Outcome::Done;
+    }
+    let Some(error) = ours.outcome.cloned() else {
+        return Outcome::Done;
+    };
+    // SAFETY: attached; the exception is alive.
+    let leaves = unsafe {
+        ffi::PyErr_GivenExceptionMatches(error.as_ptr(), ffi::PyExc_KeyboardInterrupt) != 0
+            || ffi::PyErr_GivenExceptionMatches(error.as_ptr(), ffi::PyExc_SystemExit) != 0
+    };
+    if leaves { Outcome::Bare(Failure(error)) } else { Outcome::Failed(Failure(error)) }
+}
+
+/// The words with which siblings are cancelled: who failed, and with what.
+unsafe fn failure_text(task: Raw, ours: &TaskData) -> Option<Owned> {
+    // SAFETY: attached; a failure here leaves no words.
+    unsafe {
+        let error = ours.outcome.cloned()?;
+        let name = super::methods::name_text(task);
+        let text = format!("sibling {name} failed: {}", type_name(error.as_ptr()));
+        let text = crate::object::string(&text);
+        if text.is_err() {
+            ffi::PyErr_Clear();
+        }
+        text.ok()
+    }
+}
+
+/// Whether the tree holds a reference to a task: to children and to foreign hosts. A task of ours
+/// that only hosts scopes leaves the tree when it goes, so that it can be collected.
+pub unsafe fn is_held(task: Raw) -> bool {
+    // SAFETY: what stands in the tree is alive.
+    unsafe { !is_ours(task) || data(task).has(flag::CHILD) }
+}
+
+/// The place of a task of ours in the tree, made if it has none.
+pub unsafe fn member(state: &LoopState, task: Raw) -> MemberId {
+    // SAFETY: the caller's task is alive.
+    unsafe {
+        let ours = data(task);
+        if let Some(member) = ours.member.get() {
+            return member;
+        }
+        let member = state.tree.borrow_mut().enroll(Key(task), false);
+        ours.member.set(Some(member));
+        member
+    }
+}
+
+/// The loop's state goes: the task has no place in a tree any more.
+pub unsafe fn leave_tree(task: Raw) {
+    // SAFETY: the caller's task is alive.
+    unsafe {
+        data(task).member.set(None);
+    }
+}

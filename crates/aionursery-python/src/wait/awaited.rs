@@ -1,0 +1,192 @@
+//! A wait as a coroutine and an iterator: what `await` and `send` do with it, and what is thrown into
+//! it. It must never wake anybody.
+
+use pyo3::ffi;
+
+use super::{Kind, Phase, Wait, start, stop_waiting, wait};
+use crate::entry::guard;
+use crate::imports::imports;
+use crate::nursery;
+use crate::object::{Aside, Fallible, Owned, Raised, Raw, none, raise, set_error, take_raised};
+use crate::task::{raise_thrown, stop};
+
+pub(super) unsafe extern "C" fn send(object: Raw, _: Raw, value: *mut Raw) -> ffi::PySendResult {
+    // SAFETY: CPython calls it on one of our waits.
+    unsafe {
+        *value = std::ptr::null_mut();
+        guard(ffi::PySendResult::PYGEN_ERROR, |_| match advance(object) {
+            Ok(Advance::Yield(yielded)) => {
+                *value = yielded.into_ptr();
+                ffi::PySendResult::PYGEN_NEXT
+            }
+            Ok(Advance::Return(result)) => {
+                *value = result.into_ptr();
+                ffi::PySendResult::PYGEN_RETURN
+            }
+            Err(Raised) => ffi::PySendResult::PYGEN_ERROR,
+        })
+    }
+}
+
+enum Advance {
+    Yield(Owned),
+    Return(Owned),
+}
+
+unsafe fn advance(object: Raw) -> Fallible<Advance> {
+    // SAFETY: attached; the caller's wait is alive.
+    unsafe {
+        let this = wait(object);
+        match (this.kind.get(), this.phase.get()) {
+            (_, Phase::Spent) => Err(set_error(
+                ffi::PyExc_RuntimeError,
+                c"cannot reuse already awaited aionursery wait; make a new one",
+            )),
+            (Kind::Ready, _) => {
+                this.phase.set(Phase::Spent);
+                Ok(Advance::Return(this.payload.take().unwrap_or_else(|| none())))
+            }
+            (Kind::Turn, Phase::New) => {
+                this.phase.set(Phase::Done);
+                Ok(Advance::Yield(none()))
+            }
+            (Kind::Join, Phase::New) => {
+                if nursery::begin_join(object)? {
+                    this.phase.set(Phase::Spent);
+                    return nursery::finish_join(object, false).map(Advance::Return);
+                }
+                this.phase.set(Phase::Waiting);
+                this.blocking.set(true);
+                Ok(Advance::Yield(Owned::share(object)))
+            }
+            (Kind::Join, Phase::Done) => {
+                this.phase.set(Phase::Spent);
+                nursery::finish_join(object, true).map(Advance::Return)
+            }
+            (_, Phase::New | Phase::Waiting) => {
+                start(object)?;
+                this.blocking.set(true);
+                Ok(Advance::Yield(Owned::share(object)))
+            }
+            (_, Phase::Done) => {
+                this.phase.set(Phase::Spent);
+                Ok(Advance::Return(this.value.take().unwrap_or_else(|| none())))
+            }
+            (_, Phase::Cancelled) => {
+                this.phase.set(Phase::Spent);
+                Err(raise_cancelled(this))
+            }
+        }
+    }
+}
+
+pub(super) unsafe fn raise_cancelled(this: &Wait) -> Raised {
+    // SAFETY: attached.
+    unsafe {
+        let kind = imports().cancelled_error;
+        let error = match this.message.cloned() {
+            Some(message) => crate::object::call1(kind, message.as_ptr()),
+            None => crate::object::call0(kind),
+        };
+        match error {
+            Ok(error) => raise(error),
+            Err(raised) => raised,
+        }
+    }
+}
+
+pub(super) unsafe extern "C" fn next(object: Raw) -> Raw {
+    // SAFETY: as above.
+    unsafe {
+        let mut value = std::ptr::null_mut();
+        match send(object, ffi::Py_None(), &mut value) {
+            ffi::PySendResult::PYGEN_NEXT => value,
+            ffi::PySendResult::PYGEN_ERROR => std::ptr::null_mut(),
+            ffi::PySendResult::PYGEN_RETURN => {
+                stop(Owned::maybe(value));
+                std::ptr::null_mut()
+            }
+        }
+    }
+}
+
+pub(super) unsafe extern "C" fn method_send(object: Raw, _: Raw) -> Raw {
+    // SAFETY: as above.
+    unsafe { next(object) }
+}
+
+pub(super) unsafe extern "C" fn method_throw(
+    object: Raw,
+    args: *mut Raw,
+    count: ffi::Py_ssize_t,
+) -> Raw {
+    // SAFETY: as above; CPython's vector of arguments.
+    unsafe {
+        guard(std::ptr::null_mut(), |_| {
+            raise_thrown(args, count);
+            let this = wait(object);
+            if this.kind.get() == Kind::Join {
+                return throw_into_join(object);
+            }
+            match this.phase.get() {
+                Phase::Waiting => {
+                    let _aside = Aside::new();
+                    this.phase.set(Phase::Cancelled);
+                    this.task.clear();
+                    stop_waiting(object);
+                }
+                // Whoever set or cancelled it can still see that.
+                Phase::Cancelled => {}
+                _ => this.phase.set(Phase::Spent),
+            }
+            std::ptr::null_mut()
+        })
+    }
+}
+
+/// A cancellation of the host goes on to the children and waits for the end of the join (R15);
+/// the coroutine's own end cannot wait.
+unsafe fn throw_into_join(object: Raw) -> Raw {
+    // SAFETY: attached; an exception is set.
+    unsafe {
+        let this = wait(object);
+        let is_cancel = ffi::PyErr_ExceptionMatches(imports().cancelled_error) != 0;
+        if !is_cancel || matches!(this.phase.get(), Phase::New | Phase::Spent) {
+            let _aside = Aside::new();
+            this.phase.set(Phase::Spent);
+            this.task.clear();
+            nursery::abandon(object);
+            return std::ptr::null_mut();
+        }
+        let cancelled = take_raised();
+        this.held.set(true);
+        this.thrown.set(true);
+        if this.phase.get() == Phase::Waiting {
+            if let (Some(nursery), Some(state)) = (this.payload.cloned(), this.state()) {
+                drop(this.value.replace(Some(cancelled)));
+                nursery::host_cancelled(state, &nursery, None);
+            }
+        } else {
+            drop(this.value.replace(Some(cancelled)));
+        }
+        next(object)
+    }
+}
+
+pub(super) unsafe extern "C" fn method_close(object: Raw, _: Raw) -> Raw {
+    // SAFETY: as above.
+    unsafe {
+        guard(std::ptr::null_mut(), |_| {
+            let this = wait(object);
+            match this.phase.replace(Phase::Spent) {
+                Phase::Waiting if this.kind.get() == Kind::Join => nursery::abandon(object),
+                Phase::Waiting => {
+                    this.task.clear();
+                    stop_waiting(object);
+                }
+                _ => {}
+            }
+            none().into_ptr()
+        })
+    }
+}

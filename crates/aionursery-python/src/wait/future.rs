@@ -1,0 +1,212 @@
+//! A wait as a future, for tasks that are not ours and for asyncio's own code on locks and queues. It
+//! must never do more than asyncio's futures promise.
+
+use std::ffi::{c_int, c_void};
+
+use pyo3::ffi;
+
+use super::awaited::raise_cancelled;
+use super::{Kind, Phase, complete, host_cancelled, notify, settle_in, start, stop_waiting, wait};
+use crate::args::{given, parse};
+use crate::entry::guard;
+use crate::imports::imports;
+use crate::object::{Fallible, Owned, Raised, Raw, none, set_error};
+use crate::state::LoopState;
+use crate::task;
+
+unsafe fn boolean(value: bool) -> Raw {
+    // SAFETY: True and False are always alive.
+    unsafe { Owned::share(if value { ffi::Py_True() } else { ffi::Py_False() }).into_ptr() }
+}
+
+pub(super) unsafe extern "C" fn method_done(object: Raw, _: Raw) -> Raw {
+    // SAFETY: as above.
+    unsafe { boolean(!matches!(wait(object).phase.get(), Phase::New | Phase::Waiting)) }
+}
+
+pub(super) unsafe extern "C" fn method_cancelled(object: Raw, _: Raw) -> Raw {
+    // SAFETY: as above.
+    unsafe { boolean(wait(object).phase.get() == Phase::Cancelled) }
+}
+
+pub(super) unsafe extern "C" fn method_result(object: Raw, _: Raw) -> Raw {
+    // SAFETY: as above.
+    unsafe {
+        guard(std::ptr::null_mut(), |_| {
+            let this = wait(object);
+            match this.phase.get() {
+                Phase::Done | Phase::Spent if this.kind.get() == Kind::Join => none().into_ptr(),
+                Phase::Done | Phase::Spent => {
+                    this.value.cloned().unwrap_or_else(|| none()).into_ptr()
+                }
+                Phase::Cancelled => {
+                    raise_cancelled(this);
+                    std::ptr::null_mut()
+                }
+                Phase::New | Phase::Waiting => {
+                    set_error(imports().invalid_state_error, c"Result is not set.");
+                    std::ptr::null_mut()
+                }
+            }
+        })
+    }
+}
+
+/// `set_result`, for what is parked.
+pub(super) unsafe extern "C" fn method_set_result(object: Raw, value: Raw) -> Raw {
+    // SAFETY: as above.
+    unsafe {
+        guard(std::ptr::null_mut(), |_| {
+            let this = wait(object);
+            let open = matches!(this.phase.get(), Phase::New | Phase::Waiting);
+            if this.kind.get() != Kind::Parked || !open {
+                set_error(imports().invalid_state_error, c"invalid state");
+                return std::ptr::null_mut();
+            }
+            complete(object, Some(Owned::share(value)));
+            none().into_ptr()
+        })
+    }
+}
+
+pub(super) unsafe extern "C" fn method_exception(object: Raw, none_given: Raw) -> Raw {
+    // SAFETY: as above. A wait ends with a result or by a cancellation.
+    unsafe {
+        let result = method_result(object, none_given);
+        if result.is_null() {
+            return result;
+        }
+        drop(Owned::maybe(result));
+        none().into_ptr()
+    }
+}
+
+pub(super) unsafe extern "C" fn method_cancel(
+    object: Raw,
+    args: *const Raw,
+    count: ffi::Py_ssize_t,
+    kwnames: Raw,
+) -> Raw {
+    // SAFETY: as above; CPython's vector of arguments.
+    unsafe {
+        guard(std::ptr::null_mut(), |_| {
+            let this = wait(object);
+            let Ok([message]) = parse("cancel", ["msg"], 1, args, count, kwnames) else {
+                return std::ptr::null_mut();
+            };
+            if !matches!(this.phase.get(), Phase::New | Phase::Waiting) {
+                return boolean(false);
+            }
+            let message = given(message).map(|message| Owned::share(message));
+            drop(this.message.replace(message));
+            if this.kind.get() == Kind::Join {
+                if let Some(state) = this.state() {
+                    host_cancelled(state, object);
+                }
+                return boolean(true);
+            }
+            this.phase.set(Phase::Cancelled);
+            stop_waiting(object);
+            notify(object);
+            boolean(true)
+        })
+    }
+}
+
+pub(super) unsafe extern "C" fn method_add_done_callback(
+    object: Raw,
+    args: *const Raw,
+    count: ffi::Py_ssize_t,
+    kwnames: Raw,
+) -> Raw {
+    // SAFETY: as above; CPython's vector of arguments.
+    unsafe {
+        guard(std::ptr::null_mut(), |_| {
+            let add = || -> Fallible<Owned> {
+                let names = ["fn", "context"];
+                let [function, context] =
+                    parse("add_done_callback", names, 1, args, count, kwnames)?;
+                if function.is_null() {
+                    let text = c"add_done_callback() needs the function to call";
+                    return Err(set_error(ffi::PyExc_TypeError, text));
+                }
+                start(object)?;
+                let this = wait(object);
+                let context = match given(context) {
+                    Some(context) => Owned::share(context),
+                    None => Owned::new(ffi::PyContext_CopyCurrent())?,
+                };
+                let function = Owned::share(function);
+                match this.phase.get() {
+                    Phase::New | Phase::Waiting => {
+                        this.callbacks.borrow_mut().push((function, context));
+                    }
+                    _ => task::call_soon(this.state().ok_or(Raised)?, &function, object, &context)?,
+                }
+                Ok(none())
+            };
+            add().map_or(std::ptr::null_mut(), Owned::into_ptr)
+        })
+    }
+}
+
+pub(super) unsafe extern "C" fn method_remove_done_callback(object: Raw, function: Raw) -> Raw {
+    // SAFETY: as above. Comparing may run Python code, so it runs on a copy.
+    unsafe {
+        guard(std::ptr::null_mut(), |_| {
+            let this = wait(object);
+            let held: Vec<Owned> =
+                this.callbacks.borrow().iter().map(|(held, _)| held.clone()).collect();
+            let mut gone = Vec::new();
+            for callback in &held {
+                match ffi::PyObject_RichCompareBool(callback.as_ptr(), function, ffi::Py_EQ) {
+                    -1 => return std::ptr::null_mut(),
+                    0 => {}
+                    _ => gone.push(callback.as_ptr()),
+                }
+            }
+            let removed: Vec<_> = this
+                .callbacks
+                .borrow_mut()
+                .extract_if(.., |(held, _)| gone.contains(&held.as_ptr()))
+                .collect();
+            ffi::PyLong_FromSize_t(removed.len())
+        })
+    }
+}
+
+pub(super) unsafe extern "C" fn method_get_loop(object: Raw, _: Raw) -> Raw {
+    // SAFETY: as above.
+    unsafe { get_loop(object, std::ptr::null_mut()) }
+}
+
+pub(super) unsafe extern "C" fn get_loop(object: Raw, _: *mut c_void) -> Raw {
+    // SAFETY: as above.
+    unsafe {
+        guard(std::ptr::null_mut(), |_| {
+            let this = wait(object);
+            if this.state().is_none() {
+                match LoopState::current() {
+                    Ok(state) => settle_in(object, state),
+                    Err(Raised) => return std::ptr::null_mut(),
+                }
+            }
+            let event_loop = this.state().and_then(|state| state.event_loop.cloned());
+            event_loop.unwrap_or_else(|| none()).into_ptr()
+        })
+    }
+}
+
+pub(super) unsafe extern "C" fn get_blocking(object: Raw, _: *mut c_void) -> Raw {
+    // SAFETY: as above.
+    unsafe { boolean(wait(object).blocking.get()) }
+}
+
+pub(super) unsafe extern "C" fn set_blocking(object: Raw, value: Raw, _: *mut c_void) -> c_int {
+    // SAFETY: as above.
+    unsafe {
+        let blocking = !value.is_null() && ffi::PyObject_IsTrue(value) == 1;
+        wait(object).blocking.set(blocking);
+        0
+    }
+}

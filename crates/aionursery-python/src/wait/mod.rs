@@ -1,0 +1,389 @@
+//! What our own waits are: one object that a coroutine yields and that knows how to wake whoever
+//! yielded it. One of our tasks goes from it straight to the ready queue; a foreign task finds in
+//! it the future that it expects, and `create_task` the coroutine. It must never decide what a
+//! cancellation means: a withdrawn wait says that it waits no longer, no more.
+//!
+//! What it is and how it goes is here; `awaited` is its side as a coroutine, `future` its side as a
+//! future, `object` its type.
+
+mod awaited;
+mod future;
+mod object;
+
+use std::cell::{Cell, RefCell};
+use std::sync::OnceLock;
+
+use nursery_core::{Alarm, TimerId};
+use pyo3::ffi;
+
+use crate::object::{Aside, Fallible, Owned, Raised, Raw, Slot, take_raised};
+use crate::state::{Key, LoopState};
+use crate::{nursery, task, timers};
+
+pub use object::add_to;
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// Nothing: it returns its payload at once.
+    Ready,
+    /// The next turn of the loop.
+    Turn,
+    /// A span of time, from the first `send` on.
+    Span,
+    /// A moment on the loop's clock.
+    Moment,
+    /// Nothing that could ever come.
+    Forever,
+    /// A nursery's children; the payload is the nursery.
+    Join,
+    /// Whatever somebody sets: a turn at a lock, an event, an item.
+    Parked,
+}
+
+/// Where a wait stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    New,
+    Waiting,
+    Done,
+    Cancelled,
+    /// Its outcome was handed over.
+    Spent,
+}
+
+#[repr(C)]
+pub struct Wait {
+    head: ffi::PyObject,
+    kind: Cell<Kind>,
+    phase: Cell<Phase>,
+    blocking: Cell<bool>,
+    /// A child was made of it: that it was never awaited says nothing.
+    claimed: Cell<bool>,
+    /// A cancellation of the host came while it joined.
+    held: Cell<bool>,
+    /// ... and was thrown in, so that `value` is that error and not the body's.
+    thrown: Cell<bool>,
+    timer: Cell<Option<TimerId>>,
+    when: Cell<f64>,
+    home: Slot,
+    state: Cell<*const LoopState>,
+    /// The task of ours that waits.
+    task: Slot,
+    payload: Slot,
+    /// What `await` returns, or the exception that the block ended with (`Join`).
+    value: Slot,
+    callbacks: RefCell<Vec<(Owned, Owned)>>,
+    message: Slot,
+}
+
+static TYPE: OnceLock<usize> = OnceLock::new();
+
+fn class() -> *mut ffi::PyTypeObject {
+    *TYPE.get().expect("the module has been imported") as *mut ffi::PyTypeObject
+}
+
+#[inline]
+pub unsafe fn is_wait(object: Raw) -> bool {
+    // SAFETY: the caller's object is alive.
+    unsafe { ffi::Py_TYPE(object) == class() }
+}
+
+/// The inside of a wait. The reference lives as long as the caller keeps the object.
+#[inline]
+pub unsafe fn wait<'a>(object: Raw) -> &'a Wait {
+    // SAFETY: the caller has checked the type.
+    unsafe { &*object.cast() }
+}
+
+/// A new wait. `when` is a span or a moment in seconds, for the kinds that have one.
+pub unsafe fn create(kind: Kind, when: f64, payload: Option<Owned>) -> Fallible<Owned> {
+    // SAFETY: CPython zeroes what it allocates; every field is valid as zeros or set here.
+    unsafe {
+        let class = class();
+        let alloc = (*class).tp_alloc.ok_or(Raised)?;
+        let object = Owned::new(alloc(class, 0))?;
+        let this = object.as_ptr().cast::<Wait>();
+        (&raw mut (*this).kind).write(Cell::new(kind));
+        (&raw mut (*this).phase).write(Cell::new(Phase::New));
+        (&raw mut (*this).timer).write(Cell::new(None));
+        (&raw mut (*this).when).write(Cell::new(when));
+        (&raw mut (*this).callbacks).write(RefCell::new(Vec::new()));
+        drop((*this).payload.replace(payload));
+        Ok(object)
+    }
+}
+
+/// Ties a wait to a loop.
+pub unsafe fn settle_in(object: Raw, state: &LoopState) {
+    // SAFETY: the caller's wait is alive.
+    unsafe {
+        let this = wait(object);
+        this.home.set(Owned::share(state.this.get()));
+        this.state.set(state);
+    }
+}
+
+impl Wait {
+    pub fn state(&self) -> Option<&LoopState> {
+        let state = self.state.get();
+        // SAFETY: `home` keeps it alive.
+        (!state.is_null()).then(|| unsafe { &*state })
+    }
+
+    pub fn payload(&self) -> &Slot {
+        &self.payload
+    }
+
+    /// What it brings; for a join, the exception that the body ended with.
+    pub fn value(&self) -> &Slot {
+        &self.value
+    }
+
+    /// Whether a cancellation of the host came while it joined; asked once.
+    pub fn take_held(&self) -> bool {
+        self.held.take()
+    }
+
+    fn clear(&self) {
+        self.task.clear();
+        self.payload.clear();
+        self.value.clear();
+        drop(self.callbacks.take());
+        self.message.clear();
+        self.state.set(std::ptr::null());
+        self.home.clear();
+    }
+}
+
+/// Starts what is waited for: sets the timer.
+unsafe fn start(object: Raw) -> Fallible<()> {
+    // SAFETY: attached; the caller's wait is alive.
+    unsafe {
+        let this = wait(object);
+        if this.phase.get() != Phase::New {
+            return Ok(());
+        }
+        if this.state().is_none() {
+            settle_in(object, LoopState::current()?);
+        }
+        let state = this.state().ok_or(Raised)?;
+        let kind = this.kind.get();
+        if matches!(kind, Kind::Span | Kind::Moment) {
+            let moment = match kind {
+                Kind::Span => state.now()? + this.when.get(),
+                _ => this.when.get(),
+            };
+            if moment < f64::INFINITY {
+                let moment = moment.max(f64::MIN);
+                let alarm = Alarm::Wake(Key(Owned::share(object).into_ptr()));
+                let timer = state.tree.borrow_mut().timers.insert(moment, alarm);
+                this.timer.set(Some(timer));
+                timers::arm(state);
+            }
+        }
+        this.phase.set(Phase::Waiting);
+        Ok(())
+    }
+}
+
+/// One of our tasks has yielded a wait: it waits for it from now on. Says no if it must be treated
+/// as any future instead (two tasks wait for one object, another loop's).
+#[inline]
+pub unsafe fn park(state: &LoopState, object: Raw, task: Raw) -> bool {
+    // SAFETY: attached; the caller's objects are alive.
+    unsafe {
+        let this = wait(object);
+        let same = this.state.get() == std::ptr::from_ref(state);
+        if !same || !this.task.is_empty() || !this.blocking.get() {
+            return false;
+        }
+        if this.phase.get() != Phase::Waiting {
+            return false;
+        }
+        this.blocking.set(false);
+        this.task.set(Owned::share(task));
+        if this.kind.get() == Kind::Join {
+            let ours = task::data(task);
+            ours.raise_flags(task::flag::JOINING);
+            if task::is_asked(state, task) {
+                host_cancelled(state, object);
+            }
+        }
+        true
+    }
+}
+
+/// What was waited for is there.
+pub unsafe fn complete(object: Raw, value: Option<Owned>) {
+    // SAFETY: attached; the caller's wait is alive.
+    unsafe {
+        let this = wait(object);
+        if !matches!(this.phase.get(), Phase::New | Phase::Waiting) {
+            return;
+        }
+        if value.is_some() {
+            drop(this.value.replace(value));
+        }
+        this.phase.set(Phase::Done);
+        notify(object);
+    }
+}
+
+/// The nursery that a host joins has closed.
+pub unsafe fn join_is_over(state: &LoopState, object: Raw) {
+    // SAFETY: attached; the caller's wait is alive.
+    unsafe {
+        let this = wait(object);
+        if this.phase.get() != Phase::Waiting {
+            return;
+        }
+        this.phase.set(Phase::Done);
+        if !state.ready.take_last(object) {
+            notify(object);
+        }
+    }
+}
+
+/// Steps the host whose join is over, here and now. Only what leaves the loop is raised.
+pub unsafe fn resume(state: &LoopState, object: &Owned) -> Fallible<()> {
+    // SAFETY: attached; a drain has just ended a step.
+    unsafe {
+        let this = wait(object.as_ptr());
+        if let Some(task) = this.task.take() {
+            return task::resume(state, task);
+        }
+        let only = this.callbacks.borrow().len() == 1;
+        let Some((function, context)) = only.then(|| this.callbacks.take().pop()).flatten() else {
+            notify(object.as_ptr());
+            return Ok(());
+        };
+        // A task of asyncio's makes itself the current one, and nobody may be.
+        task::leave(state);
+        if ffi::PyContext_Enter(context.as_ptr()) < 0 {
+            ffi::PyErr_Clear();
+            this.callbacks.borrow_mut().push((function, context));
+            notify(object.as_ptr());
+            return Ok(());
+        }
+        let result = crate::object::call1(function.as_ptr(), object.as_ptr()).map(drop);
+        let aside = if result.is_err() { Some(Aside::new()) } else { None };
+        if ffi::PyContext_Exit(context.as_ptr()) < 0 {
+            ffi::PyErr_Clear();
+        }
+        drop(aside);
+        result
+    }
+}
+
+/// Wakes whoever waits.
+pub unsafe fn notify(object: Raw) {
+    // SAFETY: attached; the caller's wait is alive.
+    unsafe {
+        let this = wait(object);
+        let Some(state) = this.state() else { return };
+        if let Some(task) = this.task.take() {
+            task::wake(state, task);
+        }
+        for (function, context) in this.callbacks.take() {
+            if task::call_soon(state, &function, object, &context).is_err() {
+                let _aside = Aside::new();
+                let exception = take_raised();
+                let text = "A callback of a wait that is over could not be scheduled";
+                state.report(text, Some(&exception), std::ptr::null_mut());
+            }
+        }
+    }
+}
+
+/// The timer of a wait has fired; the heap's reference has become the caller's.
+pub unsafe fn fire(object: &Owned) {
+    // SAFETY: attached.
+    unsafe {
+        wait(object.as_ptr()).timer.set(None);
+        complete(object.as_ptr(), None);
+    }
+}
+
+/// The task that waits is cancelled. Says whether it waited and is to be woken.
+pub unsafe fn withdraw(object: Raw) -> bool {
+    // SAFETY: attached; the caller's wait is alive.
+    unsafe {
+        let this = wait(object);
+        if this.kind.get() == Kind::Join || this.phase.get() != Phase::Waiting {
+            return false;
+        }
+        this.phase.set(Phase::Cancelled);
+        this.task.clear();
+        stop_waiting(object);
+        true
+    }
+}
+
+/// Takes a wait out of wherever it stands.
+unsafe fn stop_waiting(object: Raw) {
+    // SAFETY: attached; the caller's wait is alive.
+    unsafe {
+        let this = wait(object);
+        if let (Some(timer), Some(state)) = (this.timer.take(), this.state()) {
+            let alarm = state.tree.borrow_mut().timers.remove(timer);
+            if let Alarm::Wake(Key(held)) = alarm {
+                drop(Owned::maybe(held));
+            }
+        }
+    }
+}
+
+/// The heap has gone with its loop.
+pub unsafe fn forget_timer(object: Raw) {
+    // SAFETY: the caller's wait is alive.
+    unsafe { wait(object).timer.set(None) }
+}
+
+/// Whether what a join holds was thrown into it, and is not what the body ended with.
+pub unsafe fn was_thrown(object: Raw) -> bool {
+    // SAFETY: the caller's wait is alive.
+    unsafe { wait(object).thrown.get() }
+}
+
+/// What a wait was cancelled with.
+pub unsafe fn message(object: Raw) -> Option<Owned> {
+    // SAFETY: the caller's wait is alive.
+    unsafe { wait(object).message.cloned() }
+}
+
+/// A child is made of a wait, and may be cancelled before it begins.
+pub unsafe fn claim(object: Raw) {
+    // SAFETY: the caller's wait is alive.
+    unsafe { wait(object).claimed.set(true) }
+}
+
+/// A wait is refused before it began.
+pub unsafe fn close(object: Raw) {
+    // SAFETY: the caller's wait is alive.
+    unsafe {
+        if wait(object).phase.get() == Phase::New {
+            wait(object).phase.set(Phase::Spent);
+        }
+    }
+}
+
+/// The host was cancelled from outside while it joins (R15).
+pub unsafe fn host_cancelled(state: &LoopState, object: Raw) {
+    // SAFETY: attached; the caller's wait is alive.
+    unsafe {
+        let this = wait(object);
+        this.held.set(true);
+        if let Some(nursery) = this.payload.cloned() {
+            let host = this.task.get();
+            let message = if host.is_null() {
+                this.message.cloned()
+            } else {
+                task::data(host).cancel_message.cloned()
+            };
+            nursery::host_cancelled(state, &nursery, message);
+        }
+    }
+}
