@@ -165,16 +165,18 @@ pub unsafe fn call0(function: Raw) -> Fallible<Owned> {
 
 #[inline]
 pub unsafe fn call1(function: Raw, arg: Raw) -> Fallible<Owned> {
+    // SAFETY: the caller's objects are alive.
+    unsafe { call(function, &mut [std::ptr::null_mut(), arg]) }
+}
+
+/// `function(*args)`. `args` starts with an unused entry.
+#[inline]
+pub unsafe fn call(function: Raw, args: &mut [Raw]) -> Fallible<Owned> {
     // SAFETY: the caller's objects are alive; the first entry is scratch space for the callee.
     unsafe {
-        let args = [std::ptr::null_mut(), arg];
-        let flags = 1 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
-        Owned::new(ffi::PyObject_Vectorcall(
-            function,
-            args.as_ptr().add(1),
-            flags,
-            std::ptr::null_mut(),
-        ))
+        let count = (args.len() - 1) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
+        let nothing = std::ptr::null_mut();
+        Owned::new(ffi::PyObject_Vectorcall(function, args.as_ptr().add(1), count, nothing))
     }
 }
 

@@ -25,7 +25,9 @@ use crate::entry::guard;
 use crate::exit;
 use crate::function::Method;
 use crate::imports::{imports, is_debug, names};
-use crate::object::{Aside, Fallible, Owned, Raw, Slot, call_method, getattr, method1, truth};
+use crate::object::{
+    Aside, Fallible, Owned, Raw, Slot, call, call_method, getattr, method1, truth,
+};
 use crate::state::LoopState;
 use crate::{task, wait};
 
@@ -250,14 +252,9 @@ unsafe fn own_handle(state: &LoopState) -> Fallible<Option<Owned>> {
         let drain = TURNS[number].bind(state.this.get())?;
         let args = Owned::new(ffi::PyTuple_New(0))?;
         let context = Owned::new(ffi::PyContext_New())?;
-        let args =
+        let mut args =
             [std::ptr::null_mut(), drain.as_ptr(), args.as_ptr(), event_loop, context.as_ptr()];
-        let made = Owned::new(ffi::PyObject_Vectorcall(
-            imports().handle_type,
-            args.as_ptr().add(1),
-            (args.len() - 1) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
-            std::ptr::null_mut(),
-        ))?;
+        let made = call(imports().handle_type, &mut args)?;
         handle.set(made.clone());
         Ok(Some(made))
     }

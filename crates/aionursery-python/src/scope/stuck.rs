@@ -5,7 +5,7 @@ use pyo3::ffi;
 
 use super::source_name;
 use crate::imports::imports;
-use crate::object::{Fallible, Owned, Raised, take_raised};
+use crate::object::{Fallible, Owned, Raised, call, take_raised};
 use crate::state::LoopState;
 
 /// A scope was cancelled a while ago and still has tasks: they are named, with where they wait.
@@ -30,7 +30,7 @@ pub unsafe fn warn_stuck(state: &LoopState, id: ScopeId) {
             let reason = reason.as_ref().map_or(ffi::Py_None(), Owned::as_ptr);
             let seconds = ffi::PyFloat_FromDouble(state.tree.borrow().warn_after);
             let seconds = Owned::new(seconds)?;
-            let args = [
+            let mut args = [
                 std::ptr::null_mut(),
                 state.event_loop.get(),
                 list.as_ptr(),
@@ -38,10 +38,7 @@ pub unsafe fn warn_stuck(state: &LoopState, id: ScopeId) {
                 reason,
                 seconds.as_ptr(),
             ];
-            let count = 5 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
-            let function = imports().parts.warn_stuck;
-            let nothing = std::ptr::null_mut();
-            Owned::new(ffi::PyObject_Vectorcall(function, args.as_ptr().add(1), count, nothing))?;
+            call(imports().parts.warn_stuck, &mut args)?;
             Ok(())
         };
         if warn().is_err() {

@@ -3,7 +3,7 @@
 use pyo3::ffi;
 
 use crate::imports::imports;
-use crate::object::{Aside, Fallible, Owned, Raised, Raw};
+use crate::object::{Aside, Fallible, Owned, Raised, Raw, call};
 use crate::state::LoopState;
 
 /// Makes a task the current one of its loop; gives back the one that was.
@@ -66,17 +66,7 @@ pub(super) unsafe fn restore(state: &LoopState, before: Option<Owned>) {
 
 unsafe fn swap_current(event_loop: Raw, task: Raw) -> Fallible<Owned> {
     // SAFETY: as above.
-    unsafe {
-        let args = [std::ptr::null_mut(), event_loop, task];
-        let function = imports().swap_current_task;
-        let flags = 2 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
-        Owned::new(ffi::PyObject_Vectorcall(
-            function,
-            args.as_ptr().add(1),
-            flags,
-            std::ptr::null_mut(),
-        ))
-    }
+    unsafe { call(imports().swap_current_task, &mut [std::ptr::null_mut(), event_loop, task]) }
 }
 
 /// The end of a drain: no task is current any more. Between the steps of one drain the last

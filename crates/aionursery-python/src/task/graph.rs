@@ -61,14 +61,8 @@ unsafe fn tell(function: Raw, awaited: Raw, waiter: Raw) {
     use pyo3::ffi;
     // SAFETY: the caller's objects are alive; the graph is for people, so a failure is let go.
     unsafe {
-        let args = [std::ptr::null_mut(), awaited, waiter];
-        let count = 2 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
-        let answer =
-            ffi::PyObject_Vectorcall(function, args.as_ptr().add(1), count, std::ptr::null_mut());
-        if answer.is_null() {
+        if crate::object::call(function, &mut [std::ptr::null_mut(), awaited, waiter]).is_err() {
             ffi::PyErr_Clear();
-        } else {
-            ffi::Py_DECREF(answer);
         }
     }
 }

@@ -12,8 +12,8 @@ use crate::args::{given, parse};
 use crate::entry::guard;
 use crate::imports::{imports, names};
 use crate::object::{
-    Aside, Fallible, Owned, Raised, Raw, call1, none, raise_in_context, set_error, set_error_text,
-    utf8,
+    Aside, Fallible, Owned, Raised, Raw, call, call1, none, raise_in_context, set_error,
+    set_error_text, utf8,
 };
 use crate::state::LoopState;
 
@@ -293,8 +293,8 @@ unsafe extern "C" fn get_stack(
             let get = || {
                 let [limit] = parse("get_stack", ["limit"], 0, args, count, kwnames)?;
                 let limit = given(limit).unwrap_or(ffi::Py_None());
-                let args = [std::ptr::null_mut(), task, limit];
-                call(imports().parts.stack, &args)
+                let mut args = [std::ptr::null_mut(), task, limit];
+                call(imports().parts.stack, &mut args)
             };
             answer(get())
         })
@@ -315,21 +315,11 @@ unsafe extern "C" fn print_stack(
                 let [limit, file] = parse("print_stack", names, 0, args, count, kwnames)?;
                 let limit = given(limit).unwrap_or(ffi::Py_None());
                 let file = given(file).unwrap_or(ffi::Py_None());
-                let args = [std::ptr::null_mut(), task, limit, file];
-                call(imports().parts.print_stack, &args)
+                let mut args = [std::ptr::null_mut(), task, limit, file];
+                call(imports().parts.print_stack, &mut args)
             };
             answer(print())
         })
-    }
-}
-
-/// Calls a function; the first entry of `args` is unused.
-unsafe fn call(function: Raw, args: &[Raw]) -> Fallible<Owned> {
-    // SAFETY: the caller's objects are alive.
-    unsafe {
-        let count = (args.len() - 1) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
-        let args = args.as_ptr().add(1);
-        Owned::new(ffi::PyObject_Vectorcall(function, args, count, std::ptr::null_mut()))
     }
 }
 
@@ -372,8 +362,8 @@ unsafe extern "C" fn cancel_and_wait(
             let begin = || {
                 let [message] = parse("cancel_and_wait", ["msg"], 1, args, count, kwnames)?;
                 let message = given(message).unwrap_or(ffi::Py_None());
-                let args = [std::ptr::null_mut(), task, message];
-                call(imports().parts.cancel_and_wait, &args)
+                let mut args = [std::ptr::null_mut(), task, message];
+                call(imports().parts.cancel_and_wait, &mut args)
             };
             answer(begin())
         })
