@@ -30,7 +30,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="less than a minute, rougher")
+    parser.add_argument("--quick", action="store_true", help="about a minute, rougher")
     parser.add_argument("--rows", help="keys or beginnings of keys, separated by commas")
     parser.add_argument("--loops", default="asyncio,uvloop")
     parser.add_argument("--only-ours", action="store_true", help="no peers, so no ratios")
