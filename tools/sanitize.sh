@@ -36,7 +36,7 @@ thread)
     nightly_with rust-src "ThreadSanitizer"
     export RUSTFLAGS=-Zsanitizer=thread CARGO_TARGET_DIR="$base/tsan"
     cargo +nightly test -Zbuild-std --target "$target" -p aionursery \
-        --test drop_and_abuse --test nursery --test scopes --no-fail-fast
+        --test carriers --test drop_and_abuse --test nursery --test scopes --no-fail-fast
     ;;
 miri)
     nightly_with miri Miri
@@ -45,7 +45,7 @@ miri)
     # The runtime asks for the clock and for entropy.
     export MIRIFLAGS="-Zmiri-disable-isolation"
     cargo +nightly miri test -p aionursery --lib \
-        --test drop_and_abuse --test nursery --test scopes --no-fail-fast -- --skip r29_forgetting --skip a_thousand
+        --test carriers --test drop_and_abuse --test nursery --test scopes --no-fail-fast -- --skip r29_forgetting --skip a_thousand
     MIRIFLAGS="$MIRIFLAGS -Zmiri-ignore-leaks" cargo +nightly miri test -p aionursery \
         --test drop_and_abuse -- r29_forgetting
     ;;

@@ -7,8 +7,6 @@ use std::task::{Context, Poll};
 
 use crate::error::Fault;
 use crate::frame::{self, Kind};
-#[cfg(feature = "tokio")]
-use crate::sync::JoinHandle;
 use crate::task::Handle;
 
 /// A child of a nursery. Awaiting it gives its value.
@@ -31,21 +29,8 @@ use crate::task::Handle;
 /// ```
 #[must_use = "dropping the handle is fine, but say so: `drop(child)` or `let _ = ..`"]
 pub struct Child<T, E> {
-    side: Side<T, E>,
+    task: Handle<T, E>,
     collect: bool,
-}
-
-enum Side<T, E> {
-    Here(Handle<T, E>),
-    #[cfg(feature = "tokio")]
-    Away(Away<T, E>),
-}
-
-#[cfg(feature = "tokio")]
-struct Away<T, E> {
-    join: JoinHandle<Result<T, Fault<E>>>,
-    id: u32,
-    name: Option<std::sync::Arc<str>>,
 }
 
 /// How a child ended, without its error: see [`Child::end`].
@@ -88,18 +73,8 @@ impl<T> End<T> {
 }
 
 impl<T, E> Child<T, E> {
-    pub(crate) fn here(handle: Handle<T, E>, collect: bool) -> Self {
-        Self { side: Side::Here(handle), collect }
-    }
-
-    #[cfg(feature = "tokio")]
-    pub(crate) fn away(
-        join: JoinHandle<Result<T, Fault<E>>>,
-        id: u32,
-        name: Option<std::sync::Arc<str>>,
-        collect: bool,
-    ) -> Self {
-        Self { side: Side::Away(Away { join, id, name }), collect }
+    pub(crate) fn new(task: Handle<T, E>, collect: bool) -> Self {
+        Self { task, collect }
     }
 
     /// Cancels this child alone: no error, siblings unharmed (R16). It is dropped the next time
@@ -114,11 +89,7 @@ impl<T, E> Child<T, E> {
     /// # Ok::<_, String>(()) }).await.unwrap() });
     /// ```
     pub fn cancel(&self) {
-        match &self.side {
-            Side::Here(handle) => handle.cancel(),
-            #[cfg(feature = "tokio")]
-            Side::Away(away) => away.join.abort(),
-        }
+        self.task.cancel()
     }
 
     /// Whether it has ended, in whatever way.
@@ -134,11 +105,7 @@ impl<T, E> Child<T, E> {
     /// ```
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        match &self.side {
-            Side::Here(handle) => handle.header().is_done(),
-            #[cfg(feature = "tokio")]
-            Side::Away(away) => away.join.is_finished(),
-        }
+        self.task.header().is_done()
     }
 
     /// Its number in its nursery: 1 for the first that was started. No two have the same; those
@@ -154,11 +121,7 @@ impl<T, E> Child<T, E> {
     /// ```
     #[must_use]
     pub fn id(&self) -> u32 {
-        match &self.side {
-            Side::Here(handle) => handle.header().id(),
-            #[cfg(feature = "tokio")]
-            Side::Away(away) => away.id,
-        }
+        self.task.header().id()
     }
 
     /// Its name, if it was given one with [`named`](crate::Nursery::named).
@@ -172,11 +135,7 @@ impl<T, E> Child<T, E> {
     /// ```
     #[must_use]
     pub fn name(&self) -> Option<&str> {
-        match &self.side {
-            Side::Here(handle) => handle.header().name().map(|name| &**name),
-            #[cfg(feature = "tokio")]
-            Side::Away(away) => away.name.as_deref(),
-        }
+        self.task.header().name().map(|name| &**name)
     }
 
     pub(crate) fn collects(&self) -> bool {
@@ -206,15 +165,7 @@ impl<T, E> Child<T, E> {
     }
 
     pub(crate) fn poll_result(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Fault<E>>> {
-        match &mut self.side {
-            Side::Here(handle) => handle.poll(cx),
-            #[cfg(feature = "tokio")]
-            Side::Away(away) => Pin::new(&mut away.join).poll(cx).map(|end| {
-                end.unwrap_or_else(|error| {
-                    Err(if error.is_panic() { Fault::Panicked } else { Fault::Cancelled })
-                })
-            }),
-        }
+        self.task.poll(cx)
     }
 }
 

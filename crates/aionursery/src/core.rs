@@ -23,11 +23,11 @@ use crate::error::{Failure, NurseryClosed};
 use crate::limit::Gate;
 use crate::ready::{Driven, Seat, Share};
 use crate::scope::{Reason, Scope, lock};
-#[cfg(feature = "tokio")]
-use crate::sync::AbortHandle;
 use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::task::Running;
+#[cfg(feature = "tokio")]
+use crate::task::TaskRef;
 
 pub(crate) struct Core<E> {
     pub(crate) scope: Arc<Scope>,
@@ -58,7 +58,7 @@ struct Local<E> {
     /// The number of the last of those that the lifecycle was told of beforehand.
     last: Cell<u32>,
     #[cfg(feature = "tokio")]
-    spawned: RefCell<Vec<AbortHandle>>,
+    spawned: RefCell<Vec<TaskRef>>,
 }
 
 /// How many children the lifecycle is told of at once.
@@ -204,30 +204,33 @@ impl<E> Core<E> {
     /// A cancellation is to reach a spawned child: at once, or after this turn of the driver's.
     #[cfg(feature = "tokio")]
     #[inline]
-    pub(crate) fn keep(&self, handle: AbortHandle) {
+    pub(crate) fn keep(&self, child: TaskRef) {
         self.local.with(|local| match local {
-            Some(local) => local.spawned.borrow_mut().push(handle),
-            None => self.keep_all([handle]),
+            Some(local) => local.spawned.borrow_mut().push(child),
+            None => self.keep_all([child]),
         });
     }
 
     #[cfg(feature = "tokio")]
-    fn keep_all(&self, handles: impl IntoIterator<Item = AbortHandle>) {
+    fn keep_all(&self, children: impl IntoIterator<Item = TaskRef>) {
         let signal = &self.scope.signal;
-        signal.workers.keep(handles);
+        signal.workers.keep(children);
         if self.scope.is_hard() {
             signal.workers.abort();
         }
     }
 
-    /// The driver's turn is over: what was spawned in it is in reach of whoever cancels.
+    /// The driver's turn is over: what was spawned in it is in reach of whoever cancels. Once the
+    /// nursery has closed there is nobody left to reach.
     #[cfg(feature = "tokio")]
-    pub(crate) fn end_turn(&self) {
+    pub(crate) fn end_turn(&self, closed: bool) {
         self.local.with(|local| {
-            if let Some(local) = local
-                && !local.spawned.borrow().is_empty()
-            {
-                self.keep_all(local.spawned.take());
+            let spawned = local.map_or_else(Vec::new, |local| local.spawned.take());
+            if closed {
+                drop(spawned);
+                self.scope.signal.workers.clear();
+            } else if !spawned.is_empty() {
+                self.keep_all(spawned);
             }
         });
     }

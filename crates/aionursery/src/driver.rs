@@ -136,7 +136,7 @@ where
             let turn = driver.turn(this.body.as_mut(), this.value, cx);
             frame::leave(frame);
             #[cfg(feature = "tokio")]
-            driver.core.end_turn();
+            driver.core.end_turn(turn.is_ready());
             turn
         });
         driver.scope = Some(standing.leave());

@@ -41,8 +41,8 @@
 //! * `tracing`: a span for each nursery and for each child that has a name.
 //!
 //! # What is unsafe
-//! Three modules: the in-task child (`task.rs` and `task/cell.rs`), the list of those that were
-//! woken (`ready.rs`) and the memory that they lie in (`slots.rs`).
+//! Three modules: the child (`task.rs`, `task/cell.rs`, and `task/away.rs` if it is spawned), the
+//! list of those that were woken (`ready.rs`) and the memory that they lie in (`slots.rs`).
 //! Children that borrow are polled by the nursery's own future only: whoever forgets that future
 //! stops them, and frees nothing they use.
 #![deny(unsafe_code)]
@@ -54,6 +54,8 @@ mod as_completed;
 mod blocks;
 mod builder;
 mod cancel_scope;
+#[cfg(feature = "tokio")]
+mod carrier;
 mod child;
 mod clock;
 mod combine;
@@ -96,6 +98,8 @@ pub use builder::{Builder, OnError, nursery, nursery_local};
 pub use cancel_scope::{
     CancelScope, Scoped, cancelled, fail_after, fail_at, move_on_after, move_on_at, shield,
 };
+#[cfg(feature = "tokio")]
+pub use carrier::keep_idle_tasks;
 pub use child::{Child, End};
 pub use clock::{Clock, Sleep};
 pub use combine::{for_each, map, yield_now};

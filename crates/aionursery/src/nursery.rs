@@ -237,7 +237,7 @@ impl<'env, E, M> Nursery<'env, E, M> {
         handle: Handle<T, E>,
     ) -> Result<Child<T, E>, NurseryClosed> {
         match self.core.start(task) {
-            Ok(()) => Ok(Child::here(handle, self.core.collect)),
+            Ok(()) => Ok(Child::new(handle, self.core.collect)),
             Err(mut task) => {
                 drop(task.cancel());
                 Err(NurseryClosed)

@@ -1,6 +1,6 @@
-//! The memory of one nursery's in-task children: blocks of slots of one size, so that a child that
-//! starts takes the place of one that has ended, and no allocator is asked. It must never touch
-//! what lies in a slot that is taken.
+//! The memory of one nursery's children: blocks of slots of one size, so that a child that starts
+//! takes the place of one that has ended, and no allocator is asked. It must never touch what lies
+//! in a slot that is taken.
 //!
 //! While the nursery is driven, only its driver's thread takes slots and puts them back; whoever
 //! frees a task elsewhere hands its slot to the driver (`Ready::returned`). Once the driver is gone

@@ -9,14 +9,21 @@ pub(crate) use {
 };
 
 #[cfg(all(feature = "tokio", not(all(test, aionursery_loom))))]
-pub(crate) use tokio::{
-    spawn,
-    task::{AbortHandle, JoinHandle, spawn_blocking},
-};
+pub(crate) use tokio::{runtime::Id as RuntimeId, spawn, task::spawn_blocking};
+
+/// Which runtime this thread is in.
+///
+/// # Panics
+/// If it is in none.
+#[cfg(all(feature = "tokio", not(all(test, aionursery_loom))))]
+#[track_caller]
+pub(crate) fn runtime() -> RuntimeId {
+    tokio::runtime::Handle::current().id()
+}
 
 #[cfg(all(test, aionursery_loom))]
 pub(crate) use {
-    crate::models::{AbortHandle, AtomicWaker, JoinHandle, spawn, spawn_blocking},
+    crate::models::{AtomicWaker, RuntimeId, runtime, spawn, spawn_blocking},
     loom::sync::{Mutex, MutexGuard, atomic},
 };
 

@@ -1,7 +1,8 @@
-//! One in-task child: its future, its result, its waker and its handle's side, in one piece of
-//! memory: a slot of its nursery's, or an allocation. Only the driver polls the future or drops it;
-//! a waker that outlives everything keeps the memory and nothing in it. It must never decide what an
-//! end means. What knows the types of future and result is in `cell.rs`.
+//! One child: its future, its result, its waker and its handle's side, in one piece of memory: a
+//! slot of its nursery's, or an allocation. Only the driver polls the future or drops it; a waker
+//! that outlives everything keeps the memory and nothing in it. It must never decide what an end
+//! means. What knows the types of future and result is in `cell.rs`; of a spawned child, which has
+//! a load in place of the driver, in `away.rs`.
 //!
 //! Who may touch `stage`:
 //! * the driver, until it has set `DONE`;
@@ -11,6 +12,8 @@
 //! So when the last reference goes, `stage` is empty: freeing runs no code of the child, and may
 //! happen after the lifetime that the child borrows from has ended (R29).
 
+#[cfg(feature = "tokio")]
+mod away;
 mod cell;
 
 use std::marker::PhantomData;
@@ -21,6 +24,8 @@ use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
 use nursery_core::Outcome;
 
+#[cfg(feature = "tokio")]
+pub(crate) use away::{Load, make_away};
 pub(crate) use cell::{make, make_body};
 
 use crate::error::{Failure, Fault, Label};
@@ -39,13 +44,19 @@ const HANDLE: usize = 1 << 2;
 const CANCEL: usize = 1 << 3;
 /// Cancellation does not reach it; set from the start.
 const SHIELD: usize = 1 << 4;
+/// It is a spawned child that waits: whoever wants it to end wakes its carrier.
+#[cfg(feature = "tokio")]
+const WAITS: usize = 1 << 5;
 /// One reference.
-const REF: usize = 1 << 5;
+const REF: usize = 1 << 6;
 
 /// Not in the driver's list of children.
 pub(crate) const NOWHERE: u32 = u32::MAX;
 /// Not polled yet: nobody has been given a waker.
 const NEW: u32 = u32::MAX - 1;
+/// Not the driver's: a spawned child.
+#[cfg(feature = "tokio")]
+const AWAY: u32 = u32::MAX - 2;
 
 /// The part that does not know the future's type.
 pub(crate) struct Header {
@@ -55,7 +66,7 @@ pub(crate) struct Header {
     /// The block that it lies in, which holds the list that its wakes go to.
     pub(crate) block: NonNull<Block>,
     joiner: AtomicWaker,
-    /// Where the driver keeps it; touched by nobody else.
+    /// Where the driver keeps it; touched by nobody else. Of a spawned child it never changes.
     pub(crate) index: AtomicU32,
     id: AtomicU32,
     /// Boxed: most have none, and every word of a task counts.
@@ -108,6 +119,10 @@ unsafe fn free(task: NonNull<Header>) {
     // SAFETY: nobody else has the header; what is dropped here is not read again, and the memory is
     // the task's own.
     unsafe {
+        #[cfg(feature = "tokio")]
+        if (*raw).is_away() {
+            ptr::drop_in_place(away::carrier(task));
+        }
         ptr::drop_in_place(&raw mut (*raw).joiner);
         ptr::drop_in_place(&raw mut (*raw).name);
         give_back(task);
@@ -218,6 +233,12 @@ impl Header {
         self.state.load(Ordering::Acquire) & CANCEL != 0
     }
 
+    /// Whether some worker polls it.
+    #[cfg(feature = "tokio")]
+    fn is_away(&self) -> bool {
+        self.index.load(Ordering::Relaxed) == AWAY
+    }
+
     fn label(&self) -> Label {
         Label { id: self.id(), name: self.name().cloned() }
     }
@@ -296,6 +317,10 @@ impl<T, E> Handle<T, E> {
 
     /// Asks for this child alone to be cancelled (R16).
     pub(crate) fn cancel(&self) {
+        #[cfg(feature = "tokio")]
+        if self.header().is_away() {
+            return self.task.stop();
+        }
         self.header().state.fetch_or(CANCEL, Ordering::AcqRel);
         self.task.wake_by_ref();
     }

@@ -12,47 +12,34 @@ pub(crate) fn child<F>(_: &std::sync::Arc<str>, future: F) -> F {
     future
 }
 
-/// Spawns a child with a name.
+/// Has a child with a name carried, by a task that has the name, too.
 #[cfg(all(feature = "tracing", feature = "tokio", tokio_unstable, not(aionursery_loom)))]
 #[track_caller]
-pub(crate) fn spawn<F>(name: &std::sync::Arc<str>, future: F) -> tokio::task::JoinHandle<F::Output>
-where
-    F: Future<Output: Send + 'static> + Send + 'static,
-{
-    let spawned = tokio::task::Builder::new().name(name).spawn(future);
-    spawned.expect("tokio's builder fails only without a runtime, and then it panics")
+pub(crate) fn send(name: &str, load: crate::task::Load) {
+    let spawned = tokio::task::Builder::new().name(name).spawn(crate::carrier::alone(load));
+    drop(spawned.expect("tokio's builder fails only without a runtime, and then it panics"));
 }
 
-/// Spawns a child with a name, which a tokio that was not built for it does not take.
+/// Has a child carried whose name a tokio that was not built for it does not take.
 #[cfg(all(feature = "tokio", any(not(feature = "tracing"), not(tokio_unstable), aionursery_loom)))]
-pub(crate) fn spawn<F>(_: &std::sync::Arc<str>, future: F) -> crate::sync::JoinHandle<F::Output>
-where
-    F: Future<Output: Send + 'static> + Send + 'static,
-{
-    crate::sync::spawn(future)
+#[track_caller]
+pub(crate) fn send(_: &str, load: crate::task::Load) {
+    crate::carrier::send(load);
 }
 
 /// Runs a function with a name on the threads for blocking work.
 #[cfg(all(feature = "tracing", feature = "tokio", tokio_unstable, not(aionursery_loom)))]
 #[track_caller]
-pub(crate) fn spawn_blocking<F, T>(name: &str, function: F) -> tokio::task::JoinHandle<T>
-where
-    F: FnOnce() -> T + Send + 'static,
-    T: Send + 'static,
-{
+pub(crate) fn spawn_blocking(name: &str, function: impl FnOnce() + Send + 'static) {
     let spawned = tokio::task::Builder::new().name(name).spawn_blocking(function);
-    spawned.unwrap_or_else(|error| panic!("no thread for blocking work: {error}"))
+    drop(spawned.unwrap_or_else(|error| panic!("no thread for blocking work: {error}")));
 }
 
 /// Runs a function with a name, which a tokio that was not built for it does not take.
 #[cfg(all(feature = "tokio", any(not(feature = "tracing"), not(tokio_unstable), aionursery_loom)))]
 #[track_caller]
-pub(crate) fn spawn_blocking<F, T>(_: &str, function: F) -> crate::sync::JoinHandle<T>
-where
-    F: FnOnce() -> T + Send + 'static,
-    T: Send + 'static,
-{
-    crate::sync::spawn_blocking(function)
+pub(crate) fn spawn_blocking(_: &str, function: impl FnOnce() + Send + 'static) {
+    drop(crate::sync::spawn_blocking(function));
 }
 
 #[cfg(feature = "tracing")]

@@ -29,7 +29,7 @@ struct Cell<F, T, E> {
     stage: UnsafeCell<Stage<F, T, E>>,
 }
 
-enum Stage<F, T, E> {
+pub(super) enum Stage<F, T, E> {
     Future(F),
     Output(Result<T, Fault<E>>),
     Empty,
@@ -130,7 +130,7 @@ fn panicked<E>(payload: Box<dyn Any + Send>, header: &Header) -> Outcome<Failure
 
 /// What a child that gave no value leaves to its handle and to its nursery.
 #[cold]
-fn failed<T, E>(
+pub(super) fn failed<T, E>(
     polled: std::thread::Result<()>,
     returned: Option<Result<T, E>>,
     label: Label,
@@ -153,8 +153,8 @@ fn failed<T, E>(
 /// it; gives back the panic of its destructor.
 ///
 /// # Safety
-/// The driver calls it, once, with the task's own stage, which is empty.
-unsafe fn settle<F, T, E>(
+/// The driver, or the load, calls it, once, with the task's own stage, which is empty.
+pub(super) unsafe fn settle<F, T, E>(
     task: NonNull<Header>,
     stage: *mut Stage<F, T, E>,
     output: Result<T, Fault<E>>,
@@ -191,7 +191,7 @@ unsafe fn settle<F, T, E>(
 }
 
 /// Drops what is in a stage and leaves it empty, also if the destructor panics.
-unsafe fn empty<F, T, E>(stage: *mut Stage<F, T, E>) {
+pub(super) unsafe fn empty<F, T, E>(stage: *mut Stage<F, T, E>) {
     struct Leave<F, T, E>(*mut Stage<F, T, E>);
     impl<F, T, E> Drop for Leave<F, T, E> {
         fn drop(&mut self) {

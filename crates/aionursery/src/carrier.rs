@@ -1,0 +1,106 @@
+//! Tasks of tokio's that carry one spawned child after another: what has ended waits for the next
+//! child in place of ending, and who spawns wakes it in place of making a task. A child that is
+//! being carried is all that its task has: its budget, its place in the runtime's queues, its
+//! abort. It must never poll a child on another runtime than the one it was spawned on.
+
+mod idle;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+pub use idle::keep_idle_tasks;
+
+use crate::sync;
+use crate::task::Load;
+#[cfg(not(all(test, aionursery_loom)))]
+use idle::Idle;
+#[cfg(all(test, aionursery_loom))]
+pub(crate) use idle::Idle;
+
+/// Has a child carried on the runtime that this thread is in.
+///
+/// # Panics
+/// Outside a tokio runtime.
+#[inline]
+#[track_caller]
+pub(crate) fn send(mut load: Load) {
+    let runtime = sync::runtime();
+    while let Some(idle) = idle::take(runtime) {
+        match idle.wake(load) {
+            Ok(()) => return,
+            Err(back) => load = back,
+        }
+    }
+    drop(sync::spawn(Carrier { load: Some(load), idle: None }));
+}
+
+/// A task that ends with its one child.
+#[cfg(all(feature = "tracing", tokio_unstable, not(aionursery_loom)))]
+pub(crate) async fn alone(load: Load) {
+    let mut load = Some(load);
+    std::future::poll_fn(|cx| poll(&mut load, cx)).await
+}
+
+fn poll(load: &mut Option<Load>, cx: &mut Context<'_>) -> Poll<()> {
+    if let Some(child) = load.take()
+        && let Err(child) = child.poll(cx)
+    {
+        *load = Some(child);
+        return Poll::Pending;
+    }
+    Poll::Ready(())
+}
+
+pub(crate) struct Carrier {
+    load: Option<Load>,
+    /// There once it has been idle.
+    idle: Option<Arc<Idle>>,
+}
+
+#[cfg(all(test, aionursery_loom))]
+impl Carrier {
+    /// One that has ended a child before.
+    pub(crate) fn waiting(idle: Arc<Idle>) -> Self {
+        Self { load: None, idle: Some(idle) }
+    }
+}
+
+impl Future for Carrier {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.load.is_none()
+            && let Some(idle) = &self.idle
+        {
+            match ready!(idle.poll_load()) {
+                None => return Poll::Ready(()),
+                load => self.load = load,
+            }
+        }
+        ready!(poll(&mut self.load, cx));
+        if self.idle.is_none() {
+            self.idle = idle::wanted().then(|| Idle::new(cx.waker()));
+        }
+        match self.idle.take() {
+            Some(idle) if idle::keep(&idle) => {
+                self.idle = Some(idle);
+                Poll::Pending
+            }
+            Some(idle) => {
+                idle.close();
+                Poll::Ready(())
+            }
+            None => Poll::Ready(()),
+        }
+    }
+}
+
+impl Drop for Carrier {
+    fn drop(&mut self) {
+        if let Some(idle) = &self.idle {
+            idle.lost();
+        }
+    }
+}

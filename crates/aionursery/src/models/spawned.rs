@@ -1,0 +1,198 @@
+//! Spawned children: their count, their cancellation, their results, and the carriers that they are
+//! given to.
+
+use super::*;
+use crate::carrier::{Carrier, Idle};
+use crate::task::{Making, make_away};
+
+#[test]
+fn r12_a_cancellation_from_another_thread_reaches_a_child_that_is_being_spawned() {
+    model(2, || {
+        let dropped = Witness::new();
+        let end = OnDrop(dropped.clone());
+        let ended = block_on(nursery(async move |n: Handle| {
+            let other = n.clone();
+            thread::spawn(move || other.cancel());
+            drop(n.spawn(async move {
+                let _end = end;
+                forever().await
+            }));
+            Ok(())
+        }));
+        ended.unwrap();
+        assert_eq!(dropped.read(), 1);
+    });
+}
+
+#[test]
+fn r17_a_child_that_is_spawned_on_another_thread_during_a_cancellation_ends() {
+    model(2, || {
+        let dropped = Witness::new();
+        let end = OnDrop(dropped.clone());
+        let ended = block_on(nursery(async move |n: Handle| {
+            let spawner = n.clone();
+            thread::spawn(move || {
+                drop(spawner.try_spawn(async move {
+                    let _end = end;
+                    forever().await
+                }));
+            });
+            n.cancel();
+            Ok(())
+        }));
+        ended.unwrap();
+    });
+}
+
+#[test]
+fn r3_spawned_children_are_counted_and_the_last_wakes_the_nursery() {
+    model(3, || {
+        let done = [Witness::new(), Witness::new()];
+        let ended = block_on(nursery(async |n: Handle| {
+            for done in done.clone() {
+                drop(n.spawn(async move {
+                    done.add();
+                    Ok(())
+                }));
+            }
+            Ok(())
+        }));
+        ended.unwrap();
+        assert_eq!(done.map(|done| done.read()), [1, 1]);
+    });
+}
+
+#[test]
+fn r26_a_spawned_childs_value_comes_to_who_awaits_it() {
+    model(3, || {
+        let written = Witness::new();
+        let ended = block_on(nursery(async |n: Handle| {
+            let write = written.clone();
+            let child = n.spawn(async move {
+                write.add();
+                Ok(write)
+            });
+            Ok(child.await?.read())
+        }));
+        assert_eq!(ended.unwrap(), 1);
+    });
+}
+
+#[test]
+fn r6_a_failure_on_one_worker_ends_the_child_on_another() {
+    model(2, || {
+        let dropped = Witness::new();
+        let ended = block_on(nursery(async |n: Handle| {
+            let end = OnDrop(dropped.clone());
+            drop(n.spawn(async move {
+                let _end = end;
+                forever().await
+            }));
+            drop(n.spawn(async { Err::<(), _>("stop") }));
+            Ok(())
+        }));
+        assert_eq!(ended.unwrap_err().len(), 1);
+        assert_eq!(dropped.read(), 1);
+    });
+}
+
+#[test]
+fn r7_errors_on_two_workers_and_in_the_task_are_all_kept() {
+    model(3, || {
+        let ended = block_on(crate::Builder::new().on_error(OnError::Collect).nursery(
+            async |n: Handle| {
+                drop(n.spawn(async { Err::<(), _>("a") }));
+                drop(n.spawn(async { Err::<(), _>("b") }));
+                drop(n.start_soon(async { Err::<(), _>("c") }));
+                Ok(())
+            },
+        ));
+        let mut errors: Vec<_> = ended.unwrap_err().errors().copied().collect();
+        errors.sort_unstable();
+        assert_eq!(errors, ["a", "b", "c"]);
+    });
+}
+
+#[test]
+fn r16_a_spawned_child_that_is_cancelled_by_hand_ends_alone() {
+    model(3, || {
+        let dropped = Witness::new();
+        let ended = block_on(nursery(async |n: Handle| {
+            let end = OnDrop(dropped.clone());
+            let child = n.spawn(async move {
+                let _end = end;
+                forever().await
+            });
+            child.cancel();
+            assert_eq!(child.end().await, End::Cancelled);
+            Ok(())
+        }));
+        ended.unwrap();
+        assert_eq!(dropped.read(), 1);
+    });
+}
+
+#[test]
+fn r3_a_limit_gives_each_place_on_to_a_child_that_waits() {
+    model(3, || {
+        let inside = Witness::new();
+        let ended = block_on(crate::Builder::new().limit(1).nursery(async |n: Handle| {
+            for _ in 0..2 {
+                let inside = inside.clone();
+                drop(n.spawn(async move {
+                    inside.add();
+                    Ok(())
+                }));
+            }
+            Ok(())
+        }));
+        ended.unwrap();
+        assert_eq!(inside.read(), 2);
+    });
+}
+
+/// Opens a nursery with a shielded child that fails on a worker, polls it once and drops it. Says
+/// how many errors it gave back itself: one, if the child was quick.
+
+#[test]
+fn r3_a_child_that_is_given_to_a_carrier_whose_runtime_goes_ends_once() {
+    model(3, || {
+        let ended = block_on(nursery(async |n: Handle| {
+            let core = n.core();
+            let id = core.start_spawned().unwrap();
+            let making = Making { shield: false, name: None };
+            let child = async { Ok(()) };
+            let (load, handle, _) = make_away(core, core.scope.clone(), id, making, child);
+            let idle = Idle::new(Waker::noop());
+            let goes = idle.clone();
+            let runtime = thread::spawn(move || goes.lost());
+            // Dropped where it is refused: in the crate a fresh carrier would be made.
+            drop(idle.wake(load));
+            runtime.join().unwrap();
+            assert!(idle.is_gone());
+            assert_eq!(crate::Child::new(handle, false).end().await, End::Cancelled);
+            Ok(())
+        }));
+        ended.unwrap();
+    });
+}
+
+#[test]
+fn r3_a_carrier_that_was_given_a_child_is_woken_and_runs_it() {
+    model(3, || {
+        let ended = block_on(nursery(async |n: Handle| {
+            let core = n.core();
+            let id = core.start_spawned().unwrap();
+            let making = Making { shield: false, name: None };
+            let child = async { Ok(7) };
+            let (load, handle, _) = make_away(core, core.scope.clone(), id, making, child);
+            let worker = Worker::new();
+            let idle = Idle::new(&Waker::from(worker.clone()));
+            let runs = idle.clone();
+            drop(thread::spawn(move || worker.run(pin!(Carrier::waiting(runs)))));
+            assert!(idle.wake(load).is_ok());
+            Ok(crate::Child::new(handle, false).await?)
+        }));
+        assert_eq!(ended.unwrap(), 7);
+    });
+}

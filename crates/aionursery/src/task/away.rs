@@ -1,0 +1,279 @@
+//! A spawned child: a task that some worker polls, with the waker it has there, and that tells its
+//! nursery by itself how it ended, after its future was dropped and before anybody can see that it
+//! is done. It must tell exactly once, however it ends: value, error, panic, cancellation, the
+//! runtime's shutdown.
+//!
+//! Who may touch `stage` is said in `task.rs`, with the load in the driver's place. `carrier` is
+//! written once, by the load, before it sets `WAITS`; after that it is only read.
+
+use std::alloc::Layout;
+use std::cell::UnsafeCell;
+use std::mem::{self, ManuallyDrop};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use super::cell::{Stage, empty, failed, settle};
+use super::{AWAY, CANCEL, DONE, HANDLE, REF, SHIELD, WAITS};
+use super::{Handle, Header, Making, Step, Table, TaskRef};
+use crate::core::Core;
+use crate::error::{Failure, Fault};
+use crate::frame::{self, Kind, Standing};
+use crate::scope::{Reason, Scope};
+use crate::slots::{Block, stride};
+use crate::sync::AtomicWaker;
+use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+
+/// What does not know the types.
+#[repr(C)]
+struct Head {
+    header: Header,
+    carrier: UnsafeCell<Option<Waker>>,
+}
+
+#[repr(C)]
+struct Cell<F, T, E> {
+    head: Head,
+    /// The load's alone.
+    home: UnsafeCell<Home<E>>,
+    stage: UnsafeCell<Stage<F, T, E>>,
+}
+
+struct Home<E> {
+    /// `None` once it was told.
+    core: Option<Arc<Core<E>>>,
+    /// `None` while a thread stands in it.
+    scope: Option<Arc<Scope>>,
+}
+
+/// The right to poll a spawned child, and the duty to end it.
+pub(crate) struct Load(ManuallyDrop<TaskRef>);
+
+/// Makes a spawned child of `core`'s in `scope`: who carries it, who awaits it and, unless it is
+/// shielded, who cancels it.
+#[inline]
+pub(crate) fn make_away<F, T, E>(
+    core: &Arc<Core<E>>,
+    scope: Arc<Scope>,
+    id: u32,
+    making: Making,
+    future: F,
+) -> (Load, Handle<T, E>, Option<TaskRef>)
+where
+    F: Future<Output = Result<T, E>> + Send + 'static,
+    T: Send + 'static,
+    E: Send + 'static,
+{
+    let ready = &core.ready;
+    let (raw, block) = match (const { stride(Layout::new::<Cell<F, T, E>>()) }, ready.slots()) {
+        // SAFETY: `ready` has given its slots out because this thread drives.
+        (Some(stride), Some(slots)) => unsafe { slots.take(ready, stride) },
+        _ => Block::alone(ready, Layout::new::<Cell<F, T, E>>()),
+    };
+    let state = if making.shield { HANDLE | SHIELD | (2 * REF) } else { HANDLE | (3 * REF) };
+    let header = Header {
+        state: AtomicUsize::new(state),
+        next: AtomicPtr::new(ptr::null_mut()),
+        vtable: const { &Table { poll: poll::<F, T, E>, take: take::<F, T, E> } },
+        block,
+        joiner: AtomicWaker::new(),
+        index: AtomicU32::new(AWAY),
+        id: AtomicU32::new(id),
+        name: making.name.map(Box::new),
+    };
+    let cell = Cell {
+        head: Head { header, carrier: UnsafeCell::new(None) },
+        home: UnsafeCell::new(Home { core: Some(core.clone()), scope: Some(scope) }),
+        stage: UnsafeCell::new(Stage::<F, T, E>::Future(future)),
+    };
+    // SAFETY: the memory is the task's own, large enough and aligned.
+    unsafe { raw.cast().write(cell) };
+    let handle = Handle { task: ManuallyDrop::new(TaskRef(raw)), result: std::marker::PhantomData };
+    (Load(ManuallyDrop::new(TaskRef(raw))), handle, (!making.shield).then(|| TaskRef(raw)))
+}
+
+impl Load {
+    /// Runs the child until it waits or ends.
+    #[inline]
+    pub(crate) fn poll(mut self, cx: &mut Context<'_>) -> Result<(), Self> {
+        // SAFETY: this is the load, and the child has not ended.
+        match unsafe { self.run(Some(cx)) } {
+            Step::Pending => Err(self),
+            Step::Done | Step::Ended => {
+                // SAFETY: the load's reference goes, once.
+                unsafe { ManuallyDrop::drop(&mut self.0) };
+                mem::forget(self);
+                Ok(())
+            }
+        }
+    }
+
+    /// # Safety
+    /// The child has not ended.
+    unsafe fn run(&mut self, cx: Option<&mut Context<'_>>) -> Step {
+        // SAFETY: `self` is the load, borrowed alone. This type of task leaves nothing elsewhere.
+        unsafe { (self.0.header().vtable.poll)(self.0.0, cx, ptr::null_mut()) }
+    }
+}
+
+impl Drop for Load {
+    /// Nobody will poll it: its runtime has gone.
+    fn drop(&mut self) {
+        // SAFETY: this is the load, and the child has not ended. Its reference goes, once.
+        unsafe {
+            self.run(None);
+            ManuallyDrop::drop(&mut self.0);
+        }
+    }
+}
+
+impl TaskRef {
+    /// Asks a spawned child to end: it is dropped at its next await, or when its worker comes to
+    /// it.
+    pub(crate) fn stop(&self) {
+        let before = self.header().state.fetch_or(CANCEL, Ordering::AcqRel);
+        if before & (DONE | WAITS) == WAITS {
+            // SAFETY: only spawned children set `WAITS`.
+            let carrier = unsafe { &*carrier(self.0) };
+            if let Some(carrier) = carrier {
+                carrier.wake_by_ref();
+            }
+        }
+    }
+}
+
+/// # Safety
+/// It is a spawned child.
+pub(super) unsafe fn carrier(task: NonNull<Header>) -> *mut Option<Waker> {
+    // SAFETY: as the caller promises; a spawned child begins with its `Head`.
+    UnsafeCell::raw_get(unsafe { &raw const (*task.cast::<Head>().as_ptr()).carrier })
+}
+
+/// The child waits for its waker. Says no if it was asked to end.
+///
+/// # Safety
+/// The load calls it.
+#[inline]
+unsafe fn wait(task: NonNull<Header>, waker: &Waker) -> bool {
+    // SAFETY: the load's reference keeps it alive.
+    let state = unsafe { &task.as_ref().state };
+    if state.load(Ordering::Acquire) & WAITS != 0 {
+        // Who asks for its end from here on wakes it; who has asked has done so.
+        return true;
+    }
+    // SAFETY: before `WAITS` is set nobody else looks at it, and only the load sets that.
+    unsafe { *carrier(task) = Some(waker.clone()) };
+    state.fetch_or(WAITS, Ordering::AcqRel) & CANCEL == 0
+}
+
+unsafe fn poll<F, T, E>(task: NonNull<Header>, cx: Option<&mut Context<'_>>, _: *mut ()) -> Step
+where
+    F: Future<Output = Result<T, E>>,
+{
+    let raw = task.cast::<Cell<F, T, E>>().as_ptr();
+    // SAFETY: the task was made with these types; of `stage` only a raw pointer is taken here.
+    let stage = unsafe { UnsafeCell::raw_get(&raw const (*raw).stage) };
+    // SAFETY: the caller is the load, whose alone it is.
+    let home = unsafe { &mut *UnsafeCell::raw_get(&raw const (*raw).home) };
+    // SAFETY: the load's reference keeps it alive.
+    let header = unsafe { task.as_ref() };
+    let shield = header.is_shielded();
+    let ends = |scope: &Scope| header.asked_to_cancel() || (!shield && scope.is_hard());
+    let (mut polled, mut returned) = (Ok(()), None);
+    if let Some(cx) = cx
+        && let Some(scope) = home.scope.take_if(|scope| !ends(scope))
+    {
+        let standing = Standing::in_scope(scope);
+        let frame = frame::enter(if shield { Kind::Shielded } else { Kind::Open });
+        polled = catch_unwind(AssertUnwindSafe(|| {
+            // SAFETY: the load owns the stage until `DONE` is set.
+            let Stage::Future(future) = (unsafe { &mut *stage }) else { unreachable!() };
+            // SAFETY: the future lies in its memory until it is dropped in place.
+            if let Poll::Ready(end) = unsafe { Pin::new_unchecked(future) }.poll(cx) {
+                returned = Some(end);
+                // SAFETY: as above.
+                unsafe { empty(stage) };
+            }
+        }));
+        let stop = frame::leave(frame);
+        let scope = standing.leave();
+        // Who is cancelled while it runs has come to its next await.
+        let waits = polled.is_ok() && returned.is_none() && !stop && !ends(&scope);
+        home.scope = Some(scope);
+        // SAFETY: the caller is the load.
+        if waits && unsafe { wait(task, cx.waker()) } {
+            return Step::Pending;
+        }
+    }
+    // It has told if a destructor of the nursery's panicked out of its end.
+    let Some(core) = home.core.take() else { return Step::Done };
+    let scope = home.scope.take();
+    // A value that nobody wants goes while its panic can still be told.
+    let unwanted = mem::needs_drop::<T>() && header.state.load(Ordering::Acquire) & HANDLE == 0;
+    let output = match (polled, returned) {
+        (Ok(()), Some(Ok(value))) if !unwanted => {
+            // The value is there whatever a waker of the nursery's does.
+            quietly(|| core.spawned_returned());
+            Ok(value)
+        }
+        (polled, returned) => {
+            // SAFETY: the stage is still the load's.
+            Err(unsafe { end_without_value(task, &core, stage, polled, returned) })
+        }
+    };
+    // SAFETY: the stage is empty and still the load's.
+    if let Err(payload) = unsafe { settle(task, stage, output) } {
+        core.fail(Failure::panic(payload, header.label()));
+    }
+    drop((core, scope));
+    Step::Done
+}
+
+/// # Safety
+/// The caller is the load, and `stage` its task's.
+#[cold]
+unsafe fn end_without_value<F, T, E>(
+    task: NonNull<Header>,
+    core: &Core<E>,
+    stage: *mut Stage<F, T, E>,
+    mut polled: std::thread::Result<()>,
+    mut returned: Option<Result<T, E>>,
+) -> Fault<E> {
+    // SAFETY: as the caller promises.
+    let header = unsafe { task.as_ref() };
+    // SAFETY: as the caller promises; after a panic the future may still be there.
+    let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { empty(stage) }));
+    polled = polled.and(dropped);
+    if polled.is_ok() && matches!(returned, Some(Ok(_))) {
+        polled = catch_unwind(AssertUnwindSafe(|| drop(returned.take())));
+        if polled.is_ok() {
+            quietly(|| core.spawned_returned());
+            return Fault::Cancelled;
+        }
+    }
+    let label = header.label();
+    let reason = || Reason::from(label.to_string());
+    let (fault, outcome) = failed(polled, returned, label.clone());
+    quietly(|| core.ended(outcome, reason));
+    fault
+}
+
+/// A panic in a waker of somebody else's is no reason not to end.
+fn quietly(tell: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(tell)) {
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+    }
+}
+
+unsafe fn take<F, T, E>(task: NonNull<Header>, out: *mut ()) {
+    let raw = task.cast::<Cell<F, T, E>>().as_ptr();
+    // SAFETY: the task was made with these types, and the caller is the handle of a task that is
+    // done: the stage is its own.
+    let stage = unsafe { &mut *UnsafeCell::raw_get(&raw const (*raw).stage) };
+    if let Stage::Output(output) = mem::replace(stage, Stage::Empty) {
+        // SAFETY: the caller's pointer is to an `Option` of this result.
+        unsafe { *out.cast::<Option<Result<T, Fault<E>>>>() = Some(output) };
+    }
+}
