@@ -1,6 +1,8 @@
 //! Scopes without a nursery: a part of one future that can be cancelled, shielded or timed by
 //! itself. What it catches, and what goes on to a scope above, is decided as for nurseries.
 
+mod short;
+
 use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
@@ -11,11 +13,12 @@ use std::time::{Duration, Instant};
 use nursery_core::{Settings, Source};
 use pin_project_lite::pin_project;
 
+pub use short::{cancelled, fail_after, fail_at, move_on_after, move_on_at, shield};
+
 use crate::about::{About, Kind};
-use crate::clock::{self, Clock, Own, Time};
+use crate::clock::{Clock, Own, Time};
 use crate::error::Cancelled;
 use crate::frame::{self, Standing};
-use crate::nursery::Cancellation;
 use crate::ready::Share;
 use crate::scope::{Cause, Reason, Scope, lock};
 use crate::sync::Mutex;
@@ -343,110 +346,5 @@ impl Shared {
 
     fn shields(&self) -> bool {
         lock(&self.told).shield
-    }
-}
-
-/// Runs a future until it ends or the time is over.
-///
-/// # Errors
-/// [`Cancelled`] if the time was over first.
-///
-/// ```
-/// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()
-/// # .unwrap().block_on(async {
-/// use std::time::Duration;
-/// let late = aionursery::fail_after(Duration::from_secs(1), std::future::pending::<()>()).await;
-/// assert_eq!(late.unwrap_err().to_string(), "cancelled: the deadline has passed");
-/// # });
-/// ```
-#[track_caller]
-pub fn fail_after<F: Future>(after: Duration, future: F) -> Scoped<F> {
-    fail_at(clock::now() + after, future)
-}
-
-/// As [`fail_after`], with a moment.
-///
-/// # Errors
-/// As [`fail_after`].
-///
-/// ```
-/// # futures::executor::block_on(async {
-/// use std::time::Instant;
-/// let late = aionursery::fail_at(Instant::now(), std::future::pending::<()>()).await;
-/// assert!(late.is_err());
-/// # });
-/// ```
-#[track_caller]
-pub fn fail_at<F: Future>(deadline: impl Into<Instant>, future: F) -> Scoped<F> {
-    CancelScope::new().deadline(deadline).run(future)
-}
-
-/// Runs a future until it ends or the time is over: then there is no value.
-///
-/// ```
-/// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()
-/// # .unwrap().block_on(async {
-/// use std::time::Duration;
-/// let second = Duration::from_secs(1);
-/// assert_eq!(aionursery::move_on_after(second, async { 7 }).await, Some(7));
-/// assert_eq!(aionursery::move_on_after(second, std::future::pending::<()>()).await, None);
-/// # });
-/// ```
-pub async fn move_on_after<F: Future>(after: Duration, future: F) -> Option<F::Output> {
-    fail_after(after, future).await.ok()
-}
-
-/// As [`move_on_after`], with a moment.
-///
-/// ```
-/// # futures::executor::block_on(async {
-/// use std::time::Instant;
-/// let late = aionursery::move_on_at(Instant::now(), std::future::pending::<()>()).await;
-/// assert!(late.is_none());
-/// # });
-/// ```
-pub async fn move_on_at<F: Future>(deadline: impl Into<Instant>, future: F) -> Option<F::Output> {
-    fail_at(deadline, future).await.ok()
-}
-
-/// Runs a future that cancellation from outside does not reach: it ends, then the cancellation
-/// goes on. See [`CancelScope::shield`] for what it cannot hold against.
-///
-/// ```
-/// # futures::executor::block_on(async {
-/// use aionursery::{CancelScope, shield};
-/// let scope = CancelScope::new();
-/// let value = scope.run(async {
-///     shield(async { 7 }).await
-/// }).await;
-/// assert_eq!(value.unwrap(), 7);
-/// # });
-/// ```
-pub async fn shield<F: Future>(future: F) -> F::Output {
-    match CancelScope::shield().run(future).await {
-        Ok(value) => value,
-        Err(_) => unreachable!("nobody else holds this scope"),
-    }
-}
-
-/// Ends when the code that awaits it is cancelled, by whatever scope above; never outside of one.
-///
-/// ```
-/// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()
-/// # .unwrap().block_on(async {
-/// use std::time::Duration;
-/// use aionursery::{Builder, cancelled};
-/// let cleaned = Builder::new().cleanup(Duration::from_secs(5)).nursery(async |n| {
-///     let child = n.start_soon(async { cancelled().await; Ok::<_, String>("clean") });
-///     n.cancel();
-///     child.await
-/// }).await;
-/// assert_eq!(cleaned.unwrap(), "clean");
-/// # });
-/// ```
-pub async fn cancelled() {
-    match frame::current() {
-        Some(scope) => Cancellation::new(scope).await,
-        None => std::future::pending().await,
     }
 }

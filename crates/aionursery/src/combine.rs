@@ -1,4 +1,5 @@
-//! What is often done with a nursery: many with a limit, of an iterator or of a stream. Each is a nursery of its own, so nothing is left behind on any path.
+//! What is often done with a nursery: many with a limit, of an iterator or of a stream. Each is a
+//! nursery of its own, so nothing is left behind on any path.
 
 use std::future::Future;
 use std::task::Poll;

@@ -11,17 +11,21 @@
 //! A spawned child that returns only counts itself out; the lifecycle is told by whoever has the
 //! lock next, or by the last one.
 
+mod farewell;
+
 use std::cell::{Cell, RefCell};
 use std::sync::{Arc, OnceLock};
 use std::vec::IntoIter;
 
 use nursery_core::{Lifecycle, Outcome, Phase, Source, Verdict};
 
+use farewell::{Heir, hand_over};
+
 use crate::about::{self, Stage};
 use crate::adopted::AdoptedError;
 use crate::error::{Failure, NurseryClosed};
 use crate::limit::Gate;
-use crate::ready::{Driven, Seat, Share};
+use crate::ready::{Driven, Share};
 use crate::scope::{Reason, Scope, lock};
 use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::sync::{Mutex, MutexGuard};
@@ -74,19 +78,6 @@ pub(crate) struct State<E> {
     gone: bool,
     heir: Heir,
 }
-
-/// Who is told of the errors that are left when the driver is gone.
-enum Heir {
-    /// The driver gives them back, or has not left yet.
-    Driver,
-    /// Whoever adopted what still runs; the program, if there is nobody.
-    Adopter(Option<Arc<Scope>>),
-    /// They have been given to whoever it was: what comes later is the program's.
-    Over,
-}
-
-/// The errors of a dropped nursery whose last child has ended, and who is told of them.
-type Left<E> = Option<(Option<Arc<Scope>>, Vec<Failure<E>>, fn(E) -> AdoptedError)>;
 
 impl<E> Core<E> {
     pub(crate) fn new(
@@ -390,68 +381,6 @@ impl<E> Core<E> {
         }
     }
 
-    /// The driver goes. Hands out what nobody has taken up; spawned children that are left are
-    /// given to the nearest nursery above that is alive (R28).
-    pub(crate) fn abandon(&self, seat: &mut Seat) -> Vec<Running<E>> {
-        let local = self.local.own(seat);
-        let mut left = local.fresh.take();
-        {
-            let state = &mut *self.state();
-            state.gone = true;
-            self.settle(local, state);
-            left.append(&mut state.inbox);
-        }
-        #[cfg(feature = "tokio")]
-        self.keep_all(local.spawned.take());
-        self.scope.close_to_orphans(true);
-        self.scope.signal.about.set_stage(Stage::Dropped);
-        left
-    }
-
-    /// The driver's own children are gone, so many. What is left is adopted, with every error that
-    /// nobody has seen.
-    pub(crate) fn leave_orphans(&self, gone: u32) {
-        self.scope.pass_on_orphans();
-        let is_clean = {
-            let state = &mut *self.state();
-            self.tell(state, gone);
-            let clean = state.life.running() == 0 && state.life.errors().next().is_none();
-            if clean {
-                state.heir = Heir::Over;
-            }
-            clean
-        };
-        if is_clean {
-            return;
-        }
-        let adopter = self.scope.adopter();
-        let left = {
-            let state = &mut *self.state();
-            state.heir = Heir::Adopter(adopter);
-            self.tell(state, 0);
-            self.farewell(state)
-        };
-        hand_over(left);
-    }
-
-    /// What the last of an abandoned nursery's children tells whoever adopted it.
-    fn farewell(&self, state: &mut State<E>) -> Left<E> {
-        if !state.gone || state.life.running() > 0 {
-            return None;
-        }
-        match std::mem::replace(&mut state.heir, Heir::Over) {
-            Heir::Adopter(adopter) => Some((adopter, state.errors(), self.erase())),
-            heir => {
-                state.heir = heir;
-                None
-            }
-        }
-    }
-
-    fn erase(&self) -> fn(E) -> AdoptedError {
-        self.erase.get().copied().unwrap_or(AdoptedError::note)
-    }
-
     /// A dump is told how many children there are.
     pub(crate) fn show(&self) {
         self.scope.signal.about.set_running(self.running());
@@ -463,16 +392,6 @@ impl<E> Core<E> {
         let state = &mut *self.state();
         state.heir = Heir::Over;
         state.errors()
-    }
-}
-
-/// Runs the destructors of errors that cannot be kept: not to be called under the lock.
-fn hand_over<E>(left: Left<E>) {
-    let Some((adopter, failures, erase)) = left else { return };
-    let errors = failures.into_iter().filter_map(|failure| failure.into_lost(erase)).collect();
-    match adopter {
-        Some(adopter) => adopter.orphans_ended(errors),
-        None => crate::adopted::report(errors),
     }
 }
 

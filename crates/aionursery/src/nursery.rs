@@ -1,5 +1,8 @@
-//! The handle with which children are started and cancelled, and which futures it takes. It must
-//! never run a child: that is the driver's.
+//! The handle with which children are started and cancelled. It must never run a child: that is the
+//! driver's.
+
+mod cancellation;
+mod mode;
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -9,87 +12,17 @@ use std::time::Instant;
 
 use nursery_core::Source;
 
+pub use cancellation::Cancellation;
+pub use mode::{Admits, Local, Mode, Sendable};
+
 use crate::about::{Noted, Runs, Watched};
 use crate::child::Child;
 use crate::core::Core;
 use crate::error::{Failure, Label, NurseryClosed};
 use crate::limit::Gated;
-use crate::scope::{Cause, Reason, SOFT, Scope};
+use crate::scope::{Cause, Reason, Scope};
 use crate::task::{Handle, Making, Running, make};
 use crate::within::Within;
-
-/// Which futures a nursery takes as children of its own task.
-///
-/// [`Sendable`] nurseries take `Send` futures with `Send` values and may be moved between threads, so
-/// they can stand in `tokio::spawn`. [`Local`] ones take any future, and are not `Send` for it.
-///
-/// ```
-/// use aionursery::{Admits, Child, Nursery};
-/// /// Works for nurseries of both kinds.
-/// fn start<'env, F, M>(n: &Nursery<'env, String, M>, future: F) -> Child<u8, String>
-/// where
-///     F: Future<Output = Result<u8, String>> + 'env,
-///     M: Admits<F>,
-/// {
-///     n.start_soon(future)
-/// }
-/// ```
-#[diagnostic::on_unimplemented(
-    message = "this nursery takes no child that is not `Send`",
-    label = "this future, or the value it gives, is not `Send`",
-    note = "`nursery_local` takes such children, and is itself not `Send`"
-)]
-pub trait Admits<F>: Mode {}
-
-/// [`Sendable`] or [`Local`].
-///
-/// ```
-/// use aionursery::{Mode, Nursery};
-/// fn stop<M: Mode>(n: &Nursery<'_, String, M>) {
-///     n.cancel();
-/// }
-/// ```
-pub trait Mode: sealed::Sealed {}
-
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for super::Sendable {}
-    impl Sealed for super::Local {}
-}
-
-/// Children are `Send`: what [`nursery`](crate::nursery()) makes.
-///
-/// ```
-/// use aionursery::{Nursery, Sendable};
-/// fn stop(n: Nursery<'_, String, Sendable>) { // or, for short, Nursery<'_, String>
-///     n.cancel();
-/// }
-/// ```
-pub struct Sendable(());
-
-/// Children need not be `Send`: what [`nursery_local`](crate::nursery_local) makes.
-///
-/// ```
-/// use aionursery::{Local, Nursery};
-/// fn stop(n: Nursery<'_, String, Local>) { // or, for short, LocalNursery<'_, String>
-///     n.cancel();
-/// }
-/// ```
-pub struct Local(PhantomData<*const ()>);
-
-impl Mode for Sendable {}
-impl Mode for Local {}
-
-// The value, too: the handle may be on one thread and the nursery on another. The error need not
-// be: a handle of a nursery with an error that is not `Send` is itself not `Send`.
-impl<F, T, E> Admits<F> for Sendable
-where
-    F: Future<Output = Result<T, E>> + Send,
-    T: Send,
-{
-}
-
-impl<F> Admits<F> for Local {}
 
 /// A nursery's handle: starts and cancels children. Cheap to clone, may be kept and sent away;
 /// once the block has ended it only says [`NurseryClosed`].
@@ -455,54 +388,5 @@ impl<'env, E, M> Nursery<'env, E, M> {
     #[cfg(feature = "tokio")]
     pub(crate) fn options(&self) -> (Option<Arc<str>>, bool) {
         (self.name.clone(), self.shield)
-    }
-}
-
-/// The future of [`Nursery::cancelled`].
-///
-/// ```
-/// # futures::executor::block_on(async {
-/// # aionursery::nursery(async |n| {
-/// let cancelled: aionursery::Cancellation = n.cancelled();
-/// n.cancel();
-/// cancelled.await;
-/// # Ok::<_, String>(()) }).await.unwrap() });
-/// ```
-#[must_use = "futures do nothing unless polled"]
-pub struct Cancellation {
-    scope: Arc<Scope>,
-    place: Option<u32>,
-}
-
-impl Cancellation {
-    pub(crate) fn new(scope: Arc<Scope>) -> Self {
-        Self { scope, place: None }
-    }
-}
-
-impl Future for Cancellation {
-    type Output = ();
-
-    fn poll(
-        self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<()> {
-        let this = self.get_mut();
-        let signal = &this.scope.signal;
-        loop {
-            let flags = signal.flags();
-            if flags & SOFT != 0 {
-                return std::task::Poll::Ready(());
-            }
-            if signal.register(&mut this.place, cx.waker(), flags) {
-                return std::task::Poll::Pending;
-            }
-        }
-    }
-}
-
-impl Drop for Cancellation {
-    fn drop(&mut self) {
-        self.scope.signal.unregister(&mut self.place);
     }
 }

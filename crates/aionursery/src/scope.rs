@@ -2,90 +2,28 @@
 //! spawned children that a nursery dropped below it has left. What a cancellation reaches is
 //! decided by the core's `Tree`; this only carries out.
 
-use std::borrow::Cow;
+mod cause;
+mod signal;
+
 use std::convert::Infallible;
-use std::fmt::{self, Display};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock, PoisonError};
-use std::task::Waker;
 
 use nursery_core::{Delivery, Face, Flight, Identity, MemberId, ScopeId, Settings, Source, Tree};
+
+pub use cause::Cause;
+pub(crate) use cause::Reason;
+pub(crate) use signal::{HARD, SOFT, Signal, TIMED};
 
 use crate::about::{About, Kind};
 use crate::adopted::LostError;
 use crate::clock::{Own, Time};
 use crate::dump;
 use crate::ready::Share;
-use crate::sync::atomic::{AtomicU8, Ordering};
+use crate::sync::atomic::Ordering;
 use crate::sync::{Mutex, MutexGuard};
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Why somebody cancelled, in words.
-pub(crate) type Reason = Cow<'static, str>;
-
-/// What brought a cancellation, and why (R11).
-///
-/// ```
-/// # futures::executor::block_on(async {
-/// # aionursery::nursery(async |n| {
-/// n.cancel_with("enough");
-/// let cause: aionursery::Cause = n.cause().unwrap();
-/// assert_eq!(cause.to_string(), "by request: enough");
-/// # Ok::<_, String>(()) }).await.unwrap() });
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cause(pub(crate) nursery_core::Cause<Reason>);
-
-impl Cause {
-    pub(crate) fn new(source: Source, reason: Option<Reason>) -> Self {
-        Self(nursery_core::Cause { source, reason })
-    }
-
-    /// What brought it.
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// # aionursery::nursery(async |n| {
-    /// n.cancel();
-    /// assert_eq!(n.cause().unwrap().source(), aionursery::Source::Explicit);
-    /// # Ok::<_, String>(()) }).await.unwrap() });
-    /// ```
-    #[must_use]
-    pub fn source(&self) -> Source {
-        self.0.source
-    }
-
-    /// The words given to [`cancel_with`](crate::Nursery::cancel_with), or the error's.
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// # aionursery::nursery(async |n| {
-    /// n.cancel_with("enough");
-    /// assert_eq!(n.cause().unwrap().reason(), Some("enough"));
-    /// # Ok::<_, String>(()) }).await.unwrap() });
-    /// ```
-    #[must_use]
-    pub fn reason(&self) -> Option<&str> {
-        self.0.reason.as_deref()
-    }
-}
-
-impl Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let source = match self.0.source {
-            Source::Explicit => "by request",
-            Source::Failure => "a child or the body failed",
-            Source::Deadline => "the deadline has passed",
-            Source::Host => "from outside",
-        };
-        match &self.0.reason {
-            Some(reason) => write!(f, "{source}: {reason}"),
-            None => f.write_str(source),
-        }
-    }
 }
 
 /// Errors stay in each nursery's own lifecycle; the tree carries none.
@@ -104,107 +42,6 @@ impl Face for Tokio {
     type Error = NoError;
     type Reason = Reason;
     type Wake = Infallible;
-}
-
-/// Cancelled: who asks can hear it.
-pub(crate) const SOFT: u8 = 1;
-/// Cancelled, and the time for cleaning up is spent: who is not shielded is dropped.
-pub(crate) const HARD: u8 = 2;
-/// It has a deadline or a budget that runs: its owner must look at the clock.
-pub(crate) const TIMED: u8 = 4;
-
-/// What a scope's inhabitants look at and wait for.
-pub(crate) struct Signal {
-    flags: AtomicU8,
-    member: OnceLock<MemberId>,
-    waiters: Mutex<Waiters>,
-    driver: Share,
-    pub(crate) about: About,
-    #[cfg(feature = "tokio")]
-    pub(crate) workers: crate::spawned::Workers,
-    #[cfg(feature = "tokio-util")]
-    pub(crate) token: OnceLock<tokio_util::sync::CancellationToken>,
-}
-
-#[derive(Default)]
-struct Waiters {
-    wakers: Vec<Option<Waker>>,
-    free: Vec<u32>,
-}
-
-impl Signal {
-    #[inline]
-    pub(crate) fn flags(&self) -> u8 {
-        self.flags.load(Ordering::Acquire)
-    }
-
-    /// Waits for the flags to change from `seen`. Says no if they have: then nothing is kept.
-    ///
-    /// Wakers are cloned and dropped outside the lock: either may run anybody's code (R29).
-    pub(crate) fn register(&self, place: &mut Option<u32>, waker: &Waker, seen: u8) -> bool {
-        if let Some(index) = *place {
-            let waiters = &*lock(&self.waiters);
-            if self.flags() != seen {
-                return false;
-            }
-            let kept = &waiters.wakers[index as usize];
-            if kept.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
-                return true;
-            }
-        }
-        let waker = waker.clone();
-        let before = {
-            let waiters = &mut *lock(&self.waiters);
-            if self.flags() != seen {
-                return false;
-            }
-            let index = *place.get_or_insert_with(|| {
-                waiters.free.pop().unwrap_or_else(|| {
-                    waiters.wakers.push(None);
-                    waiters.wakers.len() as u32 - 1
-                })
-            });
-            waiters.wakers[index as usize].replace(waker)
-        };
-        drop(before);
-        true
-    }
-
-    pub(crate) fn unregister(&self, place: &mut Option<u32>) {
-        if let Some(index) = place.take() {
-            let waker = {
-                let waiters = &mut *lock(&self.waiters);
-                waiters.free.push(index);
-                waiters.wakers[index as usize].take()
-            };
-            drop(waker);
-        }
-    }
-
-    /// Sets flags and wakes everybody. A waker that panics keeps no other from being woken (R29).
-    fn raise(&self, flags: u8) {
-        let wakers: Vec<Waker> = {
-            let waiters = &mut *lock(&self.waiters);
-            if self.flags.fetch_or(flags, Ordering::AcqRel) & flags == flags {
-                return;
-            }
-            waiters.wakers.iter_mut().filter_map(Option::take).collect()
-        };
-        for waker in wakers {
-            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
-        }
-        #[cfg(feature = "tokio")]
-        if flags & HARD != 0 {
-            self.workers.abort();
-        }
-        #[cfg(feature = "tokio-util")]
-        if flags & SOFT != 0
-            && let Some(token) = self.token.get()
-        {
-            token.cancel();
-        }
-        let _ = catch_unwind(AssertUnwindSafe(|| self.driver.poke()));
-    }
 }
 
 /// The tree that a root scope and all below it stand in, with its clock.
@@ -274,17 +111,7 @@ impl Scope {
             settings.cleanup = Some(0.0);
         }
         let timed = settings.deadline < f64::INFINITY;
-        let signal = Arc::new(Signal {
-            flags: AtomicU8::new(if timed { TIMED } else { 0 }),
-            member: OnceLock::new(),
-            waiters: Mutex::default(),
-            driver,
-            about,
-            #[cfg(feature = "tokio")]
-            workers: crate::spawned::Workers::default(),
-            #[cfg(feature = "tokio-util")]
-            token: OnceLock::new(),
-        });
+        let signal = Arc::new(Signal::new(if timed { TIMED } else { 0 }, driver, about));
         let now = domain.clock.now();
         let mut out = Vec::new();
         let tree = &mut *lock(&domain.tree);

@@ -15,20 +15,22 @@
 #[cfg(feature = "tokio")]
 mod away;
 mod cell;
+mod handle;
 
 use std::marker::PhantomData;
 use std::mem::{self, ManuallyDrop};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
+use std::task::{Context, RawWaker, RawWakerVTable, Waker};
 
 use nursery_core::Outcome;
 
 #[cfg(feature = "tokio")]
 pub(crate) use away::{Load, make_away};
 pub(crate) use cell::{make, make_body};
+pub(crate) use handle::Handle;
 
-use crate::error::{Failure, Fault, Label};
+use crate::error::{Failure, Label};
 use crate::ready::Share;
 use crate::slots::{Block, give_back};
 use crate::sync::AtomicWaker;
@@ -102,12 +104,6 @@ pub(crate) struct Running<E> {
     task: TaskRef,
     /// Its error comes out of it, whoever holds it.
     error: PhantomData<fn() -> E>,
-}
-
-/// The handle's side of a task: the right to its result.
-pub(crate) struct Handle<T, E> {
-    task: ManuallyDrop<TaskRef>,
-    result: PhantomData<(T, E)>,
 }
 
 /// Gives the memory of a task back.
@@ -308,90 +304,6 @@ pub(crate) enum Step {
     Done,
     /// It ended otherwise; the outcome was written.
     Ended,
-}
-
-impl<T, E> Handle<T, E> {
-    pub(crate) fn header(&self) -> &Header {
-        self.task.header()
-    }
-
-    /// Asks for this child alone to be cancelled (R16).
-    pub(crate) fn cancel(&self) {
-        #[cfg(feature = "tokio")]
-        if self.header().is_away() {
-            return self.task.stop();
-        }
-        self.header().state.fetch_or(CANCEL, Ordering::AcqRel);
-        self.task.wake_by_ref();
-    }
-
-    /// The result, once.
-    ///
-    /// # Panics
-    /// If it was taken already.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Fault<E>>> {
-        let header = self.task.header();
-        if !header.is_done() {
-            header.joiner.register(cx.waker());
-            if !header.is_done() {
-                return Poll::Pending;
-            }
-        }
-        Poll::Ready(self.take().expect("a child's result can be awaited once"))
-    }
-
-    /// What is there of a task that is done.
-    fn take(&mut self) -> Option<Result<T, Fault<E>>> {
-        let mut output = None;
-        // SAFETY: both callers have seen `DONE`, and `self` is the handle, borrowed alone: the stage
-        // is its own; `output` is what this type of task writes to.
-        unsafe { (self.header().vtable.take)(self.task.0, ptr::from_mut(&mut output).cast()) };
-        output
-    }
-}
-
-impl<T, E> Drop for Handle<T, E> {
-    #[inline]
-    fn drop(&mut self) {
-        let now = self.header().state.load(Ordering::Acquire);
-        if now & !SHIELD == HANDLE | (2 * REF)
-            && self.header().index.load(Ordering::Relaxed) == NEW
-            && self.header().ready().is_driven_here()
-        {
-            // It was never polled, so there is no waker; the other reference is the driver's,
-            // who is on this thread: no step that others see is needed.
-            self.header().state.store(now - HANDLE - REF, Ordering::Relaxed);
-        } else {
-            self.give_up(now);
-        }
-    }
-}
-
-impl<T, E> Handle<T, E> {
-    /// The handle goes; others may see the task. `now` is what its state was.
-    #[cold]
-    fn give_up(&mut self, mut now: usize) {
-        while now & DONE == 0 {
-            // Without a result there is nothing to drop, and one step does both.
-            let then = now - HANDLE - REF;
-            let state = &self.header().state;
-            match state.compare_exchange_weak(now, then, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => {
-                    if then < REF {
-                        // SAFETY: that was the last reference: a nursery that never polled it.
-                        unsafe { free(self.task.0) };
-                    }
-                    return;
-                }
-                Err(other) => now = other,
-            }
-        }
-        let output = self.take();
-        self.header().state.fetch_and(!HANDLE, Ordering::AcqRel);
-        // SAFETY: the handle's own reference goes, once.
-        unsafe { ManuallyDrop::drop(&mut self.task) };
-        drop(output);
-    }
 }
 
 const WAKER: RawWakerVTable = RawWakerVTable::new(

@@ -1,0 +1,139 @@
+//! Errors on their way: what a nursery keeps of a child's failure, and what the child's handle sees
+//! of it. It must never show an error to both.
+
+use std::any::Any;
+use std::fmt::{self, Display};
+use std::num::NonZeroUsize;
+use std::sync::{Arc, PoisonError};
+
+use nursery_core::Identity;
+
+use super::{ChildError, ErrorKind};
+use crate::adopted::{AdoptedError, LostError};
+use crate::panics::Panic;
+use crate::sync::Mutex;
+
+/// Which child an error comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Label {
+    pub(crate) id: u32,
+    pub(crate) name: Option<Arc<str>>,
+}
+
+impl Label {
+    pub(crate) const BODY: Self = Self { id: 0, name: None };
+}
+
+impl Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.name, self.id) {
+            (Some(name), _) => write!(f, "child {name:?}"),
+            (None, 0) => write!(f, "body"),
+            (None, id) => write!(f, "child {id}"),
+        }
+    }
+}
+
+/// An error that its nursery keeps until whoever awaits the child takes it.
+pub(crate) struct Held<E>(Arc<Mutex<Option<E>>>);
+
+impl<E> Clone for Held<E> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<E> Held<E> {
+    pub(crate) fn new(error: E) -> Self {
+        Self(Arc::new(Mutex::new(Some(error))))
+    }
+
+    pub(crate) fn take(&self) -> Option<E> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Why a child has no value, for its handle.
+pub(crate) enum Fault<E> {
+    Failed(Held<E>),
+    Cancelled,
+    Panicked,
+}
+
+enum Kept<E> {
+    Held(Held<E>),
+    Error(E),
+    Panic(Panic),
+    Adopted(AdoptedError),
+}
+
+/// One error on its way to the verdict.
+pub(crate) struct Failure<E> {
+    kept: Kept<E>,
+    label: Label,
+}
+
+impl<E> Failure<E> {
+    pub(crate) fn held(held: Held<E>, label: Label) -> Self {
+        Self { kept: Kept::Held(held), label }
+    }
+
+    pub(crate) fn error(error: E, label: Label) -> Self {
+        Self { kept: Kept::Error(error), label }
+    }
+
+    pub(crate) fn panic(payload: Box<dyn Any + Send>, label: Label) -> Self {
+        Self { kept: Kept::Panic(Panic::new(payload)), label }
+    }
+
+    /// What can go to a nursery with another type of error. `None` if whoever awaited the child
+    /// has taken the error.
+    pub(crate) fn into_lost(self, erase: fn(E) -> AdoptedError) -> Option<LostError> {
+        let kind = match self.kept {
+            Kept::Held(held) => ErrorKind::Adopted(erase(held.take()?)),
+            Kept::Error(error) => ErrorKind::Adopted(erase(error)),
+            Kept::Panic(panic) => ErrorKind::Panic(panic),
+            Kept::Adopted(adopted) => ErrorKind::Adopted(adopted),
+        };
+        Some(ChildError { kind, label: self.label })
+    }
+
+    pub(crate) fn label(&self) -> &Label {
+        &self.label
+    }
+
+    /// The payload of it, if it was a panic.
+    pub(crate) fn into_payload(self) -> Result<Box<dyn Any + Send>, Self> {
+        match self.kept {
+            Kept::Panic(panic) => Ok(panic.into_payload()),
+            kept => Err(Self { kept, label: self.label }),
+        }
+    }
+
+    /// Of a nursery that was dropped.
+    pub(crate) fn adopted(lost: LostError) -> Self {
+        let kept = match lost.kind {
+            ErrorKind::Panic(panic) => Kept::Panic(panic),
+            ErrorKind::Adopted(adopted) => Kept::Adopted(adopted),
+        };
+        Self { kept, label: lost.label }
+    }
+
+    /// `None` if whoever awaited the child has taken the error.
+    pub(super) fn settle(self) -> Option<ChildError<E>> {
+        let kind = match self.kept {
+            Kept::Held(held) => ErrorKind::Error(held.take()?),
+            Kept::Error(error) => ErrorKind::Error(error),
+            Kept::Panic(panic) => ErrorKind::Panic(panic),
+            Kept::Adopted(adopted) => ErrorKind::Adopted(adopted),
+        };
+        Some(ChildError { kind, label: self.label })
+    }
+}
+
+impl<E> Identity for Failure<E> {
+    fn identity(&self) -> Option<NonZeroUsize> {
+        // Values have no identity: an error that is reached on two ways is moved, not copied.
+        None
+    }
+}

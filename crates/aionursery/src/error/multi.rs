@@ -1,0 +1,260 @@
+//! All that failed in a nursery, in order, as one error.
+
+use std::error::Error;
+use std::fmt::{self, Debug, Display};
+use std::panic::resume_unwind;
+
+use super::{ChildError, ErrorKind, Failure};
+use crate::adopted::AdoptedError;
+use crate::panics::Panic;
+use crate::scope::Cause;
+
+/// Everything that failed in a nursery, in the order in which it happened; or, if nothing failed,
+/// why the nursery was cancelled before its body could give a value.
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// let error = aionursery::nursery(async |n| {
+///     n.named("left").start_soon(async { Err::<(), _>("no beans") });
+///     Ok(())
+/// }).await.unwrap_err();
+/// assert_eq!(error.errors().collect::<Vec<_>>(), [&"no beans"]);
+/// assert_eq!(error.to_string(), "1 error in a nursery\n└─ child \"left\": no beans");
+/// # });
+/// ```
+#[derive(Debug)]
+pub struct MultiError<E> {
+    errors: Vec<ChildError<E>>,
+    cause: Option<Cause>,
+}
+
+impl<E> MultiError<E> {
+    pub(crate) fn settle(failures: Vec<Failure<E>>, cause: Option<Cause>) -> Self {
+        let errors = failures.into_iter().filter_map(Failure::settle).collect();
+        Self { errors, cause }
+    }
+
+    /// How many errors there are.
+    ///
+    /// ```
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     let _ = n.named("left").start_soon(async { Err::<(), _>("no beans") });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// assert_eq!(error.len(), 1);
+    /// ```
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.errors.len()
+    }
+
+    /// Whether there is no error: the nursery was only cancelled.
+    ///
+    /// ```
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     let _ = n.named("left").start_soon(async { Err::<(), _>("no beans") });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// assert!(!error.is_empty());
+    /// ```
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.errors.is_empty()
+    }
+
+    /// Whether nothing failed and a cancellation took the body's value.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// let error = aionursery::nursery(async |n| {
+    ///     n.cancel();
+    ///     std::future::pending::<Result<(), String>>().await
+    /// }).await.unwrap_err();
+    /// assert!(error.is_cancelled() && error.is_empty());
+    /// # });
+    /// ```
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.errors.is_empty()
+    }
+
+    /// Why the nursery was cancelled, if it was (R11).
+    ///
+    /// ```
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     let _ = n.named("left").start_soon(async { Err::<(), _>("no beans") });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// assert_eq!(error.cause().unwrap().reason(), Some("child \"left\""));
+    /// ```
+    #[must_use]
+    pub fn cause(&self) -> Option<&Cause> {
+        self.cause.as_ref()
+    }
+
+    /// Each with its child.
+    ///
+    /// ```
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     let _ = n.named("left").start_soon(async { Err::<(), _>("no beans") });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// for error in error.iter() {
+    ///     println!("{}: {error}", error.name().unwrap_or("somebody"));
+    /// }
+    /// ```
+    pub fn iter(&self) -> std::slice::Iter<'_, ChildError<E>> {
+        self.errors.iter()
+    }
+
+    /// The errors of this type: without panics, and without what was adopted.
+    ///
+    /// ```
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     let _ = n.named("left").start_soon(async { Err::<(), _>("no beans") });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// assert_eq!(error.errors().collect::<Vec<_>>(), [&"no beans"]);
+    /// ```
+    pub fn errors(&self) -> impl Iterator<Item = &E> {
+        self.errors.iter().filter_map(ChildError::error)
+    }
+
+    /// The panics.
+    ///
+    /// ```
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     let _ = n.start_soon(async { if true { panic!("out of beans") } Ok::<_, String>(()) });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// assert_eq!(error.panics().count(), 1);
+    /// ```
+    pub fn panics(&self) -> impl Iterator<Item = &Panic> {
+        self.errors.iter().filter_map(ChildError::panic)
+    }
+
+    /// The errors of nurseries below that were dropped early (R28).
+    ///
+    /// ```
+    /// # #[cfg(feature = "tokio")]
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # let ended = aionursery::nursery(async |_: aionursery::Nursery<'_, String>| {
+    /// #     let inner = aionursery::nursery(async |n| {
+    /// #         let _ = n.shielded().spawn(async { Err::<(), _>(String::from("full")) });
+    /// #         std::future::pending::<Result<(), String>>().await
+    /// #     });
+    /// #     let _ = futures::FutureExt::now_or_never(inner);
+    /// #     Ok(())
+    /// # });
+    /// # let error = ended.await.unwrap_err();
+    /// let adopted: Vec<_> = error.adopted().map(|error| error.to_string()).collect();
+    /// assert_eq!(adopted, ["full"]);
+    /// # });
+    /// ```
+    pub fn adopted(&self) -> impl Iterator<Item = &AdoptedError> {
+        self.errors.iter().filter_map(ChildError::adopted)
+    }
+
+    /// Makes errors of this type of those that were adopted and are of this type.
+    ///
+    /// ```
+    /// # #[cfg(feature = "tokio")]
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # let ended = aionursery::nursery(async |_: aionursery::Nursery<'_, String>| {
+    /// #     let inner = aionursery::nursery(async |n| {
+    /// #         let _ = n.shielded().spawn(async { Err::<(), _>(String::from("full")) });
+    /// #         std::future::pending::<Result<(), String>>().await
+    /// #     });
+    /// #     let _ = futures::FutureExt::now_or_never(inner);
+    /// #     Ok(())
+    /// # });
+    /// # let error = ended.await.unwrap_err();
+    /// assert_eq!(error.errors().count(), 0);
+    /// let error = error.claim_adopted();
+    /// assert_eq!(error.errors().collect::<Vec<_>>(), ["full"]);
+    /// # });
+    /// ```
+    #[must_use]
+    pub fn claim_adopted(mut self) -> Self
+    where
+        E: 'static,
+    {
+        let claim = |ChildError { kind, label }| {
+            let kind = match kind {
+                ErrorKind::Adopted(error) => match error.downcast() {
+                    Ok(error) => ErrorKind::Error(error),
+                    Err(error) => ErrorKind::Adopted(error),
+                },
+                kind => kind,
+            };
+            ChildError { kind, label }
+        };
+        self.errors = self.errors.into_iter().map(claim).collect();
+        self
+    }
+
+    /// Goes on with the first panic, if there was one, as if it had happened here.
+    ///
+    /// ```
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     let _ = n.start_soon(async { if true { panic!("out of beans") } Ok::<_, String>(()) });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| error.resume_panic()));
+    /// assert_eq!(caught.unwrap_err().downcast_ref(), Some(&"out of beans"));
+    /// ```
+    #[must_use]
+    pub fn resume_panic(self) -> Self {
+        let Self { mut errors, cause } = self;
+        if let Some(first) = errors.iter().position(|error| error.panic().is_some())
+            && let ErrorKind::Panic(panic) = errors.swap_remove(first).kind
+        {
+            resume_unwind(panic.into_payload());
+        }
+        Self { errors, cause }
+    }
+}
+
+impl<E> std::ops::Index<usize> for MultiError<E> {
+    type Output = ChildError<E>;
+    fn index(&self, index: usize) -> &ChildError<E> {
+        &self.errors[index]
+    }
+}
+
+impl<E> IntoIterator for MultiError<E> {
+    type Item = ChildError<E>;
+    type IntoIter = std::vec::IntoIter<ChildError<E>>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.errors.into_iter()
+    }
+}
+
+impl<'a, E> IntoIterator for &'a MultiError<E> {
+    type Item = &'a ChildError<E>;
+    type IntoIter = std::slice::Iter<'a, ChildError<E>>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.errors.iter()
+    }
+}
+
+impl<E: Display> Display for MultiError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.errors.len(), &self.cause) {
+            (0, Some(cause)) => return write!(f, "nursery cancelled: {cause}"),
+            (0, None) => return write!(f, "nursery cancelled"),
+            (1, _) => write!(f, "1 error in a nursery")?,
+            (n, _) => write!(f, "{n} errors in a nursery")?,
+        }
+        for (index, error) in self.errors.iter().enumerate() {
+            let last = index + 1 == self.errors.len();
+            let (first, rest) = if last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+            for (line, text) in error.to_string().lines().enumerate() {
+                write!(f, "\n{}{text}", if line == 0 { first } else { rest })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<E: Debug + Display> Error for MultiError<E> {}

@@ -1,0 +1,77 @@
+//! Which futures a nursery takes, in its type.
+
+use std::future::Future;
+use std::marker::PhantomData;
+
+/// Which futures a nursery takes as children of its own task.
+///
+/// [`Sendable`] nurseries take `Send` futures with `Send` values and may be moved between threads, so
+/// they can stand in `tokio::spawn`. [`Local`] ones take any future, and are not `Send` for it.
+///
+/// ```
+/// use aionursery::{Admits, Child, Nursery};
+/// /// Works for nurseries of both kinds.
+/// fn start<'env, F, M>(n: &Nursery<'env, String, M>, future: F) -> Child<u8, String>
+/// where
+///     F: Future<Output = Result<u8, String>> + 'env,
+///     M: Admits<F>,
+/// {
+///     n.start_soon(future)
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "this nursery takes no child that is not `Send`",
+    label = "this future, or the value it gives, is not `Send`",
+    note = "`nursery_local` takes such children, and is itself not `Send`"
+)]
+pub trait Admits<F>: Mode {}
+
+/// [`Sendable`] or [`Local`].
+///
+/// ```
+/// use aionursery::{Mode, Nursery};
+/// fn stop<M: Mode>(n: &Nursery<'_, String, M>) {
+///     n.cancel();
+/// }
+/// ```
+pub trait Mode: sealed::Sealed {}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::Sendable {}
+    impl Sealed for super::Local {}
+}
+
+/// Children are `Send`: what [`nursery`](crate::nursery()) makes.
+///
+/// ```
+/// use aionursery::{Nursery, Sendable};
+/// fn stop(n: Nursery<'_, String, Sendable>) { // or, for short, Nursery<'_, String>
+///     n.cancel();
+/// }
+/// ```
+pub struct Sendable(());
+
+/// Children need not be `Send`: what [`nursery_local`](crate::nursery_local) makes.
+///
+/// ```
+/// use aionursery::{Local, Nursery};
+/// fn stop(n: Nursery<'_, String, Local>) { // or, for short, LocalNursery<'_, String>
+///     n.cancel();
+/// }
+/// ```
+pub struct Local(PhantomData<*const ()>);
+
+impl Mode for Sendable {}
+impl Mode for Local {}
+
+// The value, too: the handle may be on one thread and the nursery on another. The error need not
+// be: a handle of a nursery with an error that is not `Send` is itself not `Send`.
+impl<F, T, E> Admits<F> for Sendable
+where
+    F: Future<Output = Result<T, E>> + Send,
+    T: Send,
+{
+}
+
+impl<F> Admits<F> for Local {}

@@ -1,0 +1,71 @@
+//! What brought a cancellation, in a form that is shown.
+
+use std::borrow::Cow;
+use std::fmt::{self, Display};
+
+use nursery_core::Source;
+
+/// Why somebody cancelled, in words.
+pub(crate) type Reason = Cow<'static, str>;
+
+/// What brought a cancellation, and why (R11).
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// # aionursery::nursery(async |n| {
+/// n.cancel_with("enough");
+/// let cause: aionursery::Cause = n.cause().unwrap();
+/// assert_eq!(cause.to_string(), "by request: enough");
+/// # Ok::<_, String>(()) }).await.unwrap() });
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause(pub(crate) nursery_core::Cause<Reason>);
+
+impl Cause {
+    pub(crate) fn new(source: Source, reason: Option<Reason>) -> Self {
+        Self(nursery_core::Cause { source, reason })
+    }
+
+    /// What brought it.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// # aionursery::nursery(async |n| {
+    /// n.cancel();
+    /// assert_eq!(n.cause().unwrap().source(), aionursery::Source::Explicit);
+    /// # Ok::<_, String>(()) }).await.unwrap() });
+    /// ```
+    #[must_use]
+    pub fn source(&self) -> Source {
+        self.0.source
+    }
+
+    /// The words given to [`cancel_with`](crate::Nursery::cancel_with), or the error's.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// # aionursery::nursery(async |n| {
+    /// n.cancel_with("enough");
+    /// assert_eq!(n.cause().unwrap().reason(), Some("enough"));
+    /// # Ok::<_, String>(()) }).await.unwrap() });
+    /// ```
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        self.0.reason.as_deref()
+    }
+}
+
+impl Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let source = match self.0.source {
+            Source::Explicit => "by request",
+            Source::Failure => "a child or the body failed",
+            Source::Deadline => "the deadline has passed",
+            Source::Host => "from outside",
+        };
+        match &self.0.reason {
+            Some(reason) => write!(f, "{source}: {reason}"),
+            None => f.write_str(source),
+        }
+    }
+}

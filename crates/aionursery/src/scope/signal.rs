@@ -1,0 +1,129 @@
+//! What a scope's inhabitants look at and wait for: its flags, who is to be woken, and who is to be
+//! ended on other threads. It must never decide who is cancelled.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
+use std::task::Waker;
+
+use nursery_core::MemberId;
+
+use super::lock;
+use crate::about::About;
+use crate::ready::Share;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU8, Ordering};
+
+/// Cancelled: who asks can hear it.
+pub(crate) const SOFT: u8 = 1;
+/// Cancelled, and the time for cleaning up is spent: who is not shielded is dropped.
+pub(crate) const HARD: u8 = 2;
+/// It has a deadline or a budget that runs: its owner must look at the clock.
+pub(crate) const TIMED: u8 = 4;
+
+/// What a scope's inhabitants look at and wait for.
+pub(crate) struct Signal {
+    pub(super) flags: AtomicU8,
+    pub(super) member: OnceLock<MemberId>,
+    waiters: Mutex<Waiters>,
+    pub(super) driver: Share,
+    pub(crate) about: About,
+    #[cfg(feature = "tokio")]
+    pub(crate) workers: crate::spawned::Workers,
+    #[cfg(feature = "tokio-util")]
+    pub(crate) token: OnceLock<tokio_util::sync::CancellationToken>,
+}
+
+#[derive(Default)]
+struct Waiters {
+    wakers: Vec<Option<Waker>>,
+    free: Vec<u32>,
+}
+
+impl Signal {
+    pub(super) fn new(flags: u8, driver: Share, about: About) -> Self {
+        Self {
+            flags: AtomicU8::new(flags),
+            member: OnceLock::new(),
+            waiters: Mutex::default(),
+            driver,
+            about,
+            #[cfg(feature = "tokio")]
+            workers: crate::spawned::Workers::default(),
+            #[cfg(feature = "tokio-util")]
+            token: OnceLock::new(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn flags(&self) -> u8 {
+        self.flags.load(Ordering::Acquire)
+    }
+
+    /// Waits for the flags to change from `seen`. Says no if they have: then nothing is kept.
+    ///
+    /// Wakers are cloned and dropped outside the lock: either may run anybody's code (R29).
+    pub(crate) fn register(&self, place: &mut Option<u32>, waker: &Waker, seen: u8) -> bool {
+        if let Some(index) = *place {
+            let waiters = &*lock(&self.waiters);
+            if self.flags() != seen {
+                return false;
+            }
+            let kept = &waiters.wakers[index as usize];
+            if kept.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
+                return true;
+            }
+        }
+        let waker = waker.clone();
+        let before = {
+            let waiters = &mut *lock(&self.waiters);
+            if self.flags() != seen {
+                return false;
+            }
+            let index = *place.get_or_insert_with(|| {
+                waiters.free.pop().unwrap_or_else(|| {
+                    waiters.wakers.push(None);
+                    waiters.wakers.len() as u32 - 1
+                })
+            });
+            waiters.wakers[index as usize].replace(waker)
+        };
+        drop(before);
+        true
+    }
+
+    pub(crate) fn unregister(&self, place: &mut Option<u32>) {
+        if let Some(index) = place.take() {
+            let waker = {
+                let waiters = &mut *lock(&self.waiters);
+                waiters.free.push(index);
+                waiters.wakers[index as usize].take()
+            };
+            drop(waker);
+        }
+    }
+
+    /// Sets flags and wakes everybody. A waker that panics keeps no other from being woken (R29).
+    pub(super) fn raise(&self, flags: u8) {
+        let wakers: Vec<Waker> = {
+            let waiters = &mut *lock(&self.waiters);
+            if self.flags.fetch_or(flags, Ordering::AcqRel) & flags == flags {
+                return;
+            }
+            waiters.wakers.iter_mut().filter_map(Option::take).collect()
+        };
+        for waker in wakers {
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
+        #[cfg(feature = "tokio")]
+        if flags & HARD != 0 {
+            self.workers.abort();
+        }
+        #[cfg(feature = "tokio-util")]
+        if flags & SOFT != 0
+            && let Some(token) = self.token.get()
+        {
+            token.cancel();
+        }
+        let _ = catch_unwind(AssertUnwindSafe(|| self.driver.poke()));
+    }
+}
