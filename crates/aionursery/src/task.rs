@@ -110,6 +110,7 @@ pub(crate) struct Running<E> {
 ///
 /// # Safety
 /// The last reference is gone; what was in its stage has been dropped.
+#[inline]
 unsafe fn free(task: NonNull<Header>) {
     let raw = task.as_ptr();
     // SAFETY: nobody else has the header; what is dropped here is not read again, and the memory is
@@ -117,7 +118,7 @@ unsafe fn free(task: NonNull<Header>) {
     unsafe {
         #[cfg(feature = "tokio")]
         if (*raw).is_away() {
-            ptr::drop_in_place(away::carrier(task));
+            away::forget_carrier(task);
         }
         ptr::drop_in_place(&raw mut (*raw).joiner);
         ptr::drop_in_place(&raw mut (*raw).name);

@@ -144,9 +144,18 @@ impl TaskRef {
     }
 }
 
+/// What a spawned child has to drop beside what every task has.
+///
+/// # Safety
+/// It is a spawned child, and nobody looks at it any more.
+pub(super) unsafe fn forget_carrier(task: NonNull<Header>) {
+    // SAFETY: as the caller promises.
+    unsafe { ptr::drop_in_place(carrier(task)) };
+}
+
 /// # Safety
 /// It is a spawned child.
-pub(super) unsafe fn carrier(task: NonNull<Header>) -> *mut Option<Waker> {
+unsafe fn carrier(task: NonNull<Header>) -> *mut Option<Waker> {
     // SAFETY: as the caller promises; a spawned child begins with its `Head`.
     UnsafeCell::raw_get(unsafe { &raw const (*task.cast::<Head>().as_ptr()).carrier })
 }

@@ -154,6 +154,7 @@ pub(super) fn failed<T, E>(
 ///
 /// # Safety
 /// The driver, or the load, calls it, once, with the task's own stage, which is empty.
+#[inline(always)]
 pub(super) unsafe fn settle<F, T, E>(
     task: NonNull<Header>,
     stage: *mut Stage<F, T, E>,
