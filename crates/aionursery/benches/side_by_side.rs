@@ -9,7 +9,7 @@ use std::future::{Future, pending};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aionursery::{Nursery, nursery};
 use futures::StreamExt;
@@ -75,18 +75,24 @@ impl<F: Future> Future for Counted<F> {
     }
 }
 
-type Peer = (&'static str, fn(&Runtime, bool));
+type Peer = (&'static str, fn(&Runtime, bool) -> Duration);
 
-/// Runs on a worker if there are workers, so that all are measured from the same place.
-fn on<F: Future<Output = ()> + Send + 'static>(runtime: &Runtime, future: F) {
+/// Runs on a worker if there are workers, and is timed there: how long an idle worker takes to hear
+/// of it is nobody's, and differs from run to run by more than what is measured.
+fn on<F: Future<Output = ()> + Send + 'static>(runtime: &Runtime, future: F) -> Duration {
+    let timed = async move {
+        let begin = Instant::now();
+        future.await;
+        begin.elapsed()
+    };
     if runtime.metrics().num_workers() > 1 {
-        runtime.block_on(async { tokio::spawn(future).await.unwrap() });
+        runtime.block_on(async { tokio::spawn(timed).await.unwrap() })
     } else {
-        runtime.block_on(future);
+        runtime.block_on(timed)
     }
 }
 
-fn start_soon(runtime: &Runtime, yields: bool) {
+fn start_soon(runtime: &Runtime, yields: bool) -> Duration {
     on(runtime, async move {
         nursery(async |n: Nursery<'_, ()>| {
             for _ in 0..CHILDREN {
@@ -96,10 +102,10 @@ fn start_soon(runtime: &Runtime, yields: bool) {
         })
         .await
         .unwrap();
-    });
+    })
 }
 
-fn start_soon_awaited(runtime: &Runtime, yields: bool) {
+fn start_soon_awaited(runtime: &Runtime, yields: bool) -> Duration {
     on(runtime, async move {
         nursery(async |n: Nursery<'_, ()>| {
             let children: Vec<_> = (0..CHILDREN).map(|_| n.start_soon(fallible(yields))).collect();
@@ -110,10 +116,10 @@ fn start_soon_awaited(runtime: &Runtime, yields: bool) {
         })
         .await
         .unwrap();
-    });
+    })
 }
 
-fn spawn(runtime: &Runtime, yields: bool) {
+fn spawn(runtime: &Runtime, yields: bool) -> Duration {
     on(runtime, async move {
         nursery(async |n: Nursery<'_, ()>| {
             for _ in 0..CHILDREN {
@@ -123,19 +129,19 @@ fn spawn(runtime: &Runtime, yields: bool) {
         })
         .await
         .unwrap();
-    });
+    })
 }
 
-fn tokio_spawn(runtime: &Runtime, yields: bool) {
+fn tokio_spawn(runtime: &Runtime, yields: bool) -> Duration {
     on(runtime, async move {
         let handles: Vec<_> = (0..CHILDREN).map(|_| tokio::spawn(fallible(yields))).collect();
         for handle in handles {
             handle.await.unwrap().unwrap();
         }
-    });
+    })
 }
 
-fn join_set(runtime: &Runtime, yields: bool) {
+fn join_set(runtime: &Runtime, yields: bool) -> Duration {
     on(runtime, async move {
         let mut set = JoinSet::new();
         for _ in 0..CHILDREN {
@@ -144,10 +150,10 @@ fn join_set(runtime: &Runtime, yields: bool) {
         while let Some(end) = set.join_next().await {
             end.unwrap().unwrap();
         }
-    });
+    })
 }
 
-fn task_tracker(runtime: &Runtime, yields: bool) {
+fn task_tracker(runtime: &Runtime, yields: bool) -> Duration {
     on(runtime, async move {
         let (tracker, token) = (TaskTracker::new(), CancellationToken::new());
         for _ in 0..CHILDREN {
@@ -156,29 +162,29 @@ fn task_tracker(runtime: &Runtime, yields: bool) {
         }
         tracker.close();
         tracker.wait().await;
-    });
+    })
 }
 
-fn futures_unordered(runtime: &Runtime, yields: bool) {
+fn futures_unordered(runtime: &Runtime, yields: bool) -> Duration {
     on(runtime, async move {
         let mut set: FuturesUnordered<_> = (0..CHILDREN).map(|_| fallible(yields)).collect();
         while let Some(end) = set.next().await {
             end.unwrap();
         }
-    });
+    })
 }
 
-fn buffered(runtime: &Runtime, yields: bool) {
+fn buffered(runtime: &Runtime, yields: bool) -> Duration {
     on(runtime, async move {
         let mut set: futures_buffered::FuturesUnordered<_> =
             (0..CHILDREN).map(|_| fallible(yields)).collect();
         while let Some(end) = set.next().await {
             end.unwrap();
         }
-    });
+    })
 }
 
-fn future_group(runtime: &Runtime, yields: bool) {
+fn future_group(runtime: &Runtime, yields: bool) -> Duration {
     on(runtime, async move {
         let mut set = futures_concurrency::future::FutureGroup::new();
         for _ in 0..CHILDREN {
@@ -187,10 +193,10 @@ fn future_group(runtime: &Runtime, yields: bool) {
         while let Some(end) = set.next().await {
             end.unwrap();
         }
-    });
+    })
 }
 
-fn moro(runtime: &Runtime, yields: bool) {
+fn moro(runtime: &Runtime, yields: bool) -> Duration {
     on(runtime, async move {
         moro::async_scope!(|scope| {
             for _ in 0..CHILDREN {
@@ -198,7 +204,7 @@ fn moro(runtime: &Runtime, yields: bool) {
             }
         })
         .await;
-    });
+    })
 }
 
 const PEERS: &[Peer] = &[
@@ -224,9 +230,7 @@ fn measure(rounds: usize, runtime: &Runtime, yields: bool) -> Vec<(f64, f64, f64
             let peer = (round + at) % PEERS.len();
             let (_, run) = PEERS[peer];
             run(runtime, yields);
-            let begin = Instant::now();
-            run(runtime, yields);
-            times[peer].push(begin.elapsed().as_nanos() as f64 / CHILDREN as f64);
+            times[peer].push(run(runtime, yields).as_nanos() as f64 / CHILDREN as f64);
         }
     }
     let count = |(mut times, (_, run)): (Vec<f64>, &Peer)| {

@@ -284,7 +284,7 @@ async fn r8_one_error_is_a_multi_error_too_and_shows_as_a_tree() {
 }
 
 #[tokio::test]
-async fn r8_it_works_with_question_mark_anyhow_and_thiserror() {
+async fn r8_it_works_with_question_mark_anyhow_eyre_and_thiserror() {
     #[derive(Debug, thiserror::Error)]
     #[error("a typed error")]
     struct Typed;
@@ -301,6 +301,14 @@ async fn r8_it_works_with_question_mark_anyhow_and_thiserror() {
     .await
     .unwrap_err();
     assert_eq!(error[0].to_string(), "child 1: any");
+    // What holds many of them is an error itself, and goes on as one.
+    async fn further() -> eyre::Result<()> {
+        nursery(async |_| Err::<(), _>(eyre::eyre!("report"))).await?;
+        Ok(())
+    }
+    let error = further().await.unwrap_err();
+    assert_eq!(error.to_string(), "1 error in a nursery\n└─ body: report");
+    assert!(error.downcast_ref::<MultiError<eyre::Report>>().is_some());
 }
 
 #[tokio::test]
