@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use aionursery::{Nursery, nursery};
+use aionursery::{Nursery, keep_idle_tasks, nursery};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::runtime::{Builder, Runtime};
@@ -304,6 +304,17 @@ fn main() {
                 a.0, a.1, a.2, b.0, b.1, b.2
             );
         }
+    }
+    // Each child in a task of its own. By itself, for it leaves another heap to those that come
+    // after.
+    keep_idle_tasks(0);
+    for (place, runtime) in [("current thread", &current), ("two workers", &workers)] {
+        let [plain, yields] = [false, true].map(|yields| {
+            let mut times: Vec<_> = (0..rounds).map(|_| spawn(runtime, yields)).collect();
+            times.sort();
+            times[rounds / 2].as_nanos() / CHILDREN as u128
+        });
+        println!("  spawn, no task kept, {place:14} {plain:4} {yields:4}");
     }
     let mut times = [Vec::new(), Vec::new()];
     for _ in 0..rounds.min(50) {

@@ -198,7 +198,8 @@ pub fn keep_idle_tasks(most: usize) {
     MOST.store(most, Ordering::Relaxed);
     let mut over = plain(&COMMON).sweep(most);
     if most == 0 {
-        let _ = HERE.try_with(|here| over.append(&mut here.borrow_mut().idle));
+        let _ =
+            HERE.try_with(|here| here.try_borrow_mut().map(|mut here| over.append(&mut here.idle)));
     }
     over.iter().for_each(|idle| idle.retire());
 }
