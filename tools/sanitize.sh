@@ -36,7 +36,8 @@ thread)
     nightly_with rust-src "ThreadSanitizer"
     export RUSTFLAGS=-Zsanitizer=thread CARGO_TARGET_DIR="$base/tsan"
     cargo +nightly test -Zbuild-std --target "$target" -p aionursery \
-        --test carriers --test drop_and_abuse --test nursery --test scopes --no-fail-fast
+        --test abuse --test carriers --test dropped --test errors --test nursery \
+        --test scheduling --test scopes --test wakers --no-fail-fast
     ;;
 miri)
     nightly_with miri Miri
@@ -45,10 +46,11 @@ miri)
     # The runtime asks for the clock and for entropy.
     export MIRIFLAGS="-Zmiri-disable-isolation"
     cargo +nightly miri test -p aionursery --lib \
-        --test carriers --test drop_and_abuse --test nursery --test scopes --no-fail-fast \
+        --test abuse --test carriers --test dropped --test errors --test nursery \
+        --test scheduling --test scopes --test wakers --no-fail-fast \
         -- --skip r29_forgetting --skip a_thousand --skip no_more_are_kept
     MIRIFLAGS="$MIRIFLAGS -Zmiri-ignore-leaks" cargo +nightly miri test -p aionursery \
-        --test drop_and_abuse -- r29_forgetting
+        --test abuse -- r29_forgetting
     ;;
 *)
     echo "usage: tools/sanitize.sh [address|thread|miri]" >&2

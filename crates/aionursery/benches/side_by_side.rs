@@ -132,6 +132,20 @@ fn spawn(runtime: &Runtime, yields: bool) -> Duration {
     })
 }
 
+fn spawn_awaited(runtime: &Runtime, yields: bool) -> Duration {
+    on(runtime, async move {
+        nursery(async |n: Nursery<'_, ()>| {
+            let children: Vec<_> = (0..CHILDREN).map(|_| n.spawn(fallible(yields))).collect();
+            for child in children {
+                child.await?;
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+    })
+}
+
 fn tokio_spawn(runtime: &Runtime, yields: bool) -> Duration {
     on(runtime, async move {
         let handles: Vec<_> = (0..CHILDREN).map(|_| tokio::spawn(fallible(yields))).collect();
@@ -215,6 +229,7 @@ const PEERS: &[Peer] = &[
     ("FutureGroup", future_group),
     ("moro", moro),
     ("spawn", spawn),
+    ("spawn, awaited", spawn_awaited),
     ("tokio::spawn, handles", tokio_spawn),
     ("JoinSet", join_set),
     ("TaskTracker, token each", task_tracker),

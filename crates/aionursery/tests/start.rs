@@ -1,11 +1,12 @@
 //! The start handshake, for children of this task and of the workers: R7, R24, R29.
 
+use std::cell::Cell;
 use std::future::{Future, pending};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
-use aionursery::{NotStarted, Nursery, TaskStatus, nursery};
+use aionursery::{NotStarted, Nursery, TaskStatus, nursery, nursery_local, yield_now};
 use tokio::sync::oneshot;
 
 /// A waker that does something when its last clone goes.
@@ -19,6 +20,53 @@ impl<F: Fn() + Send + Sync> Drop for Last<F> {
     fn drop(&mut self) {
         (self.0)();
     }
+}
+
+#[tokio::test]
+async fn r24_start_gives_what_the_child_hands_over_and_its_early_error() {
+    let ran_on = Cell::new(false);
+    nursery_local(async |n| {
+        let ran_on = &ran_on;
+        let port = n
+            .start(async move |status| {
+                status.started(8080);
+                yield_now().await;
+                ran_on.set(true);
+                Ok(())
+            })
+            .await;
+        assert_eq!(port, Ok(8080));
+        let failed = n
+            .start(async |status| {
+                drop::<TaskStatus<(), &str>>(status);
+                Err("in use")
+            })
+            .await;
+        assert_eq!(failed, Err(NotStarted::Failed("in use")));
+        let ended = n.start(async |_: TaskStatus<(), &str>| Ok(())).await;
+        assert_eq!(ended, Err(NotStarted::Ended));
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert!(ran_on.get());
+}
+
+#[tokio::test]
+async fn r24_an_error_after_started_is_the_nurserys() {
+    let error = nursery(async |n| {
+        n.start(async |status| {
+            status.started(());
+            yield_now().await;
+            Err("later")
+        })
+        .await
+        .map_err(|_| "start")?;
+        Ok(())
+    })
+    .await
+    .unwrap_err();
+    assert_eq!(error.errors().copied().collect::<Vec<_>>(), ["later"]);
 }
 
 #[tokio::test]

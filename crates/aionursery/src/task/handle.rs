@@ -4,6 +4,8 @@
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ptr;
+#[cfg(feature = "tokio")]
+use std::task::ready;
 use std::task::{Context, Poll};
 
 use super::{CANCEL, DONE, HANDLE, Header, NEW, REF, SHIELD, TaskRef, free};
@@ -42,6 +44,11 @@ impl<T, E> Handle<T, E> {
             if !header.is_done() {
                 return Poll::Pending;
             }
+        }
+        // As tokio's own handles: who awaits many that have ended lets the runtime in between.
+        #[cfg(feature = "tokio")]
+        if header.is_away() {
+            ready!(tokio::task::coop::poll_proceed(cx)).made_progress();
         }
         Poll::Ready(self.take().expect("a child's result can be awaited once"))
     }

@@ -1,0 +1,237 @@
+//! R6 to R8, R26: what fails, what panics, and who is told.
+
+use std::cell::Cell;
+use std::future::pending;
+use std::sync::Arc;
+
+use aionursery::{
+    Builder, End, MultiError, Nursery, OnError, Source, nursery, nursery_local, yield_now,
+};
+
+fn texts(error: &MultiError<&'static str>) -> Vec<&'static str> {
+    error.errors().copied().collect()
+}
+
+#[tokio::test]
+async fn r6_the_first_failure_cancels_siblings_and_body() {
+    let alive = Arc::new(());
+    let error = nursery(async |n| {
+        let one = alive.clone();
+        drop(n.start_soon(async move {
+            let _one = one;
+            pending::<Result<(), _>>().await
+        }));
+        let one = alive.clone();
+        drop(n.spawn(async move {
+            let _one = one;
+            pending::<Result<(), _>>().await
+        }));
+        drop(n.named("bad").start_soon(async {
+            yield_now().await;
+            Err::<(), _>("beans")
+        }));
+        pending::<Result<(), _>>().await
+    })
+    .await
+    .unwrap_err();
+    assert_eq!(Arc::strong_count(&alive), 1);
+    assert_eq!(texts(&error), ["beans"]);
+    assert_eq!(error[0].name(), Some("bad"));
+    assert_eq!(error.cause().unwrap().source(), Source::Failure);
+    assert_eq!(error.cause().unwrap().reason(), Some("child \"bad\""));
+}
+
+#[tokio::test]
+async fn r6_collect_leaves_the_siblings_alone_and_keeps_every_error_in_order() {
+    let error = Builder::new()
+        .on_error(OnError::Collect)
+        .nursery(async |n| {
+            for (turns, text) in [(3, "last"), (1, "first"), (2, "second")] {
+                drop(n.start_soon(async move {
+                    for _ in 0..turns {
+                        yield_now().await;
+                    }
+                    Err::<(), _>(text)
+                }));
+            }
+            Ok(())
+        })
+        .await
+        .unwrap_err();
+    assert_eq!(texts(&error), ["first", "second", "last"]);
+}
+
+#[tokio::test]
+async fn r7_an_error_that_the_body_awaits_and_lets_pass_is_one_error() {
+    let error = nursery(async |n| {
+        let child = n.start_soon(async { Err::<(), _>("once") });
+        child.await
+    })
+    .await
+    .unwrap_err();
+    assert_eq!(texts(&error), ["once"]);
+    let error = Builder::new()
+        .on_error(OnError::Collect)
+        .nursery(async |n| n.start_soon(async { Err::<(), _>("once") }).await)
+        .await
+        .unwrap_err();
+    assert_eq!(texts(&error), ["once"]);
+}
+
+#[tokio::test]
+async fn r7_an_error_handed_over_is_whoever_awaited_it_has_it() {
+    let value = Builder::new()
+        .on_error(OnError::Collect)
+        .nursery(async |n| {
+            let child = n.start_soon(async { Err::<u32, _>("handled") });
+            Ok(child.await.unwrap_or(7))
+        })
+        .await;
+    assert_eq!(value.unwrap(), 7);
+}
+
+#[tokio::test]
+async fn r7_errors_that_come_while_the_siblings_are_dropped_are_kept() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("in a destructor");
+        }
+    }
+    let error = nursery(async |n| {
+        for _ in 0..2 {
+            drop(n.start_soon(async {
+                let _bomb = Bomb;
+                pending::<Result<(), _>>().await
+            }));
+        }
+        yield_now().await;
+        Err::<(), _>("body")
+    })
+    .await
+    .unwrap_err();
+    assert_eq!((error.len(), texts(&error)), (3, vec!["body"]));
+    assert!(error.panics().all(|panic| panic.message() == "in a destructor"));
+}
+
+#[tokio::test]
+async fn r8_one_error_is_a_multi_error_too_and_shows_as_a_tree() {
+    let inner = async || nursery(async |_: Nursery<'_, &str>| Err::<(), _>("inner")).await;
+    let error = nursery(async |n| {
+        drop(
+            n.named("nested")
+                .start_soon(async { inner().await.map_err(|error| error.to_string()) }),
+        );
+        Ok(())
+    })
+    .await
+    .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "1 error in a nursery\n└─ child \"nested\": 1 error in a nursery\n   └─ body: inner"
+    );
+}
+
+#[tokio::test]
+async fn r8_it_works_with_question_mark_anyhow_eyre_and_thiserror() {
+    #[derive(Debug, thiserror::Error)]
+    #[error("a typed error")]
+    struct Typed;
+    async fn through() -> anyhow::Result<()> {
+        nursery(async |_: Nursery<'_, Typed>| Err::<(), _>(Typed)).await?;
+        Ok(())
+    }
+    let error = through().await.unwrap_err();
+    assert!(error.downcast_ref::<MultiError<Typed>>().is_some_and(|error| error.len() == 1));
+    let error = nursery(async |n| {
+        drop(n.start_soon(async { Err::<(), _>(anyhow::anyhow!("any")) }));
+        Ok(())
+    })
+    .await
+    .unwrap_err();
+    assert_eq!(error[0].to_string(), "child 1: any");
+    // What holds many of them is an error itself, and goes on as one.
+    async fn further() -> eyre::Result<()> {
+        nursery(async |_| Err::<(), _>(eyre::eyre!("report"))).await?;
+        Ok(())
+    }
+    let error = further().await.unwrap_err();
+    assert_eq!(error.to_string(), "1 error in a nursery\n└─ body: report");
+    assert!(error.downcast_ref::<MultiError<eyre::Report>>().is_some());
+}
+
+#[tokio::test]
+async fn awaiting_a_child_that_was_cancelled_ends_who_awaits_it() {
+    let reached = Cell::new(false);
+    nursery_local(async |n| {
+        let child = n.start_soon(pending::<Result<(), &str>>());
+        child.cancel();
+        let reached = &reached;
+        let awaiting = n.start_soon(async move {
+            child.await?;
+            reached.set(true);
+            Ok(())
+        });
+        assert_eq!(awaiting.end().await, End::Cancelled);
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert!(!reached.get());
+}
+
+#[tokio::test]
+async fn r19_a_failing_shielded_child_is_an_error_like_any_other() {
+    let error = nursery(async |n| {
+        drop(n.shielded().start_soon(async {
+            yield_now().await;
+            Err::<(), _>("payment")
+        }));
+        Err::<(), _>("sms")
+    })
+    .await
+    .unwrap_err();
+    assert_eq!(texts(&error), ["sms", "payment"]);
+}
+
+#[tokio::test]
+async fn r26_a_panic_is_an_error_with_its_payload_wherever_it_happens() {
+    for which in ["here", "away", "blocking", "body"] {
+        let error = nursery(async |n: Nursery<'_, &str>| {
+            drop(n.start_soon(async move {
+                assert!(which != "here", "{which}");
+                Ok(())
+            }));
+            drop(n.spawn(async move {
+                assert!(which != "away", "{which}");
+                Ok(())
+            }));
+            drop(n.spawn_blocking(move || {
+                assert!(which != "blocking", "{which}");
+                Ok(())
+            }));
+            assert!(which != "body", "{which}");
+            Ok(())
+        })
+        .await
+        .unwrap_err();
+        assert_eq!(error.panics().next().unwrap().message(), which);
+        assert_eq!(error.len(), 1);
+        let resumed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            drop(error.resume_panic());
+        }));
+        assert_eq!(*resumed.unwrap_err().downcast::<String>().unwrap(), which);
+    }
+}
+
+#[tokio::test]
+async fn r26_a_panic_knows_its_place_once_places_are_recorded() {
+    aionursery::record_panic_locations();
+    let error = nursery(async |n: Nursery<'_, &str>| {
+        drop(n.start_soon(async { if true { panic!("here") } else { Ok(()) } }));
+        Ok(())
+    })
+    .await
+    .unwrap_err();
+    assert!(error.panics().next().unwrap().location().unwrap().contains("tests/errors.rs:"));
+}

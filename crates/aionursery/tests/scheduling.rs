@@ -1,0 +1,112 @@
+//! When children run: the limit, fairness to siblings and to the runtime, no poll in vain.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use aionursery::{Builder, Child, nursery, nursery_local, yield_now};
+
+#[tokio::test]
+async fn a_limit_holds_for_both_kinds_of_children_and_keeps_the_order() {
+    let running = Arc::new(AtomicUsize::new(0));
+    let most = Arc::new(AtomicUsize::new(0));
+    Builder::new()
+        .limit(3)
+        .nursery(async |n| {
+            for number in 0..20 {
+                let (running, most) = (running.clone(), most.clone());
+                let child = async move {
+                    let now = running.fetch_add(1, Ordering::SeqCst) + 1;
+                    most.fetch_max(now, Ordering::SeqCst);
+                    for _ in 0..3 {
+                        tokio::task::yield_now().await;
+                    }
+                    running.fetch_sub(1, Ordering::SeqCst);
+                    Ok::<_, &str>(())
+                };
+                if number % 2 == 0 {
+                    drop(n.start_soon(child));
+                } else {
+                    drop(n.spawn(child));
+                }
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+    assert_eq!(most.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn a_child_that_is_always_ready_starves_neither_siblings_nor_runtime() {
+    let other = tokio::spawn(async {
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+    });
+    let turns = Cell::new(0_u32);
+    nursery_local(async |n| {
+        let hot = n.start_soon(async {
+            loop {
+                turns.set(turns.get() + 1);
+                yield_now().await;
+            }
+            #[expect(unreachable_code, reason = "says what the child fails with")]
+            Ok::<(), &str>(())
+        });
+        other.await.unwrap();
+        hot.cancel();
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert!(turns.get() > 0);
+}
+
+#[tokio::test]
+async fn a_thousand_children_that_drain_channels_are_not_polled_in_vain() {
+    let polls = Cell::new(0_usize);
+    nursery_local(async |n| {
+        for _ in 0..1000 {
+            let (send, mut receive) = tokio::sync::mpsc::unbounded_channel();
+            for number in 0..10 {
+                send.send(number).unwrap();
+            }
+            drop(send);
+            let polls = &polls;
+            drop(n.start_soon(async move {
+                let mut drain = std::pin::pin!(async { while receive.recv().await.is_some() {} });
+                std::future::poll_fn(|cx| {
+                    polls.set(polls.get() + 1);
+                    drain.as_mut().poll(cx)
+                })
+                .await;
+                Ok::<_, &str>(())
+            }));
+        }
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert!(polls.get() <= 1100, "{} polls for 1000 children", polls.get());
+}
+
+#[tokio::test]
+async fn whoever_awaits_many_spawned_children_that_have_ended_lets_the_runtime_in_between() {
+    let had_a_turn = Arc::new(AtomicBool::new(false));
+    nursery(async |n| {
+        let children: Vec<_> = (0..1000).map(|_| n.spawn(async { Ok::<_, &str>(()) })).collect();
+        while !children.iter().all(Child::is_finished) {
+            tokio::task::yield_now().await;
+        }
+        let turn = had_a_turn.clone();
+        drop(tokio::spawn(async move { turn.store(true, Ordering::SeqCst) }));
+        for child in children {
+            child.await?;
+        }
+        assert!(had_a_turn.load(Ordering::SeqCst));
+        Ok(())
+    })
+    .await
+    .unwrap();
+}

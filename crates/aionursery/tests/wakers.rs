@@ -1,0 +1,186 @@
+//! R29 in wakers: kept, late, panicking, and at work in the nursery that they wake.
+
+use std::future::{Future, pending, poll_fn};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+
+use aionursery::{Nursery, nursery, yield_now};
+use futures::FutureExt;
+
+/// A waker that does something when its last clone goes.
+struct Last<F: Fn() + Send + Sync>(F);
+
+impl<F: Fn() + Send + Sync + 'static> Last<F> {
+    fn waker(act: F) -> Waker {
+        Waker::from(Arc::new(Self(act)))
+    }
+}
+
+impl<F: Fn() + Send + Sync> Wake for Last<F> {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl<F: Fn() + Send + Sync> Drop for Last<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+#[tokio::test]
+async fn r29_wakers_may_be_kept_and_called_after_the_end() {
+    let wakers = Mutex::new(Vec::new());
+    {
+        let text = String::from("borrowed");
+        nursery(async |n| {
+            for _ in 0..3 {
+                let (text, wakers) = (&text, &wakers);
+                drop(n.start_soon(async move {
+                    let mut first = true;
+                    poll_fn(|cx| {
+                        wakers.lock().unwrap().push(cx.waker().clone());
+                        if std::mem::take(&mut first) {
+                            cx.waker().wake_by_ref();
+                            return Poll::Pending;
+                        }
+                        Poll::Ready(())
+                    })
+                    .await;
+                    Ok::<_, &str>(text.len())
+                }));
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+    }
+    let wakers = wakers.into_inner().unwrap();
+    assert_eq!(wakers.len(), 6);
+    std::thread::spawn(move || {
+        for waker in wakers {
+            waker.wake_by_ref();
+            let other = waker.clone();
+            drop(waker);
+            other.wake();
+        }
+    })
+    .join()
+    .unwrap();
+}
+
+#[tokio::test]
+async fn r29_a_waker_that_panics_breaks_nothing() {
+    struct Bomb;
+    impl Wake for Bomb {
+        fn wake(self: Arc<Self>) {
+            panic!("a waker");
+        }
+    }
+    let ended = nursery(async |n| {
+        let mut child = Box::pin(n.start_soon(async {
+            yield_now().await;
+            Ok::<_, &str>(1)
+        }));
+        let bomb = Waker::from(Arc::new(Bomb));
+        assert!(child.as_mut().poll(&mut Context::from_waker(&bomb)).is_pending());
+        let mut cancelled = Box::pin(n.cancelled());
+        assert!(cancelled.as_mut().poll(&mut Context::from_waker(&bomb)).is_pending());
+        yield_now().await;
+        yield_now().await;
+        n.cancel();
+        Ok(2)
+    })
+    .await;
+    assert_eq!(ended.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn r29_a_waker_may_cancel_the_scope_it_waits_for_when_it_is_dropped() {
+    for replaced in [true, false] {
+        let ended = nursery(async |n: Nursery<'static, &str>| {
+            let (scope, other) = (n.clone(), n.clone());
+            let waker = Last::waker(move || scope.cancel());
+            let mut cancelled = Box::pin(n.cancelled());
+            assert!(cancelled.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            drop(waker);
+            assert!(!other.is_cancelled());
+            if replaced {
+                let _ = cancelled.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                cancelled.await;
+            } else {
+                drop(cancelled);
+            }
+            assert!(other.is_cancelled());
+            Ok(1)
+        });
+        assert_eq!(ended.await.unwrap(), 1);
+    }
+}
+
+#[tokio::test]
+async fn r29_a_waker_may_start_children_when_it_is_dropped_or_called() {
+    struct Starts(Nursery<'static, &'static str>, Arc<AtomicUsize>);
+    impl Wake for Starts {
+        fn wake(self: Arc<Self>) {
+            let count = self.1.clone();
+            drop(self.0.start_soon(async move {
+                count.fetch_add(1, Ordering::SeqCst);
+                Ok(())
+            }));
+        }
+    }
+    impl Drop for Starts {
+        fn drop(&mut self) {
+            let count = self.1.clone();
+            drop(self.0.try_start_soon(async move {
+                count.fetch_add(10, Ordering::SeqCst);
+                Ok(())
+            }));
+        }
+    }
+    let count = Arc::new(AtomicUsize::new(0));
+    nursery(async |n: Nursery<'static, &'static str>| {
+        let mut child = Box::pin(n.start_soon(async {
+            yield_now().await;
+            Ok(())
+        }));
+        let waker = Waker::from(Arc::new(Starts(n.clone(), count.clone())));
+        assert!(child.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        drop(waker);
+        child.await
+    })
+    .await
+    .unwrap();
+    // Awaited with another waker before it ended, so the first was dropped, never called.
+    assert_eq!(count.load(Ordering::SeqCst), 10);
+}
+
+#[test]
+fn r29_a_waker_that_cannot_be_cloned_leaves_the_thread_as_it_was() {
+    use std::task::{RawWaker, RawWakerVTable};
+    const BOMB: RawWakerVTable = RawWakerVTable::new(|_| panic!("clone"), |_| (), |_| (), |_| ());
+    // SAFETY: the data is not used.
+    let bomb = unsafe { Waker::from_raw(RawWaker::new(std::ptr::null(), &BOMB)) };
+    let mut block = Box::pin(nursery(async |n: Nursery<'_, &str>| {
+        drop(n.start_soon(pending::<Result<(), &str>>()));
+        pending::<Result<(), &str>>().await
+    }));
+    let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        block.as_mut().poll(&mut Context::from_waker(&bomb))
+    }));
+    assert!(polled.is_err());
+    drop(block);
+    // Nobody is being polled here: an error is handed over, whoever was polled before.
+    let mut kept = None;
+    let ended = nursery(async |n| {
+        kept = Some(n.start_soon(async { Err::<(), _>("mine") }));
+        Ok(())
+    });
+    let ended = futures::executor::block_on(ended);
+    assert_eq!(ended.unwrap_err().len(), 1);
+    assert!(aionursery::cancelled().now_or_never().is_none());
+    let mut kept = kept.unwrap();
+    let awaited =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (&mut kept).now_or_never()));
+    assert!(awaited.is_err(), "it waits for a nursery that has gone: {awaited:?}");
+}
