@@ -110,14 +110,15 @@ impl Builder {
         self
     }
 
-    /// Cancellation from outside does not come in (R19).
+    /// Cancellation from outside does not come in (R19): whoever awaits it is not dropped by a
+    /// nursery or a scope before it has ended.
     ///
     /// ```
     /// # futures::executor::block_on(async {
     /// use aionursery::{Builder, nursery, yield_now};
     /// let saved = std::sync::atomic::AtomicBool::new(false);
     /// nursery(async |outer| {
-    ///     let _ = outer.shielded().start_soon(async {
+    ///     let _ = outer.start_soon(async {
     ///         let save = Builder::new().shield(true).nursery(async |_| {
     ///             yield_now().await;
     ///             saved.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -125,6 +126,7 @@ impl Builder {
     ///         });
     ///         save.await.map_err(|errors| errors.to_string())
     ///     });
+    ///     yield_now().await;
     ///     outer.cancel();
     ///     Ok(())
     /// }).await.unwrap();

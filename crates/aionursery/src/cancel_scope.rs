@@ -15,14 +15,15 @@ use pin_project_lite::pin_project;
 
 pub use short::{cancelled, fail_after, fail_at, move_on_after, move_on_at, shield};
 
-use crate::about::{About, Kind};
+use crate::about::{self, About};
 use crate::clock::{Clock, Own, Time};
 use crate::error::Cancelled;
-use crate::frame::{self, Standing};
+use crate::frame::{self, Kind, STOP, Standing};
 use crate::ready::Share;
 use crate::scope::{Cause, Reason, Scope, lock};
 use crate::sync::Mutex;
 use crate::timer::Timer;
+use crate::wall::{self, Held, Raised};
 
 /// A scope that can be cancelled from anywhere, before, while or after something runs in it.
 ///
@@ -72,23 +73,26 @@ impl CancelScope {
 
     /// A scope that keeps out cancellation from outside (R19).
     ///
-    /// A future that is dropped stops, shield or not: the shield holds against the library's own
-    /// scopes, inside a nursery's shielded child or body, not against `select!` (R20).
+    /// Nurseries and scopes around it, however far, drop what it stands in when it has ended, not
+    /// before. A future that is dropped by others stops, shield or not: it cannot hold against a
+    /// `select!` that loses (R20).
     ///
     /// ```
     /// # futures::executor::block_on(async {
     /// use aionursery::{CancelScope, nursery, yield_now};
     /// let saved = std::sync::atomic::AtomicBool::new(false);
     /// nursery(async |n| {
-    ///     let _ = n.shielded().start_soon(async {
+    ///     let _ = n.start_soon(async {
     ///         let save = CancelScope::shield().run(async {
     ///             yield_now().await;
     ///             saved.store(true, std::sync::atomic::Ordering::Relaxed);
     ///         });
-    ///         save.await.map_err(|cancelled| cancelled.to_string())
+    ///         save.await.map_err(|cancelled| cancelled.to_string())?;
+    ///         std::future::pending::<Result<(), _>>().await // dropped here
     ///     });
+    ///     yield_now().await;
     ///     n.cancel();
-    ///     Ok(())
+    ///     Ok::<_, String>(())
     /// }).await.unwrap();
     /// assert!(saved.into_inner());
     /// # });
@@ -234,6 +238,10 @@ impl CancelScope {
             future: Some(future),
             scope: None,
             timer: Timer::new(),
+            held: Held::default(),
+            shield: false,
+            wall: None,
+            gone: false,
             place,
         }
     }
@@ -266,6 +274,12 @@ pin_project! {
         future: Option<F>,
         scope: Option<(Arc<Scope>, Share)>,
         timer: Timer,
+        held: Held,
+        shield: bool,
+        // It shields, for those who are around.
+        wall: Option<Raised>,
+        // It has ended, and whoever awaits it is cancelled.
+        gone: bool,
         place: &'static Location<'static>,
     }
 
@@ -281,19 +295,32 @@ impl<F: Future> Future for Scoped<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let (scope, ready) = this.scope.get_or_insert_with(|| this.shared.enter(this.place));
+        if *this.gone {
+            frame::stop();
+            return Poll::Pending;
+        }
+        let since = wall::count();
+        let (scope, ready) = match this.scope {
+            Some(entered) => entered,
+            None => {
+                let entered = this.shared.enter(this.place);
+                *this.shield = this.shared.shields();
+                // Whoever is around does not drop it while it shields.
+                *this.wall = (*this.shield && entered.0.parent().is_some()).then(Raised::new);
+                this.scope.insert(entered)
+            }
+        };
         loop {
             ready.register(cx.waker());
-            if scope.is_hard() {
+            if scope.is_hard() && !this.held.stands(cx.waker()) {
                 this.future.set(None);
+                *this.wall = None;
                 let outside = scope.parent().is_some_and(|parent| parent.is_hard());
-                let own = scope.own_cause();
-                return match own {
-                    Some(cause) if !outside || this.shared.shields() => {
-                        Poll::Ready(Err(Cancelled(cause)))
-                    }
+                return match scope.own_cause() {
+                    Some(cause) if !outside || *this.shield => Poll::Ready(Err(Cancelled(cause))),
                     // Whoever owns the scope above drops us, or ends as cancelled.
                     _ => {
+                        *this.gone = true;
                         frame::stop();
                         Poll::Pending
                     }
@@ -303,18 +330,40 @@ impl<F: Future> Future for Scoped<F> {
                 break;
             }
         }
+        let inside = wall::count();
         let standing = Standing::in_scope(scope.clone());
+        let outermost = standing.is_outermost();
+        let shielded = *this.shield && frame::kind() != Kind::Outside;
+        let frame = shielded.then(|| frame::enter(Kind::Shielded));
         let future = this.future.as_mut().as_pin_mut();
         let polled = future.expect("a scope is not polled once it is done").poll(cx);
+        let marks = frame.map_or(0, frame::leave);
         drop(standing);
+        if wall::count() > inside {
+            this.held.take_in(inside);
+        }
+        if outermost {
+            wall::forget(since);
+        } else if *this.shield {
+            // Its own wall stands for those inside.
+            wall::forget(inside);
+        }
         match polled {
             Poll::Ready(value) => {
                 this.future.set(None);
+                *this.wall = None;
                 Poll::Ready(Ok(value))
             }
             Poll::Pending => {
-                if scope.is_hard() {
-                    // It was cancelled by what it ran: the next poll drops it.
+                if marks & STOP != 0 {
+                    // What is shielded cannot go on, so whoever awaits it cannot.
+                    this.future.set(None);
+                    *this.wall = None;
+                    *this.gone = true;
+                    frame::stop();
+                } else if scope.is_hard() && !this.held.stands(cx.waker()) {
+                    // It was cancelled by what it ran, or its last shield has fallen: the next poll
+                    // drops it.
                     cx.waker().wake_by_ref();
                 }
                 Poll::Pending
@@ -325,7 +374,7 @@ impl<F: Future> Future for Scoped<F> {
 
 impl Shared {
     fn enter(&self, place: &'static Location<'static>) -> (Arc<Scope>, Share) {
-        let about = About::new(Kind::Scope, None, Some(place));
+        let about = About::new(about::Kind::Scope, None, Some(place));
         let ready = Share::new();
         let parent = frame::current();
         let told = &mut *lock(&self.told);

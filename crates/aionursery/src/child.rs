@@ -12,8 +12,8 @@ use crate::task::Handle;
 /// A child of a nursery. Awaiting it gives its value.
 ///
 /// A child that failed has no value to give, and its error belongs to the nursery: whoever awaits
-/// it is ended too, as a task that awaits a cancelled one is. With `on_error = Collect` (and for a
-/// shielded child, or one that is awaited from outside any nursery) the error is handed over
+/// it is ended too, as a task that awaits a cancelled one is. With `on_error = Collect` (and to a
+/// shielded child, inside a shield, and outside any nursery) the error is handed over
 /// instead, as `Err`, and is then no longer the nursery's. A child that was cancelled or that
 /// panicked ends who awaits it in the same way; [`end`](Self::end) only says how it ended.
 ///
@@ -78,7 +78,8 @@ impl<T, E> Child<T, E> {
     }
 
     /// Cancels this child alone: no error, siblings unharmed (R16). It is dropped the next time
-    /// its nursery, or its worker, comes to it.
+    /// its nursery, or its worker, comes to it; after the shields that stand inside it, but at once
+    /// if it is shielded as a whole.
     ///
     /// ```
     /// # futures::executor::block_on(async {

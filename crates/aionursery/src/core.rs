@@ -369,7 +369,10 @@ impl<E> Core<E> {
             self.scope.signal.about.set_stage(Stage::Joining);
         }
         if ended.cancel && cancelled {
-            self.scope.cancel(Source::Host, None);
+            // If it was the scope's own cancellation, or one from outside, that is known.
+            if !self.scope.is_soft() {
+                self.scope.cancel(Source::Host, None);
+            }
         } else {
             self.act(ended.cancel, || "the body failed".into());
         }

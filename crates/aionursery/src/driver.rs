@@ -2,6 +2,7 @@
 //! are cancelled, and ends when all have. It holds the children; nothing else may drop one. Who is
 //! polled in a turn, and when, is said in `turn.rs`.
 
+mod shelter;
 mod turn;
 
 use std::collections::VecDeque;
@@ -27,6 +28,8 @@ use crate::scope::Scope;
 use crate::stuck::Watch;
 use crate::task::{Running, TaskRef, make_body};
 use crate::timer::Timer;
+use crate::wall;
+use shelter::Shelter;
 
 pin_project! {
     /// The future of a nursery.
@@ -49,6 +52,8 @@ pin_project! {
         value: Option<T>,
         driver: Option<Driver<E>>,
         seat: Option<Seat>,
+        // It has ended, and whoever awaits it is cancelled.
+        gone: bool,
         env: PhantomData<(fn(&'env ()) -> &'env (), M)>,
     }
 
@@ -75,6 +80,7 @@ struct Driver<E> {
     /// How the child ended that has just been polled; none in between.
     outcome: Option<Outcome<Failure<E>>>,
     stopped: bool,
+    shelter: Shelter,
     timer: Timer,
     watch: Option<Box<Watch>>,
     #[cfg(feature = "tracing")]
@@ -93,6 +99,7 @@ where
             value: None,
             driver: None,
             seat: None,
+            gone: false,
             env: PhantomData,
         }
     }
@@ -107,7 +114,12 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
+        if *this.gone {
+            frame::stop();
+            return Poll::Pending;
+        }
         let start = this.start.take();
+        let since = wall::count();
         let driver = match this.driver {
             Some(driver) => driver,
             None => {
@@ -123,6 +135,8 @@ where
         let _entered = span.enter();
         let scope = driver.scope.take().expect("a nursery is not polled while it is being polled");
         let standing = Standing::in_scope(scope);
+        let outermost = standing.is_outermost();
+        driver.shelter.since = wall::count();
         let seat = this.seat.as_mut().expect("a driver has a seat");
         let turn = seat.drive(|| {
             if let Some((_, body)) = start {
@@ -140,12 +154,27 @@ where
             turn
         });
         driver.scope = Some(standing.leave());
+        if wall::count() > since {
+            match outermost {
+                true => wall::forget(since),
+                false => frame::mark_wall(),
+            }
+        }
         if turn.is_pending() {
             return Poll::Pending;
         }
         let driver = this.driver.take().expect("it was there just now");
         seat.close();
-        Poll::Ready(driver.finish(this.value.take()))
+        let outside = driver.is_cancelled_from_outside();
+        match driver.finish(this.value.take()) {
+            // Whoever owns the scope above drops us, or ends as cancelled (R13).
+            Err(error) if outside && !outermost && error.is_empty() => {
+                *this.gone = true;
+                frame::stop();
+                Poll::Pending
+            }
+            ended => Poll::Ready(ended),
+        }
     }
 }
 
@@ -168,6 +197,10 @@ impl<E> Driver<E> {
         );
         let body = make_body(&ready);
         body.wake_by_ref();
+        let mut shelter = Shelter::new();
+        if builder.shield && scope.parent().is_some() {
+            shelter.raise();
+        }
         Self {
             core,
             scope: Some(scope),
@@ -177,11 +210,20 @@ impl<E> Driver<E> {
             fresh: Vec::new().into_iter(),
             outcome: None,
             stopped: false,
+            shelter,
             timer: Timer::new(),
             watch: builder.stuck.clone().map(|rule| Box::new(Watch::new(rule))),
             #[cfg(feature = "tracing")]
             span: crate::trace::nursery(builder.name.as_deref()),
         }
+    }
+
+    /// Whoever is above drops what is below.
+    fn is_cancelled_from_outside(&self) -> bool {
+        let scope = &self.core.scope;
+        scope.is_hard()
+            && scope.parent().is_some_and(|parent| parent.is_hard())
+            && scope.own_cause().is_none()
     }
 
     fn finish<T>(self, value: Option<T>) -> Result<T, MultiError<E>> {

@@ -1,5 +1,6 @@
 //! What the code that is being polled stands in: its scope, for scopes and nurseries opened below
-//! it, and a mark with which an await says that whoever awaits cannot go on. One thread's own.
+//! it, and marks with which it says that it cannot go on, or that a shield was opened in it. One
+//! thread's own.
 
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
@@ -14,7 +15,7 @@ thread_local! {
     // Nobody stands anywhere when a thread ends: no destructor is needed, which costs each access.
     static SCOPE: Cell<ManuallyDrop<Option<Arc<Scope>>>> =
         const { Cell::new(ManuallyDrop::new(None)) };
-    static FRAME: Cell<Frame> = const { Cell::new(Frame { kind: Kind::Outside, stop: false }) };
+    static FRAME: Cell<Frame> = const { Cell::new(Frame { kind: Kind::Outside, marks: 0 }) };
 }
 
 /// Who is being polled.
@@ -31,8 +32,13 @@ pub(crate) enum Kind {
 #[derive(Clone, Copy)]
 pub(crate) struct Frame {
     kind: Kind,
-    stop: bool,
+    marks: u8,
 }
+
+/// Who was polled cannot go on: it ends as cancelled.
+pub(crate) const STOP: u8 = 1;
+/// A wall was raised in who was polled, or further down.
+pub(crate) const WALL: u8 = 2;
 
 /// The scope that the running code stands in.
 pub(crate) fn current() -> Option<Arc<Scope>> {
@@ -54,6 +60,11 @@ impl Standing {
     #[inline]
     pub(crate) fn in_scope(scope: Arc<Scope>) -> Self {
         Self { before: swap(Some(scope)) }
+    }
+
+    /// Whether nobody of ours is around.
+    pub(crate) fn is_outermost(&self) -> bool {
+        self.before.is_none()
     }
 
     /// Gives the scope back.
@@ -84,27 +95,27 @@ impl Drop for Entered {
 /// Somebody of ours is polled from here on, until [`leave`].
 #[inline]
 pub(crate) fn enter(kind: Kind) -> Entered {
-    Entered(FRAME.with(|frame| frame.replace(Frame { kind, stop: false })))
+    Entered(FRAME.with(|frame| frame.replace(Frame { kind, marks: 0 })))
 }
 
-/// Says whether it cannot go on.
+/// Says what has been marked since.
 #[inline]
-pub(crate) fn leave(entered: Entered) -> bool {
-    let stop = FRAME.with(Cell::get).stop;
+pub(crate) fn leave(entered: Entered) -> u8 {
+    let marks = FRAME.with(Cell::get).marks;
     drop(entered);
-    stop
+    marks
 }
 
-/// Whether the one that was polled last in this frame cannot go on. Asked after each, so that the
-/// next one is not taken for it.
+/// What the one that was polled last in this frame has marked. Asked after each, so that the next
+/// one is not taken for it.
 #[inline]
-pub(crate) fn take_stop() -> bool {
+pub(crate) fn take_marks() -> u8 {
     FRAME.with(|frame| {
-        let Frame { kind, stop } = frame.get();
-        if stop {
-            frame.set(Frame { kind, stop: false });
+        let Frame { kind, marks } = frame.get();
+        if marks != 0 {
+            frame.set(Frame { kind, marks: 0 });
         }
-        stop
+        marks
     })
 }
 
@@ -114,9 +125,18 @@ pub(crate) fn kind() -> Kind {
 
 /// Whoever is being polled cannot go on: it ends as cancelled. Says no if nobody of ours is.
 pub(crate) fn stop() -> bool {
+    mark(STOP) != Kind::Outside
+}
+
+/// A wall was raised in whoever is being polled.
+pub(crate) fn mark_wall() {
+    mark(WALL);
+}
+
+fn mark(mark: u8) -> Kind {
     FRAME.with(|frame| {
-        let kind = frame.get().kind;
-        frame.set(Frame { kind, stop: true });
-        kind != Kind::Outside
+        let Frame { kind, marks } = frame.get();
+        frame.set(Frame { kind, marks: marks | mark });
+        kind
     })
 }

@@ -89,6 +89,7 @@ mod timer;
 #[cfg(feature = "tokio-util")]
 mod token;
 mod trace;
+mod wall;
 mod within;
 
 pub use about::record_children;

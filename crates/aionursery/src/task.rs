@@ -147,6 +147,11 @@ impl TaskRef {
         self.0 == other.0
     }
 
+    /// Where it lies.
+    pub(crate) fn address(&self) -> usize {
+        self.0.addr().get()
+    }
+
     /// Takes it out of the list of woken tasks, whose reference `self` was: from now on it may
     /// enter again. Gives where the driver keeps it, if it has not ended.
     pub(crate) fn unqueue(self) -> Option<u32> {
@@ -230,6 +235,11 @@ impl Header {
         self.state.load(Ordering::Acquire) & CANCEL != 0
     }
 
+    /// It is to end as soon as no shield stands inside any more.
+    pub(crate) fn ask_to_cancel(&self) {
+        self.state.fetch_or(CANCEL, Ordering::AcqRel);
+    }
+
     /// Whether some worker polls it.
     #[cfg(feature = "tokio")]
     fn is_away(&self) -> bool {
@@ -244,6 +254,10 @@ impl Header {
 impl<E> Running<E> {
     pub(crate) fn header(&self) -> &Header {
         self.task.header()
+    }
+
+    pub(crate) fn task(&self) -> &TaskRef {
+        &self.task
     }
 
     /// Its number in its nursery. A task is admitted once.

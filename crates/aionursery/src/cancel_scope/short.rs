@@ -72,16 +72,20 @@ pub async fn move_on_at<F: Future>(deadline: impl Into<Instant>, future: F) -> O
 }
 
 /// Runs a future that cancellation from outside does not reach: it ends, then the cancellation
-/// goes on. See [`CancelScope::shield`] for what it cannot hold against.
+/// goes on, at the next await. See [`CancelScope::shield`] for what it cannot hold against.
 ///
 /// ```
-/// # futures::executor::block_on(async {
-/// use aionursery::{CancelScope, shield};
-/// let scope = CancelScope::new();
-/// let value = scope.run(async {
-///     shield(async { 7 }).await
+/// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()
+/// # .unwrap().block_on(async {
+/// use std::time::Duration;
+/// use aionursery::{fail_after, shield};
+/// let mut paid = false;
+/// let ended = fail_after(Duration::from_secs(1), async {
+///     shield(tokio::time::sleep(Duration::from_secs(2))).await;
+///     paid = true;
+///     std::future::pending::<()>().await; // dropped here
 /// }).await;
-/// assert_eq!(value.unwrap(), 7);
+/// assert!(paid && ended.is_err());
 /// # });
 /// ```
 pub async fn shield<F: Future>(future: F) -> F::Output {

@@ -11,8 +11,9 @@ use std::task::{Context, Poll};
 use nursery_core::Outcome;
 
 use super::Driver;
+use super::shelter::Shelter;
 use crate::error::{Failure, Label};
-use crate::frame::{self, Kind};
+use crate::frame::{self, Kind, STOP, WALL};
 use crate::scope::{HARD, Reason};
 use crate::sync::atomic::Ordering;
 use crate::task::{Header, NOWHERE, Running, Step, waker};
@@ -122,14 +123,23 @@ impl<E> Driver<E> {
         F: Future<Output = Result<T, E>>,
     {
         let Some(future) = body.as_mut().as_pin_mut() else { return };
+        if self.is_body_to_go() {
+            return self.end_body(body, Outcome::Cancelled);
+        }
         let waker = waker(&self.body);
         let frame = frame::enter(Kind::Open);
         let polled =
             catch_unwind(AssertUnwindSafe(|| future.poll(&mut Context::from_waker(&waker))));
-        let stop = frame::leave(frame);
+        let marks = frame::leave(frame);
+        if marks & WALL != 0 {
+            self.shelter.take_in(&self.body);
+        }
+        if marks & STOP != 0 {
+            self.body.header().ask_to_cancel();
+        }
         let outcome = match polled {
-            Ok(Poll::Pending) if !stop => return,
-            Ok(Poll::Pending) => Outcome::Cancelled,
+            Ok(Poll::Pending) if self.is_body_to_go() => Outcome::Cancelled,
+            Ok(Poll::Pending) => return,
             Ok(Poll::Ready(Ok(result))) => {
                 *value = Some(result);
                 Outcome::Done
@@ -138,6 +148,11 @@ impl<E> Driver<E> {
             Err(payload) => Outcome::Failed(Failure::panic(payload, Label::BODY)),
         };
         self.end_body(body, outcome);
+    }
+
+    /// Whether the body was cancelled, and no shield stands in it any more.
+    fn is_body_to_go(&mut self) -> bool {
+        self.body.header().asked_to_cancel() && !self.shelter.holds(&self.body)
     }
 
     pub(super) fn end_body<F>(&self, mut body: Pin<&mut Option<F>>, outcome: Outcome<Failure<E>>) {
@@ -162,7 +177,7 @@ impl<E> Driver<E> {
             self.outcome = Some(child.cancel());
             Step::Ended
         } else {
-            Self::poll_child(&mut child, &mut self.outcome)
+            Self::poll_child(&mut child, &mut self.outcome, &mut self.shelter)
         };
         match step {
             Step::Pending => {
@@ -178,7 +193,8 @@ impl<E> Driver<E> {
     #[inline]
     fn step(&mut self, index: u32) {
         let at = index as usize;
-        let step = Self::poll_child(&mut self.children[at], &mut self.outcome);
+        let child = &mut self.children[at];
+        let step = Self::poll_child(child, &mut self.outcome, &mut self.shelter);
         if step == Step::Pending {
             return;
         }
@@ -193,38 +209,70 @@ impl<E> Driver<E> {
     }
 
     #[inline]
-    fn poll_child(child: &mut Running<E>, outcome: &mut Option<Outcome<Failure<E>>>) -> Step {
+    fn poll_child(
+        child: &mut Running<E>,
+        outcome: &mut Option<Outcome<Failure<E>>>,
+        shelter: &mut Shelter,
+    ) -> Step {
         if !child.header().is_plain() {
-            return Self::poll_special(child, outcome);
+            return Self::poll_special(child, outcome, shelter);
         }
         let step = child.poll(outcome);
-        // A child that ended in spite of it has taken nothing along.
-        if frame::take_stop() && step == Step::Pending {
-            *outcome = Some(child.cancel());
-            return Step::Ended;
+        match frame::take_marks() {
+            0 => step,
+            marks => Self::heed(child, step, marks, outcome, shelter),
         }
-        step
     }
 
     /// One that is shielded or was asked to end.
     #[cold]
-    fn poll_special(child: &mut Running<E>, outcome: &mut Option<Outcome<Failure<E>>>) -> Step {
-        let asked = child.header().asked_to_cancel();
-        let step = if asked {
-            Step::Pending
+    fn poll_special(
+        child: &mut Running<E>,
+        outcome: &mut Option<Outcome<Failure<E>>>,
+        shelter: &mut Shelter,
+    ) -> Step {
+        let shielded = child.header().is_shielded();
+        if shielded && child.header().index.load(Ordering::Relaxed) == NOWHERE {
+            shelter.raise();
+        }
+        let step = if child.header().asked_to_cancel() && !shelter.holds(child.task()) {
+            *outcome = Some(child.cancel());
+            Step::Ended
         } else {
-            let frame = frame::enter(Kind::Shielded);
+            let frame = frame::enter(if shielded { Kind::Shielded } else { Kind::Open });
             let step = child.poll(outcome);
-            if !frame::leave(frame) {
-                return step;
-            }
-            step
+            Self::heed(child, step, frame::leave(frame), outcome, shelter)
         };
-        if step == Step::Pending {
+        if shielded && step != Step::Pending {
+            shelter.lower();
+        }
+        step
+    }
+
+    /// A child that has just been polled cannot go on, or has raised a wall, or was asked to end.
+    /// One that ended in spite of it has taken nothing along.
+    #[cold]
+    fn heed(
+        child: &mut Running<E>,
+        step: Step,
+        marks: u8,
+        outcome: &mut Option<Outcome<Failure<E>>>,
+        shelter: &mut Shelter,
+    ) -> Step {
+        if marks & WALL != 0 {
+            shelter.take_in(child.task());
+        }
+        if step != Step::Pending {
+            return step;
+        }
+        if marks & STOP != 0 {
+            child.header().ask_to_cancel();
+        }
+        if child.header().asked_to_cancel() && !shelter.holds(child.task()) {
             *outcome = Some(child.cancel());
             return Step::Ended;
         }
-        step
+        Step::Pending
     }
 
     #[inline]
@@ -242,15 +290,23 @@ impl<E> Driver<E> {
         child.release();
     }
 
-    /// Drops the body and every child that is not shielded.
+    /// Drops the body and every child, but for those that are shielded, and those in which a shield
+    /// stands, which go after it.
     fn stop<F>(&mut self, body: Pin<&mut Option<F>>) {
         self.stopped = true;
         if body.is_some() {
-            self.end_body(body, Outcome::Cancelled);
+            self.body.header().ask_to_cancel();
+            if self.is_body_to_go() {
+                self.end_body(body, Outcome::Cancelled);
+            }
         }
         let mut kept = Vec::new();
         for mut child in std::mem::take(&mut self.children) {
-            if child.header().is_shielded() {
+            let shielded = child.header().is_shielded();
+            if shielded || self.shelter.holds(child.task()) {
+                if !shielded {
+                    child.header().ask_to_cancel();
+                }
                 child.header().index.store(kept.len() as u32, Ordering::Relaxed);
                 kept.push(child);
             } else {

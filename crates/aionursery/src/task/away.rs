@@ -20,11 +20,12 @@ use super::{AWAY, CANCEL, DONE, HANDLE, REF, SHIELD, WAITS};
 use super::{Handle, Header, Making, Step, Table, TaskRef};
 use crate::core::Core;
 use crate::error::{Failure, Fault};
-use crate::frame::{self, Kind, Standing};
+use crate::frame::{self, Kind, STOP, Standing, WALL};
 use crate::scope::{Reason, Scope};
 use crate::slots::{Block, stride};
 use crate::sync::AtomicWaker;
 use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use crate::wall::{self, Held};
 
 /// What does not know the types.
 #[repr(C)]
@@ -46,6 +47,8 @@ struct Home<E> {
     core: Option<Arc<Core<E>>>,
     /// `None` while a thread stands in it.
     scope: Option<Arc<Scope>>,
+    /// The shields inside, if there ever was one.
+    held: Option<Box<Held>>,
 }
 
 /// The right to poll a spawned child, and the duty to end it.
@@ -85,7 +88,7 @@ where
     };
     let cell = Cell {
         head: Head { header, carrier: UnsafeCell::new(None) },
-        home: UnsafeCell::new(Home { core: Some(core.clone()), scope: Some(scope) }),
+        home: UnsafeCell::new(Home { core: Some(core.clone()), scope: Some(scope), held: None }),
         stage: UnsafeCell::new(Stage::<F, T, E>::Future(future)),
     };
     // SAFETY: the memory is the task's own, large enough and aligned.
@@ -189,11 +192,13 @@ where
     // SAFETY: the load's reference keeps it alive.
     let header = unsafe { task.as_ref() };
     let shield = header.is_shielded();
-    let ends = |scope: &Scope| header.asked_to_cancel() || (!shield && scope.is_hard());
+    let asked = |scope: &Scope| header.asked_to_cancel() || (!shield && scope.is_hard());
     let (mut polled, mut returned) = (Ok(()), None);
     if let Some(cx) = cx
-        && let Some(scope) = home.scope.take_if(|scope| !ends(scope))
+        && let Some(scope) =
+            home.scope.take_if(|scope| !asked(scope) || holds(&mut home.held, cx.waker()))
     {
+        let since = wall::count();
         let standing = Standing::in_scope(scope);
         let frame = frame::enter(if shield { Kind::Shielded } else { Kind::Open });
         polled = catch_unwind(AssertUnwindSafe(|| {
@@ -206,15 +211,24 @@ where
                 unsafe { empty(stage) };
             }
         }));
-        let stop = frame::leave(frame);
+        let marks = frame::leave(frame);
         let scope = standing.leave();
+        if marks != 0 {
+            heed(header, marks, since, &mut home.held);
+        }
         // Who is cancelled while it runs has come to its next await.
-        let waits = polled.is_ok() && returned.is_none() && !stop && !ends(&scope);
+        let waits = polled.is_ok()
+            && returned.is_none()
+            && (!asked(&scope) || holds(&mut home.held, cx.waker()))
+            // SAFETY: the caller is the load.
+            && (unsafe { wait(task, cx.waker()) } || holds(&mut home.held, cx.waker()));
         home.scope = Some(scope);
-        // SAFETY: the caller is the load.
-        if waits && unsafe { wait(task, cx.waker()) } {
+        if waits {
             return Step::Pending;
         }
+    }
+    if home.held.is_some() {
+        leave_walls(&mut home.held);
     }
     // It has told if a destructor of the nursery's panicked out of its end.
     let Some(core) = home.core.take() else { return Step::Done };
@@ -238,6 +252,31 @@ where
     }
     drop((core, scope));
     Step::Done
+}
+
+/// Whether a child that was cancelled may not be dropped yet.
+#[cold]
+fn holds(held: &mut Option<Box<Held>>, waker: &Waker) -> bool {
+    held.as_mut().is_some_and(|held| held.stands(waker))
+}
+
+/// A child has ended: nobody waits for the shields in it.
+#[cold]
+fn leave_walls(held: &mut Option<Box<Held>>) {
+    let held = held.take();
+    quietly(|| drop(held));
+}
+
+/// A child that has just been polled cannot go on, or has raised a wall.
+#[cold]
+fn heed(header: &Header, marks: u8, since: usize, held: &mut Option<Box<Held>>) {
+    if marks & WALL != 0 {
+        held.get_or_insert_default().take_in(since);
+        wall::forget(since);
+    }
+    if marks & STOP != 0 {
+        header.ask_to_cancel();
+    }
 }
 
 /// # Safety

@@ -1,0 +1,77 @@
+//! Which children of a nursery, and whether its body, may not be dropped yet because a shield
+//! stands inside; and the nursery's own wall, for those who are around it, while it has shielded
+//! children or is shielded itself. It must never be asked about a child that has no mark: most
+//! nurseries see no shield.
+
+use std::collections::BTreeMap;
+
+use crate::task::{TaskRef, waker};
+use crate::wall::{self, Held, Raised};
+
+pub(super) struct Shelter {
+    /// Where the walls begin that were raised in who is being polled.
+    pub(super) since: usize,
+    inside: Option<Box<Inside>>,
+}
+
+#[derive(Default)]
+struct Inside {
+    /// By address, which the reference keeps from being used again.
+    held: BTreeMap<usize, (TaskRef, Held)>,
+    /// At this size those that have ended are looked for.
+    full: usize,
+    own: Option<Raised>,
+    /// For so many the own wall stands.
+    shielded: usize,
+}
+
+impl Inside {
+    const FEW: usize = 16;
+}
+
+impl Shelter {
+    pub(super) fn new() -> Self {
+        Self { since: wall::count(), inside: None }
+    }
+
+    /// Somebody in the nursery, or all of it, is shielded.
+    pub(super) fn raise(&mut self) {
+        let inside = self.inside.get_or_insert_default();
+        inside.shielded += 1;
+        inside.own.get_or_insert_with(Raised::new);
+        self.since = wall::count();
+    }
+
+    /// One of these has ended.
+    pub(super) fn lower(&mut self) {
+        if let Some(inside) = &mut self.inside {
+            inside.shielded -= 1;
+            if inside.shielded == 0 {
+                inside.own = None;
+            }
+        }
+    }
+
+    /// Walls were raised in `task`, which has just been polled.
+    pub(super) fn take_in(&mut self, task: &TaskRef) {
+        let raised = wall::count();
+        if raised == self.since {
+            return;
+        }
+        let inside = self.inside.get_or_insert_default();
+        if inside.held.len() > inside.full.max(Inside::FEW) {
+            inside.held.retain(|_, (task, _)| !task.header().is_done());
+            inside.full = inside.held.len() * 2;
+        }
+        let (_, held) =
+            inside.held.entry(task.address()).or_insert_with(|| (task.clone(), Held::default()));
+        held.take_in(self.since);
+        self.since = raised;
+    }
+
+    /// Whether `task` may not be dropped yet. It is woken as soon as it may.
+    pub(super) fn holds(&mut self, task: &TaskRef) -> bool {
+        let held = self.inside.as_mut().and_then(|inside| inside.held.get_mut(&task.address()));
+        held.is_some_and(|(_, held)| held.stands(&waker(task)))
+    }
+}
