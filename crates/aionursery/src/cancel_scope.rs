@@ -241,6 +241,7 @@ impl CancelScope {
             held: Held::default(),
             shield: false,
             wall: None,
+            stuck: false,
             gone: false,
             place,
         }
@@ -278,6 +279,8 @@ pin_project! {
         shield: bool,
         // It shields, for those who are around.
         wall: Option<Raised>,
+        // What it shields cannot go on.
+        stuck: bool,
         // It has ended, and whoever awaits it is cancelled.
         gone: bool,
         place: &'static Location<'static>,
@@ -312,13 +315,11 @@ impl<F: Future> Future for Scoped<F> {
         };
         loop {
             ready.register(cx.waker());
-            if scope.is_hard() && !this.held.stands(cx.waker()) {
+            if (scope.is_hard() || *this.stuck) && !this.held.stands(cx.waker()) {
                 this.future.set(None);
                 *this.wall = None;
-                let outside = scope.parent().is_some_and(|parent| parent.is_hard());
                 return match scope.own_cause() {
-                    Some(cause) if !outside || *this.shield => Poll::Ready(Err(Cancelled(cause))),
-                    // Whoever owns the scope above drops us, or ends as cancelled.
+                    Some(cause) if !scope.is_taken_along() => Poll::Ready(Err(Cancelled(cause))),
                     _ => {
                         *this.gone = true;
                         frame::stop();
@@ -326,48 +327,50 @@ impl<F: Future> Future for Scoped<F> {
                     }
                 };
             }
-            if !this.timer.poll(scope, cx) {
-                break;
+            if this.timer.poll(scope, cx) {
+                continue;
             }
-        }
-        let inside = wall::count();
-        let standing = Standing::in_scope(scope.clone());
-        let outermost = standing.is_outermost();
-        let shielded = *this.shield && frame::kind() != Kind::Outside;
-        let frame = shielded.then(|| frame::enter(Kind::Shielded));
-        let future = this.future.as_mut().as_pin_mut();
-        let polled = future.expect("a scope is not polled once it is done").poll(cx);
-        let marks = frame.map_or(0, frame::leave);
-        drop(standing);
-        if wall::count() > inside {
-            this.held.take_in(inside);
-        }
-        if outermost {
-            wall::forget(since);
-        } else if *this.shield {
-            // Its own wall stands for those inside.
-            wall::forget(inside);
-        }
-        match polled {
-            Poll::Ready(value) => {
+            let inside = wall::count();
+            let standing = Standing::in_scope(scope.clone());
+            let outermost = standing.is_outermost();
+            let kind = match frame::kind() {
+                Kind::Open if *this.shield => Kind::Shielded,
+                kind => kind,
+            };
+            let frame = frame::enter(kind);
+            let future = this.future.as_mut().as_pin_mut();
+            let polled = future.expect("a scope is not polled once it is done").poll(cx);
+            let marks = frame::leave(frame);
+            drop(standing);
+            if wall::count() > inside {
+                this.held.take_in(inside);
+                if *this.shield {
+                    // Its own wall stands for those inside.
+                    wall::forget(inside);
+                }
+            }
+            if outermost {
+                wall::forget(since);
+            } else if wall::count() > since {
+                frame::mark_wall();
+            }
+            if let Poll::Ready(value) = polled {
                 this.future.set(None);
                 *this.wall = None;
-                Poll::Ready(Ok(value))
+                return Poll::Ready(Ok(value));
             }
-            Poll::Pending => {
-                if marks & STOP != 0 {
-                    // What is shielded cannot go on, so whoever awaits it cannot.
-                    this.future.set(None);
-                    *this.wall = None;
-                    *this.gone = true;
-                    frame::stop();
-                } else if scope.is_hard() && !this.held.stands(cx.waker()) {
-                    // It was cancelled by what it ran, or its last shield has fallen: the next poll
-                    // drops it.
-                    cx.waker().wake_by_ref();
+            if marks & STOP != 0 && !(scope.is_hard() && !scope.is_taken_along()) {
+                // What it runs cannot go on, so whoever awaits it cannot.
+                match *this.shield {
+                    true => *this.stuck = true,
+                    false => drop(frame::stop()),
                 }
-                Poll::Pending
             }
+            if (scope.is_hard() || *this.stuck) && !this.held.stands(cx.waker()) {
+                // It was cancelled by what it ran, or its last shield has fallen.
+                continue;
+            }
+            return Poll::Pending;
         }
     }
 }

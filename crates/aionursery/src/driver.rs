@@ -165,10 +165,9 @@ where
         }
         let driver = this.driver.take().expect("it was there just now");
         seat.close();
-        let outside = driver.is_cancelled_from_outside();
+        let along = !outermost && driver.core.scope.is_taken_along();
         match driver.finish(this.value.take()) {
-            // Whoever owns the scope above drops us, or ends as cancelled (R13).
-            Err(error) if outside && !outermost && error.is_empty() => {
+            Err(error) if along && error.is_empty() => {
                 *this.gone = true;
                 frame::stop();
                 Poll::Pending
@@ -216,14 +215,6 @@ impl<E> Driver<E> {
             #[cfg(feature = "tracing")]
             span: crate::trace::nursery(builder.name.as_deref()),
         }
-    }
-
-    /// Whoever is above drops what is below.
-    fn is_cancelled_from_outside(&self) -> bool {
-        let scope = &self.core.scope;
-        scope.is_hard()
-            && scope.parent().is_some_and(|parent| parent.is_hard())
-            && scope.own_cause().is_none()
     }
 
     fn finish<T>(self, value: Option<T>) -> Result<T, MultiError<E>> {

@@ -153,6 +153,12 @@ impl Scope {
         self.signal.flags() & HARD != 0
     }
 
+    /// Whether whoever owns a scope above drops it: then its own end is nobody's to hear of (R13).
+    pub(crate) fn is_taken_along(&self) -> bool {
+        self.parent.as_ref().is_some_and(|parent| parent.is_hard())
+            && !lock(&self.domain.tree).settings(self.id).shield
+    }
+
     /// Cancels it and what is below, up to shields (R12). Says whether it was not cancelled yet.
     pub(crate) fn cancel(&self, source: Source, reason: Option<Reason>) -> bool {
         let cause = nursery_core::Cause { source, reason };

@@ -1,0 +1,601 @@
+//! What a program does, by the rules alone: time goes from one thing that happens to the next, and
+//! at each all that follows from it is done. No futures, no wakers, no memory.
+//!
+//! What follows for those who await the code that has just run is done at once, from the inside
+//! outwards: that code goes on to its next await, cancelled or not. All else is done from the
+//! outside inwards: who is cancelled farther out takes along what is inside.
+//!
+//! A task is a stack: its own code, and what that has opened. To drop a part of it is to drop all
+//! above, so no part is dropped while a shield stands above it.
+
+use std::collections::VecDeque;
+
+use crate::program::{Act, Child, Event, Nursery, Step};
+use crate::{History, history};
+
+/// Less than this apart, the clock's steps might swap two things.
+const APART: u64 = 50;
+
+struct Scope {
+    parent: Option<usize>,
+    shield: bool,
+    cancelled: bool,
+    deadline: Option<u64>,
+    /// Somebody stands in it.
+    open: bool,
+}
+
+struct Block {
+    id: usize,
+    scope: usize,
+    collect: bool,
+    passes_on: bool,
+    host: usize,
+    value: bool,
+    errors: Vec<usize>,
+    adopted: usize,
+    over: bool,
+    dropped: bool,
+}
+
+struct Task {
+    id: Option<usize>,
+    /// The outermost one has none.
+    nursery: Option<usize>,
+    spawned: bool,
+    shield: bool,
+    began: bool,
+    ended: bool,
+    /// Cancelled by hand, or left behind by its nursery.
+    asked: bool,
+    stack: Vec<Part>,
+    wakes: Option<u64>,
+    delay: u64,
+    /// What is said when it wakes.
+    sleeps: Option<usize>,
+}
+
+struct Part {
+    kind: Kind,
+    scope: usize,
+    code: VecDeque<Order>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Task,
+    Scope(usize),
+    /// A nursery's body.
+    Body(usize),
+    /// The body has ended.
+    Joining(usize),
+    /// It was cancelled from outside: nothing comes of it any more.
+    Gone,
+}
+
+enum Order {
+    Step(Step),
+    /// Cancels a task by hand.
+    Stop(usize),
+}
+
+struct Model {
+    now: u64,
+    scopes: Vec<Scope>,
+    blocks: Vec<Block>,
+    tasks: Vec<Task>,
+    log: Vec<(u64, Event)>,
+}
+
+/// What happens in each moment. `None` if two things happen so close to each other that the order
+/// is not known.
+pub fn run(program: &Nursery) -> Option<History> {
+    let mut model = Model { now: 0, scopes: vec![], blocks: vec![], tasks: vec![], log: vec![] };
+    model.tasks.push(Task {
+        id: None,
+        nursery: None,
+        spawned: false,
+        shield: false,
+        began: true,
+        ended: false,
+        asked: false,
+        stack: vec![],
+        wakes: None,
+        delay: 0,
+        sleeps: None,
+    });
+    model.open(0, 0, program.clone());
+    model.go_on(0);
+    model.ran(0);
+    model.settle();
+    while !model.blocks[0].over {
+        let mut moments: Vec<u64> = model.moments().collect();
+        moments.sort_unstable();
+        let first = *moments.first().expect("a program ends");
+        if moments.get(1).is_some_and(|second| second - first < APART) {
+            return None;
+        }
+        model.now = first;
+        model.happen();
+        model.settle();
+    }
+    Some(history(model.log))
+}
+
+impl Model {
+    fn say(&mut self, event: Event) {
+        self.log.push((self.now, event));
+    }
+
+    /// Whether cancellation reaches a scope: its own, or one from above up to the next shield (R12).
+    fn reached(&self, scope: usize) -> bool {
+        let at = &self.scopes[scope];
+        at.cancelled || (!at.shield && at.parent.is_some_and(|above| self.reached(above)))
+    }
+
+    /// Whether it is reached from outside.
+    fn taken_along(&self, scope: usize) -> bool {
+        let at = &self.scopes[scope];
+        !at.shield && at.parent.is_some_and(|above| self.reached(above))
+    }
+
+    fn scope(&mut self, parent: Option<usize>, shield: bool, time: Option<u64>) -> usize {
+        let deadline = time.map(|time| self.now + time);
+        self.scopes.push(Scope { parent, shield, cancelled: false, deadline, open: true });
+        self.scopes.len() - 1
+    }
+
+    /// Whether a shield stands in a part of a task, or above it.
+    fn shielded(&self, task: usize, from: usize) -> bool {
+        self.tasks[task].stack[from..].iter().any(|part| match part.kind {
+            Kind::Scope(_) => self.scopes[part.scope].shield,
+            Kind::Body(block) | Kind::Joining(block) => {
+                self.scopes[self.blocks[block].scope].shield
+                    || self.children(block).any(|child| {
+                        let it = &self.tasks[child];
+                        it.began && !it.spawned && (it.shield || self.shielded(child, 0))
+                    })
+            }
+            Kind::Task | Kind::Gone => false,
+        })
+    }
+
+    /// Those that have not ended.
+    fn children(&self, block: usize) -> impl Iterator<Item = usize> {
+        (0..self.tasks.len())
+            .filter(move |&at| !self.tasks[at].ended && self.tasks[at].nursery == Some(block))
+    }
+
+    /// Who waits for what a dropped nursery has left, and is told of its errors (R28).
+    fn heir(&self, block: usize) -> usize {
+        let mut at = self.scopes[self.blocks[block].scope].parent;
+        while let Some(scope) = at {
+            let alive = |it: &Block| it.scope == scope && !it.dropped && !it.over;
+            if let Some(found) = self.blocks.iter().position(alive) {
+                return found;
+            }
+            at = self.scopes[scope].parent;
+        }
+        unreachable!("the outermost nursery is there to the end")
+    }
+
+    /// The moments at which something happens by itself.
+    fn moments(&self) -> impl Iterator<Item = u64> {
+        let wakes = self.tasks.iter().filter(|task| !task.ended).filter_map(|task| task.wakes);
+        let deadlines = (0..self.scopes.len())
+            .filter(|&at| self.scopes[at].open && !self.reached(at))
+            .filter_map(|at| self.scopes[at].deadline);
+        wakes.chain(deadlines)
+    }
+
+    /// What happens by itself now.
+    fn happen(&mut self) {
+        for at in 0..self.scopes.len() {
+            let due = self.scopes[at].deadline == Some(self.now);
+            if due && self.scopes[at].open && !self.reached(at) {
+                self.scopes[at].cancelled = true;
+                return;
+            }
+        }
+        let due = |task: &Task| !task.ended && task.wakes == Some(self.now);
+        let task = self.tasks.iter().position(due).expect("something happens");
+        self.tasks[task].wakes = None;
+        if let Some(id) = self.tasks[task].sleeps.take() {
+            self.say(Event::Slept(id));
+        }
+        self.go_on(task);
+        self.ran(task);
+    }
+
+    /// A task has run: what it stands in and those who await it have their turn, from the inside
+    /// outwards.
+    fn ran(&mut self, mut task: usize) {
+        let mut below = self.tasks[task].stack.len();
+        loop {
+            let (host, at, goes_on) = if let Some(at) = below.checked_sub(1) {
+                let goes_on = match self.tasks[task].stack[at].kind {
+                    Kind::Body(block) | Kind::Joining(block) => self.turn(block),
+                    Kind::Scope(_) => self.stop(task, at),
+                    Kind::Task | Kind::Gone => false,
+                };
+                (task, at, goes_on)
+            } else {
+                let nursery = self.tasks[task].nursery;
+                let Some(block) = nursery.filter(|&block| !self.blocks[block].dropped) else {
+                    return;
+                };
+                if self.tasks[task].spawned {
+                    return;
+                }
+                let host = self.blocks[block].host;
+                let is_its = |part: &Part| {
+                    part.kind == Kind::Body(block) || part.kind == Kind::Joining(block)
+                };
+                let at = self.tasks[host].stack.iter().position(is_its).expect("it is awaited");
+                (host, at, self.turn(block))
+            };
+            task = host;
+            below = if goes_on { self.tasks[host].stack.len() } else { at };
+        }
+    }
+
+    /// A nursery's turn. Says whether whoever awaits it has run.
+    fn turn(&mut self, block: usize) -> bool {
+        let host = self.blocks[block].host;
+        let body = self.tasks[host].stack.iter().position(|part| part.kind == Kind::Body(block));
+        if let Some(at) = body {
+            self.stop(host, at);
+        }
+        for child in self.children(block).collect::<Vec<_>>() {
+            let it = &self.tasks[child];
+            match (it.spawned, it.ended, it.began) {
+                (false, false, true) => drop(self.stop(child, 0)),
+                (false, false, false) => self.begin(child),
+                _ => {}
+            }
+        }
+        self.is_done(block) && self.close(block)
+    }
+
+    /// All else that follows.
+    fn settle(&mut self) {
+        while self.stop_one() || self.begin_one() || self.close_one() {}
+    }
+
+    fn stop_one(&mut self) -> bool {
+        (0..self.tasks.len()).any(|task| {
+            let is_there = !self.tasks[task].ended && self.tasks[task].began;
+            let stopped =
+                is_there && (0..self.tasks[task].stack.len()).any(|at| self.stop(task, at));
+            if stopped {
+                self.ran(task);
+            }
+            stopped
+        })
+    }
+
+    /// Drops a part of a task that was cancelled and has no shield in it.
+    fn stop(&mut self, task: usize, at: usize) -> bool {
+        let part = &self.tasks[task].stack[at];
+        let (kind, scope) = (part.kind, part.scope);
+        match kind {
+            Kind::Task if self.is_to_end(task) && !self.shielded(task, 0) => {
+                self.drop_task(task);
+            }
+            Kind::Scope(id) if self.reached(scope) && !self.shielded(task, at + 1) => {
+                self.drop_above(task, at + 1);
+                if self.taken_along(scope) {
+                    self.tasks[task].stack[at].kind = Kind::Gone;
+                } else {
+                    self.drop_above(task, at);
+                    self.say(Event::Scope(id, false));
+                    self.go_on(task);
+                }
+            }
+            Kind::Body(block) if self.reached(scope) && !self.shielded(task, at + 1) => {
+                self.drop_above(task, at + 1);
+                self.tasks[task].stack[at].kind = Kind::Joining(block);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn is_to_end(&self, task: usize) -> bool {
+        let it = &self.tasks[task];
+        it.asked
+            || (!it.shield
+                && it.nursery.is_some_and(|block| self.reached(self.blocks[block].scope)))
+    }
+
+    fn drop_task(&mut self, task: usize) {
+        if self.tasks[task].began
+            && let Some(id) = self.tasks[task].id
+        {
+            self.say(Event::Dropped(id));
+        }
+        self.drop_above(task, 0);
+        self.tasks[task].ended = true;
+    }
+
+    /// Drops a part of a task and all above, from the top.
+    fn drop_above(&mut self, task: usize, at: usize) {
+        self.tasks[task].wakes = None;
+        self.tasks[task].sleeps = None;
+        while self.tasks[task].stack.len() > at {
+            let part = self.tasks[task].stack.pop().expect("one is left");
+            match part.kind {
+                Kind::Body(block) | Kind::Joining(block) => self.drop_block(block),
+                Kind::Scope(_) | Kind::Gone => self.scopes[part.scope].open = false,
+                Kind::Task => {}
+            }
+        }
+    }
+
+    /// Its own children go at once, spawned ones when they can, and who is above waits for them.
+    fn drop_block(&mut self, block: usize) {
+        let scope = self.blocks[block].scope;
+        self.scopes[scope].open = false;
+        self.scopes[scope].cancelled = true;
+        self.blocks[block].dropped = true;
+        for child in self.children(block).collect::<Vec<_>>() {
+            if !self.tasks[child].spawned {
+                self.drop_task(child);
+            }
+        }
+        let heir = self.heir(block);
+        self.blocks[heir].adopted += self.blocks[block].errors.len() + self.blocks[block].adopted;
+    }
+
+    fn begin_one(&mut self) -> bool {
+        let fresh = |task: &Task| !task.began && !task.ended;
+        let Some(task) = self.tasks.iter().position(fresh) else { return false };
+        self.begin(task);
+        true
+    }
+
+    /// A child's first step, or, if it was cancelled before, its end (R17).
+    fn begin(&mut self, task: usize) {
+        if self.is_to_end(task) {
+            self.tasks[task].ended = true;
+            return;
+        }
+        self.tasks[task].began = true;
+        self.tasks[task].wakes = Some(self.now + self.tasks[task].delay);
+        if let Some(id) = self.tasks[task].id {
+            self.say(Event::Began(id));
+        }
+    }
+
+    fn close_one(&mut self) -> bool {
+        let Some(block) = (0..self.blocks.len()).find(|&block| self.is_done(block)) else {
+            return false;
+        };
+        if self.close(block) {
+            self.ran(self.blocks[block].host);
+        }
+        true
+    }
+
+    /// A nursery whose body and children have ended gives its verdict (R1, R7).
+    /// Says whether whoever awaits it has run.
+    fn close(&mut self, block: usize) -> bool {
+        let host = self.blocks[block].host;
+        let it = &mut self.blocks[block];
+        it.over = true;
+        let failed = !it.errors.is_empty() || it.adopted > 0;
+        let (id, scope, passes_on) = (it.id, it.scope, it.passes_on);
+        let shown = (failed || !it.value).then(|| (it.errors.clone(), it.adopted));
+        if shown.is_some() && !failed && self.taken_along(scope) {
+            self.tasks[host].stack.last_mut().expect("its body's").kind = Kind::Gone;
+            return false;
+        }
+        self.tasks[host].stack.pop();
+        self.scopes[scope].open = false;
+        let fails = shown.is_some() && passes_on;
+        self.say(Event::Nursery(id, shown));
+        if self.tasks[host].nursery.is_none() && self.tasks[host].stack.is_empty() {
+            self.tasks[host].ended = true;
+        } else if fails {
+            self.fail(host, id);
+        } else {
+            self.go_on(host);
+        }
+        true
+    }
+
+    fn is_done(&self, block: usize) -> bool {
+        let it = &self.blocks[block];
+        let joins = self.tasks[it.host].stack.last().map(|part| part.kind);
+        let adopted = |task: &Task| {
+            let left = task.nursery.filter(|&left| self.blocks[left].dropped);
+            !task.ended && left.is_some_and(|left| self.heir(left) == block)
+        };
+        !it.over
+            && !it.dropped
+            && joins == Some(Kind::Joining(block))
+            && self.children(block).next().is_none()
+            && !self.tasks.iter().any(adopted)
+    }
+
+    /// A task runs until it waits or ends.
+    fn go_on(&mut self, task: usize) {
+        while let Some(part) = self.tasks[task].stack.last_mut() {
+            let (kind, scope) = (part.kind, part.scope);
+            if matches!(kind, Kind::Joining(_) | Kind::Gone) {
+                return;
+            }
+            let Some(order) = part.code.pop_front() else {
+                match kind {
+                    Kind::Task => {
+                        self.tasks[task].ended = true;
+                        self.tasks[task].stack.pop();
+                        if let Some(id) = self.tasks[task].id {
+                            self.say(Event::Returned(id));
+                        }
+                    }
+                    Kind::Scope(id) => {
+                        self.tasks[task].stack.pop();
+                        self.scopes[scope].open = false;
+                        self.say(Event::Scope(id, true));
+                    }
+                    Kind::Body(block) => {
+                        self.blocks[block].value = true;
+                        part.kind = Kind::Joining(block);
+                    }
+                    Kind::Joining(_) | Kind::Gone => unreachable!("they have no code"),
+                }
+                continue;
+            };
+            let Step { id, act } = match order {
+                Order::Step(step) => step,
+                Order::Stop(other) => {
+                    self.tasks[other].asked = true;
+                    continue;
+                }
+            };
+            match act {
+                Act::Sleep(time) => return self.sleep(task, id, time),
+                Act::Cancel(time) => {
+                    let block = self.nearest(task);
+                    self.scopes[self.blocks[block].scope].cancelled = true;
+                    return self.sleep(task, id, time);
+                }
+                Act::Fail => return self.fail(task, id),
+                Act::Start(child) => self.start(task, id, child),
+                Act::Scope { shield, deadline, code } => {
+                    let inside = self.scope(Some(scope), shield, deadline);
+                    let kind = self.entered(inside, Kind::Scope(id));
+                    let code = code.into_iter().map(Order::Step).collect();
+                    self.tasks[task].stack.push(Part { kind, scope: inside, code });
+                }
+                Act::Nursery(nursery) => self.open(task, id, nursery),
+            }
+        }
+    }
+
+    /// Nothing runs in what is cancelled already.
+    fn entered(&self, scope: usize, kind: Kind) -> Kind {
+        if self.reached(scope) { Kind::Gone } else { kind }
+    }
+
+    fn sleep(&mut self, task: usize, id: usize, time: u64) {
+        self.tasks[task].wakes = Some(self.now + time);
+        self.tasks[task].sleeps = Some(id);
+    }
+
+    /// Whose handle a task's code has.
+    fn nearest(&self, task: usize) -> usize {
+        let it = &self.tasks[task];
+        let body = it.stack.iter().rev().find_map(|part| match part.kind {
+            Kind::Body(block) => Some(block),
+            _ => None,
+        });
+        body.or(it.nursery).expect("all code is in a nursery")
+    }
+
+    fn open(&mut self, task: usize, id: usize, nursery: Nursery) {
+        let Nursery { shield, collect, deadline, passes_on, code } = nursery;
+        let parent = self.tasks[task].stack.last().map(|part| part.scope);
+        let scope = self.scope(parent, shield, deadline);
+        let block = self.blocks.len();
+        self.blocks.push(Block {
+            id,
+            scope,
+            collect,
+            passes_on,
+            host: task,
+            value: false,
+            errors: vec![],
+            adopted: 0,
+            over: false,
+            dropped: false,
+        });
+        let kind = self.entered(scope, Kind::Body(block));
+        self.blocks[block].over = kind == Kind::Gone;
+        let code = code.into_iter().map(Order::Step).collect();
+        self.tasks[task].stack.push(Part { kind, scope, code });
+    }
+
+    fn start(&mut self, task: usize, id: usize, child: Child) {
+        let Child { spawned, shield, delay, by_hand, code } = child;
+        let block = self.nearest(task);
+        if self.blocks[block].dropped {
+            return;
+        }
+        let within = self.blocks[block].scope;
+        let code = code.into_iter().map(Order::Step).collect();
+        let scope = if shield { self.scope(Some(within), true, None) } else { within };
+        self.add(Some(id), block, scope, spawned, shield, delay, code);
+        if let Some(time) = by_hand {
+            let code = VecDeque::from([Order::Stop(self.tasks.len() - 1)]);
+            self.add(None, block, within, false, false, time, code);
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a child is all of this")]
+    fn add(
+        &mut self,
+        id: Option<usize>,
+        block: usize,
+        scope: usize,
+        spawned: bool,
+        shield: bool,
+        delay: u64,
+        code: VecDeque<Order>,
+    ) {
+        self.tasks.push(Task {
+            id,
+            nursery: Some(block),
+            spawned,
+            shield,
+            began: false,
+            ended: false,
+            asked: false,
+            stack: vec![Part { kind: Kind::Task, scope, code }],
+            wakes: None,
+            delay,
+            sleeps: None,
+        });
+    }
+
+    /// A task's code fails: up to the nursery whose body it is, or the child's own.
+    fn fail(&mut self, task: usize, error: usize) {
+        while let Some(part) = self.tasks[task].stack.last_mut() {
+            let (kind, scope) = (part.kind, part.scope);
+            match kind {
+                Kind::Body(block) => {
+                    part.kind = Kind::Joining(block);
+                    return self.report(block, error);
+                }
+                Kind::Task => {
+                    self.tasks[task].stack.pop();
+                    self.tasks[task].ended = true;
+                    if let Some(id) = self.tasks[task].id {
+                        self.say(Event::Failed(id));
+                    }
+                    let block = self.tasks[task].nursery.expect("it is a child");
+                    return self.report(block, error);
+                }
+                Kind::Scope(_) => {
+                    self.scopes[scope].open = false;
+                    self.tasks[task].stack.pop();
+                }
+                Kind::Joining(_) | Kind::Gone => unreachable!("they have no code"),
+            }
+        }
+    }
+
+    /// An error is kept, and cancels (R6), or goes to whoever adopted the child (R28).
+    fn report(&mut self, block: usize, error: usize) {
+        if self.blocks[block].dropped {
+            let heir = self.heir(block);
+            self.blocks[heir].adopted += 1;
+            return;
+        }
+        self.blocks[block].errors.push(error);
+        if !self.blocks[block].collect {
+            self.scopes[self.blocks[block].scope].cancelled = true;
+        }
+    }
+}
