@@ -6,6 +6,7 @@
 
 mod adopted;
 mod in_task;
+mod shields;
 mod spawned;
 
 use std::future::{Future, poll_fn};
