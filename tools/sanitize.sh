@@ -37,7 +37,7 @@ thread)
     export RUSTFLAGS=-Zsanitizer=thread CARGO_TARGET_DIR="$base/tsan"
     cargo +nightly test -Zbuild-std --target "$target" -p aionursery \
         --test abuse --test carriers --test dropped --test errors --test nursery \
-        --test scheduling --test scopes --test wakers --no-fail-fast
+        --test scheduling --test scopes --test shields --test wakers --no-fail-fast
     ;;
 miri)
     nightly_with miri Miri
@@ -47,7 +47,7 @@ miri)
     export MIRIFLAGS="-Zmiri-disable-isolation"
     cargo +nightly miri test -p aionursery --lib \
         --test abuse --test carriers --test dropped --test errors --test nursery \
-        --test scheduling --test scopes --test wakers --no-fail-fast \
+        --test scheduling --test scopes --test shields --test wakers --no-fail-fast \
         -- --skip r29_forgetting --skip a_thousand --skip no_more_are_kept
     MIRIFLAGS="$MIRIFLAGS -Zmiri-ignore-leaks" cargo +nightly miri test -p aionursery \
         --test abuse -- r29_forgetting
