@@ -24,7 +24,9 @@ demo:  ## set up, build, and check a few hundred servers on loopback
 test: test-rust test-python  ## run every test, on every CPython that is here
 
 test-rust:  ## run the tests of the crates that need no Python
-	cargo test --quiet --workspace --exclude aionursery-python
+	cargo test --quiet -p nursery-core
+	cargo test --quiet -p aionursery --all-features
+	cargo test --quiet -p aionursery --no-default-features
 
 test-python:  ## run the Python tests on every CPython that is here
 	@tools/test.sh $(ARGS)
@@ -47,6 +49,8 @@ lint:  ## check formats, lints and types
 	cargo fmt --all --check
 	PYO3_PYTHON="$(CURDIR)/.venv/bin/python" \
 	    cargo clippy --locked --quiet --workspace --all-targets -- -D warnings
+	cargo clippy --locked --quiet -p aionursery --all-targets --all-features -- -D warnings
+	cargo clippy --locked --quiet -p aionursery --all-targets --no-default-features -- -D warnings
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy $(TYPED)

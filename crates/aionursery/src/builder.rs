@@ -222,6 +222,7 @@ impl Builder {
     /// `hook` runs in the nursery's own turn, so it should be short; its panic is let go.
     ///
     /// ```
+    /// # #[cfg(feature = "tokio")]
     /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()
     /// #     .unwrap().block_on(async {
     /// use std::time::Duration;
