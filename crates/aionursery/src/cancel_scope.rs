@@ -359,7 +359,7 @@ impl<F: Future> Future for Scoped<F> {
                 *this.wall = None;
                 return Poll::Ready(Ok(value));
             }
-            if marks & STOP != 0 && !(scope.is_hard() && !scope.is_taken_along()) {
+            if marks & STOP != 0 && (!scope.is_hard() || scope.is_taken_along()) {
                 // What it runs cannot go on, so whoever awaits it cannot.
                 match *this.shield {
                     true => *this.stuck = true,
