@@ -1,29 +1,25 @@
 //! Scopes without a nursery: a part of one future that can be cancelled, shielded or timed by
 //! itself. What it catches, and what goes on to a scope above, is decided as for nurseries.
 
+mod scoped;
 mod short;
 
 use std::future::Future;
 use std::panic::Location;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use nursery_core::{Settings, Source};
-use pin_project_lite::pin_project;
 
+pub use scoped::Scoped;
 pub use short::{cancelled, fail_after, fail_at, move_on_after, move_on_at, shield};
 
 use crate::about::{self, About};
 use crate::clock::{Clock, Own, Time};
-use crate::error::Cancelled;
-use crate::frame::{self, Kind, STOP, Standing};
+use crate::frame;
 use crate::ready::Share;
 use crate::scope::{Cause, Reason, Scope, lock};
 use crate::sync::Mutex;
-use crate::timer::Timer;
-use crate::wall::{self, Held, Raised};
 
 /// A scope that can be cancelled from anywhere, before, while or after something runs in it.
 ///
@@ -212,7 +208,7 @@ impl CancelScope {
     /// Runs a future in it.
     ///
     /// # Errors
-    /// [`Cancelled`] if the scope was cancelled before the future had ended. A cancellation from
+    /// [`Cancelled`](crate::Cancelled) if the scope was cancelled before the future had ended. A cancellation from
     /// outside is not caught here: it takes whoever awaits this along.
     ///
     /// # Panics
@@ -232,19 +228,7 @@ impl CancelScope {
     /// ```
     #[track_caller]
     pub fn run<F: Future>(&self, future: F) -> Scoped<F> {
-        let place = Location::caller();
-        Scoped {
-            shared: self.0.clone(),
-            future: Some(future),
-            scope: None,
-            timer: Timer::new(),
-            held: Held::default(),
-            shield: false,
-            wall: None,
-            stuck: false,
-            gone: false,
-            place,
-        }
+        Scoped::new(self.0.clone(), future, Location::caller())
     }
 }
 
@@ -254,123 +238,6 @@ impl Told {
             deadline: self.deadline.map_or(f64::INFINITY, |moment| clock.seconds(moment)),
             shield: self.shield,
             cleanup: self.cleanup.map(|budget| budget.as_secs_f64()),
-        }
-    }
-}
-
-pin_project! {
-    /// The future of [`CancelScope::run`].
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// use aionursery::{CancelScope, Scoped};
-    /// let ready: Scoped<_> = CancelScope::new().run(std::future::ready(7));
-    /// assert_eq!(ready.await.unwrap(), 7);
-    /// # });
-    /// ```
-    #[must_use = "futures do nothing unless polled"]
-    pub struct Scoped<F> {
-        shared: Arc<Shared>,
-        #[pin]
-        future: Option<F>,
-        scope: Option<(Arc<Scope>, Share)>,
-        timer: Timer,
-        held: Held,
-        shield: bool,
-        // It shields, for those who are around.
-        wall: Option<Raised>,
-        // What it shields cannot go on.
-        stuck: bool,
-        // It has ended, and whoever awaits it is cancelled.
-        gone: bool,
-        place: &'static Location<'static>,
-    }
-
-    impl<F> PinnedDrop for Scoped<F> {
-        fn drop(this: Pin<&mut Self>) {
-            lock(&this.project().shared.told).scope = None;
-        }
-    }
-}
-
-impl<F: Future> Future for Scoped<F> {
-    type Output = Result<F::Output, Cancelled>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        if *this.gone {
-            frame::stop();
-            return Poll::Pending;
-        }
-        let since = wall::count();
-        let (scope, ready) = match this.scope {
-            Some(entered) => entered,
-            None => {
-                let entered = this.shared.enter(this.place);
-                *this.shield = this.shared.shields();
-                // Whoever is around does not drop it while it shields.
-                *this.wall = (*this.shield && entered.0.parent().is_some()).then(Raised::new);
-                this.scope.insert(entered)
-            }
-        };
-        loop {
-            ready.register(cx.waker());
-            if (scope.is_hard() || *this.stuck) && !this.held.stands(cx.waker()) {
-                this.future.set(None);
-                *this.wall = None;
-                return match scope.own_cause() {
-                    Some(cause) if !scope.is_taken_along() => Poll::Ready(Err(Cancelled(cause))),
-                    _ => {
-                        *this.gone = true;
-                        frame::stop();
-                        Poll::Pending
-                    }
-                };
-            }
-            if this.timer.poll(scope, cx) {
-                continue;
-            }
-            let inside = wall::count();
-            let standing = Standing::in_scope(scope.clone());
-            let outermost = standing.is_outermost();
-            let kind = match frame::kind() {
-                Kind::Open if *this.shield => Kind::Shielded,
-                kind => kind,
-            };
-            let frame = frame::enter(kind);
-            let future = this.future.as_mut().as_pin_mut();
-            let polled = future.expect("a scope is not polled once it is done").poll(cx);
-            let marks = frame::leave(frame);
-            drop(standing);
-            if wall::count() > inside {
-                this.held.take_in(inside);
-                if *this.shield {
-                    // Its own wall stands for those inside.
-                    wall::forget(inside);
-                }
-            }
-            if outermost {
-                wall::forget(since);
-            } else if wall::count() > since {
-                frame::mark_wall();
-            }
-            if let Poll::Ready(value) = polled {
-                this.future.set(None);
-                *this.wall = None;
-                return Poll::Ready(Ok(value));
-            }
-            if marks & STOP != 0 && (!scope.is_hard() || scope.is_taken_along()) {
-                // What it runs cannot go on, so whoever awaits it cannot.
-                match *this.shield {
-                    true => *this.stuck = true,
-                    false => drop(frame::stop()),
-                }
-            }
-            if (scope.is_hard() || *this.stuck) && !this.held.stands(cx.waker()) {
-                // It was cancelled by what it ran, or its last shield has fallen.
-                continue;
-            }
-            return Poll::Pending;
         }
     }
 }

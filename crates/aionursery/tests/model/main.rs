@@ -5,6 +5,7 @@
 mod model;
 mod program;
 mod real;
+mod state;
 
 use proptest::prelude::*;
 

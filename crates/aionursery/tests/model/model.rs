@@ -11,81 +11,11 @@
 use std::collections::VecDeque;
 
 use crate::program::{Act, Child, Event, Nursery, Step};
+use crate::state::{Block, Kind, Model, Order, Part, Task};
 use crate::{History, history};
 
 /// Less than this apart, the clock's steps might swap two things.
 const APART: u64 = 50;
-
-struct Scope {
-    parent: Option<usize>,
-    shield: bool,
-    cancelled: bool,
-    deadline: Option<u64>,
-    /// Somebody stands in it.
-    open: bool,
-}
-
-struct Block {
-    id: usize,
-    scope: usize,
-    collect: bool,
-    passes_on: bool,
-    host: usize,
-    value: bool,
-    errors: Vec<usize>,
-    adopted: usize,
-    over: bool,
-    dropped: bool,
-}
-
-struct Task {
-    id: Option<usize>,
-    /// The outermost one has none.
-    nursery: Option<usize>,
-    spawned: bool,
-    shield: bool,
-    began: bool,
-    ended: bool,
-    /// Cancelled by hand, or left behind by its nursery.
-    asked: bool,
-    stack: Vec<Part>,
-    wakes: Option<u64>,
-    delay: u64,
-    /// What is said when it wakes.
-    sleeps: Option<usize>,
-}
-
-struct Part {
-    kind: Kind,
-    scope: usize,
-    code: VecDeque<Order>,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Kind {
-    Task,
-    Scope(usize),
-    /// A nursery's body.
-    Body(usize),
-    /// The body has ended.
-    Joining(usize),
-    /// It was cancelled from outside: nothing comes of it any more.
-    Gone,
-}
-
-enum Order {
-    Step(Step),
-    /// Cancels a task by hand.
-    Stop(usize),
-}
-
-struct Model {
-    now: u64,
-    scopes: Vec<Scope>,
-    blocks: Vec<Block>,
-    tasks: Vec<Task>,
-    log: Vec<(u64, Event)>,
-}
 
 /// What happens in each moment. `None` if two things happen so close to each other that the order
 /// is not known.
@@ -123,71 +53,6 @@ pub fn run(program: &Nursery) -> Option<History> {
 }
 
 impl Model {
-    fn say(&mut self, event: Event) {
-        self.log.push((self.now, event));
-    }
-
-    /// Whether cancellation reaches a scope: its own, or one from above up to the next shield (R12).
-    fn reached(&self, scope: usize) -> bool {
-        let at = &self.scopes[scope];
-        at.cancelled || (!at.shield && at.parent.is_some_and(|above| self.reached(above)))
-    }
-
-    /// Whether it is reached from outside.
-    fn taken_along(&self, scope: usize) -> bool {
-        let at = &self.scopes[scope];
-        !at.shield && at.parent.is_some_and(|above| self.reached(above))
-    }
-
-    fn scope(&mut self, parent: Option<usize>, shield: bool, time: Option<u64>) -> usize {
-        let deadline = time.map(|time| self.now + time);
-        self.scopes.push(Scope { parent, shield, cancelled: false, deadline, open: true });
-        self.scopes.len() - 1
-    }
-
-    /// Whether a shield stands in a part of a task, or above it.
-    fn shielded(&self, task: usize, from: usize) -> bool {
-        self.tasks[task].stack[from..].iter().any(|part| match part.kind {
-            Kind::Scope(_) => self.scopes[part.scope].shield,
-            Kind::Body(block) | Kind::Joining(block) => {
-                self.scopes[self.blocks[block].scope].shield
-                    || self.children(block).any(|child| {
-                        let it = &self.tasks[child];
-                        it.began && !it.spawned && (it.shield || self.shielded(child, 0))
-                    })
-            }
-            Kind::Task | Kind::Gone => false,
-        })
-    }
-
-    /// Those that have not ended.
-    fn children(&self, block: usize) -> impl Iterator<Item = usize> {
-        (0..self.tasks.len())
-            .filter(move |&at| !self.tasks[at].ended && self.tasks[at].nursery == Some(block))
-    }
-
-    /// Who waits for what a dropped nursery has left, and is told of its errors (R28).
-    fn heir(&self, block: usize) -> usize {
-        let mut at = self.scopes[self.blocks[block].scope].parent;
-        while let Some(scope) = at {
-            let alive = |it: &Block| it.scope == scope && !it.dropped && !it.over;
-            if let Some(found) = self.blocks.iter().position(alive) {
-                return found;
-            }
-            at = self.scopes[scope].parent;
-        }
-        unreachable!("the outermost nursery is there to the end")
-    }
-
-    /// The moments at which something happens by itself.
-    fn moments(&self) -> impl Iterator<Item = u64> {
-        let wakes = self.tasks.iter().filter(|task| !task.ended).filter_map(|task| task.wakes);
-        let deadlines = (0..self.scopes.len())
-            .filter(|&at| self.scopes[at].open && !self.reached(at))
-            .filter_map(|at| self.scopes[at].deadline);
-        wakes.chain(deadlines)
-    }
-
     /// What happens by itself now.
     fn happen(&mut self) {
         for at in 0..self.scopes.len() {
@@ -301,13 +166,6 @@ impl Model {
         true
     }
 
-    fn is_to_end(&self, task: usize) -> bool {
-        let it = &self.tasks[task];
-        it.asked
-            || (!it.shield
-                && it.nursery.is_some_and(|block| self.reached(self.blocks[block].scope)))
-    }
-
     fn drop_task(&mut self, task: usize) {
         if self.tasks[task].began
             && let Some(id) = self.tasks[task].id
@@ -404,20 +262,6 @@ impl Model {
         true
     }
 
-    fn is_done(&self, block: usize) -> bool {
-        let it = &self.blocks[block];
-        let joins = self.tasks[it.host].stack.last().map(|part| part.kind);
-        let adopted = |task: &Task| {
-            let left = task.nursery.filter(|&left| self.blocks[left].dropped);
-            !task.ended && left.is_some_and(|left| self.heir(left) == block)
-        };
-        !it.over
-            && !it.dropped
-            && joins == Some(Kind::Joining(block))
-            && self.children(block).next().is_none()
-            && !self.tasks.iter().any(adopted)
-    }
-
     /// A task runs until it waits or ends.
     fn go_on(&mut self, task: usize) {
         while let Some(part) = self.tasks[task].stack.last_mut() {
@@ -474,24 +318,9 @@ impl Model {
         }
     }
 
-    /// Nothing runs in what is cancelled already.
-    fn entered(&self, scope: usize, kind: Kind) -> Kind {
-        if self.reached(scope) { Kind::Gone } else { kind }
-    }
-
     fn sleep(&mut self, task: usize, id: usize, time: u64) {
         self.tasks[task].wakes = Some(self.now + time);
         self.tasks[task].sleeps = Some(id);
-    }
-
-    /// Whose handle a task's code has.
-    fn nearest(&self, task: usize) -> usize {
-        let it = &self.tasks[task];
-        let body = it.stack.iter().rev().find_map(|part| match part.kind {
-            Kind::Body(block) => Some(block),
-            _ => None,
-        });
-        body.or(it.nursery).expect("all code is in a nursery")
     }
 
     fn open(&mut self, task: usize, id: usize, nursery: Nursery) {
