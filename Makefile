@@ -51,6 +51,7 @@ lint:  ## check formats, lints and types
 	    cargo clippy --locked --quiet --workspace --all-targets -- -D warnings
 	cargo clippy --locked --quiet -p aionursery --all-targets --all-features -- -D warnings
 	cargo clippy --locked --quiet -p aionursery --all-targets --no-default-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --no-deps -p nursery-core -p aionursery --all-features
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy $(TYPED)

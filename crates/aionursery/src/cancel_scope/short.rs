@@ -11,7 +11,7 @@ use crate::nursery::Cancellation;
 /// Runs a future until it ends or the time is over.
 ///
 /// # Errors
-/// [`Cancelled`] if the time was over first.
+/// [`Cancelled`](crate::Cancelled) if the time was over first.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()

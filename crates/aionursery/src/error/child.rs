@@ -32,7 +32,7 @@ pub enum ErrorKind<E> {
     Adopted(AdoptedError),
 }
 
-/// One of the errors in a [`MultiError`]: what a child or the body failed with.
+/// One of the errors in a [`MultiError`](crate::MultiError): what a child or the body failed with.
 ///
 /// ```
 /// # futures::executor::block_on(async {

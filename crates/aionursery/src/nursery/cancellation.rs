@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::scope::{SOFT, Scope};
 
-/// The future of [`Nursery::cancelled`].
+/// The future of [`Nursery::cancelled`](crate::Nursery::cancelled).
 ///
 /// ```
 /// # futures::executor::block_on(async {
