@@ -136,7 +136,7 @@ where
         let scope = driver.scope.take().expect("a nursery is not polled while it is being polled");
         let standing = Standing::in_scope(scope);
         let outermost = standing.is_outermost();
-        driver.shelter.since = wall::count();
+        driver.shelter.pass_over();
         let seat = this.seat.as_mut().expect("a driver has a seat");
         let turn = seat.drive(|| {
             if let Some((_, body)) = start {

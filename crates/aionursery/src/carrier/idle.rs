@@ -180,10 +180,10 @@ impl Common {
 /// each thread. It is 1024 from the start; with `--cfg tokio_unstable` it is 0.
 ///
 /// A child of [`Nursery::spawn`](crate::Nursery::spawn) takes a task that has carried another one
-/// before, if there is one: that spares making it and takes half the time. A task without a child
-/// does nothing, but tokio counts it (`num_alive_tasks`) until the runtime is dropped. With 0 every
-/// child has a task of its own, which ends with it; on other threads those that wait there now go
-/// as they are next used.
+/// before, if there is one: that spares making it, which would be most of what the child costs. A
+/// task without a child does nothing, but tokio counts it (`num_alive_tasks`) until the runtime is
+/// dropped. With 0 every child has a task of its own, which ends with it; on other threads those
+/// that wait there now go as they are next used.
 ///
 /// ```
 /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

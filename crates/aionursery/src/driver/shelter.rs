@@ -10,7 +10,7 @@ use crate::wall::{self, Held, Raised};
 
 pub(super) struct Shelter {
     /// Where the walls begin that were raised in who is being polled.
-    pub(super) since: usize,
+    since: usize,
     inside: Option<Box<Inside>>,
 }
 
@@ -34,12 +34,18 @@ impl Shelter {
         Self { since: wall::count(), inside: None }
     }
 
+    /// The walls that were raised so far stand in nobody here: a turn begins, or who was polled has
+    /// ended.
+    pub(super) fn pass_over(&mut self) {
+        self.since = wall::count();
+    }
+
     /// Somebody in the nursery, or all of it, is shielded.
     pub(super) fn raise(&mut self) {
         let inside = self.inside.get_or_insert_default();
         inside.shielded += 1;
         inside.own.get_or_insert_with(Raised::new);
-        self.since = wall::count();
+        self.pass_over();
     }
 
     /// One of these has ended.

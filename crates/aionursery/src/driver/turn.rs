@@ -259,11 +259,12 @@ impl<E> Driver<E> {
         outcome: &mut Option<Outcome<Failure<E>>>,
         shelter: &mut Shelter,
     ) -> Step {
+        if step != Step::Pending {
+            shelter.pass_over();
+            return step;
+        }
         if marks & WALL != 0 {
             shelter.take_in(child.task());
-        }
-        if step != Step::Pending {
-            return step;
         }
         if marks & STOP != 0 {
             child.header().ask_to_cancel();
