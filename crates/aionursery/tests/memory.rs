@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
-use aionursery::{Child, Nursery, nursery, nursery_local, yield_now};
+use aionursery::{Child, Nursery, nursery, nursery_local, shield, yield_now};
 use futures::executor::block_on;
 
 struct Counting;
@@ -104,6 +104,38 @@ fn r5_children_whose_handles_are_dropped_on_another_thread_leave_nothing() {
     .unwrap();
     drop(send);
     dropper.join().unwrap();
+}
+
+#[test]
+fn r5_shields_that_have_ended_leave_nothing_in_those_around_them() {
+    let _alone = alone();
+    block_on(nursery(async |n: Nursery<'_, ()>| {
+        // One that shields again and again, and many that shield once.
+        let round = async || {
+            let again = n.start_soon(async {
+                for _ in 0..300 {
+                    shield(yield_now()).await;
+                }
+                Ok(())
+            });
+            for child in (0..300).map(|_| n.start_soon(shield(quick()))).collect::<Vec<_>>() {
+                child.await?;
+            }
+            again.await
+        };
+        for _ in 0..3 {
+            round().await?;
+        }
+        let held = HELD.load(Ordering::SeqCst);
+        for _ in 0..30 {
+            round().await?;
+            shield(yield_now()).await;
+        }
+        let grown = HELD.load(Ordering::SeqCst).saturating_sub(held);
+        assert!(grown < 100_000, "it grows: {grown}");
+        Ok(())
+    }))
+    .unwrap();
 }
 
 #[test]
