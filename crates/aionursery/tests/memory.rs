@@ -129,7 +129,9 @@ fn r5_shields_that_have_ended_leave_nothing_in_those_around_them() {
         let held = HELD.load(Ordering::SeqCst);
         for _ in 0..30 {
             round().await?;
-            shield(yield_now()).await;
+            for _ in 0..100 {
+                shield(yield_now()).await;
+            }
         }
         let grown = HELD.load(Ordering::SeqCst).saturating_sub(held);
         assert!(grown < 100_000, "it grows: {grown}");
