@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import signal
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
@@ -73,6 +74,10 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "reports: the test means to reach the exception handler")
+    # A program that a shell starts in the background inherits that Ctrl-C is ignored, and hands
+    # that on to the programs that these tests start and stop with Ctrl-C.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

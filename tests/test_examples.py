@@ -100,22 +100,23 @@ def test_the_health_check_says_what_is_wrong_with_a_list():
 def test_the_health_check_writes_its_report_after_ctrl_c(tmp_path):
     report = tmp_path / "report.json"
     command = [sys.executable, str(EXAMPLES / "healthcheck.py"), "-", f"--report={report}"]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [*command, "--timeout=600"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    process.stdin.write("local fast 20\nlocal hang 3\n")
-    process.stdin.close()
-    seen = ""
-    end = time.monotonic() + 60
-    while "20 ok" not in seen and time.monotonic() < end:
-        seen += process.stderr.readline()
-    os.kill(process.pid, signal.SIGINT)
-    assert process.wait(60) == 130, process.stderr.read()
-    process.stdout.close()
-    process.stderr.close()
+    ) as process:
+        try:
+            process.stdin.write("local fast 20\nlocal hang 3\n")
+            process.stdin.close()
+            seen = ""
+            end = time.monotonic() + 60
+            while "20 ok" not in seen and time.monotonic() < end:
+                seen += process.stderr.readline()
+            os.kill(process.pid, signal.SIGINT)
+            assert process.wait(60) == 130, process.stderr.read()
+        finally:
+            process.kill()
     found = json.loads(report.read_text())
     assert (found["checked"], found["of"]) == (20, 23)
