@@ -12,6 +12,8 @@
 //! lock next, or by the last one.
 
 mod farewell;
+#[cfg(all(test, feature = "tokio", not(aionursery_loom)))]
+mod numbers;
 
 use std::cell::{Cell, RefCell};
 use std::sync::{Arc, OnceLock};
@@ -234,7 +236,7 @@ impl<E> Core<E> {
             spare = self.tell_of_more(local)?;
         }
         self.spare.store(spare - 1, Ordering::Relaxed);
-        Some(local.last.get() - (spare - 1))
+        Some(local.last.get().wrapping_sub(spare - 1))
     }
 
     #[cold]
@@ -251,7 +253,7 @@ impl<E> Core<E> {
         }
         state.life.children_started(count).map_err(|_| NurseryClosed)?;
         self.alive.fetch_add(count, Ordering::Relaxed);
-        state.ids += count;
+        state.ids = state.ids.wrapping_add(count);
         Ok(state.ids)
     }
 
@@ -301,7 +303,7 @@ impl<E> Core<E> {
         self.tell(state, spare + self.done.swap(0, Ordering::Relaxed));
         if state.ids == local.last.get() {
             // Nobody has taken a number since: these are given again.
-            state.ids -= spare;
+            state.ids = state.ids.wrapping_sub(spare);
         }
     }
 
