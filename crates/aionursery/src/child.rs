@@ -109,8 +109,8 @@ impl<T, E> Child<T, E> {
         self.task.header().is_done()
     }
 
-    /// Its number in its nursery: 1 for the first that was started. The same one comes again only
-    /// after 2^32 children; those that other threads start beside the nursery's own may leave gaps.
+    /// Its number in its nursery: 1 for the first that was started. It begins again after some four
+    /// thousand million; those that other threads start beside the nursery's own may leave gaps.
     ///
     /// ```
     /// # futures::executor::block_on(async {

@@ -236,7 +236,7 @@ impl<E> Core<E> {
             spare = self.tell_of_more(local)?;
         }
         self.spare.store(spare - 1, Ordering::Relaxed);
-        Some(local.last.get().wrapping_sub(spare - 1))
+        Some(local.last.get() - (spare - 1))
     }
 
     #[cold]
@@ -253,7 +253,8 @@ impl<E> Core<E> {
         }
         state.life.children_started(count).map_err(|_| NurseryClosed)?;
         self.alive.fetch_add(count, Ordering::Relaxed);
-        state.ids = state.ids.wrapping_add(count);
+        // 0 is the body's.
+        state.ids = state.ids.checked_add(count).unwrap_or(count);
         Ok(state.ids)
     }
 
@@ -303,7 +304,7 @@ impl<E> Core<E> {
         self.tell(state, spare + self.done.swap(0, Ordering::Relaxed));
         if state.ids == local.last.get() {
             // Nobody has taken a number since: these are given again.
-            state.ids = state.ids.wrapping_sub(spare);
+            state.ids -= spare;
         }
     }
 

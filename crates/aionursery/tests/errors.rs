@@ -150,6 +150,17 @@ async fn r8_it_works_with_question_mark_anyhow_eyre_and_thiserror() {
     .await
     .unwrap_err();
     assert_eq!(error[0].to_string(), "child 1: any");
+    // Whoever reports the whole cannot look into a part: so the tree shows each part's chain.
+    let error = nursery(async |_| {
+        Err::<(), _>(anyhow::Error::from(Typed).context("in the kitchen").context("no coffee"))
+    })
+    .await
+    .unwrap_err();
+    assert_eq!(error[0].to_string(), "body: no coffee");
+    assert_eq!(
+        anyhow::Error::from(error).to_string(),
+        "1 error in a nursery\n└─ body: no coffee: in the kitchen: a typed error"
+    );
     // What holds many of them is an error itself, and goes on as one.
     async fn further() -> eyre::Result<()> {
         nursery(async |_| Err::<(), _>(eyre::eyre!("report"))).await?;

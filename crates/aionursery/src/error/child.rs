@@ -177,6 +177,7 @@ impl<E: Display> Display for ChildError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let label = &self.label;
         match &self.kind {
+            ErrorKind::Error(error) if f.alternate() => write!(f, "{label}: {error:#}"),
             ErrorKind::Error(error) => write!(f, "{label}: {error}"),
             ErrorKind::Panic(panic) => write!(f, "{label}: {panic}"),
             ErrorKind::Adopted(error) => {

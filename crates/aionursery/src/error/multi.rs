@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt::{self, Debug, Display};
+use std::iter::successors;
 use std::panic::resume_unwind;
 
 use super::{ChildError, ErrorKind, Failure};
@@ -11,6 +12,10 @@ use crate::scope::Cause;
 
 /// Everything that failed in a nursery, in the order in which it happened; or, if nothing failed,
 /// why the nursery was cancelled before its body could give a value.
+///
+/// It is shown as a tree, each error as `{:#}` shows it: of an `anyhow::Error` or an `eyre::Report`
+/// that is the whole chain. [`with_sources`](Self::with_sources) does the same for errors that have
+/// sources.
 ///
 /// ```
 /// # futures::executor::block_on(async {
@@ -193,6 +198,61 @@ impl<E> MultiError<E> {
         self
     }
 
+    /// Shows the tree with the sources of each error, for types that do not show these themselves.
+    ///
+    /// ```
+    /// # #[derive(Debug)]
+    /// # struct NoCoffee(std::fmt::Error);
+    /// # impl std::fmt::Display for NoCoffee {
+    /// #     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    /// #         f.write_str("no coffee")
+    /// #     }
+    /// # }
+    /// # impl std::error::Error for NoCoffee {
+    /// #     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+    /// #         Some(&self.0)
+    /// #     }
+    /// # }
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     let _ = n.named("left").start_soon(async { Err::<(), _>(NoCoffee(std::fmt::Error)) });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// assert_eq!(
+    ///     error.with_sources().to_string(),
+    ///     "1 error in a nursery\n\
+    ///      └─ child \"left\": no coffee\n   \
+    ///         caused by: an error occurred when formatting an argument"
+    /// );
+    /// ```
+    #[must_use]
+    pub fn with_sources(&self) -> impl Display + use<'_, E>
+    where
+        E: Error,
+    {
+        WithSources(self)
+    }
+
+    fn write_tree(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        show: impl Fn(&ChildError<E>) -> String,
+    ) -> fmt::Result {
+        match (self.errors.len(), &self.cause) {
+            (0, Some(cause)) => return write!(f, "nursery cancelled: {cause}"),
+            (0, None) => return write!(f, "nursery cancelled"),
+            (1, _) => write!(f, "1 error in a nursery")?,
+            (n, _) => write!(f, "{n} errors in a nursery")?,
+        }
+        for (index, error) in self.errors.iter().enumerate() {
+            let last = index + 1 == self.errors.len();
+            let (first, rest) = if last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+            for (line, text) in show(error).lines().enumerate() {
+                write!(f, "\n{}{text}", if line == 0 { first } else { rest })?;
+            }
+        }
+        Ok(())
+    }
+
     /// Goes on with the first panic, if there was one, as if it had happened here.
     ///
     /// ```
@@ -240,20 +300,18 @@ impl<'a, E> IntoIterator for &'a MultiError<E> {
 
 impl<E: Display> Display for MultiError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.errors.len(), &self.cause) {
-            (0, Some(cause)) => return write!(f, "nursery cancelled: {cause}"),
-            (0, None) => return write!(f, "nursery cancelled"),
-            (1, _) => write!(f, "1 error in a nursery")?,
-            (n, _) => write!(f, "{n} errors in a nursery")?,
-        }
-        for (index, error) in self.errors.iter().enumerate() {
-            let last = index + 1 == self.errors.len();
-            let (first, rest) = if last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
-            for (line, text) in error.to_string().lines().enumerate() {
-                write!(f, "\n{}{text}", if line == 0 { first } else { rest })?;
-            }
-        }
-        Ok(())
+        self.write_tree(f, |error| format!("{error:#}"))
+    }
+}
+
+struct WithSources<'a, E>(&'a MultiError<E>);
+
+impl<E: Error> Display for WithSources<'_, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.write_tree(f, |error| {
+            let sources = successors(error.error().and_then(E::source), |&error| error.source());
+            sources.fold(error.to_string(), |text, source| format!("{text}\ncaused by: {source}"))
+        })
     }
 }
 

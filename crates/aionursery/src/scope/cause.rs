@@ -1,7 +1,7 @@
 //! What brought a cancellation, in a form that is shown.
 
 use std::borrow::Cow;
-use std::fmt::{self, Display};
+use std::fmt::{self, Debug, Display};
 
 use nursery_core::Source;
 
@@ -18,7 +18,7 @@ pub(crate) type Reason = Cow<'static, str>;
 /// assert_eq!(cause.to_string(), "by request: enough");
 /// # Ok::<_, String>(()) }).await.unwrap() });
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Cause(pub(crate) nursery_core::Cause<Reason>);
 
 impl Cause {
@@ -67,5 +67,11 @@ impl Display for Cause {
             Some(reason) => write!(f, "{source}: {reason}"),
             None => f.write_str(source),
         }
+    }
+}
+
+impl Debug for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Debug::fmt(&self.0, f)
     }
 }
