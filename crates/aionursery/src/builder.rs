@@ -158,7 +158,8 @@ impl Builder {
     }
 
     /// When the nursery is cancelled by itself (R21): a moment of the standard library's, or
-    /// tokio's.
+    /// tokio's. As after [`Nursery::cancel`], what the body had returned before is still the
+    /// block's value; a [`fail_after`](crate::fail_after) around it makes every lateness an error.
     ///
     /// ```
     /// # futures::executor::block_on(async {

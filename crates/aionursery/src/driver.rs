@@ -166,14 +166,15 @@ where
         let driver = this.driver.take().expect("it was there just now");
         seat.close();
         let along = !outermost && driver.core.scope.is_taken_along();
-        match driver.finish(this.value.take()) {
-            Err(error) if along && error.is_empty() => {
-                *this.gone = true;
-                frame::stop();
-                Poll::Pending
-            }
-            ended => Poll::Ready(ended),
+        let cut = driver.core.state().life.saw_cancellation();
+        let ended = driver.finish(this.value.take());
+        // What a cancellation from outside has cut off is not done, whatever the body returned.
+        if along && ended.as_ref().map_or_else(MultiError::is_empty, |_| cut) {
+            *this.gone = true;
+            frame::stop();
+            return Poll::Pending;
         }
+        Poll::Ready(ended)
     }
 }
 

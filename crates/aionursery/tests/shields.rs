@@ -1,7 +1,7 @@
 //! R12, R19, R20: what is shielded ends, however far below the cancelled scope it stands, and
 //! whatever of ours lies in between; then the cancellation goes on. On a paused clock.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use aionursery::{
-    Builder, CancelScope, Child, End, Nursery, Source, fail_after, nursery, nursery_local, shield,
-    yield_now,
+    Builder, CancelScope, Child, End, Nursery, Source, fail_after, move_on_after, nursery,
+    nursery_local, shield, yield_now,
 };
 use tokio::time::{Instant, sleep};
 
@@ -455,4 +455,29 @@ async fn r7_an_error_below_a_shield_that_ends_after_the_cancellation_is_kept() {
     .await
     .unwrap_err();
     assert_eq!(error.errors().collect::<Vec<_>>(), [&"payment"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r13_a_nursery_whose_child_was_cut_off_from_outside_gives_no_value() {
+    let saved = Cell::new(false);
+    let part = nursery_local(async |n| {
+        drop(n.start_soon(async {
+            shield(sleep(2 * SECOND)).await;
+            saved.set(true);
+            sleep(SECOND).await;
+            Ok::<_, &str>(())
+        }));
+        Ok(7)
+    });
+    assert!(move_on_after(SECOND, part).await.is_none());
+    assert!(saved.get());
+    // What has ended in spite of it is done.
+    let whole = nursery_local(async |n| {
+        drop(n.start_soon(async {
+            shield(sleep(2 * SECOND)).await;
+            Ok::<_, &str>(())
+        }));
+        Ok(7)
+    });
+    assert_eq!(move_on_after(SECOND, whole).await.unwrap().unwrap(), 7);
 }

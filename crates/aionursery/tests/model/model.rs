@@ -173,7 +173,15 @@ impl Model {
             self.say(Event::Dropped(id));
         }
         self.drop_above(task, 0);
+        self.cut(task);
+    }
+
+    /// A task ends as cancelled.
+    fn cut(&mut self, task: usize) {
         self.tasks[task].ended = true;
+        if let Some(block) = self.tasks[task].nursery {
+            self.blocks[block].cut = true;
+        }
     }
 
     /// Drops a part of a task and all above, from the top.
@@ -215,7 +223,7 @@ impl Model {
     /// A child's first step, or, if it was cancelled before, its end (R17).
     fn begin(&mut self, task: usize) {
         if self.is_to_end(task) {
-            self.tasks[task].ended = true;
+            self.cut(task);
             return;
         }
         self.tasks[task].began = true;
@@ -244,7 +252,7 @@ impl Model {
         let failed = !it.errors.is_empty() || it.adopted > 0;
         let (id, scope, passes_on) = (it.id, it.scope, it.passes_on);
         let shown = (failed || !it.value).then(|| (it.errors.clone(), it.adopted));
-        if shown.is_some() && !failed && self.taken_along(scope) {
+        if !failed && (shown.is_some() || it.cut) && self.taken_along(scope) {
             self.tasks[host].stack.last_mut().expect("its body's").kind = Kind::Gone;
             return false;
         }
@@ -335,6 +343,7 @@ impl Model {
             passes_on,
             host: task,
             value: false,
+            cut: false,
             errors: vec![],
             adopted: 0,
             over: false,

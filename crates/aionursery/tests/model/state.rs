@@ -20,6 +20,8 @@ pub struct Block {
     pub passes_on: bool,
     pub host: usize,
     pub value: bool,
+    /// A cancellation has ended its body or a child.
+    pub cut: bool,
     pub errors: Vec<usize>,
     pub adopted: usize,
     pub over: bool,
