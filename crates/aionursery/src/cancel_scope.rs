@@ -208,11 +208,11 @@ impl CancelScope {
     /// Runs a future in it.
     ///
     /// # Errors
-    /// [`Cancelled`](crate::Cancelled) if the scope was cancelled before the future had ended. A cancellation from
-    /// outside is not caught here: it takes whoever awaits this along.
+    /// [`Cancelled`](crate::Cancelled) if the scope was cancelled before the future had ended. A
+    /// cancellation from outside is not caught here: it takes whoever awaits this along.
     ///
     /// # Panics
-    /// If something was run in it before.
+    /// When it is first polled, if something else runs in this scope.
     ///
     /// ```
     /// # futures::executor::block_on(async {

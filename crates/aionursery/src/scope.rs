@@ -12,7 +12,7 @@ use nursery_core::{Delivery, Face, Flight, Identity, MemberId, ScopeId, Settings
 
 pub use cause::Cause;
 pub(crate) use cause::Reason;
-pub(crate) use signal::{HARD, SOFT, Signal, TIMED};
+pub(crate) use signal::{HARD, LATE, SOFT, Signal, TIMED};
 
 use crate::about::{About, Kind};
 use crate::adopted::LostError;
@@ -110,9 +110,14 @@ impl Scope {
             // A future that is cancelled is dropped, unless somebody gave it time (R27).
             settings.cleanup = Some(0.0);
         }
-        let timed = settings.deadline < f64::INFINITY;
-        let signal = Arc::new(Signal::new(if timed { TIMED } else { 0 }, driver, about));
         let now = domain.clock.now();
+        let mut flags = if settings.deadline < f64::INFINITY { TIMED } else { 0 };
+        if settings.deadline <= now {
+            // The code runs up to its first await before that (R21).
+            settings.deadline = now.next_up();
+            flags |= LATE;
+        }
+        let signal = Arc::new(Signal::new(flags, driver, about));
         let mut out = Vec::new();
         let tree = &mut *lock(&domain.tree);
         let member = match &parent {
@@ -189,7 +194,13 @@ impl Scope {
         lock(&self.domain.tree).cause(self.id).cloned().map(Cause)
     }
 
+    /// Lets a deadline act that had passed when the scope was opened.
+    pub(crate) fn be_late(&self) {
+        self.set_deadline(f64::NEG_INFINITY);
+    }
+
     pub(crate) fn set_deadline(&self, deadline: f64) {
+        self.signal.flags.fetch_and(!LATE, Ordering::AcqRel);
         self.signal.flags.fetch_or(TIMED, Ordering::AcqRel);
         self.change(|tree, now, out| tree.set_deadline(self.id, deadline, now, out));
         self.signal.driver.poke();

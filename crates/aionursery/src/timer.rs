@@ -5,7 +5,7 @@ use std::task::Context;
 use std::time::Instant;
 
 use crate::clock::Sleep;
-use crate::scope::{HARD, Scope, TIMED};
+use crate::scope::{HARD, LATE, Scope, TIMED};
 
 pub(crate) struct Timer {
     sleep: Option<(Instant, Sleep)>,
@@ -21,6 +21,10 @@ impl Timer {
         let flags = scope.signal.flags();
         if flags & TIMED == 0 || flags & HARD != 0 {
             return false;
+        }
+        if flags & LATE != 0 {
+            scope.be_late();
+            return true;
         }
         let Some(moment) = scope.clock().moment(scope.next_moment()) else {
             self.sleep = None;

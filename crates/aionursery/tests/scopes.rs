@@ -5,9 +5,10 @@ use std::future::pending;
 use std::time::Duration;
 
 use aionursery::{
-    Builder, CancelScope, End, Nursery, Source, cancelled, fail_after, fail_at, move_on_after,
-    move_on_at, nursery, nursery_local, shield, yield_now,
+    Builder, CancelScope, End, MultiError, Nursery, Source, cancelled, fail_after, fail_at,
+    move_on_after, move_on_at, nursery, nursery_local, shield, yield_now,
 };
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -172,8 +173,63 @@ async fn r21_deadlines_fail_or_move_on_and_a_past_one_acts_at_the_first_await() 
     assert_eq!(move_on_after(SECOND, async { 1 }).await, Some(1));
     assert_eq!(move_on_at(Instant::now() + SECOND, pending::<()>()).await, None);
     let ran = Cell::new(false);
-    let past = move_on_at(Instant::now(), async { ran.set(true) }).await;
-    assert_eq!((past, ran.get()), (None, false));
+    let past = move_on_at(Instant::now(), async {
+        ran.set(true);
+        yield_now().await;
+    })
+    .await;
+    assert_eq!((past, ran.get()), (None, true));
+    let past = || Builder::new().deadline(Instant::now());
+    assert_eq!(past().nursery(async |_: Nursery<'_, &str>| Ok(1)).await.unwrap(), 1);
+    let error = past().nursery(async |_| pending::<Result<(), &str>>().await).await.unwrap_err();
+    assert_eq!(error.cause().unwrap().source(), Source::Deadline);
+    // It may still be moved.
+    let moved = past().nursery(async |n: Nursery<'_, &str>| {
+        n.set_deadline(Instant::now() + 2 * SECOND);
+        sleep(SECOND).await;
+        Ok(2)
+    });
+    assert_eq!(moved.await.unwrap(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r21_a_value_that_is_there_is_not_late() {
+    assert_eq!(fail_after(Duration::ZERO, async { 1 }).await.unwrap(), 1);
+    assert_eq!(fail_after(Duration::MAX, async { 2 }).await.unwrap(), 2);
+    let (sender, mut receiver) = mpsc::channel(1);
+    assert_eq!(move_on_after(Duration::ZERO, receiver.recv()).await, None);
+    sender.send(3).await.unwrap();
+    assert_eq!(move_on_after(Duration::ZERO, receiver.recv()).await, Some(Some(3)));
+    // Woken in one moment by the value and by the time.
+    assert_eq!(move_on_after(SECOND, sleep(SECOND)).await, Some(()));
+}
+
+#[tokio::test]
+async fn r21_a_deadline_acts_on_children_that_are_always_ready() {
+    let busy = || async {
+        loop {
+            yield_now().await;
+        }
+    };
+    let soon = || Instant::now() + Duration::from_millis(1);
+    let builder = Builder::new().deadline(soon());
+    let error = builder
+        .nursery(async |n: Nursery<'_, &str>| n.start_soon::<_, ()>(busy()).await)
+        .await
+        .unwrap_err();
+    assert_eq!(error.cause().unwrap().source(), Source::Deadline);
+    let builder = Builder::new().cleanup(Duration::from_millis(1));
+    let error = builder
+        .nursery(async |n: Nursery<'_, &str>| {
+            n.cancel();
+            n.start_soon::<_, ()>(busy()).await
+        })
+        .await
+        .unwrap_err();
+    assert!(error.is_cancelled());
+    let late = fail_at(soon(), nursery(async |n| n.start_soon::<_, ()>(busy()).await)).await;
+    let late: Result<Result<(), MultiError<&str>>, _> = late;
+    assert!(late.is_err());
 }
 
 #[tokio::test(start_paused = true)]

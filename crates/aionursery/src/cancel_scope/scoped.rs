@@ -104,9 +104,6 @@ impl<F: Future> Future for Scoped<F> {
                     }
                 };
             }
-            if this.timer.poll(scope, cx) {
-                continue;
-            }
             let inside = wall::count();
             let standing = Standing::in_scope(scope.clone());
             let outermost = standing.is_outermost();
@@ -143,8 +140,10 @@ impl<F: Future> Future for Scoped<F> {
                     false => drop(frame::stop()),
                 }
             }
-            if (scope.is_hard() || *this.stuck) && !this.held.stands(cx.waker()) {
-                // It was cancelled by what it ran, or its last shield has fallen.
+            // The time is looked at only now: a value that is there is not late.
+            let late = this.timer.poll(scope, cx);
+            if late || (scope.is_hard() || *this.stuck) && !this.held.stands(cx.waker()) {
+                // It was cancelled, maybe by what it ran, or its last shield has fallen.
                 continue;
             }
             return Poll::Pending;

@@ -8,7 +8,8 @@ use crate::clock;
 use crate::frame;
 use crate::nursery::Cancellation;
 
-/// Runs a future until it ends or the time is over.
+/// Runs a future until it ends or the time is over. A future that is ready is not late, and code
+/// runs up to its first await even if no time is left (R21). With `Duration::MAX` there is no limit.
 ///
 /// # Errors
 /// [`Cancelled`](crate::Cancelled) if the time was over first.
@@ -23,7 +24,12 @@ use crate::nursery::Cancellation;
 /// ```
 #[track_caller]
 pub fn fail_after<F: Future>(after: Duration, future: F) -> Scoped<F> {
-    fail_at(clock::now() + after, future)
+    let scope = CancelScope::new();
+    match clock::now().checked_add(after) {
+        Some(deadline) => scope.deadline(deadline),
+        None => scope,
+    }
+    .run(future)
 }
 
 /// As [`fail_after`], with a moment.

@@ -42,11 +42,8 @@ impl<E> Driver<E> {
                 return Poll::Ready(());
             }
             if self.woken.is_empty() && self.fresh.as_slice().is_empty() {
-                if self.timer.poll(&self.core.scope, cx) || self.poll_links(cx) {
+                if self.poll_alarms(cx) {
                     continue;
-                }
-                if let Some(watch) = &mut self.watch {
-                    watch.poll(&self.core.scope, cx);
                 }
                 self.core.ready.register(cx.waker());
                 if self.is_idle(seen) {
@@ -59,9 +56,23 @@ impl<E> Driver<E> {
                 break;
             }
         }
+        // Children that are always ready do not keep a deadline from acting.
+        self.poll_alarms(cx);
         self.core.ready.register(cx.waker());
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// What may cancel the nursery beside its own code: the time, and tokens. Says whether it has.
+    #[inline]
+    fn poll_alarms(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.timer.poll(&self.core.scope, cx) || self.poll_links(cx) {
+            return true;
+        }
+        if let Some(watch) = &mut self.watch {
+            watch.poll(&self.core.scope, cx);
+        }
+        false
     }
 
     /// One step under the lock: tells the lifecycle of the ends, takes up what was started. Says

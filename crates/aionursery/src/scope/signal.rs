@@ -19,6 +19,8 @@ pub(crate) const SOFT: u8 = 1;
 pub(crate) const HARD: u8 = 2;
 /// It has a deadline or a budget that runs: its owner must look at the clock.
 pub(crate) const TIMED: u8 = 4;
+/// Its deadline had passed when it was opened, and acts when its owner looks at the clock.
+pub(crate) const LATE: u8 = 8;
 
 /// What a scope's inhabitants look at and wait for.
 pub(crate) struct Signal {
