@@ -77,6 +77,8 @@ struct Driver<E> {
     children: Vec<Running<E>>,
     woken: VecDeque<TaskRef>,
     fresh: IntoIter<Running<E>>,
+    /// The last turn ended among the fresh.
+    woken_first: bool,
     /// How the child ended that has just been polled; none in between.
     outcome: Option<Outcome<Failure<E>>>,
     stopped: bool,
@@ -208,6 +210,7 @@ impl<E> Driver<E> {
             children: Vec::new(),
             woken: VecDeque::new(),
             fresh: Vec::new().into_iter(),
+            woken_first: false,
             outcome: None,
             stopped: false,
             shelter,

@@ -54,8 +54,8 @@ const REF: usize = 1 << 6;
 
 /// Not in the driver's list of children.
 pub(crate) const NOWHERE: u32 = u32::MAX;
-/// Not polled yet: nobody has been given a waker.
-const NEW: u32 = u32::MAX - 1;
+/// Not polled yet: nobody has been given a waker. Smaller ones are places in that list.
+pub(crate) const NEW: u32 = u32::MAX - 1;
 /// Not the driver's: a spawned child.
 #[cfg(feature = "tokio")]
 const AWAY: u32 = u32::MAX - 2;

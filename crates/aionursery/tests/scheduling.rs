@@ -3,8 +3,9 @@
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use aionursery::{Builder, Child, nursery, nursery_local, yield_now};
+use aionursery::{Builder, Child, LocalNursery, nursery, nursery_local, yield_now};
 
 #[tokio::test]
 async fn a_limit_holds_for_both_kinds_of_children_and_keeps_the_order() {
@@ -61,6 +62,44 @@ async fn a_child_that_is_always_ready_starves_neither_siblings_nor_runtime() {
     .await
     .unwrap();
     assert!(turns.get() > 0);
+}
+
+#[tokio::test]
+async fn children_that_start_siblings_without_end_starve_no_other() {
+    fn chain<'env>(n: &LocalNursery<'env, &'static str>, over: &'env Cell<bool>) {
+        let again = n.clone();
+        drop(n.start_soon(async move {
+            tokio::task::coop::consume_budget().await;
+            if !over.get() {
+                chain(&again, over);
+            }
+            // Cancelled before its first step, and maybe before all that was woken.
+            let never = again.start_soon(async { panic!("it was cancelled") });
+            let _: &Child<(), _> = &never;
+            never.cancel();
+            Ok(())
+        }));
+    }
+    let over = Cell::new(false);
+    let ended = tokio::time::timeout(Duration::from_secs(60), async {
+        nursery_local(async |n| {
+            drop(n.start_soon(async {
+                for _ in 0..5 {
+                    tokio::task::yield_now().await;
+                }
+                over.set(true);
+                Ok(())
+            }));
+            // More than the runtime lets a task do in one turn.
+            for _ in 0..300 {
+                chain(&n, &over);
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+    });
+    ended.await.expect("the other child ends and stops them");
 }
 
 #[tokio::test]

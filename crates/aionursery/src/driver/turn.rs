@@ -16,7 +16,7 @@ use crate::error::{Failure, Label};
 use crate::frame::{self, Kind, STOP, WALL};
 use crate::scope::{HARD, Reason};
 use crate::sync::atomic::Ordering;
-use crate::task::{Header, NOWHERE, Running, Step, waker};
+use crate::task::{Header, NEW, NOWHERE, Running, Step, waker};
 
 /// How often a turn looks again for what was woken or started meanwhile.
 const ROUNDS: usize = 4;
@@ -97,29 +97,48 @@ impl<E> Driver<E> {
     where
         F: Future<Output = Result<T, E>>,
     {
-        loop {
-            if !has_budget() {
+        let woken_first = std::mem::take(&mut self.woken_first);
+        for woken in [woken_first, !woken_first] {
+            if woken {
+                if !self.run_woken(body.as_mut(), value) {
+                    return false;
+                }
+            } else if !self.run_fresh(body.as_mut()) {
+                // Those that start siblings without end leave the others a turn, too.
+                self.woken_first = true;
                 return false;
             }
-            let Some(task) = self.fresh.next() else { break };
+        }
+        true
+    }
+
+    #[inline]
+    fn run_fresh<F>(&mut self, mut body: Pin<&mut Option<F>>) -> bool {
+        while has_budget() {
+            let Some(task) = self.fresh.next() else { return true };
             self.begin(task);
             self.check(body.as_mut());
         }
-        loop {
-            if !has_budget() {
-                return false;
-            }
-            let Some(task) = self.woken.pop_front() else { break };
+        false
+    }
+
+    #[inline]
+    fn run_woken<T, F>(&mut self, mut body: Pin<&mut Option<F>>, value: &mut Option<T>) -> bool
+    where
+        F: Future<Output = Result<T, E>>,
+    {
+        while has_budget() {
+            let Some(task) = self.woken.pop_front() else { return true };
             if task.is(&self.body) {
                 if task.unqueue().is_some() {
                     self.run_body(body.as_mut(), value);
                 }
-            } else if let Some(index) = task.unqueue().filter(|index| *index < NOWHERE) {
+            } else if let Some(index) = task.unqueue().filter(|index| *index < NEW) {
                 self.step(index);
             }
             self.check(body.as_mut());
         }
-        true
+        false
     }
 
     /// A failure reaches the siblings in the same moment (R12).
