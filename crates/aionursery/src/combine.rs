@@ -1,17 +1,19 @@
 //! What is often done with a nursery: many with a limit, of an iterator or of a stream. Each is a
 //! nursery of its own, so nothing is left behind on any path.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::task::Poll;
 
 use futures_core::Stream;
 
 use crate::as_completed::AsCompleted;
-use crate::builder::{Builder, nursery};
+use crate::builder::nursery;
 use crate::error::MultiError;
 use crate::nursery::Nursery;
 
-/// Runs `each` over all items, at most `limit` at once, and gives the values in their order.
+/// Runs `each` over all items, at most `limit` at once (at least one), and gives the values in their
+/// order. An item is taken when there is a place for it.
 ///
 /// # Errors
 /// Every error, if any failed; what has not begun then never begins.
@@ -33,22 +35,33 @@ where
     Fut: Future<Output = Result<T, E>> + Send + 'env,
     T: Send,
 {
-    let futures: Vec<Fut> = items.into_iter().map(each).collect();
-    Builder::new()
-        .limit(limit)
-        .nursery(async move |n: Nursery<'env, E>| {
-            let children: Vec<_> = futures.into_iter().map(|future| n.start_soon(future)).collect();
-            let mut values = Vec::with_capacity(children.len());
-            for child in children {
-                values.push(child.await?);
+    let items = items.into_iter();
+    nursery(async move |n: Nursery<'env, E>| {
+        let mut items = items.fuse();
+        let mut values = Vec::new();
+        let mut running = AsCompleted::new();
+        loop {
+            while running.len() < limit.max(1)
+                && let Some(item) = items.next()
+            {
+                let (place, future) = (values.len(), each(item));
+                values.push(None);
+                running.push(n.start_soon(async move { Ok((place, future.await?)) }));
             }
-            Ok(values)
-        })
-        .await
+            match poll_fn(|cx| Pin::new(&mut running).poll_next(cx)).await {
+                Some(ended) => {
+                    let (place, value) = ended?;
+                    values[place] = Some(value);
+                }
+                None => return Ok(values.into_iter().flatten().collect()),
+            }
+        }
+    })
+    .await
 }
 
-/// Runs `each` over what a stream gives, at most `limit` at once; the stream is asked for more
-/// only when there is a place for it.
+/// Runs `each` over what a stream gives, at most `limit` at once (at least one); the stream is asked
+/// for more only when there is a place for it.
 ///
 /// # Errors
 /// Every error, if any failed.
@@ -78,10 +91,10 @@ where
         let mut stream = std::pin::pin!(stream);
         let mut running = AsCompleted::new();
         let limit = limit.max(1);
-        while let Some(item) = std::future::poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
+        while let Some(item) = poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
             running.push(n.start_soon(each(item)));
             while running.len() >= limit {
-                std::future::poll_fn(|cx| running.poll_ended(cx)).await;
+                poll_fn(|cx| running.poll_ended(cx)).await;
             }
         }
         Ok(())
@@ -96,7 +109,7 @@ where
 /// ```
 pub async fn yield_now() {
     let mut yielded = false;
-    std::future::poll_fn(move |cx| {
+    poll_fn(move |cx| {
         if std::mem::replace(&mut yielded, true) {
             return Poll::Ready(());
         }

@@ -223,6 +223,26 @@ fn map_and_for_each_keep_their_limit() {
 }
 
 #[test]
+fn map_takes_an_item_when_there_is_a_place_for_it() {
+    let (taken, ended) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let items = (0..).inspect(|_| {
+        taken.fetch_add(1, Ordering::Relaxed);
+    });
+    let error = block_on(map(items, 4, |n| {
+        let (taken, ended) = (&taken, &ended);
+        async move {
+            after(n % 3, ()).await;
+            assert!(taken.load(Ordering::Relaxed) <= ended.load(Ordering::Relaxed) + 4);
+            ended.fetch_add(1, Ordering::Relaxed);
+            if n < 1000 { Ok(n) } else { Err(n) }
+        }
+    }))
+    .unwrap_err();
+    assert!((1000..1004).contains(error.errors().next().unwrap()));
+    assert!(taken.into_inner() <= 1004);
+}
+
+#[test]
 fn r7_for_each_gives_every_error_and_asks_for_no_more() {
     let asked = AtomicUsize::new(0);
     let items = stream::iter(0..100).inspect(|_| {
