@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 INK = "#7d8590"
 ACCENT = "#e8590c"
@@ -37,8 +38,34 @@ NAMES = {
 }
 
 
+class Bar(NamedTuple):
+    name: str
+    value: float
+    label: str
+    colour: str = PEER
+
+
+class Panel(NamedTuple):
+    title: str
+    bars: Sequence[Bar]
+
+
 def draw(result: dict[str, Any], path: Path, loop: str | None = None) -> list[Path]:
     """Writes `path`.svg and `path`.png; gives both back."""
+    loop = loop or next(iter(result["lines"]))
+    lines = {(line["row"], line["metric"]): line for line in result["lines"][loop]}
+    panels = [
+        Panel(title, bars(lines[row, metric]))
+        for row, metric, title in PANELS
+        if (row, metric) in lines and bars(lines[row, metric])
+    ]
+    if not panels:
+        raise SystemExit("nothing to draw: none of the drawn rows was measured")
+    return picture(panels, _caption(result, loop), path)
+
+
+def picture(panels: Sequence[Panel], caption: str, path: Path) -> list[Path]:
+    """Writes the panels, two abreast, as `path`.svg and `path`.png; gives both back."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -53,27 +80,18 @@ def draw(result: dict[str, Any], path: Path, loop: str | None = None) -> list[Pa
         "axes.labelcolor": INK,
         "ytick.color": INK,
     }
-    loop = loop or next(iter(result["lines"]))
-    lines = {(line["row"], line["metric"]): line for line in result["lines"][loop]}
-    panels = [
-        (lines[row, metric], title)
-        for row, metric, title in PANELS
-        if (row, metric) in lines and bars(lines[row, metric])
-    ]
-    if not panels:
-        raise SystemExit("nothing to draw: none of the drawn rows was measured")
     with pyplot.rc_context(style):
-        height = (len(panels) + 1) // 2
+        rows = (len(panels) + 1) // 2
         across = min(2, len(panels))
-        figure, grid = pyplot.subplots(
-            height, across, figsize=(6 * across, 2.3 * height + 0.9), squeeze=False
-        )
+        tallest = max(len(panel.bars) for panel in panels)
+        height = (0.8 + 0.25 * tallest) * rows + 0.9
+        figure, grid = pyplot.subplots(rows, across, figsize=(6 * across, height), squeeze=False)
         axes = list(grid.flat)
-        for (line, title), axis in zip(panels, axes, strict=False):
-            _panel(axis, line, title)
+        for panel, axis in zip(panels, axes, strict=False):
+            _draw_panel(axis, panel)
         for axis in axes[len(panels) :]:
             axis.set_visible(False)
-        figure.text(0.5, 0.012, _caption(result, loop), ha="center", fontsize=10, color=INK)
+        figure.text(0.5, 0.012, caption, ha="center", fontsize=10, color=INK)
         figure.tight_layout(rect=(0, 0.035, 1, 1), h_pad=1.6, w_pad=2.5)
         path.parent.mkdir(parents=True, exist_ok=True)
         written = []
@@ -86,36 +104,38 @@ def draw(result: dict[str, Any], path: Path, loop: str | None = None) -> list[Pa
     return written
 
 
-def bars(line: dict[str, Any]) -> dict[str, float]:
-    return {
-        key: content["median"]
+def bars(line: dict[str, Any]) -> list[Bar]:
+    return [
+        _bar(line, key, content["median"])
         for key in NAMES
         if isinstance(content := line["cells"].get(key), dict)
-    }
+    ]
 
 
-def _panel(axis: Any, line: dict[str, Any], title: str) -> None:
-    values = bars(line)
-    longest = max(values.values())
-    for place, (key, value) in enumerate(values.items()):
-        mine = key == "ours"
-        colour = ACCENT if mine else FLOOR if key == "floor" else PEER
-        axis.barh(place, value, height=0.72, color=colour)
-        label = f" {_figure(value)} {line['unit']}"
-        if key in line["times"] and key != "floor":
-            label += f"  ({line['times'][key]['median']:.1f} times)"
-        axis.text(value, place, label, va="center", color=ACCENT if mine else INK)
-    axis.set_yticks(range(len(values)), [NAMES[key] for key in values])
-    for tick, key in zip(axis.get_yticklabels(), values, strict=True):
-        tick.set_fontweight("bold" if key == "ours" else "normal")
-        tick.set_color(ACCENT if key == "ours" else INK)
+def _bar(line: dict[str, Any], key: str, value: float) -> Bar:
+    label = f"{_figure(value)} {line['unit']}"
+    if key in line["times"] and key != "floor":
+        label += f"  ({line['times'][key]['median']:.1f} times)"
+    return Bar(NAMES[key], value, label, {"ours": ACCENT, "floor": FLOOR}.get(key, PEER))
+
+
+def _draw_panel(axis: Any, panel: Panel) -> None:
+    for place, bar in enumerate(panel.bars):
+        axis.barh(place, bar.value, height=0.72, color=bar.colour)
+        mine = bar.colour == ACCENT
+        axis.text(bar.value, place, f" {bar.label}", va="center", color=ACCENT if mine else INK)
+    axis.set_yticks(range(len(panel.bars)), [bar.name for bar in panel.bars])
+    for tick, bar in zip(axis.get_yticklabels(), panel.bars, strict=True):
+        mine = bar.colour == ACCENT
+        tick.set_fontweight("bold" if mine else "normal")
+        tick.set_color(ACCENT if mine else INK)
     axis.invert_yaxis()
-    axis.set_xlim(0, longest * 1.5)  # room for the figures at the bars' ends
+    axis.set_xlim(0, max(bar.value for bar in panel.bars) * 1.5)  # room for the labels
     axis.set_xticks([])
     axis.tick_params(left=False)
     for side in axis.spines.values():
         side.set_visible(False)
-    axis.set_title(title, loc="left", fontsize=12, fontweight="bold", color=INK)
+    axis.set_title(panel.title, loc="left", fontsize=12, fontweight="bold", color=INK)
 
 
 def _figure(value: float) -> str:
