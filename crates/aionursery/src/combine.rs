@@ -27,11 +27,11 @@ use crate::nursery::Nursery;
 pub async fn map<'env, I, F, Fut, T, E>(
     items: I,
     limit: usize,
-    each: F,
+    mut each: F,
 ) -> Result<Vec<T>, MultiError<E>>
 where
     I: IntoIterator,
-    F: Fn(I::Item) -> Fut,
+    F: FnMut(I::Item) -> Fut,
     Fut: Future<Output = Result<T, E>> + Send + 'env,
     T: Send,
 {
@@ -80,11 +80,11 @@ where
 pub async fn for_each<'env, S, F, Fut, E>(
     stream: S,
     limit: usize,
-    each: F,
+    mut each: F,
 ) -> Result<(), MultiError<E>>
 where
     S: Stream,
-    F: Fn(S::Item) -> Fut,
+    F: FnMut(S::Item) -> Fut,
     Fut: Future<Output = Result<(), E>> + Send + 'env,
 {
     nursery(async move |n: Nursery<'env, E>| {

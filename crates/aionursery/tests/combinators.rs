@@ -223,6 +223,22 @@ fn map_and_for_each_keep_their_limit() {
 }
 
 #[test]
+fn what_map_and_for_each_call_may_count() {
+    let mut calls = 0;
+    let numbered = map(["a", "b"], 1, |item| {
+        calls += 1;
+        ready(Ok::<_, ()>((calls, item)))
+    });
+    assert_eq!(block_on(numbered).unwrap(), [(1, "a"), (2, "b")]);
+    block_on(for_each(stream::iter(0..3), 1, |_| {
+        calls += 1;
+        ready(Ok::<_, ()>(()))
+    }))
+    .unwrap();
+    assert_eq!(calls, 5);
+}
+
+#[test]
 fn map_takes_an_item_when_there_is_a_place_for_it() {
     let (taken, ended) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let items = (0..).inspect(|_| {
