@@ -270,21 +270,19 @@ impl<E> Core<E> {
         self.done.store(self.done.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
-    /// One step under the lock: tells the lifecycle of the ends, hands out what was started, in
-    /// that order. Says whether the nursery has closed.
+    /// One step under the lock: tells the lifecycle of the ends, hands out what was started once all
+    /// that was started before has begun. Says whether the nursery has closed.
     pub(crate) fn take_up(&self, fresh: &mut IntoIter<Running<E>>) -> bool {
         self.local.with(|local| {
             let local = local.expect("the driver is who drives");
-            let mut started = local.fresh.take();
             let state = &mut *self.state();
             self.settle(local, state);
             self.show();
-            started.append(&mut state.inbox);
-            self.waits.store(false, Ordering::Relaxed);
             if fresh.as_slice().is_empty() {
+                let mut started = local.fresh.take();
+                started.append(&mut state.inbox);
+                self.waits.store(false, Ordering::Relaxed);
                 *fresh = started.into_iter();
-            } else if !started.is_empty() {
-                *fresh = fresh.by_ref().chain(started).collect::<Vec<_>>().into_iter();
             }
             state.life.phase() == Phase::Closed
         })

@@ -103,6 +103,36 @@ async fn children_that_start_siblings_without_end_starve_no_other() {
 }
 
 #[tokio::test]
+async fn r4_first_steps_keep_the_order_of_starting_where_a_turn_cannot_take_all() {
+    struct Order {
+        started: Cell<usize>,
+        begun: Cell<usize>,
+    }
+    fn start<'env>(n: &LocalNursery<'env, &'static str>, order: &'env Order, siblings: u8) {
+        let number = order.started.replace(order.started.get() + 1);
+        let again = n.clone();
+        drop(n.start_soon(async move {
+            assert_eq!(order.begun.replace(number + 1), number);
+            tokio::task::coop::consume_budget().await;
+            for _ in 0..siblings {
+                start(&again, order, siblings - 1);
+            }
+            Ok(())
+        }));
+    }
+    let order = Order { started: Cell::new(0), begun: Cell::new(0) };
+    nursery_local(async |n| {
+        for _ in 0..500 {
+            start(&n, &order, 3);
+        }
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(order.begun.get(), 500 * (1 + 3 + 6 + 6));
+}
+
+#[tokio::test]
 async fn a_thousand_children_that_drain_channels_are_not_polled_in_vain() {
     let polls = Cell::new(0_usize);
     nursery_local(async |n| {
