@@ -1,7 +1,7 @@
 //! At most so many children of a nursery run at once; the others wait for their first step in the
 //! order of starting. It must never hold a place for a child that is gone.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -14,56 +14,59 @@ use crate::sync::Mutex;
 /// The places of one nursery.
 pub(crate) struct Gate(Mutex<Places>);
 
+/// A place that is left is given to the first who waits: there is none free as long as anybody does.
 struct Places {
     free: usize,
     next: u64,
-    waiting: VecDeque<(u64, Waker)>,
+    waiting: BTreeMap<u64, Waker>,
 }
 
 impl Gate {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
-        let places = Places { free: limit.max(1), next: 0, waiting: VecDeque::new() };
+        let places = Places { free: limit.max(1), next: 0, waiting: BTreeMap::new() };
         Arc::new(Self(Mutex::new(places)))
     }
 
+    /// Whether the child has a place. With a ticket it waits, until it is no longer among those who
+    /// do: then it has been given one.
     fn poll_enter(&self, ticket: &mut Option<u64>, waker: &Waker) -> bool {
         let places = &mut *lock(&self.0);
-        let ahead = match ticket {
-            Some(ticket) => places.waiting.iter().position(|(other, _)| other == ticket),
-            None => Some(places.waiting.len()),
-        };
-        let ahead = ahead.unwrap_or(0);
-        if ahead < places.free {
-            places.free -= 1;
-            if let Some(ticket) = ticket.take() {
-                places.waiting.retain(|(other, _)| *other != ticket);
+        match *ticket {
+            Some(ticket) => match places.waiting.get_mut(&ticket) {
+                Some(own) => own.clone_from(waker),
+                None => return true,
+            },
+            None if places.free > 0 => {
+                places.free -= 1;
+                return true;
             }
-            return true;
-        }
-        match ticket {
-            Some(_) => places.waiting[ahead].1.clone_from(waker),
             None => {
+                places.waiting.insert(places.next, waker.clone());
                 *ticket = Some(places.next);
-                places.waiting.push_back((places.next, waker.clone()));
                 places.next += 1;
             }
         }
         false
     }
 
+    /// A child is gone, whether it has its place or waits.
     fn leave(&self, entered: bool, ticket: Option<u64>) {
-        let wake = {
+        let heir = {
             let places = &mut *lock(&self.0);
-            if entered {
+            let had_place =
+                entered || ticket.is_some_and(|ticket| places.waiting.remove(&ticket).is_none());
+            if !had_place {
+                return;
+            }
+            let heir = places.waiting.pop_first();
+            if heir.is_none() {
                 places.free += 1;
             }
-            if let Some(ticket) = ticket {
-                places.waiting.retain(|(other, _)| *other != ticket);
-            }
-            let free = places.free;
-            places.waiting.iter().take(free).map(|(_, waker)| waker.clone()).collect::<Vec<_>>()
+            heir
         };
-        wake.into_iter().for_each(Waker::wake);
+        if let Some((_, waker)) = heir {
+            waker.wake();
+        }
     }
 }
 
