@@ -13,7 +13,8 @@ use crate::frame;
 use crate::scope::lock;
 #[cfg(all(test, aionursery_loom))]
 use crate::sync::LocalCell;
-use crate::sync::{Mutex, thread_local};
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{AtomicWaker, Mutex, thread_local};
 
 thread_local! {
     /// The walls that were raised in the polls that this thread is in, and that all around are yet
@@ -26,25 +27,26 @@ thread_local! {
 /// A shield, to those who are around it.
 pub(crate) struct Wall {
     /// Who waits for it to fall; `None` once it has.
-    waiting: Mutex<Option<Vec<Waker>>>,
+    waiting: Mutex<Option<Vec<Arc<Waiter>>>>,
+}
+
+/// Who waits for all the walls in one future to fall.
+struct Waiter {
+    /// How many of them stand.
+    walls: AtomicUsize,
+    waker: AtomicWaker,
 }
 
 impl Wall {
-    /// Whether it stands; if it does, `waker` is woken when it falls.
-    fn tell(&self, waker: &Waker) -> bool {
-        match &*lock(&self.waiting) {
-            None => return false,
-            Some(waiting) if waiting.iter().any(|other| other.will_wake(waker)) => return true,
-            Some(_) => {}
-        }
-        // A waker is cloned and dropped outside the lock: either may run anybody's code (R29).
-        let waker = waker.clone();
-        match &mut *lock(&self.waiting) {
-            None => false,
-            Some(waiting) => {
-                waiting.push(waker);
-                true
-            }
+    fn has_fallen(&self) -> bool {
+        lock(&self.waiting).is_none()
+    }
+
+    /// If it stands, `waiter` is told when it falls.
+    fn is_waited_for(&self, waiter: &Arc<Waiter>) {
+        if let Some(waiting) = &mut *lock(&self.waiting) {
+            waiter.walls.fetch_add(1, Ordering::Relaxed);
+            waiting.push(waiter.clone());
         }
     }
 }
@@ -69,8 +71,10 @@ impl Raised {
 impl Drop for Raised {
     fn drop(&mut self) {
         let waiting = lock(&self.0.waiting).take();
-        for waker in waiting.into_iter().flatten() {
-            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        for waiter in waiting.into_iter().flatten() {
+            if waiter.walls.fetch_sub(1, Ordering::AcqRel) == 1 {
+                let _ = catch_unwind(AssertUnwindSafe(|| waiter.waker.wake()));
+            }
         }
     }
 }
@@ -95,21 +99,33 @@ pub(crate) fn forget(since: usize) {
 
 /// The walls that stand in one future.
 #[derive(Default)]
-pub(crate) struct Held(Vec<Arc<Wall>>);
+pub(crate) struct Held {
+    /// Those that nobody has asked about yet.
+    new: Vec<Arc<Wall>>,
+    /// Counts the others.
+    waiter: Option<Arc<Waiter>>,
+}
 
 impl Held {
     /// Takes those in that were raised since then.
     pub(crate) fn take_in(&mut self, since: usize) {
-        if self.0.len() == self.0.capacity() {
-            self.0.retain(|wall| lock(&wall.waiting).is_some());
+        if self.new.len() == self.new.capacity() {
+            self.new.retain(|wall| !wall.has_fallen());
         }
-        let _ = RAISED.try_with(|raised| self.0.extend_from_slice(&raised.borrow()[since..]));
+        let _ = RAISED.try_with(|raised| self.new.extend_from_slice(&raised.borrow()[since..]));
     }
 
-    /// Whether one of them stands: then `waker` is woken when it falls, and the future must not be
-    /// dropped yet.
+    /// Whether one of them stands: then `waker` is woken when the last has fallen, and the future
+    /// must not be dropped yet.
     pub(crate) fn stands(&mut self, waker: &Waker) -> bool {
-        self.0.retain(|wall| wall.tell(waker));
-        !self.0.is_empty()
+        if self.new.is_empty() && self.waiter.is_none() {
+            return false;
+        }
+        let waiter = self.waiter.get_or_insert_with(|| {
+            Arc::new(Waiter { walls: AtomicUsize::new(0), waker: AtomicWaker::new() })
+        });
+        waiter.waker.register(waker);
+        self.new.drain(..).for_each(|wall| wall.is_waited_for(waiter));
+        waiter.walls.load(Ordering::Acquire) > 0
     }
 }

@@ -4,12 +4,12 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::RefCell;
 use std::future::{Future, pending, poll_fn};
-use std::pin::Pin;
-use std::sync::Mutex;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
 
-use aionursery::{Child, Nursery, nursery, nursery_local, shield, yield_now};
+use aionursery::{CancelScope, Child, Nursery, nursery, nursery_local, shield, yield_now};
 use futures::executor::block_on;
 
 struct Counting;
@@ -138,6 +138,30 @@ fn r5_shields_that_have_ended_leave_nothing_in_those_around_them() {
         Ok(())
     }))
     .unwrap();
+}
+
+#[test]
+fn r19_who_is_polled_again_and_again_while_it_waits_for_a_shield_keeps_one_waker() {
+    struct Nobody;
+    impl Wake for Nobody {
+        fn wake(self: Arc<Self>) {}
+    }
+    let _alone = alone();
+    let scope = CancelScope::new();
+    let mut run = pin!(scope.run(shield(pending::<()>())));
+    let mut poll = || {
+        let waker = Waker::from(Arc::new(Nobody));
+        assert!(run.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    };
+    poll();
+    scope.cancel();
+    poll();
+    let held = HELD.load(Ordering::SeqCst);
+    for _ in 0..1000 {
+        poll();
+    }
+    let grown = HELD.load(Ordering::SeqCst).saturating_sub(held);
+    assert!(grown < 1000, "it grows: {grown}");
 }
 
 #[test]
