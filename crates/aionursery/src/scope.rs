@@ -110,32 +110,41 @@ impl Scope {
             // A future that is cancelled is dropped, unless somebody gave it time (R27).
             settings.cleanup = Some(0.0);
         }
-        let now = domain.clock.now();
-        let mut flags = if settings.deadline < f64::INFINITY { TIMED } else { 0 };
-        if settings.deadline <= now {
-            // The code runs up to its first await before that (R21).
-            settings.deadline = now.next_up();
-            flags |= LATE;
+        let mut flags = 0;
+        if settings.deadline < f64::INFINITY {
+            flags |= TIMED;
+            let now = domain.clock.now();
+            if settings.deadline <= now {
+                // The code runs up to its first await before that (R21).
+                settings.deadline = now.next_up();
+                flags |= LATE;
+            }
         }
         let signal = Arc::new(Signal::new(flags, driver, about));
-        let mut out = Vec::new();
-        let tree = &mut *lock(&domain.tree);
-        let member = match &parent {
-            Some(parent) => tree.enroll_in(signal.clone(), parent.id),
-            None => tree.enroll(signal.clone(), true),
+        let (member, id, cancelled) = {
+            let tree = &mut *lock(&domain.tree);
+            let member = match &parent {
+                Some(parent) => tree.enroll_in(signal.clone(), parent.id),
+                None => tree.enroll(signal.clone(), true),
+            };
+            let _ = signal.member.set(member);
+            // Its deadline lies ahead: nothing comes of it now.
+            let id = tree.enter(member, settings, 0, f64::NEG_INFINITY, &mut Vec::new());
+            (member, id, tree.is_cancelled(member))
         };
-        let _ = signal.member.set(member);
-        let id = tree.enter(member, settings, 0, now, &mut out);
         if parent.is_none() {
             let _ = domain.root.set(id);
         }
-        if tree.is_cancelled(member) {
+        if cancelled {
+            // The clock may be anybody's code: it is read outside the lock, and only if need be.
+            let now = domain.clock.now();
+            let tree = &mut *lock(&domain.tree);
             let hard = if tree.insists_at(member) <= now { HARD } else { TIMED };
             signal.flags.fetch_or(SOFT | hard, Ordering::AcqRel);
             tree.thrown(member);
         }
         let orphans = nursery.then(Mutex::default);
-        Arc::new(Self { domain: domain.clone(), parent, member, id, signal, orphans })
+        Arc::new(Self { domain, parent, member, id, signal, orphans })
     }
 
     pub(crate) fn domain(&self) -> &Domain {
