@@ -1,6 +1,7 @@
 """Counts the instructions of the hottest paths and compares them with the limits kept here.
 
     python benches/instructions.py             ends with 1 if a path is more than 5 % over its limit
+    python benches/instructions.py --rust      the paths of the Rust crate, which cargo builds first
     python benches/instructions.py --update    makes today's counts the limits of this Python
 
 Counts do not depend on how busy the machine is, so this check can run in CI. Every path runs N
@@ -21,15 +22,39 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
-SCRIPT = HERE / "hot_paths.py"
 LIMITS = HERE / "instruction-limits.json"
 ALLOWED = 1.05
-COUNT = 2000  # long enough for the interpreter to have specialised its code in the first N
-PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 IMPROVED = 0.90  # further below its limit than this, a path asks for --update
+
+
+@dataclass(frozen=True)
+class Program:
+    """What runs each path as often as it is told to."""
+
+    name: str  # of its limits
+    title: str
+    command: list[str]
+    count: int
+
+
+def this_python() -> Program:
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    command = [sys.executable, str(HERE / "hot_paths.py")]
+    # Long enough for the interpreter to have specialised its code in the first N.
+    return Program(version, f"CPython {version}", command, 2000)
+
+
+def the_rust_crate() -> Program:
+    command = ["cargo", "bench", "-p", "aionursery", "--bench", "hot_paths", "--no-run"]
+    built = _run([*command, "--message-format=json"])
+    artefacts = (json.loads(line).get("executable") for line in built.stdout.splitlines())
+    binary = next(path for path in artefacts if path)
+    # Long enough for what grows with the number of children to be seen in a path of many.
+    return Program("rust", "Rust", [binary], 10_000)
 
 
 def environment() -> dict[str, str]:
@@ -37,20 +62,18 @@ def environment() -> dict[str, str]:
     return dict(os.environ, PYTHONHASHSEED="0", PYTHONDONTWRITEBYTECODE="1")
 
 
-def with_perf(arguments: list[str]) -> int:
-    command = ["perf", "stat", "-x", ",", "-e", "instructions:u", sys.executable, str(SCRIPT)]
-    ended = _run(command + arguments)
+def with_perf(command: list[str]) -> int:
+    ended = _run(["perf", "stat", "-x", ",", "-e", "instructions:u", *command])
     found = re.search(r"^(\d+),,instructions:u", ended.stderr, re.MULTILINE)
     if not found:
         raise SystemExit(f"perf counted nothing:\n{ended.stderr}")
     return int(found.group(1))
 
 
-def with_callgrind(arguments: list[str], keep: Path | None = None) -> int:
+def with_callgrind(command: list[str], keep: Path | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         out = keep or Path(folder) / "callgrind.out"
-        command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}"]
-        ended = _run([*command, sys.executable, str(SCRIPT), *arguments])
+        ended = _run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", *command])
     found = re.search(r"Collected : (\d+)", ended.stderr)
     if not found:
         raise SystemExit(f"callgrind counted nothing:\n{ended.stderr}")
@@ -72,30 +95,28 @@ def perf_counts() -> bool:
     return re.search(r"^\d+,,instructions:u", ended.stderr, re.MULTILINE) is not None
 
 
-def available_paths() -> list[str]:
-    command = [sys.executable, str(SCRIPT), "--available"]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    if ended.returncode != 0:
-        raise SystemExit(f"the extension can't be imported:\n{ended.stderr}")
-    return ended.stdout.split()
+def available_paths(program: Program) -> list[str]:
+    return _run([*program.command, "--available"]).stdout.split()
 
 
-def count_all(paths: list[str], tool: str, keep: Path | None = None) -> dict[str, float]:
+def count_all(
+    program: Program, paths: list[str], tool: str, keep: Path | None = None
+) -> dict[str, float]:
     """Instructions of one pass through each path."""
 
     def total(longer: str | None) -> int:
-        counts = [f"{path}={COUNT * 2 if path == longer else COUNT}" for path in paths]
+        counts = [f"{path}={program.count * (2 if path == longer else 1)}" for path in paths]
         if tool == "perf":
-            return with_perf(counts)
-        return with_callgrind(counts, keep if longer else None)
+            return with_perf(program.command + counts)
+        return with_callgrind(program.command + counts, keep if longer else None)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         base, *longer = pool.map(total, [None, *paths])
-    return {path: (count - base) / COUNT for path, count in zip(paths, longer, strict=True)}
+    return {path: (count - base) / program.count for path, count in zip(paths, longer, strict=True)}
 
 
 def read_limits() -> dict[str, dict[str, dict[str, int]]]:
-    """Tool, then Python's minor version, then path."""
+    """Tool, then the program's name, then path."""
     return json.loads(LIMITS.read_text()) if LIMITS.exists() else {}
 
 
@@ -105,14 +126,14 @@ def compare(counts: dict[str, float], limits: dict[str, int]) -> list[str]:
     for path, count in counts.items():
         limit = limits.get(path)
         if limit is None:
-            print(f"{path:32}{count:>10,.0f}   no limit yet: --update")
+            print(f"{path:40}{count:>10,.0f}   no limit yet: --update")
             over.append(path)
             continue
         change = count / limit - 1
         verdict = "OVER" if count > limit * ALLOWED else "ok"
         if count < limit * IMPROVED:
             verdict = "better: --update keeps it"
-        print(f"{path:32}{count:>10,.0f}   limit {limit:>8,} {change:>+7.1%}   {verdict}")
+        print(f"{path:40}{count:>10,.0f}   limit {limit:>8,} {change:>+7.1%}   {verdict}")
         if verdict == "OVER":
             over.append(path)
     return over
@@ -123,6 +144,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--update", action="store_true")
+    parser.add_argument("--rust", action="store_true", help="of the Rust crate, not of this Python")
     parser.add_argument("--tool", choices=("perf", "callgrind"))
     parser.add_argument("--path", action="append", help="only this one; may be given again")
     parser.add_argument("--keep", type=Path, help="callgrind's profile of the one --path goes here")
@@ -131,7 +153,8 @@ def main() -> int:
     tool = args.tool or ("perf" if perf_counts() else "callgrind")
     if tool == "callgrind" and not shutil.which("valgrind"):
         raise SystemExit("neither perf (with counters) nor valgrind is here to count instructions")
-    available = available_paths()
+    program = the_rust_crate() if args.rust else this_python()
+    available = available_paths(program)
     missing = [path for path in args.path or [] if path not in available]
     if missing:
         raise SystemExit(f"no such path: {', '.join(missing)}; there are {', '.join(available)}")
@@ -139,21 +162,21 @@ def main() -> int:
         raise SystemExit("--keep needs callgrind and exactly one --path")
 
     limits = read_limits()
-    kept = limits.get(tool, {}).get(PYTHON, {})
+    kept = limits.get(tool, {}).get(program.name, {})
     if not kept and not args.update:
-        print(f"there are no limits for CPython {PYTHON} and {tool}; --update makes them")
+        print(f"there are no limits for {program.title} and {tool}; --update makes them")
         return 0
-    counts = count_all(args.path or available, tool, args.keep)
-    print(f"instructions a pass, CPython {PYTHON}, counted by {tool}")
+    counts = count_all(program, args.path or available, tool, args.keep)
+    print(f"instructions a pass, {program.title}, counted by {tool}")
     if args.update:
         kept |= {path: round(count) for path, count in counts.items()}
-        limits.setdefault(tool, {})[PYTHON] = kept
+        limits.setdefault(tool, {})[program.name] = kept
         LIMITS.write_text(json.dumps(limits, indent=2, sort_keys=True) + "\n")
     over = compare(counts, kept)
     # A path that has a limit and can no longer be counted is no less of a failure.
     gone = [] if args.path else [path for path in kept if path not in available]
     for path in gone:
-        print(f"{path:32}           has a limit, but can't be run")
+        print(f"{path:40}           has a limit, but can't be run")
     return 1 if over or gone else 0
 
 
