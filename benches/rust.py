@@ -44,6 +44,7 @@ RATIOS = (
 OURS = ("start_soon", "start_soon, awaited", "spawn", "spawn, awaited")
 CHILD = re.compile(r"  (.{24}) +(\d+) +([\d.]+) +[\d.]+ +(\d+) +([\d.]+) +[\d.]+$")
 FRESH = re.compile(r"  spawn, no task kept, (.*?) +(\d+) +(\d+)$")
+LIMIT = re.compile(r"  (fail_after|tokio::time::timeout) +(\d+) +(\d+)$")
 TREE = re.compile(r"  (.*?) +([\d.]+) ms$")
 
 
@@ -58,6 +59,7 @@ class Runs:
     def __init__(self, text: str) -> None:
         self.costs: dict[tuple[str, str], list[tuple[Cost, Cost]]] = defaultdict(list)
         self.fresh: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        self.limits: dict[str, list[tuple[int, int]]] = defaultdict(list)
         self.trees: dict[str, list[float]] = defaultdict(list)
         place = ""
         for line in text.splitlines():
@@ -68,6 +70,8 @@ class Runs:
             elif found := CHILD.match(line):
                 costs = Cost(int(found[2]), float(found[3])), Cost(int(found[4]), float(found[5]))
                 self.costs[place, found[1].strip()].append(costs)
+            elif found := LIMIT.match(line):
+                self.limits[found[1]].append((int(found[2]), int(found[3])))
             elif found := TREE.match(line):
                 self.trees[found[1]].append(float(found[2]))
         if not self.costs:
@@ -116,6 +120,9 @@ def tables(runs: Runs) -> Iterator[str]:
             f"{median(each):.0f} ({min(each)} to {max(each)})" for each in zip(*costs, strict=True)
         ]
         yield f"spawn, no task kept, {place}: {' / '.join(spans)}"
+    for name, limits in runs.limits.items():
+        medians = [f"{median(each):.0f}" for each in zip(*limits, strict=True)]
+        yield f"{name}: {' / '.join(medians)} ns"
     for name, times in runs.trees.items():
         yield f"{name}: {median(times):.2f} ms"
 

@@ -1,6 +1,7 @@
 //! Nurseries beside their peers, in one run: 1000 children that return at once or yield once, on
 //! the current thread and on two workers. Prints nanoseconds, allocations and polls a child
-//! (the median of the rounds), then a tree of nurseries that is cancelled and joined.
+//! (the median of the rounds), then of limits of time that are kept, then a tree of nurseries that is
+//! cancelled and joined.
 //!
 //! `cargo bench -p aionursery`; with a number after `--`, that many rounds.
 
@@ -11,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use aionursery::{Nursery, keep_idle_tasks, nursery};
+use aionursery::{Nursery, fail_after, keep_idle_tasks, nursery};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::runtime::{Builder, Runtime};
@@ -294,6 +295,43 @@ async fn abort_all() {
     while set.join_next().await.is_some() {}
 }
 
+/// Limits of time that are kept, one after another.
+async fn limits(ours: bool, yields: bool) {
+    const FAR: Duration = Duration::from_secs(3600);
+    for _ in 0..CHILDREN {
+        if ours {
+            fail_after(FAR, child(yields)).await.unwrap();
+        } else {
+            tokio::time::timeout(FAR, child(yields)).await.unwrap();
+        }
+    }
+}
+
+/// Nanoseconds a limit, of a future that is ready and of one that yields once.
+fn time_limits(rounds: usize, runtime: &Runtime) -> [[Duration; 2]; 2] {
+    let mut times = [[Vec::new(), Vec::new()], [Vec::new(), Vec::new()]];
+    runtime.block_on(async {
+        nursery(async |_: Nursery<'_, ()>| {
+            for _ in 0..rounds {
+                for (ours, yields) in [(true, false), (false, false), (true, true), (false, true)] {
+                    let begin = Instant::now();
+                    limits(ours, yields).await;
+                    times[usize::from(!ours)][usize::from(yields)].push(begin.elapsed());
+                }
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+    });
+    times.map(|peer| {
+        peer.map(|mut times| {
+            times.sort();
+            times[times.len() / 2]
+        })
+    })
+}
+
 fn main() {
     // With a name of a peer as well, only that one runs, for a profiler; `yields` for children
     // that yield once, `workers` for two of them.
@@ -330,6 +368,12 @@ fn main() {
             times[rounds / 2].as_nanos() / CHILDREN as u128
         });
         println!("  spawn, no task kept, {place:14} {plain:4} {yields:4}");
+    }
+    for (name, times) in
+        ["fail_after", "tokio::time::timeout"].iter().zip(time_limits(rounds, &current))
+    {
+        let [ready, yields] = times.map(|time| time.as_nanos() / CHILDREN as u128);
+        println!("  {name:32} {ready:4} {yields:4}");
     }
     let mut times = [Vec::new(), Vec::new()];
     for _ in 0..rounds.min(50) {
