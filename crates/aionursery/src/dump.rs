@@ -199,7 +199,8 @@ fn node(domain: &Domain, scope: ScopeId, out: &mut Vec<Node>) {
 
 /// Appends one scope and what is below it; of one that is over, only what is below.
 fn copy(tree: &Tree<Tokio>, scope: ScopeId, now: f64, out: &mut Vec<Node>) {
-    let view = tree.view(scope);
+    // The last owner of a root may have left it after its domain was found.
+    let Some(view) = tree.view(scope) else { return };
     let about = &view.host.expect("a scope of this face goes before its member").about;
     let running = about.running();
     let notes = about.notes();
@@ -208,8 +209,9 @@ fn copy(tree: &Tree<Tokio>, scope: ScopeId, now: f64, out: &mut Vec<Node>) {
     below.reverse();
     let mut beside = Vec::new();
     for id in below {
-        let Some(other) = tree.view(id).host.map(|signal| &signal.about) else { continue };
+        let Some(other) = tree.view(id).and_then(|view| view.host) else { continue };
         let opener = other
+            .about
             .opener
             .as_ref()
             .and_then(|opener| notes.iter().position(|note| Arc::ptr_eq(note, opener)));

@@ -125,6 +125,20 @@ fn what_is_over_is_not_in_the_dump_of_the_program() {
 }
 
 #[test]
+fn a_dump_may_be_made_while_another_thread_opens_and_closes_nurseries() {
+    std::thread::scope(|threads| {
+        let other = threads.spawn(|| {
+            for _ in 0..100_000 {
+                block_on(nursery_local(async |_| Ok::<_, ()>(()))).unwrap();
+            }
+        });
+        while !other.is_finished() {
+            drop(dump());
+        }
+    });
+}
+
+#[test]
 fn a_child_that_waits_for_a_place_has_not_started() {
     block_on(Builder::new().limit(1).nursery_local(async |n| {
         for name in ["first", "second"] {
