@@ -1,0 +1,261 @@
+//! What is done with a scope: it is entered and left, cancelled, given a deadline, a shield, a
+//! budget. It must never leave one in another order than its host has entered them.
+
+use crate::member::MemberId;
+use crate::scope::{Cause, Scope, ScopeId, Settings, Source};
+use crate::slab::NONE;
+use crate::tree::{Alarm, Delivery, Face, Tree};
+
+/// What is in flight when a block is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flight {
+    /// The block has returned.
+    Nothing,
+    /// A cancellation.
+    Cancelled,
+    /// An error.
+    Error,
+    /// An error that took the place of a cancellation from outside, which must not get lost.
+    Superseded,
+}
+
+/// How a scope was left.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exit<R> {
+    /// It takes the cancellation in flight back: swallow it (R13).
+    pub caught: bool,
+    /// By how much the host's count of cancellations sinks (R14).
+    pub take_back: u32,
+    /// Why it was cancelled, if it was.
+    pub cause: Option<Cause<R>>,
+    /// What its settings were at the end.
+    pub settings: Settings,
+}
+
+impl<F: Face> Tree<F> {
+    /// A task enters a scope. `honoured` is its count of cancellations so far, without those that
+    /// wait for its next step.
+    pub fn enter(
+        &mut self,
+        host: MemberId,
+        settings: Settings,
+        honoured: u32,
+        now: f64,
+        out: &mut Vec<Delivery<F::Key>>,
+    ) -> ScopeId {
+        let member = &self.members[host.0];
+        let parent = member.scope;
+        let baseline = honoured.saturating_sub(member.charges);
+        let mut scope = Scope::new(parent, host.0, settings, baseline);
+        let visible = parent != NONE && self.scopes[parent].effective;
+        if visible && !settings.shield {
+            scope.effective = true;
+            scope.level = self.scopes[parent].level;
+        }
+        let id = self.link(scope, parent);
+        let member = &mut self.members[host.0];
+        member.scope = id;
+        member.refused = 0;
+        if visible && settings.shield {
+            // What waited for the next await waits for the end of the shield.
+            self.refresh(host.0, out);
+        }
+        if settings.deadline < f64::INFINITY {
+            if settings.deadline <= now {
+                let cause = Cause { source: Source::Deadline, reason: None };
+                self.cancel(ScopeId(id), cause, now, out);
+            } else {
+                let alarm = Alarm::Deadline(ScopeId(id));
+                self.scopes[id].deadline = Some(self.timers.insert(settings.deadline, alarm));
+            }
+        }
+        ScopeId(id)
+    }
+
+    /// Its host leaves its innermost scope.
+    ///
+    /// # Panics
+    /// If another scope is its host's innermost one: ask [`innermost`](Self::innermost) first.
+    pub fn exit(
+        &mut self,
+        scope: ScopeId,
+        flight: Flight,
+        honoured: u32,
+        out: &mut Vec<Delivery<F::Key>>,
+    ) -> Exit<F::Reason> {
+        let id = scope.0;
+        let host = self.scopes[id].host;
+        assert_eq!(self.members[host].scope, id, "scopes are left in the order of entering");
+        self.silence(id);
+        let left = self.unlink(id);
+        let outstanding = self.outstanding(&left, honoured);
+        let parent = left.parent;
+        let above = parent != NONE && self.scopes[parent].effective;
+        let visible = above && !left.settings.shield;
+        let member = &mut self.members[host];
+        member.scope = parent;
+        member.refused = 0;
+        let own = left.cause.as_ref().is_some_and(|cause| cause.source != Source::Host);
+        let mut take_back = left.charge.count;
+        let mut caught = false;
+        if own && !visible {
+            caught = match flight {
+                Flight::Cancelled => !outstanding,
+                Flight::Error => std::mem::take(&mut member.superseded),
+                Flight::Nothing | Flight::Superseded => false,
+            };
+        }
+        member.charges -= take_back;
+        if flight == Flight::Nothing {
+            // The error that overtook a cancellation was handled.
+            member.superseded = false;
+        }
+        if above {
+            match flight {
+                Flight::Cancelled if !caught => {
+                    // The cancellation in flight stands for the ones above from here on.
+                    let moved = self.stand_for_above(host, take_back);
+                    take_back -= moved;
+                }
+                Flight::Superseded if visible => {
+                    self.members[host].superseded = true;
+                    self.forget_delivery(host);
+                    self.refresh(host, out);
+                }
+                _ => self.refresh(host, out),
+            }
+        } else {
+            // Nothing above: whatever waited was this scope's.
+            self.members[host].pending = false;
+            self.members[host].spent = None;
+        }
+        Exit { caught, take_back, cause: left.cause, settings: left.settings }
+    }
+
+    /// Frees a scope whose host has ended without leaving it. Says why it was cancelled, if it was.
+    pub fn forget(&mut self, scope: ScopeId) -> Option<Cause<F::Reason>> {
+        debug_assert_eq!(self.scopes[scope.0].host, NONE, "its host still stands in it");
+        self.silence(scope.0);
+        self.unlink(scope.0).cause
+    }
+
+    /// Whether the host of a scope has ended without leaving it.
+    #[must_use]
+    pub fn is_abandoned(&self, scope: ScopeId) -> bool {
+        self.scopes[scope.0].host == NONE
+    }
+
+    /// Cancels a scope: everything below it in the same moment, up to shields (R12). Says whether
+    /// it was not cancelled yet.
+    pub fn cancel(
+        &mut self,
+        scope: ScopeId,
+        cause: Cause<F::Reason>,
+        now: f64,
+        out: &mut Vec<Delivery<F::Key>>,
+    ) -> bool {
+        let id = scope.0;
+        if self.scopes[id].cause.is_some() {
+            return false;
+        }
+        if let Some(timer) = self.scopes[id].deadline.take() {
+            self.timers.remove(timer);
+        }
+        if self.warn_after.is_finite() {
+            let timer = self.timers.insert(now + self.warn_after, Alarm::Warning(scope));
+            self.scopes[id].warning = Some(timer);
+        }
+        let entry = &mut self.scopes[id];
+        entry.cause = Some(cause);
+        entry.cancelled_at = now;
+        self.set_budget(id, now);
+        self.spread(id, out);
+        true
+    }
+
+    /// Why a scope was cancelled, if it was.
+    #[must_use]
+    pub fn cause(&self, scope: ScopeId) -> Option<&Cause<F::Reason>> {
+        self.scopes[scope.0].cause.as_ref()
+    }
+
+    /// What a scope was told.
+    #[must_use]
+    pub fn settings(&self, scope: ScopeId) -> Settings {
+        self.scopes[scope.0].settings
+    }
+
+    /// Moves a deadline, to any moment; one that has passed acts at the next await (R21).
+    pub fn set_deadline(
+        &mut self,
+        scope: ScopeId,
+        deadline: f64,
+        now: f64,
+        out: &mut Vec<Delivery<F::Key>>,
+    ) {
+        let entry = &mut self.scopes[scope.0];
+        entry.settings.deadline = deadline;
+        if entry.cause.is_some() {
+            return;
+        }
+        if let Some(timer) = entry.deadline.take() {
+            self.timers.remove(timer);
+        }
+        if deadline <= now {
+            let cause = Cause { source: Source::Deadline, reason: None };
+            self.cancel(scope, cause, now, out);
+        } else if deadline < f64::INFINITY {
+            let timer = self.timers.insert(deadline, Alarm::Deadline(scope));
+            self.scopes[scope.0].deadline = Some(timer);
+        }
+    }
+
+    /// Raises or lowers a shield (R19). What it held back is delivered when it falls.
+    pub fn set_shield(&mut self, scope: ScopeId, shield: bool, out: &mut Vec<Delivery<F::Key>>) {
+        if std::mem::replace(&mut self.scopes[scope.0].settings.shield, shield) != shield {
+            self.spread(scope.0, out);
+        }
+    }
+
+    /// Changes a budget for cleaning up (R18), also of a scope that is already cancelled, and of
+    /// those below that inherit it.
+    pub fn set_cleanup(
+        &mut self,
+        scope: ScopeId,
+        cleanup: Option<f64>,
+        now: f64,
+        out: &mut Vec<Delivery<F::Key>>,
+    ) {
+        self.scopes[scope.0].settings.cleanup = cleanup;
+        let mut walk = vec![scope.0];
+        while let Some(at) = walk.pop() {
+            if self.scopes[at].cause.is_some() {
+                self.set_budget(at, now);
+                self.spread(at, out);
+                if self.own_level(at) == f64::NEG_INFINITY {
+                    self.insist(ScopeId(at), out);
+                }
+            }
+            self.heirs(at, &mut walk);
+        }
+    }
+
+    /// The earliest deadline that can reach a task: minus infinity if it is already cancelled.
+    #[must_use]
+    pub fn effective_deadline(&self, member: MemberId) -> f64 {
+        let mut at = self.members[member.0].scope;
+        let mut earliest = f64::INFINITY;
+        while at != NONE {
+            let scope = &self.scopes[at];
+            if scope.effective {
+                return f64::NEG_INFINITY;
+            }
+            earliest = earliest.min(scope.settings.deadline);
+            if scope.settings.shield {
+                break;
+            }
+            at = scope.parent;
+        }
+        earliest
+    }
+}
