@@ -41,7 +41,7 @@ fn visit<'env>(
         println!("{page}: {} links", links.len());
         for link in links {
             if seen.lock().expect("nobody panics with it").insert(link) {
-                drop(n.named(*link).start_soon(visit(n.clone(), web, seen, link)));
+                n.named(*link).start_soon(visit(n.clone(), web, seen, link));
             }
         }
         Ok(())
@@ -62,7 +62,7 @@ async fn main() {
         .on_error(OnError::Collect)
         .limit(4)
         .nursery(async |n| {
-            drop(n.named("/").start_soon(visit(n.clone(), &web, &seen, "/")));
+            n.named("/").start_soon(visit(n.clone(), &web, &seen, "/"));
             Ok(())
         })
         .await;

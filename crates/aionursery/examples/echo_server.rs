@@ -47,7 +47,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .cleanup(Duration::from_secs(5))
         .nursery(async |n: Nursery<'static, Error>| {
             let ctrl_c = n.clone();
-            drop(n.named("ctrl-c").spawn(async move {
+            n.named("ctrl-c").spawn(async move {
                 if demo {
                     tokio::time::sleep(Duration::from_millis(200)).await;
                 } else {
@@ -55,13 +55,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                 }
                 ctrl_c.cancel_with("shutdown");
                 Ok(())
-            }));
+            });
             loop {
                 let (stream, peer) = tokio::select! {
                     accepted = listener.accept() => accepted?,
                     () = n.cancelled() => return Ok(()),
                 };
-                drop(n.named(peer.to_string()).spawn(echo(n.clone(), stream)));
+                n.named(peer.to_string()).spawn(echo(n.clone(), stream));
             }
         })
         .await;

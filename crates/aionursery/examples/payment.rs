@@ -24,11 +24,11 @@ async fn main() {
     let mut receipt = None;
     let error = nursery(async |n| {
         let receipt = &mut receipt;
-        drop(n.named("payment").shielded().start_soon(async move {
+        n.named("payment").shielded().start_soon(async move {
             *receipt = Some(perform_payment().await?);
             Ok(())
-        }));
-        drop(n.named("sms").start_soon(send_sms()));
+        });
+        n.named("sms").start_soon(send_sms());
         Ok(())
     })
     .await

@@ -11,12 +11,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (send, receive) = mpsc::channel::<u64>(4);
     let receive = std::sync::Arc::new(Mutex::new(receive));
     let sum = nursery(async |n| {
-        drop(n.named("producer").start_soon(async move {
+        n.named("producer").start_soon(async move {
             for number in 1..=100 {
                 send.send(number).await.map_err(|_| "nobody consumes")?;
             }
             Ok::<_, &str>(())
-        }));
+        });
         let consumers: Vec<_> = (0..3)
             .map(|number| {
                 let receive = receive.clone();

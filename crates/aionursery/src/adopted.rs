@@ -27,7 +27,7 @@ use crate::sync::plain;
 ///
 /// let ended: Result<(), MultiError<std::io::Error>> = nursery(async |_| {
 ///     let inner = nursery(async |n: Nursery<'_, String>| {
-///         let _ = n.shielded().spawn(async { Err::<(), _>("the disk is full".into()) });
+///         n.shielded().spawn(async { Err::<(), _>("the disk is full".into()) });
 ///         std::future::pending().await
 ///     });
 ///     let _: Option<Result<(), _>> = inner.now_or_never(); // polled once, then dropped
@@ -172,8 +172,8 @@ static HOOK: Mutex<Option<Hook>> = Mutex::new(None);
 /// let (send, receive) = std::sync::mpsc::channel();
 /// aionursery::on_lost_error(move |error| send.send(error.to_string()).unwrap());
 /// let block = aionursery::nursery(async |n| {
-///     let _ = n.named("disk").start_soon(async { Err::<(), _>("full") });
-///     let _ = n.shielded().start_soon(std::future::pending::<Result<(), _>>());
+///     n.named("disk").start_soon(async { Err::<(), _>("full") });
+///     n.shielded().start_soon(std::future::pending::<Result<(), _>>());
 ///     Ok(())
 /// });
 /// let _ = futures::FutureExt::now_or_never(block);

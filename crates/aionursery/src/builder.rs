@@ -21,8 +21,8 @@ use crate::stuck;
 /// # futures::executor::block_on(async {
 /// use aionursery::{Builder, OnError, yield_now};
 /// let error = Builder::new().on_error(OnError::Collect).nursery(async |n| {
-///     let _ = n.start_soon(async { Err::<(), _>("one") });
-///     let _ = n.start_soon(async { yield_now().await; Err::<(), _>("two") });
+///     n.start_soon(async { Err::<(), _>("one") });
+///     n.start_soon(async { yield_now().await; Err::<(), _>("two") });
 ///     Ok(())
 /// }).await.unwrap_err();
 /// assert_eq!(error.len(), 2);
@@ -44,7 +44,7 @@ pub enum OnError {
 /// use aionursery::{Builder, OnError};
 /// let error = Builder::new().on_error(OnError::Collect).limit(2).nursery(async |n| {
 ///     for number in 0..5 {
-///         let _ = n.start_soon(async move { if number % 2 == 0 { Err(number) } else { Ok(()) } });
+///         n.start_soon(async move { if number % 2 == 0 { Err(number) } else { Ok(()) } });
 ///     }
 ///     Ok(())
 /// }).await.unwrap_err();
@@ -118,7 +118,7 @@ impl Builder {
     /// use aionursery::{Builder, nursery, yield_now};
     /// let saved = std::sync::atomic::AtomicBool::new(false);
     /// nursery(async |outer| {
-    ///     let _ = outer.start_soon(async {
+    ///     outer.start_soon(async {
     ///         let save = Builder::new().shield(true).nursery(async |_| {
     ///             yield_now().await;
     ///             saved.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -232,7 +232,7 @@ impl Builder {
     /// let builder = aionursery::Builder::new()
     ///     .warn_stuck(Duration::from_secs(10), move |tree| tell.set(tree.to_string()).unwrap());
     /// builder.nursery(async |n| {
-    ///     let _ = n.named("flush").shielded().start_soon(async {
+    ///     n.named("flush").shielded().start_soon(async {
     ///         tokio::time::sleep(Duration::from_secs(60)).await;
     ///         Ok::<_, String>(())
     ///     });

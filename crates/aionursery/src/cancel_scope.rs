@@ -78,7 +78,7 @@ impl CancelScope {
     /// use aionursery::{CancelScope, nursery, yield_now};
     /// let saved = std::sync::atomic::AtomicBool::new(false);
     /// nursery(async |n| {
-    ///     let _ = n.start_soon(async {
+    ///     n.start_soon(async {
     ///         let save = CancelScope::shield().run(async {
     ///             yield_now().await;
     ///             saved.store(true, std::sync::atomic::Ordering::Relaxed);

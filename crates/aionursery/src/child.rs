@@ -9,7 +9,8 @@ use crate::error::Fault;
 use crate::frame::{self, Kind};
 use crate::task::Handle;
 
-/// A child of a nursery. Awaiting it gives its value.
+/// A child of a nursery. Awaiting it gives its value. Whoever has no use for that drops the handle:
+/// the child stays in the nursery, which waits for it and keeps its error.
 ///
 /// A child that failed has no value to give, and its error belongs to the nursery: whoever awaits
 /// it is ended too, as a task that awaits a cancelled one is. With `on_error = Collect` (and to a
@@ -27,7 +28,6 @@ use crate::task::Handle;
 /// assert_eq!(sum, 3);
 /// # });
 /// ```
-#[must_use = "dropping the handle is fine, but say so: `drop(child)` or `let _ = ..`"]
 pub struct Child<T, E> {
     task: Handle<T, E>,
     collect: bool,

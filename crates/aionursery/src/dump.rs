@@ -19,7 +19,7 @@ use crate::sync::plain;
 /// ```
 /// # use aionursery::{Builder, NodeKind, State};
 /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-/// #     let _ = n.named("cook").start_soon(async { Ok::<_, String>(()) });
+/// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
 /// #     n.cancel_with("closing time");
 /// #     Ok(n.dump())
 /// # })).unwrap();
@@ -39,7 +39,7 @@ impl Dump {
     /// ```
     /// # use aionursery::{Builder, NodeKind, State};
     /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-    /// #     let _ = n.named("cook").start_soon(async { Ok::<_, String>(()) });
+    /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
     /// #     n.cancel_with("closing time");
     /// #     Ok(n.dump())
     /// # })).unwrap();
@@ -56,7 +56,7 @@ impl Dump {
     /// ```
     /// # futures::executor::block_on(async {
     /// aionursery::nursery(async |n| {
-    ///     let _ = n.named("stuck").start_soon(async { Ok::<_, String>(()) });
+    ///     n.named("stuck").start_soon(async { Ok::<_, String>(()) });
     ///     let dump = n.dump();
     ///     let names = dump.iter().filter_map(|(_, node)| node.name());
     ///     assert_eq!(names.collect::<Vec<_>>(), ["stuck"]);
@@ -112,8 +112,8 @@ fn branches(f: &mut fmt::Formatter<'_>, node: &Node, indent: &str) -> fmt::Resul
 /// use aionursery::{Builder, dump, yield_now};
 /// use std::future::pending;
 /// Builder::new().name("kitchen").nursery(async |n| {
-///     let _ = n.named("cook").start_soon(pending::<Result<(), String>>());
-///     let _ = n.start_soon(pending::<Result<(), String>>());
+///     n.named("cook").start_soon(pending::<Result<(), String>>());
+///     n.start_soon(pending::<Result<(), String>>());
 ///     yield_now().await;
 ///     // nursery "kitchen" (src/main.rs:4:32), running
 ///     // ├─ child 1 "cook" (src/main.rs:5:29), running

@@ -13,7 +13,7 @@ use crate::scope::Cause;
 /// ```
 /// # use aionursery::{Builder, NodeKind, State};
 /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-/// #     let _ = n.named("cook").start_soon(async { Ok::<_, String>(()) });
+/// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
 /// #     n.cancel_with("closing time");
 /// #     Ok(n.dump())
 /// # })).unwrap();
@@ -39,7 +39,7 @@ pub enum NodeKind {
 /// ```
 /// # use aionursery::{Builder, NodeKind, State};
 /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-/// #     let _ = n.named("cook").start_soon(async { Ok::<_, String>(()) });
+/// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
 /// #     n.cancel_with("closing time");
 /// #     Ok(n.dump())
 /// # })).unwrap();
@@ -64,7 +64,7 @@ pub enum State {
 /// # futures::executor::block_on(async {
 /// use aionursery::{Builder, NodeKind, State};
 /// Builder::new().name("kitchen").nursery(async |n| {
-///     let _ = n.named("cook").start_soon(async { Ok::<_, String>(()) });
+///     n.named("cook").start_soon(async { Ok::<_, String>(()) });
 ///     let dump = n.dump();
 ///     let kitchen = &dump.roots()[0];
 ///     assert_eq!((kitchen.kind(), kitchen.name()), (NodeKind::Nursery, Some("kitchen")));
@@ -98,7 +98,7 @@ impl Node {
     /// ```
     /// # use aionursery::{Builder, NodeKind, State};
     /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-    /// #     let _ = n.named("cook").start_soon(async { Ok::<_, String>(()) });
+    /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
     /// #     n.cancel_with("closing time");
     /// #     Ok(n.dump())
     /// # })).unwrap();
@@ -115,7 +115,7 @@ impl Node {
     /// ```
     /// # use aionursery::{Builder, NodeKind, State};
     /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-    /// #     let _ = n.named("cook").start_soon(async { Ok::<_, String>(()) });
+    /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
     /// #     n.cancel_with("closing time");
     /// #     Ok(n.dump())
     /// # })).unwrap();
@@ -132,7 +132,7 @@ impl Node {
     /// ```
     /// # use aionursery::{Builder, NodeKind, State};
     /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-    /// #     let _ = n.named("cook").start_soon(async { Ok::<_, String>(()) });
+    /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
     /// #     n.cancel_with("closing time");
     /// #     Ok(n.dump())
     /// # })).unwrap();
@@ -149,7 +149,7 @@ impl Node {
     /// ```
     /// # use aionursery::{Builder, NodeKind, State};
     /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-    /// #     let _ = n.named("cook").start_soon(async { Ok::<_, String>(()) });
+    /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
     /// #     n.cancel_with("closing time");
     /// #     Ok(n.dump())
     /// # })).unwrap();
@@ -166,7 +166,7 @@ impl Node {
     /// ```
     /// # use aionursery::{Builder, NodeKind, State};
     /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-    /// #     let _ = n.named("cook").start_soon(async { Ok::<_, String>(()) });
+    /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
     /// #     n.cancel_with("closing time");
     /// #     Ok(n.dump())
     /// # })).unwrap();
@@ -184,7 +184,7 @@ impl Node {
     /// ```
     /// # use aionursery::{Builder, NodeKind, State};
     /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-    /// #     let _ = n.named("cook").start_soon(async { Ok::<_, String>(()) });
+    /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
     /// #     n.cancel_with("closing time");
     /// #     Ok(n.dump())
     /// # })).unwrap();
@@ -201,7 +201,7 @@ impl Node {
     /// ```
     /// # use aionursery::{Builder, NodeKind, State};
     /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-    /// #     let _ = n.named("cook").start_soon(async { Ok::<_, String>(()) });
+    /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
     /// #     n.cancel_with("closing time");
     /// #     Ok(n.dump())
     /// # })).unwrap();
@@ -218,7 +218,7 @@ impl Node {
     /// ```
     /// # use aionursery::{Builder, NodeKind, State};
     /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-    /// #     let _ = n.named("cook").start_soon(async { Ok::<_, String>(()) });
+    /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
     /// #     n.cancel_with("closing time");
     /// #     Ok(n.dump())
     /// # })).unwrap();
@@ -236,7 +236,7 @@ impl Node {
     /// ```
     /// # use aionursery::{Builder, NodeKind, State};
     /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-    /// #     let _ = n.named("cook").start_soon(async { Ok::<_, String>(()) });
+    /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
     /// #     n.cancel_with("closing time");
     /// #     Ok(n.dump())
     /// # })).unwrap();
@@ -253,7 +253,7 @@ impl Node {
     /// ```
     /// # use aionursery::{Builder, NodeKind, State};
     /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-    /// #     let _ = n.named("cook").start_soon(async { Ok::<_, String>(()) });
+    /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
     /// #     n.cancel_with("closing time");
     /// #     Ok(n.dump())
     /// # })).unwrap();
@@ -270,7 +270,7 @@ impl Node {
     /// ```
     /// # use aionursery::{Builder, NodeKind, State};
     /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-    /// #     let _ = n.named("cook").start_soon(async { Ok::<_, String>(()) });
+    /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
     /// #     n.cancel_with("closing time");
     /// #     Ok(n.dump())
     /// # })).unwrap();
@@ -288,7 +288,7 @@ impl Node {
     /// ```
     /// # use aionursery::{Builder, NodeKind, State};
     /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-    /// #     let _ = n.named("cook").start_soon(async { Ok::<_, String>(()) });
+    /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
     /// #     n.cancel_with("closing time");
     /// #     Ok(n.dump())
     /// # })).unwrap();

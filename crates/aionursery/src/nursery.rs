@@ -34,7 +34,7 @@ use crate::within::Within;
 /// use aionursery::{Nursery, nursery};
 /// async fn fan_out(n: Nursery<'_, String>, children: usize) -> Result<usize, String> {
 ///     for _ in 0..children {
-///         let _ = n.start_soon(async { Ok(()) });
+///         n.start_soon(async { Ok(()) });
 ///     }
 ///     Ok(n.running())
 /// }
@@ -201,12 +201,12 @@ impl<'env, E, M> Nursery<'env, E, M> {
     /// # futures::executor::block_on(async {
     /// let paid = std::cell::Cell::new(false);
     /// let error = aionursery::nursery_local(async |n| {
-    ///     let _ = n.shielded().start_soon(async {
+    ///     n.shielded().start_soon(async {
     ///         aionursery::yield_now().await;
     ///         paid.set(true);
     ///         Ok(())
     ///     });
-    ///     let _ = n.start_soon(async { Err::<(), _>("no signal for the SMS") });
+    ///     n.start_soon(async { Err::<(), _>("no signal for the SMS") });
     ///     Ok(())
     /// }).await.unwrap_err();
     /// assert_eq!((paid.get(), error.len()), (true, 1));
@@ -223,7 +223,7 @@ impl<'env, E, M> Nursery<'env, E, M> {
     /// ```
     /// # futures::executor::block_on(async {
     /// let end = aionursery::nursery(async |n| {
-    ///     let _ = n.start_soon(std::future::pending::<Result<(), String>>());
+    ///     n.start_soon(std::future::pending::<Result<(), String>>());
     ///     n.cancel();
     ///     Ok(7)
     /// }).await;
@@ -319,7 +319,7 @@ impl<'env, E, M> Nursery<'env, E, M> {
     /// ```
     /// # futures::executor::block_on(async {
     /// # aionursery::nursery(async |n| {
-    /// let _ = n.start_soon(async { Ok(()) });
+    /// n.start_soon(async { Ok(()) });
     /// assert_eq!(n.running(), 1);
     /// # Ok::<_, String>(()) }).await.unwrap() });
     /// ```

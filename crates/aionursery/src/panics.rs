@@ -42,7 +42,7 @@ impl Panic {
     ///
     /// ```
     /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
-    /// #     let _ = n.start_soon(async { if true { panic!("out of beans") } Ok::<_, String>(()) });
+    /// #     n.start_soon(async { if true { panic!("out of beans") } Ok::<_, String>(()) });
     /// #     Ok(())
     /// # })).unwrap_err();
     /// assert_eq!(error.panics().next().unwrap().message(), "out of beans");
@@ -57,7 +57,7 @@ impl Panic {
     /// ```
     /// aionursery::record_panic_locations();
     /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
-    /// #     let _ = n.start_soon(async { if true { panic!("out of beans") } Ok::<_, String>(()) });
+    /// #     n.start_soon(async { if true { panic!("out of beans") } Ok::<_, String>(()) });
     /// #     Ok(())
     /// # })).unwrap_err();
     /// let panic = error.panics().next().unwrap();
@@ -72,7 +72,7 @@ impl Panic {
     ///
     /// ```
     /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
-    /// #     let _ = n.start_soon(async { if true { panic!("out of beans") } Ok::<_, String>(()) });
+    /// #     n.start_soon(async { if true { panic!("out of beans") } Ok::<_, String>(()) });
     /// #     Ok(())
     /// # })).unwrap_err();
     /// use aionursery::ErrorKind;

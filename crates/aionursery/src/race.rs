@@ -76,7 +76,7 @@ impl<'env, T: Send + 'env, E: Send + 'env> Finish<'env, T, E> {
         F: Future<Output = Result<T, E>> + Send + 'env,
     {
         let (nursery, won) = (self.nursery.clone(), self.won.clone());
-        drop(self.nursery.start_soon(async move {
+        self.nursery.start_soon(async move {
             let value = future.await?;
             // A value that comes too late is dropped without the lock.
             let late = {
@@ -86,7 +86,7 @@ impl<'env, T: Send + 'env, E: Send + 'env> Finish<'env, T, E> {
             drop(late);
             nursery.cancel_with("the race is won");
             Ok(())
-        }));
+        });
     }
 }
 

@@ -24,10 +24,10 @@ async fn r29_forgetting_the_future_only_stops_the_children() {
     let text = String::from("borrowed");
     let ran = Cell::new(0);
     let mut block = Box::pin(nursery_local(async |n| {
-        drop(n.start_soon(async {
+        n.start_soon(async {
             ran.set(ran.get() + text.len());
             pending::<Result<(), &str>>().await
-        }));
+        });
         pending::<Result<(), &str>>().await
     }));
     assert!((&mut block).now_or_never().is_none());
@@ -57,10 +57,10 @@ async fn r29_a_body_that_panics_at_once_and_after_a_wait_drops_its_children() {
     for waits in [false, true] {
         let dropped = Cell::new(0);
         let ended = nursery_local(async |n| {
-            drop(n.start_soon(async {
+            n.start_soon(async {
                 let _end = OnDrop(|| dropped.set(dropped.get() + 1));
                 pending::<Result<(), &str>>().await
-            }));
+            });
             if waits {
                 yield_now().await;
             }
@@ -84,11 +84,11 @@ async fn r29_forgetting_the_future_leaves_what_is_spawned_to_itself() {
         let mut block = Box::pin(nursery(async |n| {
             kept = Some(n.clone());
             let done = done.clone();
-            drop(n.spawn(async move {
+            n.spawn(async move {
                 tokio::task::yield_now().await;
                 done.notify_one();
                 Ok::<_, &str>(())
-            }));
+            });
             pending::<Result<(), &str>>().await
         }));
         assert!((&mut block).now_or_never().is_none());
@@ -174,10 +174,10 @@ async fn r29_starting_and_cancelling_from_other_threads_while_it_ends_loses_noth
                     }
                 }
             }));
-            drop(n.start_soon(async {
+            n.start_soon(async {
                 tokio::task::yield_now().await;
                 Err::<(), _>("stop")
-            }));
+            });
             Ok(())
         });
         assert_eq!(ended.await.unwrap_err().len(), 1);

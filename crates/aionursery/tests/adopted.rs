@@ -47,7 +47,7 @@ struct NoWords(u32);
 async fn r28_the_error_of_an_adopted_child_comes_back_from_who_adopted_it_whatever_its_type() {
     let error = nursery(async |_: Nursery<'_, &str>| {
         poll_and_drop(nursery(async |n| {
-            drop(n.named("seven").shielded().spawn(async { Err::<(), _>(NoWords(7)) }));
+            n.named("seven").shielded().spawn(async { Err::<(), _>(NoWords(7)) });
             pending::<Result<(), _>>().await
         }));
         Ok("the value of the body")
@@ -69,11 +69,11 @@ async fn r28_the_error_of_an_adopted_child_comes_back_from_who_adopted_it_whatev
 async fn r28_errors_of_one_type_can_be_claimed() {
     let error: MultiError<String> = nursery(async |_| {
         poll_and_drop(nursery(async |n| {
-            drop(n.shielded().spawn(async { Err::<(), _>(String::from("no beans")) }));
+            n.shielded().spawn(async { Err::<(), _>(String::from("no beans")) });
             pending::<Result<(), _>>().await
         }));
         poll_and_drop(nursery(async |n| {
-            drop(n.shielded().spawn(async { Err::<(), _>(NoWords(1)) }));
+            n.shielded().spawn(async { Err::<(), _>(NoWords(1)) });
             pending::<Result<(), _>>().await
         }));
         Ok(())
@@ -91,8 +91,8 @@ async fn r7_what_had_failed_before_the_nursery_was_dropped_is_not_lost() {
     let error = nursery(async |_: Nursery<'_, u8>| {
         poll_and_drop(Builder::new().on_error(OnError::Collect).nursery(async |n| {
             n.shielded().spawn(pending::<Result<(), String>>()).cancel();
-            drop(n.shielded().start_soon(pending::<Result<(), String>>()));
-            drop(n.start_soon(async { Err::<(), _>("of a child".to_string()) }));
+            n.shielded().start_soon(pending::<Result<(), String>>());
+            n.start_soon(async { Err::<(), _>("of a child".to_string()) });
             yield_now().await;
             Err::<(), _>("of the body".to_string())
         }));
@@ -109,7 +109,7 @@ async fn r7_an_error_that_may_borrow_is_told_of_by_its_type() {
     let text = String::from("beans");
     let error = nursery(async |_: Nursery<'_, u8>| {
         poll_and_drop(nursery_local(async |n| {
-            drop(n.shielded().start_soon(pending::<Result<(), Borrows>>()));
+            n.shielded().start_soon(pending::<Result<(), Borrows>>());
             Err::<(), _>(Borrows(&text))
         }));
         Ok(())
@@ -144,10 +144,10 @@ async fn r7_with_nobody_above_the_program_is_told() {
     let done = Arc::new(Notify::new());
     let told = done.clone();
     let block = nursery(async move |n| {
-        drop(n.named("nobody above").shielded().spawn(async move {
+        n.named("nobody above").shielded().spawn(async move {
             told.notified().await;
             Err::<(), _>(std::io::Error::other("the disk is full"))
-        }));
+        });
         pending::<Result<(), _>>().await
     });
     poll_and_drop(block);
@@ -163,9 +163,9 @@ async fn r7_with_nobody_above_the_program_is_told() {
 async fn r7_a_hook_that_panics_is_still_told_of_the_next_one() {
     record_lost_errors();
     poll_and_drop(Builder::new().on_error(OnError::Collect).nursery(async |n| {
-        drop(n.shielded().start_soon(pending::<Result<(), _>>()));
+        n.shielded().start_soon(pending::<Result<(), _>>());
         for _ in 0..2 {
-            drop(n.named("a hook that panics").start_soon(async { Err::<(), _>(1) }));
+            n.named("a hook that panics").start_soon(async { Err::<(), _>(1) });
         }
         Ok(())
     }));
@@ -183,10 +183,10 @@ async fn r26_of_several_panics_in_destructors_one_goes_on_and_the_others_are_rep
     let error = nursery(async |_: Nursery<'_, u8>| {
         let mut inner = Box::pin(nursery(async |n| {
             for text in ["one", "two", "three"] {
-                drop(n.start_soon(async move {
+                n.start_soon(async move {
                     let _bomb = Bomb(text);
                     pending::<Result<(), ()>>().await
-                }));
+                });
             }
             pending::<Result<(), ()>>().await
         }));
@@ -209,10 +209,10 @@ async fn r28_what_was_adopted_is_passed_on_when_the_adopter_is_dropped_too() {
         let mut middle = Box::pin(nursery(async |_: Nursery<'_, u16>| {
             poll_and_drop(nursery(async |n| {
                 let go = go.clone();
-                drop(n.shielded().spawn(async move {
+                n.shielded().spawn(async move {
                     go.notified().await;
                     Err::<(), _>(String::from("two levels up"))
-                }));
+                });
                 pending::<Result<(), String>>().await
             }));
             pending::<Result<(), u16>>().await

@@ -38,10 +38,10 @@ async fn ids(count: usize) -> Vec<task::Id> {
 async fn crowd(count: usize) {
     nursery(async |n: Nursery<'_, ()>| {
         for _ in 0..count {
-            drop(n.spawn(async {
+            n.spawn(async {
                 yield_now().await;
                 Ok(())
-            }));
+            });
         }
         Ok(())
     })
@@ -212,27 +212,27 @@ fn children_that_children_spawn_on_workers_and_threads_all_end() {
             nursery(async |n: Nursery<'static, ()>| {
                 for _ in 0..50 {
                     let (n2, count) = (n.clone(), count.clone());
-                    drop(n.spawn(async move {
+                    n.spawn(async move {
                         for _ in 0..5 {
                             let count = count.clone();
-                            drop(n2.spawn(async move {
+                            n2.spawn(async move {
                                 yield_now().await;
                                 count.fetch_add(1, Ordering::Relaxed);
                                 Ok(())
-                            }));
+                            });
                         }
                         Ok(())
-                    }));
+                    });
                 }
                 let (n2, count) = (n.clone(), count.clone());
                 let outside = std::thread::spawn(move || {
                     let _inside = handle.enter();
                     for _ in 0..50 {
                         let count = count.clone();
-                        drop(n2.spawn(async move {
+                        n2.spawn(async move {
                             count.fetch_add(1, Ordering::Relaxed);
                             Ok(())
-                        }));
+                        });
                     }
                 });
                 task::spawn_blocking(move || outside.join().unwrap()).await.unwrap();

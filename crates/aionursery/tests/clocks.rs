@@ -121,11 +121,11 @@ fn r18_a_cleanup_budget_is_spent_in_virtual_time() {
     let builder = Builder::new().clock(clock.clone()).cleanup(5 * SECOND);
     let mut block = pin!(builder.nursery_local(async |n| {
         let log = &log;
-        drop(n.start_soon(async move {
+        n.start_soon(async move {
             cancelled().await;
             log.borrow_mut().push("hears it");
             pending::<Result<(), ()>>().await
-        }));
+        });
         n.cancel();
         Ok(())
     }));
@@ -157,14 +157,14 @@ async fn deadlines_of_every_kind() {
         // Started in another order than they end in; one that is never reached is in between.
         for turns in [9, 1, 5] {
             let order = &order;
-            drop(n.start_soon(async move {
+            n.start_soon(async move {
                 let _ = move_on_after(turns * 10 * SOON, pending::<()>()).await;
                 order.borrow_mut().push(turns);
                 Ok::<_, ()>(())
-            }));
+            });
         }
         let hour = fail_after(3600 * SECOND, pending::<()>());
-        drop(n.start_soon(async { hour.await.map_err(drop) }));
+        n.start_soon(async { hour.await.map_err(drop) });
         while order.borrow().len() < 3 {
             let _ = move_on_after(SOON, pending::<()>()).await;
         }
@@ -190,11 +190,11 @@ fn r18_a_budget_is_spent_without_a_runtime() {
         Builder::new()
             .cleanup(SOON)
             .nursery_local(async |n| {
-                drop(n.start_soon(async {
+                n.start_soon(async {
                     cancelled().await;
                     heard.set(true);
                     pending::<Result<(), ()>>().await
-                }));
+                });
                 n.cancel();
                 Ok(())
             })

@@ -24,10 +24,10 @@ async fn r28_dropping_the_future_drops_the_borrowing_children_at_once() {
     {
         let block = nursery_local(async |n| {
             for _ in 0..3 {
-                drop(n.start_soon(async {
+                n.start_soon(async {
                     let _end = OnDrop(|| dropped.set(dropped.get() + 1));
                     pending::<Result<(), &str>>().await
-                }));
+                });
             }
             pending::<Result<(), &str>>().await
         });
@@ -46,14 +46,14 @@ async fn r28_spawned_children_of_a_dropped_nursery_are_waited_for_by_the_one_abo
         let inner = nursery(async |n| {
             for _ in 0..4 {
                 let (alive, started) = (alive.clone(), started.clone());
-                drop(n.spawn(async move {
+                n.spawn(async move {
                     alive.fetch_add(1, Ordering::SeqCst);
                     let _end = OnDrop(move || {
                         alive.fetch_sub(1, Ordering::SeqCst);
                     });
                     started.notify_one();
                     pending::<Result<(), &str>>().await
-                }));
+                });
             }
             pending::<Result<(), &str>>().await
         });
@@ -79,7 +79,7 @@ async fn r28_the_next_nursery_above_waits_if_the_one_above_is_dropped_too() {
         let mut middle = Box::pin(nursery(async |_: Nursery<'_, &str>| {
             let inner = nursery(async |n: Nursery<'_, &str>| {
                 let (alive, started, hold) = (alive.clone(), started.clone(), hold.clone());
-                drop(n.spawn(async move {
+                n.spawn(async move {
                     alive.fetch_add(1, Ordering::SeqCst);
                     started.notify_one();
                     let _end = OnDrop(move || {
@@ -88,7 +88,7 @@ async fn r28_the_next_nursery_above_waits_if_the_one_above_is_dropped_too() {
                         alive.fetch_sub(1, Ordering::SeqCst);
                     });
                     pending::<Result<(), &str>>().await
-                }));
+                });
                 pending::<Result<(), &str>>().await
             });
             inner.await.map_err(|_| "inner")
@@ -115,11 +115,11 @@ async fn r28_a_shielded_spawned_child_of_a_dropped_nursery_is_still_waited_for()
     nursery(async |_: Nursery<'_, &str>| {
         let mut inner = Box::pin(nursery(async |n| {
             let (done, go) = (done.clone(), go.clone());
-            drop(n.shielded().spawn(async move {
+            n.shielded().spawn(async move {
                 go.notified().await;
                 done.fetch_add(1, Ordering::SeqCst);
                 Ok::<_, &str>(())
-            }));
+            });
             pending::<Result<(), &str>>().await
         }));
         assert!((&mut inner).now_or_never().is_none());
@@ -138,11 +138,11 @@ async fn r28_a_panic_of_an_adopted_child_is_reported_by_who_adopted_it() {
     let error = nursery(async |_: Nursery<'_, &str>| {
         let mut inner = Box::pin(nursery(async |n| {
             let started = started.clone();
-            drop(n.spawn(async move {
+            n.spawn(async move {
                 let _end = OnDrop(|| panic!("while it was aborted"));
                 started.notify_one();
                 pending::<Result<(), String>>().await
-            }));
+            });
             pending::<Result<(), String>>().await
         }));
         assert!((&mut inner).now_or_never().is_none());
@@ -164,7 +164,7 @@ async fn r29_a_nursery_that_is_dropped_on_another_thread_than_it_was_polled_on_d
     let mut block = Box::pin(nursery(async move |n| {
         for _ in 0..3 {
             let (count, kept) = (count.clone(), kept.clone());
-            drop(n.start_soon(async move {
+            n.start_soon(async move {
                 let _end = OnDrop(move || {
                     count.fetch_add(1, Ordering::SeqCst);
                 });
@@ -173,7 +173,7 @@ async fn r29_a_nursery_that_is_dropped_on_another_thread_than_it_was_polled_on_d
                     Poll::<Result<(), &str>>::Pending
                 })
                 .await
-            }));
+            });
         }
         pending::<Result<(), &str>>().await
     }));
@@ -195,13 +195,13 @@ async fn r29_a_nursery_that_is_dropped_on_another_thread_than_it_was_polled_on_d
 async fn r29_a_destructor_that_starts_children_and_panics_is_survived() {
     let error = nursery(async |n| {
         let again = n.clone();
-        drop(n.start_soon(async move {
+        n.start_soon(async move {
             let _end = OnDrop(move || {
-                drop(again.start_soon(pending::<Result<(), &str>>()));
+                again.start_soon(pending::<Result<(), &str>>());
                 panic!("destructor");
             });
             pending::<Result<(), &str>>().await
-        }));
+        });
         yield_now().await;
         n.cancel();
         Ok(())
@@ -217,13 +217,13 @@ fn r29_a_destructor_that_panics_while_the_nursery_is_dropped_stops_no_other() {
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let mut block = Box::pin(nursery_local(async |n| {
             for _ in 0..3 {
-                drop(n.start_soon(async {
+                n.start_soon(async {
                     let _end = OnDrop(|| {
                         dropped.set(dropped.get() + 1);
                         panic!("destructor");
                     });
                     pending::<Result<(), &str>>().await
-                }));
+                });
             }
             pending::<Result<(), &str>>().await
         }));
@@ -244,10 +244,10 @@ async fn a_handle_kept_by_a_child_makes_no_cycle() {
             let end = OnDrop(move || {
                 alive.fetch_sub(1, Ordering::SeqCst);
             });
-            drop(n.start_soon(async move {
+            n.start_soon(async move {
                 let _keep = (keeper, end);
                 pending::<Result<(), &str>>().await
-            }));
+            });
             pending::<Result<(), &str>>().await
         }));
         assert!((&mut block).now_or_never().is_none());

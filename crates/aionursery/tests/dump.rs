@@ -28,19 +28,19 @@ fn find<'a>(dump: &'a Dump, name: &str) -> Option<&'a Node> {
 fn a_dump_shows_what_is_below_each_child_and_where_it_was_opened() {
     let (leave, stays) = oneshot::channel::<()>();
     let shown = block_on(Builder::new().name("kitchen").nursery_local(async |n| {
-        drop(n.named("cook").start_soon(async {
+        n.named("cook").start_soon(async {
             let pot = Builder::new().name("pot").nursery_local(async |pot| {
-                drop(pot.named("beans").start_soon(pending::<Result<(), ()>>()));
+                pot.named("beans").start_soon(pending::<Result<(), ()>>());
                 pending::<Result<(), ()>>().await
             });
             pot.await.map_err(drop)
-        }));
-        drop(n.named("guest").shielded().start_soon(async {
+        });
+        n.named("guest").shielded().start_soon(async {
             let _ = CancelScope::new().run(stays).await;
             Ok(())
-        }));
-        drop(n.start_soon(pending::<Result<(), ()>>()));
-        drop(n.named("late").start_soon(pending::<Result<(), ()>>()));
+        });
+        n.start_soon(pending::<Result<(), ()>>());
+        n.named("late").start_soon(pending::<Result<(), ()>>());
         let before = n.dump();
         let cook = find(&before, "cook").unwrap();
         assert_eq!((cook.state(), cook.children().len()), (State::Waiting, 0));
@@ -70,7 +70,7 @@ nursery \"kitchen\", running
 fn r11_a_dump_says_who_is_cancelled_and_why() {
     block_on(nursery_local(async |n| {
         let (leave, stays) = oneshot::channel::<()>();
-        drop(n.named("shielded").shielded().start_soon(async {
+        n.named("shielded").shielded().start_soon(async {
             let inner = nursery_local(async |inner| {
                 inner.cancel_with("the beans are burnt");
                 let inner = inner.dump();
@@ -80,7 +80,7 @@ fn r11_a_dump_says_who_is_cancelled_and_why() {
             inner.await.unwrap();
             let _ = stays.await;
             Ok::<_, ()>(())
-        }));
+        });
         yield_now().await;
         let other = n.clone();
         let _ = CancelScope::shield()
@@ -142,7 +142,7 @@ fn a_dump_may_be_made_while_another_thread_opens_and_closes_nurseries() {
 fn a_child_that_waits_for_a_place_has_not_started() {
     block_on(Builder::new().limit(1).nursery_local(async |n| {
         for name in ["first", "second"] {
-            drop(n.named(name).start_soon(pending::<Result<(), ()>>()));
+            n.named(name).start_soon(pending::<Result<(), ()>>());
         }
         yield_now().await;
         let dump = n.dump();
@@ -157,14 +157,14 @@ fn a_child_that_waits_for_a_place_has_not_started() {
 #[test]
 fn the_nodes_come_from_the_top_down_with_their_depth() {
     block_on(Builder::new().name("a").nursery_local(async |a| {
-        drop(a.named("b").start_soon(async {
+        a.named("b").start_soon(async {
             Builder::new()
                 .name("c")
                 .nursery_local(async |_| pending::<Result<(), ()>>().await)
                 .await
                 .map_err(drop)
-        }));
-        drop(a.named("d").start_soon(pending::<Result<(), ()>>()));
+        });
+        a.named("d").start_soon(pending::<Result<(), ()>>());
         yield_now().await;
         let dump = a.dump();
         let nodes: Vec<_> = dump.iter().map(|(depth, node)| (depth, node.name())).collect();
@@ -179,7 +179,7 @@ fn the_nodes_come_from_the_top_down_with_their_depth() {
 #[test]
 fn what_the_body_of_an_inner_nursery_opens_is_not_taken_for_its_childs() {
     block_on(nursery_local(async |n| {
-        drop(n.named("outer child").start_soon(async {
+        n.named("outer child").start_soon(async {
             Builder::new()
                 .name("inner")
                 .nursery_local(async |_| {
@@ -188,7 +188,7 @@ fn what_the_body_of_an_inner_nursery_opens_is_not_taken_for_its_childs() {
                 })
                 .await
                 .map_err(drop)
-        }));
+        });
         yield_now().await;
         let dump = n.dump();
         let inner = find(&dump, "inner").unwrap();
@@ -208,9 +208,9 @@ async fn spawned_and_blocking_children_are_shown_too_also_after_a_drop() {
     let (release, held) = std::sync::mpsc::channel::<()>();
     nursery(async |outer| {
         let mut inner = Box::pin(Builder::new().name("inner").nursery(async |n| {
-            drop(n.named("spawned").spawn(pending::<Result<(), ()>>()));
+            n.named("spawned").spawn(pending::<Result<(), ()>>());
             let blocking = n.named("blocking").shielded();
-            drop(blocking.spawn_blocking(move || held.recv().map_err(drop)));
+            blocking.spawn_blocking(move || held.recv().map_err(drop));
             let scope = CancelScope::new();
             let hour = tokio::time::Instant::now() + Duration::from_secs(3600);
             scope.deadline(hour).run(pending::<()>()).await.map_err(drop)
@@ -254,8 +254,8 @@ mod recorded {
     fn in_a_process_of_its_own() {
         record_children();
         block_on(nursery_local(async |n| {
-            drop(n.start_soon(pending::<Result<(), ()>>()));
-            drop(n.shielded().start_soon(async { Ok(()) }));
+            n.start_soon(pending::<Result<(), ()>>());
+            n.shielded().start_soon(async { Ok(()) });
             let shown = text(&n.dump());
             let expected = "\
 nursery, running

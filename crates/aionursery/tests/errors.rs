@@ -17,19 +17,19 @@ async fn r6_the_first_failure_cancels_siblings_and_body() {
     let alive = Arc::new(());
     let error = nursery(async |n| {
         let one = alive.clone();
-        drop(n.start_soon(async move {
+        n.start_soon(async move {
             let _one = one;
             pending::<Result<(), _>>().await
-        }));
+        });
         let one = alive.clone();
-        drop(n.spawn(async move {
+        n.spawn(async move {
             let _one = one;
             pending::<Result<(), _>>().await
-        }));
-        drop(n.named("bad").start_soon(async {
+        });
+        n.named("bad").start_soon(async {
             yield_now().await;
             Err::<(), _>("beans")
-        }));
+        });
         pending::<Result<(), _>>().await
     })
     .await
@@ -47,12 +47,12 @@ async fn r6_collect_leaves_the_siblings_alone_and_keeps_every_error_in_order() {
         .on_error(OnError::Collect)
         .nursery(async |n| {
             for (turns, text) in [(3, "last"), (1, "first"), (2, "second")] {
-                drop(n.start_soon(async move {
+                n.start_soon(async move {
                     for _ in 0..turns {
                         yield_now().await;
                     }
                     Err::<(), _>(text)
-                }));
+                });
             }
             Ok(())
         })
@@ -100,10 +100,10 @@ async fn r7_errors_that_come_while_the_siblings_are_dropped_are_kept() {
     }
     let error = nursery(async |n| {
         for _ in 0..2 {
-            drop(n.start_soon(async {
+            n.start_soon(async {
                 let _bomb = Bomb;
                 pending::<Result<(), _>>().await
-            }));
+            });
         }
         yield_now().await;
         Err::<(), _>("body")
@@ -118,10 +118,7 @@ async fn r7_errors_that_come_while_the_siblings_are_dropped_are_kept() {
 async fn r8_one_error_is_a_multi_error_too_and_shows_as_a_tree() {
     let inner = async || nursery(async |_: Nursery<'_, &str>| Err::<(), _>("inner")).await;
     let error = nursery(async |n| {
-        drop(
-            n.named("nested")
-                .start_soon(async { inner().await.map_err(|error| error.to_string()) }),
-        );
+        n.named("nested").start_soon(async { inner().await.map_err(|error| error.to_string()) });
         Ok(())
     })
     .await
@@ -144,7 +141,7 @@ async fn r8_it_works_with_question_mark_anyhow_eyre_and_thiserror() {
     let error = through().await.unwrap_err();
     assert!(error.downcast_ref::<MultiError<Typed>>().is_some_and(|error| error.len() == 1));
     let error = nursery(async |n| {
-        drop(n.start_soon(async { Err::<(), _>(anyhow::anyhow!("any")) }));
+        n.start_soon(async { Err::<(), _>(anyhow::anyhow!("any")) });
         Ok(())
     })
     .await
@@ -194,10 +191,10 @@ async fn awaiting_a_child_that_was_cancelled_ends_who_awaits_it() {
 #[tokio::test]
 async fn r19_a_failing_shielded_child_is_an_error_like_any_other() {
     let error = nursery(async |n| {
-        drop(n.shielded().start_soon(async {
+        n.shielded().start_soon(async {
             yield_now().await;
             Err::<(), _>("payment")
-        }));
+        });
         Err::<(), _>("sms")
     })
     .await
@@ -209,18 +206,18 @@ async fn r19_a_failing_shielded_child_is_an_error_like_any_other() {
 async fn r26_a_panic_is_an_error_with_its_payload_wherever_it_happens() {
     for which in ["here", "away", "blocking", "body"] {
         let error = nursery(async |n: Nursery<'_, &str>| {
-            drop(n.start_soon(async move {
+            n.start_soon(async move {
                 assert!(which != "here", "{which}");
                 Ok(())
-            }));
-            drop(n.spawn(async move {
+            });
+            n.spawn(async move {
                 assert!(which != "away", "{which}");
                 Ok(())
-            }));
-            drop(n.spawn_blocking(move || {
+            });
+            n.spawn_blocking(move || {
                 assert!(which != "blocking", "{which}");
                 Ok(())
-            }));
+            });
             assert!(which != "body", "{which}");
             Ok(())
         })
@@ -239,7 +236,7 @@ async fn r26_a_panic_is_an_error_with_its_payload_wherever_it_happens() {
 async fn r26_a_panic_knows_its_place_once_places_are_recorded() {
     aionursery::record_panic_locations();
     let error = nursery(async |n: Nursery<'_, &str>| {
-        drop(n.start_soon(async { if true { panic!("here") } else { Ok(()) } }));
+        n.start_soon(async { if true { panic!("here") } else { Ok(()) } });
         Ok(())
     })
     .await

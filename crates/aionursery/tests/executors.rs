@@ -20,8 +20,8 @@ fn r1_r6_children_borrow_run_and_fail_together_on_any_executor() {
                 Ok(text.len())
             });
             assert_eq!(good.end().await, End::Done(5));
-            drop(n.start_soon(pending::<Result<(), &str>>()));
-            drop(n.start_soon(async { Err::<(), _>("no more") }));
+            n.start_soon(pending::<Result<(), &str>>());
+            n.start_soon(async { Err::<(), _>("no more") });
             pending::<Result<(), _>>().await
         })
         .await

@@ -171,12 +171,12 @@ fn r29_a_waker_that_outlives_everything_keeps_one_block_and_wakes_nobody() {
     let before = HELD.load(Ordering::SeqCst);
     block_on(nursery_local(async |n| {
         for _ in 0..5_000 {
-            drop(n.start_soon(async { quick().await }));
+            n.start_soon(async { quick().await });
         }
-        drop(n.start_soon(poll_fn(|cx| {
+        n.start_soon(poll_fn(|cx| {
             kept.borrow_mut().push(cx.waker().clone());
             Poll::Ready(Ok::<_, ()>(()))
-        })));
+        }));
         Ok(())
     }))
     .unwrap();
@@ -276,21 +276,21 @@ fn r4_first_steps_run_in_the_order_of_starting_from_wherever_they_were_started()
     let order = Mutex::new(Vec::new());
     let note = |number: i32| noted(&order, number);
     block_on(nursery(async |outer: Nursery<'_, ()>| {
-        drop(outer.start_soon(note(1)));
+        outer.start_soon(note(1));
         nursery(async |_: Nursery<'_, ()>| {
             // The inner nursery is the one that is driven here.
-            drop(outer.start_soon(note(2)));
+            outer.start_soon(note(2));
             Ok(())
         })
         .await
         .unwrap();
-        drop(outer.start_soon(note(3)));
+        outer.start_soon(note(3));
         std::thread::scope(|scope| {
             scope.spawn(|| drop(outer.start_soon(note(4))));
         });
-        drop(outer.start_soon(note(5)));
+        outer.start_soon(note(5));
         yield_now().await;
-        drop(outer.start_soon(note(6)));
+        outer.start_soon(note(6));
         Ok(())
     }))
     .unwrap();

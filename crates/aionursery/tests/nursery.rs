@@ -19,13 +19,13 @@ async fn r1_the_block_ends_when_the_body_and_all_children_have_ended() {
     let ended = &Cell::new(0);
     let value = nursery_local(async |n| {
         for turns in 0..5 {
-            drop(n.start_soon(async move {
+            n.start_soon(async move {
                 for _ in 0..turns {
                     yield_now().await;
                 }
                 ended.set(ended.get() + 1);
                 Ok::<_, &str>(())
-            }));
+            });
         }
         Ok(1)
     })
@@ -39,15 +39,15 @@ async fn r2_children_may_be_started_while_it_joins_and_by_children() {
     nursery_local(async |n| {
         let inner = n.clone();
         let order = &order;
-        drop(n.start_soon(async move {
+        n.start_soon(async move {
             yield_now().await;
             order.borrow_mut().push("child");
-            drop(inner.start_soon(async move {
+            inner.start_soon(async move {
                 order.borrow_mut().push("grandchild");
                 Ok(())
-            }));
+            });
             Ok::<_, &str>(())
-        }));
+        });
         Ok(())
     })
     .await
@@ -91,11 +91,11 @@ async fn r3_a_spawned_child_does_not_outlive_a_block_that_failed() {
         for _ in 0..10 {
             let one = alive.clone();
             let started = started.clone();
-            drop(n.spawn(async move {
+            n.spawn(async move {
                 let _one = one;
                 started.notify_one();
                 pending::<Result<(), _>>().await
-            }));
+            });
         }
         started.notified().await;
         Err::<(), _>("body")
@@ -112,10 +112,10 @@ async fn r4_first_steps_run_in_the_order_of_starting_and_not_before_start_soon_r
     nursery_local(async |n| {
         for number in 0..4 {
             let order = &order;
-            drop(n.start_soon(async move {
+            n.start_soon(async move {
                 order.borrow_mut().push(number);
                 Ok::<_, &str>(())
-            }));
+            });
         }
         assert!(order.borrow().is_empty());
         Ok(())
@@ -138,7 +138,7 @@ async fn r5_nothing_of_a_child_is_kept_once_it_has_ended() {
         assert_eq!((Arc::strong_count(&alive), n.running()), (1, 0));
         // The same for a result that nobody wants.
         let one = alive.clone();
-        drop(n.start_soon(async move { Ok(one) }));
+        n.start_soon(async move { Ok(one) });
         Ok(())
     })
     .await
@@ -189,15 +189,15 @@ async fn r17_a_child_started_in_a_cancelled_nursery_is_dropped_before_its_first_
     nursery(async |n| {
         n.cancel();
         let here = ran.clone();
-        drop(n.start_soon(async move {
+        n.start_soon(async move {
             here.fetch_add(1, Ordering::SeqCst);
             Ok::<_, &str>(())
-        }));
+        });
         let away = ran.clone();
-        drop(n.spawn(async move {
+        n.spawn(async move {
             away.fetch_add(1, Ordering::SeqCst);
             Ok(())
-        }));
+        });
         Ok(())
     })
     .await
@@ -225,28 +225,28 @@ async fn r19_a_shielded_child_runs_to_its_end_and_the_block_waits_for_it() {
     let (release, released) = oneshot::channel();
     let paid = Cell::new(0);
     let error = nursery_local(async |n| {
-        drop(n.shielded().start_soon(async {
+        n.shielded().start_soon(async {
             released.await.unwrap();
             // Scopes and nurseries below the shield are not reached either.
             nursery_local(async |inner| {
-                drop(inner.start_soon(async {
+                inner.start_soon(async {
                     yield_now().await;
                     paid.set(paid.get() + 1);
                     Ok::<_, &str>(())
-                }));
+                });
                 Ok(())
             })
             .await
             .map_err(|_| "inner")?;
             Ok(())
-        }));
+        });
         let spawned = Arc::new(Notify::new());
         let notified = spawned.clone();
-        drop(n.shielded().spawn(async move {
+        n.shielded().spawn(async move {
             spawned.notify_one();
             yield_now().await;
             release.send(()).map_err(|()| "nobody waits")
-        }));
+        });
         notified.notified().await;
         Err::<(), _>("sms")
     })
@@ -288,13 +288,13 @@ async fn r25_spawned_children_start_siblings_through_the_handle() {
     nursery(async |n: Nursery<'static, &'static str>| {
         let sibling = n.clone();
         let count = count.clone();
-        drop(n.spawn(async move {
-            drop(sibling.spawn(async move {
+        n.spawn(async move {
+            sibling.spawn(async move {
                 count.fetch_add(1, Ordering::SeqCst);
                 Ok(())
-            }));
+            });
             Ok(())
-        }));
+        });
         Ok(())
     })
     .await

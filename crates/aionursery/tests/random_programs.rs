@@ -83,10 +83,10 @@ fn start(n: &LocalNursery<'static, usize>, log: &Rc<Log>, program: Program) {
     });
     if by_hand {
         child.cancel();
-        drop(n.shielded().start_soon(async move {
+        n.shielded().start_soon(async move {
             assert_eq!(child.end().await, End::Cancelled);
             Ok(())
-        }));
+        });
     }
 }
 

@@ -26,9 +26,9 @@ async fn a_limit_holds_for_both_kinds_of_children_and_keeps_the_order() {
                     Ok::<_, &str>(())
                 };
                 if number % 2 == 0 {
-                    drop(n.start_soon(child));
+                    n.start_soon(child);
                 } else {
-                    drop(n.spawn(child));
+                    n.spawn(child);
                 }
             }
             Ok(())
@@ -68,7 +68,7 @@ async fn a_child_that_is_always_ready_starves_neither_siblings_nor_runtime() {
 async fn children_that_start_siblings_without_end_starve_no_other() {
     fn chain<'env>(n: &LocalNursery<'env, &'static str>, over: &'env Cell<bool>) {
         let again = n.clone();
-        drop(n.start_soon(async move {
+        n.start_soon(async move {
             tokio::task::coop::consume_budget().await;
             if !over.get() {
                 chain(&again, over);
@@ -78,18 +78,18 @@ async fn children_that_start_siblings_without_end_starve_no_other() {
             let _: &Child<(), _> = &never;
             never.cancel();
             Ok(())
-        }));
+        });
     }
     let over = Cell::new(false);
     let ended = tokio::time::timeout(Duration::from_secs(60), async {
         nursery_local(async |n| {
-            drop(n.start_soon(async {
+            n.start_soon(async {
                 for _ in 0..5 {
                     tokio::task::yield_now().await;
                 }
                 over.set(true);
                 Ok(())
-            }));
+            });
             // More than the runtime lets a task do in one turn.
             for _ in 0..300 {
                 chain(&n, &over);
@@ -111,14 +111,14 @@ async fn r4_first_steps_keep_the_order_of_starting_where_a_turn_cannot_take_all(
     fn start<'env>(n: &LocalNursery<'env, &'static str>, order: &'env Order, siblings: u8) {
         let number = order.started.replace(order.started.get() + 1);
         let again = n.clone();
-        drop(n.start_soon(async move {
+        n.start_soon(async move {
             assert_eq!(order.begun.replace(number + 1), number);
             tokio::task::coop::consume_budget().await;
             for _ in 0..siblings {
                 start(&again, order, siblings - 1);
             }
             Ok(())
-        }));
+        });
     }
     let order = Order { started: Cell::new(0), begun: Cell::new(0) };
     nursery_local(async |n| {
@@ -143,7 +143,7 @@ async fn a_thousand_children_that_drain_channels_are_not_polled_in_vain() {
             }
             drop(send);
             let polls = &polls;
-            drop(n.start_soon(async move {
+            n.start_soon(async move {
                 let mut drain = std::pin::pin!(async { while receive.recv().await.is_some() {} });
                 std::future::poll_fn(|cx| {
                     polls.set(polls.get() + 1);
@@ -151,7 +151,7 @@ async fn a_thousand_children_that_drain_channels_are_not_polled_in_vain() {
                 })
                 .await;
                 Ok::<_, &str>(())
-            }));
+            });
         }
         Ok(())
     })

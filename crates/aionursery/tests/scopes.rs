@@ -18,28 +18,28 @@ async fn r12_a_cancellation_reaches_everything_below_and_stops_at_shields() {
     let log = std::cell::RefCell::new(Vec::new());
     nursery_local(async |outer| {
         let log = &log;
-        drop(outer.start_soon(async move {
+        outer.start_soon(async move {
             let inner = nursery_local(async |inner| {
-                drop(inner.start_soon(async {
+                inner.start_soon(async {
                     sleep(SECOND).await;
                     log.borrow_mut().push("must not happen");
                     Ok::<_, &str>(())
-                }));
+                });
                 Ok(())
             });
             inner.await.map_err(|_| "inner")
-        }));
-        drop(outer.shielded().start_soon(async move {
+        });
+        outer.shielded().start_soon(async move {
             let below = nursery_local(async |inner| {
-                drop(inner.start_soon(async {
+                inner.start_soon(async {
                     sleep(SECOND).await;
                     log.borrow_mut().push("shielded");
                     Ok::<_, &str>(())
-                }));
+                });
                 Ok(())
             });
             below.await.map_err(|_| "inner")
-        }));
+        });
         yield_now().await;
         outer.cancel();
         Ok(())
@@ -85,18 +85,18 @@ async fn r18_r27_a_cleanup_budget_lets_children_hear_and_clean_up_until_it_is_sp
             .cleanup(5 * SECOND)
             .nursery_local(async |n| {
                 let (first, second) = (n.clone(), n.clone());
-                drop(n.start_soon(async move {
+                n.start_soon(async move {
                     first.cancelled().await;
                     sleep(SECOND).await;
                     quick.set(true);
                     Ok::<_, &str>(())
-                }));
-                drop(n.start_soon(async move {
+                });
+                n.start_soon(async move {
                     second.cancelled().await;
                     sleep(60 * SECOND).await;
                     slow.set(true);
                     Ok(())
-                }));
+                });
                 yield_now().await;
                 n.cancel();
                 Ok(())
@@ -144,16 +144,16 @@ async fn r18_r19_a_cleanup_budget_that_is_spent_breaks_no_shield() {
     Builder::new()
         .cleanup(10 * SECOND)
         .nursery_local(async |n| {
-            drop(n.shielded().start_soon(async {
+            n.shielded().start_soon(async {
                 shield(sleep(3 * SECOND)).await;
                 paid.set(true);
                 Ok::<_, &str>(())
-            }));
-            drop(n.start_soon(async {
+            });
+            n.start_soon(async {
                 shield(sleep(60 * SECOND)).await;
                 after.set(true);
                 Ok(())
-            }));
+            });
             yield_now().await;
             n.cancel();
             Ok(())
@@ -238,7 +238,7 @@ async fn r21_a_nursery_has_a_deadline_that_can_be_moved() {
     let error = Builder::new()
         .deadline(start + SECOND)
         .nursery(async |n: Nursery<'_, &str>| {
-            drop(n.start_soon(pending::<Result<(), _>>()));
+            n.start_soon(pending::<Result<(), _>>());
             assert!(
                 n.effective_deadline().unwrap()
                     <= (start + SECOND + Duration::from_micros(1)).into_std()

@@ -48,14 +48,14 @@ async fn r19_a_shield_in_a_child_holds_against_its_nursery_and_the_child_goes_af
     let log = Log::new();
     nursery_local(async |n| {
         let log = &log;
-        drop(n.start_soon(async move {
+        n.start_soon(async move {
             let _gone = Gone(log, "gone");
             shield(sleep(3 * SECOND)).await;
             log.add("shielded");
             sleep(SECOND).await;
             log.add("must not happen");
             Ok::<_, &str>(())
-        }));
+        });
         sleep(SECOND).await;
         n.cancel();
         Ok(())
@@ -71,14 +71,14 @@ async fn r19_a_shield_in_the_body_holds_against_the_nursery_and_the_body_goes_af
     let log = Log::new();
     let error = nursery_local(async |n| {
         let log = &log;
-        drop(n.start_soon(async move {
+        n.start_soon(async move {
             sleep(SECOND).await;
             Err::<(), _>("failed")
-        }));
-        drop(n.start_soon(async move {
+        });
+        n.start_soon(async move {
             let _gone = Gone(log, "sibling gone");
             pending::<Result<(), _>>().await
-        }));
+        });
         shield(sleep(3 * SECOND)).await;
         log.add("shielded");
         sleep(SECOND).await;
@@ -120,12 +120,12 @@ async fn r19_a_shield_that_is_entered_while_cancellation_waits_for_another_holds
     let log = Log::new();
     nursery_local(async |n| {
         let log = &log;
-        drop(n.start_soon(async move {
+        n.start_soon(async move {
             shield(sleep(2 * SECOND)).await;
             shield(sleep(2 * SECOND)).await;
             log.add("both");
             pending::<Result<(), &str>>().await
-        }));
+        });
         sleep(SECOND).await;
         n.cancel();
         Ok(())
@@ -141,23 +141,23 @@ async fn r12_a_shielded_child_of_a_nursery_farther_down_ends_too() {
     let log = Log::new();
     let ended = nursery_local(async |outer| {
         let log = &log;
-        drop(outer.start_soon(async move {
+        outer.start_soon(async move {
             let _gone = Gone(log, "child gone");
             let inner = nursery_local(async |inner| {
-                drop(inner.shielded().start_soon(async move {
+                inner.shielded().start_soon(async move {
                     sleep(3 * SECOND).await;
                     log.add("shielded");
                     Ok::<_, &str>(())
-                }));
-                drop(inner.start_soon(async move {
+                });
+                inner.start_soon(async move {
                     let _gone = Gone(log, "plain gone");
                     pending::<Result<(), _>>().await
-                }));
+                });
                 pending::<Result<(), _>>().await
             });
             // It goes on to whom it is meant for, and is no error on the way (R13).
             inner.await.map_err(|_| "inner")
-        }));
+        });
         sleep(SECOND).await;
         outer.cancel();
         Ok(())
@@ -171,19 +171,19 @@ async fn r12_a_shielded_nursery_in_a_child_ends_before_the_child_goes() {
     let log = Log::new();
     nursery_local(async |outer| {
         let log = &log;
-        drop(outer.start_soon(async move {
+        outer.start_soon(async move {
             let inner = Builder::new().shield(true).nursery_local(async |inner| {
-                drop(inner.start_soon(async move {
+                inner.start_soon(async move {
                     sleep(3 * SECOND).await;
                     log.add("shielded");
                     Ok::<_, &str>(())
-                }));
+                });
                 Ok(7)
             });
             assert_eq!(inner.await.unwrap(), 7);
             log.add("its value");
             pending::<Result<(), &str>>().await
-        }));
+        });
         sleep(SECOND).await;
         outer.cancel();
         Ok(())
@@ -206,11 +206,11 @@ async fn r20_a_shield_holds_against_a_deadline_around_it_and_against_one_around_
     log.add("late");
     let late = fail_after(SECOND, async {
         let ended = nursery_local(async |n| {
-            drop(n.shielded().start_soon(async {
+            n.shielded().start_soon(async {
                 sleep(3 * SECOND).await;
                 log.add("shielded child");
                 Ok::<_, &str>(())
-            }));
+            });
             pending::<Result<(), _>>().await
         });
         let _ = ended.await;
@@ -227,12 +227,12 @@ async fn r19_the_deadline_inside_a_shield_acts_in_spite_of_it() {
     let log = Log::new();
     nursery_local(async |n| {
         let log = &log;
-        drop(n.start_soon(async move {
+        n.start_soon(async move {
             let ended = shield(fail_after(3 * SECOND, pending::<()>())).await;
             assert!(ended.is_err());
             log.add("late");
             pending::<Result<(), &str>>().await
-        }));
+        });
         yield_now().await;
         n.cancel();
         Ok(())
@@ -248,20 +248,20 @@ async fn r19_a_shielding_scope_that_is_cancelled_itself_holds_no_longer() {
     let scope = CancelScope::shield();
     nursery_local(async |n| {
         let (log, scope) = (&log, &scope);
-        drop(n.start_soon(async move {
+        n.start_soon(async move {
             assert!(scope.run(pending::<()>()).await.is_err());
             log.add("let go");
             pending::<Result<(), &str>>().await
-        }));
+        });
         yield_now().await;
         n.cancel();
-        drop(n.shielded().start_soon(async move {
+        n.shielded().start_soon(async move {
             sleep(SECOND).await;
             scope.cancel();
             sleep(SECOND).await;
             log.add("last");
             Ok(())
-        }));
+        });
         Ok(())
     })
     .await
@@ -308,7 +308,7 @@ async fn r19_what_runs_beside_a_shield_in_one_future_is_dropped_with_it() {
     let log = Log::new();
     nursery_local(async |n| {
         let log = &log;
-        drop(n.start_soon(async move {
+        n.start_soon(async move {
             let beside = async {
                 let inner = fail_after(10 * SECOND, async {
                     let _gone = Gone(log, "scope beside gone");
@@ -327,7 +327,7 @@ async fn r19_what_runs_beside_a_shield_in_one_future_is_dropped_with_it() {
             };
             futures::join!(shielded, beside, bare);
             Ok::<_, &str>(())
-        }));
+        });
         sleep(SECOND).await;
         n.cancel();
         Ok(())
@@ -346,11 +346,11 @@ async fn r7_a_failed_child_awaited_inside_a_shield_hands_its_error_over() {
             sleep(SECOND).await;
             Err("bad")
         });
-        drop(n.start_soon(async move {
+        n.start_soon(async move {
             assert_eq!(shield(bad).await, Err("bad"));
             log.add("handed over");
             Ok(())
-        }));
+        });
         Ok(())
     })
     .await;
@@ -385,7 +385,7 @@ async fn r20_a_shield_cannot_hold_against_who_just_drops_it() {
     let log = Log::new();
     nursery_local(async |n| {
         let log = &log;
-        drop(n.start_soon(async move {
+        n.start_soon(async move {
             let shielded = shield(async {
                 let _gone = Gone(log, "dropped");
                 sleep(60 * SECOND).await;
@@ -393,7 +393,7 @@ async fn r20_a_shield_cannot_hold_against_who_just_drops_it() {
             let _ = tokio::time::timeout(SECOND, shielded).await;
             log.add("timeout");
             pending::<Result<(), &str>>().await
-        }));
+        });
         sleep(2 * SECOND).await;
         n.cancel();
         Ok(())
@@ -415,7 +415,7 @@ async fn r29_a_shield_that_is_carried_off_holds_its_first_owner_until_it_ends_el
     });
     let start = Instant::now();
     nursery(async |n: Nursery<'_, &str>| {
-        drop(n.start_soon(async move {
+        n.start_soon(async move {
             let mut carried: Carried = Box::pin(shield(pending()));
             poll_fn(|cx| {
                 assert!(carried.as_mut().poll(cx).is_pending());
@@ -424,7 +424,7 @@ async fn r29_a_shield_that_is_carried_off_holds_its_first_owner_until_it_ends_el
             .await;
             assert!(send.send(carried).is_ok());
             pending::<Result<(), _>>().await
-        }));
+        });
         sleep(SECOND).await;
         n.cancel();
         Ok(())
@@ -438,16 +438,16 @@ async fn r29_a_shield_that_is_carried_off_holds_its_first_owner_until_it_ends_el
 #[tokio::test(start_paused = true)]
 async fn r7_an_error_below_a_shield_that_ends_after_the_cancellation_is_kept() {
     let error = nursery_local(async |outer| {
-        drop(outer.start_soon(async {
+        outer.start_soon(async {
             let inner = nursery_local(async |inner| {
-                drop(inner.shielded().start_soon(async {
+                inner.shielded().start_soon(async {
                     sleep(3 * SECOND).await;
                     Err::<(), _>("payment")
-                }));
+                });
                 pending::<Result<(), _>>().await
             });
             inner.await.map_err(|errors| *errors.errors().next().unwrap_or(&"none"))
-        }));
+        });
         sleep(SECOND).await;
         outer.cancel();
         Ok(())
@@ -461,22 +461,22 @@ async fn r7_an_error_below_a_shield_that_ends_after_the_cancellation_is_kept() {
 async fn r13_a_nursery_whose_child_was_cut_off_from_outside_gives_no_value() {
     let saved = Cell::new(false);
     let part = nursery_local(async |n| {
-        drop(n.start_soon(async {
+        n.start_soon(async {
             shield(sleep(2 * SECOND)).await;
             saved.set(true);
             sleep(SECOND).await;
             Ok::<_, &str>(())
-        }));
+        });
         Ok(7)
     });
     assert!(move_on_after(SECOND, part).await.is_none());
     assert!(saved.get());
     // What has ended in spite of it is done.
     let whole = nursery_local(async |n| {
-        drop(n.start_soon(async {
+        n.start_soon(async {
             shield(sleep(2 * SECOND)).await;
             Ok::<_, &str>(())
-        }));
+        });
         Ok(7)
     });
     assert_eq!(move_on_after(SECOND, whole).await.unwrap().unwrap(), 7);

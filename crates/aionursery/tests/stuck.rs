@@ -40,8 +40,8 @@ async fn a_cancelled_child_that_stays_is_named_once_with_its_place_and_the_reaso
     let told = Told::new();
     let line = Location::caller().line() + 3;
     let block = told.builder(SECOND * 3).name("kitchen").nursery(async |n| {
-        drop(n.named("quick").shielded().start_soon(lasts(2)));
-        drop(n.named("slow").shielded().start_soon(lasts(100)));
+        n.named("quick").shielded().start_soon(lasts(2));
+        n.named("slow").shielded().start_soon(lasts(100));
         sleep(SECOND).await;
         n.cancel_with("closing time");
         Ok(())
@@ -62,10 +62,10 @@ async fn a_cancellation_from_above_and_a_spawned_child_are_told_of_as_well() {
     let inner = told.builder(SECOND).name("inner");
     let outer = Builder::new().cleanup(SECOND * 60).nursery(async |n| {
         let block = inner.nursery(async |inner| {
-            drop(inner.named("saves").spawn(lasts(5)));
+            inner.named("saves").spawn(lasts(5));
             Ok::<_, String>(())
         });
-        drop(n.start_soon(async { block.await.map_err(|errors| errors.to_string()) }));
+        n.start_soon(async { block.await.map_err(|errors| errors.to_string()) });
         n.cancel_with("outer");
         Ok(())
     });
@@ -81,7 +81,7 @@ async fn a_cancellation_from_above_and_a_spawned_child_are_told_of_as_well() {
 async fn nobody_is_told_of_a_nursery_that_ends_in_time_or_is_not_cancelled() {
     let told = Told::new();
     let block = told.builder(SECOND * 3).nursery(async |n| {
-        drop(n.shielded().start_soon(lasts(2)));
+        n.shielded().start_soon(lasts(2));
         n.cancel();
         Ok(())
     });
@@ -97,7 +97,7 @@ async fn a_hook_that_panics_harms_nobody_and_a_time_without_end_never_comes() {
     let never = Builder::new().warn_stuck(Duration::MAX, |_| unreachable!());
     for builder in [faulty, never] {
         let block = builder.nursery(async |n| {
-            drop(n.named("stays").shielded().start_soon(lasts(5)));
+            n.named("stays").shielded().start_soon(lasts(5));
             n.cancel();
             Ok(())
         });

@@ -122,14 +122,14 @@ impl Recorder {
 fn a_nursery_and_its_named_children_have_spans_one_below_the_other() {
     let recorder = Recorder::of(|| {
         block_on(Builder::new().name("kitchen").nursery_local(async |n| {
-            drop(n.named("cook").start_soon(async {
+            n.named("cook").start_soon(async {
                 let pot = Builder::new().name("pot").nursery_local(async |pot| {
                     pot.named("beans").start_soon(async { Ok::<_, ()>(()) }).await
                 });
                 pot.await.map_err(drop)
-            }));
+            });
             for _ in 0..10 {
-                drop(n.start_soon(async { Ok(()) }));
+                n.start_soon(async { Ok(()) });
             }
             Ok::<_, ()>(())
         }))
@@ -152,12 +152,12 @@ fn what_a_child_says_stands_in_its_span_at_each_of_its_steps() {
     let recorder = Recorder::of(|| {
         block_on(nursery(async |n| {
             for name in ["one", "two"] {
-                drop(n.named(name).start_soon(async move {
+                n.named(name).start_soon(async move {
                     tracing::info!(step = 1, "{name}");
                     yield_now().await;
                     tracing::info!(step = 2, "{name}");
                     Ok::<_, ()>(())
-                }));
+                });
             }
             tracing::info!("body");
             Ok(())
@@ -180,7 +180,7 @@ fn what_a_child_says_stands_in_its_span_at_each_of_its_steps() {
 fn a_cancelled_child_closes_its_span() {
     let recorder = Recorder::of(|| {
         block_on(nursery(async |n| {
-            drop(n.named("stuck").start_soon(pending::<Result<(), ()>>()));
+            n.named("stuck").start_soon(pending::<Result<(), ()>>());
             yield_now().await;
             n.cancel();
             Ok(())
@@ -238,7 +238,7 @@ async fn a_spawned_child_has_its_name_in_tokio_console() {
 fn r7_an_error_that_nobody_waits_for_is_an_event() {
     let recorder = Recorder::of(|| {
         let block = nursery(async |n| {
-            drop(n.shielded().start_soon(pending::<Result<(), String>>()));
+            n.shielded().start_soon(pending::<Result<(), String>>());
             Err::<(), _>(String::from("no beans"))
         });
         assert!(block.now_or_never().is_none());

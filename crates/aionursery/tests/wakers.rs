@@ -35,7 +35,7 @@ async fn r29_wakers_may_be_kept_and_called_after_the_end() {
         nursery(async |n| {
             for _ in 0..3 {
                 let (text, wakers) = (&text, &wakers);
-                drop(n.start_soon(async move {
+                n.start_soon(async move {
                     let mut first = true;
                     poll_fn(|cx| {
                         wakers.lock().unwrap().push(cx.waker().clone());
@@ -47,7 +47,7 @@ async fn r29_wakers_may_be_kept_and_called_after_the_end() {
                     })
                     .await;
                     Ok::<_, &str>(text.len())
-                }));
+                });
             }
             Ok(())
         })
@@ -123,10 +123,10 @@ async fn r29_a_waker_may_start_children_when_it_is_dropped_or_called() {
     impl Wake for Starts {
         fn wake(self: Arc<Self>) {
             let count = self.1.clone();
-            drop(self.0.start_soon(async move {
+            self.0.start_soon(async move {
                 count.fetch_add(1, Ordering::SeqCst);
                 Ok(())
-            }));
+            });
         }
     }
     impl Drop for Starts {
@@ -162,7 +162,7 @@ fn r29_a_waker_that_cannot_be_cloned_leaves_the_thread_as_it_was() {
     // SAFETY: the data is not used.
     let bomb = unsafe { Waker::from_raw(RawWaker::new(std::ptr::null(), &BOMB)) };
     let mut block = Box::pin(nursery(async |n: Nursery<'_, &str>| {
-        drop(n.start_soon(pending::<Result<(), &str>>()));
+        n.start_soon(pending::<Result<(), &str>>());
         pending::<Result<(), &str>>().await
     }));
     let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {

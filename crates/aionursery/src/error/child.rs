@@ -55,7 +55,7 @@ impl<E> ChildError<E> {
     ///
     /// ```
     /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
-    /// #     let _ = n.named("left").start_soon(async { Err::<(), _>("no beans") });
+    /// #     n.named("left").start_soon(async { Err::<(), _>("no beans") });
     /// #     Ok(())
     /// # })).unwrap_err();
     /// use aionursery::ErrorKind;
@@ -70,7 +70,7 @@ impl<E> ChildError<E> {
     ///
     /// ```
     /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
-    /// #     let _ = n.named("left").start_soon(async { Err::<(), _>("no beans") });
+    /// #     n.named("left").start_soon(async { Err::<(), _>("no beans") });
     /// #     Ok(())
     /// # })).unwrap_err();
     /// use aionursery::ErrorKind;
@@ -89,7 +89,7 @@ impl<E> ChildError<E> {
     ///
     /// ```
     /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
-    /// #     let _ = n.named("left").start_soon(async { Err::<(), _>("no beans") });
+    /// #     n.named("left").start_soon(async { Err::<(), _>("no beans") });
     /// #     Ok(())
     /// # })).unwrap_err();
     /// assert_eq!(error[0].error(), Some(&"no beans"));
@@ -106,7 +106,7 @@ impl<E> ChildError<E> {
     ///
     /// ```
     /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
-    /// #     let _ = n.start_soon(async { if true { panic!("out of beans") } Ok::<_, String>(()) });
+    /// #     n.start_soon(async { if true { panic!("out of beans") } Ok::<_, String>(()) });
     /// #     Ok(())
     /// # })).unwrap_err();
     /// assert_eq!(error[0].panic().unwrap().message(), "out of beans");
@@ -126,7 +126,7 @@ impl<E> ChildError<E> {
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
     /// # let ended = aionursery::nursery(async |_: aionursery::Nursery<'_, String>| {
     /// #     let inner = aionursery::nursery(async |n| {
-    /// #         let _ = n.shielded().spawn(async { Err::<(), _>(String::from("full")) });
+    /// #         n.shielded().spawn(async { Err::<(), _>(String::from("full")) });
     /// #         std::future::pending::<Result<(), String>>().await
     /// #     });
     /// #     let _ = futures::FutureExt::now_or_never(inner);
@@ -148,7 +148,7 @@ impl<E> ChildError<E> {
     ///
     /// ```
     /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
-    /// #     let _ = n.named("left").start_soon(async { Err::<(), _>("no beans") });
+    /// #     n.named("left").start_soon(async { Err::<(), _>("no beans") });
     /// #     Ok(())
     /// # })).unwrap_err();
     /// assert_eq!(error[0].name(), Some("left"));
@@ -162,7 +162,7 @@ impl<E> ChildError<E> {
     ///
     /// ```
     /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
-    /// #     let _ = n.named("left").start_soon(async { Err::<(), _>("no beans") });
+    /// #     n.named("left").start_soon(async { Err::<(), _>("no beans") });
     /// #     Ok(())
     /// # })).unwrap_err();
     /// assert_eq!(error[0].id(), 1);

@@ -43,7 +43,7 @@ impl<E> MultiError<E> {
     ///
     /// ```
     /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
-    /// #     let _ = n.named("left").start_soon(async { Err::<(), _>("no beans") });
+    /// #     n.named("left").start_soon(async { Err::<(), _>("no beans") });
     /// #     Ok(())
     /// # })).unwrap_err();
     /// assert_eq!(error.len(), 1);
@@ -57,7 +57,7 @@ impl<E> MultiError<E> {
     ///
     /// ```
     /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
-    /// #     let _ = n.named("left").start_soon(async { Err::<(), _>("no beans") });
+    /// #     n.named("left").start_soon(async { Err::<(), _>("no beans") });
     /// #     Ok(())
     /// # })).unwrap_err();
     /// assert!(!error.is_empty());
@@ -87,7 +87,7 @@ impl<E> MultiError<E> {
     ///
     /// ```
     /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
-    /// #     let _ = n.named("left").start_soon(async { Err::<(), _>("no beans") });
+    /// #     n.named("left").start_soon(async { Err::<(), _>("no beans") });
     /// #     Ok(())
     /// # })).unwrap_err();
     /// assert_eq!(error.cause().unwrap().reason(), Some("child \"left\""));
@@ -101,7 +101,7 @@ impl<E> MultiError<E> {
     ///
     /// ```
     /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
-    /// #     let _ = n.named("left").start_soon(async { Err::<(), _>("no beans") });
+    /// #     n.named("left").start_soon(async { Err::<(), _>("no beans") });
     /// #     Ok(())
     /// # })).unwrap_err();
     /// for error in error.iter() {
@@ -116,7 +116,7 @@ impl<E> MultiError<E> {
     ///
     /// ```
     /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
-    /// #     let _ = n.named("left").start_soon(async { Err::<(), _>("no beans") });
+    /// #     n.named("left").start_soon(async { Err::<(), _>("no beans") });
     /// #     Ok(())
     /// # })).unwrap_err();
     /// assert_eq!(error.errors().collect::<Vec<_>>(), [&"no beans"]);
@@ -129,7 +129,7 @@ impl<E> MultiError<E> {
     ///
     /// ```
     /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
-    /// #     let _ = n.start_soon(async { if true { panic!("out of beans") } Ok::<_, String>(()) });
+    /// #     n.start_soon(async { if true { panic!("out of beans") } Ok::<_, String>(()) });
     /// #     Ok(())
     /// # })).unwrap_err();
     /// assert_eq!(error.panics().count(), 1);
@@ -145,7 +145,7 @@ impl<E> MultiError<E> {
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
     /// # let ended = aionursery::nursery(async |_: aionursery::Nursery<'_, String>| {
     /// #     let inner = aionursery::nursery(async |n| {
-    /// #         let _ = n.shielded().spawn(async { Err::<(), _>(String::from("full")) });
+    /// #         n.shielded().spawn(async { Err::<(), _>(String::from("full")) });
     /// #         std::future::pending::<Result<(), String>>().await
     /// #     });
     /// #     let _ = futures::FutureExt::now_or_never(inner);
@@ -167,7 +167,7 @@ impl<E> MultiError<E> {
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
     /// # let ended = aionursery::nursery(async |_: aionursery::Nursery<'_, String>| {
     /// #     let inner = aionursery::nursery(async |n| {
-    /// #         let _ = n.shielded().spawn(async { Err::<(), _>(String::from("full")) });
+    /// #         n.shielded().spawn(async { Err::<(), _>(String::from("full")) });
     /// #         std::future::pending::<Result<(), String>>().await
     /// #     });
     /// #     let _ = futures::FutureExt::now_or_never(inner);
@@ -214,7 +214,7 @@ impl<E> MultiError<E> {
     /// #     }
     /// # }
     /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
-    /// #     let _ = n.named("left").start_soon(async { Err::<(), _>(NoCoffee(std::fmt::Error)) });
+    /// #     n.named("left").start_soon(async { Err::<(), _>(NoCoffee(std::fmt::Error)) });
     /// #     Ok(())
     /// # })).unwrap_err();
     /// assert_eq!(
@@ -257,7 +257,7 @@ impl<E> MultiError<E> {
     ///
     /// ```
     /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
-    /// #     let _ = n.start_soon(async { if true { panic!("out of beans") } Ok::<_, String>(()) });
+    /// #     n.start_soon(async { if true { panic!("out of beans") } Ok::<_, String>(()) });
     /// #     Ok(())
     /// # })).unwrap_err();
     /// let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| error.resume_panic()));

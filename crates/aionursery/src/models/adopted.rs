@@ -9,10 +9,10 @@ fn r28_what_a_dropped_nursery_spawned_is_waited_for_by_the_one_above() {
         let ended = block_on(nursery(async |_: Handle| {
             let end = OnDrop(dropped.clone());
             let mut inner = Box::pin(nursery(async move |n: Handle| {
-                drop(n.spawn(async move {
+                n.spawn(async move {
                     let _end = end;
                     forever().await
-                }));
+                });
                 forever().await
             }));
             poll_fn(|cx| {
@@ -36,10 +36,10 @@ fn r28_the_nursery_above_the_one_above_adopts_if_that_has_gone_too() {
             let end = OnDrop(dropped.clone());
             let mut middle = Box::pin(nursery(async move |_: Handle| {
                 nursery(async move |n: Handle| {
-                    drop(n.spawn(async move {
+                    n.spawn(async move {
                         let _end = end;
                         forever().await
-                    }));
+                    });
                     forever().await
                 })
                 .await
@@ -65,10 +65,10 @@ fn r28_a_child_that_returns_while_its_nursery_is_dropped_is_counted_once() {
         let ended = block_on(nursery(async |_: Handle| {
             let end = OnDrop(done.clone());
             let mut inner = Box::pin(nursery(async move |n: Handle| {
-                drop(n.spawn(async move {
+                n.spawn(async move {
                     drop(end);
                     Ok(())
-                }));
+                });
                 forever().await
             }));
             poll_fn(|cx| {
@@ -86,7 +86,7 @@ fn r28_a_child_that_returns_while_its_nursery_is_dropped_is_counted_once() {
 
 async fn dropped_with_a_child_that_fails() -> usize {
     let mut inner = Box::pin(nursery(async |n: Handle| {
-        drop(n.shielded().spawn(async { Err::<(), _>("late") }));
+        n.shielded().spawn(async { Err::<(), _>("late") });
         forever().await
     }));
     poll_fn(|cx| match inner.as_mut().poll(cx) {

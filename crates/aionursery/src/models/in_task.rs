@@ -28,10 +28,10 @@ fn r3_two_children_that_are_woken_on_two_threads_are_both_polled_again() {
         let others = gates.clone().map(|gate| thread::spawn(move || gate.open()));
         let ended = block_on(nursery(async |n: Handle| {
             for gate in gates.clone() {
-                drop(n.start_soon(async move {
+                n.start_soon(async move {
                     gate.wait().await;
                     Ok(())
-                }));
+                });
             }
             Ok(())
         }));
@@ -142,10 +142,10 @@ fn r12_a_cancellation_from_another_thread_ends_a_nursery_that_waits() {
         let ended = block_on(nursery(async move |n: Handle| {
             let other = n.clone();
             thread::spawn(move || other.cancel());
-            drop(n.start_soon(async move {
+            n.start_soon(async move {
                 let _end = end;
                 forever().await
-            }));
+            });
             forever().await
         }));
         assert!(ended.unwrap_err().is_cancelled());
@@ -200,10 +200,10 @@ fn r2_a_child_that_is_started_elsewhere_while_the_nursery_waits_is_taken_up() {
         block_on(nursery(async |n: Handle| {
             let (starter, opener) = (n.clone(), gate.clone());
             thread::spawn(move || {
-                drop(starter.start_soon(async move {
+                starter.start_soon(async move {
                     opener.open();
                     Ok(())
-                }));
+                });
             });
             gate.wait().await;
             Ok(())
@@ -228,10 +228,10 @@ fn r4_what_was_started_elsewhere_before_comes_before() {
             });
             crate::yield_now().await;
             if told.load(Ordering::Acquire) {
-                drop(n.start_soon(async move {
+                n.start_soon(async move {
                     assert_eq!(steps.load(Ordering::Relaxed), 1);
                     Ok(())
-                }));
+                });
             }
             Ok(())
         }))

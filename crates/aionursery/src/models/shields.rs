@@ -19,7 +19,7 @@ async fn carried_off() -> Result<(), &'static str> {
 fn r19_a_child_hears_that_its_shield_has_fallen_elsewhere() {
     model(3, || {
         let ended = block_on(nursery(async |n: Handle| {
-            drop(n.start_soon(carried_off()));
+            n.start_soon(carried_off());
             yield_now().await;
             n.cancel();
             Ok(())
@@ -32,7 +32,7 @@ fn r19_a_child_hears_that_its_shield_has_fallen_elsewhere() {
 fn r19_a_spawned_child_hears_that_its_shield_has_fallen_elsewhere() {
     model(2, || {
         let ended = block_on(nursery(async |n: Handle| {
-            drop(n.spawn(carried_off()));
+            n.spawn(carried_off());
             n.cancel();
             Ok(())
         }));

@@ -13,10 +13,10 @@ fn r12_a_cancellation_from_another_thread_reaches_a_child_that_is_being_spawned(
         let ended = block_on(nursery(async move |n: Handle| {
             let other = n.clone();
             thread::spawn(move || other.cancel());
-            drop(n.spawn(async move {
+            n.spawn(async move {
                 let _end = end;
                 forever().await
-            }));
+            });
             Ok(())
         }));
         ended.unwrap();
@@ -50,10 +50,10 @@ fn r3_spawned_children_are_counted_and_the_last_wakes_the_nursery() {
         let done = [Witness::new(), Witness::new()];
         let ended = block_on(nursery(async |n: Handle| {
             for done in done.clone() {
-                drop(n.spawn(async move {
+                n.spawn(async move {
                     done.add();
                     Ok(())
-                }));
+                });
             }
             Ok(())
         }));
@@ -84,11 +84,11 @@ fn r6_a_failure_on_one_worker_ends_the_child_on_another() {
         let dropped = Witness::new();
         let ended = block_on(nursery(async |n: Handle| {
             let end = OnDrop(dropped.clone());
-            drop(n.spawn(async move {
+            n.spawn(async move {
                 let _end = end;
                 forever().await
-            }));
-            drop(n.spawn(async { Err::<(), _>("stop") }));
+            });
+            n.spawn(async { Err::<(), _>("stop") });
             Ok(())
         }));
         assert_eq!(ended.unwrap_err().len(), 1);
@@ -101,9 +101,9 @@ fn r7_errors_on_two_workers_and_in_the_task_are_all_kept() {
     model(3, || {
         let ended = block_on(crate::Builder::new().on_error(OnError::Collect).nursery(
             async |n: Handle| {
-                drop(n.spawn(async { Err::<(), _>("a") }));
-                drop(n.spawn(async { Err::<(), _>("b") }));
-                drop(n.start_soon(async { Err::<(), _>("c") }));
+                n.spawn(async { Err::<(), _>("a") });
+                n.spawn(async { Err::<(), _>("b") });
+                n.start_soon(async { Err::<(), _>("c") });
                 Ok(())
             },
         ));
@@ -139,10 +139,10 @@ fn r3_a_limit_gives_each_place_on_to_a_child_that_waits() {
         let ended = block_on(crate::Builder::new().limit(1).nursery(async |n: Handle| {
             for _ in 0..2 {
                 let inside = inside.clone();
-                drop(n.spawn(async move {
+                n.spawn(async move {
                     inside.add();
                     Ok(())
-                }));
+                });
             }
             Ok(())
         }));

@@ -3,7 +3,7 @@ use aionursery::nursery;
 fn main() {
     let block = nursery(async |n| {
         let text = String::from("gone when the body has ended");
-        drop(n.start_soon(async { Ok::<_, ()>(text.len()) }));
+        n.start_soon(async { Ok::<_, ()>(text.len()) });
         Ok(())
     });
     drop(block);

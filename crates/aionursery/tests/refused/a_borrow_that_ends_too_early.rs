@@ -4,7 +4,7 @@ fn main() {
     let block = {
         let text = String::from("gone before the children are");
         nursery(async |n| {
-            drop(n.start_soon(async { Ok::<_, ()>(text.len()) }));
+            n.start_soon(async { Ok::<_, ()>(text.len()) });
             Ok(())
         })
     };

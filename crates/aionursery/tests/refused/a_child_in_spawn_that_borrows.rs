@@ -3,7 +3,7 @@ use aionursery::nursery;
 fn main() {
     let text = String::from("borrowed");
     let block = nursery(async |n| {
-        drop(n.spawn(async { Ok::<_, ()>(text.len()) }));
+        n.spawn(async { Ok::<_, ()>(text.len()) });
         Ok(())
     });
     drop(block);

@@ -5,7 +5,7 @@ use aionursery::nursery;
 fn main() {
     let block = nursery(async |n| {
         let shared = Rc::new(1);
-        drop(n.spawn(async move { Ok::<_, ()>(*shared) }));
+        n.spawn(async move { Ok::<_, ()>(*shared) });
         Ok(())
     });
     drop(block);

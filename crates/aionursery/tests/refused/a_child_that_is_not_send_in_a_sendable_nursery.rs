@@ -5,7 +5,7 @@ use aionursery::nursery;
 fn main() {
     let block = nursery(async |n| {
         let shared = Rc::new(1);
-        drop(n.start_soon(async move { Ok::<_, ()>(*shared) }));
+        n.start_soon(async move { Ok::<_, ()>(*shared) });
         Ok(())
     });
     drop(block);

@@ -3,7 +3,7 @@ use aionursery::nursery_local;
 fn main() {
     drop(tokio::spawn(async {
         nursery_local(async |n| {
-            drop(n.start_soon(async { Ok::<_, ()>(1) }));
+            n.start_soon(async { Ok::<_, ()>(1) });
             Ok(())
         })
         .await

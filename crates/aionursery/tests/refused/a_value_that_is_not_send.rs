@@ -4,7 +4,7 @@ use aionursery::{Nursery, nursery};
 
 // Whoever holds the handle may be on another thread than the nursery.
 fn on_another_thread(n: Nursery<'static, ()>) {
-    drop(n.start_soon(async { Ok(Rc::new(1)) }));
+    n.start_soon(async { Ok(Rc::new(1)) });
 }
 
 fn main() {
