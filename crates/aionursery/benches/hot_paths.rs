@@ -99,6 +99,11 @@ paths! {
             nursery(async |n: Open| n.start_soon(yields()).await).await.unwrap();
         }
     }
+    fail_after_what_is_ready(count) {
+        for _ in 0..count {
+            fail_after(FAR, returns()).await.unwrap().unwrap();
+        }
+    }
     fail_after_in_time(count) {
         for _ in 0..count {
             fail_after(FAR, yields()).await.unwrap().unwrap();

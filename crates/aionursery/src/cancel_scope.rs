@@ -2,6 +2,7 @@
 //! itself. What it catches, and what goes on to a scope above, is decided as for nurseries.
 
 mod scoped;
+mod shared;
 mod short;
 
 use std::future::Future;
@@ -9,17 +10,16 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nursery_core::{Settings, Source};
+use nursery_core::Source;
 
 pub use scoped::Scoped;
-pub use short::{cancelled, fail_after, fail_at, move_on_after, move_on_at, shield};
+pub(crate) use shared::Shared;
+pub use short::{
+    cancelled, current_effective_deadline, fail_after, fail_at, move_on_after, move_on_at, shield,
+};
 
-use crate::about::{self, About};
-use crate::clock::{Clock, Own, Time};
-use crate::frame;
-use crate::ready::Share;
-use crate::scope::{Cause, Reason, Scope, lock};
-use crate::sync::Mutex;
+use crate::clock::{Clock, Own};
+use crate::scope::{Cause, Reason};
 
 /// A scope that can be cancelled from anywhere, before, while or after something runs in it.
 ///
@@ -37,21 +37,6 @@ use crate::sync::Mutex;
 /// ```
 #[derive(Clone, Default)]
 pub struct CancelScope(Arc<Shared>);
-
-#[derive(Default)]
-struct Shared {
-    told: Mutex<Told>,
-}
-
-#[derive(Default)]
-struct Told {
-    shield: bool,
-    cleanup: Option<Duration>,
-    deadline: Option<Instant>,
-    clock: Option<Own>,
-    cause: Option<Cause>,
-    scope: Option<Arc<Scope>>,
-}
 
 impl CancelScope {
     /// A scope without deadline and shield.
@@ -96,7 +81,7 @@ impl CancelScope {
     #[must_use]
     pub fn shield() -> Self {
         let scope = Self::default();
-        lock(&scope.0.told).shield = true;
+        scope.0.told().shield = true;
         scope
     }
 
@@ -111,7 +96,7 @@ impl CancelScope {
     /// ```
     #[must_use]
     pub fn deadline(self, deadline: impl Into<Instant>) -> Self {
-        lock(&self.0.told).deadline = Some(deadline.into());
+        self.0.told().deadline = Some(deadline.into());
         self
     }
 
@@ -131,7 +116,7 @@ impl CancelScope {
     /// ```
     #[must_use]
     pub fn clock(self, clock: impl Clock) -> Self {
-        lock(&self.0.told).clock = Some(Own::new(clock));
+        self.0.told().clock = Some(Own::new(clock));
         self
     }
 
@@ -149,7 +134,7 @@ impl CancelScope {
     /// ```
     #[must_use]
     pub fn cleanup(self, budget: Duration) -> Self {
-        lock(&self.0.told).cleanup = Some(budget);
+        self.0.told().cleanup = Some(budget);
         self
     }
 
@@ -181,14 +166,7 @@ impl CancelScope {
     }
 
     fn cancel_as(&self, reason: Option<Reason>) {
-        let scope = {
-            let told = &mut *lock(&self.0.told);
-            told.cause.get_or_insert_with(|| Cause::new(Source::Explicit, reason.clone()));
-            told.scope.clone()
-        };
-        if let Some(scope) = scope {
-            scope.cancel(Source::Explicit, reason);
-        }
+        self.0.cancel(Cause::new(Source::Explicit, reason));
     }
 
     /// Whether it is cancelled, by itself or from outside.
@@ -201,8 +179,38 @@ impl CancelScope {
     /// ```
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        let told = lock(&self.0.told);
-        told.cause.is_some() || told.scope.as_ref().is_some_and(|scope| scope.is_soft())
+        self.0.is_cancelled()
+    }
+
+    /// Why it is cancelled, if it is: by itself, or from outside.
+    ///
+    /// ```
+    /// let scope = aionursery::CancelScope::new();
+    /// scope.cancel_with("enough");
+    /// assert_eq!(scope.cause().unwrap().to_string(), "by request: enough");
+    /// ```
+    #[must_use]
+    pub fn cause(&self) -> Option<Cause> {
+        self.0.cause()
+    }
+
+    /// Moves its deadline, while something runs in it or before; one that has passed acts at the
+    /// next await (R21).
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use std::time::{Duration, Instant};
+    /// let scope = aionursery::CancelScope::new().deadline(Instant::now());
+    /// let value = scope.run(async {
+    ///     scope.set_deadline(Instant::now() + Duration::from_secs(60));
+    ///     aionursery::yield_now().await;
+    ///     7
+    /// });
+    /// assert_eq!(value.await.unwrap(), 7);
+    /// # });
+    /// ```
+    pub fn set_deadline(&self, deadline: impl Into<Instant>) {
+        self.0.set_deadline(deadline.into());
     }
 
     /// Runs a future in it.
@@ -230,40 +238,9 @@ impl CancelScope {
     pub fn run<F: Future>(&self, future: F) -> Scoped<F> {
         Scoped::new(self.0.clone(), future, Location::caller())
     }
-}
 
-impl Told {
-    fn settings(&self, clock: &Time) -> Settings {
-        Settings {
-            deadline: self.deadline.map_or(f64::INFINITY, |moment| clock.seconds(moment)),
-            shield: self.shield,
-            cleanup: self.cleanup.map(|budget| budget.as_secs_f64()),
-        }
-    }
-}
-
-impl Shared {
-    fn enter(&self, place: &'static Location<'static>) -> (Arc<Scope>, Share) {
-        let about = About::new(about::Kind::Scope, None, Some(place));
-        let ready = Share::new();
-        let parent = frame::current();
-        let told = &mut *lock(&self.told);
-        assert!(told.scope.is_none(), "only one thing at a time runs in a scope");
-        let scope = Scope::open(
-            parent,
-            told.clock.clone(),
-            |clock| told.settings(clock),
-            ready.clone(),
-            about,
-        );
-        if let Some(Cause(cause)) = &told.cause {
-            scope.cancel(cause.source, cause.reason.clone());
-        }
-        told.scope = Some(scope.clone());
-        (scope, ready)
-    }
-
-    fn shields(&self) -> bool {
-        lock(&self.told).shield
+    #[cfg(feature = "tokio-util")]
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.0
     }
 }

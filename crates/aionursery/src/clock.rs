@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::alarm::Alarm;
-use crate::frame;
+use crate::frame::{self, Around};
 
 /// Waits for a moment: what [`Clock::sleep_until`] gives.
 ///
@@ -78,6 +78,10 @@ impl Own {
     pub(crate) fn new(clock: impl Clock) -> Self {
         Self(Arc::new(clock))
     }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.0.now()
+    }
 }
 
 impl Debug for Own {
@@ -107,7 +111,7 @@ impl Source {
             #[cfg(feature = "tokio")]
             Self::Tokio => tokio::time::Instant::now().into_std(),
             Self::Thread => Instant::now(),
-            Self::Own(clock) => clock.0.now(),
+            Self::Own(clock) => clock.now(),
         }
     }
 }
@@ -127,6 +131,10 @@ impl Time {
 
     pub(crate) fn now(&self) -> f64 {
         self.seconds(self.source.now())
+    }
+
+    pub(crate) fn instant(&self) -> Instant {
+        self.source.now()
     }
 
     pub(crate) fn sleep_until(&self, moment: Instant) -> Sleep {
@@ -154,8 +162,10 @@ impl Time {
 
 /// The time where the running code stands: on the clock of the scopes around it, if there are any.
 pub(crate) fn now() -> Instant {
-    match frame::current() {
-        Some(scope) => scope.clock().source.now(),
-        None => Source::here().now(),
-    }
+    frame::look(Around::now)
+}
+
+/// The time outside of every scope.
+pub(crate) fn here() -> Instant {
+    Source::here().now()
 }

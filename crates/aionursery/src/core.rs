@@ -73,8 +73,6 @@ const BATCH: u32 = 64;
 pub(crate) struct State<E> {
     pub(crate) life: Lifecycle<Failure<E>>,
     inbox: Vec<Running<E>>,
-    #[cfg(feature = "tokio-util")]
-    pub(crate) links: Vec<std::pin::Pin<Box<dyn Future<Output = ()> + Send>>>,
     ids: u32,
     /// The driver is gone; what is spawned ends by itself.
     gone: bool,
@@ -91,8 +89,6 @@ impl<E> Core<E> {
         let state = State {
             life: Lifecycle::new(collect),
             inbox: Vec::new(),
-            #[cfg(feature = "tokio-util")]
-            links: Vec::new(),
             ids: 0,
             gone: false,
             heir: Heir::Driver,

@@ -24,7 +24,7 @@ use crate::error::{Failure, Label, MultiError};
 use crate::frame::{self, Kind, Standing};
 use crate::nursery::{Nursery, Sendable};
 use crate::ready::{Seat, Share};
-use crate::scope::Scope;
+use crate::scope::{Owner, Scope};
 use crate::stuck::Watch;
 use crate::task::{Running, TaskRef, make_body};
 use crate::timer::Timer;
@@ -188,7 +188,7 @@ impl<E> Driver<E> {
             parent,
             builder.clock.clone(),
             |clock| builder.settings(clock),
-            ready.clone(),
+            Owner::Driver(ready.clone()),
             about,
         );
         let core = Core::new(

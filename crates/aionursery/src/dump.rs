@@ -9,6 +9,7 @@ use std::time::Duration;
 use nursery_core::{ScopeId, Tree};
 
 use crate::about::{Kind, Note, Runs, Stage};
+use crate::frame;
 use crate::node::{Node, NodeKind, State};
 use crate::nursery::Nursery;
 use crate::scope::{Cause, Domain, Scope, Tokio, lock};
@@ -130,13 +131,16 @@ fn branches(f: &mut fmt::Formatter<'_>, node: &Node, indent: &str) -> fmt::Resul
 /// ```
 #[must_use]
 pub fn dump() -> Dump {
+    // Scopes around that nobody has asked for yet open now.
+    drop(frame::current());
     let mut roots = Vec::new();
     for shard in &DOMAINS {
         let domains: Vec<_> = plain(shard).values().filter_map(Weak::upgrade).collect();
         for domain in domains {
-            if let Some(&root) = domain.root.get() {
-                node(&domain, root, &mut roots);
-            }
+            let now = domain.clock.now();
+            let tree = &lock(&domain.tree);
+            // None, if its last owner has just left it.
+            tree.roots().for_each(|root| copy(tree, root, now, &mut roots));
         }
     }
     Dump { roots }
@@ -157,6 +161,7 @@ impl<E, M> Nursery<'_, E, M> {
     /// ```
     #[must_use]
     pub fn dump(&self) -> Dump {
+        drop(frame::current());
         // So that the number of children is of this moment.
         let _ = self.running();
         self.scope().dump()
@@ -166,7 +171,8 @@ impl<E, M> Nursery<'_, E, M> {
 impl Scope {
     pub(crate) fn dump(&self) -> Dump {
         let mut roots = Vec::new();
-        node(self.domain(), self.id(), &mut roots);
+        let now = self.clock().now();
+        copy(&lock(&self.domain().tree), self.id(), now, &mut roots);
         Dump { roots }
     }
 }
@@ -192,15 +198,9 @@ pub(crate) fn forget(domain: &Domain) {
     drop(gone);
 }
 
-fn node(domain: &Domain, scope: ScopeId, out: &mut Vec<Node>) {
-    let now = domain.clock.now();
-    copy(&lock(&domain.tree), scope, now, out);
-}
-
 /// Appends one scope and what is below it; of one that is over, only what is below.
 fn copy(tree: &Tree<Tokio>, scope: ScopeId, now: f64, out: &mut Vec<Node>) {
-    // The last owner of a root may have left it after its domain was found.
-    let Some(view) = tree.view(scope) else { return };
+    let view = tree.view(scope);
     let about = &view.host.expect("a scope of this face goes before its member").about;
     let running = about.running();
     let notes = about.notes();
@@ -209,7 +209,7 @@ fn copy(tree: &Tree<Tokio>, scope: ScopeId, now: f64, out: &mut Vec<Node>) {
     below.reverse();
     let mut beside = Vec::new();
     for id in below {
-        let Some(other) = tree.view(id).and_then(|view| view.host) else { continue };
+        let Some(other) = tree.view(id).host else { continue };
         let opener = other
             .about
             .opener

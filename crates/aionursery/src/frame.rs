@@ -5,17 +5,64 @@
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
+use std::time::Instant;
 
-use crate::scope::Scope;
+use crate::cancel_scope::Shared;
+use crate::clock;
+use crate::scope::{Cause, Scope};
 #[cfg(all(test, aionursery_loom))]
 use crate::sync::LocalCell;
 use crate::sync::thread_local;
 
 thread_local! {
     // Nobody stands anywhere when a thread ends: no destructor is needed, which costs each access.
-    static SCOPE: Cell<ManuallyDrop<Option<Arc<Scope>>>> =
-        const { Cell::new(ManuallyDrop::new(None)) };
+    static AROUND: Cell<ManuallyDrop<Around>> =
+        const { Cell::new(ManuallyDrop::new(Around::Nothing)) };
     static FRAME: Cell<Frame> = const { Cell::new(Frame { kind: Kind::Outside, marks: 0 }) };
+}
+
+/// What is around the running code.
+#[derive(Clone, Default)]
+pub(crate) enum Around {
+    #[default]
+    Nothing,
+    Scope(Arc<Scope>),
+    /// A scope that opens when somebody asks for it: most end before anybody does.
+    Later(Arc<Shared>),
+}
+
+impl Around {
+    pub(crate) fn scope(&self) -> Option<Arc<Scope>> {
+        match self {
+            Self::Nothing => None,
+            Self::Scope(scope) => Some(scope.clone()),
+            Self::Later(shared) => Some(shared.open()),
+        }
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Scope(scope) => scope.is_soft(),
+            Self::Later(shared) => shared.is_cancelled(),
+        }
+    }
+
+    pub(crate) fn cause(&self) -> Option<Cause> {
+        match self {
+            Self::Nothing => None,
+            Self::Scope(scope) => scope.is_soft().then(|| scope.cause()).flatten(),
+            Self::Later(shared) => shared.cause(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        match self {
+            Self::Nothing => clock::here(),
+            Self::Scope(scope) => scope.clock().instant(),
+            Self::Later(shared) => shared.now(),
+        }
+    }
 }
 
 /// Who is being polled.
@@ -42,44 +89,58 @@ pub(crate) const WALL: u8 = 2;
 
 /// The scope that the running code stands in.
 pub(crate) fn current() -> Option<Arc<Scope>> {
-    let current = swap(None);
-    swap(current.clone());
-    current
+    look(Around::scope)
 }
 
-fn swap(scope: Option<Arc<Scope>>) -> Option<Arc<Scope>> {
-    ManuallyDrop::into_inner(SCOPE.replace(ManuallyDrop::new(scope)))
+/// Looks at what is around.
+pub(crate) fn look<R>(ask: impl FnOnce(&Around) -> R) -> R {
+    let standing = Standing::amid(Around::Nothing);
+    ask(&standing.before)
 }
 
 /// For its lifetime the thread stands in a scope. The scope is moved, not counted.
 pub(crate) struct Standing {
-    before: Option<Arc<Scope>>,
+    before: Around,
 }
 
 impl Standing {
     #[inline]
     pub(crate) fn in_scope(scope: Arc<Scope>) -> Self {
-        Self { before: swap(Some(scope)) }
+        Self::amid(Around::Scope(scope))
+    }
+
+    #[inline]
+    fn amid(around: Around) -> Self {
+        Self { before: swap(around) }
     }
 
     /// Whether nobody of ours is around.
     pub(crate) fn is_outermost(&self) -> bool {
-        self.before.is_none()
+        matches!(self.before, Around::Nothing)
     }
 
     /// Gives the scope back.
     #[inline]
     pub(crate) fn leave(mut self) -> Arc<Scope> {
-        let scope = swap(self.before.take());
+        let around = swap(std::mem::take(&mut self.before));
         std::mem::forget(self);
-        scope.expect("scopes are left in the order of entering")
+        let Around::Scope(scope) = around else {
+            unreachable!("scopes are left in the order of entering")
+        };
+        scope
     }
 }
 
 impl Drop for Standing {
     fn drop(&mut self) {
-        drop(swap(self.before.take()));
+        drop(swap(std::mem::take(&mut self.before)));
     }
+}
+
+/// Sets what is around; gives back what was.
+#[inline]
+pub(crate) fn swap(around: Around) -> Around {
+    ManuallyDrop::into_inner(AROUND.replace(ManuallyDrop::new(around)))
 }
 
 /// The frame before; it comes back also if what is polled panics out of us, as a waker may (R29).

@@ -6,19 +6,20 @@ mod cause;
 mod signal;
 
 use std::convert::Infallible;
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use nursery_core::{Delivery, Face, Flight, Identity, MemberId, ScopeId, Settings, Source, Tree};
 
 pub use cause::Cause;
 pub(crate) use cause::Reason;
-pub(crate) use signal::{HARD, LATE, SOFT, Signal, TIMED};
+#[cfg(feature = "tokio-util")]
+pub(crate) use signal::LISTENS;
+pub(crate) use signal::{HARD, LATE, Owner, SOFT, Signal, TIMED};
 
 use crate::about::{About, Kind};
 use crate::adopted::LostError;
 use crate::clock::{Own, Time};
 use crate::dump;
-use crate::ready::Share;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Mutex, MutexGuard};
 
@@ -48,16 +49,11 @@ impl Face for Tokio {
 pub(crate) struct Domain {
     pub(crate) tree: Mutex<Tree<Tokio>>,
     pub(crate) clock: Time,
-    pub(crate) root: OnceLock<ScopeId>,
 }
 
 impl Domain {
     fn new(clock: Option<Own>) -> Arc<Self> {
-        let domain = Arc::new(Self {
-            tree: Mutex::new(Tree::new()),
-            clock: Time::start(clock),
-            root: OnceLock::new(),
-        });
+        let domain = Arc::new(Self { tree: Mutex::new(Tree::new()), clock: Time::start(clock) });
         dump::remember(&domain);
         domain
     }
@@ -97,7 +93,7 @@ impl Scope {
         parent: Option<Arc<Scope>>,
         clock: Option<Own>,
         settings: impl FnOnce(&Time) -> Settings,
-        driver: Share,
+        owner: Owner,
         about: About,
     ) -> Arc<Self> {
         let nursery = about.kind == Kind::Nursery;
@@ -120,21 +116,17 @@ impl Scope {
                 flags |= LATE;
             }
         }
-        let signal = Arc::new(Signal::new(flags, driver, about));
+        let signal = Arc::new(Signal::new(flags, owner, about));
         let (member, id, cancelled) = {
             let tree = &mut *lock(&domain.tree);
             let member = match &parent {
                 Some(parent) => tree.enroll_in(signal.clone(), parent.id),
                 None => tree.enroll(signal.clone(), true),
             };
-            let _ = signal.member.set(member);
             // Its deadline lies ahead: nothing comes of it now.
             let id = tree.enter(member, settings, 0, f64::NEG_INFINITY, &mut Vec::new());
             (member, id, tree.is_cancelled(member))
         };
-        if parent.is_none() {
-            let _ = domain.root.set(id);
-        }
         if cancelled {
             // The clock may be anybody's code: it is read outside the lock, and only if need be.
             let now = domain.clock.now();
@@ -200,7 +192,7 @@ impl Scope {
 
     /// Why it was cancelled itself, not by a scope above.
     pub(crate) fn own_cause(&self) -> Option<Cause> {
-        lock(&self.domain.tree).cause(self.id).cloned().map(Cause)
+        self.is_soft().then(|| lock(&self.domain.tree).cause(self.id).cloned().map(Cause)).flatten()
     }
 
     /// Lets a deadline act that had passed when the scope was opened.
@@ -212,7 +204,7 @@ impl Scope {
         self.signal.flags.fetch_and(!LATE, Ordering::AcqRel);
         self.signal.flags.fetch_or(TIMED, Ordering::AcqRel);
         self.change(|tree, now, out| tree.set_deadline(self.id, deadline, now, out));
-        self.signal.driver.poke();
+        self.signal.owner.poke();
     }
 
     /// The next moment at which something happens to it, on the clock of its domain.
@@ -234,6 +226,13 @@ impl Scope {
         &self.domain.clock
     }
 
+    /// Whether one of the tokens that it listens to was cancelled just now, and so it was.
+    #[cfg(not(feature = "tokio-util"))]
+    #[inline]
+    pub(crate) fn poll_tokens(&self, _: &mut std::task::Context<'_>) -> bool {
+        false
+    }
+
     /// It is now: lets deadlines and budgets act that have passed.
     pub(crate) fn advance(&self) {
         self.change(|tree, now, out| while tree.advance(now, out).is_some() {});
@@ -250,9 +249,8 @@ impl Scope {
         let result = {
             let tree = &mut *lock(&self.domain.tree);
             let result = act(tree, now, &mut out);
-            for Delivery { key: signal, throw, .. } in out {
-                let Some(&member) = signal.member.get().filter(|_| throw) else { continue };
-                if !tree.is_cancelled(member) {
+            for Delivery { key: signal, member, throw, .. } in out {
+                if !throw || !tree.is_cancelled(member) {
                     continue;
                 }
                 tree.thrown(member);
@@ -300,7 +298,7 @@ impl Scope {
         if left {
             self.settle_orphans();
         } else if last {
-            self.signal.driver.poke();
+            self.signal.owner.poke();
         }
     }
 

@@ -15,8 +15,7 @@ use crate::core::Core;
 use crate::error::NurseryClosed;
 use crate::limit::Gated;
 use crate::nursery::Nursery;
-use crate::ready::Share;
-use crate::scope::{Scope, lock};
+use crate::scope::{Owner, Scope, lock};
 use crate::sync::{Mutex, spawn_blocking};
 use crate::task::{Making, TaskRef, make_away};
 
@@ -219,5 +218,5 @@ impl Workers {
 fn wall<E>(core: &Arc<Core<E>>, note: Option<Arc<Note>>) -> Arc<Scope> {
     let settings = Settings { shield: true, ..Settings::default() };
     let parent = Some(core.scope.clone());
-    Scope::open(parent, None, |_| settings, Share::new(), About::wall(note))
+    Scope::open(parent, None, |_| settings, Owner::one(), About::wall(note))
 }

@@ -11,8 +11,7 @@ use pin_project_lite::pin_project;
 
 use crate::about::{About, Note};
 use crate::frame::Standing;
-use crate::ready::Share;
-use crate::scope::Scope;
+use crate::scope::{Owner, Scope};
 
 pin_project! {
     /// The future, and the scope that it stands in.
@@ -34,7 +33,7 @@ impl<F> Within<F> {
     ) -> Self {
         let scope = if shield {
             let settings = Settings { shield, ..Settings::default() };
-            Scope::open(Some(nursery), None, |_| settings, Share::new(), About::wall(note))
+            Scope::open(Some(nursery), None, |_| settings, Owner::one(), About::wall(note))
         } else {
             nursery
         };

@@ -139,6 +139,19 @@ fn a_dump_may_be_made_while_another_thread_opens_and_closes_nurseries() {
 }
 
 #[test]
+fn a_dump_shows_scopes_that_nobody_has_asked_for_yet() {
+    let inside = block_on(Builder::new().name("kitchen").nursery_local(async |n| {
+        CancelScope::shield().run(async { Ok::<_, ()>(text(&n.dump())) }).await.unwrap()
+    }));
+    assert_eq!(inside.unwrap(), "nursery \"kitchen\", running\n└─ scope, running, shielded");
+    let line = line!() + 1;
+    let outermost = CancelScope::new().run(async { dump() });
+    let dump = block_on(outermost).unwrap();
+    let mut lines = dump.roots().iter().map(|root| root.location().unwrap().line());
+    assert!(lines.any(|at| at == line));
+}
+
+#[test]
 fn a_child_that_waits_for_a_place_has_not_started() {
     block_on(Builder::new().limit(1).nursery_local(async |n| {
         for name in ["first", "second"] {

@@ -5,8 +5,8 @@ use std::future::pending;
 use std::time::Duration;
 
 use aionursery::{
-    Builder, CancelScope, End, MultiError, Nursery, Source, cancelled, fail_after, fail_at,
-    move_on_after, move_on_at, nursery, nursery_local, shield, yield_now,
+    Builder, CancelScope, End, MultiError, Nursery, Source, cancelled, current_effective_deadline,
+    fail_after, fail_at, move_on_after, move_on_at, nursery, nursery_local, shield, yield_now,
 };
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
@@ -292,6 +292,99 @@ async fn a_scope_can_be_cancelled_before_and_after_something_runs_in_it() {
     assert!(!ran.get());
     scope.cancel();
     assert!(scope.is_cancelled());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scope_stays_cancelled_when_what_ran_in_it_has_ended() {
+    let scope = CancelScope::new().deadline(Instant::now() + SECOND);
+    assert!(scope.run(pending::<()>()).await.is_err());
+    assert!(scope.is_cancelled());
+    assert_eq!(scope.cause().unwrap().source(), Source::Deadline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_after_another_runs_in_a_scope_also_if_the_first_future_is_still_there() {
+    let scope = CancelScope::new();
+    let mut first = std::pin::pin!(scope.run(yield_now()));
+    first.as_mut().await.unwrap();
+    assert_eq!(scope.run(async { 2 }).await.unwrap(), 2);
+    assert!(!scope.is_cancelled());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_future_that_never_ran_in_a_scope_does_not_take_it_from_the_one_that_does() {
+    let scope = CancelScope::new();
+    let mut running = std::pin::pin!(scope.run(pending::<()>()));
+    assert!(futures::poll!(&mut running).is_pending());
+    drop(scope.run(pending::<()>()));
+    let second = std::panic::AssertUnwindSafe(scope.run(pending::<()>()));
+    assert!(futures::FutureExt::catch_unwind(second).await.is_err());
+    scope.cancel();
+    assert!(running.await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn r17_what_is_run_below_a_cancelled_scope_takes_no_step() {
+    let ran = Cell::new(0);
+    let ended = fail_after(SECOND, async {
+        let outer = CancelScope::new();
+        let end = outer.run(async {
+            outer.cancel();
+            // In a scope's first step, in one that has waited, in a shield.
+            let _ = CancelScope::new().run(async { ran.set(1) }).await;
+        });
+        assert!(end.await.is_err());
+        let outer = CancelScope::new();
+        let end = outer.run(async {
+            yield_now().await;
+            outer.cancel();
+            let _ = fail_after(SECOND, async { ran.set(2) }).await;
+        });
+        assert!(end.await.is_err());
+        let outer = CancelScope::new();
+        let end = outer.run(async {
+            outer.cancel();
+            shield(async { ran.set(ran.get() + 10) }).await;
+        });
+        end.await
+    });
+    ended.await.unwrap().unwrap();
+    assert_eq!(ran.get(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r12_a_cancellation_in_a_scopes_first_step_reaches_what_it_opened_there() {
+    let scope = CancelScope::new();
+    let end = scope.run(async {
+        let inner = nursery(async |n: Nursery<'_, ()>| {
+            n.start_soon(pending::<Result<(), ()>>());
+            yield_now().await;
+            scope.cancel_with("enough");
+            pending::<Result<(), ()>>().await
+        });
+        fail_after(SECOND, inner).await
+    });
+    assert_eq!(end.await.unwrap_err().cause().reason(), Some("enough"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn r21_a_deadline_may_be_moved_before_its_scope_is_asked_for() {
+    let scope = CancelScope::new().deadline(Instant::now());
+    let begin = Instant::now();
+    let end = scope.run(async {
+        assert!(current_effective_deadline().unwrap() <= begin.into_std() + SECOND);
+        scope.set_deadline(begin + 2 * SECOND);
+        assert!(current_effective_deadline().unwrap() >= (begin + 2 * SECOND).into_std());
+        let inner = fail_after(3 * SECOND, async {
+            let least = current_effective_deadline().unwrap();
+            assert!(least <= (begin + 2 * SECOND).into_std() + Duration::from_millis(1));
+            pending::<()>().await
+        });
+        inner.await
+    });
+    assert!(end.await.is_err());
+    assert_eq!(begin.elapsed().as_secs(), 2);
+    assert!(current_effective_deadline().is_none());
 }
 
 #[tokio::test(start_paused = true)]

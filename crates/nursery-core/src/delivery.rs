@@ -199,7 +199,7 @@ impl<F: Face> Tree<F> {
         entry.pending = pending;
         entry.charges += charges;
         if throw || charges > 0 {
-            out.push(Delivery { key: entry.key.clone(), charges, throw });
+            out.push(Delivery { key: entry.key.clone(), member: MemberId(member), charges, throw });
         }
     }
 
@@ -257,7 +257,8 @@ impl<F: Face> Tree<F> {
                 let entry = &mut self.members[member];
                 entry.spent = Some(level);
                 if !std::mem::replace(&mut entry.pending, true) {
-                    out.push(Delivery { key: entry.key.clone(), charges: 0, throw: true });
+                    let (key, member) = (entry.key.clone(), MemberId(member));
+                    out.push(Delivery { key, member, charges: 0, throw: true });
                 }
             }
             self.open_below(at, &mut walk);

@@ -63,16 +63,13 @@ impl<T> Slab<T> {
         }
     }
 
-    pub(crate) fn get(&self, key: u32) -> Option<&T> {
-        match self.entries.get(key as usize)? {
-            Entry::Full(value) => Some(value),
-            Entry::Vacant(_) => None,
-        }
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.entries().map(|(_, value)| value)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.entries.iter().filter_map(|entry| match entry {
-            Entry::Full(value) => Some(value),
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (u32, &T)> {
+        (0..).zip(&self.entries).filter_map(|(key, entry)| match entry {
+            Entry::Full(value) => Some((key, value)),
             Entry::Vacant(_) => None,
         })
     }

@@ -48,6 +48,8 @@ pub enum Alarm<W> {
 pub struct Delivery<K> {
     /// Which one.
     pub key: K,
+    /// Its place in the tree.
+    pub member: MemberId,
     /// By how much its count of cancellations rises (tasks of the face's own kind).
     pub charges: u32,
     /// It is to be woken: [`Tree::is_pending`] says yes, and its next step throws.

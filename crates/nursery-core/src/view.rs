@@ -17,16 +17,21 @@ pub struct View<'a, F: Face> {
 }
 
 impl<F: Face> Tree<F> {
-    /// One scope, as it stands. `None` if it was left, while whoever asks still knew it.
+    /// One scope, as it stands.
     #[must_use]
-    pub fn view(&self, scope: ScopeId) -> Option<View<'_, F>> {
-        let scope = self.scopes.get(scope.0)?;
-        Some(View {
+    pub fn view(&self, scope: ScopeId) -> View<'_, F> {
+        let scope = &self.scopes[scope.0];
+        View {
             host: (scope.host != NONE).then(|| &self.members[scope.host].key),
             settings: scope.settings,
             cause: scope.cause.as_ref().map(|cause| (cause, scope.cancelled_at)),
             is_cancelled: scope.effective,
-        })
+        }
+    }
+
+    /// The scopes that have none above them, in no order.
+    pub fn roots(&self) -> impl Iterator<Item = ScopeId> {
+        self.scopes.entries().filter(|(_, scope)| scope.parent == NONE).map(|(id, _)| ScopeId(id))
     }
 
     /// The scopes right below one, the latest first.

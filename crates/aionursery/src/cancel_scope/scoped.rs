@@ -6,15 +6,14 @@ use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use pin_project_lite::pin_project;
 
 use super::Shared;
 use crate::error::Cancelled;
 use crate::frame::{self, Kind, STOP, Standing};
-use crate::ready::Share;
-use crate::scope::{Scope, lock};
+use crate::scope::Scope;
 use crate::timer::Timer;
 use crate::wall::{self, Held, Raised};
 
@@ -29,11 +28,15 @@ pin_project! {
     /// # });
     /// ```
     #[must_use = "futures do nothing unless polled"]
+    #[project = Fields]
     pub struct Scoped<F> {
         shared: Arc<Shared>,
         #[pin]
         future: Option<F>,
-        scope: Option<(Arc<Scope>, Share)>,
+        // What runs in the scope is this.
+        runs: bool,
+        // Its place in the tree, once it needs one.
+        scope: Option<Arc<Scope>>,
         timer: Timer,
         held: Held,
         shield: bool,
@@ -48,7 +51,10 @@ pin_project! {
 
     impl<F> PinnedDrop for Scoped<F> {
         fn drop(this: Pin<&mut Self>) {
-            lock(&this.project().shared.told).scope = None;
+            let this = this.project();
+            if *this.runs {
+                this.shared.end();
+            }
         }
     }
 }
@@ -58,6 +64,7 @@ impl<F> Scoped<F> {
         Self {
             shared,
             future: Some(future),
+            runs: false,
             scope: None,
             timer: Timer::new(),
             held: Held::default(),
@@ -67,6 +74,27 @@ impl<F> Scoped<F> {
             gone: false,
             place,
         }
+    }
+}
+
+impl<F> Fields<'_, F> {
+    /// Takes its place in the tree.
+    fn enter(&mut self, waker: &Waker) {
+        let scope = self.shared.enter();
+        scope.signal.register_owner(waker);
+        if *self.shield && scope.parent().is_some() {
+            // Whoever is around does not drop it while it shields.
+            *self.wall = Some(Raised::new());
+        }
+        *self.scope = Some(scope);
+    }
+
+    fn end(&mut self) {
+        self.future.set(None);
+        *self.wall = None;
+        *self.scope = None;
+        *self.runs = false;
+        self.shared.end();
     }
 }
 
@@ -80,42 +108,49 @@ impl<F: Future> Future for Scoped<F> {
             return Poll::Pending;
         }
         let since = wall::count();
-        let (scope, ready) = match this.scope {
-            Some(entered) => entered,
-            None => {
-                let entered = this.shared.enter(this.place);
-                *this.shield = this.shared.shields();
-                // Whoever is around does not drop it while it shields.
-                *this.wall = (*this.shield && entered.0.parent().is_some()).then(Raised::new);
-                this.scope.insert(entered)
+        let mut amid = None;
+        if !*this.runs && this.future.is_some() {
+            (*this.shield, amid) = this.shared.begin(this.place);
+            *this.runs = true;
+            if amid.is_none() {
+                this.enter(cx.waker());
             }
-        };
+        }
         loop {
-            ready.register(cx.waker());
-            if (scope.is_hard() || *this.stuck) && !this.held.stands(cx.waker()) {
-                this.future.set(None);
-                *this.wall = None;
-                return match scope.own_cause() {
-                    Some(cause) if !scope.is_taken_along() => Poll::Ready(Err(Cancelled(cause))),
-                    _ => {
-                        *this.gone = true;
-                        frame::stop();
-                        Poll::Pending
+            if let Some(scope) = this.scope {
+                scope.signal.register_owner(cx.waker());
+                if (scope.is_hard() || *this.stuck) && !this.held.stands(cx.waker()) {
+                    let scope = scope.clone();
+                    this.future.set(None);
+                    let cause = scope.own_cause().filter(|_| !scope.is_taken_along());
+                    this.end();
+                    if let Some(cause) = cause {
+                        return Poll::Ready(Err(Cancelled(cause)));
                     }
-                };
+                    *this.gone = true;
+                    frame::stop();
+                    return Poll::Pending;
+                }
             }
             let inside = wall::count();
-            let standing = Standing::in_scope(scope.clone());
-            let outermost = standing.is_outermost();
             let kind = match frame::kind() {
                 Kind::Open if *this.shield => Kind::Shielded,
                 kind => kind,
             };
             let frame = frame::enter(kind);
             let future = this.future.as_mut().as_pin_mut();
-            let polled = future.expect("a scope is not polled once it is done").poll(cx);
+            let future = future.expect("a scope is not polled once it is done");
+            let (polled, outermost) = match this.scope {
+                Some(scope) => {
+                    let standing = Standing::in_scope(scope.clone());
+                    (future.poll(cx), standing.is_outermost())
+                }
+                None => {
+                    let amid = amid.take().expect("this is its first step");
+                    (future.poll(cx), amid.outermost)
+                }
+            };
             let marks = frame::leave(frame);
-            drop(standing);
             if wall::count() > inside {
                 this.held.take_in(inside);
                 if *this.shield {
@@ -123,16 +158,19 @@ impl<F: Future> Future for Scoped<F> {
                     wall::forget(inside);
                 }
             }
+            if polled.is_pending() && this.scope.is_none() {
+                this.enter(cx.waker());
+            }
             if outermost {
                 wall::forget(since);
             } else if wall::count() > since {
                 frame::mark_wall();
             }
             if let Poll::Ready(value) = polled {
-                this.future.set(None);
-                *this.wall = None;
+                this.end();
                 return Poll::Ready(Ok(value));
             }
+            let scope = this.scope.as_ref().expect("who waits has a place in the tree");
             if marks & STOP != 0 && (!scope.is_hard() || scope.is_taken_along()) {
                 // What it runs cannot go on, so whoever awaits it cannot.
                 match *this.shield {
@@ -141,7 +179,7 @@ impl<F: Future> Future for Scoped<F> {
                 }
             }
             // The time is looked at only now: a value that is there is not late.
-            let late = this.timer.poll(scope, cx);
+            let late = this.timer.poll(scope, cx) || scope.poll_tokens(cx);
             if late || (scope.is_hard() || *this.stuck) && !this.held.stands(cx.waker()) {
                 // It was cancelled, maybe by what it ran, or its last shield has fallen.
                 continue;

@@ -101,6 +101,27 @@ pub async fn shield<F: Future>(future: F) -> F::Output {
     }
 }
 
+/// The earliest deadline that reaches the running code (R21): what is left of the time until then is
+/// what it has. `None` for never; a moment that has passed if it is already cancelled.
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use std::time::Duration;
+/// use aionursery::{current_effective_deadline, fail_after, shield};
+/// let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+/// fail_after(second, fail_after(minute, async {
+///     let left = current_effective_deadline().unwrap() - std::time::Instant::now();
+///     assert!(left <= second);
+///     assert!(shield(async { current_effective_deadline() }).await.is_none());
+/// })).await.unwrap().unwrap();
+/// # });
+/// ```
+#[must_use]
+pub fn current_effective_deadline() -> Option<Instant> {
+    let scope = frame::current()?;
+    scope.clock().moment(scope.effective_deadline())
+}
+
 /// Ends when the code that awaits it is cancelled, by whatever scope above; never outside of one.
 ///
 /// ```

@@ -66,7 +66,7 @@ impl<E> Driver<E> {
     /// What may cancel the nursery beside its own code: the time, and tokens. Says whether it has.
     #[inline]
     fn poll_alarms(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.timer.poll(&self.core.scope, cx) || self.poll_links(cx) {
+        if self.timer.poll(&self.core.scope, cx) || self.core.scope.poll_tokens(cx) {
             return true;
         }
         if let Some(watch) = &mut self.watch {
@@ -354,30 +354,6 @@ impl<E> Driver<E> {
                 self.core.state().life.error(Failure::adopted(error));
             }
         }
-    }
-
-    #[cfg(feature = "tokio-util")]
-    fn poll_links(&self, cx: &mut Context<'_>) -> bool {
-        let mut links = std::mem::take(&mut self.core.state().links);
-        if links.is_empty() {
-            return false;
-        }
-        let before = links.len();
-        links.retain_mut(|link| link.as_mut().poll(cx).is_pending());
-        let fired = links.len() < before;
-        self.core.state().links.append(&mut links);
-        if fired {
-            self.core
-                .scope
-                .cancel(nursery_core::Source::Explicit, Some("its token was cancelled".into()));
-        }
-        fired
-    }
-
-    #[cfg(not(feature = "tokio-util"))]
-    #[expect(clippy::unused_self, reason = "the same call with the feature and without")]
-    fn poll_links(&self, _: &mut Context<'_>) -> bool {
-        false
     }
 }
 

@@ -2,16 +2,13 @@
 //! ended on other threads. It must never decide who is cancelled.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::OnceLock;
 use std::task::Waker;
-
-use nursery_core::MemberId;
 
 use super::lock;
 use crate::about::About;
 use crate::ready::Share;
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU8, Ordering};
+use crate::sync::{AtomicWaker, Mutex};
 
 /// Cancelled: who asks can hear it.
 pub(crate) const SOFT: u8 = 1;
@@ -21,18 +18,48 @@ pub(crate) const HARD: u8 = 2;
 pub(crate) const TIMED: u8 = 4;
 /// Its deadline had passed when it was opened, and acts when its owner looks at the clock.
 pub(crate) const LATE: u8 = 8;
+/// It is cancelled when a token is: its owner must listen to that.
+#[cfg(feature = "tokio-util")]
+pub(crate) const LISTENS: u8 = 16;
+
+/// Who looks at the clock for a scope, and drops what is in it.
+pub(crate) enum Owner {
+    /// Whoever drives this list of children.
+    Driver(Share),
+    /// Whoever polls what runs in it.
+    Waker(AtomicWaker),
+}
+
+impl Owner {
+    pub(crate) fn one() -> Self {
+        Self::Waker(AtomicWaker::new())
+    }
+
+    pub(super) fn poke(&self) {
+        match self {
+            Self::Driver(list) => list.poke(),
+            Self::Waker(waker) => waker.wake(),
+        }
+    }
+
+    fn register(&self, waker: &Waker) {
+        match self {
+            Self::Driver(list) => list.register(waker),
+            Self::Waker(own) => own.register(waker),
+        }
+    }
+}
 
 /// What a scope's inhabitants look at and wait for.
 pub(crate) struct Signal {
     pub(super) flags: AtomicU8,
-    pub(super) member: OnceLock<MemberId>,
     waiters: Mutex<Waiters>,
-    pub(super) driver: Share,
+    pub(super) owner: Owner,
     pub(crate) about: About,
     #[cfg(feature = "tokio")]
     pub(crate) workers: crate::spawned::Workers,
     #[cfg(feature = "tokio-util")]
-    pub(crate) token: OnceLock<tokio_util::sync::CancellationToken>,
+    pub(crate) tokens: crate::token::Tokens,
 }
 
 #[derive(Default)]
@@ -42,23 +69,34 @@ struct Waiters {
 }
 
 impl Signal {
-    pub(super) fn new(flags: u8, driver: Share, about: About) -> Self {
+    pub(super) fn new(flags: u8, owner: Owner, about: About) -> Self {
         Self {
             flags: AtomicU8::new(flags),
-            member: OnceLock::new(),
             waiters: Mutex::default(),
-            driver,
+            owner,
             about,
             #[cfg(feature = "tokio")]
             workers: crate::spawned::Workers::default(),
             #[cfg(feature = "tokio-util")]
-            token: OnceLock::new(),
+            tokens: crate::token::Tokens::default(),
         }
     }
 
     #[inline]
     pub(crate) fn flags(&self) -> u8 {
         self.flags.load(Ordering::Acquire)
+    }
+
+    /// Its owner has something to listen to.
+    #[cfg(feature = "tokio-util")]
+    pub(crate) fn listen(&self) {
+        self.flags.fetch_or(LISTENS, Ordering::AcqRel);
+        self.owner.poke();
+    }
+
+    /// Its owner is about to wait.
+    pub(crate) fn register_owner(&self, waker: &Waker) {
+        self.owner.register(waker);
     }
 
     /// Waits for the flags to change from `seen`. Says no if they have: then nothing is kept.
@@ -121,11 +159,9 @@ impl Signal {
             self.workers.abort();
         }
         #[cfg(feature = "tokio-util")]
-        if flags & SOFT != 0
-            && let Some(token) = self.token.get()
-        {
-            token.cancel();
+        if flags & SOFT != 0 {
+            self.tokens.cancel();
         }
-        let _ = catch_unwind(AssertUnwindSafe(|| self.driver.poke()));
+        let _ = catch_unwind(AssertUnwindSafe(|| self.owner.poke()));
     }
 }

@@ -75,7 +75,7 @@ impl World {
         let mut out = Vec::new();
         let result = act(&mut self.tree, self.now, &mut out);
         let mut told = vec![false; self.tasks.len()];
-        for Delivery { key, charges, throw } in out {
+        for Delivery { key, charges, throw, .. } in out {
             assert!(self.tasks[key].alive, "a task that has ended is told of a cancellation");
             if throw {
                 assert!(!told[key], "task {key} is told twice in one moment");

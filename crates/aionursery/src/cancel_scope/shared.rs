@@ -1,0 +1,265 @@
+//! What the handles of a scope and the future that runs in it share: what it was told, and its place
+//! in the tree.
+//!
+//! Most of what runs in a scope is ready at once and asks nobody. So a scope has no place in the
+//! tree before it needs one: when what runs in it opens something below or asks for what is around,
+//! or when it has to wait. It must never be told apart from one that was open from the start.
+
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nursery_core::Settings;
+#[cfg(feature = "tokio-util")]
+use tokio_util::sync::CancellationToken;
+
+use crate::about::{self, About, Place};
+use crate::clock::{Own, Time};
+use crate::frame::{self, Around};
+use crate::scope::{Cause, Owner, Scope, lock};
+use crate::sync::{Mutex, MutexGuard};
+
+#[derive(Default)]
+pub(crate) struct Shared(Mutex<Told>);
+
+#[derive(Default)]
+pub(super) struct Told {
+    pub(super) shield: bool,
+    pub(super) cleanup: Option<Duration>,
+    pub(super) deadline: Option<Instant>,
+    pub(super) clock: Option<Own>,
+    /// Why it was cancelled itself. It stays so, whatever runs in it next.
+    cause: Option<Cause>,
+    /// Where it was told to run what runs in it now; `None` if nothing does.
+    runs: Place,
+    /// What is around, while its first step goes on without a place in the tree.
+    around: Around,
+    /// Its place in the tree.
+    scope: Option<Arc<Scope>>,
+    /// Cancelled when it is.
+    #[cfg(feature = "tokio-util")]
+    token: Option<CancellationToken>,
+    /// It is cancelled when one of these is.
+    #[cfg(feature = "tokio-util")]
+    listens_to: Vec<CancellationToken>,
+}
+
+impl Told {
+    fn settings(&self, clock: &Time) -> Settings {
+        Settings {
+            deadline: self.deadline.map_or(f64::INFINITY, |moment| clock.seconds(moment)),
+            shield: self.shield,
+            cleanup: self.cleanup.map(|budget| budget.as_secs_f64()),
+        }
+    }
+
+    /// Whether one of its tokens has cancelled it before anything runs in it.
+    #[cfg(feature = "tokio-util")]
+    fn listen(&mut self) {
+        if self.cause.is_none() && self.listens_to.iter().any(CancellationToken::is_cancelled) {
+            let reason = Some(crate::token::REASON.into());
+            self.cause = Some(Cause::new(nursery_core::Source::Explicit, reason));
+        }
+    }
+
+    /// What was cancelled from outside may run again; a token that was cancelled stays so.
+    #[cfg(feature = "tokio-util")]
+    fn renew_token(&mut self) {
+        if self.cause.is_none() && self.token.as_ref().is_some_and(CancellationToken::is_cancelled)
+        {
+            self.token = None;
+        }
+    }
+
+    /// Its place in the tree, below `parent`.
+    fn enter(&mut self, parent: Option<Arc<Scope>>) -> Arc<Scope> {
+        let about = About::new(about::Kind::Scope, None, self.runs);
+        let clock = self.clock.clone();
+        let scope = Scope::open(parent, clock, |clock| self.settings(clock), Owner::one(), about);
+        #[cfg(feature = "tokio-util")]
+        self.listens_to.iter().for_each(|token| scope.listen_to(token));
+        self.scope.insert(scope).clone()
+    }
+}
+
+impl Shared {
+    pub(super) fn told(&self) -> MutexGuard<'_, Told> {
+        lock(&self.0)
+    }
+
+    /// Something is to run in it. Says whether it shields, and stands amid it, unless it is to be
+    /// opened first, as it is cancelled.
+    ///
+    /// # Panics
+    /// If something runs in it already.
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        place: &'static Location<'static>,
+    ) -> (bool, Option<Amid>) {
+        let outside = frame::look(Around::is_cancelled);
+        let told = &mut *self.told();
+        assert!(told.runs.is_none(), "only one thing at a time runs in a scope");
+        told.runs = Some(place);
+        #[cfg(feature = "tokio-util")]
+        told.listen();
+        let amid = (!outside && told.cause.is_none()).then(|| {
+            told.around = frame::swap(Around::Later(self.clone()));
+            Amid { outermost: matches!(told.around, Around::Nothing) }
+        });
+        (told.shield, amid)
+    }
+
+    /// What ran in it has ended.
+    pub(super) fn end(&self) {
+        let scope = {
+            let told = &mut *self.told();
+            told.runs = None;
+            let scope = told.scope.take();
+            if told.cause.is_none() {
+                told.cause = scope.as_ref().and_then(|scope| scope.own_cause());
+                #[cfg(feature = "tokio-util")]
+                told.renew_token();
+            }
+            scope
+        };
+        drop(scope);
+    }
+
+    /// Its place in the tree: for what runs in it, while that stands amid it.
+    pub(crate) fn open(&self) -> Arc<Scope> {
+        self.place(|told| told.around.scope())
+    }
+
+    /// Its place in the tree: for its owner, who stands beside it.
+    pub(super) fn enter(&self) -> Arc<Scope> {
+        let parent = frame::current();
+        self.place(|_| parent)
+    }
+
+    fn place(&self, parent: impl FnOnce(&Told) -> Option<Arc<Scope>>) -> Arc<Scope> {
+        let (scope, cause) = {
+            let told = &mut *self.told();
+            if let Some(scope) = &told.scope {
+                return scope.clone();
+            }
+            let parent = parent(told);
+            (told.enter(parent), told.cause.clone())
+        };
+        if let Some(Cause(cause)) = cause {
+            scope.cancel(cause.source, cause.reason);
+        }
+        #[cfg(feature = "tokio-util")]
+        self.tell_token(|token| scope.tell(token));
+        scope
+    }
+
+    pub(super) fn cancel(&self, cause: Cause) {
+        let (scope, Cause(cause)) = {
+            let told = &mut *self.told();
+            (told.scope.clone(), told.cause.get_or_insert(cause).clone())
+        };
+        if let Some(scope) = scope {
+            scope.cancel(cause.source, cause.reason);
+        }
+        #[cfg(feature = "tokio-util")]
+        self.tell_token(CancellationToken::cancel);
+    }
+
+    pub(super) fn set_deadline(&self, deadline: Instant) {
+        let scope = {
+            let told = &mut *self.told();
+            told.deadline = Some(deadline);
+            told.scope.clone()
+        };
+        if let Some(scope) = scope {
+            scope.set_deadline(scope.clock().seconds(deadline));
+        }
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        let told = self.told();
+        told.cause.is_some()
+            || match &told.scope {
+                Some(scope) => scope.is_soft(),
+                None => !told.shield && told.around.is_cancelled(),
+            }
+    }
+
+    pub(crate) fn cause(&self) -> Option<Cause> {
+        let told = self.told();
+        if told.cause.is_some() {
+            return told.cause.clone();
+        }
+        match &told.scope {
+            Some(scope) => scope.is_soft().then(|| scope.cause()).flatten(),
+            None if told.shield => None,
+            None => told.around.cause(),
+        }
+    }
+
+    /// The time, for what runs in it.
+    pub(crate) fn now(&self) -> Instant {
+        let (around, clock) = {
+            let told = self.told();
+            match &told.scope {
+                Some(scope) => (Around::Scope(scope.clone()), None),
+                None => (told.around.clone(), told.clock.clone()),
+            }
+        };
+        match (around, clock) {
+            (Around::Nothing, Some(clock)) => clock.now(),
+            (around, _) => around.now(),
+        }
+    }
+}
+
+#[cfg(feature = "tokio-util")]
+impl Shared {
+    /// A token that is cancelled when it is.
+    pub(crate) fn token(&self) -> CancellationToken {
+        let (scope, token) = {
+            let told = &mut *self.told();
+            let token = told.token.get_or_insert_with(CancellationToken::new).clone();
+            (told.scope.clone(), token)
+        };
+        if let Some(scope) = scope {
+            scope.tell(&token);
+        }
+        token
+    }
+
+    /// Not under the lock: a token calls wakers, which are anybody's code.
+    fn tell_token(&self, tell: impl FnOnce(&CancellationToken)) {
+        let token = self.told().token.clone();
+        if let Some(token) = token {
+            tell(&token);
+        }
+    }
+
+    /// It is cancelled when `token` is.
+    pub(crate) fn listen_to(&self, token: &CancellationToken) {
+        let scope = {
+            let told = &mut *self.told();
+            told.listens_to.push(token.clone());
+            told.scope.clone()
+        };
+        if let Some(scope) = scope {
+            scope.listen_to(token);
+        }
+    }
+}
+
+/// For its lifetime the thread stands amid a scope that opens when somebody asks for it.
+pub(super) struct Amid {
+    /// Nobody of ours is around.
+    pub(super) outermost: bool,
+}
+
+impl Drop for Amid {
+    fn drop(&mut self) {
+        let Around::Later(shared) = frame::swap(Around::Nothing) else {
+            unreachable!("scopes are left in the order of entering")
+        };
+        frame::swap(std::mem::take(&mut shared.told().around));
+    }
+}

@@ -1,0 +1,93 @@
+//! `CancellationToken` both ways: what a nursery or a scope tells a token, and hears of one.
+
+use std::future::pending;
+
+use aionursery::{CancelScope, Nursery, fail_after, nursery, shield, yield_now};
+use tokio::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[tokio::test(start_paused = true)]
+async fn r11_a_nursery_is_cancelled_by_a_token_that_another_task_cancels() {
+    let (token, other) = (CancellationToken::new(), CancellationToken::new());
+    let stop = token.clone();
+    let error = nursery(async |n: Nursery<'_, &str>| {
+        n.cancel_on(&other);
+        n.cancel_on(&token);
+        tokio::spawn(async move { stop.cancel() });
+        n.start_soon(pending::<Result<(), _>>()).await
+    });
+    let error = error.await.unwrap_err();
+    assert_eq!(error.cause().unwrap().reason(), Some("its token was cancelled"));
+    assert!(!other.is_cancelled());
+}
+
+#[tokio::test(start_paused = true)]
+async fn r11_a_scope_is_cancelled_by_a_token_whenever_that_is_told_to_it() {
+    let token = CancellationToken::new();
+    let before = CancelScope::new();
+    before.cancel_on(&token);
+    let inside = CancelScope::new();
+    let later = CancelScope::new();
+    let (before_ends, inside_ends, later_ends) = tokio::join!(
+        before.run(pending::<()>()),
+        inside.run(async {
+            inside.cancel_on(&token);
+            pending::<()>().await
+        }),
+        later.run(async {
+            yield_now().await;
+            later.cancel_on(&token);
+            let stop = token.clone();
+            tokio::spawn(async move { stop.cancel() });
+            pending::<()>().await
+        }),
+    );
+    for end in [before_ends, inside_ends, later_ends] {
+        assert_eq!(end.unwrap_err().cause().reason(), Some("its token was cancelled"));
+    }
+    let mut ran = false;
+    assert!(before.run(async { ran = true }).await.is_err());
+    assert!(!ran);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_is_cancelled_with_its_scope_however_that_comes() {
+    let by_hand = CancelScope::new();
+    let first = by_hand.token();
+    by_hand.cancel();
+    assert!(first.is_cancelled() && by_hand.token().is_cancelled());
+
+    let by_time = CancelScope::new().deadline(tokio::time::Instant::now() + MINUTE);
+    let before = by_time.token();
+    let end = by_time.run(async {
+        let inside = by_time.token();
+        assert!(!before.is_cancelled() && !inside.is_cancelled());
+        shield(inside.cancelled()).await;
+        pending::<()>().await
+    });
+    assert!(end.await.is_err());
+    assert!(before.is_cancelled() && by_time.token().is_cancelled());
+
+    let from_outside = CancelScope::new();
+    let token = from_outside.token();
+    let outer = fail_after(MINUTE, from_outside.run(pending::<()>())).await;
+    assert!(outer.is_err() && token.is_cancelled());
+    assert!(!from_outside.is_cancelled() && !from_outside.token().is_cancelled());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_cancelled_cancels_neither_its_scope_nor_other_tokens_of_it() {
+    let scope = CancelScope::new();
+    let (one, other) = (scope.token(), scope.token());
+    one.cancel();
+    assert!(!other.is_cancelled() && !scope.is_cancelled());
+    nursery(async |n: Nursery<'_, ()>| {
+        n.token().cancel();
+        assert!(!n.token().is_cancelled() && !n.is_cancelled());
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
