@@ -116,3 +116,12 @@ pub use panics::{Panic, record_panic_locations};
 pub use race::{Finish, Race, race};
 pub use scope::Cause;
 pub use start::{NotStarted, Starting, TaskStatus};
+
+/// The programs of the guides run as tests, too.
+#[cfg(all(doctest, feature = "tokio-util"))]
+mod guides {
+    #[doc = include_str!("../../../docs/rust.md")]
+    mod rust {}
+    #[doc = include_str!("../../../docs/rust-coming-from.md")]
+    mod rust_coming_from {}
+}

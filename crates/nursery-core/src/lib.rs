@@ -13,6 +13,54 @@
 //! * [`Timers`]: the heap that holds deadlines and whatever else a face wants to be woken for.
 //!
 //! Times are seconds on the face's own clock, as `f64`; infinity means never.
+//!
+//! ```
+//! use nursery_core::{Face, Identity, Outcome, Settings, Tree, Verdict};
+//! use std::num::NonZeroUsize;
+//!
+//! #[derive(Debug, PartialEq)]
+//! struct Trouble(&'static str);
+//!
+//! impl Identity for Trouble {
+//!     fn identity(&self) -> Option<NonZeroUsize> {
+//!         None
+//!     }
+//! }
+//!
+//! /// A face whose tasks are names.
+//! struct Names;
+//!
+//! impl Face for Names {
+//!     type Key = &'static str;
+//!     type Error = Trouble;
+//!     type Reason = &'static str;
+//!     type Wake = ();
+//! }
+//!
+//! let mut tree = Tree::<Names>::new();
+//! let mut out = Vec::new();
+//! let host = tree.enroll("host", false);
+//! let nursery = tree.open(host, Settings::default(), false, 0, 0.0, &mut out);
+//! let a = tree.start(nursery, "a", false).unwrap();
+//! let b = tree.start(nursery, "b", false).unwrap();
+//!
+//! // One child fails: the body and the other child are to be told, in the same moment.
+//! let no_beans = Outcome::Failed(Trouble("no beans"));
+//! tree.ended(a.member, no_beans, 1.0, || Some("a failed"), &mut out);
+//! let told: Vec<_> = out.iter().filter(|delivery| delivery.throw).collect();
+//! assert_eq!(told.iter().map(|delivery| delivery.key).collect::<Vec<_>>(), ["host", "b"]);
+//! told.iter().for_each(|delivery| tree.thrown(delivery.member));
+//!
+//! // Both end by that. The last one closes the nursery; what it raises is the child's error, and
+//! // the cancellation that it has caused in its host is taken back.
+//! tree.body_ended(nursery, Outcome::Cancelled, 2.0, || None, &mut Vec::new());
+//! let closed = tree.ended(b.member, Outcome::Cancelled, 3.0, || None, &mut Vec::new());
+//! assert_eq!(closed, Some(nursery));
+//! let asked = tree.charges(host);
+//! let close = tree.close(nursery, asked, false, true, &mut Vec::new());
+//! assert_eq!(close.verdict, Verdict::Errors(vec![Trouble("no beans")]));
+//! assert_eq!(close.exit.take_back, 1);
+//! ```
 #![forbid(unsafe_code)]
 
 mod branch;

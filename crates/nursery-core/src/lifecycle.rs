@@ -67,6 +67,25 @@ pub enum Verdict<E> {
 const FEW: usize = 16;
 
 /// One nursery's life.
+///
+/// ```
+/// use nursery_core::{Identity, Lifecycle, Outcome, Phase, Verdict};
+/// #[derive(Debug, PartialEq)]
+/// struct Trouble(u8);
+/// impl Identity for Trouble {
+///     fn identity(&self) -> Option<std::num::NonZeroUsize> {
+///         None
+///     }
+/// }
+/// let mut life = Lifecycle::new(false);
+/// life.child_started().unwrap();
+/// life.body_ended(Outcome::Done);
+/// assert_eq!(life.phase(), Phase::Joining);
+/// let ended = life.child_ended(Outcome::Failed(Trouble(1)));
+/// assert!(ended.cancel && ended.closed);
+/// assert!(life.child_started().is_err());
+/// assert_eq!(life.verdict(), Verdict::Errors(vec![Trouble(1)]));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Lifecycle<E> {
     body_runs: bool,

@@ -2,6 +2,16 @@
 //! It knows no scopes and must never decide where a cancellation is delivered.
 
 /// How many cancellations were asked of a task and whether one waits for its next step.
+///
+/// ```
+/// use nursery_core::Requests;
+/// let mut requests = Requests::default();
+/// requests.ask();
+/// requests.wait();
+/// assert!(requests.is_waiting());
+/// assert_eq!(requests.take_back(), 0);
+/// assert!(!requests.is_waiting());
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Requests {
     asked: u32,

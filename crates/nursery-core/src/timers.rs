@@ -33,6 +33,17 @@ struct Slot<T> {
 }
 
 /// Moments, the earliest first; of equal ones the first that was inserted.
+///
+/// ```
+/// use nursery_core::Timers;
+/// let mut timers = Timers::new();
+/// let late = timers.insert(2.0, "late");
+/// timers.insert(1.0, "soon");
+/// assert_eq!(timers.pop_due(0.5), None);
+/// assert_eq!(timers.pop_due(1.0), Some("soon"));
+/// assert_eq!(timers.remove(late), "late");
+/// assert!(timers.is_empty());
+/// ```
 #[derive(Clone, Debug)]
 pub struct Timers<T> {
     heap: Vec<Node>,
