@@ -90,6 +90,7 @@ impl Debug for Own {
     }
 }
 
+#[derive(Clone)]
 enum Source {
     #[cfg(feature = "tokio")]
     Tokio,
@@ -116,7 +117,8 @@ impl Source {
     }
 }
 
-/// The clock of a root scope and all below it.
+/// The clock of an outermost scope and all below it.
+#[derive(Clone)]
 pub(crate) struct Time {
     source: Source,
     start: Instant,

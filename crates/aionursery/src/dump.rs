@@ -1,19 +1,18 @@
 //! The live tree of nurseries, scopes and children, as a value that can be printed and walked. It
 //! only reads; the locks that it takes are held for as long as it takes to copy.
 
-use std::collections::BTreeMap;
 use std::fmt::{self, Display};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nursery_core::{ScopeId, Tree};
 
 use crate::about::{Kind, Note, Runs, Stage};
+use crate::domain;
 use crate::frame;
 use crate::node::{Node, NodeKind, State};
 use crate::nursery::Nursery;
-use crate::scope::{Cause, Domain, Scope, Tokio, lock};
-use crate::sync::plain;
+use crate::scope::{Cause, Scope, Tokio, lock};
 
 /// The live tree at one moment: see [`dump`].
 ///
@@ -134,13 +133,19 @@ pub fn dump() -> Dump {
     // Scopes around that nobody has asked for yet open now.
     drop(frame::current());
     let mut roots = Vec::new();
-    for shard in &DOMAINS {
-        let domains: Vec<_> = plain(shard).values().filter_map(Weak::upgrade).collect();
-        for domain in domains {
-            let now = domain.clock.now();
+    for domain in domain::all() {
+        let tree = lock(&domain.tree);
+        let hosts: Vec<_> = tree.roots().filter_map(|root| tree.view(root).host.cloned()).collect();
+        drop(tree);
+        for host in hosts {
+            // The clock may be anybody's code: it is read outside the lock.
+            let now = host.clock.now();
             let tree = &lock(&domain.tree);
-            // None, if its last owner has just left it.
-            tree.roots().for_each(|root| copy(tree, root, now, &mut roots));
+            let is_still_there =
+                |root| tree.view(root).host.is_some_and(|it| Arc::ptr_eq(it, &host));
+            if let Some(root) = tree.roots().find(|root| is_still_there(*root)) {
+                copy(tree, root, now, &mut roots);
+            }
         }
     }
     Dump { roots }
@@ -175,27 +180,6 @@ impl Scope {
         copy(&lock(&self.domain().tree), self.id(), now, &mut roots);
         Dump { roots }
     }
-}
-
-/// Every domain that is alive, by its address; in parts, so that threads which open roots of
-/// their own need not wait for each other.
-static DOMAINS: [Mutex<BTreeMap<usize, Weak<Domain>>>; 16] =
-    [const { Mutex::new(BTreeMap::new()) }; 16];
-
-fn shard(address: usize) -> &'static Mutex<BTreeMap<usize, Weak<Domain>>> {
-    &DOMAINS[(address >> 8) % DOMAINS.len()]
-}
-
-/// A domain has come to be; it says [`forget`] when it goes.
-pub(crate) fn remember(domain: &Arc<Domain>) {
-    let address = Arc::as_ptr(domain).addr();
-    plain(shard(address)).insert(address, Arc::downgrade(domain));
-}
-
-pub(crate) fn forget(domain: &Domain) {
-    let address = std::ptr::from_ref(domain).addr();
-    let gone = plain(shard(address)).remove(&address);
-    drop(gone);
 }
 
 /// Appends one scope and what is below it; of one that is over, only what is below.

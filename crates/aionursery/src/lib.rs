@@ -60,6 +60,7 @@ mod child;
 mod clock;
 mod combine;
 mod core;
+mod domain;
 mod driver;
 mod dump;
 mod error;

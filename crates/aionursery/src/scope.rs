@@ -19,7 +19,7 @@ pub(crate) use signal::{HARD, LATE, Owner, SOFT, Signal, TIMED};
 use crate::about::{About, Kind};
 use crate::adopted::LostError;
 use crate::clock::{Own, Time};
-use crate::dump;
+use crate::domain::{self, Domain};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Mutex, MutexGuard};
 
@@ -43,26 +43,6 @@ impl Face for Tokio {
     type Error = NoError;
     type Reason = Reason;
     type Wake = Infallible;
-}
-
-/// The tree that a root scope and all below it stand in, with its clock.
-pub(crate) struct Domain {
-    pub(crate) tree: Mutex<Tree<Tokio>>,
-    pub(crate) clock: Time,
-}
-
-impl Domain {
-    fn new(clock: Option<Own>) -> Arc<Self> {
-        let domain = Arc::new(Self { tree: Mutex::new(Tree::new()), clock: Time::start(clock) });
-        dump::remember(&domain);
-        domain
-    }
-}
-
-impl Drop for Domain {
-    fn drop(&mut self) {
-        dump::forget(self);
-    }
 }
 
 /// Spawned children that a nursery dropped below this one has left behind (R28).
@@ -97,11 +77,11 @@ impl Scope {
         about: About,
     ) -> Arc<Self> {
         let nursery = about.kind == Kind::Nursery;
-        let domain = match &parent {
-            Some(parent) => parent.domain.clone(),
-            None => Domain::new(clock),
+        let (domain, clock) = match &parent {
+            Some(parent) => (parent.domain.clone(), parent.clock().clone()),
+            None => (domain::take(), Time::start(clock)),
         };
-        let mut settings = settings(&domain.clock);
+        let mut settings = settings(&clock);
         if parent.is_none() && settings.cleanup.is_none() {
             // A future that is cancelled is dropped, unless somebody gave it time (R27).
             settings.cleanup = Some(0.0);
@@ -109,14 +89,14 @@ impl Scope {
         let mut flags = 0;
         if settings.deadline < f64::INFINITY {
             flags |= TIMED;
-            let now = domain.clock.now();
+            let now = clock.now();
             if settings.deadline <= now {
                 // The code runs up to its first await before that (R21).
                 settings.deadline = now.next_up();
                 flags |= LATE;
             }
         }
-        let signal = Arc::new(Signal::new(flags, owner, about));
+        let signal = Arc::new(Signal::new(flags, owner, about, clock));
         let (member, id, cancelled) = {
             let tree = &mut *lock(&domain.tree);
             let member = match &parent {
@@ -129,7 +109,7 @@ impl Scope {
         };
         if cancelled {
             // The clock may be anybody's code: it is read outside the lock, and only if need be.
-            let now = domain.clock.now();
+            let now = signal.clock.now();
             let tree = &mut *lock(&domain.tree);
             let hard = if tree.insists_at(member) <= now { HARD } else { TIMED };
             signal.flags.fetch_or(SOFT | hard, Ordering::AcqRel);
@@ -223,7 +203,7 @@ impl Scope {
     }
 
     pub(crate) fn clock(&self) -> &Time {
-        &self.domain.clock
+        &self.signal.clock
     }
 
     /// Whether one of the tokens that it listens to was cancelled just now, and so it was.
@@ -243,7 +223,7 @@ impl Scope {
         &self,
         act: impl FnOnce(&mut Tree<Tokio>, f64, &mut Vec<Delivery<Arc<Signal>>>) -> R,
     ) -> R {
-        let now = self.domain.clock.now();
+        let now = self.clock().now();
         let mut out = Vec::new();
         let mut raise = Vec::new();
         let result = {
@@ -361,8 +341,13 @@ impl Scope {
 impl Drop for Scope {
     fn drop(&mut self) {
         let mut out = Vec::new();
-        let tree = &mut *lock(&self.domain.tree);
-        tree.exit(self.id, Flight::Nothing, 0, &mut out);
-        tree.withdraw(self.member);
+        {
+            let tree = &mut *lock(&self.domain.tree);
+            tree.exit(self.id, Flight::Nothing, 0, &mut out);
+            tree.withdraw(self.member);
+        }
+        if self.parent.is_none() {
+            domain::give(&self.domain);
+        }
     }
 }

@@ -27,6 +27,10 @@ impl<T> Slab<T> {
         self.len as usize
     }
 
+    pub(crate) fn room(&self) -> usize {
+        self.entries.capacity()
+    }
+
     #[inline]
     pub(crate) fn insert(&mut self, value: T) -> u32 {
         self.len += 1;

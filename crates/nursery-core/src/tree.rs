@@ -148,6 +148,12 @@ impl<F: Face> Tree<F> {
         (self.scopes.len(), self.members.len(), self.nurseries.len())
     }
 
+    /// For how many scopes it has room, for whoever keeps an empty one.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.scopes.room()
+    }
+
     /// Whether a cancellation above a scope reaches it.
     pub(crate) fn sees_above(&self, scope: &Scope<F::Reason>) -> bool {
         scope.parent != NONE && !scope.settings.shield && self.scopes[scope.parent].effective

@@ -6,6 +6,7 @@ use std::task::Waker;
 
 use super::lock;
 use crate::about::About;
+use crate::clock::Time;
 use crate::ready::Share;
 use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::sync::{AtomicWaker, Mutex};
@@ -56,6 +57,7 @@ pub(crate) struct Signal {
     waiters: Mutex<Waiters>,
     pub(super) owner: Owner,
     pub(crate) about: About,
+    pub(crate) clock: Time,
     #[cfg(feature = "tokio")]
     pub(crate) workers: crate::spawned::Workers,
     #[cfg(feature = "tokio-util")]
@@ -69,12 +71,13 @@ struct Waiters {
 }
 
 impl Signal {
-    pub(super) fn new(flags: u8, owner: Owner, about: About) -> Self {
+    pub(super) fn new(flags: u8, owner: Owner, about: About, clock: Time) -> Self {
         Self {
             flags: AtomicU8::new(flags),
             waiters: Mutex::default(),
             owner,
             about,
+            clock,
             #[cfg(feature = "tokio")]
             workers: crate::spawned::Workers::default(),
             #[cfg(feature = "tokio-util")]

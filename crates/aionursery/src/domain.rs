@@ -1,0 +1,81 @@
+//! The trees that scopes stand in: one for each outermost scope and all that is below it. An empty one
+//! is kept for the next outermost scope on the thread, as most are opened and left within one turn
+//! of a server's. It must never hand out a tree that somebody stands in.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+
+use nursery_core::Tree;
+
+use crate::scope::{Tokio, lock};
+use crate::sync::{Mutex, plain};
+
+/// The tree of one outermost scope.
+pub(crate) struct Domain {
+    pub(crate) tree: Mutex<Tree<Tokio>>,
+}
+
+/// So many empty ones a thread keeps; none in the models, whose locks live for one run.
+const KEPT: usize = if cfg!(aionursery_loom) { 0 } else { 16 };
+/// One that has held more scopes at once is not kept.
+const FEW: usize = 64;
+
+thread_local! {
+    static EMPTY: RefCell<Vec<Arc<Domain>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// An empty one.
+pub(crate) fn take() -> Arc<Domain> {
+    let kept = EMPTY.try_with(|empty| empty.borrow_mut().pop()).ok().flatten();
+    kept.unwrap_or_else(|| {
+        let domain = Arc::new(Domain { tree: Mutex::new(Tree::new()) });
+        remember(&domain);
+        domain
+    })
+}
+
+/// Its outermost scope has been left.
+pub(crate) fn give(domain: &Arc<Domain>) {
+    // Whoever makes a dump may hold it for a moment; then it goes.
+    if Arc::strong_count(domain) > 1 || lock(&domain.tree).room() > FEW {
+        return;
+    }
+    // A thread that ends keeps nothing.
+    let _ = EMPTY.try_with(|empty| {
+        let empty = &mut *empty.borrow_mut();
+        if empty.len() < KEPT {
+            empty.push(domain.clone());
+        }
+    });
+}
+
+/// Every one that is alive, by its address; in parts, so that threads which make some of their own
+/// need not wait for each other.
+static ALL: [std::sync::Mutex<BTreeMap<usize, Weak<Domain>>>; 16] =
+    [const { std::sync::Mutex::new(BTreeMap::new()) }; 16];
+
+fn shard(address: usize) -> &'static std::sync::Mutex<BTreeMap<usize, Weak<Domain>>> {
+    &ALL[(address >> 8) % ALL.len()]
+}
+
+/// Every one that is alive.
+pub(crate) fn all() -> impl Iterator<Item = Arc<Domain>> {
+    ALL.iter().flat_map(|shard| {
+        let domains: Vec<_> = plain(shard).values().filter_map(Weak::upgrade).collect();
+        domains
+    })
+}
+
+fn remember(domain: &Arc<Domain>) {
+    let address = Arc::as_ptr(domain).addr();
+    plain(shard(address)).insert(address, Arc::downgrade(domain));
+}
+
+impl Drop for Domain {
+    fn drop(&mut self) {
+        let address = std::ptr::from_ref(self).addr();
+        let gone = plain(shard(address)).remove(&address);
+        drop(gone);
+    }
+}
