@@ -2,8 +2,9 @@
 //! whoever drives them. Anybody may push, from any thread; only the nursery's driver takes. It must
 //! never run a child.
 //!
-//! A stack that is taken whole: one atomic operation a push, one a batch. Each entry holds one
-//! reference to its task. After [`Share::close`] nothing stays in it, however late a waker calls.
+//! Stacks that are taken whole: whoever drives has one to itself, for those that wake themselves and
+//! each other; everybody else's takes one atomic operation a push, one a batch. Each entry holds one
+//! reference to its task. After [`Seat::close`] nothing stays in them, however late a waker calls.
 
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
@@ -14,11 +15,14 @@ use crate::slots::Slots;
 #[cfg(all(test, aionursery_loom))]
 use crate::sync::LocalCell;
 use crate::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-use crate::sync::{AtomicWaker, thread_local};
+use crate::sync::{AtomicWaker, cell, thread_local};
 use crate::task::{Header, TaskRef};
 
 /// Woken children of one nursery, and the memory of all of them.
 pub(crate) struct Ready {
+    /// Woken by the thread that drives, while it does.
+    woken_here: cell::Cell<*mut Header>,
+    /// Woken elsewhere.
     woken: Stack,
     /// Slots that were given back away from the driver.
     returned: Stack,
@@ -31,7 +35,8 @@ pub(crate) struct Ready {
 /// children of a block share.
 pub(crate) struct Share(NonNull<Ready>);
 
-// SAFETY: a list may be used and freed on any thread; of its slots, see `Ready::slots`.
+// SAFETY: a list may be used and freed on any thread; its slots and `woken_here` are touched by the
+// thread that drives, or with the seat, only.
 unsafe impl Send for Share {}
 // SAFETY: as above.
 unsafe impl Sync for Share {}
@@ -39,6 +44,7 @@ unsafe impl Sync for Share {}
 impl Share {
     pub(crate) fn new() -> Self {
         let ready = Ready {
+            woken_here: cell::Cell::new(ptr::null_mut()),
             woken: Stack::new(),
             returned: Stack::new(),
             driver: AtomicWaker::new(),
@@ -68,8 +74,20 @@ impl Share {
     }
 
     /// A child was woken; it was not in the list before.
+    #[inline]
     pub(crate) fn push(&self, task: TaskRef) {
         let node = task.into_raw();
+        if self.is_driven_here() {
+            // Whoever drives looks again before it waits: nobody need be woken.
+            // SAFETY: the entry keeps the header alive; `next` belongs to who pushes.
+            unsafe { (*node).next.store(self.woken_here.get(), Ordering::Relaxed) };
+            self.woken_here.set(node.cast_mut());
+        } else {
+            self.push_elsewhere(node);
+        }
+    }
+
+    fn push_elsewhere(&self, node: *const Header) {
         let mut hold = None;
         let pushed = self.woken.push(node, || {
             // Once it is in the list the driver may take it, end, and let the last owner go before
@@ -144,8 +162,9 @@ impl Ready {
         drop(self.driver.take());
     }
 
+    /// Whether nobody was woken: for the driver.
     pub(crate) fn is_empty(&self) -> bool {
-        self.woken.is_empty()
+        self.woken_here.get().is_null() && self.woken.is_empty()
     }
 
     /// Takes all, the earliest first, and hands each out.
@@ -156,10 +175,17 @@ impl Ready {
             // SAFETY: what is in this list was given back; this thread drives.
             hand_out(self.returned.take(), |slot| unsafe { slots.put(slot) });
         }
-        if !self.is_empty() {
+        if !self.woken.is_empty() {
             // SAFETY: each entry's own reference, taken exactly once.
             hand_out(self.woken.take(), |node| each(unsafe { TaskRef::from_raw(node.as_ptr()) }));
         }
+        // SAFETY: as above.
+        hand_out(self.take_here(), |node| each(unsafe { TaskRef::from_raw(node.as_ptr()) }));
+    }
+
+    /// What was woken by the thread that drives: for the driver.
+    fn take_here(&self) -> *mut Header {
+        self.woken_here.replace(ptr::null_mut())
     }
 
     /// Whether this thread drives these children at this moment.
@@ -179,6 +205,7 @@ impl Drop for Ready {
     fn drop(&mut self) {
         self.unregister();
         debug_assert!(self.woken.is_empty() || self.woken.is_closed(), "tasks hold their list");
+        debug_assert!(self.woken_here.get().is_null(), "tasks hold their list");
     }
 }
 
@@ -193,21 +220,27 @@ pub(crate) struct Seat(Share);
 impl Seat {
     /// While `act` runs, this thread is the one that drives.
     pub(crate) fn drive<R>(&mut self, act: impl FnOnce() -> R) -> R {
-        struct Leave(*const Ready);
-        impl Drop for Leave {
+        struct Leave<'a>(&'a Ready, *const Ready);
+        impl Drop for Leave<'_> {
             fn drop(&mut self) {
-                HERE.set(self.0);
+                HERE.set(self.1);
+                if !self.0.woken_here.get().is_null() {
+                    // After the driver's last look: a destructor has woken somebody.
+                    self.0.poke();
+                }
             }
         }
-        let _leave = Leave(HERE.replace(self.0.as_raw().as_ptr()));
+        let _leave = Leave(&self.0, HERE.replace(self.0.as_raw().as_ptr()));
         act()
     }
 
     /// Nothing is driven any more: what is in the list and what comes later is let go.
     pub(crate) fn close(&mut self) {
         self.0.unregister();
-        // SAFETY: each entry's own reference, taken exactly once.
-        hand_out(self.0.woken.close(), |node| drop(unsafe { TaskRef::from_raw(node.as_ptr()) }));
+        for list in [self.0.woken.close(), self.0.take_here()] {
+            // SAFETY: each entry's own reference, taken exactly once.
+            hand_out(list, |node| drop(unsafe { TaskRef::from_raw(node.as_ptr()) }));
+        }
         let returned = self.0.returned.close();
         // SAFETY: the one seat, borrowed alone, and nobody is driven: only this thread uses the
         // slots; what is in the list of returned ones was given back.

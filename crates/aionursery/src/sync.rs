@@ -4,6 +4,7 @@
 #[cfg(not(all(test, aionursery_loom)))]
 pub(crate) use {
     atomic_waker::AtomicWaker,
+    std::cell,
     std::sync::{Mutex, MutexGuard, atomic},
     std::thread_local,
 };
@@ -24,6 +25,7 @@ pub(crate) fn runtime() -> RuntimeId {
 #[cfg(all(test, aionursery_loom))]
 pub(crate) use {
     crate::models::{AtomicWaker, RuntimeId, runtime, spawn, spawn_blocking},
+    loom::cell,
     loom::sync::{Mutex, MutexGuard, atomic},
 };
 

@@ -49,8 +49,10 @@ const SHIELD: usize = 1 << 4;
 /// It is a spawned child that waits: whoever wants it to end wakes its carrier.
 #[cfg(feature = "tokio")]
 const WAITS: usize = 1 << 5;
+/// The handle has left a waker: whoever ends the child calls it.
+const JOINED: usize = 1 << 6;
 /// One reference.
-const REF: usize = 1 << 6;
+const REF: usize = 1 << 7;
 
 /// Not in the driver's list of children.
 pub(crate) const NOWHERE: u32 = u32::MAX;
@@ -166,16 +168,15 @@ impl TaskRef {
     }
 
     pub(crate) fn wake(self) {
-        let header = self.header();
-        if header.state.fetch_or(QUEUED, Ordering::AcqRel) & (QUEUED | DONE) == 0 {
-            header.ready().push(self);
+        if self.header().enqueue(QUEUED) {
+            self.header().ready().push(self);
         }
     }
 
     pub(crate) fn wake_by_ref(&self) {
-        let header = self.header();
-        if header.state.fetch_or(QUEUED, Ordering::AcqRel) & (QUEUED | DONE) == 0 {
-            header.ready().push(self.clone());
+        if self.header().enqueue(QUEUED + REF) {
+            // SAFETY: that counted a reference, which nobody else has.
+            self.header().ready().push(unsafe { Self::from_raw(self.0.as_ptr()) });
         }
     }
 }
@@ -207,6 +208,22 @@ impl Header {
         // SAFETY: a task keeps its block until it is freed, and a block its list. Whoever gives the
         // last reference away in a push is told of that there.
         unsafe { Block::list(self.block) }
+    }
+
+    /// Adds `entry`, which is `QUEUED` and maybe a reference, unless it is in the list of woken tasks
+    /// already, or has ended. One step in any case: whoever polls next must see what the one who
+    /// wakes has done before, also if it was woken twice.
+    #[inline]
+    fn enqueue(&self, entry: usize) -> bool {
+        let mut now = self.state.load(Ordering::Relaxed);
+        loop {
+            let enters = now & (QUEUED | DONE) == 0;
+            let then = if enters { now + entry } else { now };
+            match self.state.compare_exchange_weak(now, then, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return enters,
+                Err(other) => now = other,
+            }
+        }
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -269,7 +286,7 @@ impl<E> Running<E> {
     #[inline]
     pub(crate) fn release(self) {
         let raw = self.task.0;
-        if self.header().state.load(Ordering::Acquire) & !(DONE | CANCEL | SHIELD) == REF {
+        if self.header().state.load(Ordering::Acquire) & !(DONE | CANCEL | SHIELD | JOINED) == REF {
             mem::forget(self);
             // SAFETY: the only reference was ours, so nobody can make another; no handle is left.
             unsafe { free(raw) };

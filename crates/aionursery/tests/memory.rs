@@ -157,11 +157,12 @@ fn r19_who_is_polled_again_and_again_while_it_waits_for_a_shield_keeps_one_waker
     scope.cancel();
     poll();
     let held = HELD.load(Ordering::SeqCst);
-    for _ in 0..1000 {
+    // So many that what the test's runner allocates meanwhile is nothing beside them.
+    for _ in 0..10_000 {
         poll();
     }
     let grown = HELD.load(Ordering::SeqCst).saturating_sub(held);
-    assert!(grown < 1000, "it grows: {grown}");
+    assert!(grown < 10_000, "it grows: {grown}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 use nursery_core::Outcome;
 
 use super::{
-    DONE, HANDLE, Handle, Header, Making, NEW, REF, Running, SHIELD, Step, Table, TaskRef,
+    DONE, HANDLE, Handle, Header, JOINED, Making, NEW, REF, Running, SHIELD, Step, Table, TaskRef,
 };
 use crate::error::{Failure, Fault, Held, Label};
 use crate::ready::Share;
@@ -179,8 +179,11 @@ pub(super) unsafe fn settle<F, T, E>(
     }
     // SAFETY: as the caller promises; nothing is overwritten that needs dropping.
     unsafe { ptr::write(stage, Stage::Output(output)) };
-    if header.state.fetch_or(DONE, Ordering::AcqRel) & HANDLE != 0 {
-        let _ = catch_unwind(AssertUnwindSafe(|| header.joiner.wake()));
+    let state = header.state.fetch_or(DONE, Ordering::AcqRel);
+    if state & HANDLE != 0 {
+        if state & JOINED != 0 {
+            let _ = catch_unwind(AssertUnwindSafe(|| header.joiner.wake()));
+        }
         return Ok(());
     }
     // The handle went in between and could not see a result: it is still the driver's.

@@ -8,7 +8,7 @@ use std::ptr;
 use std::task::ready;
 use std::task::{Context, Poll};
 
-use super::{CANCEL, DONE, HANDLE, Header, NEW, REF, SHIELD, TaskRef, free};
+use super::{CANCEL, DONE, HANDLE, Header, JOINED, NEW, REF, SHIELD, TaskRef, free};
 use crate::error::Fault;
 use crate::sync::atomic::Ordering;
 
@@ -41,7 +41,8 @@ impl<T, E> Handle<T, E> {
         let header = self.task.header();
         if !header.is_done() {
             header.joiner.register(cx.waker());
-            if !header.is_done() {
+            // Whoever ends it sees this, or has ended it before.
+            if header.state.fetch_or(JOINED, Ordering::AcqRel) & DONE == 0 {
                 return Poll::Pending;
             }
         }
@@ -100,9 +101,12 @@ impl<T, E> Handle<T, E> {
             }
         }
         let output = self.take();
-        self.header().state.fetch_and(!HANDLE, Ordering::AcqRel);
-        // SAFETY: the handle's own reference goes, once.
-        unsafe { ManuallyDrop::drop(&mut self.task) };
+        // With the only reference nobody else can see it: no step that others see is needed.
+        if now < 2 * REF || self.header().state.fetch_sub(HANDLE + REF, Ordering::AcqRel) < 2 * REF
+        {
+            // SAFETY: that was the last reference, and its stage is empty.
+            unsafe { free(self.task.0) };
+        }
         drop(output);
     }
 }
