@@ -3,7 +3,7 @@
     for run in 1 2 3 4 5 6 7 8; do cargo bench -p aionursery -- 400; done > runs.txt
     python benches/rust.py runs.txt docs/images/rust
 
-Prints the tables of docs/rust.md. A figure is the median of the runs; a ratio is taken within one.
+Prints the tables of docs/rust-performance.md. A figure is the median of the runs; a ratio is taken within one.
 """
 
 from __future__ import annotations
@@ -44,7 +44,16 @@ RATIOS = (
 OURS = ("start_soon", "start_soon, awaited", "spawn", "spawn, awaited")
 CHILD = re.compile(r"  (.{24}) +(\d+) +([\d.]+) +[\d.]+ +(\d+) +([\d.]+) +[\d.]+$")
 FRESH = re.compile(r"  spawn, no task kept, (.*?) +(\d+) +(\d+)$")
-LIMIT = re.compile(r"  (fail_after|tokio::time::timeout) +(\d+) +(\d+)$")
+ONCE = {
+    "fail_after": "`fail_after`",
+    "tokio::time::timeout": "`tokio::time::timeout`",
+    "nursery, one start_soon": "a nursery with one `start_soon`",
+    "nursery, one spawn": "a nursery with one `spawn`",
+    "FuturesUnordered of one": "`FuturesUnordered` of one",
+    "moro, one child": "`moro` with one child",
+    "JoinSet of one": "`JoinSet` of one",
+}
+DONE_ONCE = re.compile(rf"  ({'|'.join(map(re.escape, ONCE))}) +(\d+) +(\d+)$")
 TREE = re.compile(r"  (.*?) +([\d.]+) ms$")
 
 
@@ -59,7 +68,7 @@ class Runs:
     def __init__(self, text: str) -> None:
         self.costs: dict[tuple[str, str], list[tuple[Cost, Cost]]] = defaultdict(list)
         self.fresh: dict[str, list[tuple[int, int]]] = defaultdict(list)
-        self.limits: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        self.once: dict[str, list[tuple[int, int]]] = defaultdict(list)
         self.trees: dict[str, list[float]] = defaultdict(list)
         place = ""
         for line in text.splitlines():
@@ -67,11 +76,11 @@ class Runs:
                 place = next(name for name in PLACES if line.startswith(name))
             elif found := FRESH.match(line):
                 self.fresh[found[1]].append((int(found[2]), int(found[3])))
+            elif found := DONE_ONCE.match(line):
+                self.once[found[1]].append((int(found[2]), int(found[3])))
             elif found := CHILD.match(line):
                 costs = Cost(int(found[2]), float(found[3])), Cost(int(found[4]), float(found[5]))
                 self.costs[place, found[1].strip()].append(costs)
-            elif found := LIMIT.match(line):
-                self.limits[found[1]].append((int(found[2]), int(found[3])))
             elif found := TREE.match(line):
                 self.trees[found[1]].append(float(found[2]))
         if not self.costs:
@@ -120,9 +129,13 @@ def tables(runs: Runs) -> Iterator[str]:
             f"{median(each):.0f} ({min(each)} to {max(each)})" for each in zip(*costs, strict=True)
         ]
         yield f"spawn, no task kept, {place}: {' / '.join(spans)}"
-    for name, limits in runs.limits.items():
-        medians = [f"{median(each):.0f}" for each in zip(*limits, strict=True)]
-        yield f"{name}: {' / '.join(medians)} ns"
+    yield ""
+    yield "| one after another | ready / one `yield_now` |"
+    yield "|--|--|"
+    for name, costs in runs.once.items():
+        medians = [f"{median(each):.0f}" for each in zip(*costs, strict=True)]
+        yield f"| {ONCE[name]} | {' / '.join(medians)} |"
+    yield ""
     for name, times in runs.trees.items():
         yield f"{name}: {median(times):.2f} ms"
 

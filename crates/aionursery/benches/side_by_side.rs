@@ -1,7 +1,7 @@
 //! Nurseries beside their peers, in one run: 1000 children that return at once or yield once, on
 //! the current thread and on two workers. Prints nanoseconds, allocations and polls a child
-//! (the median of the rounds), then of limits of time that are kept, then a tree of nurseries that is
-//! cancelled and joined.
+//! (the median of the rounds), then of limits of time that are kept and of sets of one, then a tree of
+//! nurseries that is cancelled and joined.
 //!
 //! `cargo bench -p aionursery`; with a number after `--`, that many rounds.
 
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use aionursery::{Nursery, fail_after, keep_idle_tasks, nursery};
+use aionursery::{LocalNursery, Nursery, fail_after, keep_idle_tasks, nursery, nursery_local};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::runtime::{Builder, Runtime};
@@ -295,41 +295,86 @@ async fn abort_all() {
     while set.join_next().await.is_some() {}
 }
 
-/// Limits of time that are kept, one after another.
-async fn limits(ours: bool, yields: bool) {
-    const FAR: Duration = Duration::from_secs(3600);
-    for _ in 0..CHILDREN {
-        if ours {
+const FAR: Duration = Duration::from_secs(3600);
+
+type Once = (&'static str, fn(bool) -> Pin<Box<dyn Future<Output = ()>>>);
+
+/// What is done for one future, again and again: limits of time that are kept, and sets of one.
+const ONCE: &[Once] = &[
+    ("fail_after", |yields| {
+        repeat(async move || {
             fail_after(FAR, child(yields)).await.unwrap();
-        } else {
+        })
+    }),
+    ("tokio::time::timeout", |yields| {
+        repeat(async move || {
             tokio::time::timeout(FAR, child(yields)).await.unwrap();
+        })
+    }),
+    ("nursery, one start_soon", |yields| {
+        repeat(async move || {
+            nursery(async |n| n.start_soon(fallible(yields)).await).await.unwrap();
+        })
+    }),
+    ("nursery, one spawn", |yields| {
+        repeat(async move || {
+            nursery(async |n| n.spawn(fallible(yields)).await).await.unwrap();
+        })
+    }),
+    ("FuturesUnordered of one", |yields| {
+        repeat(async move || {
+            let mut set = FuturesUnordered::from_iter([fallible(yields)]);
+            set.next().await.unwrap().unwrap();
+        })
+    }),
+    ("moro, one child", |yields| {
+        repeat(async move || {
+            moro::async_scope!(|scope| scope
+                .spawn(async move { fallible(yields).await.unwrap() })
+                .await)
+            .await;
+        })
+    }),
+    ("JoinSet of one", |yields| {
+        repeat(async move || {
+            let mut set = JoinSet::new();
+            set.spawn(fallible(yields));
+            set.join_next().await.unwrap().unwrap().unwrap();
+        })
+    }),
+];
+
+fn repeat(run: impl AsyncFn() + 'static) -> Pin<Box<dyn Future<Output = ()>>> {
+    Box::pin(async move {
+        for _ in 0..CHILDREN {
+            run().await;
         }
-    }
+    })
 }
 
-/// Nanoseconds a limit, of a future that is ready and of one that yields once.
-fn time_limits(rounds: usize, runtime: &Runtime) -> [[Duration; 2]; 2] {
-    let mut times = [[Vec::new(), Vec::new()], [Vec::new(), Vec::new()]];
+/// Nanoseconds each, of a future that is ready and of one that yields once, in a nursery.
+fn time_once(rounds: usize, runtime: &Runtime) -> Vec<[Duration; 2]> {
+    let mut times = vec![[Vec::new(), Vec::new()]; ONCE.len()];
     runtime.block_on(async {
-        nursery(async |_: Nursery<'_, ()>| {
+        let body = async |_: LocalNursery<'_, ()>| {
             for _ in 0..rounds {
-                for (ours, yields) in [(true, false), (false, false), (true, true), (false, true)] {
-                    let begin = Instant::now();
-                    limits(ours, yields).await;
-                    times[usize::from(!ours)][usize::from(yields)].push(begin.elapsed());
+                for ((_, run), times) in ONCE.iter().zip(&mut times) {
+                    for yields in [false, true] {
+                        let begin = Instant::now();
+                        run(yields).await;
+                        times[usize::from(yields)].push(begin.elapsed());
+                    }
                 }
             }
             Ok(())
-        })
-        .await
-        .unwrap();
+        };
+        nursery_local(body).await.unwrap();
     });
-    times.map(|peer| {
-        peer.map(|mut times| {
-            times.sort();
-            times[times.len() / 2]
-        })
-    })
+    let middle = |mut times: Vec<Duration>| {
+        times.sort();
+        times[times.len() / 2]
+    };
+    times.into_iter().map(|each| each.map(middle)).collect()
 }
 
 fn main() {
@@ -369,9 +414,7 @@ fn main() {
         });
         println!("  spawn, no task kept, {place:14} {plain:4} {yields:4}");
     }
-    for (name, times) in
-        ["fail_after", "tokio::time::timeout"].iter().zip(time_limits(rounds, &current))
-    {
+    for ((name, _), times) in ONCE.iter().zip(time_once(rounds, &current)) {
         let [ready, yields] = times.map(|time| time.as_nanos() / CHILDREN as u128);
         println!("  {name:32} {ready:4} {yields:4}");
     }

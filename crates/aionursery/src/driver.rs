@@ -5,7 +5,6 @@
 mod shelter;
 mod turn;
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -23,7 +22,7 @@ use crate::core::Core;
 use crate::error::{Failure, Label, MultiError};
 use crate::frame::{self, Kind, Standing};
 use crate::nursery::{Nursery, Sendable};
-use crate::ready::{Seat, Share};
+use crate::ready::{Seat, Share, Woken};
 use crate::scope::{Owner, Scope};
 use crate::stuck::Watch;
 use crate::task::{Running, TaskRef, make_body};
@@ -75,7 +74,7 @@ struct Driver<E> {
     body: TaskRef,
     /// Those that wait for something; each knows its index.
     children: Vec<Running<E>>,
-    woken: VecDeque<TaskRef>,
+    woken: Woken,
     fresh: IntoIter<Running<E>>,
     /// The last turn ended among the fresh.
     woken_first: bool,
@@ -208,7 +207,7 @@ impl<E> Driver<E> {
             scope: Some(scope),
             body,
             children: Vec::new(),
-            woken: VecDeque::new(),
+            woken: Woken::new(),
             fresh: Vec::new().into_iter(),
             woken_first: false,
             outcome: None,

@@ -6,6 +6,10 @@
 //! each other; everybody else's takes one atomic operation a push, one a batch. Each entry holds one
 //! reference to its task. After [`Seat::close`] nothing stays in them, however late a waker calls.
 
+#[cfg(all(test, not(aionursery_loom)))]
+mod last_look;
+mod stack;
+
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
@@ -14,9 +18,11 @@ use std::ptr::{self, NonNull};
 use crate::slots::Slots;
 #[cfg(all(test, aionursery_loom))]
 use crate::sync::LocalCell;
-use crate::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{AtomicWaker, cell, thread_local};
 use crate::task::{Header, TaskRef};
+pub(crate) use stack::Woken;
+use stack::{Pushed, Stack, hand_out};
 
 /// Woken children of one nursery, and the memory of all of them.
 pub(crate) struct Ready {
@@ -167,8 +173,8 @@ impl Ready {
         self.woken_here.get().is_null() && self.woken.is_empty()
     }
 
-    /// Takes all, the earliest first, and hands each out.
-    pub(crate) fn take(&self, mut each: impl FnMut(TaskRef)) {
+    /// Takes all that were woken, behind those that `woken` has.
+    pub(crate) fn take(&self, woken: &mut Woken) {
         if let Some(slots) = self.slots()
             && !self.returned.is_empty()
         {
@@ -176,11 +182,9 @@ impl Ready {
             hand_out(self.returned.take(), |slot| unsafe { slots.put(slot) });
         }
         if !self.woken.is_empty() {
-            // SAFETY: each entry's own reference, taken exactly once.
-            hand_out(self.woken.take(), |node| each(unsafe { TaskRef::from_raw(node.as_ptr()) }));
+            woken.append(self.woken.take());
         }
-        // SAFETY: as above.
-        hand_out(self.take_here(), |node| each(unsafe { TaskRef::from_raw(node.as_ptr()) }));
+        woken.append(self.take_here());
     }
 
     /// What was woken by the thread that drives: for the driver.
@@ -237,10 +241,10 @@ impl Seat {
     /// Nothing is driven any more: what is in the list and what comes later is let go.
     pub(crate) fn close(&mut self) {
         self.0.unregister();
-        for list in [self.0.woken.close(), self.0.take_here()] {
-            // SAFETY: each entry's own reference, taken exactly once.
-            hand_out(list, |node| drop(unsafe { TaskRef::from_raw(node.as_ptr()) }));
-        }
+        let mut left = Woken::new();
+        left.append(self.0.woken.close());
+        left.append(self.0.take_here());
+        drop(left);
         let returned = self.0.returned.close();
         // SAFETY: the one seat, borrowed alone, and nobody is driven: only this thread uses the
         // slots; what is in the list of returned ones was given back.
@@ -279,92 +283,5 @@ impl<T> Driven<T> {
     pub(crate) fn own<'a>(&'a self, seat: &'a mut Seat) -> &'a T {
         assert!(seat.0.as_raw() == self.ready.as_raw(), "the seat of another list");
         &self.value
-    }
-}
-
-/// Headers in a stack that is taken whole.
-struct Stack(AtomicPtr<Header>);
-
-enum Pushed {
-    /// The stack was empty.
-    First,
-    Later,
-    /// The stack was closed; nothing was pushed.
-    Closed,
-}
-
-/// Stands for "closed": an address that no task can have.
-fn closed() -> *mut Header {
-    ptr::without_provenance_mut(1)
-}
-
-impl Stack {
-    fn new() -> Self {
-        Self(AtomicPtr::new(ptr::null_mut()))
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.load(Ordering::Acquire).is_null()
-    }
-
-    fn is_closed(&self) -> bool {
-        self.0.load(Ordering::Acquire) == closed()
-    }
-
-    /// Calls `first` before it pushes into an empty stack.
-    fn push(&self, node: *const Header, mut first: impl FnMut()) -> Pushed {
-        let mut head = self.0.load(Ordering::Relaxed);
-        loop {
-            if head == closed() {
-                return Pushed::Closed;
-            }
-            if head.is_null() {
-                first();
-            }
-            // SAFETY: what `node` stands for keeps the header alive until it is published; `next`
-            // belongs to who pushes.
-            unsafe { (*node).next.store(head, Ordering::Relaxed) };
-            match self.0.compare_exchange_weak(
-                head,
-                node.cast_mut(),
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) if head.is_null() => return Pushed::First,
-                Ok(_) => return Pushed::Later,
-                Err(now) => head = now,
-            }
-        }
-    }
-
-    fn take(&self) -> *mut Header {
-        self.0.swap(ptr::null_mut(), Ordering::AcqRel)
-    }
-
-    fn close(&self) -> *mut Header {
-        self.0.swap(closed(), Ordering::AcqRel)
-    }
-}
-
-/// Hands out a list that was taken whole, the earliest first.
-fn hand_out(list: *mut Header, mut each: impl FnMut(NonNull<Header>)) {
-    if list == closed() {
-        return;
-    }
-    let mut reversed = ptr::null_mut();
-    let mut at = list;
-    while !at.is_null() {
-        // SAFETY: what each entry stands for keeps it alive; the list was taken whole, so its links
-        // are ours.
-        let next = unsafe { (*at).next.load(Ordering::Relaxed) };
-        // SAFETY: as above.
-        unsafe { (*at).next.store(reversed, Ordering::Relaxed) };
-        reversed = at;
-        at = next;
-    }
-    while let Some(node) = NonNull::new(reversed) {
-        // SAFETY: as above; the link is read before the entry is handed out.
-        reversed = unsafe { node.as_ref().next.load(Ordering::Relaxed) };
-        each(node);
     }
 }

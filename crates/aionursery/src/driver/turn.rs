@@ -56,6 +56,11 @@ impl<E> Driver<E> {
                 break;
             }
         }
+        // Who has closed by the last round need not come again for that.
+        self.adopt_errors();
+        if self.take_up() {
+            return Poll::Ready(());
+        }
         // Children that are always ready do not keep a deadline from acting.
         self.poll_alarms(cx);
         self.core.ready.register(cx.waker());
@@ -78,8 +83,7 @@ impl<E> Driver<E> {
     /// One step under the lock: tells the lifecycle of the ends, takes up what was started. Says
     /// whether the nursery has closed.
     fn take_up(&mut self) -> bool {
-        let woken = &mut self.woken;
-        self.core.ready.take(|task| woken.push_back(task));
+        self.core.ready.take(&mut self.woken);
         self.core.take_up(&mut self.fresh) && self.core.scope.close_to_orphans(false)
     }
 
@@ -128,7 +132,7 @@ impl<E> Driver<E> {
         F: Future<Output = Result<T, E>>,
     {
         while has_budget() {
-            let Some(task) = self.woken.pop_front() else { return true };
+            let Some(task) = self.woken.pop() else { return true };
             if task.is(&self.body) {
                 if task.unqueue().is_some() {
                     self.run_body(body.as_mut(), value);
