@@ -4,7 +4,7 @@
 use std::fmt::{self, Debug};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::alarm::Alarm;
@@ -117,30 +117,31 @@ impl Source {
     }
 }
 
-/// The clock of an outermost scope and all below it.
+/// The clock of an outermost scope and all below it. Its seconds count from one moment for all, so
+/// that a scope without a deadline need not look at the time when it opens.
 #[derive(Clone)]
-pub(crate) struct Time {
-    source: Source,
-    start: Instant,
+pub(crate) struct Time(Source);
+
+fn epoch() -> Instant {
+    static EPOCH: OnceLock<Instant> = OnceLock::new();
+    *EPOCH.get_or_init(Instant::now)
 }
 
 impl Time {
     pub(crate) fn start(own: Option<Own>) -> Self {
-        let source = own.map_or_else(Source::here, Source::Own);
-        let start = source.now();
-        Self { source, start }
+        Self(own.map_or_else(Source::here, Source::Own))
     }
 
     pub(crate) fn now(&self) -> f64 {
-        self.seconds(self.source.now())
+        self.seconds(self.instant())
     }
 
     pub(crate) fn instant(&self) -> Instant {
-        self.source.now()
+        self.0.now()
     }
 
     pub(crate) fn sleep_until(&self, moment: Instant) -> Sleep {
-        match &self.source {
+        match &self.0 {
             #[cfg(feature = "tokio")]
             Source::Tokio => Box::pin(tokio::time::sleep_until(moment.into())),
             Source::Thread => Box::pin(Alarm::new(moment)),
@@ -149,16 +150,27 @@ impl Time {
     }
 
     pub(crate) fn seconds(&self, moment: Instant) -> f64 {
-        match moment.checked_duration_since(self.start) {
+        match moment.checked_duration_since(epoch()) {
             Some(later) => later.as_secs_f64(),
-            None => -self.start.duration_since(moment).as_secs_f64(),
+            None => -epoch().duration_since(moment).as_secs_f64(),
         }
     }
 
-    /// Rounded up, so that a timer set for it never acts early; `None` for never.
+    /// A moment past it, so that a timer set for it never acts early; `None` for never.
+    pub(crate) fn moment_past(&self, seconds: f64) -> Option<Instant> {
+        self.moment(seconds)?.checked_add(Duration::from_nanos(1))
+    }
+
+    /// To the nanosecond; `None` for never.
     pub(crate) fn moment(&self, seconds: f64) -> Option<Instant> {
-        let duration = Duration::try_from_secs_f64(seconds.max(0.0)).ok()?;
-        self.start.checked_add(duration + Duration::from_nanos(1))
+        let distance = Duration::try_from_secs_f64(seconds.abs()).ok();
+        if seconds < 0.0 {
+            let moment = distance.and_then(|earlier| epoch().checked_sub(earlier));
+            // What lies before every moment has passed by now.
+            moment.or_else(|| Some(self.instant()))
+        } else {
+            distance.and_then(|later| epoch().checked_add(later))
+        }
     }
 }
 

@@ -42,9 +42,9 @@
 //!
 //! # What is unsafe
 //! Three modules: the child (`task.rs`, `task/cell.rs`, and `task/away.rs` if it is spawned), the
-//! lists of those that were woken (`ready.rs`, `ready/stack.rs`) and the memory that they lie in (`slots.rs`).
-//! Children that borrow are polled by the nursery's own future only: whoever forgets that future
-//! stops them, and frees nothing they use.
+//! lists of those that were woken (`ready.rs`, `ready/stack.rs`) and the memory that they lie in
+//! (`slots.rs`). Children that borrow are polled by the nursery's own future only: whoever forgets
+//! that future stops them, and frees nothing they use.
 #![deny(unsafe_code)]
 
 mod about;

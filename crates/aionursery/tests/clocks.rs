@@ -9,8 +9,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use aionursery::{
-    Builder, CancelScope, Clock, Sleep, Source, cancelled, fail_after, move_on_after, move_on_at,
-    nursery_local,
+    Builder, CancelScope, Clock, Sleep, Source, cancelled, current_effective_deadline, fail_after,
+    move_on_after, move_on_at, nursery_local,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -27,8 +27,11 @@ struct Hands {
 
 impl Virtual {
     fn new() -> Self {
-        let hands = Hands { now: Instant::now(), sleepers: Vec::new() };
-        Self(Arc::new(Mutex::new(hands)))
+        Self::at(Instant::now())
+    }
+
+    fn at(now: Instant) -> Self {
+        Self(Arc::new(Mutex::new(Hands { now, sleepers: Vec::new() })))
     }
 
     fn pass(&self, time: Duration) {
@@ -144,6 +147,23 @@ fn r21_a_scope_of_its_own_takes_a_clock_too() {
     let mut run = pin!(scope.run(pending::<()>()));
     assert!(poll(run.as_mut()).is_pending());
     clock.pass(2 * SECOND);
+    assert!(matches!(poll(run.as_mut()), Poll::Ready(Err(_))));
+}
+
+#[test]
+fn r21_a_clock_may_show_a_time_before_the_program_began() {
+    let Some(earlier) = Instant::now().checked_sub(Duration::from_millis(1500)) else { return };
+    let clock = Virtual::at(earlier);
+    let scope = CancelScope::new().clock(clock.clone()).deadline(clock.now() + SECOND);
+    let mut run = pin!(scope.run(async {
+        assert_eq!(current_effective_deadline().unwrap().duration_since(clock.now()), SECOND);
+        pending::<()>().await
+    }));
+    assert!(poll(run.as_mut()).is_pending());
+    // It wakes a nanosecond late, never early.
+    clock.pass(SECOND - Duration::from_nanos(1));
+    assert!(poll(run.as_mut()).is_pending());
+    clock.pass(Duration::from_nanos(2));
     assert!(matches!(poll(run.as_mut()), Poll::Ready(Err(_))));
 }
 
