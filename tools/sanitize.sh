@@ -1,7 +1,7 @@
 #!/bin/sh
-# Runs the tests of the crates that need no Python under AddressSanitizer, which looks for leaks,
-# too; or, by name, under ThreadSanitizer or Miri. What the toolchain does not have is skipped with
-# a word.
+# Runs the tests of the Rust face under AddressSanitizer, which looks for leaks, too; or, by name,
+# under ThreadSanitizer or Miri. What the toolchain does not have is skipped with a word. The core
+# forbids `unsafe` and needs none of it.
 #   tools/sanitize.sh [address|thread|miri]
 set -eu
 cd "$(dirname "$0")/.."
@@ -29,7 +29,7 @@ address)
     export RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address
     export CARGO_TARGET_DIR="$base/asan" CARGO_PROFILE_TEST_OPT_LEVEL=1
     # The compiler's answers do not change with the sanitizer.
-    cargo test --target "$target" -p nursery-core -p aionursery --features tokio-util,tracing \
+    cargo test --target "$target" -p aionursery --features tokio-util,tracing \
         --tests --no-fail-fast -- --skip r25_r29_what_would_be_unsound_does_not_compile
     ;;
 thread)
