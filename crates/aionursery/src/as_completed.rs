@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker, ready};
 
 use futures_core::Stream;
 
@@ -104,6 +104,32 @@ struct Bell {
     woken: Arc<Woken>,
 }
 
+impl Woken {
+    /// A place where a child has ended, maybe; if there is none, `reader` is told of the next.
+    fn poll(&self, reader: &Waker) -> Poll<usize> {
+        {
+            let calls = &mut *lock(&self.0);
+            if let Some(place) = calls.places.pop_front() {
+                return Poll::Ready(place);
+            }
+            if calls.reader.as_ref().is_some_and(|kept| kept.will_wake(reader)) {
+                return Poll::Pending;
+            }
+        }
+        // A waker is anybody's code: it is cloned before the lock is taken, and the old one is
+        // dropped after it was given back (R29).
+        let mut reader = Some(reader.clone());
+        let calls = &mut *lock(&self.0);
+        match calls.places.pop_front() {
+            Some(place) => Poll::Ready(place),
+            None => {
+                std::mem::swap(&mut calls.reader, &mut reader);
+                Poll::Pending
+            }
+        }
+    }
+}
+
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
@@ -197,17 +223,7 @@ impl<T, E> AsCompleted<T, E> {
         loop {
             let place = match self.new.pop_front() {
                 Some(place) => place,
-                None => {
-                    let calls = &mut *lock(&self.woken.0);
-                    let Some(place) = calls.places.pop_front() else {
-                        match &mut calls.reader {
-                            Some(reader) => reader.clone_from(cx.waker()),
-                            reader => *reader = Some(cx.waker().clone()),
-                        }
-                        return Poll::Pending;
-                    };
-                    place
-                }
+                None => ready!(self.woken.poll(cx.waker())),
             };
             // A late call of a child that was there before finds another, or none: that is no end.
             let slot = &mut self.children[place];

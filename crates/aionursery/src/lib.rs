@@ -121,6 +121,8 @@ pub use start::{NotStarted, Starting, TaskStatus};
 /// The programs of the guides run as tests, too.
 #[cfg(all(doctest, feature = "tokio-util"))]
 mod guides {
+    #[doc = include_str!("../../../README.md")]
+    mod readme {}
     #[doc = include_str!("../../../docs/rust.md")]
     mod rust {}
     #[doc = include_str!("../../../docs/rust-coming-from.md")]

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
-use aionursery::{Nursery, nursery, yield_now};
-use futures::FutureExt;
+use aionursery::{Nursery, as_completed, nursery, yield_now};
+use futures::{FutureExt, Stream, StreamExt};
 
 /// A waker that does something when its last clone goes.
 struct Last<F: Fn() + Send + Sync>(F);
@@ -153,6 +153,26 @@ async fn r29_a_waker_may_start_children_when_it_is_dropped_or_called() {
     .unwrap();
     // Awaited with another waker before it ended, so the first was dropped, never called.
     assert_eq!(count.load(Ordering::SeqCst), 10);
+}
+
+#[test]
+fn r29_a_reader_of_ends_may_cause_one_when_its_waker_is_dropped() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let ended = futures::executor::block_on(nursery(async |n: Nursery<'_, &str>| {
+        let child = {
+            let _in_it = runtime.enter();
+            n.spawn(pending::<Result<(), _>>())
+        };
+        let mut ends = Box::pin(as_completed([child]));
+        // With its runtime the child goes, and says so.
+        let runtime = Mutex::new(Some(runtime));
+        let waker = Last::waker(move || drop(runtime.lock().unwrap().take()));
+        assert!(ends.as_mut().poll_next(&mut Context::from_waker(&waker)).is_pending());
+        drop(waker);
+        let _ = ends.next().await;
+        Ok(())
+    }));
+    assert!(ended.unwrap_err().is_cancelled());
 }
 
 #[test]
