@@ -3,7 +3,8 @@
     for run in 1 2 3 4 5 6 7 8; do cargo bench -p aionursery -- 400; done > runs.txt
     python benches/rust.py runs.txt docs/images/rust
 
-Prints the tables of docs/rust-performance.md. A figure is the median of the runs; a ratio is taken within one.
+Prints the tables of docs/rust-performance.md. A figure is the median of the runs; a ratio is taken
+within one.
 """
 
 from __future__ import annotations
