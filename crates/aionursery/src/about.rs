@@ -199,7 +199,8 @@ thread_local! {
 
 /// The noted child that is being polled; what it opens is shown below it.
 fn current() -> Option<Arc<Note>> {
-    CURRENT.with_borrow(Clone::clone)
+    // A thread that is ending has none.
+    CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
 }
 
 struct Restore(Option<Arc<Note>>);
@@ -233,7 +234,8 @@ impl<F: Future> Future for Watched<F> {
         let this = self.project();
         let _restore = this.noted.as_ref().map(|noted| {
             noted.note.begin();
-            Restore(CURRENT.replace(Some(noted.note.clone())))
+            let note = Some(noted.note.clone());
+            Restore(CURRENT.try_with(|current| current.replace(note)).ok().flatten())
         });
         this.future.poll(cx)
     }

@@ -156,9 +156,14 @@ impl Time {
         }
     }
 
-    /// A moment past it, so that a timer set for it never acts early; `None` for never.
+    /// The first moment that is not before it: for a timer, which must never act early. `None` for
+    /// never.
     pub(crate) fn moment_past(&self, seconds: f64) -> Option<Instant> {
-        self.moment(seconds)?.checked_add(Duration::from_nanos(1))
+        let moment = self.moment(seconds)?;
+        if self.seconds(moment) >= seconds {
+            return Some(moment);
+        }
+        moment.checked_add(Duration::from_nanos(1))
     }
 
     /// To the nanosecond; `None` for never.

@@ -93,6 +93,10 @@ where
         let limit = limit.max(1);
         while let Some(item) = poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
             running.push(n.start_soon(each(item)));
+            // Those that have ended need no place, however many may run.
+            while poll_fn(|cx| Poll::Ready(matches!(running.poll_ended(cx), Poll::Ready(Some(_)))))
+                .await
+            {}
             while running.len() >= limit {
                 poll_fn(|cx| running.poll_ended(cx)).await;
             }

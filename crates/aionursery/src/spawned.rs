@@ -13,6 +13,7 @@ use crate::carrier;
 use crate::child::Child;
 use crate::core::Core;
 use crate::error::NurseryClosed;
+use crate::frame::{self, Kind, Standing};
 use crate::limit::Gated;
 use crate::nursery::Nursery;
 use crate::scope::{Owner, Scope, lock};
@@ -123,7 +124,9 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
     }
 
     /// Runs a function on the threads that tokio keeps for blocking work. A function that has
-    /// begun cannot be cancelled: the nursery waits for it (R3).
+    /// begun cannot be cancelled: the nursery waits for it (R3), and what it opens in a `block_on`
+    /// is not cancelled either; [`cancelled`](Self::cancelled) tells it. One that is still queued
+    /// when the nursery is cancelled does not run, but is waited for until a thread comes to it.
     ///
     /// # Panics
     /// If the nursery is closed, or outside a tokio runtime.
@@ -146,10 +149,17 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         let (name, shield) = self.options();
         let id = core.start_spawned().unwrap_or_else(|closed| panic!("{closed}"));
         let noted = self.note(id, Runs::Blocking, Location::caller());
+        let (own, note) = (core.clone(), noted.as_ref().map(|noted| noted.note().clone()));
         let mut function = Some(function);
         let run = std::future::poll_fn(move |_| {
             let function = function.take().expect("a future is not polled after its end");
-            Poll::Ready(function())
+            // Nobody can drop what it awaits in a `block_on`: that has to end by itself.
+            let standing = Standing::in_scope(wall(&own, note.clone()));
+            let frame = frame::enter(Kind::Outside);
+            let returned = function();
+            frame::leave(frame);
+            drop(standing);
+            Poll::Ready(returned)
         });
         let making = Making { shield, name: name.clone() };
         let scope = core.scope.clone();

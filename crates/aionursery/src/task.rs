@@ -31,6 +31,7 @@ pub(crate) use cell::{make, make_body};
 pub(crate) use handle::Handle;
 
 use crate::error::{Failure, Label};
+use crate::frame::{self, Kind};
 use crate::ready::Share;
 use crate::slots::{Block, give_back};
 use crate::sync::AtomicWaker;
@@ -309,7 +310,10 @@ impl<E> Running<E> {
     /// If it has ended.
     pub(crate) fn cancel(&mut self) -> Outcome<Failure<E>> {
         let mut outcome = None;
+        // What its destructors mark is nobody else's.
+        let frame = frame::enter(Kind::Open);
         self.run(None, &mut outcome);
+        frame::leave(frame);
         outcome.expect("a child without a future has ended")
     }
 

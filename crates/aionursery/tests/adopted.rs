@@ -267,3 +267,42 @@ fn an_error_with_its_child_can_cross_threads() {
     check::<ChildError<String>>();
     check::<LostError>();
 }
+
+#[test]
+fn r28_an_error_that_panics_when_it_is_shown_or_dropped_keeps_nobody_waiting() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            assert!(std::thread::panicking(), "a bomb");
+        }
+    }
+    let ended = futures::executor::block_on(nursery(async |_: Nursery<'_, &str>| {
+        let inner =
+            Builder::new().on_error(OnError::Collect).nursery(async |n: Nursery<'_, Bomb>| {
+                n.start_soon(async { Err::<(), _>(Bomb) });
+                n.start_soon(async { Err::<(), _>(Bomb) });
+                std::future::pending::<Result<(), Bomb>>().await
+            });
+        assert!(inner.now_or_never().is_none());
+        Ok(())
+    }));
+    assert_eq!(ended.unwrap_err().panics().count(), 2);
+}
+
+#[test]
+fn r26_of_several_panics_one_is_resumed_and_the_program_is_told_of_the_others() {
+    record_lost_errors();
+    let collect = Builder::new().on_error(OnError::Collect);
+    let ended = futures::executor::block_on(collect.nursery(async |n: Nursery<'_, &str>| {
+        for name in ["resumed", "the second of two panics"] {
+            n.named(name).start_soon(async move { if true { panic!("{name}") } else { Ok(()) } });
+        }
+        Ok(())
+    }));
+    let error = ended.unwrap_err();
+    assert_eq!(error.panics().count(), 2);
+    let resumed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| error.resume_panic()));
+    assert_eq!(resumed.unwrap_err().downcast_ref(), Some(&"resumed".to_string()));
+    let lost = LOST.lock().unwrap();
+    assert!(lost.iter().any(|text| text.contains("the second of two panics")));
+}

@@ -9,8 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
-use aionursery::{CancelScope, Child, Nursery, nursery, nursery_local, shield, yield_now};
+use aionursery::{
+    CancelScope, Child, Nursery, for_each, nursery, nursery_local, shield, yield_now,
+};
 use futures::executor::block_on;
+use futures::stream::{self, StreamExt};
 
 struct Counting;
 
@@ -163,6 +166,24 @@ fn r19_who_is_polled_again_and_again_while_it_waits_for_a_shield_keeps_one_waker
     }
     let grown = HELD.load(Ordering::SeqCst).saturating_sub(held);
     assert!(grown < 10_000, "it grows: {grown}");
+}
+
+#[test]
+fn for_each_keeps_nothing_of_items_that_are_done_however_many_may_run() {
+    let _alone = alone();
+    let held = AtomicUsize::new(0);
+    let items = stream::iter(0..20_000).then(async |item| {
+        yield_now().await;
+        match item {
+            1000 => held.store(HELD.load(Ordering::SeqCst), Ordering::SeqCst),
+            19_999 => {
+                let grown = HELD.load(Ordering::SeqCst).saturating_sub(held.load(Ordering::SeqCst));
+                assert!(grown < 100_000, "it grows: {grown}");
+            }
+            _ => {}
+        }
+    });
+    block_on(for_each(items, usize::MAX, async |()| Ok::<_, ()>(()))).unwrap();
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use aionursery::{
     Child, End, MultiError, Nursery, NurseryClosed, Source, nursery, nursery_local, yield_now,
 };
+use futures::FutureExt;
 use tokio::sync::{Notify, oneshot};
 
 fn texts(error: &MultiError<&'static str>) -> Vec<&'static str> {
@@ -300,4 +301,59 @@ async fn r25_spawned_children_start_siblings_through_the_handle() {
     .await
     .unwrap();
     assert_eq!(count.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn r16_what_a_destructor_asks_for_does_not_end_a_sibling() {
+    let ended = nursery_local(async |n: aionursery::LocalNursery<'_, &str>| {
+        struct Asks(Option<Child<(), &'static str>>);
+        impl Drop for Asks {
+            fn drop(&mut self) {
+                let _ = self.0.take().unwrap().now_or_never();
+            }
+        }
+        let gone = n.start_soon(pending::<Result<(), &str>>());
+        gone.cancel();
+        yield_now().await;
+        let asks = Asks(Some(gone));
+        let by_hand = n.start_soon(async move {
+            let _asks = asks;
+            pending::<Result<(), &str>>().await
+        });
+        let sibling = n.start_soon(async {
+            for _ in 0..5 {
+                yield_now().await;
+            }
+            Ok(7)
+        });
+        yield_now().await;
+        by_hand.cancel();
+        sibling.await
+    });
+    assert_eq!(ended.await.unwrap(), 7);
+}
+
+#[tokio::test]
+async fn r3_what_a_blocking_child_awaits_ends_by_itself_when_the_nursery_is_cancelled() {
+    let (said, heard) = oneshot::channel();
+    nursery(async |n: Nursery<'static, String>| {
+        let runtime = tokio::runtime::Handle::current();
+        let (begun, begins) = oneshot::channel();
+        let hears = n.clone();
+        n.spawn_blocking(move || {
+            let inner = nursery(async |inner: Nursery<'_, String>| {
+                begun.send(()).unwrap();
+                hears.cancelled().await;
+                inner.start_soon(async { Ok(3) }).await
+            });
+            said.send(runtime.block_on(inner).unwrap()).unwrap();
+            Ok(())
+        });
+        begins.await.unwrap();
+        n.cancel();
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(heard.await, Ok(3));
 }

@@ -388,6 +388,51 @@ async fn r21_a_deadline_may_be_moved_before_its_scope_is_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn r13_a_scope_that_has_ended_reaches_nobody_when_its_time_comes() {
+    let ended = nursery(async |_: Nursery<'_, &str>| {
+        let mut work = std::pin::pin!(fail_after(60 * SECOND, async {
+            sleep(3 * SECOND).await;
+            7
+        }));
+        let first = move_on_after(2 * SECOND, async {
+            tokio::select! {
+                _ = &mut work => "work",
+                () = sleep(SECOND) => "tick",
+            }
+        });
+        assert_eq!(first.await, Some("tick"));
+        Ok(work.await.unwrap())
+    });
+    assert_eq!(ended.await.unwrap(), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r21_a_deadline_of_a_nursery_that_has_passed_acts_at_the_first_await() {
+    let steps = Cell::new(0);
+    let late = Builder::new().deadline(Instant::now()).nursery_local(async |n| {
+        n.start_soon(async {
+            steps.set(steps.get() + 1);
+            Ok::<_, &str>(())
+        });
+        steps.set(steps.get() + 10);
+        yield_now().await;
+        Ok(5)
+    });
+    assert_eq!(late.await.unwrap_err().cause().unwrap().source(), Source::Deadline);
+    assert_eq!(steps.get(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r21_a_deadline_acts_at_its_moment_as_tokios_timeout_does() {
+    let begin = Instant::now();
+    assert!(fail_after(10 * SECOND / 1000, pending::<()>()).await.is_err());
+    assert_eq!(begin.elapsed(), 10 * SECOND / 1000);
+    let deadline = Instant::now() + SECOND;
+    let seen = fail_at(deadline, async { current_effective_deadline() }).await.unwrap();
+    assert_eq!(seen, Some(deadline.into_std()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_scope_cancelled_from_another_task_wakes_what_runs_in_it() {
     let scope = CancelScope::new();
     let other = scope.clone();

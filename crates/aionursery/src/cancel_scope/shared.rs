@@ -122,7 +122,12 @@ impl Shared {
             }
             scope
         };
-        drop(scope);
+        if let Some(scope) = scope
+            && Arc::strong_count(&scope) > 1
+        {
+            // A future that was first polled in it goes on elsewhere: its time is over.
+            scope.set_deadline(f64::INFINITY);
+        }
     }
 
     /// Its place in the tree: for what runs in it, while that stands amid it.

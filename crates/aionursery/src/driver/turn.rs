@@ -14,7 +14,7 @@ use super::Driver;
 use super::shelter::Shelter;
 use crate::error::{Failure, Label};
 use crate::frame::{self, Kind, STOP, WALL};
-use crate::scope::{HARD, Reason};
+use crate::scope::{HARD, LATE, Reason};
 use crate::sync::atomic::Ordering;
 use crate::task::{Header, NEW, NOWHERE, Running, Step, waker};
 
@@ -52,7 +52,12 @@ impl<E> Driver<E> {
                 self.core.ready.unregister();
                 continue;
             }
-            if !self.run(body.as_mut(), value) {
+            let goes_on = self.run(body.as_mut(), value);
+            if seen & LATE != 0 {
+                // Its deadline had passed when it was opened: it acts at the first await (R21).
+                self.poll_alarms(cx);
+            }
+            if !goes_on {
                 break;
             }
         }

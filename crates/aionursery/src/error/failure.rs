@@ -4,6 +4,7 @@
 use std::any::Any;
 use std::fmt::{self, Display};
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 
 use nursery_core::Identity;
@@ -88,10 +89,17 @@ impl<E> Failure<E> {
 
     /// What can go to a nursery with another type of error. `None` if whoever awaited the child
     /// has taken the error.
+    ///
+    /// What is made of the error may run its `Display` and its destructor: a panic there comes in
+    /// its place, for whoever waits for this one has to be told.
     pub(crate) fn into_lost(self, erase: fn(E) -> AdoptedError) -> Option<LostError> {
+        let erase = |error| match catch_unwind(AssertUnwindSafe(|| erase(error))) {
+            Ok(adopted) => ErrorKind::Adopted(adopted),
+            Err(payload) => ErrorKind::Panic(Panic::new(payload)),
+        };
         let kind = match self.kept {
-            Kept::Held(held) => ErrorKind::Adopted(erase(held.take()?)),
-            Kept::Error(error) => ErrorKind::Adopted(erase(error)),
+            Kept::Held(held) => erase(held.take()?),
+            Kept::Error(error) => erase(error),
             Kept::Panic(panic) => ErrorKind::Panic(panic),
             Kept::Adopted(adopted) => ErrorKind::Adopted(adopted),
         };

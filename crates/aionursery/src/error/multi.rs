@@ -6,7 +6,7 @@ use std::iter::successors;
 use std::panic::resume_unwind;
 
 use super::{ChildError, ErrorKind, Failure};
-use crate::adopted::AdoptedError;
+use crate::adopted::{AdoptedError, LostError, report};
 use crate::panics::Panic;
 use crate::scope::Cause;
 
@@ -253,7 +253,9 @@ impl<E> MultiError<E> {
         Ok(())
     }
 
-    /// Goes on with the first panic, if there was one, as if it had happened here.
+    /// Goes on with the first panic, if there was one, as if it had happened here. Of other panics
+    /// the program is told, as of errors that are lost: see
+    /// [`on_lost_error`](crate::on_lost_error).
     ///
     /// ```
     /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
@@ -265,11 +267,18 @@ impl<E> MultiError<E> {
     /// ```
     #[must_use]
     pub fn resume_panic(self) -> Self {
-        let Self { mut errors, cause } = self;
-        if let Some(first) = errors.iter().position(|error| error.panic().is_some())
-            && let ErrorKind::Panic(panic) = errors.swap_remove(first).kind
-        {
-            resume_unwind(panic.into_payload());
+        let Self { errors, cause } = self;
+        let (panics, errors): (Vec<_>, _) =
+            errors.into_iter().partition(|error| error.panic().is_some());
+        let mut panics = panics.into_iter().filter_map(|ChildError { kind, label }| match kind {
+            ErrorKind::Panic(panic) => Some(LostError { kind: ErrorKind::Panic(panic), label }),
+            _ => None,
+        });
+        if let Some(first) = panics.next() {
+            report(panics.collect());
+            if let ErrorKind::Panic(panic) = first.kind {
+                resume_unwind(panic.into_payload());
+            }
         }
         Self { errors, cause }
     }
