@@ -148,8 +148,12 @@ pub(crate) fn swap(around: Around) -> Around {
 pub(crate) struct Entered(Frame);
 
 impl Drop for Entered {
+    /// What was polled has panicked out of us. The walls that it raised are still to be heard of.
     fn drop(&mut self) {
-        FRAME.with(|frame| frame.set(self.0));
+        FRAME.with(|frame| {
+            let walls = frame.get().marks & WALL;
+            frame.set(Frame { marks: self.0.marks | walls, ..self.0 });
+        });
     }
 }
 
@@ -162,9 +166,9 @@ pub(crate) fn enter(kind: Kind) -> Entered {
 /// Says what has been marked since.
 #[inline]
 pub(crate) fn leave(entered: Entered) -> u8 {
-    let marks = FRAME.with(Cell::get).marks;
-    drop(entered);
-    marks
+    let before = entered.0;
+    std::mem::forget(entered);
+    FRAME.with(|frame| frame.replace(before)).marks
 }
 
 /// What the one that was polled last in this frame has marked. Asked after each, so that the next

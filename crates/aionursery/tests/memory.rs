@@ -168,6 +168,34 @@ fn r19_who_is_polled_again_and_again_while_it_waits_for_a_shield_keeps_one_waker
     assert!(grown < 10_000, "it grows: {grown}");
 }
 
+#[cfg(feature = "tokio")]
+#[test]
+fn r19_the_shields_of_a_spawned_child_that_panics_leave_nothing_behind() {
+    let _alone = alone();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let panics = async || {
+        let ended = nursery(async |n: Nursery<'static, ()>| {
+            n.spawn(async {
+                let panics = async { std::panic::resume_unwind(Box::new("beside a shield")) };
+                let both = futures::future::join(shield(pending::<()>()), panics);
+                let ended: Result<((), ()), _> = CancelScope::new().run(both).await;
+                ended.map(drop).map_err(drop)
+            });
+            Ok(())
+        });
+        assert_eq!(ended.await.unwrap_err().panics().count(), 1);
+    };
+    runtime.block_on(async {
+        panics().await;
+        let held = HELD.load(Ordering::SeqCst);
+        for _ in 0..5_000 {
+            panics().await;
+        }
+        let grown = HELD.load(Ordering::SeqCst).saturating_sub(held);
+        assert!(grown < 100_000, "it grows: {grown}");
+    });
+}
+
 #[test]
 fn for_each_keeps_nothing_of_items_that_are_done_however_many_may_run() {
     let _alone = alone();
