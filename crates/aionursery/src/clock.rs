@@ -158,7 +158,7 @@ impl Time {
 
     /// The first moment that is not before it: for a timer, which must never act early. `None` for
     /// never.
-    pub(crate) fn moment_past(&self, seconds: f64) -> Option<Instant> {
+    pub(crate) fn moment_not_before(&self, seconds: f64) -> Option<Instant> {
         let moment = self.moment(seconds)?;
         if self.seconds(moment) >= seconds {
             return Some(moment);

@@ -222,7 +222,7 @@ impl<E> Driver<E> {
 
     fn finish<T>(self, value: Option<T>) -> Result<T, MultiError<E>> {
         let failures = self.core.finish();
-        let cause = || self.core.scope.is_soft().then(|| self.core.scope.cause()).flatten();
+        let cause = || self.core.scope.cause();
         if failures.is_empty() {
             return value.ok_or_else(|| MultiError::settle(failures, cause()));
         }

@@ -51,7 +51,7 @@ impl Around {
     pub(crate) fn cause(&self) -> Option<Cause> {
         match self {
             Self::Nothing => None,
-            Self::Scope(scope) => scope.is_soft().then(|| scope.cause()).flatten(),
+            Self::Scope(scope) => scope.cause(),
             Self::Later(shared) => shared.cause(),
         }
     }

@@ -298,7 +298,7 @@ impl<'env, E, M> Nursery<'env, E, M> {
     /// ```
     #[must_use]
     pub fn cause(&self) -> Option<Cause> {
-        self.core.scope.is_soft().then(|| self.core.scope.cause()).flatten()
+        self.core.scope.cause()
     }
 
     /// Whether body and children have ended: nothing can be started any more.

@@ -162,6 +162,9 @@ impl Scope {
 
     /// Why it is cancelled: its own cause, or that of the scope above that reaches it.
     pub(crate) fn cause(&self) -> Option<Cause> {
+        if !self.is_soft() {
+            return None;
+        }
         let tree = lock(&self.domain.tree);
         let cause = match tree.cause(self.id) {
             Some(cause) => Some(cause),

@@ -45,7 +45,7 @@ impl Watch {
         }
         let sleep = sleep.get_or_insert_with(|| {
             let clock = scope.clock();
-            let moment = clock.moment_past(clock.now() + rule.after.as_secs_f64());
+            let moment = clock.moment_not_before(clock.now() + rule.after.as_secs_f64());
             moment.map_or_else(
                 || Box::pin(std::future::pending()) as Sleep,
                 |at| clock.sleep_until(at),

@@ -35,12 +35,13 @@ impl Tokens {
 }
 
 impl Scope {
-    /// From now on `token` is cancelled when this scope is.
-    pub(crate) fn tell(&self, token: &CancellationToken) {
+    /// From now on `token` is cancelled when this scope is, or the one that already was to be.
+    pub(crate) fn tell(&self, token: &CancellationToken) -> &CancellationToken {
         let token = self.signal.tokens.own.get_or_init(|| token.clone());
         if self.is_soft() {
             token.cancel();
         }
+        token
     }
 
     /// From now on this scope is cancelled when `token` is.
@@ -84,9 +85,7 @@ impl<E, M> Nursery<'_, E, M> {
     /// ```
     #[must_use]
     pub fn token(&self) -> CancellationToken {
-        self.scope().tell(&CancellationToken::new());
-        let own = self.scope().signal.tokens.own.get();
-        own.expect("it has just been set").child_token()
+        self.scope().tell(&CancellationToken::new()).child_token()
     }
 
     /// The nursery is cancelled when the token is.

@@ -53,6 +53,7 @@ pin_project! {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
             if *this.runs {
+                *this.scope = None;
                 this.shared.end();
             }
         }
@@ -120,7 +121,6 @@ impl<F: Future> Future for Scoped<F> {
             if let Some(scope) = this.scope {
                 scope.signal.register_owner(cx.waker());
                 if (scope.is_hard() || *this.stuck) && !this.held.stands(cx.waker()) {
-                    let scope = scope.clone();
                     this.future.set(None);
                     let cause = scope.own_cause().filter(|_| !scope.is_taken_along());
                     this.end();

@@ -154,7 +154,7 @@ impl Shared {
             scope.cancel(cause.source, cause.reason);
         }
         #[cfg(feature = "tokio-util")]
-        self.tell_token(|token| scope.tell(token));
+        self.tell_token(|token| _ = scope.tell(token));
         scope
     }
 
@@ -196,7 +196,7 @@ impl Shared {
             return told.cause.clone();
         }
         match &told.scope {
-            Some(scope) => scope.is_soft().then(|| scope.cause()).flatten(),
+            Some(scope) => scope.cause(),
             None if told.shield => None,
             None => told.around.cause(),
         }

@@ -267,20 +267,22 @@ impl<E> MultiError<E> {
     /// ```
     #[must_use]
     pub fn resume_panic(self) -> Self {
-        let Self { errors, cause } = self;
-        let (panics, errors): (Vec<_>, _) =
-            errors.into_iter().partition(|error| error.panic().is_some());
-        let mut panics = panics.into_iter().filter_map(|ChildError { kind, label }| match kind {
-            ErrorKind::Panic(panic) => Some(LostError { kind: ErrorKind::Panic(panic), label }),
-            _ => None,
-        });
-        if let Some(first) = panics.next() {
-            report(panics.collect());
-            if let ErrorKind::Panic(panic) = first.kind {
-                resume_unwind(panic.into_payload());
+        let mut first = None;
+        let (mut others, mut errors) = (Vec::new(), Vec::new());
+        for ChildError { kind, label } in self.errors {
+            match kind {
+                ErrorKind::Panic(panic) if first.is_none() => first = Some(panic),
+                ErrorKind::Panic(panic) => {
+                    others.push(LostError { kind: ErrorKind::Panic(panic), label });
+                }
+                kind => errors.push(ChildError { kind, label }),
             }
         }
-        Self { errors, cause }
+        if let Some(panic) = first {
+            report(others);
+            resume_unwind(panic.into_payload());
+        }
+        Self { errors, cause: self.cause }
     }
 }
 
