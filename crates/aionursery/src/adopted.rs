@@ -6,10 +6,10 @@ use std::any::{Any, type_name};
 use std::convert::Infallible;
 use std::error::Error;
 use std::fmt::{self, Debug, Display};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::ChildError;
+use crate::quiet::quietly;
 use crate::sync::plain;
 
 /// An error of a nursery that was dropped early, in the [`MultiError`](crate::MultiError) of the
@@ -190,10 +190,10 @@ pub fn on_lost_error(hook: impl Fn(LostError) + Send + Sync + 'static) {
 pub(crate) fn report(errors: Vec<LostError>) {
     let hook = plain(&HOOK).clone();
     for error in errors {
-        let _ = catch_unwind(AssertUnwindSafe(|| match &hook {
+        quietly(|| match &hook {
             Some(hook) => hook(error),
             None => tell(&error),
-        }));
+        });
     }
 }
 

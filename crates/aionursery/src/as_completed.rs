@@ -236,6 +236,12 @@ impl<T, E> AsCompleted<T, E> {
                 self.left -= 1;
                 return Poll::Ready(Some((result, collect)));
             }
+            if child.is_finished() {
+                // The runtime wants its turn. It has told the bell, who may be heard before that.
+                self.new.push_front(place);
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
         }
     }
 }

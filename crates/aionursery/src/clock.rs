@@ -3,12 +3,14 @@
 
 use std::fmt::{self, Debug};
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::alarm::Alarm;
 use crate::frame::{self, Around};
+use crate::quiet::discard;
 
 /// Waits for a moment: what [`Clock::sleep_until`] gives.
 ///
@@ -134,6 +136,20 @@ impl Time {
 
     pub(crate) fn now(&self) -> f64 {
         self.seconds(self.instant())
+    }
+
+    /// As [`now`](Self::now), for what must be done whatever a clock of the program's does. One that
+    /// panics gives no time: by it, no moment ahead comes, and what was cancelled has no budget.
+    pub(crate) fn reading(&self) -> f64 {
+        match &self.0 {
+            Source::Own(_) => {
+                catch_unwind(AssertUnwindSafe(|| self.now())).unwrap_or_else(|payload| {
+                    discard(payload);
+                    f64::MIN
+                })
+            }
+            _ => self.now(),
+        }
     }
 
     pub(crate) fn instant(&self) -> Instant {

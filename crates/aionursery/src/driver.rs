@@ -25,7 +25,7 @@ use crate::nursery::{Nursery, Sendable};
 use crate::ready::{Seat, Share, Woken};
 use crate::scope::{Owner, Scope};
 use crate::stuck::Watch;
-use crate::task::{Running, TaskRef, make_body};
+use crate::task::{Running, TaskRef, make_idle};
 use crate::timer::Timer;
 use crate::wall;
 use shelter::Shelter;
@@ -196,7 +196,7 @@ impl<E> Driver<E> {
             builder.on_error == crate::OnError::Collect,
             builder.limit,
         );
-        let body = make_body(&ready);
+        let body = make_idle(&ready);
         body.wake_by_ref();
         let mut shelter = Shelter::new();
         if builder.shield && scope.parent().is_some() {

@@ -73,6 +73,7 @@ mod models;
 mod node;
 mod nursery;
 mod panics;
+mod quiet;
 mod race;
 #[expect(unsafe_code, reason = "links of a lock-free list, and who may look behind it")]
 mod ready;

@@ -15,6 +15,7 @@ use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
 
+use crate::quiet::quietly;
 use crate::slots::Slots;
 #[cfg(all(test, aionursery_loom))]
 use crate::sync::LocalCell;
@@ -230,7 +231,7 @@ impl Seat {
                 HERE.set(self.1);
                 if !self.0.woken_here.get().is_null() {
                     // After the driver's last look: a destructor has woken somebody.
-                    self.0.poke();
+                    quietly(|| self.0.poke());
                 }
             }
         }
@@ -240,7 +241,7 @@ impl Seat {
 
     /// Nothing is driven any more: what is in the list and what comes later is let go.
     pub(crate) fn close(&mut self) {
-        self.0.unregister();
+        quietly(|| self.0.unregister());
         let mut left = Woken::new();
         left.append(self.0.woken.close());
         left.append(self.0.take_here());

@@ -20,6 +20,7 @@ use crate::about::{About, Kind};
 use crate::adopted::LostError;
 use crate::clock::{Own, Time};
 use crate::domain::{self, Domain};
+use crate::quiet::quietly;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Mutex, MutexGuard};
 
@@ -109,7 +110,7 @@ impl Scope {
         };
         if cancelled {
             // The clock may be anybody's code: it is read outside the lock, and only if need be.
-            let now = signal.clock.now();
+            let now = signal.clock.reading();
             let tree = &mut *lock(&domain.tree);
             let hard = if tree.insists_at(member) <= now { HARD } else { TIMED };
             signal.flags.fetch_or(SOFT | hard, Ordering::AcqRel);
@@ -226,7 +227,7 @@ impl Scope {
         &self,
         act: impl FnOnce(&mut Tree<Tokio>, f64, &mut Vec<Delivery<Arc<Signal>>>) -> R,
     ) -> R {
-        let now = self.clock().now();
+        let now = self.clock().reading();
         let mut out = Vec::new();
         let mut raise = Vec::new();
         let result = {
@@ -281,7 +282,7 @@ impl Scope {
         if left {
             self.settle_orphans();
         } else if last {
-            self.signal.owner.poke();
+            quietly(|| self.signal.owner.poke());
         }
     }
 

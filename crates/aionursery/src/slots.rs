@@ -139,7 +139,8 @@ impl Slots {
         ready: &Share,
         stride: u32,
     ) -> (NonNull<Header>, NonNull<Block>) {
-        // SAFETY: only the thread that drives comes here, and nothing below calls anybody.
+        // SAFETY: only the thread that drives comes here, and nothing below runs code that could come
+        // here again: it counts, links, and asks the allocator.
         let inner = unsafe { &mut *self.0.get() };
         let open = match NonNull::new(inner.recent) {
             // SAFETY: a block that is open is alive.
@@ -164,10 +165,12 @@ impl Slots {
     /// read. This thread drives, or has the seat.
     #[inline]
     pub(crate) unsafe fn put(&self, slot: NonNull<Header>) {
-        // SAFETY: only the thread that drives comes here, and nothing below calls anybody.
+        // SAFETY: only the thread that drives comes here, or who has the seat, and as in `take`
+        // nothing below comes here again: a block that goes gives a count of its list back, which
+        // is not the last, for the caller's is there.
         let inner = unsafe { &mut *self.0.get() };
         // SAFETY: as the caller promises; a slot that is taken keeps its block.
-        let at = unsafe { slot.as_ref().block };
+        let at = unsafe { block_of(slot) };
         // SAFETY: as above; this thread drives.
         let own = unsafe { own(at) };
         // SAFETY: as the caller promises.
@@ -211,7 +214,7 @@ impl Slots {
     /// `slot` lies in a block, is used by nobody, and was not put back; its driver is gone.
     pub(crate) unsafe fn put_late(slot: NonNull<Header>) {
         // SAFETY: as the caller promises; a slot that is taken keeps its block.
-        let block = unsafe { slot.as_ref().block };
+        let block = unsafe { block_of(slot) };
         // SAFETY: as above; only the atomic part is touched.
         let late = unsafe { &(*block.as_ptr()).late };
         if late.fetch_add(1, Ordering::AcqRel) == usize::MAX {
@@ -317,6 +320,15 @@ impl Inner {
     }
 }
 
+/// Which block a slot lies in.
+///
+/// # Safety
+/// It is taken, or was and is on its way back: of its header this much is still there.
+unsafe fn block_of(slot: NonNull<Header>) -> NonNull<Block> {
+    // SAFETY: as the caller promises. The rest may be gone, so there is no reference to the whole.
+    unsafe { (&raw const (*slot.as_ptr()).block).read() }
+}
+
 /// The link in a slot's header.
 fn link(slot: NonNull<Header>) -> *mut AtomicPtr<Header> {
     // SAFETY: only an address is computed, within the slot.
@@ -355,7 +367,7 @@ unsafe fn free(block: NonNull<Block>) {
 pub(crate) unsafe fn give_back(slot: NonNull<Header>) {
     // SAFETY: as the caller promises; a slot that is taken keeps its block, a block its list.
     unsafe {
-        let block = slot.as_ref().block;
+        let block = block_of(slot);
         if (*block.as_ptr()).class == ALONE {
             free_alone(block);
         } else {

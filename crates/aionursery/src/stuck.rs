@@ -2,13 +2,13 @@
 //! nursery's tree as it is then; it must never cancel anything again.
 
 use std::fmt::{self, Debug};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
 use crate::clock::Sleep;
 use crate::dump::Dump;
+use crate::quiet::quietly;
 use crate::scope::Scope;
 
 type Hook = Arc<dyn Fn(&Dump) + Send + Sync>;
@@ -58,6 +58,6 @@ impl Watch {
         *self = Self::Told;
         let dump = scope.dump();
         // Whoever is told must not bring down those who clean up.
-        let _ = catch_unwind(AssertUnwindSafe(|| hook(&dump)));
+        quietly(|| hook(&dump));
     }
 }

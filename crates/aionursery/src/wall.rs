@@ -5,11 +5,11 @@
 //! against who does not ask: a `select!` that loses, an executor (R20).
 
 use std::cell::{Cell, RefCell};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Waker;
 
 use crate::frame;
+use crate::quiet::quietly;
 use crate::scope::lock;
 #[cfg(all(test, aionursery_loom))]
 use crate::sync::LocalCell;
@@ -73,7 +73,7 @@ impl Drop for Raised {
         let waiting = lock(&self.0.waiting).take();
         for waiter in waiting.into_iter().flatten() {
             if waiter.walls.fetch_sub(1, Ordering::AcqRel) == 1 {
-                let _ = catch_unwind(AssertUnwindSafe(|| waiter.waker.wake()));
+                quietly(|| waiter.waker.wake());
             }
         }
     }

@@ -5,8 +5,10 @@ use std::future::{pending, poll_fn};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
-use aionursery::{End, Nursery, keep_idle_tasks, nursery, yield_now};
+use aionursery::{Child, End, Nursery, as_completed, keep_idle_tasks, nursery, yield_now};
+use futures::TryStreamExt;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task;
 
@@ -243,4 +245,23 @@ fn children_that_children_spawn_on_workers_and_threads_all_end() {
         });
     }
     assert_eq!(count.load(Ordering::Relaxed), rounds * (50 * 5 + 50));
+}
+
+#[test]
+fn r16_the_results_of_many_that_have_ended_are_read_where_no_task_of_the_runtime_reads_them() {
+    const CHILDREN: u64 = 400; // more than a task of tokio's may take in one turn
+    let (say, hear) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = Builder::new_multi_thread().worker_threads(2).build().unwrap();
+        let sum = runtime.block_on(nursery(async |n: Nursery<'_, &str>| {
+            let children: Vec<_> = (0..CHILDREN).map(|at| n.spawn(async move { Ok(at) })).collect();
+            while !children.iter().all(Child::is_finished) {
+                tokio::task::yield_now().await;
+            }
+            as_completed(children).try_fold(0, async |sum, value| Ok(sum + value)).await
+        }));
+        say.send(sum.unwrap()).unwrap();
+    });
+    let sum = hear.recv_timeout(Duration::from_secs(60)).expect("it does not turn for ever");
+    assert_eq!(sum, CHILDREN * (CHILDREN - 1) / 2);
 }

@@ -70,18 +70,20 @@ async fn r29_wakers_may_be_kept_and_called_after_the_end() {
 
 #[tokio::test]
 async fn r29_a_waker_that_panics_breaks_nothing() {
-    struct Bomb;
+    struct Bomb(AtomicUsize);
     impl Wake for Bomb {
         fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
             panic!("a waker");
         }
     }
+    let bomb = Arc::new(Bomb(AtomicUsize::new(0)));
     let ended = nursery(async |n| {
         let mut child = Box::pin(n.start_soon(async {
             yield_now().await;
             Ok::<_, &str>(1)
         }));
-        let bomb = Waker::from(Arc::new(Bomb));
+        let bomb = Waker::from(bomb.clone());
         assert!(child.as_mut().poll(&mut Context::from_waker(&bomb)).is_pending());
         let mut cancelled = Box::pin(n.cancelled());
         assert!(cancelled.as_mut().poll(&mut Context::from_waker(&bomb)).is_pending());
@@ -92,6 +94,8 @@ async fn r29_a_waker_that_panics_breaks_nothing() {
     })
     .await;
     assert_eq!(ended.unwrap(), 2);
+    // By the child's end, and by the cancellation.
+    assert_eq!(bomb.0.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test]

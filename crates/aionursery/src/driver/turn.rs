@@ -14,6 +14,7 @@ use super::Driver;
 use super::shelter::Shelter;
 use crate::error::{Failure, Label};
 use crate::frame::{self, Kind, STOP, WALL};
+use crate::quiet::discard;
 use crate::scope::{HARD, LATE, Reason};
 use crate::sync::atomic::Ordering;
 use crate::task::{Header, NEW, NOWHERE, Running, Step, waker};
@@ -197,10 +198,12 @@ impl<E> Driver<E> {
     pub(super) fn end_body<F>(&self, mut body: Pin<&mut Option<F>>, outcome: Outcome<Failure<E>>) {
         let dropped = catch_unwind(AssertUnwindSafe(|| body.set(None)));
         self.core.body_ended(match (dropped, outcome) {
-            (Err(payload), Outcome::Done | Outcome::Cancelled) => {
-                Outcome::Failed(Failure::panic(payload, Label::BODY))
+            (Ok(()), outcome) => outcome,
+            (Err(payload), Outcome::Failed(failure)) => {
+                discard(payload);
+                Outcome::Failed(failure)
             }
-            (_, outcome) => outcome,
+            (Err(payload), _) => Outcome::Failed(Failure::panic(payload, Label::BODY)),
         });
     }
 

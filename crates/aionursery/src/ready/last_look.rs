@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Wake, Waker};
 
 use super::{Share, Woken};
-use crate::task::make_body;
+use crate::task::make_idle;
 
 #[derive(Default)]
 struct Calls(AtomicUsize);
@@ -20,7 +20,7 @@ impl Wake for Calls {
 #[test]
 fn who_is_woken_after_the_drivers_last_look_makes_it_come_again() {
     let (ready, mut seat) = Share::with_seat();
-    let task = make_body(&ready);
+    let task = make_idle(&ready);
     let calls = Arc::new(Calls::default());
     seat.drive(|| {
         ready.register(&Waker::from(calls.clone()));

@@ -75,9 +75,9 @@ impl Stack {
 pub(super) fn hand_out(list: *mut Header, mut each: impl FnMut(NonNull<Header>)) {
     let mut next = if list == closed() { ptr::null_mut() } else { list };
     while let Some(node) = NonNull::new(next) {
-        // SAFETY: what each entry stands for keeps it alive; the list was taken whole, so its links
-        // are ours. The link is read before the entry is handed out.
-        next = unsafe { node.as_ref().next.load(Ordering::Relaxed) };
+        // SAFETY: what each entry stands for keeps its link alive, if no more than that; the list was
+        // taken whole, so its links are ours. The link is read before the entry is handed out.
+        next = unsafe { (*node.as_ptr()).next.load(Ordering::Relaxed) };
         each(node);
     }
 }

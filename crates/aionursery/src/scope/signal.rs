@@ -1,12 +1,12 @@
 //! What a scope's inhabitants look at and wait for: its flags, who is to be woken, and who is to be
 //! ended on other threads. It must never decide who is cancelled.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
 use super::lock;
 use crate::about::About;
 use crate::clock::Time;
+use crate::quiet::quietly;
 use crate::ready::Share;
 use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::sync::{AtomicWaker, Mutex};
@@ -145,7 +145,7 @@ impl Signal {
         }
     }
 
-    /// Sets flags and wakes everybody. A waker that panics keeps no other from being woken (R29).
+    /// Sets flags and wakes everybody.
     pub(super) fn raise(&self, flags: u8) {
         let wakers: Vec<Waker> = {
             let waiters = &mut *lock(&self.waiters);
@@ -155,16 +155,16 @@ impl Signal {
             waiters.wakers.iter_mut().filter_map(Option::take).collect()
         };
         for waker in wakers {
-            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+            quietly(|| waker.wake());
         }
         #[cfg(feature = "tokio")]
         if flags & HARD != 0 {
-            self.workers.abort();
+            quietly(|| self.workers.abort());
         }
         #[cfg(feature = "tokio-util")]
         if flags & SOFT != 0 {
-            self.tokens.cancel();
+            quietly(|| self.tokens.cancel());
         }
-        let _ = catch_unwind(AssertUnwindSafe(|| self.owner.poke()));
+        quietly(|| self.owner.poke());
     }
 }

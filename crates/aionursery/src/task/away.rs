@@ -21,6 +21,7 @@ use super::{Handle, Header, Making, Step, Table, TaskRef};
 use crate::core::Core;
 use crate::error::{Failure, Fault};
 use crate::frame::{self, Kind, STOP, Standing, WALL};
+use crate::quiet::{first, quietly};
 use crate::scope::{Reason, Scope};
 use crate::slots::{Block, stride};
 use crate::sync::AtomicWaker;
@@ -101,7 +102,7 @@ impl Load {
     /// Runs the child until it waits or ends.
     #[inline]
     pub(crate) fn poll(mut self, cx: &mut Context<'_>) -> Result<(), Self> {
-        // SAFETY: this is the load, and the child has not ended.
+        // SAFETY: this is the load, with its reference.
         match unsafe { self.run(Some(cx)) } {
             Step::Pending => Err(self),
             Step::Done | Step::Ended => {
@@ -114,7 +115,7 @@ impl Load {
     }
 
     /// # Safety
-    /// The child has not ended.
+    /// This is the load, whose reference has not been given back.
     unsafe fn run(&mut self, cx: Option<&mut Context<'_>>) -> Step {
         // SAFETY: `self` is the load, borrowed alone. This type of task leaves nothing elsewhere.
         unsafe { (self.0.header().vtable.poll)(self.0.0, cx, ptr::null_mut()) }
@@ -122,9 +123,10 @@ impl Load {
 }
 
 impl Drop for Load {
-    /// Nobody will poll it: its runtime has gone.
+    /// Nobody will poll it: its runtime has gone. A child that has told its end already, and whose
+    /// nursery's code panicked then, is done with.
     fn drop(&mut self) {
-        // SAFETY: this is the load, and the child has not ended. Its reference goes, once.
+        // SAFETY: this is the load. Its reference goes, once.
         unsafe {
             self.run(None);
             ManuallyDrop::drop(&mut self.0);
@@ -293,7 +295,7 @@ unsafe fn end_without_value<F, T, E>(
     let header = unsafe { task.as_ref() };
     // SAFETY: as the caller promises; after a panic the future may still be there.
     let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { empty(stage) }));
-    polled = polled.and(dropped);
+    polled = first(polled, dropped);
     if polled.is_ok() && matches!(returned, Some(Ok(_))) {
         polled = catch_unwind(AssertUnwindSafe(|| drop(returned.take())));
         if polled.is_ok() {
@@ -306,13 +308,6 @@ unsafe fn end_without_value<F, T, E>(
     let (fault, outcome) = failed(polled, returned, label.clone());
     quietly(|| core.ended(outcome, reason));
     fault
-}
-
-/// A panic in a waker of somebody else's is no reason not to end.
-fn quietly(tell: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(tell)) {
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
-    }
 }
 
 unsafe fn take<F, T, E>(task: NonNull<Header>, out: *mut ()) {

@@ -4,7 +4,7 @@
 use std::alloc::Layout;
 use std::any::Any;
 use std::cell::UnsafeCell;
-use std::future::Future;
+use std::future::{Future, Ready};
 use std::marker::PhantomData;
 use std::mem::{self, ManuallyDrop};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,6 +18,7 @@ use super::{
     DONE, HANDLE, Handle, Header, JOINED, Making, NEW, REF, Running, SHIELD, Step, Table, TaskRef,
 };
 use crate::error::{Failure, Fault, Held, Label};
+use crate::quiet::{first, quietly};
 use crate::ready::Share;
 use crate::slots::{Block, stride};
 use crate::sync::AtomicWaker;
@@ -44,6 +45,21 @@ pub(crate) fn make<F, T, E>(ready: &Share, future: F, making: Making) -> (Runnin
 where
     F: Future<Output = Result<T, E>>,
 {
+    let (task, handle) = make_in(ready, Stage::Future(future), making);
+    (Running { task, error: PhantomData }, handle)
+}
+
+/// A task without a future, for what is woken as children are.
+pub(crate) fn make_idle(ready: &Share) -> TaskRef {
+    let stage = Stage::<Ready<Result<(), ()>>, _, _>::Empty;
+    make_in(ready, stage, Making { shield: false, name: None }).0
+}
+
+#[inline(always)]
+fn make_in<F, T, E>(ready: &Share, stage: Stage<F, T, E>, making: Making) -> (TaskRef, Handle<T, E>)
+where
+    F: Future<Output = Result<T, E>>,
+{
     let (raw, block) = match (const { stride(Layout::new::<Cell<F, T, E>>()) }, ready.slots()) {
         // SAFETY: `ready` has given its slots out because this thread drives.
         (Some(stride), Some(slots)) => unsafe { slots.take(ready, stride) },
@@ -59,17 +75,11 @@ where
         id: AtomicU32::new(0),
         name: making.name.map(Box::new),
     };
-    let cell = Cell { header, stage: UnsafeCell::new(Stage::<F, T, E>::Future(future)) };
+    let cell = Cell { header, stage: UnsafeCell::new(stage) };
     // SAFETY: the memory is the task's own, large enough and aligned.
     unsafe { raw.cast().write(cell) };
     let handle = Handle { task: ManuallyDrop::new(TaskRef(raw)), result: PhantomData };
-    (Running { task: TaskRef(raw), error: PhantomData }, handle)
-}
-
-/// A task without a future: the nursery's body, which its driver polls where it lies.
-pub(crate) fn make_body(ready: &Share) -> TaskRef {
-    let making = Making { shield: false, name: None };
-    make::<_, (), ()>(ready, std::future::pending(), making).0.task
+    (TaskRef(raw), handle)
 }
 
 unsafe fn poll<F, T, E>(task: NonNull<Header>, cx: Option<&mut Context<'_>>, out: *mut ()) -> Step
@@ -100,7 +110,7 @@ where
         (polled, returned) => {
             // SAFETY: as above; after a panic the future may still be there.
             let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { empty(stage) }));
-            let polled = polled.and(dropped);
+            let polled = first(polled.map(drop), dropped);
             // SAFETY: the driver's reference keeps it alive.
             let (fault, outcome) = failed(polled, returned, unsafe { task.as_ref() }.label());
             (Err(fault), Some(outcome))
@@ -138,7 +148,7 @@ pub(super) fn failed<T, E>(
     match (polled, returned) {
         (Err(payload), returned) => {
             // What it returned goes with the destructor that panicked; one panic is enough.
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(returned)));
+            quietly(|| drop(returned));
             (Fault::Panicked, Outcome::Failed(Failure::panic(payload, label)))
         }
         (Ok(()), Some(Err(error))) => {
@@ -177,12 +187,13 @@ pub(super) unsafe fn settle<F, T, E>(
         }
         return dropped;
     }
-    // SAFETY: as the caller promises; nothing is overwritten that needs dropping.
+    // SAFETY: as the caller promises; nothing is overwritten that needs dropping. From here to `DONE`
+    // nothing can panic.
     unsafe { ptr::write(stage, Stage::Output(output)) };
     let state = header.state.fetch_or(DONE, Ordering::AcqRel);
     if state & HANDLE != 0 {
         if state & JOINED != 0 {
-            let _ = catch_unwind(AssertUnwindSafe(|| header.joiner.wake()));
+            quietly(|| header.joiner.wake());
         }
         return Ok(());
     }

@@ -92,7 +92,8 @@ impl<T, E> Handle<T, E> {
             match state.compare_exchange_weak(now, then, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
                     if then < REF {
-                        // SAFETY: that was the last reference: a nursery that never polled it.
+                        // SAFETY: that was the last reference, so its driver's side has gone and has
+                        // left nothing in the stage, whether it was marked as done or not.
                         unsafe { free(self.task.0) };
                     }
                     return;

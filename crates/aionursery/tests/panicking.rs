@@ -1,0 +1,251 @@
+//! R29: other people's code panics while a nursery drops its children. Each of these is dropped all
+//! the same, where it lies, and the nursery ends.
+
+use std::future::{Future, pending};
+use std::panic::panic_any;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use aionursery::{Builder, CancelScope, Clock, Nursery, Sleep, nursery, yield_now};
+use futures::FutureExt;
+
+type Never = Result<(), &'static str>;
+
+/// Counts the children that were dropped.
+#[derive(Clone, Default)]
+struct Dropped(Arc<AtomicUsize>);
+
+impl Dropped {
+    async fn child(self) -> Never {
+        struct Inside(Dropped);
+        impl Drop for Inside {
+            fn drop(&mut self) {
+                self.0.0.fetch_add(1, SeqCst);
+            }
+        }
+        let _inside = Inside(self);
+        pending().await
+    }
+
+    fn count(&self) -> usize {
+        self.0.load(SeqCst)
+    }
+}
+
+/// Panics when it is dropped, unless that would end the program. Says that it was.
+struct Bomb(Arc<AtomicUsize>);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.0.fetch_add(1, SeqCst);
+            panic!("a destructor");
+        }
+    }
+}
+
+/// Panics when it is woken, with a payload that panics when it is dropped.
+struct Loud(Arc<AtomicUsize>);
+
+impl Wake for Loud {
+    fn wake(self: Arc<Self>) {
+        panic_any(Bomb(self.0.clone()));
+    }
+}
+
+/// Panics when it is dropped.
+struct Quiet(#[expect(dead_code, reason = "what is dropped")] Bomb);
+
+impl Wake for Quiet {
+    fn wake(self: Arc<Self>) {}
+}
+
+/// A clock that panics when it is asked, for as long as it is told to.
+struct Broken(Arc<AtomicBool>);
+
+impl Clock for Broken {
+    fn now(&self) -> Instant {
+        assert!(!self.0.load(SeqCst), "the clock");
+        Instant::now()
+    }
+
+    fn sleep_until(&self, _: Instant) -> Sleep {
+        Box::pin(pending())
+    }
+}
+
+fn poll<F: Future + ?Sized>(future: Pin<&mut F>, waker: &Waker) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(waker))
+}
+
+#[cfg(feature = "tokio-util")]
+#[test]
+fn r29_a_token_wakes_somebody_who_panics() {
+    for cancelled in [false, true] {
+        let (dropped, bombs) = (Dropped::default(), Arc::<AtomicUsize>::default());
+        let (token, handle) = (OnceLock::new(), OnceLock::new());
+        let mut block = Box::pin(nursery(async |n: Nursery<'_, &'static str>| {
+            token.set(n.token()).unwrap();
+            n.start_soon(dropped.clone().child());
+            n.start_soon(dropped.clone().child());
+            assert!(handle.set(n).is_ok());
+            pending::<Never>().await
+        }));
+        assert!((&mut block).now_or_never().is_none());
+        let mut waits = Box::pin(token.get().unwrap().cancelled());
+        assert!(poll(waits.as_mut(), &Waker::from(Arc::new(Loud(bombs.clone())))).is_pending());
+        if cancelled {
+            handle.get().unwrap().cancel();
+            assert!(block.now_or_never().unwrap().unwrap_err().is_cancelled());
+        } else {
+            drop(block);
+        }
+        assert_eq!((dropped.count(), bombs.load(SeqCst)), (2, 1));
+    }
+}
+
+#[test]
+fn r29_a_clock_that_panics_keeps_no_cancellation_from_its_nursery() {
+    for cancelled in [false, true] {
+        let (dropped, broken) = (Dropped::default(), Arc::<AtomicBool>::default());
+        let handle = OnceLock::new();
+        let builder = Builder::new().clock(Broken(broken.clone())).cleanup(Duration::from_secs(60));
+        let mut block = Box::pin(builder.nursery(async |n: Nursery<'_, &'static str>| {
+            n.start_soon(dropped.clone().child());
+            n.start_soon(dropped.clone().child());
+            assert!(handle.set(n).is_ok());
+            pending::<Never>().await
+        }));
+        assert!((&mut block).now_or_never().is_none());
+        broken.store(true, SeqCst);
+        if cancelled {
+            handle.get().unwrap().cancel();
+            assert!(block.now_or_never().unwrap().unwrap_err().is_cancelled());
+        } else {
+            drop(block);
+        }
+        assert_eq!(dropped.count(), 2);
+    }
+}
+
+#[test]
+fn r29_a_clock_that_panics_while_siblings_are_dropped_harms_none_of_them() {
+    let (dropped, broken) = (Dropped::default(), Arc::<AtomicBool>::default());
+    struct Breaks(Arc<AtomicBool>);
+    impl Drop for Breaks {
+        fn drop(&mut self) {
+            self.0.store(true, SeqCst);
+            panic!("a destructor");
+        }
+    }
+    let builder = Builder::new().clock(Broken(broken.clone()));
+    let ended = builder.nursery(async |n: Nursery<'_, &'static str>| {
+        let breaks = Breaks(broken.clone());
+        n.start_soon(async move {
+            let _breaks = breaks;
+            pending::<Never>().await
+        });
+        n.start_soon(dropped.clone().child());
+        yield_now().await;
+        n.cancel();
+        pending::<Never>().await
+    });
+    let error = ended.now_or_never().unwrap().unwrap_err();
+    assert_eq!(error.panics().next().unwrap().message(), "a destructor");
+    assert_eq!(dropped.count(), 1);
+}
+
+#[test]
+fn r29_the_waker_of_a_handle_that_went_panics_when_it_is_dropped() {
+    for cancelled in [false, true] {
+        let (dropped, bombs) = (Dropped::default(), Arc::<AtomicUsize>::default());
+        let block = nursery(async |n: Nursery<'_, &'static str>| {
+            let waker = Waker::from(Arc::new(Quiet(Bomb(bombs.clone()))));
+            let mut victim = n.start_soon(dropped.clone().child());
+            assert!(poll(Pin::new(&mut victim), &waker).is_pending());
+            // The child's is the last.
+            drop((victim, waker));
+            n.start_soon(dropped.clone().child());
+            yield_now().await;
+            if cancelled {
+                n.cancel();
+            }
+            pending::<Never>().await
+        });
+        match cancelled {
+            true => assert!(block.now_or_never().unwrap().unwrap_err().is_cancelled()),
+            false => assert!(block.now_or_never().is_none()),
+        }
+        assert_eq!((dropped.count(), bombs.load(SeqCst)), (2, 1));
+    }
+}
+
+#[test]
+fn r29_the_payload_of_a_waker_that_panics_panics_too() {
+    let (dropped, bombs) = (Dropped::default(), Arc::<AtomicUsize>::default());
+    let kept = Mutex::new(None);
+    let mut block = Box::pin(nursery(async |n: Nursery<'_, &'static str>| {
+        let mut ends = n.start_soon(async {
+            yield_now().await;
+            Ok(7)
+        });
+        assert!(
+            poll(Pin::new(&mut ends), &Waker::from(Arc::new(Loud(bombs.clone())))).is_pending()
+        );
+        *kept.lock().unwrap() = Some(ends);
+        n.start_soon(dropped.clone().child());
+        pending::<Never>().await
+    }));
+    assert!((&mut block).now_or_never().is_none());
+    assert_eq!(bombs.load(SeqCst), 1);
+    drop(block);
+    assert_eq!(dropped.count(), 1);
+    assert_eq!(kept.into_inner().unwrap().unwrap().now_or_never().unwrap(), Ok(7));
+}
+
+#[test]
+fn r29_a_child_that_panics_in_its_step_and_its_destructor_ends_once() {
+    let bombs = Arc::<AtomicUsize>::default();
+    let ended = nursery(async |n: Nursery<'_, &'static str>| {
+        let (first, second) = (Bomb(bombs.clone()), bombs.clone());
+        struct Twice(Arc<AtomicUsize>);
+        impl Future for Twice {
+            type Output = Never;
+            fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Never> {
+                panic!("a step")
+            }
+        }
+        impl Drop for Twice {
+            fn drop(&mut self) {
+                panic_any(Bomb(self.0.clone()));
+            }
+        }
+        let twice = Twice(second);
+        n.start_soon(async move {
+            let _first = first;
+            yield_now().await;
+            Ok(())
+        });
+        n.start_soon(twice);
+        Ok(())
+    });
+    let error = ended.now_or_never().unwrap().unwrap_err();
+    assert_eq!(error.panics().count(), 2);
+    // The destructor of the first child, and the payload of the second one's.
+    assert_eq!(bombs.load(SeqCst), 2);
+}
+
+#[test]
+fn r29_a_scope_whose_clock_panics_is_cancelled() {
+    let broken = Arc::<AtomicBool>::default();
+    let scope = CancelScope::new().clock(Broken(broken.clone()));
+    let mut runs = Box::pin(scope.run(pending::<()>()));
+    assert!((&mut runs).now_or_never().is_none());
+    broken.store(true, SeqCst);
+    scope.cancel_with("enough");
+    let cancelled = runs.now_or_never().unwrap().unwrap_err();
+    assert_eq!(cancelled.cause().reason(), Some("enough"));
+}
