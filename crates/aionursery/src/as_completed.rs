@@ -8,8 +8,9 @@ use std::task::{Context, Poll, Wake, Waker, ready};
 
 use futures_core::Stream;
 
-use crate::child::{Child, refuse};
+use crate::child::{Child, hand_over, refuse};
 use crate::error::Fault;
+use crate::gone::Stopped;
 use crate::scope::lock;
 use crate::sync::Mutex;
 
@@ -78,6 +79,8 @@ pub struct AsCompleted<T, E> {
     new: VecDeque<usize>,
     woken: Arc<Woken>,
     left: usize,
+    /// One has nothing to give.
+    refused: Option<Stopped>,
 }
 
 struct Slot<T, E> {
@@ -160,6 +163,7 @@ impl<T, E> AsCompleted<T, E> {
             new: VecDeque::new(),
             woken: Arc::default(),
             left: 0,
+            refused: None,
         }
     }
 
@@ -258,11 +262,17 @@ impl<T, E> Stream for AsCompleted<T, E> {
     type Item = Result<T, E>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        match self.get_mut().poll_ended(cx) {
-            Poll::Ready(Some((Ok(value), _))) => Poll::Ready(Some(Ok(value))),
-            Poll::Ready(Some((Err(fault), collect))) => refuse(fault, collect).map(Some),
-            Poll::Ready(None) => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
+        let this = self.get_mut();
+        if let Some(stopped) = &mut this.refused {
+            return refuse(stopped, cx);
+        }
+        match ready!(this.poll_ended(cx)) {
+            Some((Ok(value), _)) => Poll::Ready(Some(Ok(value))),
+            Some((Err(fault), collect)) => match hand_over(fault, collect) {
+                Some(error) => Poll::Ready(Some(Err(error))),
+                None => refuse(this.refused.insert(Stopped::default()), cx),
+            },
+            None => Poll::Ready(None),
         }
     }
 

@@ -3,10 +3,11 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use crate::error::Fault;
 use crate::frame::{self, Kind};
+use crate::gone::Stopped;
 use crate::task::Handle;
 
 /// A child of a nursery. Awaiting it gives its value. Whoever has no use for that drops the handle:
@@ -31,6 +32,8 @@ use crate::task::Handle;
 pub struct Child<T, E> {
     task: Handle<T, E>,
     collect: bool,
+    /// It has nothing to give.
+    refused: Option<Stopped>,
 }
 
 /// How a child ended, without its error: see [`Child::end`].
@@ -74,7 +77,7 @@ impl<T> End<T> {
 
 impl<T, E> Child<T, E> {
     pub(crate) fn new(task: Handle<T, E>, collect: bool) -> Self {
-        Self { task, collect }
+        Self { task, collect, refused: None }
     }
 
     /// Cancels this child alone: no error, siblings unharmed (R16). It is dropped the next time
@@ -176,28 +179,39 @@ impl<T, E> Future for Child<T, E> {
     type Output = Result<T, E>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
-        match self.poll_result(cx) {
-            Poll::Ready(Ok(value)) => Poll::Ready(Ok(value)),
-            Poll::Ready(Err(fault)) => refuse(fault, self.collect),
-            Poll::Pending => Poll::Pending,
+        if let Some(stopped) = &mut self.refused {
+            return refuse(stopped, cx);
+        }
+        match ready!(self.poll_result(cx)) {
+            Ok(value) => Poll::Ready(Ok(value)),
+            Err(fault) => match hand_over(fault, self.collect) {
+                Some(error) => Poll::Ready(Err(error)),
+                None => refuse(self.refused.insert(Stopped::default()), cx),
+            },
         }
     }
 }
 
-/// What a child without a value gives to whoever awaits it: its error, if that may be handed over.
-/// Otherwise pending for ever: whoever awaits it is ended.
+/// The error of a child without a value, if that may be handed over to whoever awaits it.
 #[cold]
-pub(crate) fn refuse<T, E>(fault: Fault<E>, collect: bool) -> Poll<Result<T, E>> {
-    if let Fault::Failed(held) = fault
-        && (collect || frame::kind() != Kind::Open)
-        && let Some(error) = held.take()
-    {
-        return Poll::Ready(Err(error));
+pub(crate) fn hand_over<E>(fault: Fault<E>, collect: bool) -> Option<E> {
+    match fault {
+        Fault::Failed(held) if collect || frame::kind() != Kind::Open => held.take(),
+        _ => None,
     }
+}
+
+/// What a child that has nothing to give gives to whoever awaits it: pending for ever. That one is
+/// ended.
+///
+/// # Panics
+/// If it cannot be.
+#[cold]
+pub(crate) fn refuse<R>(stopped: &mut Stopped, cx: &Context<'_>) -> Poll<R> {
     assert!(
-        frame::stop(),
-        "awaited outside any nursery, a child that was cancelled or panicked, or whose error is \
-         its nursery's, has nothing to give: use `Child::end`"
+        frame::kind() != Kind::Outside && stopped.mark(cx),
+        "awaited outside any nursery, or in a `block_on`, a child that was cancelled or panicked, \
+         or whose error is its nursery's, has nothing to give: use `Child::end`"
     );
     Poll::Pending
 }

@@ -21,6 +21,7 @@ use crate::builder::Builder;
 use crate::core::Core;
 use crate::error::{Failure, Label, MultiError};
 use crate::frame::{self, Kind, Standing};
+use crate::gone::Gone;
 use crate::nursery::{Nursery, Sendable};
 use crate::ready::{Seat, Share, Woken};
 use crate::scope::{Owner, Scope};
@@ -52,7 +53,7 @@ pin_project! {
         driver: Option<Driver<E>>,
         seat: Option<Seat>,
         // It has ended, and whoever awaits it is cancelled.
-        gone: bool,
+        gone: Option<Box<Gone>>,
         env: PhantomData<(fn(&'env ()) -> &'env (), M)>,
     }
 
@@ -100,7 +101,7 @@ where
             value: None,
             driver: None,
             seat: None,
-            gone: false,
+            gone: None,
             env: PhantomData,
         }
     }
@@ -115,9 +116,8 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        if *this.gone {
-            frame::stop();
-            return Poll::Pending;
+        if let Some(gone) = this.gone {
+            return gone.poll(cx).map(|cause| Err(MultiError::settle(Vec::new(), Some(cause))));
         }
         let start = this.start.take();
         let since = wall::count();
@@ -166,14 +166,15 @@ where
         }
         let driver = this.driver.take().expect("it was there just now");
         seat.close();
-        let along = !outermost && driver.core.scope.is_taken_along();
+        let along = driver.core.scope.is_taken_along().then(|| driver.core.scope.clone());
         let cut = driver.core.state().life.saw_cancellation();
         let ended = driver.finish(this.value.take());
         // What a cancellation from outside has cut off is not done, whatever the body returned.
-        if along && ended.as_ref().map_or_else(MultiError::is_empty, |_| cut) {
-            *this.gone = true;
-            frame::stop();
-            return Poll::Pending;
+        if let Some(scope) = along
+            && ended.as_ref().map_or_else(MultiError::is_empty, |_| cut)
+        {
+            let gone = this.gone.insert(Gone::new(scope));
+            return gone.poll(cx).map(|cause| Err(MultiError::settle(Vec::new(), Some(cause))));
         }
         Poll::Ready(ended)
     }

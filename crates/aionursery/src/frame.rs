@@ -19,6 +19,7 @@ thread_local! {
     static AROUND: Cell<ManuallyDrop<Around>> =
         const { Cell::new(ManuallyDrop::new(Around::Nothing)) };
     static FRAME: Cell<Frame> = const { Cell::new(Frame { kind: Kind::Outside, marks: 0 }) };
+    static HEEDED: Cell<u16> = const { Cell::new(0) };
 }
 
 /// What is around the running code.
@@ -53,6 +54,15 @@ impl Around {
             Self::Nothing => None,
             Self::Scope(scope) => scope.cause(),
             Self::Later(shared) => shared.cause(),
+        }
+    }
+
+    /// Whether it is `scope`, or below it.
+    pub(crate) fn is_below(&self, scope: &Arc<Scope>) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Scope(own) => own.is_below(scope),
+            Self::Later(shared) => shared.is_below(scope),
         }
     }
 
@@ -191,6 +201,17 @@ pub(crate) fn kind() -> Kind {
 /// Whoever is being polled cannot go on: it ends as cancelled. Says no if nobody of ours is.
 pub(crate) fn stop() -> bool {
     mark(STOP) != Kind::Outside
+}
+
+/// The owner of who was polled has seen the mark that it cannot go on.
+#[cold]
+pub(crate) fn heed() {
+    HEEDED.set(HEEDED.get().wrapping_add(1));
+}
+
+/// How often that has happened on this thread.
+pub(crate) fn heeded() -> u16 {
+    HEEDED.get()
 }
 
 /// A wall was raised in whoever is being polled.

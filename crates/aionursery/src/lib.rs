@@ -66,6 +66,7 @@ mod dump;
 mod error;
 mod frame;
 mod gather;
+mod gone;
 mod limit;
 #[cfg(all(test, aionursery_loom))]
 #[expect(unsafe_code, reason = "what loom checks")]

@@ -20,6 +20,7 @@ use crate::about::{About, Kind};
 use crate::adopted::LostError;
 use crate::clock::{Own, Time};
 use crate::domain::{self, Domain};
+use crate::frame;
 use crate::quiet::quietly;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Mutex, MutexGuard};
@@ -140,10 +141,29 @@ impl Scope {
         self.signal.flags() & HARD != 0
     }
 
+    /// Whether it is `other`, or below it.
+    pub(crate) fn is_below(self: &Arc<Self>, other: &Arc<Self>) -> bool {
+        let mut at = Some(self);
+        while let Some(scope) = at {
+            if Arc::ptr_eq(scope, other) {
+                return true;
+            }
+            at = scope.parent.as_ref();
+        }
+        false
+    }
+
+    /// Whether whoever polls what runs in it stands where it was opened, or further down.
+    pub(crate) fn is_at_home(&self) -> bool {
+        let parent = self.parent.as_ref();
+        parent.is_none_or(|parent| frame::look(|around| around.is_below(parent)))
+    }
+
     /// Whether whoever owns a scope above drops it: then its own end is nobody's to hear of (R13).
     pub(crate) fn is_taken_along(&self) -> bool {
         self.parent.as_ref().is_some_and(|parent| parent.is_hard())
             && !lock(&self.domain.tree).settings(self.id).shield
+            && self.is_at_home()
     }
 
     /// Cancels it and what is below, up to shields (R12). Says whether it was not cancelled yet.

@@ -13,6 +13,7 @@ use pin_project_lite::pin_project;
 use super::Shared;
 use crate::error::Cancelled;
 use crate::frame::{self, Kind, STOP, Standing};
+use crate::gone::Gone;
 use crate::scope::Scope;
 use crate::timer::Timer;
 use crate::wall::{self, Held, Raised};
@@ -45,7 +46,7 @@ pin_project! {
         // What it shields cannot go on.
         stuck: bool,
         // It has ended, and whoever awaits it is cancelled.
-        gone: bool,
+        gone: Option<Box<Gone>>,
         place: &'static Location<'static>,
     }
 
@@ -72,7 +73,7 @@ impl<F> Scoped<F> {
             shield: false,
             wall: None,
             stuck: false,
-            gone: false,
+            gone: None,
             place,
         }
     }
@@ -104,9 +105,8 @@ impl<F: Future> Future for Scoped<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        if *this.gone {
-            frame::stop();
-            return Poll::Pending;
+        if let Some(gone) = this.gone {
+            return gone.poll(cx).map(|cause| Err(Cancelled(cause)));
         }
         let since = wall::count();
         let mut amid = None;
@@ -122,14 +122,14 @@ impl<F: Future> Future for Scoped<F> {
                 scope.signal.register_owner(cx.waker());
                 if (scope.is_hard() || *this.stuck) && !this.held.stands(cx.waker()) {
                     this.future.set(None);
+                    let scope = scope.clone();
                     let cause = scope.own_cause().filter(|_| !scope.is_taken_along());
                     this.end();
                     if let Some(cause) = cause {
                         return Poll::Ready(Err(Cancelled(cause)));
                     }
-                    *this.gone = true;
-                    frame::stop();
-                    return Poll::Pending;
+                    let gone = this.gone.insert(Gone::new(scope));
+                    return gone.poll(cx).map(|cause| Err(Cancelled(cause)));
                 }
             }
             let inside = wall::count();

@@ -190,6 +190,15 @@ impl Shared {
             }
     }
 
+    /// Whether what runs in it stands below `scope`.
+    pub(crate) fn is_below(&self, scope: &Arc<Scope>) -> bool {
+        let told = self.told();
+        match &told.scope {
+            Some(own) => own.is_below(scope),
+            None => told.around.is_below(scope),
+        }
+    }
+
     pub(crate) fn cause(&self) -> Option<Cause> {
         let told = self.told();
         if told.cause.is_some() {

@@ -175,6 +175,7 @@ impl<E> Driver<E> {
             self.shelter.take_in(&self.body);
         }
         if marks & STOP != 0 {
+            frame::heed();
             self.body.header().ask_to_cancel();
         }
         let outcome = match polled {
@@ -309,6 +310,7 @@ impl<E> Driver<E> {
             shelter.take_in(child.task());
         }
         if marks & STOP != 0 {
+            frame::heed();
             child.header().ask_to_cancel();
         }
         if child.header().asked_to_cancel() && !shelter.holds(child.task()) {

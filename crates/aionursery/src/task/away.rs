@@ -277,6 +277,7 @@ fn heed(header: &Header, marks: u8, since: usize, held: &mut Option<Box<Held>>) 
         wall::forget(since);
     }
     if marks & STOP != 0 {
+        frame::heed();
         header.ask_to_cancel();
     }
 }

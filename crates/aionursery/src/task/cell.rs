@@ -4,7 +4,7 @@
 use std::alloc::Layout;
 use std::any::Any;
 use std::cell::UnsafeCell;
-use std::future::{Future, Ready};
+use std::future::Future;
 use std::marker::PhantomData;
 use std::mem::{self, ManuallyDrop};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -45,21 +45,6 @@ pub(crate) fn make<F, T, E>(ready: &Share, future: F, making: Making) -> (Runnin
 where
     F: Future<Output = Result<T, E>>,
 {
-    let (task, handle) = make_in(ready, Stage::Future(future), making);
-    (Running { task, error: PhantomData }, handle)
-}
-
-/// A task without a future, for what is woken as children are.
-pub(crate) fn make_idle(ready: &Share) -> TaskRef {
-    let stage = Stage::<Ready<Result<(), ()>>, _, _>::Empty;
-    make_in(ready, stage, Making { shield: false, name: None }).0
-}
-
-#[inline(always)]
-fn make_in<F, T, E>(ready: &Share, stage: Stage<F, T, E>, making: Making) -> (TaskRef, Handle<T, E>)
-where
-    F: Future<Output = Result<T, E>>,
-{
     let (raw, block) = match (const { stride(Layout::new::<Cell<F, T, E>>()) }, ready.slots()) {
         // SAFETY: `ready` has given its slots out because this thread drives.
         (Some(stride), Some(slots)) => unsafe { slots.take(ready, stride) },
@@ -75,11 +60,19 @@ where
         id: AtomicU32::new(0),
         name: making.name.map(Box::new),
     };
-    let cell = Cell { header, stage: UnsafeCell::new(stage) };
+    let cell = Cell { header, stage: UnsafeCell::new(Stage::<F, T, E>::Future(future)) };
     // SAFETY: the memory is the task's own, large enough and aligned.
     unsafe { raw.cast().write(cell) };
     let handle = Handle { task: ManuallyDrop::new(TaskRef(raw)), result: PhantomData };
-    (TaskRef(raw), handle)
+    (Running { task: TaskRef(raw), error: PhantomData }, handle)
+}
+
+/// A task whose future nobody polls, for what is woken as children are.
+pub(crate) fn make_idle(ready: &Share) -> TaskRef {
+    let making = Making { shield: false, name: None };
+    let (running, _) = make::<_, (), ()>(ready, std::future::pending(), making);
+    // Such a future need not be dropped.
+    TaskRef(ManuallyDrop::new(running).task.0)
 }
 
 unsafe fn poll<F, T, E>(task: NonNull<Header>, cx: Option<&mut Context<'_>>, out: *mut ()) -> Step

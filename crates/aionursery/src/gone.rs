@@ -1,0 +1,70 @@
+//! Who cannot go on, and is polled again. What a cancellation from outside has ended, or awaits a
+//! child that has nothing to give, stays pending and marks whoever polls it; that one's owner drops
+//! it. But who was pinned elsewhere may be polled by somebody else afterwards, and in a `block_on`
+//! amid a child nobody can drop it. It must never keep such a one waiting for ever.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use crate::frame;
+use crate::scope::{Cause, Scope};
+
+/// How often somebody was polled after it had marked that it cannot go on.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Stopped {
+    /// How many marks had been heeded on this thread, when it was last polled.
+    heeded: u16,
+    /// So often it was polled with no mark heeded in between.
+    polls: u8,
+    /// So often it has asked to be polled again.
+    calls: u8,
+}
+
+/// `FuturesUnordered` and its like poll who wakes itself a few times before they let others have
+/// their turn; a `block_on` goes on for ever.
+const MOST: u8 = 16;
+
+impl Stopped {
+    /// Marks that whoever polls it cannot go on. Says no once it is known that nobody heeds that.
+    #[cold]
+    pub(crate) fn mark(&mut self, cx: &Context<'_>) -> bool {
+        let heeded = frame::heeded();
+        if self.heeded != heeded {
+            (self.heeded, self.polls) = (heeded, 0);
+        }
+        self.polls += 1;
+        if self.polls > MOST {
+            return false;
+        }
+        frame::stop();
+        if self.calls < MOST {
+            // Otherwise a `block_on` would sleep.
+            self.calls += 1;
+            cx.waker().wake_by_ref();
+        }
+        true
+    }
+}
+
+/// What has ended because a scope above it was cancelled.
+pub(crate) struct Gone {
+    scope: Arc<Scope>,
+    stopped: Stopped,
+}
+
+impl Gone {
+    pub(crate) fn new(scope: Arc<Scope>) -> Box<Self> {
+        Box::new(Self { scope, stopped: Stopped::default() })
+    }
+
+    /// Why it has ended, for who is not ended with it.
+    pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<Cause> {
+        if self.scope.is_at_home() && self.stopped.mark(cx) {
+            return Poll::Pending;
+        }
+        Poll::Ready(self.scope.cause().expect(
+            "what awaits a child that has nothing to give was awaited in a `block_on`, where it \
+             cannot be dropped: use `Child::end`",
+        ))
+    }
+}

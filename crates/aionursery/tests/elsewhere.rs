@@ -1,0 +1,200 @@
+//! Futures that are pinned in one place and polled in another: in a scope that they outlive, in a
+//! `block_on` amid a child. Nobody waits for ever (R12, R13, R21).
+
+use std::future::{Future, pending};
+use std::pin::pin;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use aionursery::{
+    CancelScope, Nursery, Source, fail_after, move_on_after, nursery, shield, yield_now,
+};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::runtime::{Builder, Handle};
+use tokio::task::block_in_place;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn endless() -> impl Future<Output = Result<(), aionursery::MultiError<&'static str>>> + Send {
+    nursery(async |n: Nursery<'_, &'static str>| {
+        n.start_soon(pending::<Result<(), _>>());
+        pending().await
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn r21_a_nursery_that_was_cancelled_with_the_scope_it_was_polled_in_says_so_afterwards() {
+    let mut block = pin!(endless());
+    assert!(move_on_after(SECOND, &mut block).await.is_none());
+    let error = block.await.unwrap_err();
+    assert!(error.is_cancelled());
+    assert_eq!(error.cause().unwrap().source(), Source::Deadline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r21_a_scope_that_was_cancelled_with_the_one_it_was_polled_in_says_so_afterwards() {
+    let inner = CancelScope::new();
+    let mut runs = pin!(inner.run(pending::<()>()));
+    let outer = CancelScope::new();
+    let ended = outer.run(async {
+        assert!(move_on_after(SECOND, &mut runs).await.is_none());
+        outer.cancel_with("enough");
+        pending::<()>().await
+    });
+    assert_eq!(ended.await.unwrap_err().cause().reason(), Some("enough"));
+    // Both have reached it; the outermost counts, as ever.
+    assert_eq!(runs.await.unwrap_err().cause().reason(), Some("enough"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn r13_who_polls_elsewhere_what_was_cancelled_with_another_scope_is_not_ended_for_it() {
+    let ended = nursery(async |n: Nursery<'_, &str>| {
+        let child = n.start_soon(async {
+            let mut block = pin!(endless());
+            let mut waits = 0;
+            let error = loop {
+                match move_on_after(SECOND, &mut block).await {
+                    Some(ended) => break ended.unwrap_err(),
+                    None => waits += 1,
+                }
+            };
+            assert!(error.is_cancelled());
+            yield_now().await;
+            Ok(waits)
+        });
+        child.await
+    });
+    assert_eq!(ended.await.unwrap(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r12_what_outlives_the_scope_it_was_first_polled_in_is_cancelled_by_the_one_around_both() {
+    let ended = fail_after(10 * SECOND, async {
+        let mut block = pin!(endless());
+        {
+            let mut tried = pin!(fail_after(SECOND, &mut block));
+            assert!(futures::poll!(&mut tried).is_pending());
+        }
+        // A second passes, and nobody is cancelled.
+        tokio::time::sleep(2 * SECOND).await;
+        block.await
+    });
+    let before = tokio::time::Instant::now();
+    assert!(ended.await.is_err());
+    assert_eq!(before.elapsed(), 10 * SECOND);
+}
+
+#[tokio::test]
+async fn r19_who_awaits_a_failed_child_beside_a_shield_is_ended_when_that_has_fallen() {
+    let mut saved = false;
+    let error = nursery(async |n: Nursery<'_, &str>| {
+        let fails = n.start_soon(async { Err::<(), _>("failed") });
+        let save = shield(async {
+            for _ in 0..100 {
+                yield_now().await;
+            }
+            saved = true;
+        });
+        let _ = futures::join!(fails, save);
+        Ok("it has awaited a child that has nothing to give")
+    });
+    let error = error.await.unwrap_err();
+    assert_eq!(error.errors().collect::<Vec<_>>(), [&"failed"]);
+    assert_eq!(error.len(), 1);
+    assert!(saved);
+}
+
+#[tokio::test]
+async fn r13_nurseries_in_a_queue_of_futures_are_taken_along_without_a_word() {
+    let mut heard = 0;
+    nursery(async |n: Nursery<'_, &str>| {
+        n.start_soon(async {
+            let mut queue: FuturesUnordered<_> = (0..100).map(|_| endless()).collect();
+            while queue.next().await.is_some() {
+                heard += 1;
+            }
+            Ok(())
+        });
+        yield_now().await;
+        n.cancel();
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(heard, 0);
+}
+
+/// Runs a program on its own threads, and gives it a minute.
+fn within_a_minute<T: Send + 'static>(program: impl Future<Output = T> + Send + 'static) -> T {
+    let (say, hear) = mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        say.send(runtime.block_on(program)).unwrap();
+    });
+    hear.recv_timeout(Duration::from_secs(60)).expect("it does not wait for ever")
+}
+
+#[test]
+fn r12_a_nursery_in_a_block_on_amid_a_cancelled_child_ends() {
+    let (say, hear) = mpsc::channel();
+    let ended = within_a_minute(nursery(async move |n: Nursery<'static, &'static str>| {
+        let stop = n.clone();
+        n.spawn(async move {
+            let inner = nursery(async |inner: Nursery<'_, &'static str>| {
+                inner.start_soon(pending::<Result<(), _>>());
+                stop.cancel_with("enough");
+                pending::<Result<(), _>>().await
+            });
+            let ended = block_in_place(|| Handle::current().block_on(inner));
+            say.send(ended.unwrap_err().to_string()).unwrap();
+            Ok(())
+        });
+        Ok(())
+    }));
+    assert_eq!(ended.map_err(|error| error.to_string()), Ok(()));
+    assert_eq!(hear.recv().unwrap(), "nursery cancelled: by request: enough");
+}
+
+#[test]
+fn r12_a_scope_in_a_block_on_amid_a_cancelled_child_ends() {
+    let (say, hear) = mpsc::channel();
+    let ended = within_a_minute(nursery(async move |n: Nursery<'static, &'static str>| {
+        let stop = n.clone();
+        n.spawn(async move {
+            let inner = fail_after(100 * SECOND, async {
+                stop.cancel_with("enough");
+                fail_after(200 * SECOND, pending::<()>()).await
+            });
+            let ended = block_in_place(|| Handle::current().block_on(inner));
+            say.send(ended.unwrap_err().to_string()).unwrap();
+            Ok(())
+        });
+        Ok(())
+    }));
+    assert_eq!(ended.map_err(|error| error.to_string()), Ok(()));
+    assert_eq!(hear.recv().unwrap(), "cancelled: by request: enough");
+}
+
+#[test]
+fn r26_a_child_without_a_value_in_a_block_on_amid_another_makes_that_one_panic() {
+    let error = within_a_minute(nursery(async |n: Nursery<'static, &'static str>| {
+        let (awaited, is_awaited) = tokio::sync::oneshot::channel();
+        let fails = n.spawn(async {
+            let _ = is_awaited.await;
+            Err::<(), _>("failed")
+        });
+        n.spawn(async move {
+            let wait = async {
+                awaited.send(()).unwrap();
+                fails.await
+            };
+            block_in_place(|| Handle::current().block_on(wait))
+        });
+        Ok(())
+    }));
+    let error = error.unwrap_err();
+    assert_eq!(error.errors().collect::<Vec<_>>(), [&"failed"]);
+    assert!(error.panics().next().unwrap().message().ends_with("use `Child::end`"));
+    assert_eq!(error.len(), 2);
+}
