@@ -1,10 +1,11 @@
 //! Children that the runtime runs: on its workers, and on its threads for blocking work. It must
 //! leave to the child itself to tell its nursery how it ended.
 
+mod blocking;
+
 use std::future::Future;
 use std::panic::Location;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
 use nursery_core::Settings;
 
@@ -13,11 +14,10 @@ use crate::carrier;
 use crate::child::Child;
 use crate::core::Core;
 use crate::error::NurseryClosed;
-use crate::frame::{self, Kind, Standing};
 use crate::limit::Gated;
 use crate::nursery::Nursery;
 use crate::scope::{Owner, Scope, lock};
-use crate::sync::{Mutex, spawn_blocking};
+use crate::sync::Mutex;
 use crate::task::{Making, TaskRef, make_away};
 
 impl<E: Send + 'static, M> Nursery<'_, E, M> {
@@ -108,7 +108,9 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         let gated = Gated::new(core.gate.clone(), Watched::new(noted, future));
         let (handle, reach) = match &name {
             Some(name) => {
+                let counted = Counted(core);
                 let traced = crate::trace::child(name, gated);
+                std::mem::forget(counted);
                 let (load, handle, reach) = make_away(core, scope, id, making, traced);
                 crate::trace::send(name, load);
                 (handle, reach)
@@ -123,55 +125,6 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         Ok(Child::new(handle, core.collect))
     }
 
-    /// Runs a function on the threads that tokio keeps for blocking work. A function that has
-    /// begun cannot be cancelled: the nursery waits for it (R3), and what it opens in a `block_on`
-    /// is not cancelled either; [`cancelled`](Self::cancelled) tells it. One that is still queued
-    /// when the nursery is cancelled does not run, but is waited for until a thread comes to it.
-    ///
-    /// # Panics
-    /// If the nursery is closed, or outside a tokio runtime.
-    ///
-    /// ```
-    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-    /// let answer = aionursery::nursery(async |n| {
-    ///     n.spawn_blocking(|| Ok::<_, String>(6 * 7)).await
-    /// }).await;
-    /// assert_eq!(answer.unwrap(), 42);
-    /// # });
-    /// ```
-    #[track_caller]
-    pub fn spawn_blocking<F, T>(&self, function: F) -> Child<T, E>
-    where
-        F: FnOnce() -> Result<T, E> + Send + 'static,
-        T: Send + 'static,
-    {
-        let core = self.core();
-        let (name, shield) = self.options();
-        let id = core.start_spawned().unwrap_or_else(|closed| panic!("{closed}"));
-        let noted = self.note(id, Runs::Blocking, Location::caller());
-        let (own, note) = (core.clone(), noted.as_ref().map(|noted| noted.note().clone()));
-        let mut function = Some(function);
-        let run = std::future::poll_fn(move |_| {
-            let function = function.take().expect("a future is not polled after its end");
-            // Nobody can drop what it awaits in a `block_on`: that has to end by itself.
-            let standing = Standing::in_scope(wall(&own, note.clone()));
-            let frame = frame::enter(Kind::Outside);
-            let returned = function();
-            frame::leave(frame);
-            drop(standing);
-            Poll::Ready(returned)
-        });
-        let making = Making { shield, name: name.clone() };
-        let scope = core.scope.clone();
-        let (load, handle, _) = make_away(core, scope, id, making, Watched::new(noted, run));
-        let carry = move || drop(load.poll(&mut Context::from_waker(Waker::noop())));
-        match &name {
-            Some(name) => crate::trace::spawn_blocking(name, carry),
-            None => drop(spawn_blocking(carry)),
-        }
-        Child::new(handle, core.collect)
-    }
-
     /// What a dump shows of a child.
     fn note(&self, id: u32, runs: Runs, place: &'static Location<'static>) -> Option<Noted> {
         let core = self.core();
@@ -181,6 +134,15 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
             noted.note().set_id(id);
             noted
         })
+    }
+}
+
+/// A child that is counted and is not there yet: a subscriber of `tracing` may panic before that.
+struct Counted<'a, E>(&'a Core<E>);
+
+impl<E> Drop for Counted<'_, E> {
+    fn drop(&mut self) {
+        self.0.spawned_returned();
     }
 }
 

@@ -4,9 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use aionursery::{
-    Child, End, MultiError, Nursery, NurseryClosed, Source, nursery, nursery_local, yield_now,
+    Child, End, MultiError, Nursery, NurseryClosed, Source, nursery, nursery_local, shield,
+    yield_now,
 };
 use futures::FutureExt;
 use tokio::sync::{Notify, oneshot};
@@ -356,4 +358,50 @@ async fn r3_what_a_blocking_child_awaits_ends_by_itself_when_the_nursery_is_canc
     .await
     .unwrap();
     assert_eq!(heard.await, Ok(3));
+}
+
+/// A runtime whose only thread for blocking work is taken until it is told, or for a minute.
+fn with_no_thread_left() -> (tokio::runtime::Runtime, std::sync::mpsc::Sender<()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build();
+    let runtime = runtime.unwrap();
+    let (free, freed) = std::sync::mpsc::channel::<()>();
+    runtime.spawn_blocking(move || freed.recv_timeout(Duration::from_secs(60)));
+    (runtime, free)
+}
+
+#[test]
+fn r12_a_blocking_child_that_waits_for_a_thread_ends_when_it_is_cancelled() {
+    for alone in [false, true] {
+        let (runtime, taken) = with_no_thread_left();
+        let ran = Arc::new(AtomicUsize::new(0));
+        let counts = ran.clone();
+        let ended = runtime.block_on(nursery(async |n: Nursery<'static, String>| {
+            let child = n.spawn_blocking(move || {
+                counts.fetch_add(1, Ordering::SeqCst);
+                Ok(())
+            });
+            match alone {
+                true => child.cancel(),
+                false => n.cancel(),
+            }
+            Ok(shield(child.end()).await)
+        }));
+        assert_eq!(ended.unwrap(), End::Cancelled);
+        assert!(taken.send(()).is_ok(), "it has waited for the thread");
+        drop(runtime);
+        // What it held has gone, too: it never runs.
+        assert_eq!((ran.load(Ordering::SeqCst), Arc::strong_count(&ran)), (0, 1));
+    }
+}
+
+#[test]
+fn r3_a_blocking_child_whose_runtime_has_gone_ends() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let ended = futures::executor::block_on(nursery(async |n: Nursery<'static, String>| {
+        let gone = runtime.handle().clone();
+        runtime.shutdown_background();
+        let _in_it = gone.enter();
+        Ok(n.spawn_blocking(|| Ok(())).end().await)
+    }));
+    assert_eq!(ended.unwrap(), End::Cancelled);
 }

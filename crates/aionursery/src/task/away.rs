@@ -114,6 +114,12 @@ impl Load {
         }
     }
 
+    /// Whoever wants the child to end before it has run wakes this.
+    pub(crate) fn stop_by(&mut self, waker: &Waker) {
+        // SAFETY: this is the load, borrowed alone.
+        unsafe { wait(self.0.0, waker) };
+    }
+
     /// # Safety
     /// This is the load, whose reference has not been given back.
     unsafe fn run(&mut self, cx: Option<&mut Context<'_>>) -> Step {

@@ -1,0 +1,108 @@
+//! Children that are functions, on the threads that tokio keeps for blocking work. It must never
+//! cancel one that has begun: nobody can.
+
+use std::panic::Location;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+use super::wall;
+use crate::about::{Runs, Watched};
+use crate::child::Child;
+use crate::frame::{self, Kind, Standing};
+use crate::nursery::Nursery;
+use crate::scope::lock;
+use crate::sync::{Mutex, spawn_blocking};
+use crate::task::{Load, Making, make_away};
+
+impl<E: Send + 'static, M> Nursery<'_, E, M> {
+    /// Runs a function on the threads that tokio keeps for blocking work. A function that has
+    /// begun cannot be cancelled: the nursery waits for it (R3), and what it opens in a `block_on`
+    /// is not cancelled either; [`cancelled`](Self::cancelled) tells it. One that is still queued
+    /// when it is cancelled does not run.
+    ///
+    /// # Panics
+    /// If the nursery is closed, or outside a tokio runtime.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let answer = aionursery::nursery(async |n| {
+    ///     n.spawn_blocking(|| Ok::<_, String>(6 * 7)).await
+    /// }).await;
+    /// assert_eq!(answer.unwrap(), 42);
+    /// # });
+    /// ```
+    #[track_caller]
+    pub fn spawn_blocking<F, T>(&self, function: F) -> Child<T, E>
+    where
+        F: FnOnce() -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+    {
+        let core = self.core();
+        let (name, shield) = self.options();
+        let id = core.start_spawned().unwrap_or_else(|closed| panic!("{closed}"));
+        let noted = self.note(id, Runs::Blocking, Location::caller());
+        let (own, note) = (core.clone(), noted.as_ref().map(|noted| noted.note().clone()));
+        let mut function = Some(function);
+        let run = std::future::poll_fn(move |_| {
+            let function = function.take().expect("a future is not polled after its end");
+            // Nobody can drop what it awaits in a `block_on`: that has to end by itself.
+            let standing = Standing::in_scope(wall(&own, note.clone()));
+            let frame = frame::enter(Kind::Outside);
+            let returned = function();
+            frame::leave(frame);
+            drop(standing);
+            Poll::Ready(returned)
+        });
+        let making = Making { shield, name: name.clone() };
+        let (mut load, handle, reach) =
+            make_away(core, core.scope.clone(), id, making, Watched::new(noted, run));
+        let queued = Arc::new(Queued(Mutex::default()));
+        load.stop_by(&Waker::from(queued.clone()));
+        *lock(&queued.0) = Some(load);
+        let place = Place(queued);
+        match &name {
+            Some(name) => crate::trace::spawn_blocking(name, || place.run()),
+            None => drop(spawn_blocking(|| place.run())),
+        }
+        reach.into_iter().for_each(|child| core.keep(child));
+        Child::new(handle, core.collect)
+    }
+}
+
+/// A blocking child, until a thread comes to it. Whoever cancels it before that ends it here and
+/// now: tokio keeps an aborted function in its queue.
+struct Queued(Mutex<Option<Load>>);
+
+impl Queued {
+    fn take(&self) -> Option<Load> {
+        lock(&self.0).take()
+    }
+}
+
+impl Wake for Queued {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        drop(self.take());
+    }
+}
+
+/// Its place in the queue of tokio's.
+struct Place(Arc<Queued>);
+
+impl Place {
+    fn run(self) {
+        if let Some(load) = self.0.take() {
+            drop(load.poll(&mut Context::from_waker(Waker::noop())));
+        }
+    }
+}
+
+impl Drop for Place {
+    /// It has run, or its runtime has gone before a thread came to it.
+    fn drop(&mut self) {
+        drop(self.0.take());
+    }
+}
