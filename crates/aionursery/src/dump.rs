@@ -5,14 +5,14 @@ use std::fmt::{self, Display};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nursery_core::{ScopeId, Tree};
+use nursery_core::{ScopeId, Tree, View};
 
-use crate::about::{Kind, Note, Runs, Stage};
+use crate::about::{About, Kind, Note, Runs, Stage};
 use crate::domain;
 use crate::frame;
 use crate::node::{Node, NodeKind, State};
 use crate::nursery::Nursery;
-use crate::scope::{Cause, Scope, Tokio, lock};
+use crate::scope::{Cause, Reason, Scope, Tokio, lock};
 
 /// The live tree at one moment: see [`dump`].
 ///
@@ -80,26 +80,41 @@ impl Display for Dump {
             if index > 0 {
                 f.write_str("\n")?;
             }
-            write!(f, "{root}")?;
-            branches(f, root, "")?;
+            tree(f, root)?;
         }
         Ok(())
     }
 }
 
-fn branches(f: &mut fmt::Formatter<'_>, node: &Node, indent: &str) -> fmt::Result {
-    let unlisted = node.unlisted();
-    for (index, below) in node.children.iter().enumerate() {
-        let is_last = index + 1 == node.children.len() && unlisted == 0;
-        let (first, rest) = if is_last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
-        write!(f, "\n{indent}{first}{below}")?;
-        branches(f, below, &format!("{indent}{rest}"))?;
+/// Prints a node and what is below it. No step of it calls itself: a tree may be deeper than the
+/// stack.
+fn tree(f: &mut fmt::Formatter<'_>, root: &Node) -> fmt::Result {
+    write!(f, "{root}")?;
+    let mut indent = String::new();
+    // Each node that was begun, what is still to be printed below it, and how wide its indent is.
+    let mut begun = vec![(root, root.children.iter(), 0)];
+    while let Some((node, left, width)) = begun.last_mut() {
+        indent.truncate(*width);
+        let unlisted = node.unlisted();
+        match left.next() {
+            Some(below) => {
+                let is_last = left.len() == 0 && unlisted == 0;
+                let (first, rest) = if is_last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+                write!(f, "\n{indent}{first}{below}")?;
+                indent.push_str(rest);
+                begun.push((below, below.children.iter(), indent.len()));
+            }
+            None => {
+                match unlisted {
+                    0 => {}
+                    1 => write!(f, "\n{indent}└─ 1 child without a name")?,
+                    n => write!(f, "\n{indent}└─ {n} children without a name")?,
+                }
+                begun.pop();
+            }
+        }
     }
-    match unlisted {
-        0 => Ok(()),
-        1 => write!(f, "\n{indent}└─ 1 child without a name"),
-        n => write!(f, "\n{indent}└─ {n} children without a name"),
-    }
+    Ok(())
 }
 
 /// Every nursery and every scope of this program that is alive, with its children: those that have
@@ -144,7 +159,7 @@ pub fn dump() -> Dump {
             let is_still_there =
                 |root| tree.view(root).host.is_some_and(|it| Arc::ptr_eq(it, &host));
             if let Some(root) = tree.roots().find(|root| is_still_there(*root)) {
-                copy(tree, root, now, &mut roots);
+                roots.append(&mut copy(tree, root, now));
             }
         }
     }
@@ -175,56 +190,83 @@ impl<E, M> Nursery<'_, E, M> {
 
 impl Scope {
     pub(crate) fn dump(&self) -> Dump {
-        let mut roots = Vec::new();
         let now = self.clock().now();
-        copy(&lock(&self.domain().tree), self.id(), now, &mut roots);
-        Dump { roots }
+        Dump { roots: copy(&lock(&self.domain().tree), self.id(), now) }
     }
 }
 
-/// Appends one scope and what is below it; of one that is over, only what is below.
-fn copy(tree: &Tree<Tokio>, scope: ScopeId, now: f64, out: &mut Vec<Node>) {
-    let view = tree.view(scope);
-    let about = &view.host.expect("a scope of this face goes before its member").about;
-    let running = about.running();
-    let notes = about.notes();
-    let mut listed: Vec<Node> = notes.iter().map(|note| child(note, view.is_cancelled)).collect();
-    let mut below: Vec<_> = tree.scopes_below(scope).collect();
-    below.reverse();
-    let mut beside = Vec::new();
-    for id in below {
-        let Some(other) = tree.view(id).host else { continue };
-        let opener = other
-            .about
-            .opener
-            .as_ref()
-            .and_then(|opener| notes.iter().position(|note| Arc::ptr_eq(note, opener)));
-        copy(tree, id, now, opener.map_or(&mut beside, |index| &mut listed[index].children));
-    }
-    listed.append(&mut beside);
-    let state = match (about.kind, about.stage()) {
-        (Kind::Wall, _) => return out.append(&mut listed),
-        (Kind::Scope, _) | (Kind::Nursery, Stage::Open) => State::Running,
-        (Kind::Nursery, Stage::Joining) => State::Joining,
-        (Kind::Nursery, Stage::Dropped) if running > 0 => State::Dropped,
-        (Kind::Nursery, _) => return out.append(&mut listed),
+/// One scope, while what is below it is copied.
+struct Part<'a> {
+    scope: ScopeId,
+    view: View<'a, Tokio>,
+    about: &'a About,
+    /// The noted children, then what was opened in others.
+    below: Vec<Node>,
+    notes: Vec<Arc<Note>>,
+    /// The part above it.
+    above: usize,
+}
+
+/// One scope and what is below it; of one that is over, only what is below.
+fn copy(tree: &Tree<Tokio>, root: ScopeId, now: f64) -> Vec<Node> {
+    let part = |scope, above| {
+        let view = tree.view(scope);
+        let about = &view.host?.about;
+        let notes = about.notes();
+        let below = notes.iter().map(|note| child(note, view.is_cancelled)).collect();
+        Some(Part { scope, view, about, below, notes, above })
     };
-    let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds.max(0.0)).ok();
-    out.push(Node {
-        kind: if about.kind == Kind::Nursery { NodeKind::Nursery } else { NodeKind::Scope },
-        state,
-        id: None,
-        name: about.name.clone(),
-        location: about.place,
-        shield: view.settings.shield,
-        cancelled: view.is_cancelled,
-        cause: view
-            .cause
-            .map(|(cause, at)| (Cause(cause.clone()), seconds(now - at).unwrap_or_default())),
-        deadline_in: seconds(view.settings.deadline - now),
-        running,
-        children: listed,
-    });
+    // From the top down, each with those that are beside it, the latest first; then, from the end,
+    // each goes to the one above it.
+    let mut parts: Vec<_> = part(root, 0).into_iter().collect();
+    let mut at = 0;
+    while let Some(Part { scope, .. }) = parts.get(at) {
+        parts.extend(tree.scopes_below(*scope).filter_map(|scope| part(scope, at)));
+        at += 1;
+    }
+    while let Some(part) = parts.pop() {
+        let (above, opener) = (part.above, part.about.opener.clone());
+        let nodes = part.close(now);
+        let Some(above) = parts.get_mut(above) else { return nodes };
+        let opener =
+            opener.and_then(|it| above.notes.iter().position(|note| Arc::ptr_eq(note, &it)));
+        match opener {
+            Some(index) => above.below[index].children.extend(nodes),
+            None => above.below.extend(nodes),
+        }
+    }
+    Vec::new()
+}
+
+impl Part<'_> {
+    fn close(self, now: f64) -> Vec<Node> {
+        let Self { view, about, below, .. } = self;
+        let running = about.running();
+        let state = match (about.kind, about.stage()) {
+            (Kind::Wall, _) => return below,
+            (Kind::Scope, _) | (Kind::Nursery, Stage::Open) => State::Running,
+            (Kind::Nursery, Stage::Joining) => State::Joining,
+            (Kind::Nursery, Stage::Dropped) if running > 0 => State::Dropped,
+            (Kind::Nursery, _) => return below,
+        };
+        let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds.max(0.0)).ok();
+        let cause = |(cause, at): (&nursery_core::Cause<Reason>, f64)| {
+            (Cause(cause.clone()), seconds(now - at).unwrap_or_default())
+        };
+        vec![Node {
+            kind: if about.kind == Kind::Nursery { NodeKind::Nursery } else { NodeKind::Scope },
+            state,
+            id: None,
+            name: about.name.clone(),
+            location: about.place,
+            shield: view.settings.shield,
+            cancelled: view.is_cancelled,
+            cause: view.cause.map(cause),
+            deadline_in: seconds(view.settings.deadline - now),
+            running,
+            children: below,
+        }]
+    }
 }
 
 fn child(note: &Note, cancelled: bool) -> Node {

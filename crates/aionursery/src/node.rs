@@ -307,6 +307,16 @@ impl Node {
     }
 }
 
+impl Drop for Node {
+    /// One after the other: a tree may be deeper than the stack.
+    fn drop(&mut self) {
+        let mut below = std::mem::take(&mut self.children);
+        while let Some(mut node) = below.pop() {
+            below.append(&mut node.children);
+        }
+    }
+}
+
 impl Display for Node {
     /// One line, without what is below.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -53,6 +53,8 @@ struct Orphans {
     running: usize,
     closed: bool,
     errors: Vec<LostError>,
+    /// The nearest nursery above that was alive when it was last looked for: none between is.
+    above: Option<Arc<Scope>>,
     /// This nursery was dropped itself, with some still running.
     left: bool,
     heir: Option<Arc<Scope>>,
@@ -66,6 +68,7 @@ pub(crate) struct Scope {
     id: ScopeId,
     pub(crate) signal: Arc<Signal>,
     orphans: Option<Mutex<Orphans>>,
+    left: bool,
 }
 
 impl Scope {
@@ -118,7 +121,7 @@ impl Scope {
             tree.thrown(member);
         }
         let orphans = nursery.then(Mutex::default);
-        Arc::new(Self { domain, parent, member, id, signal, orphans })
+        Arc::new(Self { domain, parent, member, id, signal, orphans, left: false })
     }
 
     pub(crate) fn domain(&self) -> &Domain {
@@ -174,6 +177,11 @@ impl Scope {
 
     /// Cancels it with no time left for cleaning up: its owner is gone.
     pub(crate) fn abort(&self) {
+        if self.is_hard() {
+            // What is below has none left either; a tree that falls is not walked at each of its
+            // levels.
+            return;
+        }
         let cause = nursery_core::Cause { source: Source::Host, reason: None };
         self.change(|tree, now, out| {
             tree.set_cleanup(self.id, Some(0.0), now, out);
@@ -277,17 +285,22 @@ impl Scope {
     /// The nearest nursery above that is still alive takes in what is left of one that was
     /// dropped. `None` if there is no such nursery.
     pub(crate) fn adopter(&self) -> Option<Arc<Scope>> {
-        let mut at = self.parent.as_ref()?;
+        let mut at = self.parent.clone()?;
         loop {
-            if let Some(orphans) = &at.orphans {
-                let orphans = &mut *lock(orphans);
-                if !orphans.closed {
+            let above = match at.orphans.as_ref().map(lock) {
+                Some(mut orphans) if !orphans.closed => {
                     orphans.running += 1;
-                    return Some(at.clone());
+                    break;
                 }
-            }
-            at = at.parent.as_ref()?;
+                Some(orphans) if orphans.above.is_some() => orphans.above.clone(),
+                _ => at.parent.clone(),
+            };
+            at = above?;
         }
+        if let Some(orphans) = &self.orphans {
+            lock(orphans).above = Some(at.clone());
+        }
+        Some(at)
     }
 
     /// The last spawned child of an adopted nursery has ended.
@@ -362,16 +375,31 @@ impl Scope {
     }
 }
 
-impl Drop for Scope {
-    fn drop(&mut self) {
-        let mut out = Vec::new();
+impl Scope {
+    /// Leaves the tree, once. Gives the scope above.
+    fn leave(&mut self) -> Option<Arc<Self>> {
+        if std::mem::replace(&mut self.left, true) {
+            return None;
+        }
         {
             let tree = &mut *lock(&self.domain.tree);
-            tree.exit(self.id, Flight::Nothing, 0, &mut out);
+            tree.exit(self.id, Flight::Nothing, 0, &mut Vec::new());
             tree.withdraw(self.member);
         }
-        if self.parent.is_none() {
+        let parent = self.parent.take();
+        if parent.is_none() {
             domain::give(&self.domain);
+        }
+        parent
+    }
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        let mut above = self.leave();
+        // One after the other: a tree may be deeper than the stack.
+        while let Some(mut last) = above.and_then(Arc::into_inner) {
+            above = last.leave();
         }
     }
 }

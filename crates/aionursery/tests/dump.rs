@@ -281,3 +281,37 @@ nursery, running
         .unwrap();
     }
 }
+
+#[cfg(feature = "tokio")]
+#[tokio::test]
+async fn a_tree_that_is_deeper_than_a_stack_is_shown_cancelled_and_left() {
+    use aionursery::{Nursery, nursery};
+    const LEVELS: usize = if cfg!(miri) { 100 } else { 20_000 };
+    type Level = std::pin::Pin<Box<dyn Future<Output = Result<(), ()>> + Send>>;
+    fn level(left: usize, bottom: oneshot::Sender<Nursery<'static, ()>>) -> Level {
+        Box::pin(async move {
+            let ended = nursery(async move |n: Nursery<'static, ()>| {
+                match left {
+                    0 => drop(bottom.send(n)),
+                    _ => drop(n.spawn(level(left - 1, bottom))),
+                }
+                pending().await
+            });
+            ended.await.map_err(drop)
+        })
+    }
+    let (send, bottom) = oneshot::channel();
+    let mut last = None;
+    nursery(async |n: Nursery<'static, ()>| {
+        n.spawn(level(LEVELS, send));
+        last = bottom.await.ok();
+        let deepest = n.dump().iter().map(|(depth, _)| depth).max();
+        assert_eq!(deepest, Some(LEVELS + 1));
+        n.cancel();
+        Ok(())
+    })
+    .await
+    .unwrap();
+    // It was all that held the scopes above it.
+    drop(last);
+}
