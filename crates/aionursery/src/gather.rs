@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use crate::builder::nursery;
 use crate::child::Child;
-use crate::error::MultiError;
+use crate::driver::Block;
 use crate::nursery::Nursery;
 
 /// What [`gather`] takes: anything that iterates over futures, or a tuple of up to twelve.
@@ -55,7 +55,27 @@ pub trait Gather<'env, E, Form> {
     /// # });
     /// ```
     fn gather_in(self, n: &Nursery<'env, E>) -> Self::Running;
+
+    /// Starts them once there is a nursery.
+    #[doc(hidden)]
+    fn gather_later(self) -> Start<'env, E, Self::Running>;
 }
+
+/// The body of a [`gather`]'s nursery. Boxed, so that its type does not say what an iterator's is:
+/// whether something is `Send` that says so with an iterator over borrowed items, the compiler
+/// cannot see inside an `async` block.
+type Start<'env, E, R> = Box<dyn FnOnce(Nursery<'env, E>) -> R + Send + 'env>;
+
+/// The future of [`gather`].
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use aionursery::{Gathering, gather};
+/// let both: Gathering<'_, _, _, String> = gather((async { Ok(1) }, async { Ok("two") }));
+/// assert_eq!(both.await.unwrap(), (1, "two"));
+/// # });
+/// ```
+pub type Gathering<'env, V, R, E> = Block<'env, V, E, Start<'env, E, R>, R>;
 
 /// Waits for the values of [gathered](Gather::gather_in) children.
 ///
@@ -97,6 +117,11 @@ where
         let values = Vec::with_capacity(children.len());
         Gathered { children, values }
     }
+
+    fn gather_later(self) -> Start<'env, E, Self::Running> {
+        let futures: Vec<F> = self.into_iter().collect();
+        Box::new(move |n| futures.gather_in(&n))
+    }
 }
 
 impl<T, E> Future for Gathered<Vec<Child<T, E>>, Vec<T>> {
@@ -124,6 +149,10 @@ macro_rules! tuples {
             fn gather_in(self, n: &Nursery<'env, E>) -> Self::Running {
                 let children = ($(n.start_soon(self.$at),)+);
                 Gathered { children, values: Default::default() }
+            }
+
+            fn gather_later(self) -> Start<'env, E, Self::Running> {
+                Box::new(move |n| self.gather_in(&n))
             }
         }
 
@@ -177,11 +206,9 @@ tuples! {
 /// # });
 /// ```
 #[track_caller]
-pub fn gather<'env, G, E, Form>(
-    futures: G,
-) -> impl Future<Output = Result<G::Values, MultiError<E>>> + use<'env, G, E, Form>
+pub fn gather<'env, G, E, Form>(futures: G) -> Gathering<'env, G::Values, G::Running, E>
 where
     G: Gather<'env, E, Form>,
 {
-    nursery(move |n: Nursery<'env, E>| futures.gather_in(&n))
+    nursery(futures.gather_later())
 }

@@ -111,12 +111,12 @@ pub use combine::{for_each, map, yield_now};
 pub use driver::Block;
 pub use dump::{Dump, dump};
 pub use error::{Cancelled, ChildError, ErrorKind, MultiError, NurseryClosed};
-pub use gather::{Gather, Gathered, gather};
+pub use gather::{Gather, Gathered, Gathering, gather};
 pub use node::{Node, NodeKind, State};
 pub use nursery::{Admits, Cancellation, Local, LocalNursery, Mode, Nursery, Sendable};
 pub use nursery_core::Source;
 pub use panics::{Panic, record_panic_locations};
-pub use race::{Finish, Race, race};
+pub use race::{Finish, Race, Racing, race};
 pub use scope::Cause;
 pub use start::{NotStarted, Starting, TaskStatus};
 

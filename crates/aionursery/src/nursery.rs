@@ -301,7 +301,8 @@ impl<'env, E, M> Nursery<'env, E, M> {
         self.core.scope.cause()
     }
 
-    /// Whether body and children have ended: nothing can be started any more.
+    /// Whether body and children have ended: nothing can be started any more. The block itself may
+    /// still wait, for what a nursery that was dropped below it has left (R28).
     ///
     /// ```
     /// # futures::executor::block_on(async {

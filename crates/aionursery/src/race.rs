@@ -1,12 +1,13 @@
 //! The first of many: an iterator's futures, or a tuple's, which may each be of another type. It
 //! decides only who has won; the nursery cancels and joins the losers.
 
-use std::future::Future;
+use std::future::{Future, Ready};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use crate::builder::Builder;
+use crate::driver::Block;
 use crate::error::MultiError;
 use crate::gather::{Each, Tuple};
 use crate::nursery::Nursery;
@@ -35,7 +36,7 @@ use crate::sync::Mutex;
 )]
 pub trait Race<'env, E, Form> {
     /// What the winner gives.
-    type Value;
+    type Value: Send + 'env;
 
     /// Starts all of them towards this finish.
     ///
@@ -51,7 +52,14 @@ pub trait Race<'env, E, Form> {
     /// }
     /// ```
     fn race_to(self, finish: &Finish<'env, Self::Value, E>);
+
+    /// Starts them once there is a finish.
+    #[doc(hidden)]
+    fn race_later(self) -> Start<'env, Self::Value, E>;
 }
+
+/// Boxed for the same reason as a gathering's.
+type Start<'env, T, E> = Box<dyn FnOnce(&Finish<'env, T, E>) + Send + 'env>;
 
 /// Where the runners of a [`race`] arrive: the first value stays, and ends the race.
 ///
@@ -102,6 +110,11 @@ where
     fn race_to(self, finish: &Finish<'env, T, E>) {
         self.into_iter().for_each(|future| finish.start(future));
     }
+
+    fn race_later(self) -> Start<'env, T, E> {
+        let runners: Vec<F> = self.into_iter().collect();
+        Box::new(move |finish| runners.race_to(finish))
+    }
 }
 
 macro_rules! tuples {
@@ -116,6 +129,10 @@ macro_rules! tuples {
 
             fn race_to(self, finish: &Finish<'env, T, E>) {
                 $(finish.start(self.$at);)+
+            }
+
+            fn race_later(self) -> Start<'env, T, E> {
+                Box::new(move |finish| self.race_to(finish))
             }
         }
     )+};
@@ -157,37 +174,41 @@ tuples! {
 /// # });
 /// ```
 #[track_caller]
-pub fn race<'env, R, E, Form>(
-    runners: R,
-) -> impl Future<Output = Result<Option<R::Value>, MultiError<E>>> + use<'env, R, E, Form>
+pub fn race<'env, R, E, Form>(runners: R) -> Racing<'env, R::Value, E>
 where
     R: Race<'env, E, Form>,
+    E: Send + 'env,
 {
     let won = Arc::new(Mutex::new(None));
-    let finish = won.clone();
-    let block = Builder::new().on_error(crate::OnError::Collect).nursery(
-        move |nursery: Nursery<'env, E>| {
-            runners.race_to(&Finish { nursery, won: finish });
-            std::future::ready(Ok(()))
-        },
-    );
-    Raced { block, won }
+    let (start, finish) = (runners.race_later(), won.clone());
+    let body: Body<'env, E> = Box::new(move |nursery| {
+        start(&Finish { nursery, won: finish });
+        std::future::ready(Ok(()))
+    });
+    Racing { block: Builder::new().on_error(crate::OnError::Collect).nursery(body), won }
 }
 
+type Body<'env, E> = Box<dyn FnOnce(Nursery<'env, E>) -> Ready<Result<(), E>> + Send + 'env>;
+
 pin_project_lite::pin_project! {
-    /// The race's nursery, then who has won. An `async` block in its place would not be `Send`
-    /// for runners that borrow.
-    struct Raced<B, T> {
+    /// The future of [`race`]: its nursery, then who has won.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use aionursery::{Racing, race};
+    /// let first: Racing<'_, u8, String> = race([async { Ok(7) }]);
+    /// assert_eq!(first.await.unwrap(), Some(7));
+    /// # });
+    /// ```
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Racing<'env, T, E> {
         #[pin]
-        block: B,
+        block: Block<'env, (), E, Body<'env, E>, Ready<Result<(), E>>>,
         won: Arc<Mutex<Option<T>>>,
     }
 }
 
-impl<B, T, E> Future for Raced<B, T>
-where
-    B: Future<Output = Result<(), MultiError<E>>>,
-{
+impl<T, E> Future for Racing<'_, T, E> {
     type Output = Result<Option<T>, MultiError<E>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {

@@ -46,6 +46,26 @@ fn combinators_of_what_borrows_may_change_threads() {
     block_on(is_send(each)).unwrap();
 }
 
+#[cfg(feature = "tokio")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn combinators_over_items_that_are_borrowed_may_stand_in_a_task() {
+    async fn length(text: &str) -> Result<usize, String> {
+        yield_now().await;
+        Ok(text.len())
+    }
+    let task = tokio::spawn(async {
+        let texts = [String::from("a"), String::from("bean")];
+        let by_function = gather(texts.iter().map(|text| length(text))).await?;
+        let by_block = gather(texts.iter().map(|text| async move { length(text).await })).await?;
+        let first = race(texts.iter().map(|text| async move { length(text).await })).await?;
+        let pair = gather((length(&texts[0]), async { length(&texts[1]).await })).await?;
+        let either = race((length(&texts[0]), async { length(&texts[1]).await })).await?;
+        Ok::<_, aionursery::MultiError<String>>((by_function, by_block, first, pair, either))
+    });
+    let ended = task.await.unwrap().unwrap();
+    assert_eq!(ended, (vec![1, 4], vec![1, 4], Some(1), (1, 4), Some(1)));
+}
+
 #[test]
 fn tuples_have_one_to_twelve_members() {
     let one = |n: u8| async move { Ok::<_, String>(n) };
