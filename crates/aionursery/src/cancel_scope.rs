@@ -81,7 +81,7 @@ impl CancelScope {
     #[must_use]
     pub fn shield() -> Self {
         let scope = Self::default();
-        scope.0.told().shield = true;
+        scope.0.told().asked.shield = true;
         scope
     }
 
@@ -96,7 +96,7 @@ impl CancelScope {
     /// ```
     #[must_use]
     pub fn deadline(self, deadline: impl Into<Instant>) -> Self {
-        self.0.told().deadline = Some(deadline.into());
+        self.0.told().asked.deadline = Some(deadline.into());
         self
     }
 
@@ -116,7 +116,7 @@ impl CancelScope {
     /// ```
     #[must_use]
     pub fn clock(self, clock: impl Clock) -> Self {
-        self.0.told().clock = Some(Own::new(clock));
+        self.0.told().asked.clock = Some(Own::new(clock));
         self
     }
 
@@ -134,7 +134,7 @@ impl CancelScope {
     /// ```
     #[must_use]
     pub fn cleanup(self, budget: Duration) -> Self {
-        self.0.told().cleanup = Some(budget);
+        self.0.told().asked.cleanup = Some(budget);
         self
     }
 

@@ -152,6 +152,16 @@ impl Time {
         }
     }
 
+    /// Whether this thread knows what time it is by it: a runtime may have stopped its clock, and
+    /// outside of that nobody can tell.
+    pub(crate) fn is_known_here(&self) -> bool {
+        match &self.0 {
+            #[cfg(feature = "tokio")]
+            Source::Tokio => tokio::runtime::Handle::try_current().is_ok(),
+            _ => true,
+        }
+    }
+
     pub(crate) fn instant(&self) -> Instant {
         self.0.now()
     }

@@ -215,7 +215,11 @@ impl Scope {
     pub(crate) fn set_deadline(&self, deadline: f64) {
         self.signal.flags.fetch_and(!LATE, Ordering::AcqRel);
         self.signal.flags.fetch_or(TIMED, Ordering::AcqRel);
-        self.change(|tree, now, out| tree.set_deadline(self.id, deadline, now, out));
+        // Where the time is not known its owner looks, who is woken for that.
+        let known = self.clock().is_known_here();
+        self.change(|tree, now, out| {
+            tree.set_deadline(self.id, deadline, if known { now } else { f64::MIN }, out);
+        });
         self.signal.owner.poke();
     }
 

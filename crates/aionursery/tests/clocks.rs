@@ -257,3 +257,28 @@ fn r29_a_waker_that_panics_does_not_stop_the_clock() {
     smol::block_on(deadlines_of_every_kind());
     assert!(matches!(poll(late), Poll::Ready(Err(_))));
 }
+
+#[test]
+fn r29_a_clock_may_ask_the_scope_that_is_told_the_time() {
+    struct Asks(CancelScope);
+    impl Clock for Asks {
+        fn now(&self) -> Instant {
+            assert!(!self.0.is_cancelled());
+            Instant::now()
+        }
+        fn sleep_until(&self, _: Instant) -> Sleep {
+            Box::pin(pending())
+        }
+    }
+    let (say, hear) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let scope = CancelScope::new().deadline(Instant::now() + 100 * SECOND);
+        let scope = scope.clone().clock(Asks(scope));
+        let ended = scope.run(async {
+            aionursery::yield_now().await;
+            7
+        });
+        say.send(futures::executor::block_on(ended)).unwrap();
+    });
+    assert_eq!(hear.recv_timeout(60 * SECOND).expect("it has an answer").unwrap(), 7);
+}

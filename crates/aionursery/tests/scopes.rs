@@ -443,3 +443,27 @@ async fn a_scope_cancelled_from_another_task_wakes_what_runs_in_it() {
     assert!(scope.run(pending::<()>()).await.is_err());
     task.await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn r21_a_deadline_set_outside_of_a_runtime_whose_clock_stands_acts_when_it_comes() {
+    let millisecond = Duration::from_millis(1);
+    let before = Instant::now();
+    let scope = CancelScope::new();
+    let ended = scope.run(async {
+        let (told, deadline) = (scope.clone(), before + millisecond);
+        std::thread::spawn(move || {
+            while std::time::Instant::now() <= deadline.into_std() {
+                std::thread::yield_now();
+            }
+            told.set_deadline(deadline);
+        })
+        .join()
+        .unwrap();
+        let early = scope.is_cancelled();
+        yield_now().await;
+        assert!(!early && !scope.is_cancelled());
+        pending::<()>().await
+    });
+    assert!(ended.await.is_err());
+    assert_eq!(before.elapsed(), millisecond);
+}

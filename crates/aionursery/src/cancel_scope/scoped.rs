@@ -82,7 +82,7 @@ impl<F> Scoped<F> {
 impl<F> Fields<'_, F> {
     /// Takes its place in the tree.
     fn enter(&mut self, waker: &Waker) {
-        let scope = self.shared.enter();
+        let scope = self.shared.enter(frame::current());
         scope.signal.register_owner(waker);
         if *self.shield && scope.parent().is_some() {
             // Whoever is around does not drop it while it shields.

@@ -22,16 +22,22 @@ use crate::sync::{Mutex, MutexGuard};
 #[derive(Default)]
 pub(crate) struct Shared(Mutex<Told>);
 
-#[derive(Default)]
-pub(super) struct Told {
+/// What its place in the tree is opened with.
+#[derive(Clone, Default)]
+pub(super) struct Asked {
     pub(super) shield: bool,
     pub(super) cleanup: Option<Duration>,
     pub(super) deadline: Option<Instant>,
     pub(super) clock: Option<Own>,
-    /// Why it was cancelled itself. It stays so, whatever runs in it next.
-    cause: Option<Cause>,
     /// Where it was told to run what runs in it now; `None` if nothing does.
     runs: Place,
+}
+
+#[derive(Default)]
+pub(super) struct Told {
+    pub(super) asked: Asked,
+    /// Why it was cancelled itself. It stays so, whatever runs in it next.
+    cause: Option<Cause>,
     /// What is around, while its first step goes on without a place in the tree.
     around: Around,
     /// Its place in the tree.
@@ -44,7 +50,7 @@ pub(super) struct Told {
     listens_to: Vec<CancellationToken>,
 }
 
-impl Told {
+impl Asked {
     fn settings(&self, clock: &Time) -> Settings {
         Settings {
             deadline: self.deadline.map_or(f64::INFINITY, |moment| clock.seconds(moment)),
@@ -53,6 +59,15 @@ impl Told {
         }
     }
 
+    /// A place in the tree, below `parent`.
+    fn open(&self, parent: Option<Arc<Scope>>) -> Arc<Scope> {
+        let about = About::new(about::Kind::Scope, None, self.runs);
+        let clock = self.clock.clone();
+        Scope::open(parent, clock, |clock| self.settings(clock), Owner::one(), about)
+    }
+}
+
+impl Told {
     /// Whether one of its tokens has cancelled it before anything runs in it.
     #[cfg(feature = "tokio-util")]
     fn listen(&mut self) {
@@ -69,16 +84,6 @@ impl Told {
         {
             self.token = None;
         }
-    }
-
-    /// Its place in the tree, below `parent`.
-    fn enter(&mut self, parent: Option<Arc<Scope>>) -> Arc<Scope> {
-        let about = About::new(about::Kind::Scope, None, self.runs);
-        let clock = self.clock.clone();
-        let scope = Scope::open(parent, clock, |clock| self.settings(clock), Owner::one(), about);
-        #[cfg(feature = "tokio-util")]
-        self.listens_to.iter().for_each(|token| scope.listen_to(token));
-        self.scope.insert(scope).clone()
     }
 }
 
@@ -98,22 +103,22 @@ impl Shared {
     ) -> (bool, Option<Amid>) {
         let outside = frame::look(Around::is_cancelled);
         let told = &mut *self.told();
-        assert!(told.runs.is_none(), "only one thing at a time runs in a scope");
-        told.runs = Some(place);
+        assert!(told.asked.runs.is_none(), "only one thing at a time runs in a scope");
+        told.asked.runs = Some(place);
         #[cfg(feature = "tokio-util")]
         told.listen();
         let amid = (!outside && told.cause.is_none()).then(|| {
             told.around = frame::swap(Around::Later(self.clone()));
             Amid { outermost: matches!(told.around, Around::Nothing) }
         });
-        (told.shield, amid)
+        (told.asked.shield, amid)
     }
 
     /// What ran in it has ended.
     pub(super) fn end(&self) {
         let scope = {
             let told = &mut *self.told();
-            told.runs = None;
+            told.asked.runs = None;
             let scope = told.scope.take();
             if told.cause.is_none() {
                 told.cause = scope.as_ref().and_then(|scope| scope.own_cause());
@@ -132,24 +137,38 @@ impl Shared {
 
     /// Its place in the tree: for what runs in it, while that stands amid it.
     pub(crate) fn open(&self) -> Arc<Scope> {
-        self.place(|told| told.around.scope())
-    }
-
-    /// Its place in the tree: for its owner, who stands beside it.
-    pub(super) fn enter(&self) -> Arc<Scope> {
-        let parent = frame::current();
-        self.place(|_| parent)
-    }
-
-    fn place(&self, parent: impl FnOnce(&Told) -> Option<Arc<Scope>>) -> Arc<Scope> {
-        let (scope, cause) = {
-            let told = &mut *self.told();
+        let around = {
+            let told = self.told();
             if let Some(scope) = &told.scope {
                 return scope.clone();
             }
-            let parent = parent(told);
-            (told.enter(parent), told.cause.clone())
+            told.around.clone()
         };
+        self.enter(around.scope())
+    }
+
+    /// Its place in the tree, below `parent`. Opened outside the lock: the clock may be anybody's
+    /// code, which may ask this scope (R29). Only one thread at a time runs what is in it, so no
+    /// other opens it meanwhile; but it may be told something.
+    pub(super) fn enter(&self, parent: Option<Arc<Scope>>) -> Arc<Scope> {
+        let asked = {
+            let told = self.told();
+            if let Some(scope) = &told.scope {
+                return scope.clone();
+            }
+            told.asked.clone()
+        };
+        let scope = asked.open(parent);
+        let (cause, deadline) = {
+            let told = &mut *self.told();
+            told.scope = Some(scope.clone());
+            #[cfg(feature = "tokio-util")]
+            told.listens_to.iter().for_each(|token| scope.listen_to(token));
+            (told.cause.clone(), told.asked.deadline)
+        };
+        if let Some(deadline) = deadline.filter(|_| deadline != asked.deadline) {
+            scope.set_deadline(scope.clock().seconds(deadline));
+        }
         if let Some(Cause(cause)) = cause {
             scope.cancel(cause.source, cause.reason);
         }
@@ -173,7 +192,7 @@ impl Shared {
     pub(super) fn set_deadline(&self, deadline: Instant) {
         let scope = {
             let told = &mut *self.told();
-            told.deadline = Some(deadline);
+            told.asked.deadline = Some(deadline);
             told.scope.clone()
         };
         if let Some(scope) = scope {
@@ -186,7 +205,7 @@ impl Shared {
         told.cause.is_some()
             || match &told.scope {
                 Some(scope) => scope.is_soft(),
-                None => !told.shield && told.around.is_cancelled(),
+                None => !told.asked.shield && told.around.is_cancelled(),
             }
     }
 
@@ -206,7 +225,7 @@ impl Shared {
         }
         match &told.scope {
             Some(scope) => scope.cause(),
-            None if told.shield => None,
+            None if told.asked.shield => None,
             None => told.around.cause(),
         }
     }
@@ -217,7 +236,7 @@ impl Shared {
             let told = self.told();
             match &told.scope {
                 Some(scope) => (Around::Scope(scope.clone()), None),
-                None => (told.around.clone(), told.clock.clone()),
+                None => (told.around.clone(), told.asked.clock.clone()),
             }
         };
         match (around, clock) {
