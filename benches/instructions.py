@@ -39,13 +39,17 @@ class Program:
     title: str
     command: list[str]
     count: int
+    # Whether each path has a process to itself. What one leaves in the allocator's lists can make
+    # every allocation of the next a few hundred instructions longer, or not; an interpreter's
+    # start takes too long for that, and its memory is its own.
+    alone: bool
 
 
 def this_python() -> Program:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     command = [sys.executable, str(HERE / "hot_paths.py")]
     # Long enough for the interpreter to have specialised its code in the first N.
-    return Program(version, f"CPython {version}", command, 2000)
+    return Program(version, f"CPython {version}", command, 2000, alone=False)
 
 
 def the_rust_crate() -> Program:
@@ -54,7 +58,7 @@ def the_rust_crate() -> Program:
     artefacts = (json.loads(line).get("executable") for line in built.stdout.splitlines())
     binary = next(path for path in artefacts if path)
     # Long enough for what grows with the number of children to be seen in a path of many.
-    return Program("rust", "Rust", [binary], 10_000)
+    return Program("rust", "Rust", [binary], 10_000, alone=True)
 
 
 def environment() -> dict[str, str]:
@@ -104,15 +108,23 @@ def count_all(
 ) -> dict[str, float]:
     """Instructions of one pass through each path."""
 
-    def total(longer: str | None) -> int:
-        counts = [f"{path}={program.count * (2 if path == longer else 1)}" for path in paths]
+    def total(longer: str | None, beside: list[str]) -> int:
+        counts = [f"{path}={program.count * (2 if path == longer else 1)}" for path in beside]
         if tool == "perf":
             return with_perf(program.command + counts)
         return with_callgrind(program.command + counts, keep if longer else None)
 
+    beside = [[path] if program.alone else paths for path in paths]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        base, *longer = pool.map(total, [None, *paths])
-    return {path: (count - base) / program.count for path, count in zip(paths, longer, strict=True)}
+        if program.alone:
+            once = [pool.submit(total, None, alone) for alone in beside]
+        else:
+            once = [pool.submit(total, None, paths)] * len(paths)
+        twice = [pool.submit(total, *work) for work in zip(paths, beside, strict=True)]
+        return {
+            path: (longer.result() - shorter.result()) / program.count
+            for path, longer, shorter in zip(paths, twice, once, strict=True)
+        }
 
 
 def read_limits() -> dict[str, dict[str, dict[str, int]]]:
