@@ -198,7 +198,7 @@ impl Builder {
         self
     }
 
-    /// The nursery's name, in traces.
+    /// The nursery's name, in its errors, in dumps and in traces.
     ///
     /// ```
     /// # futures::executor::block_on(async {

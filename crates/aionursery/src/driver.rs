@@ -117,7 +117,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         if let Some(gone) = this.gone {
-            return gone.poll(cx).map(|cause| Err(MultiError::settle(Vec::new(), Some(cause))));
+            return gone.poll_nursery(cx).map(Err);
         }
         let start = this.start.take();
         let since = wall::count();
@@ -174,7 +174,7 @@ where
             && ended.as_ref().map_or_else(MultiError::is_empty, |_| cut)
         {
             let gone = this.gone.insert(Gone::new(scope));
-            return gone.poll(cx).map(|cause| Err(MultiError::settle(Vec::new(), Some(cause))));
+            return gone.poll_nursery(cx).map(Err);
         }
         Poll::Ready(ended)
     }
@@ -223,11 +223,13 @@ impl<E> Driver<E> {
 
     fn finish<T>(self, value: Option<T>) -> Result<T, MultiError<E>> {
         let failures = self.core.finish();
-        let cause = || self.core.scope.cause();
-        if failures.is_empty() {
-            return value.ok_or_else(|| MultiError::settle(failures, cause()));
+        if failures.is_empty()
+            && let Some(value) = value
+        {
+            return Ok(value);
         }
-        let error = MultiError::settle(failures, cause());
+        let scope = &self.core.scope;
+        let error = MultiError::settle(failures, scope.cause(), scope.signal.about.name.clone());
         match value {
             // Every error was handed over to whoever awaited the child.
             Some(value) if error.is_empty() => Ok(value),

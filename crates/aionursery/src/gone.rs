@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use crate::error::MultiError;
 use crate::frame;
 use crate::scope::{Cause, Scope};
 
@@ -55,6 +56,12 @@ pub(crate) struct Gone {
 impl Gone {
     pub(crate) fn new(scope: Arc<Scope>) -> Box<Self> {
         Box::new(Self { scope, stopped: Stopped::default() })
+    }
+
+    /// As an error of a nursery's.
+    pub(crate) fn poll_nursery<E>(&mut self, cx: &Context<'_>) -> Poll<MultiError<E>> {
+        let name = self.scope.signal.about.name.clone();
+        self.poll(cx).map(|cause| MultiError::settle(Vec::new(), Some(cause), name))
     }
 
     /// Why it has ended, for who is not ended with it.

@@ -243,3 +243,35 @@ async fn r26_a_panic_knows_its_place_once_places_are_recorded() {
     .unwrap_err();
     assert!(error.panics().next().unwrap().location().unwrap().contains("tests/errors.rs:"));
 }
+
+#[tokio::test]
+async fn r8_an_error_is_shown_with_the_name_of_its_nursery_and_as_a_tree_by_main_too() {
+    #[derive(Debug)]
+    struct NoBeans;
+    let kitchen = Builder::new().name("kitchen");
+    let error = kitchen.nursery(async |_| Err::<(), _>(NoBeans)).await.unwrap_err();
+    assert_eq!(format!("{error:?}"), "1 error in nursery \"kitchen\"\n└─ body: NoBeans");
+    assert!(format!("{error:#?}").starts_with("MultiError {"));
+
+    let error = Builder::new().name("kitchen").on_error(OnError::Collect).nursery(async |n| {
+        n.named("cook").start_soon(async { Err::<(), _>("no beans") });
+        n.start_soon(async { if true { panic!("no pot") } else { Ok(()) } });
+        Ok(())
+    });
+    let error = error.await.unwrap_err();
+    let first = "2 errors in nursery \"kitchen\"\n├─ child \"cook\": ";
+    let (text, main) = (error.to_string(), format!("{error:?}"));
+    // Another test of this process may have places recorded, which come after that.
+    assert!(text.starts_with(&format!("{first}no beans\n└─ child 2: panicked: no pot")), "{text}");
+    assert!(
+        main.starts_with(&format!("{first}\"no beans\"\n└─ child 2: panicked: no pot")),
+        "{main}"
+    );
+
+    let error = Builder::new().name("kitchen").nursery(async |n| {
+        n.cancel_with("closing time");
+        pending::<Result<(), &str>>().await
+    });
+    let error = error.await.unwrap_err();
+    assert_eq!(error.to_string(), "nursery \"kitchen\" cancelled: by request: closing time");
+}

@@ -467,3 +467,15 @@ async fn r21_a_deadline_set_outside_of_a_runtime_whose_clock_stands_acts_when_it
     assert!(ended.await.is_err());
     assert_eq!(before.elapsed(), millisecond);
 }
+
+#[tokio::test(start_paused = true)]
+async fn r21_a_limit_in_time_counts_from_the_call_not_from_the_first_await() {
+    let fails = fail_after(2 * SECOND, pending::<()>());
+    let moves_on = move_on_after(SECOND, pending::<()>());
+    sleep(SECOND).await;
+    let before = Instant::now();
+    assert!(moves_on.await.is_none());
+    assert_eq!(before.elapsed(), Duration::ZERO);
+    assert!(fails.await.is_err());
+    assert_eq!(before.elapsed(), SECOND);
+}

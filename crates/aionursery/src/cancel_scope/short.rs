@@ -8,8 +8,9 @@ use crate::clock;
 use crate::frame;
 use crate::nursery::Cancellation;
 
-/// Runs a future until it ends or the time is over. A future that is ready is not late, and code
-/// runs up to its first await even if no time is left (R21). With `Duration::MAX` there is no limit.
+/// Runs a future until it ends or the time is over, which counts from this call. A future that is
+/// ready is not late, and code runs up to its first await even if no time is left (R21). With
+/// `Duration::MAX` there is no limit.
 ///
 /// # Errors
 /// [`Cancelled`](crate::Cancelled) if the time was over first.
@@ -49,7 +50,7 @@ pub fn fail_at<F: Future>(deadline: impl Into<Instant>, future: F) -> Scoped<F> 
     CancelScope::new().deadline(deadline).run(future)
 }
 
-/// Runs a future until it ends or the time is over: then there is no value.
+/// As [`fail_after`], but when the time is over there is no value.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()
@@ -60,8 +61,12 @@ pub fn fail_at<F: Future>(deadline: impl Into<Instant>, future: F) -> Scoped<F> 
 /// assert_eq!(aionursery::move_on_after(second, std::future::pending::<()>()).await, None);
 /// # });
 /// ```
-pub async fn move_on_after<F: Future>(after: Duration, future: F) -> Option<F::Output> {
-    fail_after(after, future).await.ok()
+#[track_caller]
+pub fn move_on_after<F: Future>(
+    after: Duration,
+    future: F,
+) -> impl Future<Output = Option<F::Output>> {
+    moving_on(fail_after(after, future))
 }
 
 /// As [`move_on_after`], with a moment.
@@ -73,8 +78,16 @@ pub async fn move_on_after<F: Future>(after: Duration, future: F) -> Option<F::O
 /// assert!(late.is_none());
 /// # });
 /// ```
-pub async fn move_on_at<F: Future>(deadline: impl Into<Instant>, future: F) -> Option<F::Output> {
-    fail_at(deadline, future).await.ok()
+#[track_caller]
+pub fn move_on_at<F: Future>(
+    deadline: impl Into<Instant>,
+    future: F,
+) -> impl Future<Output = Option<F::Output>> {
+    moving_on(fail_at(deadline.into(), future))
+}
+
+async fn moving_on<F: Future>(scoped: Scoped<F>) -> Option<F::Output> {
+    scoped.await.ok()
 }
 
 /// Runs a future that cancellation from outside does not reach: it ends, then the cancellation
@@ -94,8 +107,13 @@ pub async fn move_on_at<F: Future>(deadline: impl Into<Instant>, future: F) -> O
 /// assert!(paid && ended.is_err());
 /// # });
 /// ```
-pub async fn shield<F: Future>(future: F) -> F::Output {
-    match CancelScope::shield().run(future).await {
+#[track_caller]
+pub fn shield<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    shielding(CancelScope::shield().run(future))
+}
+
+async fn shielding<F: Future>(scoped: Scoped<F>) -> F::Output {
+    match scoped.await {
         Ok(value) => value,
         Err(_) => unreachable!("nobody else holds this scope"),
     }

@@ -44,7 +44,6 @@ pub enum ErrorKind<E> {
 /// assert_eq!((error[0].id(), error[0].name()), (1, Some("left")));
 /// # });
 /// ```
-#[derive(Debug)]
 pub struct ChildError<E> {
     pub(crate) kind: ErrorKind<E>,
     pub(crate) label: Label,
@@ -179,6 +178,22 @@ impl<E: Display> Display for ChildError<E> {
         match &self.kind {
             ErrorKind::Error(error) if f.alternate() => write!(f, "{label}: {error:#}"),
             ErrorKind::Error(error) => write!(f, "{label}: {error}"),
+            ErrorKind::Panic(panic) => write!(f, "{label}: {panic}"),
+            ErrorKind::Adopted(error) => {
+                write!(f, "{label} of a nursery that was dropped: {error}")
+            }
+        }
+    }
+}
+
+impl<E: Debug> Debug for ChildError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, label } = self;
+        match kind {
+            _ if f.alternate() => {
+                f.debug_struct("ChildError").field("label", label).field("kind", kind).finish()
+            }
+            ErrorKind::Error(error) => write!(f, "{label}: {error:?}"),
             ErrorKind::Panic(panic) => write!(f, "{label}: {panic}"),
             ErrorKind::Adopted(error) => {
                 write!(f, "{label} of a nursery that was dropped: {error}")

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt::{self, Debug, Display};
 use std::iter::successors;
 use std::panic::resume_unwind;
+use std::sync::Arc;
 
 use super::{ChildError, ErrorKind, Failure};
 use crate::adopted::{AdoptedError, LostError, report};
@@ -15,7 +16,9 @@ use crate::scope::Cause;
 ///
 /// It is shown as a tree, each error as `{:#}` shows it: of an `anyhow::Error` or an `eyre::Report`
 /// that is the whole chain. [`with_sources`](Self::with_sources) does the same for errors that have
-/// sources.
+/// sources; it has no [`source`](Error::source) of its own, as there may be several. `{:?}` is a
+/// tree, too, of what `{:?}` shows of each, which is what a `main` that returns it prints; `{:#?}`
+/// shows the fields.
 ///
 /// ```
 /// # futures::executor::block_on(async {
@@ -27,16 +30,21 @@ use crate::scope::Cause;
 /// assert_eq!(error.to_string(), "1 error in a nursery\n└─ child \"left\": no beans");
 /// # });
 /// ```
-#[derive(Debug)]
 pub struct MultiError<E> {
     errors: Vec<ChildError<E>>,
     cause: Option<Cause>,
+    /// The nursery's name.
+    name: Option<Arc<str>>,
 }
 
 impl<E> MultiError<E> {
-    pub(crate) fn settle(failures: Vec<Failure<E>>, cause: Option<Cause>) -> Self {
+    pub(crate) fn settle(
+        failures: Vec<Failure<E>>,
+        cause: Option<Cause>,
+        name: Option<Arc<str>>,
+    ) -> Self {
         let errors = failures.into_iter().filter_map(Failure::settle).collect();
-        Self { errors, cause }
+        Self { errors, cause, name }
     }
 
     /// How many errors there are.
@@ -237,11 +245,16 @@ impl<E> MultiError<E> {
         f: &mut fmt::Formatter<'_>,
         show: impl Fn(&ChildError<E>) -> String,
     ) -> fmt::Result {
+        let nursery = match &self.name {
+            Some(name) => format!("nursery {name:?}"),
+            None if self.errors.is_empty() => "nursery".into(),
+            None => "a nursery".into(),
+        };
         match (self.errors.len(), &self.cause) {
-            (0, Some(cause)) => return write!(f, "nursery cancelled: {cause}"),
-            (0, None) => return write!(f, "nursery cancelled"),
-            (1, _) => write!(f, "1 error in a nursery")?,
-            (n, _) => write!(f, "{n} errors in a nursery")?,
+            (0, Some(cause)) => return write!(f, "{nursery} cancelled: {cause}"),
+            (0, None) => return write!(f, "{nursery} cancelled"),
+            (1, _) => write!(f, "1 error in {nursery}")?,
+            (n, _) => write!(f, "{n} errors in {nursery}")?,
         }
         for (index, error) in self.errors.iter().enumerate() {
             let last = index + 1 == self.errors.len();
@@ -282,7 +295,7 @@ impl<E> MultiError<E> {
             report(others);
             resume_unwind(panic.into_payload());
         }
-        Self { errors, cause: self.cause }
+        Self { errors, cause: self.cause, name: self.name }
     }
 }
 
@@ -312,6 +325,19 @@ impl<'a, E> IntoIterator for &'a MultiError<E> {
 impl<E: Display> Display for MultiError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write_tree(f, |error| format!("{error:#}"))
+    }
+}
+
+impl<E: Debug> Debug for MultiError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !f.alternate() {
+            return self.write_tree(f, |error| format!("{error:?}"));
+        }
+        f.debug_struct("MultiError")
+            .field("errors", &self.errors)
+            .field("cause", &self.cause)
+            .field("name", &self.name)
+            .finish()
     }
 }
 
