@@ -36,8 +36,9 @@ thread)
     nightly_with rust-src "ThreadSanitizer"
     export RUSTFLAGS=-Zsanitizer=thread CARGO_TARGET_DIR="$base/tsan"
     cargo +nightly test -Zbuild-std --target "$target" -p aionursery \
-        --test abuse --test carriers --test dropped --test errors --test nursery \
-        --test scheduling --test scopes --test shields --test wakers --no-fail-fast
+        --test abuse --test carriers --test dropped --test elsewhere --test errors \
+        --test nursery --test panicking --test scheduling --test scopes --test shields \
+        --test wakers --no-fail-fast
     ;;
 miri)
     nightly_with miri Miri
@@ -46,8 +47,9 @@ miri)
     # The runtime asks for the clock and for entropy.
     export MIRIFLAGS="-Zmiri-disable-isolation"
     cargo +nightly miri test -p aionursery --lib \
-        --test abuse --test carriers --test dropped --test errors --test nursery \
-        --test scheduling --test scopes --test shields --test wakers --no-fail-fast \
+        --test abuse --test carriers --test dropped --test elsewhere --test errors \
+        --test nursery --test panicking --test scheduling --test scopes --test shields \
+        --test wakers --no-fail-fast \
         -- --skip r29_forgetting --skip a_thousand --skip no_more_are_kept
     MIRIFLAGS="$MIRIFLAGS -Zmiri-ignore-leaks" cargo +nightly miri test -p aionursery \
         --test abuse -- r29_forgetting

@@ -110,7 +110,8 @@ impl<F: Future> Future for Scoped<F> {
         }
         let since = wall::count();
         let mut amid = None;
-        if !*this.runs && this.future.is_some() {
+        // A shared look at it would stand against the borrows inside of a pinned future.
+        if !*this.runs && this.future.as_mut().as_pin_mut().is_some() {
             (*this.shield, amid) = this.shared.begin(this.place);
             *this.runs = true;
             if amid.is_none() {

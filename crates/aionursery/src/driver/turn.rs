@@ -337,9 +337,10 @@ impl<E> Driver<E> {
 
     /// Drops the body and every child, but for those that are shielded, and those in which a shield
     /// stands, which go after it.
-    fn stop<F>(&mut self, body: Pin<&mut Option<F>>) {
+    fn stop<F>(&mut self, mut body: Pin<&mut Option<F>>) {
         self.stopped = true;
-        if body.is_some() {
+        // A shared look at it would stand against the borrows inside of a pinned future.
+        if body.as_mut().as_pin_mut().is_some() {
             self.body.header().ask_to_cancel();
             if self.is_body_to_go() {
                 self.end_body(body, Outcome::Cancelled);
