@@ -14,7 +14,7 @@ pub use cause::Cause;
 pub(crate) use cause::Reason;
 #[cfg(feature = "tokio-util")]
 pub(crate) use signal::LISTENS;
-pub(crate) use signal::{HARD, LATE, Owner, SOFT, Signal, TIMED};
+pub(crate) use signal::{HARD, LATE, LEFT, Owner, SOFT, Signal, TIMED};
 
 use crate::about::{About, Kind};
 use crate::adopted::LostError;
@@ -313,7 +313,10 @@ impl Scope {
         let (last, left) = {
             let orphans = &mut *lock(orphans);
             orphans.running -= 1;
-            orphans.errors.extend(errors);
+            if !errors.is_empty() {
+                orphans.errors.extend(errors);
+                self.signal.flags.fetch_or(LEFT, Ordering::AcqRel);
+            }
             (orphans.running == 0 || !orphans.errors.is_empty(), orphans.left)
         };
         if left {
@@ -358,14 +361,19 @@ impl Scope {
     }
 
     /// Whether there are errors of adopted nurseries.
+    #[inline]
     pub(crate) fn has_orphan_errors(&self) -> bool {
-        self.orphans.as_ref().is_some_and(|orphans| !lock(orphans).errors.is_empty())
+        self.signal.flags() & LEFT != 0
     }
 
     /// Errors of adopted nurseries that are to be reported here.
     pub(crate) fn take_orphan_errors(&self) -> Vec<LostError> {
         match &self.orphans {
-            Some(orphans) => std::mem::take(&mut lock(orphans).errors),
+            Some(orphans) => {
+                let orphans = &mut *lock(orphans);
+                self.signal.flags.fetch_and(!LEFT, Ordering::AcqRel);
+                std::mem::take(&mut orphans.errors)
+            }
             None => Vec::new(),
         }
     }

@@ -19,6 +19,8 @@ pub(crate) const HARD: u8 = 2;
 pub(crate) const TIMED: u8 = 4;
 /// Its deadline had passed when it was opened, and acts when its owner looks at the clock.
 pub(crate) const LATE: u8 = 8;
+/// Errors of nurseries that it has adopted wait to be reported.
+pub(crate) const LEFT: u8 = 32;
 /// It is cancelled when a token is: its owner must listen to that.
 #[cfg(feature = "tokio-util")]
 pub(crate) const LISTENS: u8 = 16;
