@@ -100,8 +100,8 @@ pub use adopted::{AdoptedError, LostError, on_lost_error};
 pub use as_completed::{AsCompleted, as_completed};
 pub use builder::{Builder, OnError, nursery, nursery_local};
 pub use cancel_scope::{
-    CancelScope, Scoped, cancelled, current_effective_deadline, fail_after, fail_at, move_on_after,
-    move_on_at, shield,
+    CancelScope, Scoped, cancelled, current_effective_deadline, current_time, fail_after, fail_at,
+    move_on_after, move_on_at, shield,
 };
 #[cfg(feature = "tokio")]
 pub use carrier::keep_idle_tasks;

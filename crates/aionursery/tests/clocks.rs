@@ -9,8 +9,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use aionursery::{
-    Builder, CancelScope, Clock, Sleep, Source, cancelled, current_effective_deadline, fail_after,
-    move_on_after, move_on_at, nursery_local,
+    Builder, CancelScope, Clock, Sleep, Source, cancelled, current_effective_deadline,
+    current_time, fail_after, move_on_after, move_on_at, nursery_local,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -148,6 +148,20 @@ fn r21_a_scope_of_its_own_takes_a_clock_too() {
     assert!(poll(run.as_mut()).is_pending());
     clock.pass(2 * SECOND);
     assert!(matches!(poll(run.as_mut()), Poll::Ready(Err(_))));
+}
+
+#[test]
+fn r21_the_current_time_is_that_of_the_clock_around() {
+    let clock = Virtual::new();
+    clock.pass(1000 * SECOND);
+    let seen = futures::executor::block_on(CancelScope::new().clock(clock.clone()).run(async {
+        let first = current_time();
+        clock.pass(SECOND);
+        let below = nursery_local(async |_| Ok::<_, ()>(current_time()));
+        (first, below.await.unwrap())
+    }));
+    assert_eq!(seen.unwrap(), (clock.now() - SECOND, clock.now()));
+    assert!(current_time() < clock.now());
 }
 
 #[test]

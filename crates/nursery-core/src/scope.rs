@@ -9,6 +9,12 @@ use crate::timers::TimerId;
 pub struct ScopeId(pub(crate) u32);
 
 /// What brought a cancellation (R11).
+///
+/// ```
+/// use nursery_core::{Cause, Source};
+/// let cause = Cause { source: Source::Deadline, reason: None::<String> };
+/// assert_ne!(cause.source, Source::Explicit);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// Somebody called `cancel`.

@@ -119,16 +119,33 @@ async fn shielding<F: Future>(scoped: Scoped<F>) -> F::Output {
     }
 }
 
-/// The earliest deadline that reaches the running code (R21): what is left of the time until then is
-/// what it has. `None` for never; a moment that has passed if it is already cancelled.
+/// The time where the running code stands: on the clock of the scopes around it, which may be a
+/// runtime's that is paused, or a [`Clock`](crate::Clock) of the program's.
 ///
 /// ```
 /// # futures::executor::block_on(async {
 /// use std::time::Duration;
-/// use aionursery::{current_effective_deadline, fail_after, shield};
+/// use aionursery::{current_time, fail_at};
+/// let soon = current_time() + Duration::from_secs(1);
+/// assert!(fail_at(soon, aionursery::yield_now()).await.is_ok());
+/// # });
+/// ```
+#[must_use]
+pub fn current_time() -> Instant {
+    clock::now()
+}
+
+/// The earliest deadline that reaches the running code (R21): what is left of the
+/// [time](current_time) until then is what it has. `None` for never; a moment that has passed if it is
+/// already cancelled.
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use std::time::Duration;
+/// use aionursery::{current_effective_deadline, current_time, fail_after, shield};
 /// let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
 /// fail_after(second, fail_after(minute, async {
-///     let left = current_effective_deadline().unwrap() - std::time::Instant::now();
+///     let left = current_effective_deadline().unwrap() - current_time();
 ///     assert!(left <= second);
 ///     assert!(shield(async { current_effective_deadline() }).await.is_none());
 /// })).await.unwrap().unwrap();
