@@ -13,13 +13,17 @@ pub(crate) fn quietly(act: impl FnOnce()) {
     }
 }
 
-/// Drops what a panic has left. If that panics, too, its own payload is leaked: it could go on like
-/// this for ever.
+/// Drops what a panic has left, and what is left of that if it panics, too. What never comes to an
+/// end is leaked.
 #[cold]
-pub(crate) fn discard(payload: Box<dyn Any + Send>) {
-    if let Err(next) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        mem::forget(next);
+pub(crate) fn discard(mut payload: Box<dyn Any + Send>) {
+    for _ in 0..8 {
+        match catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            Ok(()) => return,
+            Err(next) => payload = next,
+        }
     }
+    mem::forget(payload);
 }
 
 /// The first panic of two steps that were both taken.

@@ -274,10 +274,11 @@ fn r29_a_waker_that_panics_does_not_stop_the_clock() {
 
 #[test]
 fn r29_a_clock_may_ask_the_scope_that_is_told_the_time() {
-    struct Asks(CancelScope);
+    struct Asks(Arc<Mutex<Option<CancelScope>>>);
     impl Clock for Asks {
         fn now(&self) -> Instant {
-            assert!(!self.0.is_cancelled());
+            let scope = self.0.lock().unwrap();
+            assert!(scope.as_ref().is_some_and(|scope| !scope.is_cancelled()));
             Instant::now()
         }
         fn sleep_until(&self, _: Instant) -> Sleep {
@@ -286,13 +287,18 @@ fn r29_a_clock_may_ask_the_scope_that_is_told_the_time() {
     }
     let (say, hear) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
+        let asked = Arc::new(Mutex::new(None));
         let scope = CancelScope::new().deadline(Instant::now() + 100 * SECOND);
-        let scope = scope.clone().clock(Asks(scope));
-        let ended = scope.run(async {
+        let scope = scope.clock(Asks(asked.clone()));
+        *asked.lock().unwrap() = Some(scope.clone());
+        let ended = futures::executor::block_on(scope.run(async {
             aionursery::yield_now().await;
             7
-        });
-        say.send(futures::executor::block_on(ended)).unwrap();
+        }));
+        // The two hold each other.
+        let asked = asked.lock().unwrap().take();
+        drop(asked);
+        say.send(ended).unwrap();
     });
     assert_eq!(hear.recv_timeout(60 * SECOND).expect("it has an answer").unwrap(), 7);
 }
