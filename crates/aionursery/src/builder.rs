@@ -273,7 +273,7 @@ impl Builder {
         Block::new(self.at(Location::caller()), body)
     }
 
-    fn at(mut self, place: &'static Location<'static>) -> Self {
+    pub(crate) fn at(mut self, place: &'static Location<'static>) -> Self {
         self.place = Some(place);
         self
     }

@@ -15,8 +15,8 @@ use nursery_core::Source;
 pub use scoped::Scoped;
 pub(crate) use shared::Shared;
 pub use short::{
-    cancelled, current_effective_deadline, current_time, fail_after, fail_at, move_on_after,
-    move_on_at, shield,
+    MovingOn, Shielding, cancelled, current_effective_deadline, current_time, fail_after, fail_at,
+    move_on_after, move_on_at, shield,
 };
 
 use crate::clock::{Clock, Own};

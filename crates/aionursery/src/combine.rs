@@ -2,13 +2,19 @@
 //! nursery of its own, so nothing is left behind on any path.
 
 use std::future::{Future, poll_fn};
+use std::iter::Fuse;
+use std::marker::PhantomData;
+use std::mem;
+use std::panic::Location;
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
+use pin_project_lite::pin_project;
 
 use crate::as_completed::AsCompleted;
-use crate::builder::nursery;
+use crate::builder::Builder;
+use crate::driver::Block;
 use crate::error::MultiError;
 use crate::nursery::Nursery;
 
@@ -24,40 +30,108 @@ use crate::nursery::Nursery;
 /// assert_eq!(doubled.unwrap(), [2, 4, 6]);
 /// # });
 /// ```
-pub async fn map<'env, I, F, Fut, T, E>(
+#[track_caller]
+pub fn map<'env, I, F, Fut, T, E>(
     items: I,
     limit: usize,
-    mut each: F,
-) -> Result<Vec<T>, MultiError<E>>
+    each: F,
+) -> Mapping<'env, I::IntoIter, F, Fut, T, E>
 where
     I: IntoIterator,
     F: FnMut(I::Item) -> Fut,
     Fut: Future<Output = Result<T, E>> + Send + 'env,
     T: Send,
 {
-    let items = items.into_iter();
-    nursery(async move |n: Nursery<'env, E>| {
-        let mut items = items.fuse();
-        let mut values = Vec::new();
-        let mut running = AsCompleted::new();
+    let body = Items { items: items.into_iter().fuse(), limit: limit.max(1), each };
+    let builder = Builder::new().at(Location::caller());
+    Mapping { block: Block::with(builder, body, Mapped::new) }
+}
+
+struct Items<I, F> {
+    items: Fuse<I>,
+    limit: usize,
+    each: F,
+}
+
+// The futures of these two are not `async` blocks: their types say what they are made of, so that the
+// compiler sees inside of others whether they are `Send`, also over borrowed items.
+pin_project! {
+    /// The future of [`map`].
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use aionursery::{Mapping, map};
+    /// let doubled: Mapping<'_, _, _, _, _, String> = map(1..4, 2, async |n| Ok(2 * n));
+    /// assert_eq!(doubled.await.unwrap(), [2, 4, 6]);
+    /// # });
+    /// ```
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Mapping<'env, I, F, Fut, T, E> {
+        #[pin]
+        block: Block<'env, Vec<T>, E, Items<I, F>, Mapped<'env, I, F, Fut, T, E>>,
+    }
+}
+
+impl<'env, I, F, Fut, T, E> Future for Mapping<'env, I, F, Fut, T, E>
+where
+    I: Iterator,
+    F: FnMut(I::Item) -> Fut,
+    Fut: Future<Output = Result<T, E>> + Send + 'env,
+    T: Send,
+{
+    type Output = Result<Vec<T>, MultiError<E>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().block.poll(cx)
+    }
+}
+
+/// The body of a [`map`]'s nursery.
+struct Mapped<'env, I, F, Fut, T, E> {
+    n: Nursery<'env, E>,
+    items: Items<I, F>,
+    values: Vec<Option<T>>,
+    running: AsCompleted<(usize, T), E>,
+    futures: PhantomData<fn() -> Fut>,
+}
+
+impl<I, F, Fut, T, E> Unpin for Mapped<'_, I, F, Fut, T, E> {}
+
+impl<'env, I, F, Fut, T, E> Mapped<'env, I, F, Fut, T, E> {
+    fn new(items: Items<I, F>, n: Nursery<'env, E>) -> Self {
+        let (values, running) = (Vec::new(), AsCompleted::new());
+        Self { n, items, values, running, futures: PhantomData }
+    }
+}
+
+impl<'env, I, F, Fut, T, E> Future for Mapped<'env, I, F, Fut, T, E>
+where
+    I: Iterator,
+    F: FnMut(I::Item) -> Fut,
+    Fut: Future<Output = Result<T, E>> + Send + 'env,
+    T: Send,
+{
+    type Output = Result<Vec<T>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { n, items: Items { items, limit, each }, values, running, .. } = self.get_mut();
         loop {
-            while running.len() < limit.max(1)
+            while running.len() < *limit
                 && let Some(item) = items.next()
             {
                 let (place, future) = (values.len(), each(item));
                 values.push(None);
                 running.push(n.start_soon(async move { Ok((place, future.await?)) }));
             }
-            match poll_fn(|cx| Pin::new(&mut running).poll_next(cx)).await {
+            match ready!(Pin::new(&mut *running).poll_next(cx)) {
                 Some(ended) => {
                     let (place, value) = ended?;
                     values[place] = Some(value);
                 }
-                None => return Ok(values.into_iter().flatten().collect()),
+                None => return Poll::Ready(Ok(mem::take(values).into_iter().flatten().collect())),
             }
         }
-    })
-    .await
+    }
 }
 
 /// Runs `each` over what a stream gives, at most `limit` at once (at least one); the stream is asked
@@ -77,33 +151,96 @@ where
 /// assert_eq!(sum.into_inner(), 10);
 /// # });
 /// ```
-pub async fn for_each<'env, S, F, Fut, E>(
-    stream: S,
-    limit: usize,
-    mut each: F,
-) -> Result<(), MultiError<E>>
+#[track_caller]
+pub fn for_each<'env, S, F, Fut, E>(stream: S, limit: usize, each: F) -> ForEach<'env, S, F, Fut, E>
 where
     S: Stream,
     F: FnMut(S::Item) -> Fut,
     Fut: Future<Output = Result<(), E>> + Send + 'env,
 {
-    nursery(async move |n: Nursery<'env, E>| {
-        let mut stream = std::pin::pin!(stream);
-        let mut running = AsCompleted::new();
-        let limit = limit.max(1);
-        while let Some(item) = poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
-            running.push(n.start_soon(each(item)));
+    let body = Stretch { stream, limit: limit.max(1), each };
+    ForEach { block: Block::with(Builder::new().at(Location::caller()), body, Each::new) }
+}
+
+struct Stretch<S, F> {
+    stream: S,
+    limit: usize,
+    each: F,
+}
+
+pin_project! {
+    /// The future of [`for_each`].
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use aionursery::{ForEach, for_each};
+    /// let stream = futures::stream::iter(1..=4);
+    /// let all: ForEach<'_, _, _, _, String> = for_each(stream, 2, async |_| Ok(()));
+    /// all.await.unwrap();
+    /// # });
+    /// ```
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ForEach<'env, S, F, Fut, E> {
+        #[pin]
+        block: Block<'env, (), E, Stretch<S, F>, Each<'env, S, F, Fut, E>>,
+    }
+}
+
+impl<'env, S, F, Fut, E> Future for ForEach<'env, S, F, Fut, E>
+where
+    S: Stream,
+    F: FnMut(S::Item) -> Fut,
+    Fut: Future<Output = Result<(), E>> + Send + 'env,
+{
+    type Output = Result<(), MultiError<E>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().block.poll(cx)
+    }
+}
+
+pin_project! {
+    /// The body of a [`for_each`]'s nursery.
+    struct Each<'env, S, F, Fut, E> {
+        n: Nursery<'env, E>,
+        #[pin]
+        stream: S,
+        limit: usize,
+        each: F,
+        running: AsCompleted<(), E>,
+        futures: PhantomData<fn() -> Fut>,
+    }
+}
+
+impl<'env, S, F, Fut, E> Each<'env, S, F, Fut, E> {
+    fn new(stretch: Stretch<S, F>, n: Nursery<'env, E>) -> Self {
+        let Stretch { stream, limit, each } = stretch;
+        Self { n, stream, limit, each, running: AsCompleted::new(), futures: PhantomData }
+    }
+}
+
+impl<'env, S, F, Fut, E> Future for Each<'env, S, F, Fut, E>
+where
+    S: Stream,
+    F: FnMut(S::Item) -> Fut,
+    Fut: Future<Output = Result<(), E>> + Send + 'env,
+{
+    type Output = Result<(), E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
             // Those that have ended need no place, however many may run.
-            while poll_fn(|cx| Poll::Ready(matches!(running.poll_ended(cx), Poll::Ready(Some(_)))))
-                .await
-            {}
-            while running.len() >= limit {
-                poll_fn(|cx| running.poll_ended(cx)).await;
+            while let Poll::Ready(Some(_)) = this.running.poll_ended(cx) {}
+            if this.running.len() >= *this.limit {
+                return Poll::Pending;
+            }
+            match ready!(this.stream.as_mut().poll_next(cx)) {
+                Some(item) => this.running.push(this.n.start_soon((this.each)(item))),
+                None => return Poll::Ready(Ok(())),
             }
         }
-        Ok(())
-    })
-    .await
+    }
 }
 
 /// Lets the others run once.
@@ -114,7 +251,7 @@ where
 pub async fn yield_now() {
     let mut yielded = false;
     poll_fn(move |cx| {
-        if std::mem::replace(&mut yielded, true) {
+        if mem::replace(&mut yielded, true) {
             return Poll::Ready(());
         }
         cx.waker().wake_by_ref();

@@ -46,7 +46,7 @@ pin_project! {
     #[must_use = "a nursery does nothing unless awaited"]
     #[project(!Unpin)]
     pub struct Block<'env, T, E, B, F, M = Sendable> {
-        start: Option<(Builder, B)>,
+        start: Option<Start<'env, E, B, F, M>>,
         #[pin]
         body: Option<F>,
         value: Option<T>,
@@ -66,6 +66,17 @@ pin_project! {
             driver.abandon(seat, body);
         }
     }
+}
+
+/// What begins with the first poll.
+///
+/// The call stands here, and not in a bound of `Future`'s: whether a closure takes the handle of a
+/// certain `'env` is more than the compiler can see inside of an `async` block, and what it cannot
+/// see there may neither be joined nor be sent to another thread.
+struct Start<'env, E, B, F, M> {
+    builder: Builder,
+    body: B,
+    call: fn(B, Nursery<'env, E, M>) -> F,
 }
 
 struct Driver<E> {
@@ -91,12 +102,19 @@ struct Driver<E> {
 
 impl<'env, T, E, B, F, M> Block<'env, T, E, B, F, M>
 where
-    B: FnOnce(Nursery<'env, E, M>) -> F,
     F: Future<Output = Result<T, E>>,
 {
-    pub(crate) fn new(builder: Builder, body: B) -> Self {
+    pub(crate) fn new(builder: Builder, body: B) -> Self
+    where
+        B: FnOnce(Nursery<'env, E, M>) -> F,
+    {
+        Self::with(builder, body, |body, handle| body(handle))
+    }
+
+    /// A nursery whose body is what `call` makes of `body` and its handle.
+    pub(crate) fn with(builder: Builder, body: B, call: fn(B, Nursery<'env, E, M>) -> F) -> Self {
         Self {
-            start: Some((builder, body)),
+            start: Some(Start { builder, body, call }),
             body: None,
             value: None,
             driver: None,
@@ -107,9 +125,8 @@ where
     }
 }
 
-impl<'env, T, E, B, F, M> Future for Block<'env, T, E, B, F, M>
+impl<T, E, B, F, M> Future for Block<'_, T, E, B, F, M>
 where
-    B: FnOnce(Nursery<'env, E, M>) -> F,
     F: Future<Output = Result<T, E>>,
 {
     type Output = Result<T, MultiError<E>>;
@@ -124,10 +141,10 @@ where
         let driver = match this.driver {
             Some(driver) => driver,
             None => {
-                let (builder, _) = start.as_ref().expect("a nursery is not polled once it is done");
+                let start = start.as_ref().expect("a nursery is not polled once it is done");
                 let (ready, seat) = Share::with_seat();
                 *this.seat = Some(seat);
-                this.driver.insert(Driver::new(builder, ready))
+                this.driver.insert(Driver::new(&start.builder, ready))
             }
         };
         #[cfg(feature = "tracing")]
@@ -140,9 +157,9 @@ where
         driver.shelter.pass_over();
         let seat = this.seat.as_mut().expect("a driver has a seat");
         let turn = seat.drive(|| {
-            if let Some((_, body)) = start {
+            if let Some(Start { body, call, .. }) = start {
                 let handle = Nursery::new(driver.core.clone(), None, false);
-                match catch_unwind(AssertUnwindSafe(|| body(handle))) {
+                match catch_unwind(AssertUnwindSafe(|| call(body, handle))) {
                     Ok(future) => this.body.set(Some(future)),
                     Err(payload) => driver.body_panicked(payload),
                 }

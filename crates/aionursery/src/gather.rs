@@ -2,10 +2,11 @@
 //! may each be of another. Decides nothing: a nursery does.
 
 use std::future::Future;
+use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use crate::builder::nursery;
+use crate::builder::Builder;
 use crate::child::Child;
 use crate::driver::Block;
 use crate::nursery::Nursery;
@@ -56,26 +57,17 @@ pub trait Gather<'env, E, Form> {
     /// ```
     fn gather_in(self, n: &Nursery<'env, E>) -> Self::Running;
 
-    /// Starts them once there is a nursery.
+    /// What waits for the nursery: named for what it is made of, not for where it comes from. Whether
+    /// an iterator over borrowed items is `Send` the compiler cannot see inside an `async` block.
     #[doc(hidden)]
-    fn gather_later(self) -> Start<'env, E, Self::Running>;
+    type Later;
+
+    #[doc(hidden)]
+    fn later(self) -> Self::Later;
+
+    #[doc(hidden)]
+    fn start(later: Self::Later, n: Nursery<'env, E>) -> Self::Running;
 }
-
-/// The body of a [`gather`]'s nursery. Boxed, so that its type does not say what an iterator's is:
-/// whether something is `Send` that says so with an iterator over borrowed items, the compiler
-/// cannot see inside an `async` block.
-type Start<'env, E, R> = Box<dyn FnOnce(Nursery<'env, E>) -> R + Send + 'env>;
-
-/// The future of [`gather`].
-///
-/// ```
-/// # futures::executor::block_on(async {
-/// use aionursery::{Gathering, gather};
-/// let both: Gathering<'_, _, _, String> = gather((async { Ok(1) }, async { Ok("two") }));
-/// assert_eq!(both.await.unwrap(), (1, "two"));
-/// # });
-/// ```
-pub type Gathering<'env, V, R, E> = Block<'env, V, E, Start<'env, E, R>, R>;
 
 /// Waits for the values of [gathered](Gather::gather_in) children.
 ///
@@ -118,9 +110,14 @@ where
         Gathered { children, values }
     }
 
-    fn gather_later(self) -> Start<'env, E, Self::Running> {
-        let futures: Vec<F> = self.into_iter().collect();
-        Box::new(move |n| futures.gather_in(&n))
+    type Later = Vec<F>;
+
+    fn later(self) -> Vec<F> {
+        self.into_iter().collect()
+    }
+
+    fn start(later: Vec<F>, n: Nursery<'env, E>) -> Self::Running {
+        later.gather_in(&n)
     }
 }
 
@@ -151,8 +148,14 @@ macro_rules! tuples {
                 Gathered { children, values: Default::default() }
             }
 
-            fn gather_later(self) -> Start<'env, E, Self::Running> {
-                Box::new(move |n| self.gather_in(&n))
+            type Later = Self;
+
+            fn later(self) -> Self {
+                self
+            }
+
+            fn start(later: Self, n: Nursery<'env, E>) -> Self::Running {
+                later.gather_in(&n)
             }
         }
 
@@ -206,9 +209,9 @@ tuples! {
 /// # });
 /// ```
 #[track_caller]
-pub fn gather<'env, G, E, Form>(futures: G) -> Gathering<'env, G::Values, G::Running, E>
+pub fn gather<'env, G, E, Form>(futures: G) -> Block<'env, G::Values, E, G::Later, G::Running>
 where
     G: Gather<'env, E, Form>,
 {
-    nursery(futures.gather_later())
+    Block::with(Builder::new().at(Location::caller()), futures.later(), G::start)
 }

@@ -100,18 +100,18 @@ pub use adopted::{AdoptedError, LostError, on_lost_error};
 pub use as_completed::{AsCompleted, as_completed};
 pub use builder::{Builder, OnError, nursery, nursery_local};
 pub use cancel_scope::{
-    CancelScope, Scoped, cancelled, current_effective_deadline, current_time, fail_after, fail_at,
-    move_on_after, move_on_at, shield,
+    CancelScope, MovingOn, Scoped, Shielding, cancelled, current_effective_deadline, current_time,
+    fail_after, fail_at, move_on_after, move_on_at, shield,
 };
 #[cfg(feature = "tokio")]
 pub use carrier::keep_idle_tasks;
 pub use child::{Child, End};
 pub use clock::{Clock, Sleep};
-pub use combine::{for_each, map, yield_now};
+pub use combine::{ForEach, Mapping, for_each, map, yield_now};
 pub use driver::Block;
 pub use dump::{Dump, dump};
 pub use error::{Cancelled, ChildError, ErrorKind, MultiError, NurseryClosed};
-pub use gather::{Gather, Gathered, Gathering, gather};
+pub use gather::{Gather, Gathered, gather};
 pub use node::{Node, NodeKind, State};
 pub use nursery::{Admits, Cancellation, Local, LocalNursery, Mode, Nursery, Sendable};
 pub use nursery_core::Source;

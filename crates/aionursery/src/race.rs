@@ -2,6 +2,7 @@
 //! decides only who has won; the nursery cancels and joins the losers.
 
 use std::future::{Future, Ready};
+use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -36,7 +37,7 @@ use crate::sync::Mutex;
 )]
 pub trait Race<'env, E, Form> {
     /// What the winner gives.
-    type Value: Send + 'env;
+    type Value;
 
     /// Starts all of them towards this finish.
     ///
@@ -53,13 +54,16 @@ pub trait Race<'env, E, Form> {
     /// ```
     fn race_to(self, finish: &Finish<'env, Self::Value, E>);
 
-    /// Starts them once there is a finish.
+    /// What waits for the finish, as for a [`Gather`](crate::Gather).
     #[doc(hidden)]
-    fn race_later(self) -> Start<'env, Self::Value, E>;
-}
+    type Later;
 
-/// Boxed for the same reason as a gathering's.
-type Start<'env, T, E> = Box<dyn FnOnce(&Finish<'env, T, E>) + Send + 'env>;
+    #[doc(hidden)]
+    fn later(self) -> Self::Later;
+
+    #[doc(hidden)]
+    fn start(later: Self::Later, finish: &Finish<'env, Self::Value, E>);
+}
 
 /// Where the runners of a [`race`] arrive: the first value stays, and ends the race.
 ///
@@ -111,9 +115,14 @@ where
         self.into_iter().for_each(|future| finish.start(future));
     }
 
-    fn race_later(self) -> Start<'env, T, E> {
-        let runners: Vec<F> = self.into_iter().collect();
-        Box::new(move |finish| runners.race_to(finish))
+    type Later = Vec<F>;
+
+    fn later(self) -> Vec<F> {
+        self.into_iter().collect()
+    }
+
+    fn start(later: Vec<F>, finish: &Finish<'env, T, E>) {
+        later.race_to(finish);
     }
 }
 
@@ -131,8 +140,14 @@ macro_rules! tuples {
                 $(finish.start(self.$at);)+
             }
 
-            fn race_later(self) -> Start<'env, T, E> {
-                Box::new(move |finish| self.race_to(finish))
+            type Later = Self;
+
+            fn later(self) -> Self {
+                self
+            }
+
+            fn start(later: Self, finish: &Finish<'env, T, E>) {
+                later.race_to(finish);
             }
         }
     )+};
@@ -174,21 +189,30 @@ tuples! {
 /// # });
 /// ```
 #[track_caller]
-pub fn race<'env, R, E, Form>(runners: R) -> Racing<'env, R::Value, E>
+pub fn race<'env, R, E, Form>(runners: R) -> Racing<'env, R::Value, E, R::Later>
 where
     R: Race<'env, E, Form>,
-    E: Send + 'env,
 {
     let won = Arc::new(Mutex::new(None));
-    let (start, finish) = (runners.race_later(), won.clone());
-    let body: Body<'env, E> = Box::new(move |nursery| {
-        start(&Finish { nursery, won: finish });
-        std::future::ready(Ok(()))
-    });
-    Racing { block: Builder::new().on_error(crate::OnError::Collect).nursery(body), won }
+    let body = Runners { later: runners.later(), start: R::start, won: won.clone() };
+    let builder = Builder::new().on_error(crate::OnError::Collect).at(Location::caller());
+    Racing { block: Block::with(builder, body, Runners::run), won }
 }
 
-type Body<'env, E> = Box<dyn FnOnce(Nursery<'env, E>) -> Ready<Result<(), E>> + Send + 'env>;
+/// The body of a race's nursery.
+struct Runners<'env, T, E, L> {
+    later: L,
+    start: fn(L, &Finish<'env, T, E>),
+    won: Arc<Mutex<Option<T>>>,
+}
+
+impl<'env, T, E, L> Runners<'env, T, E, L> {
+    fn run(self, nursery: Nursery<'env, E>) -> Ready<Result<(), E>> {
+        let Self { later, start, won } = self;
+        start(later, &Finish { nursery, won });
+        std::future::ready(Ok(()))
+    }
+}
 
 pin_project_lite::pin_project! {
     /// The future of [`race`]: its nursery, then who has won.
@@ -196,19 +220,19 @@ pin_project_lite::pin_project! {
     /// ```
     /// # futures::executor::block_on(async {
     /// use aionursery::{Racing, race};
-    /// let first: Racing<'_, u8, String> = race([async { Ok(7) }]);
+    /// let first: Racing<'_, u8, String, _> = race([async { Ok(7) }]);
     /// assert_eq!(first.await.unwrap(), Some(7));
     /// # });
     /// ```
     #[must_use = "futures do nothing unless polled"]
-    pub struct Racing<'env, T, E> {
+    pub struct Racing<'env, T, E, L> {
         #[pin]
-        block: Block<'env, (), E, Body<'env, E>, Ready<Result<(), E>>>,
+        block: Block<'env, (), E, Runners<'env, T, E, L>, Ready<Result<(), E>>>,
         won: Arc<Mutex<Option<T>>>,
     }
 }
 
-impl<T, E> Future for Racing<'_, T, E> {
+impl<T, E, L> Future for Racing<'_, T, E, L> {
     type Output = Result<Option<T>, MultiError<E>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {

@@ -60,10 +60,55 @@ async fn combinators_over_items_that_are_borrowed_may_stand_in_a_task() {
         let first = race(texts.iter().map(|text| async move { length(text).await })).await?;
         let pair = gather((length(&texts[0]), async { length(&texts[1]).await })).await?;
         let either = race((length(&texts[0]), async { length(&texts[1]).await })).await?;
-        Ok::<_, aionursery::MultiError<String>>((by_function, by_block, first, pair, either))
+        assert_eq!((by_function, by_block), (vec![1, 4], vec![1, 4]));
+        assert_eq!((first, pair, either), (Some(1), (1, 4), Some(1)));
+
+        let mapped =
+            map(texts.iter().map(|text| text.as_str()), 1, async |text| length(text).await).await?;
+        let lengths = texts.iter().map(|text| text.len());
+        let same = map(lengths, 1, |length| async move { Ok::<_, String>(length) }).await?;
+        assert_eq!((mapped, same), (vec![1, 4], vec![1, 4]));
+        let sum = AtomicUsize::new(0);
+        for_each(stream::iter(texts.iter().map(|text| text.as_str())), 2, async |text| {
+            sum.fetch_add(length(text).await?, Ordering::Relaxed);
+            Ok::<_, String>(())
+        })
+        .await?;
+        assert_eq!(sum.into_inner(), 5);
+        Ok::<_, aionursery::MultiError<String>>(())
     });
-    let ended = task.await.unwrap().unwrap();
-    assert_eq!(ended, (vec![1, 4], vec![1, 4], Some(1), (1, 4), Some(1)));
+    task.await.unwrap().unwrap();
+}
+
+#[cfg(feature = "tokio")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn nurseries_in_anything_may_stand_in_a_task_also_such_that_start_themselves() {
+    use aionursery::{Nursery, fail_after, move_on_after, nursery, shield};
+    type Boxed<'a> = std::pin::Pin<Box<dyn Future<Output = Result<usize, String>> + Send + 'a>>;
+    fn tree(depth: usize) -> Boxed<'static> {
+        Box::pin(async move {
+            let own = nursery(async move |n: Nursery<'static, String>| {
+                let sibling = n.clone();
+                let below = n.spawn(async move {
+                    Ok(if depth == 0 { 0 } else { sibling.spawn(tree(depth - 1)).await? })
+                });
+                Ok(1 + below.await?)
+            });
+            let minute = std::time::Duration::from_secs(60);
+            let ended = move_on_after(minute, fail_after(minute, shield(own))).await;
+            ended.unwrap().unwrap().map_err(|errors| errors.to_string())
+        })
+    }
+    let task = tokio::spawn(async {
+        let text = String::from("beans");
+        let text = &text;
+        let length =
+            || nursery(async |n| n.start_soon(async { Ok::<_, String>(text.len()) }).await);
+        let (a, b) = futures::join!(length(), length());
+        assert_eq!((a.unwrap(), b.unwrap()), (5, 5));
+        tree(3).await
+    });
+    assert_eq!(task.await.unwrap(), Ok(4));
 }
 
 #[test]

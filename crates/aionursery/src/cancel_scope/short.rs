@@ -1,7 +1,11 @@
 //! What is often done with a scope, in one call.
 
 use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+
+use pin_project_lite::pin_project;
 
 use super::{CancelScope, Scoped};
 use crate::clock;
@@ -62,11 +66,8 @@ pub fn fail_at<F: Future>(deadline: impl Into<Instant>, future: F) -> Scoped<F> 
 /// # });
 /// ```
 #[track_caller]
-pub fn move_on_after<F: Future>(
-    after: Duration,
-    future: F,
-) -> impl Future<Output = Option<F::Output>> {
-    moving_on(fail_after(after, future))
+pub fn move_on_after<F: Future>(after: Duration, future: F) -> MovingOn<F> {
+    MovingOn { scoped: fail_after(after, future) }
 }
 
 /// As [`move_on_after`], with a moment.
@@ -79,15 +80,63 @@ pub fn move_on_after<F: Future>(
 /// # });
 /// ```
 #[track_caller]
-pub fn move_on_at<F: Future>(
-    deadline: impl Into<Instant>,
-    future: F,
-) -> impl Future<Output = Option<F::Output>> {
-    moving_on(fail_at(deadline.into(), future))
+pub fn move_on_at<F: Future>(deadline: impl Into<Instant>, future: F) -> MovingOn<F> {
+    MovingOn { scoped: fail_at(deadline, future) }
 }
 
-async fn moving_on<F: Future>(scoped: Scoped<F>) -> Option<F::Output> {
-    scoped.await.ok()
+// An `async fn` in the place of these two would have a type of its own in which the compiler cannot
+// see that it is `Send`, where its future is a nursery's.
+pin_project! {
+    /// The future of [`move_on_after`] and [`move_on_at`].
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// use std::time::Duration;
+    /// use aionursery::{MovingOn, move_on_after};
+    /// let ready: MovingOn<_> = move_on_after(Duration::from_secs(1), std::future::ready(7));
+    /// assert_eq!(ready.await, Some(7));
+    /// # });
+    /// ```
+    #[must_use = "futures do nothing unless polled"]
+    pub struct MovingOn<F> {
+        #[pin]
+        scoped: Scoped<F>,
+    }
+}
+
+impl<F: Future> Future for MovingOn<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().scoped.poll(cx).map(Result::ok)
+    }
+}
+
+pin_project! {
+    /// The future of [`shield`].
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// let ready: aionursery::Shielding<_> = aionursery::shield(std::future::ready(7));
+    /// assert_eq!(ready.await, 7);
+    /// # });
+    /// ```
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Shielding<F> {
+        #[pin]
+        scoped: Scoped<F>,
+    }
+}
+
+impl<F: Future> Future for Shielding<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.project().scoped.poll(cx).map(|ended| match ended {
+            Ok(value) => value,
+            Err(_) => unreachable!("nobody else holds this scope"),
+        })
+    }
 }
 
 /// Runs a future that cancellation from outside does not reach: it ends, then the cancellation
@@ -108,15 +157,8 @@ async fn moving_on<F: Future>(scoped: Scoped<F>) -> Option<F::Output> {
 /// # });
 /// ```
 #[track_caller]
-pub fn shield<F: Future>(future: F) -> impl Future<Output = F::Output> {
-    shielding(CancelScope::shield().run(future))
-}
-
-async fn shielding<F: Future>(scoped: Scoped<F>) -> F::Output {
-    match scoped.await {
-        Ok(value) => value,
-        Err(_) => unreachable!("nobody else holds this scope"),
-    }
+pub fn shield<F: Future>(future: F) -> Shielding<F> {
+    Shielding { scoped: CancelScope::shield().run(future) }
 }
 
 /// The time where the running code stands: on the clock of the scopes around it, which may be a
