@@ -151,6 +151,27 @@ fn r21_a_scope_of_its_own_takes_a_clock_too() {
 }
 
 #[test]
+fn r13_a_scope_whose_budget_ran_out_unseen_ends_alone_when_another_opens_in_it() {
+    let clock = Virtual::new();
+    let outer = CancelScope::new().clock(clock.clone()).cleanup(SECOND);
+    let mut run = pin!(outer.run(aionursery::shield(async {
+        let inner = CancelScope::new().deadline(clock.now() + SECOND);
+        let ended = inner.run(async {
+            cancelled().await;
+            clock.pass(2 * SECOND);
+            move_on_after(SECOND, pending::<()>()).await
+        });
+        let ended = ended.await.map_err(|cancelled| cancelled.cause().source());
+        aionursery::yield_now().await;
+        ended
+    })));
+    assert!(poll(run.as_mut()).is_pending());
+    clock.pass(SECOND);
+    assert!(poll(run.as_mut()).is_pending());
+    assert_eq!(poll(run.as_mut()), Poll::Ready(Ok(Err(Source::Deadline))));
+}
+
+#[test]
 fn r21_the_current_time_is_that_of_the_clock_around() {
     let clock = Virtual::new();
     clock.pass(1000 * SECOND);

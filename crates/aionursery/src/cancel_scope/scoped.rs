@@ -173,8 +173,9 @@ impl<F: Future> Future for Scoped<F> {
             }
             let scope = this.scope.as_ref().expect("who waits has a place in the tree");
             if marks & STOP != 0 && (!scope.is_hard() || scope.is_taken_along()) {
-                // What it runs cannot go on, so whoever awaits it cannot.
-                match *this.shield {
+                // What it runs cannot go on, so whoever awaits it cannot; unless it was cancelled
+                // itself, and this is all that it comes to.
+                match *this.shield || scope.own_cause().is_some() {
                     true => *this.stuck = true,
                     false => drop(frame::stop()),
                 }
