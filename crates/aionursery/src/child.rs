@@ -31,9 +31,8 @@ use crate::task::Handle;
 /// ```
 pub struct Child<T, E> {
     task: Handle<T, E>,
-    collect: bool,
-    /// It has nothing to give.
-    refused: Option<Stopped>,
+    /// How often it was asked in vain. With this a handle is two words, which go in registers.
+    refused: Stopped,
 }
 
 /// How a child ended, without its error: see [`Child::end`].
@@ -76,8 +75,8 @@ impl<T> End<T> {
 }
 
 impl<T, E> Child<T, E> {
-    pub(crate) fn new(task: Handle<T, E>, collect: bool) -> Self {
-        Self { task, collect, refused: None }
+    pub(crate) fn new(task: Handle<T, E>) -> Self {
+        Self { task, refused: Stopped::default() }
     }
 
     /// Cancels this child alone: no error, siblings unharmed (R16). It is dropped the next time
@@ -143,7 +142,7 @@ impl<T, E> Child<T, E> {
     }
 
     pub(crate) fn collects(&self) -> bool {
-        self.collect
+        self.task.header().is_collected()
     }
 
     /// Waits for its end and says how it ended. Never ends who awaits it, never takes the error.
@@ -169,7 +168,7 @@ impl<T, E> Child<T, E> {
     }
 
     pub(crate) fn poll_result(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Fault<E>>> {
-        self.task.poll(cx)
+        self.task.poll(cx).map(|result| result.expect(ONCE))
     }
 }
 
@@ -179,18 +178,21 @@ impl<T, E> Future for Child<T, E> {
     type Output = Result<T, E>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
-        if let Some(stopped) = &mut self.refused {
-            return refuse(stopped, cx);
-        }
-        match ready!(self.poll_result(cx)) {
-            Ok(value) => Poll::Ready(Ok(value)),
-            Err(fault) => match hand_over(fault, self.collect) {
+        match ready!(self.task.poll(cx)) {
+            Some(Ok(value)) => Poll::Ready(Ok(value)),
+            Some(Err(fault)) => match hand_over(fault, self.collects()) {
                 Some(error) => Poll::Ready(Err(error)),
-                None => refuse(self.refused.insert(Stopped::default()), cx),
+                None => refuse(&mut self.refused, cx),
             },
+            None => {
+                assert!(self.refused.has_marked(), "{ONCE}");
+                refuse(&mut self.refused, cx)
+            }
         }
     }
 }
+
+const ONCE: &str = "a child's result can be awaited once";
 
 /// The error of a child without a value, if that may be handed over to whoever awaits it.
 #[cold]

@@ -10,16 +10,11 @@ use crate::error::MultiError;
 use crate::frame;
 use crate::scope::{Cause, Scope};
 
-/// How often somebody was polled after it had marked that it cannot go on.
+/// How often somebody was polled after it had marked that it cannot go on. A word: so many marks had
+/// been heeded on this thread when it was last polled; so often it was polled with none heeded in
+/// between; so often it has asked to be polled again.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Stopped {
-    /// How many marks had been heeded on this thread, when it was last polled.
-    heeded: u16,
-    /// So often it was polled with no mark heeded in between.
-    polls: u8,
-    /// So often it has asked to be polled again.
-    calls: u8,
-}
+pub(crate) struct Stopped(u32);
 
 /// `FuturesUnordered` and its like poll who wakes itself a few times before they let others have
 /// their turn; a `block_on` goes on for ever.
@@ -29,21 +24,27 @@ impl Stopped {
     /// Marks that whoever polls it cannot go on. Says no once it is known that nobody heeds that.
     #[cold]
     pub(crate) fn mark(&mut self, cx: &Context<'_>) -> bool {
-        let heeded = frame::heeded();
-        if self.heeded != heeded {
-            (self.heeded, self.polls) = (heeded, 0);
+        let [heeded @ .., mut polls, mut calls] = self.0.to_le_bytes();
+        let now = frame::heeded().to_le_bytes();
+        if heeded != now {
+            polls = 0;
         }
-        self.polls += 1;
-        if self.polls > MOST {
-            return false;
+        polls += 1;
+        let goes_on = polls > MOST;
+        if !goes_on {
+            frame::stop();
+            if calls < MOST {
+                // Otherwise a `block_on` would sleep.
+                calls += 1;
+                cx.waker().wake_by_ref();
+            }
         }
-        frame::stop();
-        if self.calls < MOST {
-            // Otherwise a `block_on` would sleep.
-            self.calls += 1;
-            cx.waker().wake_by_ref();
-        }
-        true
+        self.0 = u32::from_le_bytes([now[0], now[1], polls.min(MOST), calls]);
+        !goes_on
+    }
+
+    pub(crate) fn has_marked(self) -> bool {
+        self.0 != 0
     }
 }
 

@@ -130,7 +130,8 @@ impl<'env, E, M> Nursery<'env, E, M> {
         if !self.is_plain() {
             return self.start_special(future, Location::caller());
         }
-        let (task, handle) = make(&core.ready, future, Making { shield: false, name: None });
+        let (task, handle) =
+            make(&core.ready, future, Making { shield: false, collect: core.collect, name: None });
         self.admit(task, handle)
     }
 
@@ -145,7 +146,7 @@ impl<'env, E, M> Nursery<'env, E, M> {
         F: Future<Output = Result<T, E>> + 'env,
     {
         let core = &self.core;
-        let making = Making { shield: self.shield, name: self.name.clone() };
+        let making = Making { shield: self.shield, collect: core.collect, name: self.name.clone() };
         let noted = (core.records || self.name.is_some()).then(|| {
             Noted::new(&core.scope.signal, self.name.clone(), self.shield, Runs::Here, Some(place))
         });
@@ -170,7 +171,7 @@ impl<'env, E, M> Nursery<'env, E, M> {
         handle: Handle<T, E>,
     ) -> Result<Child<T, E>, NurseryClosed> {
         match self.core.start(task) {
-            Ok(()) => Ok(Child::new(handle, self.core.collect)),
+            Ok(()) => Ok(Child::new(handle)),
             Err(mut task) => {
                 drop(task.cancel());
                 Err(NurseryClosed)

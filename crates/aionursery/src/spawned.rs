@@ -77,12 +77,12 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         }
         let core = self.core();
         let id = core.start_spawned()?;
-        let making = Making { shield: false, name: None };
+        let making = Making { shield: false, collect: core.collect, name: None };
         let (load, handle, reach) = make_away(core, core.scope.clone(), id, making, future);
         carrier::send(load);
         // From here on a cancellation reaches it.
         reach.into_iter().for_each(|child| core.keep(child));
-        Ok(Child::new(handle, core.collect))
+        Ok(Child::new(handle))
     }
 
     /// A child that is named, noted or shielded, or that has to wait for its place.
@@ -104,7 +104,7 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
             true => wall(core, noted.as_ref().map(|noted| noted.note().clone())),
             false => core.scope.clone(),
         };
-        let making = Making { shield, name: name.clone() };
+        let making = Making { shield, collect: core.collect, name: name.clone() };
         let gated = Gated::new(core.gate.clone(), Watched::new(noted, future));
         let (handle, reach) = match &name {
             Some(name) => {
@@ -122,7 +122,7 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
             }
         };
         reach.into_iter().for_each(|child| core.keep(child));
-        Ok(Child::new(handle, core.collect))
+        Ok(Child::new(handle))
     }
 
     /// What a dump shows of a child.

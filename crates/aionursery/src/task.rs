@@ -55,8 +55,10 @@ const SHIELD: usize = 1 << 4;
 const WAITS: usize = 1 << 5;
 /// The handle has left a waker: whoever ends the child calls it.
 const JOINED: usize = 1 << 6;
+/// Its error is for whoever awaits it; set from the start.
+const COLLECT: usize = 1 << 7;
 /// One reference.
-const REF: usize = 1 << 7;
+const REF: usize = 1 << 8;
 
 /// Not in the driver's list of children.
 pub(crate) const NOWHERE: u32 = u32::MAX;
@@ -102,7 +104,14 @@ unsafe impl Sync for TaskRef {}
 /// How a task is to be made.
 pub(crate) struct Making {
     pub(crate) shield: bool,
+    pub(crate) collect: bool,
     pub(crate) name: Option<Arc<str>>,
+}
+
+impl Making {
+    fn flags(&self) -> usize {
+        (if self.shield { SHIELD } else { 0 }) | (if self.collect { COLLECT } else { 0 })
+    }
 }
 
 /// The driver's side of a task: the right to poll its future, and the duty to end it.
@@ -259,6 +268,11 @@ impl Header {
         self.state.load(Ordering::Relaxed) & SHIELD != 0
     }
 
+    /// Whether its error may be handed over to whoever awaits it.
+    pub(crate) fn is_collected(&self) -> bool {
+        self.state.load(Ordering::Relaxed) & COLLECT != 0
+    }
+
     pub(crate) fn is_done(&self) -> bool {
         self.state.load(Ordering::Acquire) & DONE != 0
     }
@@ -301,7 +315,10 @@ impl<E> Running<E> {
     #[inline]
     pub(crate) fn release(self) {
         let raw = self.task.0;
-        if self.header().state.load(Ordering::Acquire) & !(DONE | CANCEL | SHIELD | JOINED) == REF {
+        if self.header().state.load(Ordering::Acquire)
+            & !(DONE | CANCEL | SHIELD | JOINED | COLLECT)
+            == REF
+        {
             mem::forget(self);
             // SAFETY: the only reference was ours, so nobody can make another; no handle is left.
             unsafe { free(raw) };

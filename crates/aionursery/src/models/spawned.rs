@@ -160,7 +160,7 @@ fn r3_a_child_that_is_given_to_a_carrier_whose_runtime_goes_ends_once() {
         let ended = block_on(nursery(async |n: Handle| {
             let core = n.core();
             let id = core.start_spawned().unwrap();
-            let making = Making { shield: false, name: None };
+            let making = Making { shield: false, collect: false, name: None };
             let child = async { Ok(()) };
             let (load, handle, _) = make_away(core, core.scope.clone(), id, making, child);
             let idle = Idle::new(Waker::noop());
@@ -183,7 +183,7 @@ fn r3_a_carrier_that_was_given_a_child_is_woken_and_runs_it() {
         let ended = block_on(nursery(async |n: Handle| {
             let core = n.core();
             let id = core.start_spawned().unwrap();
-            let making = Making { shield: false, name: None };
+            let making = Making { shield: false, collect: false, name: None };
             let child = async { Ok(7) };
             let (load, handle, _) = make_away(core, core.scope.clone(), id, making, child);
             let worker = Worker::new();

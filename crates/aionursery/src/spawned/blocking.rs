@@ -53,7 +53,7 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
             drop(standing);
             Poll::Ready(returned)
         });
-        let making = Making { shield, name: name.clone() };
+        let making = Making { shield, collect: core.collect, name: name.clone() };
         let (mut load, handle, reach) =
             make_away(core, core.scope.clone(), id, making, Watched::new(noted, run));
         let queued = Arc::new(Queued(Mutex::default()));
@@ -65,7 +65,7 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
             None => drop(spawn_blocking(|| place.run())),
         }
         reach.into_iter().for_each(|child| core.keep(child));
-        Child::new(handle, core.collect)
+        Child::new(handle)
     }
 }
 

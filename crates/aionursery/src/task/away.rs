@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::cell::{Stage, empty, failed, settle};
-use super::{AWAY, CANCEL, DONE, HANDLE, REF, SHIELD, WAITS};
+use super::{AWAY, CANCEL, DONE, HANDLE, REF, WAITS};
 use super::{Handle, Header, Making, Step, Table, TaskRef};
 use crate::core::Core;
 use crate::error::{Failure, Fault};
@@ -76,7 +76,8 @@ where
         (Some(stride), Some(slots)) => unsafe { slots.take(ready, stride) },
         _ => Block::alone(ready, Layout::new::<Cell<F, T, E>>()),
     };
-    let state = if making.shield { HANDLE | SHIELD | (2 * REF) } else { HANDLE | (3 * REF) };
+    let owners = if making.shield { 2 * REF } else { 3 * REF };
+    let state = HANDLE | owners | making.flags();
     let header = Header {
         state: AtomicUsize::new(state),
         next: AtomicPtr::new(ptr::null_mut()),

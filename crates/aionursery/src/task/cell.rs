@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 use nursery_core::Outcome;
 
 use super::{
-    DONE, HANDLE, Handle, Header, JOINED, Making, NEW, REF, Running, SHIELD, Step, Table, TaskRef,
+    COLLECT, DONE, HANDLE, Handle, Header, JOINED, Making, NEW, REF, Running, Step, Table, TaskRef,
 };
 use crate::error::{Failure, Fault, Held, Label};
 use crate::quiet::{first, quietly};
@@ -51,7 +51,7 @@ where
         _ => Block::alone(ready, Layout::new::<Cell<F, T, E>>()),
     };
     let header = Header {
-        state: AtomicUsize::new(HANDLE | (2 * REF) | if making.shield { SHIELD } else { 0 }),
+        state: AtomicUsize::new(HANDLE | (2 * REF) | making.flags()),
         next: AtomicPtr::new(ptr::null_mut()),
         vtable: const { &Table { poll: poll::<F, T, E>, take: take::<F, T, E> } },
         block,
@@ -69,7 +69,7 @@ where
 
 /// A task whose future nobody polls, for what is woken as children are.
 pub(crate) fn make_idle(ready: &Share) -> TaskRef {
-    let making = Making { shield: false, name: None };
+    let making = Making { shield: false, collect: false, name: None };
     let (running, _) = make::<_, (), ()>(ready, std::future::pending(), making);
     // Such a future need not be dropped.
     TaskRef(ManuallyDrop::new(running).task.0)
@@ -172,9 +172,9 @@ pub(super) unsafe fn settle<F, T, E>(
     let state = header.state.load(Ordering::Acquire);
     if state & HANDLE == 0 {
         let dropped = unwanted(output);
-        if state == REF {
+        if state & !COLLECT == REF {
             // Nobody else holds it: no step that others see is needed.
-            header.state.store(REF | DONE, Ordering::Relaxed);
+            header.state.store(state | DONE, Ordering::Relaxed);
         } else {
             header.state.fetch_or(DONE, Ordering::AcqRel);
         }

@@ -8,7 +8,7 @@ use std::ptr;
 use std::task::ready;
 use std::task::{Context, Poll};
 
-use super::{CANCEL, DONE, HANDLE, Header, JOINED, NEW, REF, SHIELD, TaskRef, free};
+use super::{CANCEL, COLLECT, DONE, HANDLE, Header, JOINED, NEW, REF, SHIELD, TaskRef, free};
 use crate::error::Fault;
 use crate::sync::atomic::Ordering;
 
@@ -33,11 +33,8 @@ impl<T, E> Handle<T, E> {
         self.task.wake_by_ref();
     }
 
-    /// The result, once.
-    ///
-    /// # Panics
-    /// If it was taken already.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Fault<E>>> {
+    /// The result, once; then `None`.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, Fault<E>>>> {
         let header = self.task.header();
         if !header.is_done() {
             header.joiner.register(cx.waker());
@@ -51,7 +48,7 @@ impl<T, E> Handle<T, E> {
         if header.is_away() {
             ready!(tokio::task::coop::poll_proceed(cx)).made_progress();
         }
-        Poll::Ready(self.take().expect("a child's result can be awaited once"))
+        Poll::Ready(self.take())
     }
 
     /// What is there of a task that is done.
@@ -68,7 +65,7 @@ impl<T, E> Drop for Handle<T, E> {
     #[inline]
     fn drop(&mut self) {
         let now = self.header().state.load(Ordering::Acquire);
-        if now & !SHIELD == HANDLE | (2 * REF)
+        if now & !(SHIELD | COLLECT) == HANDLE | (2 * REF)
             && self.header().index.load(Ordering::Relaxed) == NEW
             && self.header().ready().is_driven_here()
         {
