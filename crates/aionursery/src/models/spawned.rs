@@ -170,7 +170,7 @@ fn r3_a_child_that_is_given_to_a_carrier_whose_runtime_goes_ends_once() {
             drop(idle.wake(load));
             runtime.join().unwrap();
             assert!(idle.is_gone());
-            assert_eq!(crate::Child::new(handle, false).end().await, End::Cancelled);
+            assert_eq!(crate::Child::new(handle).end().await, End::Cancelled);
             Ok(())
         }));
         ended.unwrap();
@@ -191,7 +191,7 @@ fn r3_a_carrier_that_was_given_a_child_is_woken_and_runs_it() {
             let runs = idle.clone();
             drop(thread::spawn(move || worker.run(pin!(Carrier::waiting(runs)))));
             assert!(idle.wake(load).is_ok());
-            Ok(crate::Child::new(handle, false).await?)
+            Ok(crate::Child::new(handle).await?)
         }));
         assert_eq!(ended.unwrap(), 7);
     });
