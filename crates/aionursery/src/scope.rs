@@ -68,6 +68,7 @@ pub(crate) struct Scope {
     id: ScopeId,
     pub(crate) signal: Arc<Signal>,
     orphans: Option<Mutex<Orphans>>,
+    /// It has left the tree.
     left: bool,
 }
 
@@ -397,6 +398,11 @@ impl Scope {
             let tree = &mut *lock(&self.domain.tree);
             tree.exit(self.id, Flight::Nothing, 0, &mut Vec::new());
             tree.withdraw(self.member);
+        }
+        if let Some(orphans) = &mut self.orphans {
+            // Both are above it, and so held by its parent, too, which must be the last to go.
+            let orphans = orphans.get_mut().unwrap_or_else(PoisonError::into_inner);
+            (orphans.above, orphans.heir) = (None, None);
         }
         let parent = self.parent.take();
         if parent.is_none() {
