@@ -38,7 +38,7 @@ thread)
     cargo +nightly test -Zbuild-std --target "$target" -p aionursery \
         --test abuse --test carriers --test dropped --test elsewhere --test errors \
         --test nursery --test panicking --test scheduling --test scopes --test shields \
-        --test wakers --no-fail-fast
+        --test wakers --test wild --no-fail-fast
     ;;
 miri)
     nightly_with miri Miri
