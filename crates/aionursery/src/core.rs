@@ -220,6 +220,10 @@ impl<E> Core<E> {
                 self.scope.signal.workers.clear();
             } else if !spawned.is_empty() {
                 self.keep_all(spawned);
+                if local.is_some_and(|local| !local.fresh.borrow().is_empty()) {
+                    // What was ended there has started somebody, after the driver's last look.
+                    self.ready.poke();
+                }
             }
         });
     }

@@ -164,12 +164,20 @@ impl Workers {
     /// Takes those in that were spawned. Whoever calls it looks whether the scope is cancelled
     /// afterwards.
     pub(crate) fn keep(&self, spawned: impl IntoIterator<Item = TaskRef>) {
-        let tasks = &mut *lock(&self.0);
-        tasks.children.extend(spawned);
-        if tasks.children.len() > tasks.full.max(Self::FEW) {
-            tasks.children.retain(|child| !child.header().is_done());
+        // Not dropped under the lock: what has ended may still hold a waker of its handle's (R29).
+        let ended: Vec<TaskRef> = {
+            let tasks = &mut *lock(&self.0);
+            tasks.children.extend(spawned);
+            if tasks.children.len() <= tasks.full.max(Self::FEW) {
+                return;
+            }
+            let all = std::mem::take(&mut tasks.children).into_iter();
+            let (ended, running) = all.partition(|child| child.header().is_done());
+            tasks.children = running;
             tasks.full = tasks.children.len() * 2;
-        }
+            ended
+        };
+        drop(ended);
     }
 
     /// All have ended.

@@ -323,3 +323,38 @@ fn r29_a_clock_may_ask_the_scope_that_is_told_the_time() {
     });
     assert_eq!(hear.recv_timeout(60 * SECOND).expect("it has an answer").unwrap(), 7);
 }
+
+#[test]
+fn r21_a_deadline_that_is_moved_while_its_nursery_looks_at_the_clock_wakes_it() {
+    type Open = aionursery::Nursery<'static, ()>;
+    struct Moves(Arc<Mutex<Option<Open>>>);
+    impl Clock for Moves {
+        fn now(&self) -> Instant {
+            Instant::now()
+        }
+        fn sleep_until(&self, _: Instant) -> Sleep {
+            if let Some(n) = self.0.lock().unwrap().take() {
+                let moves = std::thread::spawn(move || n.set_deadline(Instant::now() + SECOND));
+                moves.join().unwrap();
+            }
+            Box::pin(pending())
+        }
+    }
+    struct Calls(std::sync::atomic::AtomicUsize);
+    impl std::task::Wake for Calls {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+    let handle = Arc::new(Mutex::new(None));
+    let clock = Moves(handle.clone());
+    let builder = Builder::new().clock(clock).deadline(Instant::now() + 100 * SECOND);
+    let mut block = Box::pin(builder.nursery(async move |n: Open| {
+        *handle.lock().unwrap() = Some(n);
+        pending::<Result<(), ()>>().await
+    }));
+    let calls = Arc::new(Calls(0.into()));
+    let waker = Waker::from(calls.clone());
+    assert!(block.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    assert_eq!(calls.0.load(std::sync::atomic::Ordering::SeqCst), 1);
+}

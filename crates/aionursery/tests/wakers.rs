@@ -208,3 +208,38 @@ fn r29_a_waker_that_cannot_be_cloned_leaves_the_thread_as_it_was() {
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (&mut kept).now_or_never()));
     assert!(awaited.is_err(), "it waits for a nursery that has gone: {awaited:?}");
 }
+
+#[test]
+fn r29_the_waker_of_a_spawned_child_that_ended_may_spawn_and_cancel_when_it_is_dropped() {
+    let (say, hear) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let dropped = Arc::new(AtomicUsize::new(0));
+        let counts = dropped.clone();
+        let ended = runtime.block_on(nursery(async |n: Nursery<'static, &str>| {
+            let mut child = n.spawn(async {
+                tokio::task::yield_now().await;
+                Ok(())
+            });
+            let own = n.clone();
+            let waker = Last::waker(move || {
+                counts.fetch_add(1, Ordering::SeqCst);
+                drop(own.try_spawn(async { Ok(()) }));
+                own.cancel();
+            });
+            assert!(child.poll_unpin(&mut Context::from_waker(&waker)).is_pending());
+            drop((child, waker));
+            // So many that those which have ended are looked for.
+            for _ in 0..10 {
+                for _ in 0..100 {
+                    n.spawn(async { Ok(()) });
+                }
+                tokio::task::yield_now().await;
+            }
+            Ok(())
+        }));
+        say.send((ended.is_err(), dropped.load(Ordering::SeqCst))).unwrap();
+    });
+    let minute = std::time::Duration::from_secs(60);
+    assert_eq!(hear.recv_timeout(minute).expect("nobody waits for a lock"), (true, 1));
+}

@@ -43,11 +43,10 @@ impl<E> Driver<E> {
                 return Poll::Ready(());
             }
             if self.woken.is_empty() && self.fresh.as_slice().is_empty() {
-                if self.poll_alarms(cx) {
-                    continue;
-                }
+                // Before it looks at the time: who moves a deadline or adds a token after that look,
+                // on another thread, changes no flag, and has to find somebody to wake.
                 self.core.ready.register(cx.waker());
-                if self.is_idle(seen) {
+                if !self.poll_alarms(cx) && self.is_idle(seen) {
                     return Poll::Pending;
                 }
                 self.core.ready.unregister();
