@@ -18,6 +18,10 @@ nightly_with() {
         || skip "$2 wants a nightly toolchain with $1: rustup component add $1 --toolchain nightly"
 }
 
+# What runs where everything takes many times as long.
+tests="--test abuse --test carriers --test dropped --test elsewhere --test errors --test nursery \
+    --test panicking --test scheduling --test scopes --test shields --test wakers"
+
 case "${1:-address}" in
 address)
     ls "$(rustc --print sysroot)/lib/rustlib/$target/lib/"*_rt.asan.* >/dev/null 2>&1 \
@@ -35,10 +39,8 @@ address)
 thread)
     nightly_with rust-src "ThreadSanitizer"
     export RUSTFLAGS=-Zsanitizer=thread CARGO_TARGET_DIR="$base/tsan"
-    cargo +nightly test -Zbuild-std --target "$target" -p aionursery \
-        --test abuse --test carriers --test dropped --test elsewhere --test errors \
-        --test nursery --test panicking --test scheduling --test scopes --test shields \
-        --test wakers --test wild --no-fail-fast
+    cargo +nightly test -Zbuild-std --target "$target" -p aionursery $tests --test wild \
+        --no-fail-fast
     ;;
 miri)
     nightly_with miri Miri
@@ -46,10 +48,7 @@ miri)
     export CARGO_TARGET_DIR="$base/miri"
     # The runtime asks for the clock and for entropy.
     export MIRIFLAGS="-Zmiri-disable-isolation"
-    cargo +nightly miri test -p aionursery --lib \
-        --test abuse --test carriers --test dropped --test elsewhere --test errors \
-        --test nursery --test panicking --test scheduling --test scopes --test shields \
-        --test wakers --no-fail-fast \
+    cargo +nightly miri test -p aionursery --lib $tests --no-fail-fast \
         -- --skip r29_forgetting --skip a_thousand --skip no_more_are_kept
     MIRIFLAGS="$MIRIFLAGS -Zmiri-ignore-leaks" cargo +nightly miri test -p aionursery \
         --test abuse -- r29_forgetting

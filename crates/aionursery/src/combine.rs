@@ -42,13 +42,14 @@ where
     Fut: Future<Output = Result<T, E>> + Send + 'env,
     T: Send,
 {
-    let body = Items { items: items.into_iter().fuse(), limit: limit.max(1), each };
+    let body = Work { source: items.into_iter().fuse(), limit: limit.max(1), each };
     let builder = Builder::new().at(Location::caller());
     Mapping { block: Block::with(builder, body, Mapped::new) }
 }
 
-struct Items<I, F> {
-    items: Fuse<I>,
+/// What either is given.
+struct Work<S, F> {
+    source: S,
     limit: usize,
     each: F,
 }
@@ -68,7 +69,7 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct Mapping<'env, I, F, Fut, T, E> {
         #[pin]
-        block: Block<'env, Vec<T>, E, Items<I, F>, Mapped<'env, I, F, Fut, T, E>>,
+        block: Block<'env, Vec<T>, E, Work<Fuse<I>, F>, Mapped<'env, I, F, Fut, T, E>>,
     }
 }
 
@@ -89,7 +90,7 @@ where
 /// The body of a [`map`]'s nursery.
 struct Mapped<'env, I, F, Fut, T, E> {
     n: Nursery<'env, E>,
-    items: Items<I, F>,
+    work: Work<Fuse<I>, F>,
     values: Vec<Option<T>>,
     running: AsCompleted<(usize, T), E>,
     futures: PhantomData<fn() -> Fut>,
@@ -98,9 +99,9 @@ struct Mapped<'env, I, F, Fut, T, E> {
 impl<I, F, Fut, T, E> Unpin for Mapped<'_, I, F, Fut, T, E> {}
 
 impl<'env, I, F, Fut, T, E> Mapped<'env, I, F, Fut, T, E> {
-    fn new(items: Items<I, F>, n: Nursery<'env, E>) -> Self {
+    fn new(work: Work<Fuse<I>, F>, n: Nursery<'env, E>) -> Self {
         let (values, running) = (Vec::new(), AsCompleted::new());
-        Self { n, items, values, running, futures: PhantomData }
+        Self { n, work, values, running, futures: PhantomData }
     }
 }
 
@@ -114,10 +115,10 @@ where
     type Output = Result<Vec<T>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { n, items: Items { items, limit, each }, values, running, .. } = self.get_mut();
+        let Self { n, work: Work { source, limit, each }, values, running, .. } = self.get_mut();
         loop {
             while running.len() < *limit
-                && let Some(item) = items.next()
+                && let Some(item) = source.next()
             {
                 let (place, future) = (values.len(), each(item));
                 values.push(None);
@@ -158,14 +159,8 @@ where
     F: FnMut(S::Item) -> Fut,
     Fut: Future<Output = Result<(), E>> + Send + 'env,
 {
-    let body = Stretch { stream, limit: limit.max(1), each };
+    let body = Work { source: stream, limit: limit.max(1), each };
     ForEach { block: Block::with(Builder::new().at(Location::caller()), body, Each::new) }
-}
-
-struct Stretch<S, F> {
-    stream: S,
-    limit: usize,
-    each: F,
 }
 
 pin_project! {
@@ -182,7 +177,7 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct ForEach<'env, S, F, Fut, E> {
         #[pin]
-        block: Block<'env, (), E, Stretch<S, F>, Each<'env, S, F, Fut, E>>,
+        block: Block<'env, (), E, Work<S, F>, Each<'env, S, F, Fut, E>>,
     }
 }
 
@@ -213,8 +208,8 @@ pin_project! {
 }
 
 impl<'env, S, F, Fut, E> Each<'env, S, F, Fut, E> {
-    fn new(stretch: Stretch<S, F>, n: Nursery<'env, E>) -> Self {
-        let Stretch { stream, limit, each } = stretch;
+    fn new(work: Work<S, F>, n: Nursery<'env, E>) -> Self {
+        let Work { source: stream, limit, each } = work;
         Self { n, stream, limit, each, running: AsCompleted::new(), futures: PhantomData }
     }
 }

@@ -225,12 +225,11 @@ fn copy(tree: &Tree<Tokio>, root: ScopeId, now: f64) -> Vec<Node> {
         at += 1;
     }
     while let Some(part) = parts.pop() {
-        let (above, opener) = (part.above, part.about.opener.clone());
+        let (above, opener) = (part.above, part.about.opener.as_ref());
         let nodes = part.close(now);
         let Some(above) = parts.get_mut(above) else { return nodes };
-        let opener =
-            opener.and_then(|it| above.notes.iter().position(|note| Arc::ptr_eq(note, &it)));
-        match opener {
+        let place = |opener| above.notes.iter().position(|note| Arc::ptr_eq(note, opener));
+        match opener.and_then(place) {
             Some(index) => above.below[index].children.extend(nodes),
             None => above.below.extend(nodes),
         }

@@ -60,13 +60,10 @@ pub trait Gather<'env, E, Form> {
     /// What waits for the nursery: named for what it is made of, not for where it comes from. Whether
     /// an iterator over borrowed items is `Send` the compiler cannot see inside an `async` block.
     #[doc(hidden)]
-    type Later;
+    type Later: Gather<'env, E, Form, Values = Self::Values, Running = Self::Running>;
 
     #[doc(hidden)]
     fn later(self) -> Self::Later;
-
-    #[doc(hidden)]
-    fn start(later: Self::Later, n: Nursery<'env, E>) -> Self::Running;
 }
 
 /// Waits for the values of [gathered](Gather::gather_in) children.
@@ -115,10 +112,6 @@ where
     fn later(self) -> Vec<F> {
         self.into_iter().collect()
     }
-
-    fn start(later: Vec<F>, n: Nursery<'env, E>) -> Self::Running {
-        later.gather_in(&n)
-    }
 }
 
 impl<T, E> Future for Gathered<Vec<Child<T, E>>, Vec<T>> {
@@ -152,10 +145,6 @@ macro_rules! tuples {
 
             fn later(self) -> Self {
                 self
-            }
-
-            fn start(later: Self, n: Nursery<'env, E>) -> Self::Running {
-                later.gather_in(&n)
             }
         }
 
@@ -213,5 +202,6 @@ pub fn gather<'env, G, E, Form>(futures: G) -> Block<'env, G::Values, E, G::Late
 where
     G: Gather<'env, E, Form>,
 {
-    Block::with(Builder::new().at(Location::caller()), futures.later(), G::start)
+    let builder = Builder::new().at(Location::caller());
+    Block::with(builder, futures.later(), |later, n| later.gather_in(&n))
 }

@@ -56,13 +56,10 @@ pub trait Race<'env, E, Form> {
 
     /// What waits for the finish, as for a [`Gather`](crate::Gather).
     #[doc(hidden)]
-    type Later;
+    type Later: Race<'env, E, Form, Value = Self::Value>;
 
     #[doc(hidden)]
     fn later(self) -> Self::Later;
-
-    #[doc(hidden)]
-    fn start(later: Self::Later, finish: &Finish<'env, Self::Value, E>);
 }
 
 /// Where the runners of a [`race`] arrive: the first value stays, and ends the race.
@@ -120,10 +117,6 @@ where
     fn later(self) -> Vec<F> {
         self.into_iter().collect()
     }
-
-    fn start(later: Vec<F>, finish: &Finish<'env, T, E>) {
-        later.race_to(finish);
-    }
 }
 
 macro_rules! tuples {
@@ -144,10 +137,6 @@ macro_rules! tuples {
 
             fn later(self) -> Self {
                 self
-            }
-
-            fn start(later: Self, finish: &Finish<'env, T, E>) {
-                later.race_to(finish);
             }
         }
     )+};
@@ -194,7 +183,7 @@ where
     R: Race<'env, E, Form>,
 {
     let won = Arc::new(Mutex::new(None));
-    let body = Runners { later: runners.later(), start: R::start, won: won.clone() };
+    let body = Runners { later: runners.later(), start: R::Later::race_to, won: won.clone() };
     let builder = Builder::new().on_error(crate::OnError::Collect).at(Location::caller());
     Racing { block: Block::with(builder, body, Runners::run), won }
 }

@@ -386,9 +386,7 @@ impl Scope {
         orphans.closed = force || (orphans.running == 0 && orphans.errors.is_empty());
         orphans.closed
     }
-}
 
-impl Scope {
     /// Leaves the tree, once. Gives the scope above.
     fn leave(&mut self) -> Option<Arc<Self>> {
         if std::mem::replace(&mut self.left, true) {

@@ -171,9 +171,7 @@ impl Workers {
             if tasks.children.len() <= tasks.full.max(Self::FEW) {
                 return;
             }
-            let all = std::mem::take(&mut tasks.children).into_iter();
-            let (ended, running) = all.partition(|child| child.header().is_done());
-            tasks.children = running;
+            let ended = tasks.children.extract_if(.., |child| child.header().is_done()).collect();
             tasks.full = tasks.children.len() * 2;
             ended
         };

@@ -1,6 +1,7 @@
 //! Futures that are pinned in one place and polled in another: in a scope that they outlive, in a
 //! `block_on` amid a child. Nobody waits for ever (R12, R13, R21).
 
+use std::fmt::Display;
 use std::future::{Future, pending};
 use std::pin::pin;
 use std::sync::mpsc;
@@ -13,6 +14,8 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::runtime::{Builder, Handle};
 use tokio::task::block_in_place;
+
+type Open = Nursery<'static, &'static str>;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -135,50 +138,53 @@ fn within_a_minute<T: Send + 'static>(program: impl Future<Output = T> + Send + 
     hear.recv_timeout(Duration::from_secs(60)).expect("it does not wait for ever")
 }
 
-#[test]
-fn r12_a_nursery_in_a_block_on_amid_a_cancelled_child_ends() {
+/// The error of what runs in a `block_on` amid a child of the nursery that it is given, and that
+/// it cancels.
+fn error_amid_a_child<T, X, F>(inner: impl FnOnce(Open) -> F + Send + 'static) -> String
+where
+    F: Future<Output = Result<T, X>>,
+    X: Display,
+{
     let (say, hear) = mpsc::channel();
-    let ended = within_a_minute(nursery(async move |n: Nursery<'static, &'static str>| {
-        let stop = n.clone();
+    let ended = within_a_minute(nursery(async move |n: Open| {
+        let outer = n.clone();
         n.spawn(async move {
-            let inner = nursery(async |inner: Nursery<'_, &'static str>| {
-                inner.start_soon(pending::<Result<(), _>>());
-                stop.cancel_with("enough");
-                pending::<Result<(), _>>().await
-            });
-            let ended = block_in_place(|| Handle::current().block_on(inner));
-            say.send(ended.unwrap_err().to_string()).unwrap();
+            let ended = block_in_place(|| Handle::current().block_on(inner(outer)));
+            say.send(ended.err().unwrap().to_string()).unwrap();
             Ok(())
         });
         Ok(())
     }));
     assert_eq!(ended.map_err(|error| error.to_string()), Ok(()));
-    assert_eq!(hear.recv().unwrap(), "nursery cancelled: by request: enough");
+    hear.recv().unwrap()
+}
+
+#[test]
+fn r12_a_nursery_in_a_block_on_amid_a_cancelled_child_ends() {
+    let error = error_amid_a_child(|outer| {
+        nursery(async move |inner: Nursery<'_, &'static str>| {
+            inner.start_soon(pending::<Result<(), _>>());
+            outer.cancel_with("enough");
+            pending::<Result<(), _>>().await
+        })
+    });
+    assert_eq!(error, "nursery cancelled: by request: enough");
 }
 
 #[test]
 fn r12_a_scope_in_a_block_on_amid_a_cancelled_child_ends() {
-    let (say, hear) = mpsc::channel();
-    let ended = within_a_minute(nursery(async move |n: Nursery<'static, &'static str>| {
-        let stop = n.clone();
-        n.spawn(async move {
-            let inner = fail_after(100 * SECOND, async {
-                stop.cancel_with("enough");
-                fail_after(200 * SECOND, pending::<()>()).await
-            });
-            let ended = block_in_place(|| Handle::current().block_on(inner));
-            say.send(ended.unwrap_err().to_string()).unwrap();
-            Ok(())
-        });
-        Ok(())
-    }));
-    assert_eq!(ended.map_err(|error| error.to_string()), Ok(()));
-    assert_eq!(hear.recv().unwrap(), "cancelled: by request: enough");
+    let error = error_amid_a_child(|outer| {
+        fail_after(100 * SECOND, async move {
+            outer.cancel_with("enough");
+            fail_after(200 * SECOND, pending::<()>()).await
+        })
+    });
+    assert_eq!(error, "cancelled: by request: enough");
 }
 
 #[test]
 fn r26_a_child_without_a_value_in_a_block_on_amid_another_makes_that_one_panic() {
-    let error = within_a_minute(nursery(async |n: Nursery<'static, &'static str>| {
+    let error = within_a_minute(nursery(async |n: Open| {
         let (awaited, is_awaited) = tokio::sync::oneshot::channel();
         let fails = n.spawn(async {
             let _ = is_awaited.await;

@@ -172,12 +172,19 @@ impl<E> ChildError<E> {
     }
 }
 
-impl<E: Display> Display for ChildError<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl<E> ChildError<E> {
+    /// Which child, and what: an error as `show` shows it.
+    fn write(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        show: impl FnOnce(&mut fmt::Formatter<'_>, &E) -> fmt::Result,
+    ) -> fmt::Result {
         let label = &self.label;
         match &self.kind {
-            ErrorKind::Error(error) if f.alternate() => write!(f, "{label}: {error:#}"),
-            ErrorKind::Error(error) => write!(f, "{label}: {error}"),
+            ErrorKind::Error(error) => {
+                write!(f, "{label}: ")?;
+                show(f, error)
+            }
             ErrorKind::Panic(panic) => write!(f, "{label}: {panic}"),
             ErrorKind::Adopted(error) => {
                 write!(f, "{label} of a nursery that was dropped: {error}")
@@ -186,19 +193,22 @@ impl<E: Display> Display for ChildError<E> {
     }
 }
 
+impl<E: Display> Display for ChildError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match f.alternate() {
+            true => self.write(f, |f, error| write!(f, "{error:#}")),
+            false => self.write(f, |f, error| write!(f, "{error}")),
+        }
+    }
+}
+
 impl<E: Debug> Debug for ChildError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, label } = self;
-        match kind {
-            _ if f.alternate() => {
-                f.debug_struct("ChildError").field("label", label).field("kind", kind).finish()
-            }
-            ErrorKind::Error(error) => write!(f, "{label}: {error:?}"),
-            ErrorKind::Panic(panic) => write!(f, "{label}: {panic}"),
-            ErrorKind::Adopted(error) => {
-                write!(f, "{label} of a nursery that was dropped: {error}")
-            }
+        if f.alternate() {
+            return f.debug_struct("ChildError").field("label", label).field("kind", kind).finish();
         }
+        self.write(f, |f, error| write!(f, "{error:?}"))
     }
 }
 
