@@ -214,16 +214,18 @@ impl<E> Core<E> {
     #[cfg(feature = "tokio")]
     pub(crate) fn end_turn(&self, closed: bool) {
         self.local.with(|local| {
-            let spawned = local.map_or_else(Vec::new, |local| local.spawned.take());
+            let local = local.expect("the driver is who drives");
+            let spawned = local.spawned.take();
             if closed {
                 drop(spawned);
-                self.scope.signal.workers.clear();
-            } else if !spawned.is_empty() {
+                return self.scope.signal.workers.clear();
+            }
+            if !spawned.is_empty() {
                 self.keep_all(spawned);
-                if local.is_some_and(|local| !local.fresh.borrow().is_empty()) {
-                    // What was ended there has started somebody, after the driver's last look.
-                    self.ready.poke();
-                }
+            }
+            if !self.is_settled(local) {
+                // What was ended there has started somebody, after the driver's last look.
+                self.ready.poke();
             }
         });
     }
@@ -290,11 +292,17 @@ impl<E> Core<E> {
 
     /// Whether nothing has come since [`take_up`](Self::take_up), and the nursery has not closed.
     pub(crate) fn is_idle(&self) -> bool {
-        let nothing = self.local.with(|local| local.is_some_and(|it| it.fresh.borrow().is_empty()));
+        let settled = self.local.with(|local| local.is_some_and(|it| self.is_settled(it)));
         let state = &mut *self.state();
         self.tell(state, 0);
         let closed = state.life.phase() == Phase::Closed;
-        nothing && state.inbox.is_empty() && !(closed && self.scope.close_to_orphans(false))
+        settled && state.inbox.is_empty() && !(closed && self.scope.close_to_orphans(false))
+    }
+
+    /// Whether nobody was started here since the driver's last look. While numbers are left that
+    /// nobody has taken, the last child would not know that it is the last.
+    fn is_settled(&self, local: &Local<E>) -> bool {
+        local.fresh.borrow().is_empty() && self.spare.load(Ordering::Relaxed) == 0
     }
 
     fn settle(&self, local: &Local<E>, state: &mut State<E>) {

@@ -23,6 +23,7 @@ use crate::error::{Failure, Label, MultiError};
 use crate::frame::{self, Kind, Standing};
 use crate::gone::Gone;
 use crate::nursery::{Nursery, Sendable};
+use crate::quiet::{first, quietly};
 use crate::ready::{Seat, Share, Woken};
 use crate::scope::{Owner, Scope};
 use crate::stuck::Watch;
@@ -62,8 +63,9 @@ pin_project! {
             let mut this = this.project();
             let Some(driver) = this.driver.take() else { return };
             let body = catch_unwind(AssertUnwindSafe(|| this.body.set(None)));
+            let value = catch_unwind(AssertUnwindSafe(|| *this.value = None));
             let seat = this.seat.as_mut().expect("a driver has a seat");
-            driver.abandon(seat, body);
+            driver.abandon(seat, first(body, value));
         }
     }
 }
@@ -199,6 +201,9 @@ where
 
 impl<E> Driver<E> {
     fn new(builder: &Builder, ready: Share) -> Self {
+        // A subscriber's code, which may panic: nothing is there yet that would stay for ever.
+        #[cfg(feature = "tracing")]
+        let span = crate::trace::nursery(builder.name.as_deref());
         let parent = frame::current();
         let about = About::new(about::Kind::Nursery, builder.name.clone(), builder.place);
         let scope = Scope::open(
@@ -234,7 +239,7 @@ impl<E> Driver<E> {
             timer: Timer::new(),
             watch: builder.stuck.clone().map(|rule| Box::new(Watch::new(rule))),
             #[cfg(feature = "tracing")]
-            span: crate::trace::nursery(builder.name.as_deref()),
+            span,
         }
     }
 
@@ -298,6 +303,8 @@ impl<E> Driver<E> {
         self.core.leave_orphans(ended);
         drop(standing);
         if let Some(payload) = resumed {
+            // A panic of what is left here, beside that one, would end the program.
+            quietly(|| drop(self));
             resume_unwind(payload);
         }
     }

@@ -228,7 +228,10 @@ fn copy(tree: &Tree<Tokio>, root: ScopeId, now: f64) -> Vec<Node> {
         let (above, opener) = (part.above, part.about.opener.as_ref());
         let nodes = part.close(now);
         let Some(above) = parts.get_mut(above) else { return nodes };
-        let place = |opener| above.notes.iter().position(|note| Arc::ptr_eq(note, opener));
+        let place = |opener: &Arc<Note>| {
+            // They are in the order of starting.
+            above.notes.binary_search_by_key(&opener.serial, |note| note.serial).ok()
+        };
         match opener.and_then(place) {
             Some(index) => above.below[index].children.extend(nodes),
             None => above.below.extend(nodes),

@@ -18,7 +18,9 @@ thread_local! {
     // Nobody stands anywhere when a thread ends: no destructor is needed, which costs each access.
     static AROUND: Cell<ManuallyDrop<Around>> =
         const { Cell::new(ManuallyDrop::new(Around::Nothing)) };
-    static FRAME: Cell<Frame> = const { Cell::new(Frame { kind: Kind::Outside, marks: 0 }) };
+    static FRAME: Cell<Frame> = const { Cell::new(Frame { kind: Kind::Outside, since: 0 }) };
+    // Beside the frame: it is looked at after every child.
+    static MARKS: Cell<u8> = const { Cell::new(0) };
     static HEEDED: Cell<u16> = const { Cell::new(0) };
 }
 
@@ -86,10 +88,20 @@ pub(crate) enum Kind {
     Shielded,
 }
 
+/// One poll, or those of one driver's children one after the other.
 #[derive(Clone, Copy)]
-pub(crate) struct Frame {
+struct Frame {
     kind: Kind,
-    marks: u8,
+    /// So many marks had been heeded on this thread when it began. Who marks twice and finds the same
+    /// here was not heeded: an owner of ours does that at the end of a poll.
+    since: u16,
+}
+
+impl Frame {
+    #[inline]
+    fn new(kind: Kind) -> Self {
+        Self { kind, since: HEEDED.get() }
+    }
 }
 
 /// Who was polled cannot go on: it ends as cancelled.
@@ -153,54 +165,79 @@ pub(crate) fn swap(around: Around) -> Around {
     ManuallyDrop::into_inner(AROUND.replace(ManuallyDrop::new(around)))
 }
 
-/// The frame before; it comes back also if what is polled panics out of us, as a waker may (R29).
+/// What was before; it comes back also if what is polled panics out of us, as a waker may (R29).
 #[must_use]
-pub(crate) struct Entered(Frame);
+pub(crate) struct Entered {
+    frame: Frame,
+    marks: u8,
+}
 
 impl Drop for Entered {
     /// What was polled has panicked out of us. The walls that it raised are still to be heard of.
     fn drop(&mut self) {
-        FRAME.with(|frame| {
-            let walls = frame.get().marks & WALL;
-            frame.set(Frame { marks: self.0.marks | walls, ..self.0 });
-        });
+        FRAME.set(self.frame);
+        MARKS.set(self.marks | (MARKS.get() & WALL));
     }
 }
 
-/// Somebody of ours is polled from here on, until [`leave`].
+/// Somebody is polled from here on, until [`leave`], whose owner heeds what he marks.
 #[inline]
 pub(crate) fn enter(kind: Kind) -> Entered {
-    Entered(FRAME.with(|frame| frame.replace(Frame { kind, marks: 0 })))
+    replace(Frame::new(kind))
+}
+
+/// As [`enter`], for one whose marks go on to the owner of whoever is being polled already.
+#[inline]
+pub(crate) fn enter_amid(kind: Kind) -> Entered {
+    replace(Frame { kind, ..FRAME.get() })
+}
+
+#[inline]
+fn replace(frame: Frame) -> Entered {
+    Entered { frame: FRAME.replace(frame), marks: MARKS.replace(0) }
+}
+
+/// The next one is polled in this frame. What was marked before, by destructors, clocks and wakers, is
+/// nobody's.
+#[inline]
+pub(crate) fn next() {
+    MARKS.set(0);
+}
+
+/// Runs what has nothing to do with whoever is being polled.
+#[cfg(feature = "tokio")]
+pub(crate) fn apart<R>(act: impl FnOnce() -> R) -> R {
+    let standing = Standing::amid(Around::Nothing);
+    let entered = enter(Kind::Outside);
+    let returned = act();
+    leave(entered);
+    drop(standing);
+    returned
 }
 
 /// Says what has been marked since.
 #[inline]
 pub(crate) fn leave(entered: Entered) -> u8 {
-    let before = entered.0;
+    let Entered { frame, marks } = entered;
     std::mem::forget(entered);
-    FRAME.with(|frame| frame.replace(before)).marks
+    FRAME.set(frame);
+    MARKS.replace(marks)
 }
 
-/// What the one that was polled last in this frame has marked. Asked after each, so that the next
-/// one is not taken for it.
+/// What was marked since [`next`].
 #[inline]
-pub(crate) fn take_marks() -> u8 {
-    FRAME.with(|frame| {
-        let Frame { kind, marks } = frame.get();
-        if marks != 0 {
-            frame.set(Frame { kind, marks: 0 });
-        }
-        marks
-    })
+pub(crate) fn marks() -> u8 {
+    MARKS.get()
 }
 
 pub(crate) fn kind() -> Kind {
-    FRAME.with(Cell::get).kind
+    FRAME.get().kind
 }
 
-/// Whoever is being polled cannot go on: it ends as cancelled. Says no if nobody of ours is.
-pub(crate) fn stop() -> bool {
-    mark(STOP) != Kind::Outside
+/// Whoever is being polled cannot go on: it ends as cancelled. Says which poll it is.
+pub(crate) fn stop() -> u16 {
+    mark(STOP);
+    FRAME.get().since
 }
 
 /// The owner of who was polled has seen the mark that it cannot go on.
@@ -209,9 +246,11 @@ pub(crate) fn heed() {
     HEEDED.set(HEEDED.get().wrapping_add(1));
 }
 
-/// How often that has happened on this thread.
-pub(crate) fn heeded() -> u16 {
-    HEEDED.get()
+/// As [`heed`], in the frame in which the next one will be polled.
+#[cold]
+pub(crate) fn heed_here() {
+    heed();
+    FRAME.set(Frame::new(kind()));
 }
 
 /// A wall was raised in whoever is being polled.
@@ -219,10 +258,6 @@ pub(crate) fn mark_wall() {
     mark(WALL);
 }
 
-fn mark(mark: u8) -> Kind {
-    FRAME.with(|frame| {
-        let Frame { kind, marks } = frame.get();
-        frame.set(Frame { kind, marks: marks | mark });
-        kind
-    })
+fn mark(mark: u8) {
+    MARKS.set(MARKS.get() | mark);
 }

@@ -10,37 +10,39 @@ use crate::error::MultiError;
 use crate::frame;
 use crate::scope::{Cause, Scope};
 
-/// How often somebody was polled after it had marked that it cannot go on. A word: so many marks had
-/// been heeded on this thread when it was last polled; so often it was polled with none heeded in
-/// between; so often it has asked to be polled again.
+/// Somebody who marks, each time it is polled, that it cannot go on. A word: in which poll of whoever
+/// polls it it was last; how often in that; how often it has asked for another.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Stopped(u32);
 
-/// `FuturesUnordered` and its like poll who wakes itself a few times before they let others have
-/// their turn; a `block_on` goes on for ever.
-const MOST: u8 = 16;
+/// Queues of futures and executors that run in a child poll who wakes itself so often, at most,
+/// before others have their turn; a `block_on` goes on for ever.
+const MOST: u32 = 1000;
+/// Who is polled again and again while a shield stands beside it stops asking for that.
+const FEW: u32 = 15;
 
 impl Stopped {
     /// Marks that whoever polls it cannot go on. Says no once it is known that nobody heeds that.
     #[cold]
     pub(crate) fn mark(&mut self, cx: &Context<'_>) -> bool {
-        let [heeded @ .., mut polls, mut calls] = self.0.to_le_bytes();
-        let now = frame::heeded().to_le_bytes();
-        if heeded != now {
+        let since = u32::from(frame::stop());
+        let (mut calls, mut polls) = (self.0 >> 12 & FEW, self.0 & 0xfff);
+        if self.0 >> 16 != since {
             polls = 0;
         }
-        polls += 1;
-        let goes_on = polls > MOST;
-        if !goes_on {
-            frame::stop();
-            if calls < MOST {
-                // Otherwise a `block_on` would sleep.
-                calls += 1;
-                cx.waker().wake_by_ref();
-            }
+        if polls == MOST {
+            return false;
         }
-        self.0 = u32::from_le_bytes([now[0], now[1], polls.min(MOST), calls]);
-        !goes_on
+        let asks = polls > 0 || calls < FEW;
+        if polls == 0 && asks {
+            calls += 1;
+        }
+        self.0 = since << 16 | calls << 12 | (polls + 1);
+        if asks {
+            // Otherwise a `block_on` would sleep.
+            cx.waker().wake_by_ref();
+        }
+        true
     }
 
     pub(crate) fn has_marked(self) -> bool {
@@ -67,10 +69,11 @@ impl Gone {
 
     /// Why it has ended, for who is not ended with it.
     pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<Cause> {
-        if self.scope.is_at_home() && self.stopped.mark(cx) {
+        let cause = self.scope.cause();
+        if (cause.is_none() || self.scope.is_at_home()) && self.stopped.mark(cx) {
             return Poll::Pending;
         }
-        Poll::Ready(self.scope.cause().expect(
+        Poll::Ready(cause.expect(
             "what awaits a child that has nothing to give was awaited in a `block_on`, where it \
              cannot be dropped: use `Child::end`",
         ))

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use pin_project_lite::pin_project;
 
+use crate::quiet::quietly;
 use crate::scope::lock;
 use crate::sync::Mutex;
 
@@ -65,7 +66,8 @@ impl Gate {
             heir
         };
         if let Some((_, waker)) = heir {
-            waker.wake();
+            // This may be the end of a child that has panicked.
+            quietly(|| waker.wake());
         }
     }
 }

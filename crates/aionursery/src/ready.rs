@@ -208,7 +208,7 @@ impl Ready {
 
 impl Drop for Ready {
     fn drop(&mut self) {
-        self.unregister();
+        quietly(|| self.unregister());
         debug_assert!(self.woken.is_empty() || self.woken.is_closed(), "tasks hold their list");
         debug_assert!(self.woken_here.get().is_null(), "tasks hold their list");
     }

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::error::NurseryClosed;
 use crate::nursery::{Admits, Nursery};
+use crate::quiet::quietly;
 use crate::scope::lock;
 use crate::sync::Mutex;
 
@@ -72,7 +73,8 @@ impl<V, E> Shared<V, E> {
             shake.waker.take()
         };
         if let Some(waker) = waker {
-            waker.wake();
+            // This may be the end of a child that has panicked.
+            quietly(|| waker.wake());
         }
         Ok(())
     }
@@ -258,7 +260,8 @@ impl<V, E, M> Future for Starter<'_, V, E, M> {
 
 impl<V, E, M> Drop for Starter<'_, V, E, M> {
     fn drop(&mut self) {
-        let (unheard, _waker) = self.shared.leave(State::Over);
+        let (unheard, waker) = self.shared.leave(State::Over);
+        quietly(|| drop(waker));
         if let State::Told(Err(NotStarted::Failed(error))) = unheard {
             self.nursery.fail(error, self.id);
         }

@@ -61,3 +61,13 @@ impl Watch {
         quietly(|| hook(&dump));
     }
 }
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Self::Until(_, sleep) = self
+            && let Some(sleep) = sleep.take()
+        {
+            quietly(|| drop(sleep));
+        }
+    }
+}

@@ -5,6 +5,7 @@ use std::task::Context;
 use std::time::Instant;
 
 use crate::clock::Sleep;
+use crate::quiet::quietly;
 use crate::scope::{HARD, LATE, Scope, TIMED};
 
 pub(crate) struct Timer {
@@ -40,5 +41,13 @@ impl Timer {
         self.sleep = None;
         scope.advance();
         true
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        if let Some(sleep) = self.sleep.take() {
+            quietly(|| drop(sleep));
+        }
     }
 }

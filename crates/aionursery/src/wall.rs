@@ -37,6 +37,12 @@ struct Waiter {
     waker: AtomicWaker,
 }
 
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        quietly(|| drop(self.waker.take()));
+    }
+}
+
 impl Wall {
     fn has_fallen(&self) -> bool {
         lock(&self.waiting).is_none()

@@ -1,19 +1,22 @@
 //! Futures that are pinned in one place and polled in another: in a scope that they outlive, in a
 //! `block_on` amid a child. Nobody waits for ever (R12, R13, R21).
 
+use std::cell::Cell;
 use std::fmt::Display;
-use std::future::{Future, pending};
+use std::future::{Future, Pending, pending};
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use aionursery::{
-    CancelScope, Nursery, Source, fail_after, move_on_after, nursery, shield, yield_now,
+    Admits, CancelScope, Child, End, LocalNursery, Nursery, Source, fail_after, move_on_after,
+    nursery, nursery_local, shield, yield_now,
 };
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::runtime::{Builder, Handle};
-use tokio::task::block_in_place;
+use tokio::task::{LocalSet, block_in_place};
 
 type Open = Nursery<'static, &'static str>;
 
@@ -203,4 +206,224 @@ fn r26_a_child_without_a_value_in_a_block_on_amid_another_makes_that_one_panic()
     assert_eq!(error.errors().collect::<Vec<_>>(), [&"failed"]);
     assert!(error.panics().next().unwrap().message().ends_with("use `Child::end`"));
     assert_eq!(error.len(), 2);
+}
+
+/// A child that has nothing to give.
+async fn cancelled_child<M>(n: &Nursery<'_, &'static str, M>) -> Child<(), &'static str>
+where
+    M: Admits<Pending<Result<(), &'static str>>>,
+{
+    let child = n.start_soon(pending());
+    child.cancel();
+    while !child.is_finished() {
+        yield_now().await;
+    }
+    child
+}
+
+#[test]
+fn r12_a_nursery_in_a_block_on_ends_although_others_beside_it_are_stopped() {
+    let error = error_amid_a_child(|outer| async move {
+        let taken = nursery(async move |_: Nursery<'_, &'static str>| {
+            outer.cancel_with("enough");
+            pending::<Result<(), _>>().await
+        });
+        let others = aionursery::Builder::new().shield(true).nursery(async |n: Open| {
+            for _ in 0..100 {
+                let awaited = cancelled_child(&n).await;
+                assert_eq!(n.start_soon(awaited).end().await, End::Cancelled);
+            }
+            Ok(())
+        });
+        let (taken, others) = futures::join!(taken, others);
+        others.unwrap();
+        taken
+    });
+    assert_eq!(error, "nursery cancelled: by request: enough");
+}
+
+/// Runs `all` in a child, with another that has nothing to give, and that `all` awaits.
+async fn await_in_vain<F: Future>(all: impl FnOnce(Child<(), &'static str>, Calm) -> F) {
+    let (calm, passed) = (Calm::default(), Cell::new(false));
+    nursery_local(async |n: LocalNursery<'_, &str>| {
+        let runs = all(cancelled_child(&n).await, calm.clone());
+        let awaits = n.start_soon(async {
+            runs.await;
+            passed.set(true);
+            Ok(())
+        });
+        assert_eq!(awaits.end().await, End::Cancelled);
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert_eq!((calm.0.get(), passed.get()), (true, false));
+}
+
+/// Whether what it stood in was dropped, and not in a panic.
+#[derive(Clone, Default)]
+struct Calm(Rc<Cell<bool>>);
+
+impl Drop for Calm {
+    fn drop(&mut self) {
+        self.0.set(!std::thread::panicking());
+    }
+}
+
+#[tokio::test]
+async fn r13_who_awaits_a_cancelled_child_in_a_local_set_is_ended() {
+    await_in_vain(async |child, calm| {
+        let set = LocalSet::new();
+        set.spawn_local(async move {
+            let _calm = calm;
+            child.await
+        });
+        set.await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn r13_who_awaits_a_cancelled_child_in_an_executor_of_its_own_is_ended() {
+    await_in_vain(async |child, calm| {
+        let executor = smol::LocalExecutor::new();
+        let task = executor.spawn(async move {
+            let _calm = calm;
+            child.await
+        });
+        executor.run(task).await
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn r19_a_shield_that_cannot_go_on_ends_who_awaits_it_wherever_that_is() {
+    nursery(async |n: Nursery<'_, &str>| {
+        let awaited = cancelled_child(&n).await;
+        let awaits = n.start_soon(async {
+            let mut stuck = pin!(shield(awaited));
+            let first = move_on_after(SECOND, async { futures::poll!(&mut stuck) }).await;
+            assert!(first.unwrap().is_pending());
+            stuck.await
+        });
+        assert_eq!(awaits.end().await, End::Cancelled);
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+/// What its own destructor does.
+struct Last<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for Last<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+#[tokio::test]
+async fn r13_what_the_bodys_values_await_in_vain_when_they_go_cancels_no_sibling() {
+    let done = Cell::new(0);
+    nursery_local(async |n: LocalNursery<'_, &str>| {
+        let awaited = cancelled_child(&n).await;
+        let inner = nursery_local(|n: LocalNursery<'_, &str>| {
+            for _ in 0..10 {
+                n.start_soon(async {
+                    for _ in 0..5 {
+                        yield_now().await;
+                    }
+                    done.set(done.get() + 1);
+                    Ok(())
+                });
+            }
+            let mut awaited = Some(awaited);
+            let looks = Last(move || {
+                assert!(futures::FutureExt::now_or_never(awaited.take().unwrap()).is_none());
+            });
+            // It goes after the body has returned.
+            std::future::poll_fn(move |_| {
+                let _ = &looks;
+                std::task::Poll::Ready(Ok(()))
+            })
+        });
+        inner.await.unwrap();
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(done.get(), 10);
+}
+
+/// A runtime whose only thread for blocking work waits until what comes with it is dropped.
+fn busy_runtime() -> (tokio::runtime::Runtime, mpsc::Sender<()>) {
+    let mut builder = Builder::new_current_thread();
+    let runtime = builder.enable_time().max_blocking_threads(1).build().unwrap();
+    let (leave, left) = mpsc::channel::<()>();
+    runtime.spawn_blocking(move || left.recv());
+    (runtime, leave)
+}
+
+#[test]
+fn r13_who_cancels_a_queued_child_is_not_ended_for_what_its_destructors_await() {
+    let (runtime, _leave) = busy_runtime();
+    let collects = aionursery::Builder::new().on_error(aionursery::OnError::Collect);
+    let error = runtime.block_on(collects.nursery(async |n: Open| {
+        let mut awaited = Some(cancelled_child(&n).await);
+        let looks = Last(move || {
+            futures::FutureExt::now_or_never(awaited.take().unwrap());
+        });
+        let queued = n.spawn_blocking(move || {
+            drop(looks);
+            Ok(())
+        });
+        let cancels = n.start_soon(async move {
+            yield_now().await;
+            queued.cancel();
+            yield_now().await;
+            assert_eq!(queued.end().await, End::Panicked);
+            Ok(7)
+        });
+        assert_eq!(cancels.end().await, End::Done(7));
+        Ok(())
+    }));
+    let error = error.unwrap_err();
+    assert!(error.panics().next().unwrap().message().ends_with("use `Child::end`"));
+    assert_eq!(error.len(), 1);
+}
+
+#[test]
+fn r4_a_queued_child_that_is_cancelled_in_its_first_turn_may_start_others_when_it_goes() {
+    for spawns in [false, true] {
+        let (runtime, _leave) = busy_runtime();
+        let (say, hear) = mpsc::channel();
+        let block = nursery(async |n: Open| {
+            let inner = n.shielded();
+            let starts = Last(move || {
+                let say = say.clone();
+                let child = async move {
+                    yield_now().await;
+                    say.send(()).unwrap();
+                    Ok(())
+                };
+                drop(if spawns { inner.spawn(child) } else { inner.start_soon(child) });
+            });
+            n.spawn_blocking(move || {
+                drop(starts);
+                Ok(())
+            });
+            n.cancel();
+            Ok(())
+        });
+        let ended = runtime.block_on(async {
+            tokio::select! {
+                // First: who is polled once more in its minute would find out.
+                biased;
+                () = tokio::time::sleep(60 * SECOND) => panic!("it waits for ever"),
+                ended = block => ended,
+            }
+        });
+        ended.unwrap();
+        hear.try_recv().unwrap();
+    }
 }

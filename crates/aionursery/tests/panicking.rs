@@ -1,15 +1,18 @@
 //! R29: other people's code panics while a nursery drops its children. Each of these is dropped all
-//! the same, where it lies, and the nursery ends.
+//! the same, where it lies, and the nursery ends. A second panic in one drop would end the program, and
+//! so this test: none comes out of a drop beside another's.
 
 use std::future::{Future, pending};
-use std::panic::panic_any;
+use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use aionursery::{Builder, CancelScope, Clock, Nursery, Sleep, nursery, yield_now};
+use aionursery::{
+    Builder, CancelScope, Clock, NotStarted, Nursery, Sleep, TaskStatus, nursery, yield_now,
+};
 use futures::FutureExt;
 
 type Never = Result<(), &'static str>;
@@ -61,6 +64,63 @@ struct Quiet(#[expect(dead_code, reason = "what is dropped")] Bomb);
 
 impl Wake for Quiet {
     fn wake(self: Arc<Self>) {}
+}
+
+/// Panics when it is woken, whatever comes of that.
+struct Shrill(Arc<AtomicUsize>);
+
+impl Wake for Shrill {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, SeqCst);
+        panic!("a waker");
+    }
+}
+
+/// Panics when it is dropped, whatever comes of that.
+struct Brittle(Arc<AtomicUsize>);
+
+impl Drop for Brittle {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, SeqCst);
+        panic!("a waker");
+    }
+}
+
+impl Wake for Brittle {
+    fn wake(self: Arc<Self>) {}
+}
+
+/// A waker that panics when it is woken, or when it is dropped, and how often it has.
+fn panicking_waker(woken: bool) -> (Waker, Arc<AtomicUsize>) {
+    let panics = Arc::<AtomicUsize>::default();
+    let waker = match woken {
+        true => Waker::from(Arc::new(Shrill(panics.clone()))),
+        false => Waker::from(Arc::new(Brittle(panics.clone()))),
+    };
+    (waker, panics)
+}
+
+/// Panics when it is dropped, whatever comes of that.
+struct Always(&'static str);
+
+impl Drop for Always {
+    fn drop(&mut self) {
+        panic_any(self.0);
+    }
+}
+
+impl Future for Always {
+    type Output = Never;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Never> {
+        Poll::Pending
+    }
+}
+
+/// The panic that comes out of dropping it.
+fn panic_of<T>(dropped: T) -> Option<&'static str> {
+    let payload = catch_unwind(AssertUnwindSafe(|| drop(dropped))).err()?;
+    Some(*payload.downcast().unwrap())
 }
 
 /// A clock that panics when it is asked, for as long as it is told to.
@@ -248,4 +308,123 @@ fn r29_a_scope_whose_clock_panics_is_cancelled() {
     scope.cancel_with("enough");
     let cancelled = runs.now_or_never().unwrap().unwrap_err();
     assert_eq!(cancelled.cause().reason(), Some("enough"));
+}
+
+#[test]
+fn r29_everything_in_a_dropped_nursery_panics_and_the_first_panic_goes_on() {
+    struct Faulty;
+    impl Clock for Faulty {
+        fn now(&self) -> Instant {
+            Instant::now()
+        }
+        fn sleep_until(&self, _: Instant) -> Sleep {
+            let always = Always("a sleep");
+            Box::pin(async move {
+                let _always = always;
+                pending().await
+            })
+        }
+    }
+    let dropped = Dropped::default();
+    let later = Instant::now() + Duration::from_secs(60);
+    let builder = Builder::new().clock(Faulty).deadline(later).cleanup(Duration::from_secs(60));
+    let builder = builder.warn_stuck(Duration::from_secs(60), |_| {});
+    let mut block = Box::pin(builder.nursery(async |n: Nursery<'_, &'static str>| {
+        n.start_soon(Always("a child"));
+        n.start_soon(dropped.clone().child());
+        n.start_soon(Always("another child"));
+        n.cancel();
+        Ok(Always("the value"))
+    }));
+    assert!((&mut block).now_or_never().is_none());
+    assert_eq!(panic_of(block), Some("the value"));
+    assert_eq!(dropped.count(), 1);
+}
+
+#[test]
+fn r29_who_waits_for_a_child_to_start_panics_when_it_is_woken_by_a_child_that_panics() {
+    let (waker, panics) = panicking_waker(true);
+    let mut waiting = None;
+    let mut block = Box::pin(nursery(async |n: Nursery<'_, &'static str>| {
+        let start = n.start(|status: TaskStatus<(), _>| {
+            let always = Always("a child");
+            async move {
+                let (_always, _status) = (always, status);
+                pending().await
+            }
+        });
+        let waits = waiting.insert(Box::pin(start));
+        assert!(poll(waits.as_mut(), &waker).is_pending());
+        pending::<Never>().await
+    }));
+    assert!((&mut block).now_or_never().is_none());
+    assert_eq!(panic_of(block), Some("a child"));
+    assert_eq!(panics.load(SeqCst), 1);
+    assert_eq!(waiting.unwrap().now_or_never().unwrap(), Err(NotStarted::Ended));
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+fn r29_the_host_panics_when_it_is_woken_for_a_place_that_a_panicking_child_leaves() {
+    let (waker, panics) = panicking_waker(true);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let error = runtime.block_on(async {
+        let first = OnceLock::new();
+        let builder = Builder::new().limit(1).on_error(aionursery::OnError::Collect);
+        let mut block = Box::pin(builder.nursery(async |n: Nursery<'_, &'static str>| {
+            first.set(n.spawn(Always("a child"))).unwrap();
+            // It begins, and takes the only place.
+            tokio::task::yield_now().await;
+            n.start_soon(async { Ok(()) });
+            Ok(())
+        }));
+        assert!(poll(block.as_mut(), Waker::noop()).is_pending());
+        tokio::task::yield_now().await;
+        assert!(poll(block.as_mut(), &waker).is_pending());
+        first.get().unwrap().cancel();
+        tokio::task::yield_now().await;
+        block.await.unwrap_err()
+    });
+    assert_eq!(error.panics().next().unwrap().message(), "a child");
+    assert_eq!((error.len(), panics.load(SeqCst)), (1, 1));
+}
+
+#[test]
+fn r29_a_scope_is_dropped_with_a_waker_and_a_value_that_panic() {
+    for woken in [true, false] {
+        let (waker, panics) = panicking_waker(woken);
+        // What was first polled in a scope keeps its place: its time is over, which its owner is told.
+        let mut inner =
+            Box::pin(nursery(async |_: Nursery<'_, &'static str>| pending::<Never>().await));
+        let scope = CancelScope::new().deadline(Instant::now() + Duration::from_secs(60));
+        let mut runs = Box::pin(scope.run(async {
+            let _always = Always("a value");
+            assert!(poll(inner.as_mut(), Waker::noop()).is_pending());
+            pending::<()>().await
+        }));
+        assert!(poll(runs.as_mut(), &waker).is_pending());
+        drop(waker);
+        assert_eq!(panic_of(runs), Some("a value"));
+        drop(inner);
+        assert_eq!(panics.load(SeqCst), 1);
+    }
+}
+
+#[test]
+fn r29_who_waits_for_a_cancellation_is_dropped_with_a_value_that_panics() {
+    let (waker, panics) = panicking_waker(false);
+    nursery(async |n: Nursery<'_, &'static str>| {
+        let mut waits = Box::pin(async {
+            let _always = Always("a value");
+            n.cancelled().await;
+        });
+        assert!(poll(waits.as_mut(), &waker).is_pending());
+        drop(waker);
+        assert_eq!(panic_of(waits), Some("a value"));
+        Ok(())
+    })
+    .now_or_never()
+    .unwrap()
+    .unwrap();
+    assert_eq!(panics.load(SeqCst), 1);
 }

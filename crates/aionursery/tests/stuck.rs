@@ -1,11 +1,11 @@
 //! R18: what was cancelled and does not end is told of, once, with its name, its place and the why.
 
 use std::panic::Location;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use aionursery::Builder;
-use tokio::time::{Instant, sleep};
+use aionursery::{Builder, Nursery};
+use tokio::time::{Instant, sleep, timeout};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -102,5 +102,27 @@ async fn a_hook_that_panics_harms_nobody_and_a_time_without_end_never_comes() {
             Ok(())
         });
         block.await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn r4_a_hook_may_start_children_and_the_nursery_ends_with_the_last_of_them() {
+    type Start = fn(&Nursery<'static, String>);
+    let starts: [Start; 2] = [|n| _ = n.spawn(lasts(10)), |n| _ = n.start_soon(lasts(10))];
+    for start in starts {
+        let handle = Arc::new(OnceLock::<Nursery<'static, String>>::new());
+        let kept = handle.clone();
+        let builder = Builder::new().cleanup(SECOND * 60);
+        let block = builder.warn_stuck(SECOND, move |_| start(kept.get().unwrap())).nursery(
+            async |n: Nursery<'static, String>| {
+                assert!(handle.set(n.clone()).is_ok());
+                n.spawn(lasts(5));
+                n.cancel();
+                Ok(())
+            },
+        );
+        let before = Instant::now();
+        timeout(SECOND * 1000, block).await.expect("it does not wait for ever").unwrap();
+        assert_eq!(before.elapsed(), SECOND * 11);
     }
 }

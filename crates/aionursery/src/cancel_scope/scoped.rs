@@ -14,6 +14,7 @@ use super::Shared;
 use crate::error::Cancelled;
 use crate::frame::{self, Kind, STOP, Standing};
 use crate::gone::Gone;
+use crate::quiet::quietly;
 use crate::scope::Scope;
 use crate::timer::Timer;
 use crate::wall::{self, Held, Raised};
@@ -54,8 +55,11 @@ pin_project! {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
             if *this.runs {
-                *this.scope = None;
-                this.shared.end();
+                // What ran in it may have panicked, and be dropped for that.
+                quietly(|| {
+                    *this.scope = None;
+                    this.shared.end();
+                });
             }
         }
     }
@@ -138,7 +142,8 @@ impl<F: Future> Future for Scoped<F> {
                 Kind::Open if *this.shield => Kind::Shielded,
                 kind => kind,
             };
-            let frame = frame::enter(kind);
+            // Who is to be dropped here for its marks is heard by nobody else.
+            let frame = if *this.stuck { frame::enter(kind) } else { frame::enter_amid(kind) };
             let future = this.future.as_mut().as_pin_mut();
             let future = future.expect("a scope is not polled once it is done");
             let (polled, outermost) = match this.scope {
@@ -172,12 +177,15 @@ impl<F: Future> Future for Scoped<F> {
                 return Poll::Ready(Ok(value));
             }
             let scope = this.scope.as_ref().expect("who waits has a place in the tree");
-            if marks & STOP != 0 && (!scope.is_hard() || scope.is_taken_along()) {
+            if marks & STOP != 0 {
                 // What it runs cannot go on, so whoever awaits it cannot; unless it was cancelled
                 // itself, and this is all that it comes to.
-                match *this.shield || scope.own_cause().is_some() {
-                    true => *this.stuck = true,
-                    false => drop(frame::stop()),
+                let is_own = *this.shield || scope.own_cause().is_some();
+                if is_own || (scope.is_hard() && !scope.is_taken_along()) {
+                    *this.stuck = true;
+                    frame::heed();
+                } else {
+                    frame::stop();
                 }
             }
             // The time is looked at only now: a value that is there is not late.

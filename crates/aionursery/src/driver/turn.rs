@@ -259,8 +259,9 @@ impl<E> Driver<E> {
         if !child.header().is_plain() {
             return Self::poll_special(child, outcome, shelter);
         }
+        frame::next();
         let step = child.poll(outcome);
-        match frame::take_marks() {
+        match frame::marks() {
             0 => step,
             marks => Self::heed(child, step, marks, outcome, shelter),
         }
@@ -309,7 +310,7 @@ impl<E> Driver<E> {
             shelter.take_in(child.task());
         }
         if marks & STOP != 0 {
-            frame::heed();
+            frame::heed_here();
             child.header().ask_to_cancel();
         }
         if child.header().asked_to_cancel() && !shelter.holds(child.task()) {

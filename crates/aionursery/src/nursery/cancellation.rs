@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use crate::quiet::quietly;
 use crate::scope::{SOFT, Scope};
 
 /// The future of [`Nursery::cancelled`](crate::Nursery::cancelled).
@@ -50,6 +51,6 @@ impl Future for Cancellation {
 
 impl Drop for Cancellation {
     fn drop(&mut self) {
-        self.scope.signal.unregister(&mut self.place);
+        quietly(|| self.scope.signal.unregister(&mut self.place));
     }
 }

@@ -1,6 +1,5 @@
 //! Which futures a nursery takes, in its type.
 
-use std::future::Future;
 use std::marker::PhantomData;
 
 /// Which futures a nursery takes as children of its own task.
@@ -19,12 +18,9 @@ use std::marker::PhantomData;
 ///     n.start_soon(future)
 /// }
 /// ```
-#[diagnostic::on_unimplemented(
-    message = "this nursery takes no child that is not `Send`",
-    label = "this future, or the value it gives, is not `Send`",
-    note = "`nursery_local` takes such children, and is itself not `Send`"
-)]
-pub trait Admits<F>: Mode {}
+pub trait Admits<F>: Mode + sealed::Admits<F> {}
+
+impl<F, M: Mode + sealed::Admits<F>> Admits<F> for M {}
 
 /// [`Sendable`] or [`Local`].
 ///
@@ -34,12 +30,34 @@ pub trait Admits<F>: Mode {}
 ///     n.cancel();
 /// }
 /// ```
-pub trait Mode: sealed::Sealed {}
+pub trait Mode: sealed::Mode {}
 
+/// Who could add to these could send to another thread what must stay on one (R29).
 mod sealed {
-    pub trait Sealed {}
-    impl Sealed for super::Sendable {}
-    impl Sealed for super::Local {}
+    use super::{Local, Sendable};
+
+    pub trait Mode {}
+
+    impl Mode for Sendable {}
+    impl Mode for Local {}
+
+    #[diagnostic::on_unimplemented(
+        message = "this nursery takes no child that is not `Send`",
+        label = "this future, or the value it gives, is not `Send`",
+        note = "`nursery_local` takes such children, and is itself not `Send`"
+    )]
+    pub trait Admits<F> {}
+
+    // The value, too: the handle may be on one thread and the nursery on another. The error need not
+    // be: a handle of a nursery with an error that is not `Send` is itself not `Send`.
+    impl<F, T, E> Admits<F> for Sendable
+    where
+        F: Future<Output = Result<T, E>> + Send,
+        T: Send,
+    {
+    }
+
+    impl<F> Admits<F> for Local {}
 }
 
 /// Children are `Send`: what [`nursery`](crate::nursery()) makes.
@@ -64,14 +82,3 @@ pub struct Local(PhantomData<*const ()>);
 
 impl Mode for Sendable {}
 impl Mode for Local {}
-
-// The value, too: the handle may be on one thread and the nursery on another. The error need not
-// be: a handle of a nursery with an error that is not `Send` is itself not `Send`.
-impl<F, T, E> Admits<F> for Sendable
-where
-    F: Future<Output = Result<T, E>> + Send,
-    T: Send,
-{
-}
-
-impl<F> Admits<F> for Local {}

@@ -53,6 +53,14 @@ impl Owner {
     }
 }
 
+impl Drop for Owner {
+    fn drop(&mut self) {
+        if let Self::Waker(own) = self {
+            quietly(|| drop(own.take()));
+        }
+    }
+}
+
 /// What a scope's inhabitants look at and wait for.
 pub(crate) struct Signal {
     pub(super) flags: AtomicU8,

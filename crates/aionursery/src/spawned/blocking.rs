@@ -18,7 +18,7 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
     /// Runs a function on the threads that tokio keeps for blocking work. A function that has
     /// begun cannot be cancelled: the nursery waits for it (R3), and what it opens in a `block_on`
     /// is not cancelled either; [`cancelled`](Self::cancelled) tells it. One that is still queued
-    /// when it is cancelled does not run.
+    /// when it is cancelled does not run: whoever cancels it drops it.
     ///
     /// # Panics
     /// If the nursery is closed, or outside a tokio runtime.

@@ -133,11 +133,11 @@ impl Drop for Load {
     /// Nobody will poll it: its runtime has gone. A child that has told its end already, and whose
     /// nursery's code panicked then, is done with.
     fn drop(&mut self) {
-        // SAFETY: this is the load. Its reference goes, once.
-        unsafe {
-            self.run(None);
-            ManuallyDrop::drop(&mut self.0);
-        }
+        // Whoever lets it go may be polled by somebody: what its destructors do is not that one's.
+        // SAFETY: this is the load, whose reference is there.
+        frame::apart(|| unsafe { self.run(None) });
+        // SAFETY: as above; it goes, once.
+        unsafe { ManuallyDrop::drop(&mut self.0) };
     }
 }
 
