@@ -19,8 +19,9 @@ nightly_with() {
 }
 
 # What runs where everything takes many times as long.
-tests="--test abuse --test carriers --test dropped --test elsewhere --test errors --test nursery \
-    --test panicking --test scheduling --test scopes --test shields --test wakers"
+tests="--test abuse --test carriers --test destructors --test dropped --test elsewhere \
+    --test errors --test nursery --test panicking --test scheduling --test scopes --test shields \
+    --test wakers"
 
 case "${1:-address}" in
 address)

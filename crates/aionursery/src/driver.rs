@@ -302,9 +302,9 @@ impl<E> Driver<E> {
         }
         self.core.leave_orphans(ended);
         drop(standing);
+        // A panic of what is left here, beside another, would end the program.
+        quietly(|| drop(self));
         if let Some(payload) = resumed {
-            // A panic of what is left here, beside that one, would end the program.
-            quietly(|| drop(self));
             resume_unwind(payload);
         }
     }

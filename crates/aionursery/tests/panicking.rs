@@ -2,7 +2,7 @@
 //! the same, where it lies, and the nursery ends. A second panic in one drop would end the program, and
 //! so this test: none comes out of a drop beside another's.
 
-use std::future::{Future, pending};
+use std::future::{Future, pending, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -391,12 +391,27 @@ fn r29_the_host_panics_when_it_is_woken_for_a_place_that_a_panicking_child_leave
 
 #[test]
 fn r29_a_scope_is_dropped_with_a_waker_and_a_value_that_panic() {
+    /// Its sleeps keep their wakers.
+    struct Keeps;
+    impl Clock for Keeps {
+        fn now(&self) -> Instant {
+            Instant::now()
+        }
+        fn sleep_until(&self, _: Instant) -> Sleep {
+            let mut kept = Vec::new();
+            Box::pin(poll_fn(move |cx| {
+                kept.push(cx.waker().clone());
+                Poll::Pending
+            }))
+        }
+    }
     for woken in [true, false] {
         let (waker, panics) = panicking_waker(woken);
         // What was first polled in a scope keeps its place: its time is over, which its owner is told.
         let mut inner =
             Box::pin(nursery(async |_: Nursery<'_, &'static str>| pending::<Never>().await));
-        let scope = CancelScope::new().deadline(Instant::now() + Duration::from_secs(60));
+        let later = Instant::now() + Duration::from_secs(60);
+        let scope = CancelScope::new().clock(Keeps).deadline(later);
         let mut runs = Box::pin(scope.run(async {
             let _always = Always("a value");
             assert!(poll(inner.as_mut(), Waker::noop()).is_pending());

@@ -1,0 +1,145 @@
+//! R4, R13, R29: destructors that are at work when a nursery drops what they belong to: they await in vain
+//! what has nothing to give, and start children. Nobody is ended for the first, and nobody waits for ever
+//! for the second.
+
+use std::cell::Cell;
+use std::future::{Pending, pending, poll_fn};
+use std::sync::mpsc;
+use std::task::Poll;
+use std::time::Duration;
+
+use aionursery::{
+    Admits, Builder, Child, End, LocalNursery, Nursery, OnError, nursery, nursery_local, yield_now,
+};
+use futures::FutureExt;
+use tokio::runtime::{self, Runtime};
+
+type Open = Nursery<'static, &'static str>;
+
+/// What its own destructor does.
+struct Last<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for Last<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// A child that has nothing to give.
+async fn cancelled_child<M>(n: &Nursery<'_, &'static str, M>) -> Child<(), &'static str>
+where
+    M: Admits<Pending<Result<(), &'static str>>>,
+{
+    let child = n.start_soon(pending());
+    child.cancel();
+    while !child.is_finished() {
+        yield_now().await;
+    }
+    child
+}
+
+#[tokio::test]
+async fn r13_what_the_bodys_values_await_in_vain_when_they_go_cancels_no_sibling() {
+    let done = Cell::new(0);
+    nursery_local(async |n: LocalNursery<'_, &str>| {
+        let awaited = cancelled_child(&n).await;
+        let inner = nursery_local(|n: LocalNursery<'_, &str>| {
+            for _ in 0..10 {
+                n.start_soon(async {
+                    for _ in 0..5 {
+                        yield_now().await;
+                    }
+                    done.set(done.get() + 1);
+                    Ok(())
+                });
+            }
+            let mut awaited = Some(awaited);
+            let looks = Last(move || {
+                assert!(awaited.take().unwrap().now_or_never().is_none());
+            });
+            // It goes after the body has returned.
+            poll_fn(move |_| {
+                let _ = &looks;
+                Poll::Ready(Ok(()))
+            })
+        });
+        inner.await.unwrap();
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(done.get(), 10);
+}
+
+/// A runtime whose only thread for blocking work waits until what comes with it is dropped.
+fn busy_runtime() -> (Runtime, mpsc::Sender<()>) {
+    let mut builder = runtime::Builder::new_current_thread();
+    let runtime = builder.enable_time().max_blocking_threads(1).build().unwrap();
+    let (leave, left) = mpsc::channel::<()>();
+    runtime.spawn_blocking(move || left.recv());
+    (runtime, leave)
+}
+
+#[test]
+fn r13_who_cancels_a_queued_child_is_not_ended_for_what_its_destructors_await() {
+    let (runtime, _leave) = busy_runtime();
+    let collects = Builder::new().on_error(OnError::Collect);
+    let error = runtime.block_on(collects.nursery(async |n: Open| {
+        let mut awaited = Some(cancelled_child(&n).await);
+        let looks = Last(move || {
+            awaited.take().unwrap().now_or_never();
+        });
+        let queued = n.spawn_blocking(move || {
+            drop(looks);
+            Ok(())
+        });
+        let cancels = n.start_soon(async move {
+            yield_now().await;
+            queued.cancel();
+            yield_now().await;
+            assert_eq!(queued.end().await, End::Panicked);
+            Ok(7)
+        });
+        assert_eq!(cancels.end().await, End::Done(7));
+        Ok(())
+    }));
+    let error = error.unwrap_err();
+    assert!(error.panics().next().unwrap().message().ends_with("use `Child::end`"));
+    assert_eq!(error.len(), 1);
+}
+
+#[test]
+fn r4_a_queued_child_that_is_cancelled_in_its_first_turn_may_start_others_when_it_goes() {
+    for spawns in [false, true] {
+        let (runtime, _leave) = busy_runtime();
+        let (say, hear) = mpsc::channel();
+        let block = nursery(async |n: Open| {
+            let inner = n.shielded();
+            let starts = Last(move || {
+                let say = say.clone();
+                let child = async move {
+                    yield_now().await;
+                    say.send(()).unwrap();
+                    Ok(())
+                };
+                drop(if spawns { inner.spawn(child) } else { inner.start_soon(child) });
+            });
+            n.spawn_blocking(move || {
+                drop(starts);
+                Ok(())
+            });
+            n.cancel();
+            Ok(())
+        });
+        let ended = runtime.block_on(async {
+            tokio::select! {
+                // First: who is polled once more in its minute would find out.
+                biased;
+                () = tokio::time::sleep(Duration::from_secs(60)) => panic!("it waits for ever"),
+                ended = block => ended,
+            }
+        });
+        ended.unwrap();
+        hear.try_recv().unwrap();
+    }
+}
