@@ -5,7 +5,7 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use aionursery::{
@@ -76,6 +76,8 @@ fn program(mut random: Random, mut place: Place) -> Program {
     place.depth += 1;
     Box::pin(async move {
         let steps = 1 + random.below(4) as u32;
+        let _last = (place.depth <= 5 && random.one_in(4))
+            .then(|| Last { random: random.fork(), place: place.clone() });
         for _ in 0..steps {
             match random.below(if place.depth > 5 { 3 } else { 6 }) {
                 0 => wait(&mut random).await,
@@ -88,6 +90,32 @@ fn program(mut random: Random, mut place: Place) -> Program {
         }
         Ok(steps)
     })
+}
+
+/// What a program's own destructor does, wherever it is dropped.
+struct Last {
+    random: Random,
+    place: Place,
+}
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        let Self { random, place } = self;
+        if std::thread::panicking() || Handle::try_current().is_err() {
+            return;
+        }
+        let Some(n) = place.some_nursery(random).cloned() else { return };
+        let mut inside = place.clone();
+        inside.may_block = false;
+        let inside = program(random.fork(), inside);
+        match random.below(5) {
+            0 => drop(n.try_start_soon(inside)),
+            1 => drop(n.shielded().try_start_soon(inside)),
+            2 => drop(n.try_spawn(inside)),
+            3 => drop(n.shielded().try_spawn(inside)),
+            _ => n.cancel(),
+        }
+    }
 }
 
 async fn wait(random: &mut Random) {
@@ -134,10 +162,28 @@ async fn open(random: &mut Random, place: &Place) -> Result<(), String> {
     if random.one_in(8) {
         builder = builder.shield(true);
     }
+    if random.one_in(8) {
+        builder = builder.limit(1 + random.below(2) as usize);
+    }
     let (way, mut inside, own) = (random.below(6), place.clone(), random.fork());
     let blocks = way == 0 && place.may_block;
     inside.may_block &= !blocks;
-    let block = builder.nursery(async move |n: Open| body(n, own, inside).await);
+    let handle = Arc::new(OnceLock::<Open>::new());
+    if random.one_in(8) {
+        let (told, spawns) = (Arc::downgrade(&handle), random.one_in(2));
+        builder = builder.warn_stuck(random.moment(), move |_| {
+            let Some(n) = told.upgrade().and_then(|handle| handle.get().cloned()) else { return };
+            drop(if spawns {
+                n.try_spawn(async { Ok(0) })
+            } else {
+                n.try_start_soon(async { Ok(0) })
+            });
+        });
+    }
+    let block = builder.nursery(async move |n: Open| {
+        let _ = handle.set(n.clone());
+        body(n, own, inside).await
+    });
     match way {
         0 if blocks => drop(block_in_place(|| Handle::current().block_on(block))),
         1 => {
@@ -277,7 +323,8 @@ async fn several(random: &mut Random, place: &Place) {
                     status.started(inside.await?);
                     Ok(())
                 });
-                let _ = told.await;
+                // Under a limit it may be this one's place that the child waits for.
+                let _ = tokio::time::timeout(Duration::from_millis(5), told).await;
             }
             drop(dump());
         }
