@@ -24,6 +24,8 @@ pub(crate) enum Kind {
     Scope,
     /// Made for a shielded child, and shown as a part of it.
     Wall,
+    /// As that, for a function on a thread of its own, where nobody of ours polls.
+    Thread,
 }
 
 /// How far a nursery is.
@@ -59,6 +61,12 @@ impl About {
     /// The wall of a shielded child.
     pub(crate) fn wall(of: Option<Arc<Note>>) -> Self {
         Self::opened_by(of, Kind::Wall, None, None)
+    }
+
+    /// The wall of a function on a thread of its own.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn thread(of: Option<Arc<Note>>) -> Self {
+        Self::opened_by(of, Kind::Thread, None, None)
     }
 
     fn opened_by(

@@ -223,7 +223,7 @@ impl<E> Core<E> {
             if !spawned.is_empty() {
                 self.keep_all(spawned);
             }
-            if !self.is_settled(local) {
+            if !self.is_settled(local) || !local.spawned.borrow().is_empty() {
                 // What was ended there has started somebody, after the driver's last look.
                 self.ready.poke();
             }

@@ -159,6 +159,7 @@ where
         driver.shelter.pass_over();
         let seat = this.seat.as_mut().expect("a driver has a seat");
         let turn = seat.drive(|| {
+            let frame = frame::enter(Kind::Open);
             if let Some(Start { body, call, .. }) = start {
                 let handle = Nursery::new(driver.core.clone(), None, false);
                 match catch_unwind(AssertUnwindSafe(|| call(body, handle))) {
@@ -166,7 +167,6 @@ where
                     Err(payload) => driver.body_panicked(payload),
                 }
             }
-            let frame = frame::enter(Kind::Open);
             let turn = driver.turn(this.body.as_mut(), this.value, cx);
             frame::leave(frame);
             #[cfg(feature = "tokio")]
@@ -251,11 +251,18 @@ impl<E> Driver<E> {
             return Ok(value);
         }
         let scope = &self.core.scope;
-        let error = MultiError::settle(failures, scope.cause(), scope.signal.about.name.clone());
+        let name = scope.signal.about.name.clone();
+        let mut error = MultiError::settle(failures, scope.cause(), name);
         match value {
             // Every error was handed over to whoever awaited the child.
             Some(value) if error.is_empty() => Ok(value),
-            _ => Err(error),
+            value => {
+                // Its destructor must not take the errors along.
+                if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+                    error.add(Failure::panic(payload, Label::BODY));
+                }
+                Err(error)
+            }
         }
     }
 

@@ -245,7 +245,7 @@ impl Part<'_> {
         let Self { view, about, below, .. } = self;
         let running = about.running();
         let state = match (about.kind, about.stage()) {
-            (Kind::Wall, _) => return below,
+            (Kind::Wall | Kind::Thread, _) => return below,
             (Kind::Scope, _) | (Kind::Nursery, Stage::Open) => State::Running,
             (Kind::Nursery, Stage::Joining) => State::Joining,
             (Kind::Nursery, Stage::Dropped) if running > 0 => State::Dropped,

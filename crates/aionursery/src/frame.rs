@@ -7,6 +7,7 @@ use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::about;
 use crate::cancel_scope::Shared;
 use crate::clock;
 use crate::scope::{Cause, Scope};
@@ -35,6 +36,15 @@ pub(crate) enum Around {
 }
 
 impl Around {
+    /// Whether nobody of ours polls who stands in it.
+    pub(crate) fn is_outermost(&self) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Scope(scope) => scope.signal.about.kind == about::Kind::Thread,
+            Self::Later(_) => false,
+        }
+    }
+
     pub(crate) fn scope(&self) -> Option<Arc<Scope>> {
         match self {
             Self::Nothing => None,
@@ -136,9 +146,9 @@ impl Standing {
         Self { before: swap(around) }
     }
 
-    /// Whether nobody of ours is around.
+    /// Whether nobody of ours polls who has come to stand here.
     pub(crate) fn is_outermost(&self) -> bool {
-        matches!(self.before, Around::Nothing)
+        self.before.is_outermost()
     }
 
     /// Gives the scope back.

@@ -15,9 +15,9 @@ use crate::scope::{Cause, Scope};
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Stopped(u32);
 
-/// Queues of futures and executors that run in a child poll who wakes itself so often, at most,
-/// before others have their turn; a `block_on` goes on for ever.
-const MOST: u32 = 1000;
+/// Queues of futures and executors that run in a child poll who wakes itself some hundred times, one in
+/// the other a few thousand times, before others have their turn; a `block_on` goes on for ever.
+const MOST: u32 = 4000;
 /// Who is polled again and again while a shield stands beside it stops asking for that.
 const FEW: u32 = 15;
 

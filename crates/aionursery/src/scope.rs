@@ -310,7 +310,16 @@ impl Scope {
 
     /// The last spawned child of an adopted nursery has ended.
     pub(crate) fn orphans_ended(&self, errors: Vec<LostError>) {
-        let Some(orphans) = &self.orphans else { return };
+        let mut next = self.end_orphan(errors);
+        // One after the other: who was dropped itself has an heir, and that may be so, too.
+        while let Some((heir, errors)) = next {
+            next = heir.end_orphan(errors);
+        }
+    }
+
+    /// Gives what this leaves to whom, if this nursery was dropped itself.
+    fn end_orphan(&self, errors: Vec<LostError>) -> Option<(Arc<Scope>, Vec<LostError>)> {
+        let orphans = self.orphans.as_ref()?;
         let (last, left) = {
             let orphans = &mut *lock(orphans);
             orphans.running -= 1;
@@ -321,10 +330,12 @@ impl Scope {
             (orphans.running == 0 || !orphans.errors.is_empty(), orphans.left)
         };
         if left {
-            self.settle_orphans();
-        } else if last {
+            return self.settle_orphans();
+        }
+        if last {
             quietly(|| self.signal.owner.poke());
         }
+        None
     }
 
     /// This nursery is dropped itself: what it had adopted goes to who is above it.
@@ -342,22 +353,27 @@ impl Scope {
             orphans.left = true;
             orphans.heir = heir;
         }
-        self.settle_orphans();
+        if let Some((heir, errors)) = self.settle_orphans() {
+            heir.orphans_ended(errors);
+        }
     }
 
-    /// Tells the heir of a dropped nursery, or the program, once the last orphan has ended.
-    fn settle_orphans(&self) {
-        let Some(orphans) = &self.orphans else { return };
+    /// Once the last orphan has ended: what a dropped nursery leaves to its heir. Without one the
+    /// program is told.
+    fn settle_orphans(&self) -> Option<(Arc<Scope>, Vec<LostError>)> {
         let (heir, errors) = {
-            let orphans = &mut *lock(orphans);
+            let orphans = &mut *lock(self.orphans.as_ref()?);
             if orphans.running > 0 {
-                return;
+                return None;
             }
             (orphans.heir.take(), std::mem::take(&mut orphans.errors))
         };
         match heir {
-            Some(heir) => heir.orphans_ended(errors),
-            None => crate::adopted::report(errors),
+            Some(heir) => Some((heir, errors)),
+            None => {
+                crate::adopted::report(errors);
+                None
+            }
         }
     }
 

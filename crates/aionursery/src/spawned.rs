@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use nursery_core::Settings;
 
-use crate::about::{About, Note, Noted, Runs, Watched};
+use crate::about::{About, Noted, Runs, Watched};
 use crate::carrier;
 use crate::child::Child;
 use crate::core::Core;
@@ -101,7 +101,7 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         let id = core.start_spawned()?;
         let noted = self.note(id, Runs::Away, place);
         let scope = match shield {
-            true => wall(core, noted.as_ref().map(|noted| noted.note().clone())),
+            true => wall(core, About::wall(noted.as_ref().map(|noted| noted.note().clone()))),
             false => core.scope.clone(),
         };
         let making = Making { shield, collect: core.collect, name: name.clone() };
@@ -192,9 +192,9 @@ impl Workers {
     }
 }
 
-/// The scope of a shielded child.
-fn wall<E>(core: &Arc<Core<E>>, note: Option<Arc<Note>>) -> Arc<Scope> {
+/// The scope of a child that no cancellation reaches.
+fn wall<E>(core: &Arc<Core<E>>, about: About) -> Arc<Scope> {
     let settings = Settings { shield: true, ..Settings::default() };
     let parent = Some(core.scope.clone());
-    Scope::open(parent, None, |_| settings, Owner::one(), About::wall(note))
+    Scope::open(parent, None, |_| settings, Owner::one(), about)
 }

@@ -40,6 +40,12 @@ impl Timer {
         }
         self.sleep = None;
         scope.advance();
+        if scope.signal.flags() == flags {
+            // The clock has woken too early, or its moment was moved: it is asked again, but others
+            // have their turn first.
+            cx.waker().wake_by_ref();
+            return false;
+        }
         true
     }
 }

@@ -4,8 +4,9 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, pending, poll_fn};
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use aionursery::{
@@ -357,4 +358,80 @@ fn r21_a_deadline_that_is_moved_while_its_nursery_looks_at_the_clock_wakes_it() 
     let waker = Waker::from(calls.clone());
     assert!(block.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
     assert_eq!(calls.0.load(std::sync::atomic::Ordering::SeqCst), 1);
+}
+
+/// Counts how often somebody was woken.
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
+/// Its sleeps end at once, whatever they were to wait for.
+#[derive(Clone)]
+struct Early(Virtual);
+
+impl Clock for Early {
+    fn now(&self) -> Instant {
+        self.0.now()
+    }
+
+    fn sleep_until(&self, _: Instant) -> Sleep {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+#[test]
+fn r21_a_sleep_that_ends_early_is_no_deadline_and_keeps_nobody_else_from_running() {
+    let clock = Early(Virtual::new());
+    let wakes = Arc::<Wakes>::default();
+    let waker = Waker::from(wakes.clone());
+    let scope = CancelScope::new().clock(clock.clone()).deadline(clock.now() + SECOND);
+    let mut run = pin!(scope.run(pending::<()>()));
+    let builder = Builder::new().clock(clock.clone()).deadline(clock.now() + SECOND);
+    let mut block = pin!(builder.nursery_local(async |_| pending::<Result<(), ()>>().await));
+    for _ in 0..3 {
+        let before = wakes.0.load(SeqCst);
+        assert!(run.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        assert!(wakes.0.load(SeqCst) > before, "it asks again");
+        let before = wakes.0.load(SeqCst);
+        assert!(block.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        assert!(wakes.0.load(SeqCst) > before, "it asks again");
+    }
+    clock.0.pass(SECOND);
+    assert!(matches!(poll(run.as_mut()), Poll::Ready(Err(_))));
+    assert!(matches!(poll(block.as_mut()), Poll::Ready(Err(_))));
+}
+
+#[test]
+fn r29_a_clock_that_is_replaced_may_ask_its_scope_when_it_goes() {
+    struct Asks(CancelScope, Arc<AtomicUsize>);
+    impl Clock for Asks {
+        fn now(&self) -> Instant {
+            Instant::now()
+        }
+        fn sleep_until(&self, _: Instant) -> Sleep {
+            Box::pin(pending())
+        }
+    }
+    impl Drop for Asks {
+        fn drop(&mut self) {
+            assert!(!self.0.is_cancelled());
+            self.1.fetch_add(1, SeqCst);
+        }
+    }
+    let asked = Arc::<AtomicUsize>::default();
+    let (say, hear) = std::sync::mpsc::channel();
+    let told = asked.clone();
+    std::thread::spawn(move || {
+        let scope = CancelScope::new();
+        let asks = Asks(scope.clone(), told);
+        drop(scope.clock(asks).clock(Virtual::new()));
+        say.send(()).unwrap();
+    });
+    hear.recv_timeout(60 * SECOND).expect("it does not wait for ever");
+    assert_eq!(asked.load(SeqCst), 1);
 }

@@ -143,3 +143,30 @@ fn r4_a_queued_child_that_is_cancelled_in_its_first_turn_may_start_others_when_i
         hear.try_recv().unwrap();
     }
 }
+
+#[test]
+fn r4_a_queued_child_may_queue_any_number_of_others_when_it_goes() {
+    // Children are told of in advance, so many at a time: around these numbers lie the borders.
+    for count in [1, 63, 64, 65, 128] {
+        let (say, hear) = mpsc::channel();
+        std::thread::spawn(move || {
+            let (runtime, _leave) = busy_runtime();
+            let ended = runtime.block_on(nursery(async |n: Open| {
+                let inner = n.clone();
+                let starts = Last(move || {
+                    for _ in 0..count {
+                        inner.spawn_blocking(|| Ok(()));
+                    }
+                });
+                n.spawn_blocking(move || {
+                    drop(starts);
+                    Ok(())
+                });
+                n.cancel();
+                Ok(())
+            }));
+            say.send(ended.is_ok()).unwrap();
+        });
+        assert_eq!(hear.recv_timeout(Duration::from_secs(60)), Ok(true), "{count} children");
+    }
+}

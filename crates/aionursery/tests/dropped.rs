@@ -8,7 +8,8 @@ use std::task::{Poll, Waker};
 
 use aionursery::{Builder, End, Nursery, nursery, nursery_local, yield_now};
 use futures::FutureExt;
-use tokio::sync::Notify;
+use futures::future::BoxFuture;
+use tokio::sync::{Notify, oneshot};
 
 struct OnDrop<F: FnMut()>(F);
 
@@ -271,4 +272,48 @@ async fn a_runtime_that_shuts_down_ends_its_children_as_cancelled() {
         })
         .await;
     assert_eq!(value.unwrap(), 3);
+}
+
+#[test]
+fn r28_an_orphan_may_be_handed_on_more_often_than_a_stack_is_deep() {
+    /// A nursery with one below it, and that with one, and so on, each dropped before the one above.
+    fn level(left: u32, orphan: Arc<Notify>) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let (say, hear) = oneshot::channel();
+            let mut block = Box::pin(nursery(async move |n: Nursery<'static, &str>| {
+                if left == 0 {
+                    n.shielded().spawn(async move {
+                        orphan.notified().await;
+                        Err::<(), _>("the last")
+                    });
+                    say.send(()).unwrap();
+                } else {
+                    n.spawn(async move {
+                        level(left - 1, orphan).await;
+                        say.send(()).unwrap();
+                        Ok(())
+                    });
+                }
+                pending::<Result<(), _>>().await
+            }));
+            futures::select_biased! {
+                _ = (&mut block).fuse() => unreachable!(),
+                heard = hear.fuse() => heard.unwrap(),
+            }
+        })
+    }
+    let run = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(nursery(async |n: Nursery<'static, &str>| {
+            let orphan = Arc::new(Notify::new());
+            level(1000, orphan.clone()).await;
+            orphan.notify_one();
+            drop(n);
+            Ok(())
+        }))
+    };
+    let small = std::thread::Builder::new().stack_size(256 * 1024);
+    let error = small.spawn(run).unwrap().join().unwrap().unwrap_err();
+    let adopted: Vec<_> = error.adopted().map(ToString::to_string).collect();
+    assert_eq!(adopted, ["the last"]);
 }

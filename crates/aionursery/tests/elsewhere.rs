@@ -1,12 +1,13 @@
 //! Futures that are pinned in one place and polled in another: in a scope that they outlive, in a
 //! `block_on` amid a child. Nobody waits for ever (R12, R13, R21).
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt::Display;
-use std::future::{Future, Pending, pending};
+use std::future::{Future, Pending, pending, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::mpsc;
+use std::task::Poll;
 use std::time::Duration;
 
 use aionursery::{
@@ -311,4 +312,23 @@ async fn r19_a_shield_that_cannot_go_on_ends_who_awaits_it_wherever_that_is() {
     })
     .await
     .unwrap();
+}
+
+#[tokio::test]
+async fn r13_any_number_of_children_may_look_at_one_that_has_nothing_to_give() {
+    let looks = nursery_local(async |n: LocalNursery<'_, &str>| {
+        let awaited = RefCell::new(cancelled_child(&n).await);
+        let inner = nursery_local(async |n: LocalNursery<'_, &str>| {
+            let mut looks = 0;
+            for _ in 0..10_000 {
+                let look = poll_fn(|cx| {
+                    Poll::Ready(Ok(pin!(&mut *awaited.borrow_mut()).poll(cx).is_pending()))
+                });
+                looks += usize::from(n.start_soon(look).await?);
+            }
+            Ok(looks)
+        });
+        Ok(inner.await.unwrap())
+    });
+    assert_eq!(looks.await.unwrap(), 10_000);
 }

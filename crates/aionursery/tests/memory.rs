@@ -369,3 +369,24 @@ fn r2_numbers_are_one_to_a_child_wherever_it_was_started() {
     }))
     .unwrap();
 }
+
+#[cfg(feature = "tokio")]
+#[test]
+fn r5_shields_in_a_blocking_child_leave_nothing_while_it_runs() {
+    let _alone = alone();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let blocking = nursery(async |n: Nursery<'_, ()>| {
+        let child = n.spawn_blocking(|| {
+            let save = || block_on(shield(shield(yield_now())));
+            save();
+            let held = HELD.load(Ordering::SeqCst);
+            for _ in 0..1000 {
+                save();
+            }
+            assert!(HELD.load(Ordering::SeqCst) < held + 10_000, "it grows");
+            Ok(())
+        });
+        child.await
+    });
+    runtime.block_on(blocking).unwrap();
+}

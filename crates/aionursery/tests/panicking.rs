@@ -443,3 +443,15 @@ fn r29_who_waits_for_a_cancellation_is_dropped_with_a_value_that_panics() {
     .unwrap();
     assert_eq!(panics.load(SeqCst), 1);
 }
+
+#[test]
+fn r7_a_value_that_panics_when_it_goes_takes_no_error_along() {
+    let ended = nursery(async |n: Nursery<'_, &'static str>| {
+        n.start_soon(async { Err::<(), _>("failed") });
+        Ok(Always("the value"))
+    });
+    let Some(Err(error)) = ended.now_or_never() else { unreachable!("a child has failed") };
+    assert_eq!(error.errors().collect::<Vec<_>>(), [&"failed"]);
+    assert_eq!(error.panics().next().unwrap().message(), "the value");
+    assert_eq!(error.len(), 2);
+}

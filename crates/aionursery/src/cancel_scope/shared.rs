@@ -109,7 +109,7 @@ impl Shared {
         told.listen();
         let amid = (!outside && told.cause.is_none()).then(|| {
             told.around = frame::swap(Around::Later(self.clone()));
-            Amid { outermost: matches!(told.around, Around::Nothing) }
+            Amid { outermost: told.around.is_outermost() }
         });
         (told.asked.shield, amid)
     }

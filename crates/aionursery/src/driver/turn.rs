@@ -302,6 +302,9 @@ impl<E> Driver<E> {
         outcome: &mut Option<Outcome<Failure<E>>>,
         shelter: &mut Shelter,
     ) -> Step {
+        if marks & STOP != 0 {
+            frame::heed_here();
+        }
         if step != Step::Pending {
             shelter.pass_over();
             return step;
@@ -310,7 +313,6 @@ impl<E> Driver<E> {
             shelter.take_in(child.task());
         }
         if marks & STOP != 0 {
-            frame::heed_here();
             child.header().ask_to_cancel();
         }
         if child.header().asked_to_cancel() && !shelter.holds(child.task()) {

@@ -47,6 +47,10 @@ impl<E> MultiError<E> {
         Self { errors, cause, name }
     }
 
+    pub(crate) fn add(&mut self, failure: Failure<E>) {
+        self.errors.extend(failure.settle());
+    }
+
     /// How many errors there are.
     ///
     /// ```

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
 use super::wall;
-use crate::about::{Runs, Watched};
+use crate::about::{About, Runs, Watched};
 use crate::child::Child;
 use crate::frame::{self, Kind, Standing};
 use crate::nursery::Nursery;
@@ -46,7 +46,7 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         let run = std::future::poll_fn(move |_| {
             let function = function.take().expect("a future is not polled after its end");
             // Nobody can drop what it awaits in a `block_on`: that has to end by itself.
-            let standing = Standing::in_scope(wall(&own, note.clone()));
+            let standing = Standing::in_scope(wall(&own, About::thread(note.clone())));
             let frame = frame::enter(Kind::Outside);
             let returned = function();
             frame::leave(frame);
