@@ -21,7 +21,7 @@ demo:  ## set up, build, and check a few hundred servers on loopback
 	@$(VENV) demo
 	.venv/bin/python examples/healthcheck.py examples/targets.txt
 
-test: test-rust test-python  ## run every test, on every CPython that is here
+test: test-rust test-python  ## run the tests, on every CPython that is here
 
 test-rust:  ## run the tests of the crates that need no Python
 	cargo test --quiet -p nursery-core

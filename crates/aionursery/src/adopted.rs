@@ -161,7 +161,8 @@ type Hook = Arc<dyn Fn(LostError) + Send + Sync>;
 static HOOK: Mutex<Option<Hook>> = Mutex::new(None);
 
 /// From now on `hook` is told of every error that no nursery can give back: the nursery was
-/// dropped before it had ended, and there is no nursery above that is alive. Until then such an
+/// dropped before it had ended, and there is no nursery above that is alive; or another panic was
+/// resumed in its place ([`resume_panic`](crate::MultiError::resume_panic)). Until then such an
 /// error is a `tracing` event, if there is a subscriber for it (feature `tracing`), or else a line
 /// on stderr.
 ///

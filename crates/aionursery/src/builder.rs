@@ -90,7 +90,9 @@ impl Builder {
         self
     }
 
-    /// At most so many children run at once (at least one); the others wait for their first step.
+    /// At most so many children run at once (at least one); the others wait for their first step. One
+    /// that waits for another child keeps its place. Functions of `spawn_blocking` are not counted:
+    /// tokio has a limit of its own for them.
     ///
     /// ```
     /// # futures::executor::block_on(async {
@@ -138,7 +140,8 @@ impl Builder {
         self
     }
 
-    /// How long a cancelled child may go on to clean up, before it is dropped (R18, R27).
+    /// How long a cancelled child may go on to clean up, before it is dropped (R18, R27). Nurseries
+    /// and scopes below that have no budget of their own have this one.
     ///
     /// ```
     /// # futures::executor::block_on(async {
@@ -160,6 +163,9 @@ impl Builder {
     /// When the nursery is cancelled by itself (R21): a moment of the standard library's, or
     /// tokio's. As after [`Nursery::cancel`], what the body had returned before is still the
     /// block's value; a [`fail_after`](crate::fail_after) around it makes every lateness an error.
+    ///
+    /// # Panics
+    /// When it is polled, on a tokio runtime that was built without `enable_time`.
     ///
     /// ```
     /// # futures::executor::block_on(async {

@@ -86,7 +86,8 @@ impl CancelScope {
         scope
     }
 
-    /// Cancelled by itself at `deadline` (R21): a moment of the standard library's, or tokio's.
+    /// Cancelled by itself at `deadline` (R21): a moment of the standard library's, or tokio's. Gives
+    /// back the same scope, as `clock` and `cleanup` do: what is set holds for all its handles.
     ///
     /// ```
     /// # futures::executor::block_on(async {

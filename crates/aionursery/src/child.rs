@@ -19,6 +19,11 @@ use crate::task::Handle;
 /// instead, as `Err`, and is then no longer the nursery's. A child that was cancelled or that
 /// panicked ends who awaits it in the same way; [`end`](Self::end) only says how it ended.
 ///
+/// # Panics
+/// Awaiting one that has nothing to give, where nobody can be ended for it: outside of every nursery, in
+/// `spawn_blocking`, in a `block_on` amid another child. And asking in any way for a result that was
+/// given out before.
+///
 /// ```
 /// # futures::executor::block_on(async {
 /// let sum = aionursery::nursery(async |n| {

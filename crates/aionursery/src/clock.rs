@@ -24,7 +24,8 @@ pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// A clock for deadlines and cleanup budgets, for [`Builder::clock`](crate::Builder::clock) and
 /// [`CancelScope::clock`](crate::CancelScope::clock).
 ///
-/// Nobody needs one. On tokio the time is the runtime's, paused or not; elsewhere a thread of this
+/// Nobody needs one. On tokio the time is the runtime's, paused or not, which must have been built with
+/// `enable_time`: deadlines and budgets panic otherwise. Elsewhere a thread of this
 /// crate's own, started with the first deadline, wakes whoever waits. A clock of one's own makes
 /// the executor's timers do it, or a test's virtual time.
 ///

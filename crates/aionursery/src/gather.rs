@@ -46,6 +46,9 @@ pub trait Gather<'env, E, Form> {
     /// Starts them as children of this nursery. What it gives back waits for their values, and
     /// has no other errors than awaiting a [`Child`] has.
     ///
+    /// # Panics
+    /// If the nursery is closed.
+    ///
     /// ```
     /// # futures::executor::block_on(async {
     /// use aionursery::{Gather, Nursery, nursery};

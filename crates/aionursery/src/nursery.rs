@@ -179,7 +179,7 @@ impl<'env, E, M> Nursery<'env, E, M> {
         }
     }
 
-    /// A handle whose children bear this name, in errors and in traces.
+    /// A handle whose children bear this name, in errors, in dumps and in traces.
     ///
     /// ```
     /// # futures::executor::block_on(async {

@@ -30,7 +30,7 @@ use crate::sync::Mutex;
 pub enum NotStarted<E> {
     /// It failed before.
     Failed(E),
-    /// It ended, or was cancelled, before.
+    /// It ended, was cancelled or panicked before. A panic is the nursery's.
     Ended,
     /// The nursery is closed.
     Closed,
@@ -101,7 +101,8 @@ impl<V, E> Shared<V, E> {
     }
 }
 
-/// With this a child says that it has started; see [`Nursery::start`].
+/// With this a child says that it has started; see [`Nursery::start`]. If it is dropped unused, whoever
+/// started the child goes on waiting, until the child ends.
 ///
 /// ```
 /// use aionursery::TaskStatus;
@@ -142,11 +143,13 @@ impl<V, E> Drop for Watch<V, E> {
 }
 
 impl<'env, E: 'env, M> Nursery<'env, E, M> {
-    /// Starts a child and waits until it has said that it is ready, with what it hands over.
+    /// Starts a child, and waits until it has said that it is ready, with what it hands over. The call
+    /// starts it; awaiting what the call gives back waits.
     ///
     /// # Errors
-    /// [`NotStarted`]: the child failed or ended before. That is no error of the nursery (R24),
-    /// unless the future of this call was dropped before it could give the error back.
+    /// [`NotStarted`]: the nursery is closed, or the child failed or ended before. A failure is then no
+    /// error of the nursery (R24), unless the future of this call was dropped before it could give
+    /// the error back.
     ///
     /// ```
     /// # futures::executor::block_on(async {

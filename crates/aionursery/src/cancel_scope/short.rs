@@ -19,6 +19,9 @@ use crate::nursery::Cancellation;
 /// # Errors
 /// [`Cancelled`](crate::Cancelled) if the time was over first.
 ///
+/// # Panics
+/// When it has to wait, on a tokio runtime that was built without `enable_time`.
+///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()
 /// # .unwrap().block_on(async {
@@ -199,7 +202,9 @@ pub fn current_effective_deadline() -> Option<Instant> {
     scope.clock().moment(scope.effective_deadline())
 }
 
-/// Ends when the code that awaits it is cancelled, by whatever scope above; never outside of one.
+/// Ends when the code that awaits it is cancelled, by whatever scope above it up to the nearest shield;
+/// never outside of one. [`Nursery::cancelled`](crate::Nursery::cancelled) hears its nursery also inside
+/// a shield.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()

@@ -305,6 +305,9 @@ impl<E> MultiError<E> {
 
 impl<E> std::ops::Index<usize> for MultiError<E> {
     type Output = ChildError<E>;
+
+    /// # Panics
+    /// If there are no more than `index` errors.
     fn index(&self, index: usize) -> &ChildError<E> {
         &self.errors[index]
     }

@@ -40,7 +40,7 @@ impl Cause {
         self.0.source
     }
 
-    /// The words given to [`cancel_with`](crate::Nursery::cancel_with), or the error's.
+    /// The words given to [`cancel_with`](crate::Nursery::cancel_with); after a failure, who failed.
     ///
     /// ```
     /// # futures::executor::block_on(async {
