@@ -348,7 +348,8 @@ impl<'env, E, M> Nursery<'env, E, M> {
         scope.set_deadline(scope.clock().seconds(deadline.into()));
     }
 
-    /// The earliest deadline that reaches this nursery, `None` for never (R21).
+    /// The earliest deadline that reaches this nursery, `None` for never (R21); a moment that has
+    /// passed if it is already cancelled.
     ///
     /// ```
     /// # futures::executor::block_on(async {
