@@ -25,9 +25,9 @@ pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// [`CancelScope::clock`](crate::CancelScope::clock).
 ///
 /// Nobody needs one. On tokio the time is the runtime's, paused or not, which must have been built with
-/// `enable_time`: deadlines and budgets panic otherwise. Elsewhere a thread of this
-/// crate's own, started with the first deadline, wakes whoever waits. A clock of one's own makes
-/// the executor's timers do it, or a test's virtual time.
+/// `enable_time`: deadlines and budgets panic otherwise. Elsewhere a thread of this crate's own,
+/// started with the first deadline, wakes whoever waits. A clock of one's own makes the executor's
+/// timers do it, or a test's virtual time.
 ///
 /// ```
 /// use std::time::{Duration, Instant};

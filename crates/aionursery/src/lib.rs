@@ -38,14 +38,14 @@
 //!   nurseries and scopes run on any executor, with deadlines by a thread of their own or by the
 //!   [`Clock`] that they are given.
 //! * `tokio-util`: `CancellationToken` both ways.
-//! * `tracing`: a span, of level `DEBUG`, for each nursery and for each child of `start_soon` and `spawn`
-//!   that has a name.
+//! * `tracing`: a span, of level `DEBUG`, for each nursery and for each child of `start_soon` and
+//!   `spawn` that has a name.
 //!
 //! # What is unsafe
 //! Three modules: the child (`task.rs`, `task/cell.rs`, its handle in `task/handle.rs`, and
-//! `task/away.rs` if it is spawned), the lists of those that were woken (`ready.rs`, `ready/stack.rs`) and the memory that they lie in
-//! (`slots.rs`). Children that borrow are polled by the nursery's own future only: whoever forgets
-//! that future stops them, and frees nothing they use.
+//! `task/away.rs` if it is spawned), the lists of those that were woken (`ready.rs`,
+//! `ready/stack.rs`) and the memory that they lie in (`slots.rs`). Children that borrow are polled by
+//! the nursery's own future only: whoever forgets that future stops them, and frees nothing they use.
 #![deny(unsafe_code)]
 
 mod about;

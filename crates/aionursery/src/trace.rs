@@ -1,7 +1,7 @@
 //! What others see of nurseries and children while they run. With the feature `tracing`: a span for
-//! a nursery, entered while its future is polled, and one below it for each child of
-//! `start_soon` and `spawn` that has a name, so that a thousand unnamed ones cost nothing. On a tokio that was built for it: named
-//! tasks, for tokio-console. It must never change what runs.
+//! a nursery, entered while its future is polled, and one below it for each child of `start_soon` and
+//! `spawn` that has a name, so that a thousand unnamed ones cost nothing. On a tokio that was built for
+//! it: named tasks, for tokio-console. It must never change what runs.
 
 #[cfg(feature = "tracing")]
 pub(crate) use spans::{child, nursery};

@@ -1,5 +1,8 @@
 //! R29: futures and handles forgotten, panics, other threads.
 
+#[path = "common/on_drop.rs"]
+mod on_drop;
+
 use std::cell::Cell;
 use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
@@ -9,15 +12,8 @@ use std::task::{Poll, Waker};
 
 use aionursery::{Nursery, nursery, nursery_local, yield_now};
 use futures::FutureExt;
+use on_drop::OnDrop;
 use tokio::sync::Notify;
-
-struct OnDrop<F: FnMut()>(F);
-
-impl<F: FnMut()> Drop for OnDrop<F> {
-    fn drop(&mut self) {
-        (self.0)();
-    }
-}
 
 #[tokio::test]
 async fn r29_forgetting_the_future_only_stops_the_children() {

@@ -2,41 +2,24 @@
 //! what has nothing to give, and start children. Nobody is ended for the first, and nobody waits for ever
 //! for the second.
 
+#[path = "common/cancelled_child.rs"]
+mod cancelled_child;
+#[path = "common/on_drop.rs"]
+mod on_drop;
+
 use std::cell::Cell;
-use std::future::{Pending, pending, poll_fn};
+use std::future::poll_fn;
 use std::sync::mpsc;
 use std::task::Poll;
 use std::time::Duration;
 
-use aionursery::{
-    Admits, Builder, Child, End, LocalNursery, Nursery, OnError, nursery, nursery_local, yield_now,
-};
+use aionursery::{Builder, End, LocalNursery, Nursery, OnError, nursery, nursery_local, yield_now};
+use cancelled_child::cancelled_child;
 use futures::FutureExt;
+use on_drop::OnDrop;
 use tokio::runtime::{self, Runtime};
 
 type Open = Nursery<'static, &'static str>;
-
-/// What its own destructor does.
-struct Last<F: FnMut()>(F);
-
-impl<F: FnMut()> Drop for Last<F> {
-    fn drop(&mut self) {
-        (self.0)();
-    }
-}
-
-/// A child that has nothing to give.
-async fn cancelled_child<M>(n: &Nursery<'_, &'static str, M>) -> Child<(), &'static str>
-where
-    M: Admits<Pending<Result<(), &'static str>>>,
-{
-    let child = n.start_soon(pending());
-    child.cancel();
-    while !child.is_finished() {
-        yield_now().await;
-    }
-    child
-}
 
 #[tokio::test]
 async fn r13_what_the_bodys_values_await_in_vain_when_they_go_cancels_no_sibling() {
@@ -54,7 +37,7 @@ async fn r13_what_the_bodys_values_await_in_vain_when_they_go_cancels_no_sibling
                 });
             }
             let mut awaited = Some(awaited);
-            let looks = Last(move || {
+            let looks = OnDrop(move || {
                 assert!(awaited.take().unwrap().now_or_never().is_none());
             });
             // It goes after the body has returned.
@@ -86,7 +69,7 @@ fn r13_who_cancels_a_queued_child_is_not_ended_for_what_its_destructors_await() 
     let collects = Builder::new().on_error(OnError::Collect);
     let error = runtime.block_on(collects.nursery(async |n: Open| {
         let mut awaited = Some(cancelled_child(&n).await);
-        let looks = Last(move || {
+        let looks = OnDrop(move || {
             awaited.take().unwrap().now_or_never();
         });
         let queued = n.spawn_blocking(move || {
@@ -115,7 +98,7 @@ fn r4_a_queued_child_that_is_cancelled_in_its_first_turn_may_start_others_when_i
         let (say, hear) = mpsc::channel();
         let block = nursery(async |n: Open| {
             let inner = n.shielded();
-            let starts = Last(move || {
+            let starts = OnDrop(move || {
                 let say = say.clone();
                 let child = async move {
                     yield_now().await;
@@ -153,7 +136,7 @@ fn r4_a_queued_child_may_queue_any_number_of_others_when_it_goes() {
             let (runtime, _leave) = busy_runtime();
             let ended = runtime.block_on(nursery(async |n: Open| {
                 let inner = n.clone();
-                let starts = Last(move || {
+                let starts = OnDrop(move || {
                     for _ in 0..count {
                         inner.spawn_blocking(|| Ok(()));
                     }

@@ -1,5 +1,8 @@
 //! R28, and R29 in destructors: a nursery that is dropped early, and a runtime that is.
 
+#[path = "common/on_drop.rs"]
+mod on_drop;
+
 use std::cell::Cell;
 use std::future::{pending, poll_fn};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,15 +12,8 @@ use std::task::{Poll, Waker};
 use aionursery::{Builder, End, Nursery, nursery, nursery_local, yield_now};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use on_drop::OnDrop;
 use tokio::sync::{Notify, oneshot};
-
-struct OnDrop<F: FnMut()>(F);
-
-impl<F: FnMut()> Drop for OnDrop<F> {
-    fn drop(&mut self) {
-        (self.0)();
-    }
-}
 
 #[tokio::test]
 async fn r28_dropping_the_future_drops_the_borrowing_children_at_once() {

@@ -1,9 +1,12 @@
 //! Futures that are pinned in one place and polled in another: in a scope that they outlive, in a
 //! `block_on` amid a child. Nobody waits for ever (R12, R13, R21).
 
+#[path = "common/cancelled_child.rs"]
+mod cancelled_child;
+
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
-use std::future::{Future, Pending, pending, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::mpsc;
@@ -11,9 +14,10 @@ use std::task::Poll;
 use std::time::Duration;
 
 use aionursery::{
-    Admits, CancelScope, Child, End, LocalNursery, Nursery, Source, fail_after, move_on_after,
-    nursery, nursery_local, shield, yield_now,
+    CancelScope, Child, End, LocalNursery, Nursery, Source, fail_after, move_on_after, nursery,
+    nursery_local, shield, yield_now,
 };
+use cancelled_child::cancelled_child;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::runtime::{Builder, Handle};
@@ -207,19 +211,6 @@ fn r26_a_child_without_a_value_in_a_block_on_amid_another_makes_that_one_panic()
     assert_eq!(error.errors().collect::<Vec<_>>(), [&"failed"]);
     assert!(error.panics().next().unwrap().message().ends_with("use `Child::end`"));
     assert_eq!(error.len(), 2);
-}
-
-/// A child that has nothing to give.
-async fn cancelled_child<M>(n: &Nursery<'_, &'static str, M>) -> Child<(), &'static str>
-where
-    M: Admits<Pending<Result<(), &'static str>>>,
-{
-    let child = n.start_soon(pending());
-    child.cancel();
-    while !child.is_finished() {
-        yield_now().await;
-    }
-    child
 }
 
 #[test]
