@@ -144,3 +144,97 @@ def test_a_turn_keeps_nothing_of_the_context_in_which_it_was_asked_for():
         assert [reference() for reference in gone] == [None]
 
     assert run(main) == []
+
+
+def clear(ready):
+    """What stood in the loop's queue is lost."""
+    ready.clear()
+
+
+def cancel(ready):
+    """What stands in the loop's queue is not run."""
+    for handle in list(ready):
+        handle.cancel()
+
+
+def cancel_and_clear(ready):
+    """Both."""
+    cancel(ready)
+    ready.clear()
+
+
+def turn_round(ready):
+    """What stands in the loop's queue is run in the reverse order."""
+    ready.reverse()
+
+
+def put_back(ready):
+    """What stood in the loop's queue comes back, in a later turn."""
+    handles = list(ready)
+    ready.clear()
+    asyncio.get_running_loop().call_soon(ready.extend, handles)
+    asyncio.get_running_loop().call_later(0.01, ready.extend, handles)
+
+
+@pytest.mark.parametrize("spoil", [clear, cancel, cancel_and_clear, turn_round, put_back])
+@pytest.mark.parametrize("kind", [asyncio.SelectorEventLoop, Watched])
+def test_what_somebody_does_to_the_loops_queue_costs_no_later_task(kind, spoil):
+    """Of asyncio's tasks those that stood there are lost, and only those."""
+    loop = kind()
+    ran = []
+
+    async def child(number):
+        await turns(2)
+        ran.append(number)
+
+    async def spoils(number):
+        started = [aionursery.Task(child(number), loop=loop) for _ in range(2)]
+        loop.call_soon(nothing)
+        started.append(aionursery.Task(child(number), loop=loop))
+        spoil(loop._ready)
+        return started
+
+    def turn_the_loop(task):
+        task.add_done_callback(lambda _: loop.stop())
+        handle = loop.call_later(5, loop.stop)
+        loop.run_forever()
+        handle.cancel()
+        assert task.done(), "a later task was never run"
+        return task.result()
+
+    started = []
+    for number in range(6):
+        started += turn_the_loop(aionursery.Task(spoils(number), loop=loop))
+        later = [aionursery.Task(child(-number), loop=loop) for _ in range(3)]
+        turn_the_loop(aionursery.Task(turns(20), loop=loop))
+        assert all(task.done() for task in later)
+        assert ran.count(-number) >= 3
+    turn_the_loop(aionursery.Task(asyncio.sleep(0.03), loop=loop))
+    for task in started:
+        task._log_destroy_pending = False
+    assert all(ran.count(number) <= 3 for number in range(1, 6))
+    loop.close()
+
+
+def test_tasks_and_call_soon_keep_their_order_when_a_turn_before_was_lost():
+    loop = asyncio.SelectorEventLoop()
+    trace = []
+
+    async def child(name):
+        trace.append(name)
+
+    def task(name):
+        aionursery.Task(child(name), loop=loop)
+
+    task("lost")
+    loop._ready.clear()
+    loop.call_soon(trace.append, 0)
+    task(1)
+    task(2)
+    loop.call_soon(trace.append, 3)
+    task(4)
+    loop.call_soon(trace.append, 5)
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    assert trace == [0, "lost", 1, 2, 3, 4, 5]
+    loop.close()

@@ -8,7 +8,7 @@ use pyo3::PyTypeInfo;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use crate::object::{Fallible, Owned, Raised, Raw, call1, set_error};
+use crate::object::{Fallible, Owned, Raised, Raw, call, call1, set_error};
 
 /// A function of ours: bound to an object by hand, or put into a class or the module.
 pub struct Method(ffi::PyMethodDef);
@@ -165,6 +165,54 @@ impl Direct {
                 None => call1(self.object, this),
             }
         }
+    }
+}
+
+/// A method of CPython's that takes one argument.
+pub struct DirectOne {
+    object: Raw,
+    function: Option<ffi::PyCFunction>,
+}
+
+impl DirectOne {
+    /// The method that a type has under `object`.
+    pub unsafe fn of(object: Owned) -> Self {
+        let object = object.into_ptr();
+        // SAFETY: looked at according to its type; the reference is kept for ever.
+        unsafe {
+            let mut function = None;
+            if ffi::Py_TYPE(object) == &raw mut ffi::PyMethodDescr_Type {
+                let definition = (*object.cast::<ffi::PyMethodDescrObject>()).d_method;
+                if (*definition).ml_flags == ffi::METH_O {
+                    function = Some((*definition).ml_meth.PyCFunction);
+                }
+            }
+            Self { object, function }
+        }
+    }
+
+    /// `this` must be an instance of the method's type.
+    #[inline]
+    pub unsafe fn call_on(&self, this: Raw, argument: Raw) -> Fallible<Owned> {
+        // SAFETY: attached; the caller's objects are alive and what the method is for.
+        unsafe {
+            match self.function {
+                Some(function) => Owned::new(function(this, argument)),
+                None => call(self.object, &mut [std::ptr::null_mut(), this, argument]),
+            }
+        }
+    }
+}
+
+/// Where an object's `__slots__` have an attribute: its offset in instances of the type that has it
+/// under `object`.
+pub unsafe fn slot_offset(object: Owned) -> Option<isize> {
+    // SAFETY: looked at according to its type.
+    unsafe {
+        if ffi::Py_TYPE(object.as_ptr()) != &raw mut ffi::PyMemberDescr_Type {
+            return None;
+        }
+        Some((*(*object.as_ptr().cast::<ffi::PyMemberDescrObject>()).d_member).offset)
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use crate::function::{Attribute, Direct, DirectKeywords};
+use crate::function::{Attribute, Direct, DirectKeywords, DirectOne, slot_offset};
 use crate::object::{Fallible, Owned, Raw, call1, method0};
 
 macro_rules! names {
@@ -25,7 +25,6 @@ macro_rules! names {
 names! {
     about = "about",
     add_done_callback = "add_done_callback",
-    append = "append",
     asyncio_future_blocking = "_asyncio_future_blocking",
     call_at = "call_at",
     call_exception_handler = "call_exception_handler",
@@ -107,6 +106,11 @@ pub struct Imports {
     pub base_run_once: Raw,
     pub base_get_debug: Raw,
     pub handle_type: Raw,
+    /// Where a handle says that it is cancelled.
+    pub handle_cancelled: Option<isize>,
+    /// A deque's.
+    pub append: DirectOne,
+    pub append_left: DirectOne,
     pub time_dict: Raw,
     pub time_monotonic: Direct,
     pub deque_type: *mut ffi::PyTypeObject,
@@ -209,6 +213,12 @@ pub fn load(py: Python<'_>) -> PyResult<()> {
         // SAFETY: as above.
         Ok(unsafe { Direct::method(Owned::share(class.getattr(name)?.as_ptr())) })
     };
+    let handle_type = py.import("asyncio.events")?.getattr("Handle")?;
+    let deque_type = py.import("collections")?.getattr("deque")?;
+    let deque = |name: &str| -> PyResult<DirectOne> {
+        // SAFETY: as above.
+        Ok(unsafe { DirectOne::of(Owned::share(deque_type.getattr(name)?.as_ptr())) })
+    };
     let get_opt = |module: &Bound<'_, PyModule>, name: &str| -> Raw {
         module.getattr(name).map_or(std::ptr::null_mut(), Bound::into_ptr)
     };
@@ -251,11 +261,17 @@ pub fn load(py: Python<'_>) -> PyResult<()> {
         base_call_soon: base_loop.getattr("call_soon")?.into_ptr(),
         base_run_once: base_loop.getattr("_run_once")?.into_ptr(),
         base_get_debug: base_loop.getattr("get_debug")?.into_ptr(),
-        handle_type: get(&py.import("asyncio.events")?, "Handle")?,
+        // SAFETY: as above.
+        handle_cancelled: unsafe {
+            slot_offset(Owned::share(handle_type.getattr("_cancelled")?.as_ptr()))
+        },
+        append: deque("append")?,
+        append_left: deque("appendleft")?,
+        deque_type: deque_type.clone().into_ptr().cast(),
+        handle_type: handle_type.into_ptr(),
         base_loop: base_loop.into_ptr(),
         time_dict: time.dict().into_ptr(),
         time_monotonic: direct(&time, "monotonic")?,
-        deque_type: get(&py.import("collections")?, "deque")?.cast(),
         parts: Parts {
             cancelled: get(&parts, "Cancelled")?,
             closed: get(&parts, "NurseryClosed")?,

@@ -16,6 +16,7 @@ mod function;
 mod group;
 mod host;
 mod imports;
+mod link;
 mod nursery;
 mod object;
 mod ready;

@@ -14,8 +14,9 @@ use pyo3::prelude::*;
 
 use crate::function::real;
 use crate::imports::{imports, is_debug, names, running_loop};
+use crate::link::Address;
 use crate::object::{Fallible, Owned, Raised, Raw, Slot, call0, getattr_opt, method0};
-use crate::ready::Ready;
+use crate::ready::{Ready, Ways};
 use crate::{foreign, task, timers, wait};
 
 /// A task, or a wait, by its address. The tree's owner holds the reference.
@@ -51,6 +52,8 @@ pub type Deliveries = Vec<Delivery<Key>>;
 #[pyclass(frozen, weakref, module = "aionursery._aionursery", name = "LoopState")]
 pub struct LoopState {
     pub this: Cell<Raw>,
+    /// What is bound to the state finds it here.
+    pub address: Address,
     pub event_loop: Slot,
     pub tree: RefCell<Tree<PyFace>>,
     pub ready: Ready,
@@ -159,22 +162,30 @@ impl LoopState {
             ffi::PyErr_Clear();
             let is_own = |name, function| is_base && is_base_method(event_loop, name, function);
             let base_clock = is_own(names().time, imports.base_time);
-            let plain = is_own(names().call_soon, imports.base_call_soon)
-                && is_own(names().run_once, imports.base_run_once)
-                && is_own(names().get_debug, imports.base_get_debug);
+            let call_soon = is_own(names().call_soon, imports.base_call_soon);
+            let run_once = is_own(names().run_once, imports.base_run_once);
+            let get_debug = is_own(names().get_debug, imports.base_get_debug);
             let queue = if is_base { getattr_opt(event_loop, names().ready) } else { Ok(None) };
             ffi::PyErr_Clear();
             let queue = queue
                 .ok()
                 .flatten()
                 .filter(|queue| ffi::Py_TYPE(queue.as_ptr()) == imports.deque_type);
+            let shown = queue.is_some();
+            let ways = Ways {
+                plain: shown && call_soon && run_once && get_debug,
+                front: shown && (call_soon || run_once),
+                nests: !is_uvloop(py, event_loop),
+            };
+            let address = Address::default();
             let state = Bound::new(
                 py,
                 Self {
                     this: Cell::new(std::ptr::null_mut()),
                     event_loop: Slot::empty(),
                     tree: RefCell::new(Tree::new()),
-                    ready: Ready::new(queue, plain),
+                    ready: Ready::new(queue, ways, &address),
+                    address,
                     running: Cell::new(std::ptr::null_mut()),
                     lingering: Cell::new(false),
                     gone: Cell::new(false),
@@ -186,6 +197,7 @@ impl LoopState {
             )?;
             let inner = state.get();
             inner.this.set(state.as_ptr());
+            inner.address.set(inner);
             inner.event_loop.set(Owned::share(event_loop));
             inner.tree.borrow_mut().warn_after = 10.0;
             Ok(state)
@@ -349,6 +361,19 @@ unsafe fn is_base_method(event_loop: Raw, name: Raw, function: Raw) -> bool {
     }
 }
 
+/// Whether nobody can run this loop inside one of its own callbacks: uvloop is not written in Python,
+/// and refuses.
+unsafe fn is_uvloop(py: Python<'_>, event_loop: Raw) -> bool {
+    let loop_type = || -> PyResult<Option<Bound<'_, PyAny>>> {
+        let modules = py.import("sys")?.getattr("modules")?;
+        let module = modules.call_method1("get", ("uvloop.loop",))?;
+        if module.is_none() { Ok(None) } else { module.getattr("Loop").map(Some) }
+    };
+    // SAFETY: attached; the caller's loop is alive, and errors are let go.
+    let event_loop = unsafe { Bound::from_borrowed_ptr(py, event_loop) };
+    matches!(loop_type(), Ok(Some(class)) if event_loop.is_instance(&class).unwrap_or(false))
+}
+
 /// Return the state of an event loop.
 #[pyfunction]
 fn loop_state<'py>(r#loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
@@ -462,6 +487,7 @@ impl LoopState {
     /// Lets go of every reference; the loop is gone.
     fn forget_everything(&self) {
         self.gone.set(true);
+        self.address.set(std::ptr::null());
         EPOCH.fetch_add(1, Ordering::Relaxed);
         let tree = self.tree.replace(Tree::new());
         // SAFETY: the references that the tree's keys stood for are let go once each.

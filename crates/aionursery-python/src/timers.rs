@@ -6,12 +6,12 @@ use std::cell::Cell;
 use nursery_core::Alarm;
 use pyo3::ffi;
 use pyo3::gc::PyTraverseError;
-use pyo3::prelude::*;
 
 use crate::entry::guard;
 use crate::exit;
 use crate::function::Method;
 use crate::imports::names;
+use crate::link::Link;
 use crate::object::{
     Aside, Fallible, Owned, Raised, Raw, Slot, call_method, method0, none, take_raised,
 };
@@ -68,7 +68,7 @@ unsafe fn arm_at(state: &LoopState, when: f64) {
                 method0(handle.as_ptr(), names().cancel)?;
             }
             if state.timers.callback.is_empty() {
-                state.timers.callback.set(FIRE.bind(state.this.get())?);
+                state.timers.callback.set(Link::bind(&state.address, &FIRE)?);
             }
             let callback = state.timers.callback.cloned().ok_or(Raised)?;
             let moment = Owned::new(ffi::PyFloat_FromDouble(when))?;
@@ -90,11 +90,13 @@ unsafe fn arm_at(state: &LoopState, when: f64) {
 static FIRE: Method = Method::no_args(c"fire_timers", fire);
 
 unsafe extern "C" fn fire(this: Raw, _: Raw) -> Raw {
-    // SAFETY: bound to a state, which the call keeps alive.
+    // SAFETY: bound to a link, which the call keeps alive.
     unsafe {
-        guard(std::ptr::null_mut(), |py| {
-            let this = Bound::from_borrowed_ptr(py, this);
-            let state = this.cast_unchecked::<LoopState>().get();
+        guard(std::ptr::null_mut(), |_| {
+            let Some((state, _kept)) = Link::of(this).state() else {
+                return none().into_ptr();
+            };
+            let _outside = state.ready.outside_batch();
             let _inside = exit::Inside::enter();
             let armed = state.timers.at.replace(f64::INFINITY);
             state.timers.handle.clear();

@@ -123,6 +123,7 @@ pub unsafe fn start_eagerly(state: &LoopState, task: Raw) -> Fallible<()> {
         if ffi::PyContext_Enter(context) < 0 {
             return Err(Raised);
         }
+        let _outside = state.ready.outside_batch();
         let result = step::step(state, &Owned::share(task), false);
         let aside = if result.is_err() { Some(crate::object::Aside::new()) } else { None };
         if ffi::PyContext_Exit(context) < 0 {

@@ -52,6 +52,7 @@ pub unsafe fn run(state: &LoopState, task: Owned) -> Fallible<()> {
 pub unsafe fn run_nested(state: &LoopState, task: Owned) -> Fallible<()> {
     // SAFETY: attached. The queue still has the task and will find that it has moved on.
     unsafe {
+        let _outside = state.ready.outside_batch();
         let outer = state.lingering.replace(false);
         let result = run(state, task);
         let aside = if result.is_err() { Some(Aside::new()) } else { None };
@@ -373,6 +374,7 @@ pub(super) unsafe fn step_from_loop(task: Raw) -> Raw {
                 return crate::object::none().into_ptr();
             }
             let _inside = crate::exit::Inside::enter();
+            let _outside = state.ready.outside_batch();
             match step(state, &Owned::share(task), false) {
                 Ok(()) => crate::object::none().into_ptr(),
                 Err(Raised) => std::ptr::null_mut(),

@@ -1,0 +1,88 @@
+//! What a loop's handles are bound to: a small object that knows the loop's state by its address, for
+//! as long as there is one. A loop holds its handles, and the state must not be held by them: then a
+//! closed loop goes when its last user does. It must never keep a state or a loop alive.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use pyo3::prelude::*;
+
+use crate::function::Method;
+use crate::imports::{is_debug, names};
+use crate::object::{Fallible, Owned, Raised, Raw, method1};
+use crate::scope::{fetch, restore};
+use crate::state::LoopState;
+
+/// The address of a state, shared by all that is bound to it; null once the state has gone.
+pub type Address = Rc<Cell<*const LoopState>>;
+
+/// Stands in a handle for the loop, too: asyncio asks the loop of a handle no more than this answers.
+#[pyclass(frozen, module = "aionursery._aionursery", name = "Link")]
+pub struct Link {
+    address: Address,
+    /// How far a call drains the ready queue, in tasks since the beginning; 0 for not at all.
+    pub end: Cell<u64>,
+}
+
+// SAFETY: all access is serialised by the GIL, which the module declares that it needs.
+unsafe impl Send for Link {}
+// SAFETY: as above.
+unsafe impl Sync for Link {}
+
+impl Link {
+    /// A new link, as an object.
+    pub unsafe fn create(address: &Address) -> Fallible<Owned> {
+        // SAFETY: attached; the new reference is handed on.
+        unsafe {
+            let link = Self { address: address.clone(), end: Cell::new(0) };
+            match Py::new(Python::assume_attached(), link) {
+                Ok(link) => Owned::new(link.into_ptr()),
+                Err(error) => Err(restore(error)),
+            }
+        }
+    }
+
+    /// A function of ours, bound to a link that nobody else has.
+    pub unsafe fn bind(address: &Address, method: &'static Method) -> Fallible<Owned> {
+        // SAFETY: attached.
+        unsafe { method.bind(Self::create(address)?.as_ptr()) }
+    }
+
+    /// The inside of a link. The reference lives as long as the caller keeps the object.
+    #[inline]
+    pub unsafe fn of<'a>(link: Raw) -> &'a Self {
+        // SAFETY: attached; the caller's object is a link.
+        unsafe {
+            let link = Bound::from_borrowed_ptr(Python::assume_attached(), link);
+            &*std::ptr::from_ref(link.cast_unchecked::<Self>().get())
+        }
+    }
+
+    /// The state, if it is still there, with a reference that keeps it.
+    #[inline]
+    pub unsafe fn state<'a>(&self) -> Option<(&'a LoopState, Owned)> {
+        let state = self.address.get();
+        // SAFETY: a state that goes takes its address away first.
+        (!state.is_null()).then(|| unsafe { (&*state, Owned::share((*state).this.get())) })
+    }
+}
+
+#[pymethods]
+impl Link {
+    /// Whether the loop is in debug mode.
+    fn get_debug(&self) -> bool {
+        // SAFETY: attached; the state is kept for the call.
+        unsafe { self.state().is_some_and(|(state, _kept)| is_debug(state.event_loop.get())) }
+    }
+
+    /// Hand on what a handle reports.
+    fn call_exception_handler(&self, context: &Bound<'_, PyAny>) -> PyResult<()> {
+        // SAFETY: attached; the state is kept for the call.
+        unsafe {
+            let Some((state, _kept)) = self.state() else { return Ok(()) };
+            let handler = names().call_exception_handler;
+            let answer = method1(state.event_loop.get(), handler, context.as_ptr());
+            answer.map(drop).map_err(|Raised| fetch(context.py()))
+        }
+    }
+}
