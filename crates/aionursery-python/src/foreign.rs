@@ -205,7 +205,7 @@ unsafe extern "C" fn later(task: Raw, _: Raw) -> Raw {
             if let Some(member) = member {
                 let now = state.now_or_zero();
                 if state.tree.borrow_mut().suspended(member, || now) {
-                    reach(state, task);
+                    reach(&state, task);
                 }
             }
             none().into_ptr()

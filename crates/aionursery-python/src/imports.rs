@@ -49,6 +49,7 @@ names! {
     get_debug = "get_debug",
     get_loop = "get_loop",
     get_task_factory = "get_task_factory",
+    is_closed = "is_closed",
     is_running = "is_running",
     loop_ = "_loop",
     make_group = "_make_group",

@@ -14,6 +14,7 @@ mod exit;
 mod foreign;
 mod function;
 mod group;
+mod home;
 mod host;
 mod imports;
 mod link;

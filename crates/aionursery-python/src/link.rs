@@ -8,6 +8,7 @@ use std::rc::Rc;
 use pyo3::prelude::*;
 
 use crate::function::Method;
+use crate::home::Home;
 use crate::imports::{is_debug, names};
 use crate::object::{Fallible, Owned, Raised, Raw, method1};
 use crate::scope::{fetch, restore};
@@ -58,12 +59,12 @@ impl Link {
         }
     }
 
-    /// The state, if it is still there, with a reference that keeps it.
+    /// A home at the state, if that and its loop are still there.
     #[inline]
-    pub unsafe fn state<'a>(&self) -> Option<(&'a LoopState, Owned)> {
+    pub unsafe fn state(&self) -> Option<Home> {
         let state = self.address.get();
-        // SAFETY: a state that goes takes its address away first.
-        (!state.is_null()).then(|| unsafe { (&*state, Owned::share((*state).this.get())) })
+        // SAFETY: attached; a state that goes takes its address away first.
+        unsafe { if state.is_null() { None } else { Home::of(&*state) } }
     }
 }
 
@@ -72,14 +73,14 @@ impl Link {
     /// Whether the loop is in debug mode.
     fn get_debug(&self) -> bool {
         // SAFETY: attached; the state is kept for the call.
-        unsafe { self.state().is_some_and(|(state, _kept)| is_debug(state.event_loop.get())) }
+        unsafe { self.state().is_some_and(|state| is_debug(state.event_loop.get())) }
     }
 
     /// Hand on what a handle reports.
     fn call_exception_handler(&self, context: &Bound<'_, PyAny>) -> PyResult<()> {
         // SAFETY: attached; the state is kept for the call.
         unsafe {
-            let Some((state, _kept)) = self.state() else { return Ok(()) };
+            let Some(state) = self.state() else { return Ok(()) };
             let handler = names().call_exception_handler;
             let answer = method1(state.event_loop.get(), handler, context.as_ptr());
             answer.map(drop).map_err(|Raised| fetch(context.py()))

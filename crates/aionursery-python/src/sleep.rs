@@ -74,8 +74,8 @@ fn checkpoint_if_cancelled(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     let cancelled = unsafe {
         (|| -> Fallible<bool> {
             let state = LoopState::current()?;
-            let task = host::current(state, "checkpoint_if_cancelled()")?;
-            host::is_cancelled(state, task.as_ptr())
+            let task = host::current(&state, "checkpoint_if_cancelled()")?;
+            host::is_cancelled(&state, task.as_ptr())
         })()
     };
     let cancelled = cancelled.map_err(|Raised| fetch(py))?;

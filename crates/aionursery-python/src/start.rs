@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use crate::args::given;
 use crate::entry::guard;
 use crate::function::Method;
+use crate::home::Home;
 use crate::host;
 use crate::imports::{imports, running_loop};
 use crate::nursery::Nursery;
@@ -28,7 +29,7 @@ pub struct Order {
 
 /// Sees to it that children may be started here and now.
 #[inline]
-unsafe fn admit(nursery: &Nursery) -> Fallible<(&LoopState, nursery_core::NurseryId)> {
+unsafe fn admit(nursery: &Nursery) -> Fallible<(Home, nursery_core::NurseryId)> {
     // SAFETY: attached.
     unsafe {
         if let Some((state, id)) = nursery.place() {
@@ -84,10 +85,10 @@ pub unsafe fn begin(
                 return Err(Raised);
             }
         };
-        let found = Target::of(state, target, args)?;
+        let found = Target::of(&state, target, args)?;
         let coroutine = found.coroutine.clone();
         // Finding the target may have run the program's code, and naming the child does.
-        let task = begin_child(nursery, state, id, found, order);
+        let task = begin_child(nursery, &state, id, found, order);
         if task.is_err() {
             refuse(coroutine.as_ptr());
         }

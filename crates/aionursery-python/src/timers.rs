@@ -21,26 +21,63 @@ use crate::{scope, wait};
 /// When the loop will call back.
 pub struct Armed {
     at: Cell<f64>,
+    /// The loop holds its handle and the handle its loop: we know it weakly, if that can be.
+    weak_handle: Slot,
     handle: Slot,
     callback: Slot,
 }
 
 impl Armed {
     pub fn new() -> Self {
-        Self { at: Cell::new(f64::INFINITY), handle: Slot::empty(), callback: Slot::empty() }
+        Self {
+            at: Cell::new(f64::INFINITY),
+            weak_handle: Slot::empty(),
+            handle: Slot::empty(),
+            callback: Slot::empty(),
+        }
     }
 
     pub fn traverse(
         &self,
         visit: impl Fn(Raw) -> Result<(), PyTraverseError>,
     ) -> Result<(), PyTraverseError> {
+        visit(self.weak_handle.get())?;
         visit(self.handle.get())?;
         visit(self.callback.get())
     }
 
     pub fn clear(&self) {
+        self.weak_handle.clear();
         self.handle.clear();
         self.callback.clear();
+    }
+
+    unsafe fn keep(&self, handle: Owned) {
+        // SAFETY: attached.
+        let reference =
+            unsafe { Owned::maybe(ffi::PyWeakref_NewRef(handle.as_ptr(), std::ptr::null_mut())) };
+        if let Some(reference) = reference {
+            self.weak_handle.set(reference);
+        } else {
+            // SAFETY: attached.
+            unsafe { ffi::PyErr_Clear() };
+            self.handle.set(handle);
+        }
+    }
+
+    /// The handle that stands for the next call; taken out.
+    unsafe fn handle(&self) -> Option<Owned> {
+        let Some(reference) = self.weak_handle.take() else {
+            return self.handle.take();
+        };
+        // SAFETY: attached; a weak reference.
+        unsafe {
+            let mut handle = std::ptr::null_mut();
+            if ffi::compat::PyWeakref_GetRef(reference.as_ptr(), &mut handle) < 0 {
+                ffi::PyErr_Clear();
+            }
+            Owned::maybe(handle)
+        }
     }
 }
 
@@ -64,7 +101,7 @@ unsafe fn arm_at(state: &LoopState, when: f64) {
     unsafe {
         let _aside = Aside::new();
         let call = || -> Fallible<()> {
-            if let Some(handle) = state.timers.handle.take() {
+            if let Some(handle) = state.timers.handle() {
                 method0(handle.as_ptr(), names().cancel)?;
             }
             if state.timers.callback.is_empty() {
@@ -75,7 +112,7 @@ unsafe fn arm_at(state: &LoopState, when: f64) {
             let mut args = [std::ptr::null_mut(), moment.as_ptr(), callback.as_ptr()];
             let event_loop = state.event_loop.get();
             let handle = call_method(event_loop, names().call_at, &mut args, std::ptr::null_mut())?;
-            state.timers.handle.set(handle);
+            state.timers.keep(handle);
             state.timers.at.set(when);
             Ok(())
         };
@@ -93,13 +130,14 @@ unsafe extern "C" fn fire(this: Raw, _: Raw) -> Raw {
     // SAFETY: bound to a link, which the call keeps alive.
     unsafe {
         guard(std::ptr::null_mut(), |_| {
-            let Some((state, _kept)) = Link::of(this).state() else {
+            let Some(state) = Link::of(this).state() else {
                 return none().into_ptr();
             };
             let _outside = state.ready.outside_batch();
             let _inside = exit::Inside::enter();
             let armed = state.timers.at.replace(f64::INFINITY);
             state.timers.handle.clear();
+            state.timers.weak_handle.clear();
             // The loop says it is time; its clock may lag behind by its resolution.
             let now = match state.now() {
                 Ok(now) => now.max(armed),
@@ -118,11 +156,11 @@ unsafe extern "C" fn fire(this: Raw, _: Raw) -> Raw {
                             wait::fire(&waiting);
                         }
                     }
-                    Some(Alarm::Warning(id)) => scope::warn_stuck(state, id),
+                    Some(Alarm::Warning(id)) => scope::warn_stuck(&state, id),
                     Some(Alarm::Deadline(_) | Alarm::Budget(_)) => {}
                 }
             }
-            arm(state);
+            arm(&state);
             none().into_ptr()
         })
     }

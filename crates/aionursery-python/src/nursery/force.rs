@@ -56,7 +56,7 @@ pub unsafe fn abandon(join: Raw) {
         match nursery(py, join) {
             Ok(object) => {
                 if let Some((state, id)) = object.get().place() {
-                    close_by_force(object.get(), state, id);
+                    close_by_force(object.get(), &state, id);
                 }
             }
             Err(Raised) => ffi::PyErr_Clear(),
@@ -139,9 +139,10 @@ impl Nursery {
     pub(super) unsafe fn give_up(&self) {
         // SAFETY: attached.
         unsafe {
-            let Some((state, id)) = self.place() else {
+            let Some((home, id)) = self.place() else {
                 return;
             };
+            let state = &*home;
             if !self.is_here() || state.tree.try_borrow_mut().is_err() {
                 return;
             }
@@ -154,7 +155,6 @@ impl Nursery {
                 // The collector may be taking the loop apart, and it must not be called then.
                 return;
             }
-            let _home = self.home.cloned();
             let scope = state.tree.borrow().scope(id);
             // One that has ended may be in pieces for the same reason.
             let task = state.tree.borrow().host(id).map(|Key(host)| Owned::share(*host));

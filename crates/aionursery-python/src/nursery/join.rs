@@ -52,9 +52,10 @@ pub unsafe fn begin_join(join: Raw) -> Fallible<bool> {
         let py = Python::assume_attached();
         let object = nursery(py, join)?;
         let this = object.get();
-        let Some((state, id)) = this.place() else {
+        let Some((home, id)) = this.place() else {
             return Err(host::misuse("this nursery is left without having been entered"));
         };
+        let state = &*home;
         wait::settle_in(join, state);
         let exception = wait::wait(join).value().get();
         let generator_exit = !exception.is_null()
@@ -166,9 +167,10 @@ pub unsafe fn finish_join(join: Raw, joined: bool) -> Fallible<Owned> {
         let object = nursery(py, join)?;
         wait::wait(join).payload().clear();
         let this = object.get();
-        let Some((state, id)) = this.place() else {
+        let Some((home, id)) = this.place() else {
             return Err(host::misuse("this nursery is left without having been entered"));
         };
+        let state = &*home;
         let Some(task) = this.host.cloned() else {
             return Err(Raised);
         };

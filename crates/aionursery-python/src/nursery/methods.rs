@@ -149,7 +149,13 @@ impl Nursery {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        for slot in [&self.home, &self.host, &self.scope, &self.reason] {
+        let home = self.home.get();
+        if !home.is_null() {
+            // SAFETY: `Py` is a pointer; the slot holds the reference that is visited.
+            let home: &Py<PyAny> = unsafe { &*std::ptr::from_ref(&home).cast() };
+            visit.call(home)?;
+        }
+        for slot in [&self.host, &self.scope, &self.reason] {
             let object = slot.get();
             if !object.is_null() {
                 // SAFETY: `Py` is a pointer; the slot holds the reference that is visited.
@@ -162,7 +168,6 @@ impl Nursery {
 
     fn __clear__(&self) {
         self.id.set(None);
-        self.state.set(std::ptr::null());
         self.host.clear();
         self.home.clear();
     }

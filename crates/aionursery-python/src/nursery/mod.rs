@@ -11,6 +11,7 @@ use std::cell::Cell;
 use nursery_core::{Cause, NurseryId, Phase, Settings, Source};
 use pyo3::prelude::*;
 
+use crate::home::{Home, HomeSlot};
 use crate::host;
 use crate::imports::{imports, running_loop};
 use crate::object::{Fallible, Owned, Raised, Slot, set_error_text};
@@ -43,8 +44,7 @@ pub struct Nursery {
     stage: Cell<Stage>,
     id: Cell<Option<NurseryId>>,
     collect: bool,
-    home: Slot,
-    state: Cell<*const LoopState>,
+    home: HomeSlot,
     thread: Cell<usize>,
     host: Slot,
     /// Its scope as an object, once somebody has asked for it.
@@ -62,10 +62,9 @@ unsafe impl Send for Nursery {}
 unsafe impl Sync for Nursery {}
 
 impl Nursery {
-    pub fn state(&self) -> Option<&LoopState> {
-        let state = self.state.get();
-        // SAFETY: `home` keeps it alive.
-        (!state.is_null()).then(|| unsafe { &*state }).filter(|state| !state.is_gone())
+    #[inline]
+    pub fn state(&self) -> Option<Home> {
+        self.home.cloned().filter(|state| !state.is_gone())
     }
 
     unsafe fn enter(&self) -> Fallible<()> {
@@ -85,7 +84,7 @@ impl Nursery {
             }
             let event_loop = running_loop()?;
             let state = LoopState::of(event_loop.as_ptr())?;
-            let task = host::current(state, "a nursery")?;
+            let task = host::current(&state, "a nursery")?;
             let (settings, early) = match self.scope_object() {
                 Some(scope) => (scope.settings(), scope.early()),
                 None => (self.settings.get(), None),
@@ -104,13 +103,12 @@ impl Nursery {
             });
             let thread = thread_mark();
             if let Some(scope) = self.scope_object() {
-                scope.bind(state, scope_id, &task, thread);
+                scope.bind(&state, scope_id, &task, thread);
             }
             self.id.set(Some(id));
             self.stage.set(Stage::Open);
             self.thread.set(thread);
-            self.home.set(Owned::share(state.this.get()));
-            self.state.set(state);
+            self.home.set(state);
             self.host.set(task);
             Ok(())
         }
@@ -121,8 +119,7 @@ impl Nursery {
             stage: Cell::new(Stage::New),
             id: Cell::new(None),
             collect,
-            home: Slot::empty(),
-            state: Cell::new(std::ptr::null()),
+            home: HomeSlot::default(),
             thread: Cell::new(0),
             host: Slot::empty(),
             scope: Slot::empty(),
@@ -156,7 +153,7 @@ impl Nursery {
                     (self.scope_object(), self.place(), self.host.cloned())
                 {
                     let id = state.tree.borrow().scope(id);
-                    scope.bind(state, id, &host, self.thread.get());
+                    scope.bind(&state, id, &host, self.thread.get());
                 } else if let (Some(scope), Stage::Closed) = (self.scope_object(), self.stage.get())
                 {
                     let reason = self.reason.cloned();
@@ -170,7 +167,7 @@ impl Nursery {
 
     /// Where it stands in its loop's tree, while it is open or joining.
     #[inline]
-    pub fn place(&self) -> Option<(&LoopState, NurseryId)> {
+    pub fn place(&self) -> Option<(Home, NurseryId)> {
         Some((self.state()?, self.id.get()?))
     }
 
@@ -209,7 +206,6 @@ impl Nursery {
             }
         }
         self.host.clear();
-        self.state.set(std::ptr::null());
         self.home.clear();
     }
 }

@@ -21,15 +21,15 @@ unsafe extern "C" fn drain(this: Raw, _: Raw) -> Raw {
     unsafe {
         guard(std::ptr::null_mut(), |_| {
             let link = Link::of(this);
-            let Some((state, _kept)) = link.state() else {
+            let Some(state) = link.state() else {
                 return none().into_ptr();
             };
             let _inside = exit::Inside::enter();
-            let turn = state.ready.turns.begin(this);
+            let turn = state.ready.turns.begin(this, state.ready.pushed.get());
             let end = link.end.replace(0);
-            let result = run(state, end);
+            let result = run(&state, end);
             if let Some(turn) = turn {
-                turn::give_back(state, turn);
+                turn::give_back(&state, turn);
             }
             match result {
                 Ok(()) => none().into_ptr(),

@@ -129,7 +129,7 @@ impl Ready {
     /// Whether anything is queued.
     #[inline]
     pub fn is_open(&self) -> bool {
-        self.turns.any()
+        !self.turns.last().is_null()
     }
 
     /// Whether a task can join the last batch without overtaking anything, and without sharing the
@@ -161,7 +161,6 @@ impl Ready {
     fn append(&self, task: Owned) {
         self.tasks.borrow_mut().push_back(task.into_ptr());
         self.pushed.set(self.pushed.get() + 1);
-        self.turns.reach(self.pushed.get());
     }
 
     /// Takes the first task out, of so many as there are before `end`; says how many those were.

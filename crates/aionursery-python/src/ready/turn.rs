@@ -3,7 +3,7 @@
 //! a `call_soon` a turn. It must never have one handle in the loop's queue twice, nor use one again
 //! that somebody has cancelled or that may still be there.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
 use pyo3::ffi;
@@ -105,14 +105,21 @@ pub unsafe fn is_cancelled(handle: &Owned) -> bool {
 /// One loop's turns.
 pub struct Turns {
     address: Address,
-    /// Those that the loop is still to call, in its order.
+    /// Those that the loop is still to call, in its order. The last one has no end yet.
     due: RefCell<VecDeque<Turn>>,
+    /// The handle of the last one, borrowed; null if there is none.
+    last: Cell<Raw>,
     spare: RefCell<Vec<Turn>>,
 }
 
 impl Turns {
     pub fn new(address: &Address) -> Self {
-        Self { address: address.clone(), due: RefCell::default(), spare: RefCell::default() }
+        Self {
+            address: address.clone(),
+            due: RefCell::default(),
+            last: Cell::new(std::ptr::null_mut()),
+            spare: RefCell::default(),
+        }
     }
 
     pub fn traverse(
@@ -130,37 +137,40 @@ impl Turns {
     }
 
     pub fn clear(&self) {
+        self.last.set(std::ptr::null_mut());
         let gone = (self.due.take(), self.spare.take());
         drop(gone);
     }
 
-    #[inline]
-    pub fn any(&self) -> bool {
-        !self.due.borrow().is_empty()
-    }
-
-    /// The handle of the last one, borrowed; null if there is none.
+    /// See the field.
     #[inline]
     pub fn last(&self) -> Raw {
-        self.due.borrow().back().map_or(std::ptr::null_mut(), Turn::handle)
+        self.last.get()
     }
 
-    /// The last one drains as far as `end`.
-    #[inline]
-    pub fn reach(&self, end: u64) {
-        if let Some(turn) = self.due.borrow().back() {
-            turn.link().end.set(end);
+    /// A new last one; the one before it ends with the last task that has come by now.
+    fn push(&self, turn: Turn, pushed: u64) {
+        let mut due = self.due.borrow_mut();
+        if let Some(before) = due.back() {
+            before.link().end.set(pushed);
         }
+        self.last.set(turn.handle());
+        due.push_back(turn);
     }
 
     /// The loop makes the call that `link` is for. What it was to call before that is lost, and must
     /// not be used again: whoever took it out of the queue may put it back.
-    pub fn begin(&self, link: Raw) -> Option<Turn> {
+    pub fn begin(&self, link: Raw, pushed: u64) -> Option<Turn> {
         let (turn, lost) = {
             let mut due = self.due.borrow_mut();
             let place = due.iter().position(|turn| turn.link.as_ptr() == link)?;
             let lost: Vec<Turn> = due.drain(..place).collect();
-            (due.pop_front(), lost)
+            let turn = due.pop_front();
+            if due.is_empty() {
+                self.last.set(std::ptr::null_mut());
+                turn.iter().for_each(|turn| turn.link().end.set(pushed));
+            }
+            (turn, lost)
         };
         lost.iter().for_each(|turn| turn.link().end.set(0));
         drop(lost);
@@ -206,8 +216,7 @@ pub unsafe fn schedule(state: &LoopState) -> Fallible<()> {
         } else {
             turn.call_soon(state)?;
         }
-        turn.link().end.set(ready.pushed.get());
-        ready.turns.due.borrow_mut().push_back(turn);
+        ready.turns.push(turn, ready.pushed.get());
         // Once a turn is often enough to notice that somebody has switched debug mode.
         state.debug.set(if ready.ways.plain {
             truth(&getattr(event_loop, names().debug)?)?

@@ -16,6 +16,7 @@ use pyo3::prelude::*;
 use crate::args::{given, parse};
 use crate::entry::guard;
 use crate::function::{Method, real};
+use crate::home::{Home, HomeSlot};
 use crate::imports::{imports, running_loop};
 use crate::object::{Fallible, Owned, Raised, Raw, Slot, raise, raise_in_context, set_error};
 use crate::state::{LoopState, thread_mark};
@@ -68,8 +69,7 @@ pub struct CancelScope {
     /// Raises TimeoutError if its deadline ends the block.
     fails: bool,
     id: Cell<Option<ScopeId>>,
-    home: Slot,
-    state: Cell<*const LoopState>,
+    home: HomeSlot,
     thread: Cell<usize>,
     /// The task that entered it.
     host: Slot,
@@ -92,8 +92,7 @@ impl CancelScope {
             relative: Cell::new(relative),
             fails,
             id: Cell::new(None),
-            home: Slot::empty(),
-            state: Cell::new(std::ptr::null()),
+            home: HomeSlot::default(),
             thread: Cell::new(0),
             host: Slot::empty(),
             source: Cell::new(None),
@@ -128,9 +127,8 @@ impl CancelScope {
     pub unsafe fn bind(&self, state: &LoopState, id: ScopeId, task: &Owned, thread: usize) {
         self.id.set(Some(id));
         self.stage.set(Stage::Entered);
-        // SAFETY: attached; the state is alive.
-        self.home.set(unsafe { Owned::share(state.this.get()) });
-        self.state.set(state);
+        // SAFETY: attached; the caller has a home there.
+        self.home.set(unsafe { state.home() });
         self.thread.set(thread);
         self.host.set(task.clone());
     }
@@ -146,7 +144,6 @@ impl CancelScope {
             drop(self.reason.replace(cause.reason));
         }
         self.host.clear();
-        self.state.set(std::ptr::null());
         self.home.clear();
     }
 
@@ -155,15 +152,13 @@ impl CancelScope {
         self.id.set(None);
     }
 
-    fn state(&self) -> Option<&LoopState> {
-        let state = self.state.get();
-        // SAFETY: `home` keeps it alive.
-        (!state.is_null()).then(|| unsafe { &*state }).filter(|state| !state.is_gone())
+    fn state(&self) -> Option<Home> {
+        self.home.cloned().filter(|state| !state.is_gone())
     }
 
     /// The loop's part and the place in its tree while it is entered. A scope is not for other
     /// threads.
-    fn place(&self, what: &str) -> PyResult<Option<(&LoopState, ScopeId)>> {
+    fn place(&self, what: &str) -> PyResult<Option<(Home, ScopeId)>> {
         let (Some(state), Some(id)) = (self.state(), self.id.get()) else {
             return Ok(None);
         };
@@ -221,7 +216,7 @@ impl CancelScope {
             }
             let event_loop = running_loop()?;
             let state = LoopState::of(event_loop.as_ptr())?;
-            let task = host::current(state, "a CancelScope")?;
+            let task = host::current(&state, "a CancelScope")?;
             let mut settings = self.settings.get();
             let relative = self.relative.get();
             let timed = relative < f64::INFINITY || settings.deadline < f64::INFINITY;
@@ -240,7 +235,7 @@ impl CancelScope {
                 }
                 id
             });
-            self.bind(state, id, &task, thread_mark());
+            self.bind(&state, id, &task, thread_mark());
             Ok(())
         }
     }
@@ -249,9 +244,10 @@ impl CancelScope {
     unsafe fn exit(&self, exception: Raw) -> Fallible<bool> {
         // SAFETY: attached.
         unsafe {
-            let (Some(state), Some(id)) = (self.state(), self.id.get()) else {
+            let (Some(home), Some(id)) = (self.state(), self.id.get()) else {
                 return Err(host::misuse("this CancelScope is left without having been entered"));
             };
+            let state = &*home;
             if self.thread.get() != thread_mark() {
                 return Err(host::misuse(
                     "a CancelScope is left in another thread than entered it",

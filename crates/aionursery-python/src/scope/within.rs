@@ -118,10 +118,10 @@ fn current_effective_deadline(py: Python<'_>) -> PyResult<f64> {
     let deadline = unsafe {
         (|| -> Fallible<f64> {
             let state = LoopState::current()?;
-            let task = host::current(state, "current_effective_deadline()")?;
+            let task = host::current(&state, "current_effective_deadline()")?;
             let member = state.member_of(task.as_ptr());
             let deadline = state.tree.borrow().effective_deadline(member);
-            host::left_scope(state, task.as_ptr(), member);
+            host::left_scope(&state, task.as_ptr(), member);
             Ok(deadline)
         })()
     };

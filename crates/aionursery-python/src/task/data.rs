@@ -4,7 +4,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{c_int, c_void};
-use std::ptr::NonNull;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,6 +12,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::{likeness, methods, watch};
+use crate::home::HomeSlot;
 use crate::imports::imports;
 use crate::object::{Fallible, Owned, Raw, Slot};
 use crate::state::LoopState;
@@ -60,9 +60,7 @@ pub struct TaskData {
     pub number: Cell<u64>,
     pub coroutine: Slot,
     pub context: Slot,
-    /// The loop's state, and where it is inside that object.
-    pub home: Slot,
-    pub state: Cell<Option<NonNull<LoopState>>>,
+    pub home: HomeSlot,
     /// What it waits for: a future, one of our waits, another task of ours.
     pub waiting: Slot,
     /// The result, the exception, or the `CancelledError`.
@@ -154,8 +152,7 @@ impl TaskData {
     /// The loop's part; absent before `__init__` and after the collector was there.
     #[inline]
     pub fn state(&self) -> Option<&LoopState> {
-        // SAFETY: `home` keeps it alive.
-        self.state.get().map(|state| unsafe { state.as_ref() })
+        self.home.state()
     }
 
     /// The rare part, made if need be.
@@ -186,7 +183,6 @@ impl TaskData {
         self.registration.clear();
         drop(self.watchers.take());
         drop(self.rare.take());
-        self.state.set(None);
         self.home.clear();
     }
 }
@@ -233,8 +229,7 @@ pub unsafe fn begin(task: Raw, state: &LoopState, coroutine: Owned, context: Raw
         let number = NUMBER.load(Ordering::Relaxed) + 1;
         NUMBER.store(number, Ordering::Relaxed);
         data.number.set(number);
-        data.home.set(Owned::share(state.this.get()));
-        data.state.set(Some(NonNull::from(state)));
+        data.home.set(state.home());
         data.context.set(context);
         data.coroutine.set(coroutine);
         Ok(())

@@ -81,7 +81,7 @@ unsafe fn fill(
         }
         let state = LoopState::of(event_loop)?;
         let context = given(context).unwrap_or(std::ptr::null_mut());
-        begin(task, state, Owned::share(coro), context)?;
+        begin(task, &state, Owned::share(coro), context)?;
         if let Some(name) = given(name) {
             methods::set_name(task, name)?;
         }
@@ -90,10 +90,10 @@ unsafe fn fill(
         }
         register(task);
         if eager && is_running(event_loop)? {
-            return start_eagerly(state, task);
+            return start_eagerly(&state, task);
         }
         data(task).raise_flags(flag::SCHEDULED);
-        ready::push(state, Owned::share(task))
+        ready::push(&state, Owned::share(task))
     }
 }
 

@@ -367,9 +367,10 @@ pub(super) unsafe fn step_from_loop(task: Raw) -> Raw {
     unsafe {
         guard(std::ptr::null_mut(), |_| {
             let ours = data(task);
-            let Some(state) = ours.state() else {
+            let Some(home) = ours.home.cloned() else {
                 return crate::object::none().into_ptr();
             };
+            let state = &*home;
             if ours.has(flag::DONE | flag::RUNNING) {
                 return crate::object::none().into_ptr();
             }

@@ -187,7 +187,7 @@ pub(super) unsafe extern "C" fn get_loop(object: Raw, _: *mut c_void) -> Raw {
             let this = wait(object);
             if this.state().is_none() {
                 match LoopState::current() {
-                    Ok(state) => settle_in(object, state),
+                    Ok(state) => settle_in(object, &state),
                     Err(Raised) => return std::ptr::null_mut(),
                 }
             }

@@ -16,6 +16,7 @@ use std::sync::OnceLock;
 use nursery_core::{Alarm, TimerId};
 use pyo3::ffi;
 
+use crate::home::HomeSlot;
 use crate::object::{Aside, Fallible, Owned, Raised, Raw, Slot, take_raised};
 use crate::state::{Key, LoopState};
 use crate::{nursery, task, timers};
@@ -68,8 +69,7 @@ pub struct Wait {
     thrown: Cell<bool>,
     timer: Cell<Option<TimerId>>,
     when: Cell<f64>,
-    home: Slot,
-    state: Cell<*const LoopState>,
+    home: HomeSlot,
     /// The task of ours that waits.
     task: Slot,
     payload: Slot,
@@ -121,16 +121,13 @@ pub unsafe fn settle_in(object: Raw, state: &LoopState) {
     // SAFETY: the caller's wait is alive.
     unsafe {
         let this = wait(object);
-        this.home.set(Owned::share(state.this.get()));
-        this.state.set(state);
+        this.home.set(state.home());
     }
 }
 
 impl Wait {
     pub fn state(&self) -> Option<&LoopState> {
-        let state = self.state.get();
-        // SAFETY: `home` keeps it alive.
-        (!state.is_null()).then(|| unsafe { &*state })
+        self.home.state()
     }
 
     pub fn payload(&self) -> &Slot {
@@ -153,7 +150,6 @@ impl Wait {
         self.value.clear();
         drop(self.callbacks.take());
         self.message.clear();
-        self.state.set(std::ptr::null());
         self.home.clear();
     }
 }
@@ -167,7 +163,8 @@ unsafe fn start(object: Raw) -> Fallible<()> {
             return Ok(());
         }
         if this.state().is_none() {
-            settle_in(object, LoopState::current()?);
+            let state = LoopState::current()?;
+            settle_in(object, &state);
         }
         let state = this.state().ok_or(Raised)?;
         let kind = this.kind.get();
@@ -196,7 +193,7 @@ pub unsafe fn park(state: &LoopState, object: Raw, task: Raw) -> bool {
     // SAFETY: attached; the caller's objects are alive.
     unsafe {
         let this = wait(object);
-        let same = this.state.get() == std::ptr::from_ref(state);
+        let same = this.state().is_some_and(|its| std::ptr::eq(its, state));
         if !same || !this.task.is_empty() || !this.blocking.get() {
             return false;
         }

@@ -40,7 +40,10 @@ unsafe extern "C" fn traverse(object: Raw, visit: ffi::visitproc, arg: *mut c_vo
     unsafe {
         let this = wait(object);
         let mut answer = visit(ffi::Py_TYPE(object).cast(), arg);
-        let slots = [&this.home, &this.task, &this.payload, &this.value, &this.message];
+        if answer == 0 {
+            answer = this.home.visit(visit, arg);
+        }
+        let slots = [&this.task, &this.payload, &this.value, &this.message];
         for slot in slots {
             if answer != 0 {
                 return answer;

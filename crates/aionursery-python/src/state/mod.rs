@@ -1,0 +1,282 @@
+//! One event loop's part of the library: its tree of scopes, its clock, its timers. `find` is the way
+//! to it from the loop, `object` what Python sees of it; the ready queue is in `ready`. It must never
+//! hold its loop while nothing is at home there (`home`), and never run Python code while the tree is
+//! borrowed.
+
+mod find;
+mod object;
+
+use std::cell::{Cell, RefCell};
+use std::num::NonZeroUsize;
+
+use nursery_core::{Delivery, Face, Identity, MemberId, Tree};
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use crate::function::real;
+use crate::home::Home;
+use crate::imports::{imports, names};
+use crate::link::Address;
+use crate::object::{Fallible, Owned, Raised, Raw, Slot, call0, method0, none};
+use crate::ready::Ready;
+use crate::{foreign, task, timers, wait};
+
+pub use find::thread_mark;
+pub use object::add_to;
+
+/// A task, or a wait, by its address. The tree's owner holds the reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key(pub Raw);
+
+/// An exception.
+#[derive(Clone, Debug)]
+pub struct Failure(pub Owned);
+
+impl Identity for Failure {
+    fn identity(&self) -> Option<NonZeroUsize> {
+        NonZeroUsize::new(self.0.as_ptr() as usize)
+    }
+}
+
+/// What the tree holds for Python.
+pub struct PyFace;
+
+impl Face for PyFace {
+    type Key = Key;
+    type Error = Failure;
+    type Reason = Owned;
+    type Wake = Key;
+}
+
+pub type Deliveries = Vec<Delivery<Key>>;
+
+/// One event loop's part of the library.
+///
+/// Every method runs with the GIL held (the module declares that it needs it), which is what makes
+/// the cells inside safe to share; no borrow is held while Python code can run.
+#[pyclass(frozen, weakref, module = "aionursery._aionursery", name = "LoopState")]
+pub struct LoopState {
+    pub this: Cell<Raw>,
+    /// What is bound to the state finds it here.
+    pub address: Address,
+    /// The loop, while something is at home here; nothing gets here without a home.
+    pub event_loop: Slot,
+    /// The loop, weakly. Empty if it cannot be known so; then it is held all the time.
+    weak_loop: Slot,
+    /// How many homes there are.
+    pub homes: Cell<usize>,
+    pub tree: RefCell<Tree<PyFace>>,
+    pub ready: Ready,
+    /// The task of ours whose step runs now; borrowed.
+    pub running: Cell<Raw>,
+    /// Set while a drain has left its last task in place as the current one.
+    pub lingering: Cell<bool>,
+    /// The collector was here: the loop has gone, and the tree with every place in it.
+    gone: Cell<bool>,
+    /// Whether the loop is in debug mode, as of the last nursery or task that asked.
+    pub debug: Cell<bool>,
+    /// The loop's clock is `time.monotonic`, called through `BaseEventLoop.time`.
+    base_clock: Cell<bool>,
+    pub timers: timers::Armed,
+    /// Tasks that are not ours and host scopes; each holds one reference.
+    pub foreign: RefCell<foreign::Hosts>,
+}
+
+// SAFETY: all access is serialised by the GIL, see the type's comment.
+unsafe impl Send for LoopState {}
+// SAFETY: as above.
+unsafe impl Sync for LoopState {}
+
+impl LoopState {
+    /// One more home, for a caller that has one.
+    #[inline]
+    pub unsafe fn home(&self) -> Home {
+        // SAFETY: attached; the caller's home keeps the loop.
+        unsafe { Home::at(self, self.event_loop.get()) }
+    }
+
+    /// The loop's clock.
+    #[inline]
+    pub unsafe fn now(&self) -> Fallible<f64> {
+        // SAFETY: attached.
+        unsafe {
+            let answer = if self.base_clock.get() {
+                // What the clock is replaced with, if somebody has, is what the loop would call.
+                let clock = ffi::PyDict_GetItem(imports().time_dict, names().monotonic);
+                let usual = &imports().time_monotonic;
+                if clock == usual.as_ptr() || clock.is_null() {
+                    usual.call()?
+                } else {
+                    call0(clock)?
+                }
+            } else {
+                method0(self.event_loop.get(), names().time)?
+            };
+            real(answer.as_ptr())
+        }
+    }
+
+    /// The clock where an error has no way out: what fails counts as the beginning of time.
+    pub unsafe fn now_or_zero(&self) -> f64 {
+        // SAFETY: attached; the error is taken back.
+        unsafe {
+            self.now().unwrap_or_else(|Raised| {
+                ffi::PyErr_Clear();
+                0.0
+            })
+        }
+    }
+
+    /// Runs a change of the tree and delivers the cancellations that come of it.
+    #[inline]
+    pub unsafe fn change<R>(
+        &self,
+        change: impl FnOnce(&mut Tree<PyFace>, &mut Deliveries) -> R,
+    ) -> R {
+        let mut out = Deliveries::new();
+        let result = change(&mut self.tree.borrow_mut(), &mut out);
+        // SAFETY: attached.
+        unsafe {
+            if !out.is_empty() {
+                self.deliver(out);
+            }
+            timers::arm(self);
+        }
+        result
+    }
+
+    /// Brings cancellations to their tasks. What one task makes of it can change what the next
+    /// one's place in the tree is, so each is looked up again when its turn comes.
+    #[cold]
+    pub unsafe fn deliver(&self, out: Deliveries) {
+        // SAFETY: attached; the references are taken before anything can run.
+        unsafe {
+            let held: Vec<Owned> = out.iter().map(|one| Owned::share(one.key.0)).collect();
+            let _aside = crate::object::Aside::new();
+            for delivery in &out {
+                if task::is_ours(delivery.key.0) {
+                    task::charge(delivery.key.0, delivery.charges);
+                }
+            }
+            for delivery in out.into_iter().filter(|delivery| delivery.throw) {
+                if task::is_ours(delivery.key.0) {
+                    task::reach(self, delivery.key.0);
+                } else {
+                    foreign::reach(self, delivery.key.0);
+                }
+            }
+            drop(held);
+        }
+    }
+
+    /// Wakes the host of a nursery that has closed.
+    pub unsafe fn wake_joiner(&self, nursery: nursery_core::NurseryId) {
+        let host = self.tree.borrow().host(nursery).copied();
+        let Some(Key(host)) = host else {
+            // SAFETY: attached.
+            return unsafe { crate::nursery::discard(self, nursery) };
+        };
+        // SAFETY: a host is alive while its nursery is.
+        unsafe {
+            if task::is_ours(host) {
+                task::wake_from_join(self, host);
+            } else {
+                foreign::wake_from_join(self, host);
+            }
+        }
+    }
+
+    /// The place of a task in the tree.
+    pub unsafe fn member_of(&self, host: Raw) -> MemberId {
+        // SAFETY: the caller's task is alive.
+        unsafe {
+            if task::is_ours(host) { task::member(self, host) } else { foreign::member(self, host) }
+        }
+    }
+
+    /// Reports what cannot be raised to the loop's exception handler.
+    pub unsafe fn report(&self, message: &str, exception: Option<&Owned>, task: Raw) {
+        let mut context = vec![];
+        if let Some(exception) = exception {
+            context.push((names().exception, exception.clone()));
+        }
+        if !task.is_null() {
+            // Not under "task": from 3.12 on the loop would enter that task's context for its
+            // handler, and most reports are made while the context is entered.
+            // SAFETY: the caller's task is alive.
+            context.push((names().about, unsafe { Owned::share(task) }));
+        }
+        // SAFETY: attached.
+        unsafe { self.report_context(message, &context) };
+    }
+
+    /// `loop.call_exception_handler(context)`; what that raises is written to stderr.
+    pub unsafe fn report_context(&self, message: &str, entries: &[(Raw, Owned)]) {
+        // SAFETY: attached; the loop is alive.
+        unsafe {
+            let _aside = crate::object::Aside::new();
+            let report = || -> Fallible<()> {
+                let context = Owned::new(ffi::PyDict_New())?;
+                let message = crate::object::string(message)?;
+                ffi::PyDict_SetItem(context.as_ptr(), names().message, message.as_ptr());
+                for (name, value) in entries {
+                    ffi::PyDict_SetItem(context.as_ptr(), *name, value.as_ptr());
+                }
+                let handler = names().call_exception_handler;
+                crate::object::method1(self.event_loop.get(), handler, context.as_ptr())?;
+                Ok(())
+            };
+            if report().is_err() {
+                ffi::PyErr_WriteUnraisable(self.event_loop.get());
+            }
+        }
+    }
+}
+
+impl LoopState {
+    /// Whether a place in the tree still means something.
+    #[inline]
+    pub fn is_gone(&self) -> bool {
+        self.gone.get()
+    }
+
+    /// Lets go of every reference; the loop is gone.
+    fn forget_everything(&self) {
+        self.gone.set(true);
+        self.address.set(std::ptr::null());
+        find::forget_all();
+        let tree = self.tree.replace(Tree::new());
+        // SAFETY: the references that the tree's keys stood for are let go once each.
+        unsafe {
+            for Key(task) in tree.keys() {
+                let held = task::is_held(*task);
+                if task::is_ours(*task) {
+                    task::leave_tree(*task);
+                }
+                if held {
+                    drop(Owned::maybe(*task));
+                }
+            }
+            for alarm in tree.timers.values() {
+                if let nursery_core::Alarm::Wake(Key(wait)) = alarm {
+                    wait::forget_timer(*wait);
+                    drop(Owned::maybe(*wait));
+                }
+            }
+        }
+        drop(tree);
+        drop(self.foreign.take());
+        self.ready.clear();
+        self.timers.clear();
+        self.weak_loop.clear();
+        // Whoever still asks the loop for something gets an error.
+        // SAFETY: attached.
+        self.event_loop.set(unsafe { none() });
+    }
+}
+
+impl Drop for LoopState {
+    fn drop(&mut self) {
+        self.forget_everything();
+    }
+}
