@@ -1,93 +1,63 @@
-//! The end of the interpreter, for loops in daemon threads. CPython ends such a thread where it next
-//! wants the GIL, by unwinding its stack, which must not happen while functions of ours are on it.
-//! So before the interpreter goes, threads that are inside are given time to come to the end of a
-//! step, and stop there for good.
+//! The end of the interpreter, for loops in daemon threads. Before 3.14 CPython ends such a thread
+//! where it next wants the GIL, with `pthread_exit`, which unwinds the thread's stack through
+//! functions of ours; and Rust aborts the process where it is unwound by something that is no panic.
+//! So a thread that is unwound so hangs where the unwinding comes to the first function of ours, as
+//! CPython itself has it from 3.14 on. It must never hold up anybody else, nor change how a panic
+//! goes.
+//!
+//! glibc asks each function that has something to clean up through its personality routine. The
+//! compiler has all of ours refer to Rust's through one pointer, and there it is told apart who
+//! unwinds: this covers every call into CPython, PyO3's own included, and costs a call nothing.
+//! Elsewhere `pthread_exit` unwinds nothing.
 
-use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+#[cfg(all(target_os = "linux", target_env = "gnu", not(Py_3_14)))]
+mod personality {
+    use std::ffi::{c_int, c_void};
+    use std::sync::OnceLock;
 
-use pyo3::ffi;
-use pyo3::prelude::*;
+    type Routine = unsafe extern "C" fn(c_int, c_int, u64, *mut c_void, *mut c_void) -> c_int;
 
-static STOPPING: AtomicBool = AtomicBool::new(false);
-/// The thread that ends the interpreter.
-static ENDING: AtomicUsize = AtomicUsize::new(0);
-/// How many threads run tasks just now.
-static INSIDE: AtomicUsize = AtomicUsize::new(0);
+    /// What the unwinder does is no search for a handler that could refuse.
+    const FORCED: c_int = 8;
 
-/// How long the end of the interpreter waits for steps that are under way.
-const PATIENCE: Duration = Duration::from_secs(1);
+    unsafe extern "C" {
+        /// The compiler's own pointer to the routine.
+        #[link_name = "DW.ref.rust_eh_personality"]
+        static mut ROUTINE: Routine;
+    }
 
-thread_local! {
-    static DEPTH: Cell<usize> = const { Cell::new(0) };
-}
+    static RUSTS: OnceLock<Routine> = OnceLock::new();
 
-/// This thread runs tasks while it lives.
-pub struct Inside;
-
-impl Inside {
-    #[inline]
-    pub fn enter() -> Self {
-        pause();
-        let depth = DEPTH.get();
-        if depth == 0 {
-            INSIDE.fetch_add(1, Ordering::Relaxed);
+    unsafe extern "C" fn routine(
+        version: c_int,
+        actions: c_int,
+        class: u64,
+        exception: *mut c_void,
+        context: *mut c_void,
+    ) -> c_int {
+        if actions & FORCED != 0 {
+            // The thread has let go of the GIL, and never asks for it again.
+            loop {
+                std::thread::park();
+            }
         }
-        DEPTH.set(depth + 1);
-        Self
-    }
-}
-
-impl Drop for Inside {
-    #[inline]
-    fn drop(&mut self) {
-        let depth = DEPTH.get() - 1;
-        DEPTH.set(depth);
-        if depth == 0 {
-            INSIDE.fetch_sub(1, Ordering::Relaxed);
+        match RUSTS.get() {
+            // SAFETY: as the unwinder calls it.
+            Some(rusts) => unsafe { rusts(version, actions, class, exception, context) },
+            None => std::process::abort(),
         }
     }
-}
 
-/// Between two steps: if the interpreter ends, any other thread stops here.
-#[inline]
-pub fn pause() {
-    if STOPPING.load(Ordering::Relaxed) {
-        stop();
-    }
-}
-
-#[cold]
-fn stop() {
-    if ENDING.load(Ordering::Relaxed) == crate::state::thread_mark() {
-        return;
-    }
-    if DEPTH.get() > 0 {
-        INSIDE.fetch_sub(1, Ordering::Relaxed);
-    }
-    // SAFETY: the thread is attached; it lets go of the GIL and never asks for it again.
-    unsafe { ffi::PyEval_SaveThread() };
-    loop {
-        std::thread::park();
+    pub fn install() {
+        RUSTS.get_or_init(|| {
+            // SAFETY: the pointer is this library's own, and only the unwinder reads it.
+            unsafe { std::ptr::replace(&raw mut ROUTINE, routine) }
+        });
     }
 }
 
-/// Called by `atexit`, before the interpreter takes anything apart.
-#[pyfunction]
-fn stop_other_threads(py: Python<'_>) {
-    ENDING.store(crate::state::thread_mark(), Ordering::Relaxed);
-    STOPPING.store(true, Ordering::Relaxed);
-    let own = usize::from(DEPTH.get() > 0);
-    let end = Instant::now() + PATIENCE;
-    while INSIDE.load(Ordering::Relaxed) > own && Instant::now() < end {
-        py.detach(|| std::thread::sleep(Duration::from_millis(1)));
-    }
-}
-
-/// Has `atexit` call us.
-pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    let stop = wrap_pyfunction!(stop_other_threads, module)?;
-    module.py().import("atexit")?.call_method1("register", (stop,))?;
-    Ok(())
+/// Has threads hang that CPython ends, from now on.
+pub fn prepare() {
+    #[cfg(all(target_os = "linux", target_env = "gnu", not(Py_3_14)))]
+    personality::install();
 }

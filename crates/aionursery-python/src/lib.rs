@@ -36,7 +36,7 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = true)]
 fn _aionursery(module: &Bound<'_, PyModule>) -> PyResult<()> {
     imports::load(module.py())?;
-    exit::register(module)?;
+    exit::prepare();
     task::add_to(module)?;
     task::add_iterator_to(module)?;
     task::add_functions(module)?;

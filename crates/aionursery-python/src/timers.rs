@@ -8,7 +8,6 @@ use pyo3::ffi;
 use pyo3::gc::PyTraverseError;
 
 use crate::entry::guard;
-use crate::exit;
 use crate::function::Method;
 use crate::imports::names;
 use crate::link::Link;
@@ -134,7 +133,6 @@ unsafe extern "C" fn fire(this: Raw, _: Raw) -> Raw {
                 return none().into_ptr();
             };
             let _outside = state.ready.outside_batch();
-            let _inside = exit::Inside::enter();
             let armed = state.timers.at.replace(f64::INFINITY);
             state.timers.handle.clear();
             state.timers.weak_handle.clear();

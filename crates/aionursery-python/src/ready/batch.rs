@@ -6,7 +6,6 @@ use pyo3::ffi;
 
 use super::turn::{self, Turn};
 use crate::entry::guard;
-use crate::exit;
 use crate::function::Method;
 use crate::link::Link;
 use crate::object::{Aside, Fallible, Owned, Raw, none};
@@ -24,7 +23,6 @@ unsafe extern "C" fn drain(this: Raw, _: Raw) -> Raw {
             let Some(state) = link.state() else {
                 return none().into_ptr();
             };
-            let _inside = exit::Inside::enter();
             let turn = state.ready.turns.begin(this, state.ready.pushed.get());
             let end = link.end.replace(0);
             let result = run(&state, end);
@@ -45,13 +43,11 @@ unsafe fn run(state: &LoopState, end: u64) -> Fallible<()> {
         let mut batch = Batch::begin(state, end);
         loop {
             while let Some(task) = batch.next() {
-                exit::pause();
                 task::run(state, task)?;
             }
             let Some(join) = state.ready.last_join.take() else {
                 return Ok(());
             };
-            exit::pause();
             if state.ready.is_last() {
                 wait::resume(state, &join)?;
             } else {

@@ -374,7 +374,6 @@ pub(super) unsafe fn step_from_loop(task: Raw) -> Raw {
             if ours.has(flag::DONE | flag::RUNNING) {
                 return crate::object::none().into_ptr();
             }
-            let _inside = crate::exit::Inside::enter();
             let _outside = state.ready.outside_batch();
             match step(state, &Owned::share(task), false) {
                 Ok(()) => crate::object::none().into_ptr(),
