@@ -8,7 +8,7 @@ VENV = tools/venv.sh .venv "$(PYTHON)"
 TYPED = python $(wildcard tests/typing)
 STUBTEST_ALLOWS = $(addprefix --allowlist ,$(wildcard tests/typing/stubtest.txt))
 
-.PHONY: help build demo test test-rust test-python test-real test-peers sanitize loom lint format \
+.PHONY: help build demo test test-rust test-python test-debug test-real test-peers sanitize loom lint format \
     instructions bench wheel clean
 
 help:  ## show this
@@ -28,8 +28,11 @@ test-rust:  ## run the tests of the crates that need no Python
 	cargo test --quiet -p aionursery --all-features
 	cargo test --quiet -p aionursery --no-default-features
 
-test-python:  ## run the Python tests on every CPython that is here
+test-python:  ## run the Python tests on every CPython that is here, and on those that Debian has
 	@tools/test.sh $(ARGS)
+
+test-debug:  ## run the Python tests on debug builds of CPython
+	@tools/test.sh --debug $(ARGS)
 
 test-real:  ## run real programs: aiohttp, httpx, PostgreSQL, Redis
 	@tests/real/run.sh $(ARGS)

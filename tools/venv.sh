@@ -46,7 +46,7 @@ built="$venv/.built"
 if ! [ -e "$built" ] || ! [ -e "python/aionursery/_aionursery$suffix" ] ||
     [ -n "$(find pyproject.toml Cargo.toml Cargo.lock crates/nursery-core crates/aionursery-python \
         -type f -newer "$built" -print -quit)" ]; then
-    minor=$("$venv/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    minor=$("$venv/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2] + sys.abiflags)')
     echo "building for CPython $minor"
     # The stamp bears the time of the start: what is edited during a build is newer than it.
     touch "$built.started"
