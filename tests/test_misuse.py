@@ -198,6 +198,8 @@ async def test_r2_what_the_message_about_threads_says_to_do_works(world):
 
     async with Nursery() as nursery:
         await asyncio.to_thread(in_thread, asyncio.get_running_loop(), nursery)
+        # From 3.14 on, the result of a thread that was faster than us is there without a turn.
+        await turns(1)
     assert done == [1]
 
 
