@@ -11,8 +11,10 @@ import sys
 import traceback
 from asyncio import base_tasks, format_helpers
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
+from . import _aionursery
 from ._errors import BaseMultiError, Cancelled, NurseryClosed
 from ._inside import asked_from_inside
 
@@ -33,6 +35,7 @@ __all__ = [
     "isawaitable",
     "iscoroutine",
     "print_task_stack",
+    "sample_task",
     "shielded",
     "start",
     "task_stack",
@@ -98,6 +101,32 @@ def extract_stack() -> traceback.StackSummary:
     return format_helpers.extract_stack(sys._getframe(1))
 
 
+class _NoLoop:
+    """As much of a loop as a task wants that is made and never run."""
+
+    def get_debug(self) -> bool:
+        return False
+
+    def call_soon(self, *_: object, **__: object) -> None:
+        pass
+
+    call_exception_handler = call_soon
+
+
+def sample_task() -> tuple[object, object, object, object]:
+    """Return a task of asyncio's own with its coroutine, its context and its name."""
+
+    async def nothing() -> None:
+        pass
+
+    coroutine, context, name = nothing(), Context(), "a task to look at"
+    make: Any = asyncio.Task
+    task = make(coroutine, loop=_NoLoop(), name=name, context=context)
+    task._log_destroy_pending = False
+    coroutine.close()
+    return task, coroutine, context, task.get_name()
+
+
 async def cancel_and_wait(task: asyncio.Task[Any], msg: object = None) -> None:
     """Cancel a task and wait until it has ended."""
     if task is asyncio.current_task():
@@ -112,18 +141,23 @@ async def cancel_and_wait(task: asyncio.Task[Any], msg: object = None) -> None:
 class TaskStatus:
     """What a child started with `Nursery.start` calls once it is ready."""
 
-    __slots__ = ("_future",)
+    __slots__ = ("_caller", "_child", "_nursery", "_said", "_value")
 
-    def __init__(self, future: asyncio.Future[Any]) -> None:
-        self._future = future
+    def __init__(self, nursery: Nursery) -> None:
+        self._nursery = nursery
+        self._said = False
 
     def started(self, value: Any = None) -> None:
-        """Hand `value` to the caller of `start`; the child goes on in the nursery."""
-        if self._future.cancelled():
-            return
-        if self._future.done():
+        """Hand `value` to the caller of `start`; the child goes on in the nursery.
+
+        If the caller is cancelled already, the child stays the caller's. Raises RuntimeError if it
+        is called twice.
+        """
+        if self._said:
             raise RuntimeError("task_status.started() was called twice; a child is ready once")
-        self._future.set_result(value)
+        self._said = True
+        self._value = value
+        _aionursery.move_child(self._child, self._caller, self._nursery)
 
 
 async def start(
@@ -133,39 +167,40 @@ async def start(
     name: object,
     shield: bool,
 ) -> Any:
-    """Start a child and wait until it says that it is ready (R24)."""
-    ready: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    """Start a child and wait until it says that it is ready (R24).
 
-    async def child() -> Any:
-        try:
-            result = await fn(*args, task_status=TaskStatus(ready))
-        except BaseException as exc:
-            if ready.done():
-                raise
-            if isinstance(exc, asyncio.CancelledError):
-                ready.cancel()
-                raise
-            # It failed before it was ready: that is the caller's to know, not the nursery's.
-            ready.set_exception(exc)
-            return None
-        if not ready.done():
-            ready.set_exception(
-                RuntimeError(
-                    f"{fn!r} returned without calling task_status.started(); call it once the "
-                    "child is ready"
-                )
-            )
-        return result
-
-    task = nursery.start_soon(
-        child(), name=name or getattr(fn, "__qualname__", None), shield=shield
-    )
+    Until then it is the caller's child: it ends with what cancels the caller, and what it fails
+    with is raised here. Then it moves to the nursery, which stays open for it.
+    """
+    _aionursery.reserve(nursery)
     try:
-        return await ready
-    except asyncio.CancelledError:
-        if not task.done():
-            await cancel_and_wait(task)
-        raise
+        status = TaskStatus(nursery)
+
+        async def child() -> Any:
+            return await fn(*args, task_status=status)
+
+        failed = None
+        try:
+            async with _aionursery.Nursery() as caller:
+                status._caller = caller
+                status._child = caller.start_soon(
+                    child(), name=name or getattr(fn, "__qualname__", None), shield=shield
+                )
+        except BaseMultiError as group:
+            failed = group.exceptions[0] if len(group.exceptions) == 1 else group
+        if failed is not None:
+            try:
+                raise failed
+            finally:
+                del failed
+        if not status._said:
+            raise RuntimeError(
+                f"{fn!r} ended without calling task_status.started(); call it once the child is "
+                "ready"
+            )
+        return status._value
+    finally:
+        _aionursery.unreserve(nursery)
 
 
 def warn_stuck(

@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from contextvars import Context
 from typing import Any, TypeVar
 
-from ._aionursery import Nursery, Task, create_task
+from ._aionursery import Nursery, Task, act_as_task_group, create_task
 from ._factory import eager_task_factory
 
 T = TypeVar("T")
@@ -34,6 +34,7 @@ class TaskGroup(Nursery, asyncio.TaskGroup):  # type: ignore[misc]
 
     def __init__(self) -> None:
         """Take nothing; a nursery's arguments are not asyncio's."""
+        act_as_task_group(self)
 
     def __repr__(self) -> str:
         info = [""]

@@ -3,20 +3,21 @@
 //! then the `CancelledError` is thrown at that await and never lingers. It must never cancel a task
 //! that runs.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use nursery_core::MemberId;
+use nursery_core::{MemberId, Source};
 use pyo3::ffi;
 
 use crate::entry::guard;
 use crate::function::{Method, number};
 use crate::imports::{imports, names};
 use crate::object::{
-    Fallible, Owned, Raised, Raw, Slot, call_method, getattr_opt, method0, none, take_raised, truth,
+    Fallible, Owned, Raised, Raw, call_method, getattr_opt, method0, none, take_raised, truth, utf8,
 };
+use crate::scope::source_name;
 use crate::state::{Key, LoopState};
-use crate::wait;
 
 /// Foreign hosts by their address.
 pub type Hosts = HashMap<usize, Host, BuildHasherDefault<ByAddress>>;
@@ -44,28 +45,49 @@ impl Hasher for ByAddress {
 /// A foreign task that hosts scopes.
 pub struct Host {
     pub member: MemberId,
-    /// The join that it waits in.
-    pub join: Slot,
+    /// It joins a nursery's children.
+    pub joining: Cell<bool>,
+}
+
+/// The place of a foreign task in the tree, if it has one.
+pub fn find_member(state: &LoopState, task: Raw) -> Option<MemberId> {
+    state.foreign.borrow().get(&(task as usize)).map(|host| host.member)
 }
 
 /// The place of a foreign task in the tree, made if it has none. The tree holds a reference then.
-pub unsafe fn member(state: &LoopState, task: Raw) -> MemberId {
-    let found = state.foreign.borrow().get(&(task as usize)).map(|host| host.member);
-    if let Some(member) = found {
-        return member;
+/// Raises if the task has ended: nothing takes it out of the tree after that.
+pub unsafe fn member(state: &LoopState, task: Raw) -> Fallible<MemberId> {
+    if let Some(member) = find_member(state, task) {
+        return Ok(member);
+    }
+    // SAFETY: attached; the caller's task is alive.
+    if unsafe { is_done(task)? } {
+        // SAFETY: attached.
+        return Err(unsafe { crate::task::has_ended() });
     }
     // SAFETY: the caller's task is alive.
     let key = Key(unsafe { Owned::share(task) }.into_ptr());
-    let member = state.tree.borrow_mut().enroll(key, true);
-    let host = Host { member, join: Slot::empty() };
+    let member = state.tree.touch(|tree| tree.enroll(key, true));
+    let host = Host { member, joining: Cell::new(false) };
     state.foreign.borrow_mut().insert(task as usize, host);
-    member
+    Ok(member)
+}
+
+/// Whether a future has ended.
+unsafe fn is_done(future: Raw) -> Fallible<bool> {
+    // SAFETY: attached; the caller's object is alive.
+    unsafe {
+        let imports = imports();
+        if imports.futures.as_ref().is_some_and(|futures| futures.made(future)) {
+            return truth(&imports.done.call_on(future)?);
+        }
+        truth(&method0(future, names().done)?)
+    }
 }
 
 /// A foreign task has left a scope: if it was its last one, it leaves the tree.
 pub unsafe fn left_scope(state: &LoopState, task: Raw) {
-    let member = state.foreign.borrow().get(&(task as usize)).map(|host| host.member);
-    let Some(member) = member else { return };
+    let Some(member) = find_member(state, task) else { return };
     if state.tree.borrow().innermost(member).is_some() {
         if state.tree.borrow().is_cancelled(member) {
             // SAFETY: attached; the caller's task is alive.
@@ -73,9 +95,10 @@ pub unsafe fn left_scope(state: &LoopState, task: Raw) {
         }
         return;
     }
-    state.tree.borrow_mut().withdraw(member);
+    let ((), effects) = state.tree.change(|tree, out| tree.withdraw(member, out));
     let host = state.foreign.borrow_mut().remove(&(task as usize));
     drop(host);
+    drop(effects);
     // SAFETY: the reference that the tree's key stood for.
     drop(unsafe { Owned::maybe(task) });
 }
@@ -127,7 +150,7 @@ unsafe fn insist(state: &LoopState, task: Raw, member: MemberId) -> bool {
             return false;
         }
         let now = state.now_or_zero();
-        let spent = state.tree.borrow_mut().suspended(member, || now);
+        let spent = state.tree.touch(|tree| tree.suspended(member, || now));
         if spent {
             reach(state, task);
         }
@@ -144,7 +167,8 @@ pub unsafe fn take_back(task: Raw, count: u32) -> Fallible<()> {
     Ok(())
 }
 
-unsafe fn is_running(task: Raw) -> Fallible<bool> {
+/// Whether a task's coroutine runs just now, of whatever kind the task is.
+pub unsafe fn is_running(task: Raw) -> Fallible<bool> {
     // SAFETY: the caller's task is alive.
     unsafe {
         let Some(get_coro) = getattr_opt(task, names().get_coro)? else {
@@ -173,7 +197,7 @@ unsafe fn try_reach(state: &LoopState, task: Raw) -> Fallible<()> {
     // SAFETY: as above.
     unsafe {
         let joins = match state.foreign.borrow().get(&(task as usize)) {
-            Some(host) => !host.join.is_empty(),
+            Some(host) => host.joining.get(),
             None => return Ok(()),
         };
         if joins {
@@ -204,7 +228,7 @@ unsafe extern "C" fn later(task: Raw, _: Raw) -> Raw {
             let member = state.foreign.borrow().get(&(task as usize)).map(|host| host.member);
             if let Some(member) = member {
                 let now = state.now_or_zero();
-                if state.tree.borrow_mut().suspended(member, || now) {
+                if state.tree.touch(|tree| tree.suspended(member, || now)) {
                     reach(&state, task);
                 }
             }
@@ -213,28 +237,64 @@ unsafe extern "C" fn later(task: Raw, _: Raw) -> Raw {
     }
 }
 
-/// Has a foreign task throw a `CancelledError` at its await, if one still waits to be thrown.
+/// Has a foreign task throw a `CancelledError` at its await, if one still waits to be thrown. What
+/// it has waited for and got is not taken from it: it is cancelled at its next await (R12a).
 unsafe fn throw(state: &LoopState, task: Raw) -> Fallible<()> {
     // SAFETY: as above.
     unsafe {
-        let member = state.foreign.borrow().get(&(task as usize)).map(|host| host.member);
-        let Some(member) = member else { return Ok(()) };
-        let reason = {
-            let mut tree = state.tree.borrow_mut();
-            if !tree.is_pending(member) {
+        let Some(member) = find_member(state, task) else { return Ok(()) };
+        let waiter = getattr_opt(task, names().fut_waiter)?;
+        let waiter = waiter.filter(|waiter| waiter.as_ptr() != ffi::Py_None());
+        if let Some(waiter) = &waiter
+            && !state.tree.borrow().is_abrupt(member)
+            && is_done(waiter.as_ptr())?
+        {
+            return look_again(state, task, None);
+        }
+        let (source, reason) = {
+            let tree = state.tree.borrow();
+            // Python code ran since the task was found.
+            if find_member(state, task) != Some(member) || !tree.is_pending(member) {
                 return Ok(());
             }
-            let reason = tree.catcher(member).and_then(|(_, cause)| cause.reason.clone());
-            tree.thrown(member);
-            reason
+            match tree.catcher(member) {
+                Some((_, cause)) => (cause.source, cause.reason.clone()),
+                None => (Source::Explicit, None),
+            }
         };
-        let mut args = [std::ptr::null_mut(), ffi::Py_None()];
-        if let Some(reason) = &reason {
-            args[1] = reason.as_ptr();
-        }
-        let waiter = getattr_opt(task, crate::object::string("_fut_waiter")?.as_ptr())?;
+        state.tree.touch(|tree| tree.thrown(member));
+        let text = text(source, reason.as_ref());
+        let mut args = [std::ptr::null_mut(), text.as_ptr()];
         call_method(task, names().cancel, &mut args, imports().kw_msg)?;
-        look_again(state, task, waiter.filter(|waiter| waiter.as_ptr() != ffi::Py_None()))
+        look_again(state, task, waiter)
+    }
+}
+
+/// What the plain `CancelledError` of a foreign task says: what brought it, and why (R11).
+unsafe fn text(source: Source, reason: Option<&Owned>) -> Owned {
+    // SAFETY: attached; an error of the reason's own `__str__` is taken back.
+    unsafe {
+        let words = match (reason, source) {
+            (Some(reason), _) => {
+                let text = Owned::maybe(ffi::PyObject_Str(reason.as_ptr()));
+                let words = text.as_ref().and_then(|text| utf8(text.as_ptr())).map(str::to_owned);
+                if words.is_none() {
+                    ffi::PyErr_Clear();
+                }
+                words
+            }
+            (None, Source::Deadline) => Some("deadline passed".to_owned()),
+            (None, _) => None,
+        };
+        let source = source_name(source);
+        let text = match words {
+            Some(words) => format!("cancelled ({source}): {words}"),
+            None => format!("cancelled ({source})"),
+        };
+        crate::object::string(&text).unwrap_or_else(|Raised| {
+            ffi::PyErr_Clear();
+            none()
+        })
     }
 }
 
@@ -266,22 +326,8 @@ unsafe extern "C" fn went_on(task: Raw, _: Raw) -> Raw {
 }
 
 /// A foreign host waits in a join, or no longer.
-pub fn set_join(state: &LoopState, task: Raw, join: Option<Owned>) {
-    let before = match state.foreign.borrow().get(&(task as usize)) {
-        Some(host) => host.join.replace(join),
-        None => return,
-    };
-    drop(before);
-}
-
-/// The nursery that a foreign host joins has closed.
-pub unsafe fn wake_from_join(state: &LoopState, task: Raw) {
-    let join = match state.foreign.borrow().get(&(task as usize)) {
-        Some(host) => host.join.cloned(),
-        None => None,
-    };
-    if let Some(join) = join {
-        // SAFETY: a join is one of our waits.
-        unsafe { wait::join_is_over(state, join.as_ptr()) };
+pub fn set_joining(state: &LoopState, task: Raw, joining: bool) {
+    if let Some(host) = state.foreign.borrow().get(&(task as usize)) {
+        host.joining.set(joining);
     }
 }

@@ -7,7 +7,7 @@ use pyo3::ffi;
 use crate::imports::{current_task, imports, names};
 use crate::object::{Fallible, Owned, Raised, Raw, call_method, set_error_text};
 use crate::state::LoopState;
-use crate::{foreign, task};
+use crate::{foreign, task, timers};
 
 /// The task that runs now, for something called `what` that needs one.
 pub unsafe fn current(state: &LoopState, what: &str) -> Fallible<Owned> {
@@ -32,7 +32,7 @@ pub unsafe fn honoured(task: Raw) -> Fallible<u32> {
     // SAFETY: the caller's task is alive.
     unsafe {
         if task::is_ours(task) {
-            Ok(task::data(task).requests.get().honoured())
+            Ok(task::data(task).inbox.get().requests.honoured())
         } else {
             foreign::honoured(task)
         }
@@ -44,9 +44,9 @@ pub unsafe fn take_back(task: Raw, count: u32) -> Fallible<()> {
     // SAFETY: the caller's task is alive.
     unsafe {
         if task::is_ours(task) {
-            task::data(task).change_requests(|requests| {
+            task::data(task).change_inbox(|inbox| {
                 for _ in 0..count {
-                    requests.take_back();
+                    inbox.take_back();
                 }
             });
             return Ok(());
@@ -64,9 +64,23 @@ pub unsafe fn left_scope(state: &LoopState, task: Raw, member: MemberId) {
             return;
         }
         let ours = task::data(task);
-        if !ours.has(task::flag::CHILD) && state.tree.borrow().innermost(member).is_none() {
+        if ours.member.get() == Some(member)
+            && !ours.has(task::flag::CHILD)
+            && state.tree.borrow().innermost(member).is_none()
+        {
             task::leave_tree(task);
-            state.tree.borrow_mut().withdraw(member);
+            let ((), effects) = state.tree.change(|tree, out| tree.withdraw(member, out));
+            drop(effects);
+        }
+    }
+}
+
+/// As [`left_scope`], for a host that may have left the tree already.
+pub unsafe fn left_any_scope(state: &LoopState, task: Raw) {
+    // SAFETY: the caller's task is alive.
+    unsafe {
+        if let Some(member) = state.find_member(task) {
+            left_scope(state, task, member);
         }
     }
 }
@@ -77,7 +91,7 @@ pub unsafe fn rearm(task: Raw) -> Fallible<()> {
     // SAFETY: the caller's task is alive.
     unsafe {
         if task::is_ours(task) {
-            task::data(task).change_requests(|requests| requests.wait());
+            task::data(task).change_inbox(|inbox| inbox.requests.wait());
             return Ok(());
         }
         let nothing = std::ptr::null_mut();
@@ -96,11 +110,12 @@ pub unsafe fn is_cancelled(state: &LoopState, task: Raw) -> Fallible<bool> {
         }
         let ours = task::data(task);
         let Some(member) = ours.member.get() else {
-            return Ok(ours.requests.get().is_waiting());
+            return Ok(ours.inbox.get().requests.is_waiting());
         };
-        let mut tree = state.tree.borrow_mut();
-        let asked = ours.requests.get().is_waiting() && !tree.is_shielded(member);
-        Ok(asked || tree.is_pending(member) || tree.suspended(member, || f64::NEG_INFINITY))
+        let now = timers::look(state)?;
+        let asked = task::is_asked(state, task);
+        let pending = state.tree.borrow().is_pending(member);
+        Ok(asked || pending || state.tree.touch(|tree| tree.suspended(member, || now)))
     }
 }
 

@@ -42,8 +42,10 @@ names! {
     cr_suspended = "cr_suspended",
     create_any_task = "_create_any_task",
     debug = "_debug",
+    done = "done",
     exception = "exception",
     func = "__func__",
+    fut_waiter = "_fut_waiter",
     future = "future",
     get_coro = "get_coro",
     get_debug = "get_debug",
@@ -59,8 +61,10 @@ names! {
     ready = "_ready",
     run_once = "_run_once",
     reason = "reason",
+    result = "result",
     source = "source",
     source_traceback = "source_traceback",
+    split = "split",
     state = "_aionursery",
     task = "task",
     throw = "throw",
@@ -85,6 +89,8 @@ pub struct Imports {
     pub futures: Option<FutureParts>,
     /// `asyncio.Task.cancelling`, for tasks of just that type.
     pub cancelling: Direct,
+    /// `asyncio.Future.done`, for futures and tasks of just those types.
+    pub done: Direct,
     pub current_task: Raw,
     pub register_task: Raw,
     /// Before 3.14: the dict from loops to current tasks. Null where the thread state has it.
@@ -124,6 +130,7 @@ pub struct FutureParts {
     pub blocking: Attribute,
     pub event_loop: Attribute,
     pub add_done_callback: DirectKeywords,
+    pub result: Direct,
     types: [*mut ffi::PyTypeObject; 2],
 }
 
@@ -139,6 +146,7 @@ impl FutureParts {
                 blocking: Attribute::of(part("_asyncio_future_blocking")?)?,
                 event_loop: Attribute::of(part("_loop")?)?,
                 add_done_callback: DirectKeywords::of(part("add_done_callback")?)?,
+                result: Direct::method(part("result")?),
                 types: [future.as_ptr().cast(), task.as_ptr().cast()],
             })
         }
@@ -248,6 +256,7 @@ pub fn load(py: Python<'_>) -> PyResult<()> {
         get_running_loop: direct(&accelerated, "get_running_loop")?,
         futures: FutureParts::of(&accelerated.getattr("Future")?, &accelerated.getattr("Task")?),
         cancelling: method(&accelerated.getattr("Task")?, "cancelling")?,
+        done: method(&accelerated.getattr("Future")?, "done")?,
         current_task: get(&tasks, "current_task")?,
         register_task: get(&accelerated, "_register_task")?,
         current_tasks: get_opt(&accelerated, "_current_tasks"),

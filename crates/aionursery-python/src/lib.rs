@@ -14,12 +14,14 @@ mod exit;
 mod foreign;
 mod function;
 mod group;
+mod handover;
 mod home;
 mod host;
 mod imports;
 mod link;
 mod nursery;
 mod object;
+mod raised;
 mod ready;
 mod scope;
 mod sleep;
@@ -46,5 +48,6 @@ fn _aionursery(module: &Bound<'_, PyModule>) -> PyResult<()> {
     state::add_to(module)?;
     nursery::add_to(module)?;
     start::add_to(module)?;
+    handover::add_to(module)?;
     group::add_to(module)
 }

@@ -27,38 +27,40 @@ pub struct Order {
     pub at_once: bool,
 }
 
-/// Sees to it that children may be started here and now.
-#[inline]
-unsafe fn admit(nursery: &Nursery) -> Fallible<(Home, nursery_core::NurseryId)> {
-    // SAFETY: attached.
-    unsafe {
-        if let Some((state, id)) = nursery.place() {
-            if nursery.is_here() {
-                // In a step of ours, or with something queued in this turn, the loop runs: it was
-                // looked at then.
-                if !state.running.get().is_null() || state.ready.is_open() {
-                    return Ok((state, id));
+impl Nursery {
+    /// Sees to it that children may be started here and now.
+    #[inline]
+    pub unsafe fn admit(&self) -> Fallible<(Home, nursery_core::NurseryId)> {
+        // SAFETY: attached.
+        unsafe {
+            if let Some((state, id)) = self.place() {
+                if self.is_here() {
+                    // In a step of ours, or with something queued in this turn, the loop runs: it was
+                    // looked at then.
+                    if !state.running.get().is_null() || state.ready.is_open() {
+                        return Ok((state, id));
+                    }
+                    if running_loop()?.as_ptr() == state.event_loop.get() {
+                        return Ok((state, id));
+                    }
                 }
-                if running_loop()?.as_ptr() == state.event_loop.get() {
-                    return Ok((state, id));
-                }
-            }
-            return Err(host::misuse(
-                "start_soon() was called from another thread or another event loop than the \
+                return Err(host::misuse(
+                    "start_soon() was called from another thread or another event loop than the \
                  nursery's; use loop.call_soon_threadsafe(nursery.start_soon, fn, ...), or \
                  asyncio.run_coroutine_threadsafe",
-            ));
-        }
-        if nursery.is_over() {
-            return Err(closed(
-                "this nursery is closed: its block has ended, and no child can be started in it \
+                ));
+            }
+            if self.is_over() {
+                return Err(closed(
+                    "this nursery is closed: its block has ended, and no child can be started in it \
                  any more",
-            ));
-        }
-        Err(host::misuse(
-            "this nursery has not been entered; write 'async with Nursery() as nursery:' and start \
+                ));
+            }
+            Err(host::misuse(
+                "this nursery has not been entered; write 'async with Nursery() as nursery:' and start \
              children inside the block",
-        ))
+            ))
+        }
     }
 }
 
@@ -78,7 +80,7 @@ pub unsafe fn begin(
 ) -> Fallible<Owned> {
     // SAFETY: attached; the caller's objects are alive.
     unsafe {
-        let (state, id) = match admit(nursery) {
+        let (state, id) = match nursery.admit() {
             Ok(place) => place,
             Err(Raised) => {
                 refuse(target);
@@ -124,7 +126,7 @@ unsafe fn begin_child(
             ours.flags.set(flag::SCHEDULED);
         }
         let shield = target.shield || order.shield;
-        let started = state.tree.borrow_mut().start(id, Key(task.as_ptr()), shield);
+        let started = state.tree.touch(|tree| tree.start(id, Key(task.as_ptr()), shield));
         let Ok(start) = started else {
             return Err(closed("this nursery has closed meanwhile; no child can be started in it"));
         };
@@ -134,7 +136,7 @@ unsafe fn begin_child(
         ours.member.set(Some(start.member));
         if start.charges > 0 {
             task::charge(task.as_ptr(), start.charges);
-            ours.raise_flags(flag::TOLD);
+            ours.change_inbox(nursery_core::Inbox::tell);
         }
         if order.at_once
             && let Err(Raised) = task::start_eagerly(state, task.as_ptr())

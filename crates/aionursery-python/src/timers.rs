@@ -141,25 +141,60 @@ unsafe extern "C" fn fire(this: Raw, _: Raw) -> Raw {
                 Ok(now) => now.max(armed),
                 Err(Raised) => return std::ptr::null_mut(),
             };
-            loop {
-                let mut out = Vec::new();
-                let alarm = state.tree.borrow_mut().advance(now, &mut out);
-                if !out.is_empty() {
-                    state.deliver(out);
-                }
-                match alarm {
-                    None => break,
-                    Some(Alarm::Wake(Key(waiting))) => {
-                        if let Some(waiting) = Owned::maybe(waiting) {
-                            wait::fire(&waiting);
-                        }
-                    }
-                    Some(Alarm::Warning(id)) => scope::warn_stuck(&state, id),
-                    Some(Alarm::Deadline(_) | Alarm::Budget(_)) => {}
-                }
-            }
+            ring(&state, now);
             arm(&state);
             none().into_ptr()
         })
+    }
+}
+
+/// It is now `now`: what is due is done.
+unsafe fn ring(state: &LoopState, now: f64) {
+    // SAFETY: attached.
+    unsafe {
+        loop {
+            let (alarm, effects) = state.tree.change(|tree, out| tree.advance(now, out));
+            if !effects.deliveries.is_empty() {
+                state.deliver(effects);
+            }
+            match alarm {
+                None => break,
+                Some(Alarm::Wake(Key(waiting))) => {
+                    if let Some(waiting) = Owned::maybe(waiting) {
+                        wait::fire(&waiting);
+                    }
+                }
+                Some(Alarm::Warning(id)) => scope::warn_stuck(state, id),
+                Some(Alarm::Deadline(_) | Alarm::Budget(_)) => {}
+            }
+        }
+    }
+}
+
+/// Looks at the clock, for a deadline that has passed while the program computed (R21). Returns what
+/// time it is.
+pub unsafe fn look(state: &LoopState) -> Fallible<f64> {
+    // SAFETY: attached.
+    unsafe {
+        let now = state.now()?;
+        let next = state.tree.borrow().next_alarm();
+        if next.is_some_and(|next| next <= now) {
+            ring(state, now);
+            arm(state);
+        }
+        Ok(now)
+    }
+}
+
+/// As [`look`], where there may be nothing to look for, and an error has no way out.
+#[inline]
+pub unsafe fn look_if_armed(state: &LoopState) {
+    if state.tree.borrow().next_alarm().is_some() {
+        // SAFETY: attached; the error is taken back.
+        unsafe {
+            if look(state).is_err() {
+                ffi::PyErr_Clear();
+            }
+        }
     }
 }

@@ -11,14 +11,13 @@ impl<F: Face> Tree<F> {
     /// A host of scopes enters the tree below `scope`, without being a child of its nursery.
     /// [`withdraw`](Self::withdraw) it before `scope` is left.
     pub fn enroll_in(&mut self, key: F::Key, scope: ScopeId) -> MemberId {
-        MemberId(self.members.insert(Member::new(key, NONE, scope.0, true)))
+        MemberId(self.members.insert(Member::new(key, NONE, scope.at, true)))
     }
 
     /// From which moment on the cancellation that reaches a task no longer waits for its cleanup:
     /// minus infinity for at once, infinity for never (R18).
     #[must_use]
     pub fn insists_at(&self, member: MemberId) -> f64 {
-        let scope = self.members[member.0].scope;
-        if scope == NONE { f64::INFINITY } else { self.scopes[scope].level }
+        self.insist_at(member.0)
     }
 }

@@ -2,9 +2,9 @@
 //! It must never tell a task twice of what it was already told, but for a spent budget (R18).
 
 use crate::member::MemberId;
-use crate::scope::{Cause, Charge, Scope, ScopeId, Source};
+use crate::scope::{Cause, Charge, Cleanup, ScopeId, Source};
 use crate::slab::NONE;
-use crate::tree::{Alarm, Delivery, Face, Tree};
+use crate::tree::{Alarm, Delivery, Effects, Face, Tree};
 
 /// So many times in a row a task whose budget is spent is cancelled at its await, without entering
 /// or leaving a scope between. One that waits for the same thing again and again, as
@@ -52,7 +52,7 @@ impl<F: Face> Tree<F> {
         while at != NONE && self.scopes[at].effective {
             let scope = &self.scopes[at];
             if let Some(cause) = &scope.cause {
-                found = Some((ScopeId(at), cause));
+                found = Some((self.id(at), cause));
             }
             if scope.settings.shield {
                 break;
@@ -60,6 +60,57 @@ impl<F: Face> Tree<F> {
             at = scope.parent;
         }
         found
+    }
+
+    /// Whether the cancellation that waits to be thrown takes from a task even what it has waited
+    /// for and got (R12a).
+    #[must_use]
+    pub fn is_abrupt(&self, member: MemberId) -> bool {
+        let entry = &self.members[member.0];
+        let mut at = entry.scope;
+        let mut above_base = at == entry.base;
+        while at != NONE && self.scopes[at].effective {
+            let scope = &self.scopes[at];
+            let told = if above_base { entry.charge.delivered } else { scope.charge.delivered };
+            if scope.cause.is_some() && scope.settings.abrupt && !told {
+                return true;
+            }
+            if scope.settings.shield {
+                return false;
+            }
+            at = scope.parent;
+            above_base |= at == entry.base;
+        }
+        false
+    }
+
+    /// Whether a task has heard of a cancellation that still reaches it: if it ends as cancelled,
+    /// that was why (R13a).
+    pub(crate) fn has_heard(&mut self, member: u32) -> bool {
+        let mut heard = false;
+        self.visit(member, |charge| heard |= charge.delivered);
+        heard
+    }
+
+    /// A task begins its first step, or has left its last shield: it could not hear of what lies
+    /// above before, and its time to clean up begins (R18).
+    pub fn hears_from_now(&mut self, member: MemberId, now: f64) {
+        self.members[member.0].hears_since = now;
+        self.set_budgets_above(member.0, now);
+    }
+
+    /// Sets alarms for the end of a task's time to clean up.
+    fn set_budgets_above(&mut self, member: u32, now: f64) {
+        let mut at = self.members[member].scope;
+        while at != NONE && self.scopes[at].effective {
+            if self.scopes[at].budget.is_none() {
+                self.set_budget(at, now);
+            }
+            if self.scopes[at].settings.shield {
+                return;
+            }
+            at = self.scopes[at].parent;
+        }
     }
 
     /// A `CancelledError` was thrown into a task; it stands for every cancellation it could see.
@@ -83,28 +134,28 @@ impl<F: Face> Tree<F> {
         }
     }
 
-    /// A task waits. Says whether its wait is to be cancelled at once: its budget for cleaning up
-    /// is spent, or something came while it ran.
+    /// A task waits. Returns whether its wait is to be cancelled at once: something came while it
+    /// ran, or its budget for cleaning up is spent.
     #[inline]
     pub fn suspended(&mut self, member: MemberId, now: impl FnOnce() -> f64) -> bool {
         let entry = &self.members[member.0];
         if entry.pending {
             return true;
         }
-        if entry.scope == NONE {
+        if entry.scope == NONE || !self.scopes[entry.scope].effective {
             return false;
         }
-        let level = self.scopes[entry.scope].level;
-        if entry.refused < STUBBORN
-            && level < f64::INFINITY
-            && (level == f64::NEG_INFINITY || level <= now())
-        {
-            let entry = &mut self.members[member.0];
-            entry.pending = true;
-            entry.spent = Some(level);
-            return true;
+        if entry.refused >= STUBBORN {
+            return false;
         }
-        false
+        let moment = self.insist_at(member.0);
+        if moment == f64::INFINITY || (moment > f64::NEG_INFINITY && moment > now()) {
+            return false;
+        }
+        let entry = &mut self.members[member.0];
+        entry.pending = true;
+        entry.spent = Some(moment);
+        true
     }
 
     /// The next moment that matters.
@@ -116,19 +167,19 @@ impl<F: Face> Tree<F> {
 
     /// It is now `now`: takes the next alarm that is due. Deadlines and budgets act here; warnings
     /// and the face's own moments are for the face.
-    pub fn advance(&mut self, now: f64, out: &mut Vec<Delivery<F::Key>>) -> Option<Alarm<F::Wake>> {
+    pub fn advance(&mut self, now: f64, out: &mut Effects<F>) -> Option<Alarm<F::Wake>> {
         let alarm = self.timers.pop_due(now)?;
         match alarm {
             Alarm::Deadline(scope) => {
-                self.scopes[scope.0].deadline = None;
+                self.scopes[scope.at].deadline = None;
                 let cause = Cause { source: Source::Deadline, reason: None };
                 self.cancel(scope, cause, now, out);
             }
             Alarm::Budget(scope) => {
-                self.scopes[scope.0].budget = None;
-                self.insist(scope, out);
+                self.scopes[scope.at].budget = None;
+                self.insist(scope, now, out);
             }
-            Alarm::Warning(scope) => self.scopes[scope.0].warning = None,
+            Alarm::Warning(scope) => self.scopes[scope.at].warning = None,
             Alarm::Wake(_) => {}
         }
         Some(alarm)
@@ -138,7 +189,7 @@ impl<F: Face> Tree<F> {
     #[must_use]
     pub fn reached(&self, scope: ScopeId) -> Vec<F::Key> {
         let mut found = Vec::new();
-        let mut walk = vec![scope.0];
+        let mut walk = vec![scope.at];
         while let Some(at) = walk.pop() {
             self.inhabitants(at, |member| found.push(self.members[member].key.clone()));
             self.open_below(at, &mut walk);
@@ -148,24 +199,18 @@ impl<F: Face> Tree<F> {
 
     /// Brings what a scope's subtree knows of cancellation up to date, after the scope was
     /// cancelled or its shield or budget was changed. Stops where nothing changes.
-    pub(crate) fn spread(&mut self, root: u32, out: &mut Vec<Delivery<F::Key>>) {
+    pub(crate) fn spread(&mut self, root: u32, out: &mut Effects<F>) {
         let mut walk = std::mem::take(&mut self.walk);
         walk.push(root);
         while let Some(at) = walk.pop() {
             let scope = &self.scopes[at];
-            let above = self.sees_above(scope);
-            let effective = above || scope.cause.is_some();
-            let own = self.own_level(at);
-            let scope = &self.scopes[at];
-            let level = if above { own.min(self.scopes[scope.parent].level) } else { own };
-            let same = effective == scope.effective && level == scope.level;
+            let effective = scope.cause.is_some() || self.sees_above(scope);
+            let same = effective == scope.effective;
             // What was cancelled already may not have been told of this one.
             if at != root && same && (scope.settings.shield || !effective) {
                 continue;
             }
-            let scope = &mut self.scopes[at];
-            scope.effective = effective;
-            scope.level = level;
+            self.scopes[at].effective = effective;
             let mut members = Vec::new();
             self.inhabitants(at, |member| members.push(member));
             for member in members {
@@ -179,7 +224,7 @@ impl<F: Face> Tree<F> {
     /// Finds what a task is to be told, given where it stands: of each cancelled scope that it has
     /// entered and can see, once, and once of all that lies above the nursery it is a child of. So
     /// a deadline farther out ends a cleanup that hangs.
-    pub(crate) fn refresh(&mut self, member: u32, out: &mut Vec<Delivery<F::Key>>) {
+    pub(crate) fn refresh(&mut self, member: u32, out: &mut Effects<F>) {
         let foreign = self.members[member].foreign;
         let mut untold = false;
         let mut charges = 0;
@@ -190,16 +235,23 @@ impl<F: Face> Tree<F> {
                 charges += 1;
             }
         });
-        let scope = self.members[member].scope;
-        let level = if scope == NONE { f64::INFINITY } else { self.scopes[scope].level };
+        if let Some(spent) = self.members[member].spent
+            && self.insist_at(member) > spent
+        {
+            self.members[member].spent = None;
+        }
         let entry = &mut self.members[member];
-        entry.spent = entry.spent.filter(|moment| level <= *moment);
         let pending = untold || entry.spent.is_some();
         let throw = pending && !entry.pending;
         entry.pending = pending;
         entry.charges += charges;
         if throw || charges > 0 {
-            out.push(Delivery { key: entry.key.clone(), member: MemberId(member), charges, throw });
+            out.deliveries.push(Delivery {
+                key: entry.key.clone(),
+                member: MemberId(member),
+                charges,
+                throw,
+            });
         }
     }
 
@@ -246,22 +298,32 @@ impl<F: Face> Tree<F> {
         }
     }
 
-    /// The budget is spent: every task below that still waits is told again.
-    pub(crate) fn insist(&mut self, scope: ScopeId, out: &mut Vec<Delivery<F::Key>>) {
-        let mut walk = vec![scope.0];
+    /// It is now `now`: every task below whose time to clean up has passed, and that still waits,
+    /// is told again. For the others an alarm is set.
+    pub(crate) fn insist(&mut self, scope: ScopeId, now: f64, out: &mut Effects<F>) {
+        let mut walk = vec![scope.at];
+        let mut next = f64::INFINITY;
         while let Some(at) = walk.pop() {
             let mut members = Vec::new();
             self.inhabitants(at, |member| members.push(member));
             for member in members {
-                let level = self.scopes[self.members[member].scope].level;
+                let moment = self.insist_at(member);
+                if moment > now {
+                    next = next.min(moment);
+                    continue;
+                }
                 let entry = &mut self.members[member];
-                entry.spent = Some(level);
+                entry.spent = Some(moment);
                 if !std::mem::replace(&mut entry.pending, true) {
                     let (key, member) = (entry.key.clone(), MemberId(member));
-                    out.push(Delivery { key, member, charges: 0, throw: true });
+                    out.deliveries.push(Delivery { key, member, charges: 0, throw: true });
                 }
             }
             self.open_below(at, &mut walk);
+        }
+        if next < f64::INFINITY && self.scopes[scope.at].budget.is_none() {
+            let timer = self.timers.insert(next, Alarm::Budget(scope));
+            self.scopes[scope.at].budget = Some(timer);
         }
     }
 
@@ -308,34 +370,72 @@ impl<F: Face> Tree<F> {
         let mut child = self.scopes[at].first_child;
         while child != NONE {
             let scope = &self.scopes[child];
-            if scope.settings.cleanup.is_none() {
+            if scope.settings.cleanup == Cleanup::Inherited || scope.settings.abrupt {
                 walk.push(child);
             }
             child = scope.next;
         }
     }
 
-    /// From when on a scope's own cancellation insists: its budget, or the nearest one above it.
-    pub(crate) fn own_level(&self, at: u32) -> f64 {
+    /// From which moment on every await of a task is cancelled again: minus infinity for at once,
+    /// infinity for never. Each cancelled scope that it can see insists for itself (R18).
+    pub(crate) fn insist_at(&self, member: u32) -> f64 {
+        let entry = &self.members[member];
+        let mut since = entry.hears_since;
+        let mut earliest = f64::INFINITY;
+        let mut at = entry.scope;
+        while at != NONE && self.scopes[at].effective {
+            let scope = &self.scopes[at];
+            if scope.cause.is_some() {
+                let seconds = self.seconds(at);
+                let moment = match seconds {
+                    0.0 => f64::NEG_INFINITY,
+                    seconds => scope.cancelled_at.max(since) + seconds,
+                };
+                earliest = earliest.min(moment);
+            }
+            if scope.settings.shield {
+                break;
+            }
+            since = since.max(scope.lifted_at);
+            at = scope.parent;
+        }
+        earliest
+    }
+
+    /// How many seconds a cancelled scope gives to what is below it.
+    pub(crate) fn seconds(&self, at: u32) -> f64 {
         let scope = &self.scopes[at];
-        if scope.cause.is_none() {
+        let host = scope.cause.as_ref().is_some_and(|cause| cause.source == Source::Host);
+        if host && self.sees_above(scope) {
+            // Its host has brought the cancellation from above: the one above insists.
             return f64::INFINITY;
         }
-        match self.cleanup(scope) {
-            Some(0.0) => f64::NEG_INFINITY,
-            Some(cleanup) => scope.cancelled_at + cleanup,
-            None => f64::INFINITY,
+        let found = if scope.settings.abrupt { scope.settings.cleanup } else { self.given(at) };
+        match found {
+            Cleanup::Seconds(seconds) => seconds,
+            Cleanup::Inherited | Cleanup::Never => f64::INFINITY,
         }
     }
 
-    fn cleanup(&self, scope: &Scope<F::Reason>) -> Option<f64> {
-        let mut scope = scope;
-        loop {
-            if scope.settings.cleanup.is_some() || scope.parent == NONE {
+    /// The budget that a scope was given, or the nearest one above it, or the tree's.
+    pub(crate) fn given(&self, at: u32) -> Cleanup {
+        let mut at = at;
+        while at != NONE {
+            let scope = &self.scopes[at];
+            if scope.settings.cleanup != Cleanup::Inherited && !scope.settings.abrupt {
                 return scope.settings.cleanup;
             }
-            scope = &self.scopes[scope.parent];
+            at = scope.parent;
         }
+        self.cleanup
+    }
+
+    /// What counts for a scope if it is cancelled (R18).
+    #[must_use]
+    pub fn cleanup_of(&self, scope: ScopeId) -> Cleanup {
+        let settings = self.scopes[scope.at].settings;
+        if settings.abrupt { settings.cleanup } else { self.given(scope.at) }
     }
 
     /// Sets the alarm for the end of a cancelled scope's budget.
@@ -343,10 +443,16 @@ impl<F: Face> Tree<F> {
         if let Some(timer) = self.scopes[at].budget.take() {
             self.timers.remove(timer);
         }
-        let level = self.own_level(at);
-        if level.is_finite() {
-            let timer = self.timers.insert(level.max(now), Alarm::Budget(ScopeId(at)));
-            self.scopes[at].budget = Some(timer);
+        if self.scopes[at].cause.is_none() {
+            return;
+        }
+        let seconds = self.seconds(at);
+        if seconds > 0.0 && seconds < f64::INFINITY {
+            let moment = (self.scopes[at].cancelled_at + seconds).max(now);
+            if moment < f64::INFINITY {
+                let timer = self.timers.insert(moment, Alarm::Budget(self.id(at)));
+                self.scopes[at].budget = Some(timer);
+            }
         }
     }
 }

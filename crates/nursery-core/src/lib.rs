@@ -9,13 +9,14 @@
 //!
 //! * [`Lifecycle`]: one nursery's life and verdict. Knows no scopes.
 //! * [`Tree`]: scopes, nurseries and their tasks; delivery, shields, deadlines, cleanup budgets.
-//! * [`Requests`]: one task's own count of cancellations (`Task.cancel`, `uncancel`).
+//! * [`Inbox`]: one task's cancellation: what was asked of it and what its next step throws; with its
+//!   count of cancellations, [`Requests`] (`Task.cancel`, `uncancel`).
 //! * [`Timers`]: the heap that holds deadlines and whatever else a face wants to be woken for.
 //!
 //! Times are seconds on the face's own clock, as `f64`; infinity means never.
 //!
 //! ```
-//! use nursery_core::{Face, Identity, Outcome, Settings, Tree, Verdict};
+//! use nursery_core::{Effects, Face, Identity, Outcome, Settings, Tree, Verdict};
 //! use std::num::NonZeroUsize;
 //!
 //! #[derive(Debug, PartialEq)]
@@ -38,7 +39,7 @@
 //! }
 //!
 //! let mut tree = Tree::<Names>::new();
-//! let mut out = Vec::new();
+//! let mut out = Effects::default();
 //! let host = tree.enroll("host", false);
 //! let nursery = tree.open(host, Settings::default(), false, 0, 0.0, &mut out);
 //! let a = tree.start(nursery, "a", false).unwrap();
@@ -46,18 +47,18 @@
 //!
 //! // One child fails: the body and the other child are to be told, in the same moment.
 //! let no_beans = Outcome::Failed(Trouble("no beans"));
-//! tree.ended(a.member, no_beans, 1.0, || Some("a failed"), &mut out);
-//! let told: Vec<_> = out.iter().filter(|delivery| delivery.throw).collect();
+//! tree.ended(a.member, no_beans, 1.0, Some("a failed"), &mut out);
+//! let told: Vec<_> = out.deliveries.iter().filter(|delivery| delivery.throw).collect();
 //! assert_eq!(told.iter().map(|delivery| delivery.key).collect::<Vec<_>>(), ["host", "b"]);
 //! told.iter().for_each(|delivery| tree.thrown(delivery.member));
 //!
 //! // Both end by that. The last one closes the nursery; what it raises is the child's error, and
 //! // the cancellation that it has caused in its host is taken back.
-//! tree.body_ended(nursery, Outcome::Cancelled, 2.0, || None, &mut Vec::new());
-//! let closed = tree.ended(b.member, Outcome::Cancelled, 3.0, || None, &mut Vec::new());
+//! tree.body_ended(nursery, Outcome::Cancelled, 2.0, None, &mut Effects::default());
+//! let closed = tree.ended(b.member, Outcome::Cancelled, 3.0, None, &mut Effects::default());
 //! assert_eq!(closed, Some(nursery));
 //! let asked = tree.charges(host);
-//! let close = tree.close(nursery, asked, false, true, &mut Vec::new());
+//! let close = tree.close(nursery, asked, false, 3.0, &mut Effects::default());
 //! assert_eq!(close.verdict, Verdict::Errors(vec![Trouble("no beans")]));
 //! assert_eq!(close.exit.take_back, 1);
 //! ```
@@ -65,6 +66,7 @@
 
 mod branch;
 mod delivery;
+mod inbox;
 mod lifecycle;
 mod member;
 mod requests;
@@ -74,10 +76,11 @@ mod timers;
 mod tree;
 mod view;
 
-pub use lifecycle::{Closed, Ended, Identity, Lifecycle, Outcome, Phase, Verdict};
+pub use inbox::{Ask, At, Inbox, Step, Throw, Told, Waited};
+pub use lifecycle::{Closed, Ended, Identity, Kind, Lifecycle, Outcome, Phase, Role, Verdict};
 pub use member::MemberId;
 pub use requests::Requests;
-pub use scope::{Cause, ScopeId, Settings, Source};
+pub use scope::{Cause, Cleanup, ScopeId, Settings, Source};
 pub use timers::{TimerId, Timers};
-pub use tree::{Alarm, Close, Delivery, Exit, Face, Flight, NurseryId, Start, Tree};
+pub use tree::{Alarm, Close, Delivery, Effects, Exit, Face, Flight, NurseryId, Start, Tree};
 pub use view::View;

@@ -32,15 +32,55 @@ pub enum Outcome<E> {
     Failed(E),
     /// An error that leaves the block bare (R9): KeyboardInterrupt, SystemExit.
     Bare(E),
+    /// An error that leaves the block bare if it is the only one, and stands in the group beside
+    /// others: a body's GeneratorExit (R7).
+    Alone(E),
+}
+
+/// What an exception is, as far as a nursery's rules tell exceptions apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A cancellation.
+    Cancellation,
+    /// It ends the program: KeyboardInterrupt, SystemExit.
+    Exit,
+    /// It closes a generator or a coroutine: GeneratorExit.
+    Close,
+    /// Any other.
+    Error,
+}
+
+/// What has raised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The nursery's body.
+    Body,
+    /// A child.
+    Child,
+}
+
+impl<E> Outcome<E> {
+    /// How what raised has ended. The one place that says what leaves a block bare (R7, R9).
+    #[must_use]
+    pub fn raised(kind: Kind, role: Role, error: E) -> (Self, Option<E>) {
+        match (kind, role) {
+            (Kind::Cancellation, _) => (Self::Cancelled, Some(error)),
+            (Kind::Exit, _) => (Self::Bare(error), None),
+            (Kind::Close, Role::Body) => (Self::Alone(error), None),
+            (Kind::Close, Role::Child) | (Kind::Error, _) => (Self::Failed(error), None),
+        }
+    }
 }
 
 /// What an end means for the nursery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ended {
+pub struct Ended<E> {
     /// The first failure: the nursery's scope is to be cancelled (R6).
     pub cancel: bool,
     /// The last one is gone: wake the joiner.
     pub closed: bool,
+    /// The error, if it was reported before (R7).
+    pub again: Option<E>,
 }
 
 /// The nursery has closed: nothing can be started in it (R2).
@@ -94,6 +134,8 @@ pub struct Lifecycle<E> {
     cancelled: bool,
     running: u32,
     bare: Option<E>,
+    /// One of the errors leaves bare if it is the only one.
+    alone: bool,
     errors: Vec<E>,
     known: Option<HashSet<NonZeroUsize>>,
 }
@@ -109,6 +151,7 @@ impl<E: Identity> Lifecycle<E> {
             cancelled: false,
             running: 0,
             bare: None,
+            alone: false,
             errors: Vec::new(),
             known: None,
         }
@@ -131,7 +174,7 @@ impl<E: Identity> Lifecycle<E> {
         self.running as usize
     }
 
-    /// Whether a cancellation ended the body or a child.
+    /// Whether a cancellation of a scope's ended the body or a child.
     #[must_use]
     pub fn saw_cancellation(&self) -> bool {
         self.cancelled
@@ -168,31 +211,30 @@ impl<E: Identity> Lifecycle<E> {
 
     /// A child has ended.
     #[inline]
-    pub fn child_ended(&mut self, outcome: Outcome<E>) -> Ended {
+    pub fn child_ended(&mut self, outcome: Outcome<E>) -> Ended<E> {
         debug_assert!(self.running > 0, "more children ended than started");
         self.running -= 1;
-        let cancel = match outcome {
-            Outcome::Done => false,
+        let (cancel, again) = match outcome {
+            Outcome::Done => (false, None),
             outcome => self.note(outcome),
         };
-        Ended { cancel, closed: self.phase() == Phase::Closed }
+        Ended { cancel, closed: self.phase() == Phase::Closed, again }
     }
 
     /// The body has ended.
-    pub fn body_ended(&mut self, outcome: Outcome<E>) -> Ended {
+    pub fn body_ended(&mut self, outcome: Outcome<E>) -> Ended<E> {
         debug_assert!(self.body_runs, "the body ended twice");
         self.body_runs = false;
         // A cancellation that ends the body ends the block: its children go too (R15).
         let gone = matches!(outcome, Outcome::Cancelled) && !self.failed;
-        let cancel = self.note(outcome) || gone;
-        Ended { cancel, closed: self.phase() == Phase::Closed }
+        let (cancel, again) = self.note(outcome);
+        Ended { cancel: cancel || gone, closed: self.phase() == Phase::Closed, again }
     }
 
     /// An error that belongs to the nursery but ended no child, such as a misuse found at exit.
-    pub fn error(&mut self, error: E) {
-        if self.is_new(&error) {
-            self.errors.push(error);
-        }
+    pub fn error(&mut self, outcome: Outcome<E>) -> Ended<E> {
+        let (cancel, again) = self.note(outcome);
+        Ended { cancel, closed: false, again }
     }
 
     /// What the block raises. The errors go with the answer.
@@ -201,6 +243,10 @@ impl<E: Identity> Lifecycle<E> {
         match self.bare.take() {
             Some(error) => Verdict::Bare { error, beside: errors },
             None if errors.is_empty() => Verdict::Clean,
+            None if self.alone && errors.len() == 1 => {
+                let mut errors = errors;
+                Verdict::Bare { error: errors.remove(0), beside: errors }
+            }
             None => Verdict::Errors(errors),
         }
     }
@@ -210,27 +256,31 @@ impl<E: Identity> Lifecycle<E> {
         self.bare.iter().chain(&self.errors)
     }
 
-    fn note(&mut self, outcome: Outcome<E>) -> bool {
-        let (error, bare) = match outcome {
-            Outcome::Done => return false,
+    /// Returns whether the siblings are to be cancelled, and the error if it was there already.
+    fn note(&mut self, outcome: Outcome<E>) -> (bool, Option<E>) {
+        let (error, bare, alone) = match outcome {
+            Outcome::Done => return (false, None),
             Outcome::Cancelled => {
                 self.cancelled = true;
-                return false;
+                return (false, None);
             }
-            Outcome::Failed(error) => (error, false),
-            Outcome::Bare(error) => (error, true),
+            Outcome::Failed(error) => (error, false, false),
+            Outcome::Bare(error) => (error, true, false),
+            Outcome::Alone(error) => (error, false, true),
         };
-        if self.is_new(&error) {
-            if bare && self.bare.is_none() {
-                self.bare = Some(error);
-            } else {
-                self.errors.push(error);
-            }
+        let mut again = None;
+        if !self.is_new(&error) {
+            again = Some(error);
+        } else if bare && self.bare.is_none() {
+            self.bare = Some(error);
+        } else {
+            self.alone |= alone;
+            self.errors.push(error);
         }
         let first = !self.failed;
-        let cancels = bare || !self.collect;
+        let cancels = bare || alone || !self.collect;
         self.failed |= cancels;
-        first && cancels
+        (first && cancels, again)
     }
 
     fn is_new(&mut self, error: &E) -> bool {

@@ -31,6 +31,9 @@ pub(crate) struct Member<K> {
     pub(crate) refused: u32,
     /// A cancellation from above was overtaken by an error that the host raises instead.
     pub(crate) superseded: bool,
+    /// Since when it can hear of what lies above it: its first step, or the end of the last shield
+    /// that it has left (R18).
+    pub(crate) hears_since: f64,
     /// A redelivery counts: the task is not of the face's own kind and counts for itself.
     pub(crate) foreign: bool,
 }
@@ -50,6 +53,7 @@ impl<K> Member<K> {
             spent: None,
             refused: 0,
             superseded: false,
+            hears_since: f64::NEG_INFINITY,
             foreign,
         }
     }

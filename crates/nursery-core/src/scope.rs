@@ -6,7 +6,11 @@ use crate::timers::TimerId;
 
 /// A scope in a tree, valid until it is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ScopeId(pub(crate) u32);
+pub struct ScopeId {
+    pub(crate) at: u32,
+    /// Tells it from every other scope that has stood or will stand at the same place.
+    pub(crate) serial: u32,
+}
 
 /// What brought a cancellation (R11).
 ///
@@ -43,13 +47,28 @@ pub struct Settings {
     pub deadline: f64,
     /// Whether it keeps out cancellation from outside (R19).
     pub shield: bool,
-    /// For how many seconds after a cancellation a task may still await; `None` inherits (R18).
-    pub cleanup: Option<f64>,
+    /// How long a task may still await after the scope was cancelled (R18).
+    pub cleanup: Cleanup,
+    /// Its cancellation takes from a task even what the task has waited for and got, as
+    /// `asyncio.TaskGroup` does (R12a). Its budget counts for itself only.
+    pub abrupt: bool,
+}
+
+/// For how long a task may await after its scope was cancelled (R18).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Cleanup {
+    /// As long as the nearest scope above says that says anything, or the tree.
+    #[default]
+    Inherited,
+    /// For ever: the cancellation is delivered once.
+    Never,
+    /// For so many seconds; with 0 every await is cancelled.
+    Seconds(f64),
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { deadline: f64::INFINITY, shield: false, cleanup: None }
+        Self { deadline: f64::INFINITY, shield: false, cleanup: Cleanup::Inherited, abrupt: false }
     }
 }
 
@@ -64,6 +83,7 @@ pub(crate) struct Charge {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Scope<R> {
+    pub(crate) serial: u32,
     pub(crate) parent: u32,
     pub(crate) first_child: u32,
     pub(crate) next: u32,
@@ -82,8 +102,8 @@ pub(crate) struct Scope<R> {
     pub(crate) cancelled_at: f64,
     /// A cancellation is visible from here: its own, or one above with no shield between.
     pub(crate) effective: bool,
-    /// From when on every await below is cancelled again (R18): infinity for never.
-    pub(crate) level: f64,
+    /// When its shield was lifted: nothing below could hear of what lies above before (R18).
+    pub(crate) lifted_at: f64,
     /// What the host owes to this scope.
     pub(crate) charge: Charge,
     /// The host's honoured cancellations from outside when it entered (R13).
@@ -93,6 +113,7 @@ pub(crate) struct Scope<R> {
 impl<R> Scope<R> {
     pub(crate) fn new(parent: u32, host: u32, settings: Settings, baseline: u32) -> Self {
         Self {
+            serial: 0,
             parent,
             first_child: NONE,
             next: NONE,
@@ -107,7 +128,7 @@ impl<R> Scope<R> {
             cause: None,
             cancelled_at: f64::INFINITY,
             effective: false,
-            level: f64::INFINITY,
+            lifted_at: f64::NEG_INFINITY,
             charge: Charge::default(),
             baseline,
         }

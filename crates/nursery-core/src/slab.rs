@@ -67,6 +67,13 @@ impl<T> Slab<T> {
         }
     }
 
+    pub(crate) fn get(&self, key: u32) -> Option<&T> {
+        match self.entries.get(key as usize)? {
+            Entry::Full(value) => Some(value),
+            Entry::Vacant(_) => None,
+        }
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.entries().map(|(_, value)| value)
     }

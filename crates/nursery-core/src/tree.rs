@@ -5,11 +5,12 @@
 //! nursery in `nurseries.rs`, how a cancellation reaches tasks in `delivery.rs`.
 
 mod nurseries;
+mod orphans;
 mod scopes;
 
 use crate::lifecycle::Identity;
 use crate::member::{Member, MemberId};
-use crate::scope::{Scope, ScopeId};
+use crate::scope::{Cause, Cleanup, Scope, ScopeId};
 use crate::slab::{NONE, Slab};
 use crate::timers::Timers;
 
@@ -56,14 +57,40 @@ pub struct Delivery<K> {
     pub throw: bool,
 }
 
+/// What comes of a change of the tree: whom to tell, and what the tree no longer keeps. The tree
+/// never drops a value of the face: that may run anybody's code, and the face has the tree borrowed.
+pub struct Effects<F: Face> {
+    /// Tasks that a cancellation has reached.
+    pub deliveries: Vec<Delivery<F::Key>>,
+    /// Reasons that the tree does not keep.
+    pub reasons: Vec<F::Reason>,
+    /// Errors that the tree does not keep, because they were reported before (R7).
+    pub errors: Vec<F::Error>,
+}
+
+impl<F: Face> Default for Effects<F> {
+    fn default() -> Self {
+        Self { deliveries: Vec::new(), reasons: Vec::new(), errors: Vec::new() }
+    }
+}
+
+impl<F: Face> Effects<F> {
+    fn let_go(&mut self, cause: Option<Cause<F::Reason>>) {
+        self.reasons.extend(cause.and_then(|cause| cause.reason));
+    }
+}
+
 /// Scopes, nurseries and tasks.
 pub struct Tree<F: Face> {
     pub(crate) scopes: Slab<Scope<F::Reason>>,
     pub(crate) members: Slab<Member<F::Key>>,
-    pub(crate) nurseries: Slab<Nursery<F::Error>>,
+    pub(crate) nurseries: Slab<Nursery<F::Error, F::Key>>,
     /// Deadlines, budgets and the face's own moments.
     pub timers: Timers<Alarm<F::Wake>>,
     pub(crate) walk: Vec<u32>,
+    serial: u32,
+    /// The budget of a scope with none above it that says anything (R18).
+    pub cleanup: Cleanup,
     /// After how many seconds a cancelled scope that still has tasks raises
     /// [`Alarm::Warning`]; infinity for never.
     pub warn_after: f64,
@@ -77,6 +104,8 @@ impl<F: Face<Error: Clone>> Clone for Tree<F> {
             nurseries: self.nurseries.clone(),
             timers: self.timers.clone(),
             walk: Vec::new(),
+            serial: self.serial,
+            cleanup: self.cleanup,
             warn_after: self.warn_after,
         }
     }
@@ -98,6 +127,8 @@ impl<F: Face> Tree<F> {
             nurseries: Slab::new(),
             timers: Timers::new(),
             walk: Vec::new(),
+            serial: 0,
+            cleanup: Cleanup::Never,
             warn_after: f64::INFINITY,
         }
     }
@@ -109,8 +140,8 @@ impl<F: Face> Tree<F> {
     }
 
     /// A task that is no child leaves the tree. Scopes it has not left stand alone from now on.
-    pub fn withdraw(&mut self, member: MemberId) {
-        self.abandon(member.0);
+    pub fn withdraw(&mut self, member: MemberId, out: &mut Effects<F>) {
+        self.abandon(member.0, out);
         self.members.remove(member.0);
     }
 
@@ -118,7 +149,7 @@ impl<F: Face> Tree<F> {
     #[must_use]
     pub fn innermost(&self, member: MemberId) -> Option<ScopeId> {
         let member = &self.members[member.0];
-        (member.scope != member.base).then_some(ScopeId(member.scope))
+        (member.scope != member.base).then(|| self.id(member.scope))
     }
 
     /// The part of a task's count of cancellations that the tree has caused.
@@ -164,31 +195,64 @@ impl<F: Face> Tree<F> {
         honoured.saturating_sub(self.members[scope.host].charges) > scope.baseline
     }
 
+    /// The name of the scope that stands at a place.
+    #[inline]
+    pub(crate) fn id(&self, at: u32) -> ScopeId {
+        ScopeId { at, serial: self.scopes[at].serial }
+    }
+
+    /// Whether a scope is still in the tree.
+    #[must_use]
+    pub fn has(&self, scope: ScopeId) -> bool {
+        self.scopes.get(scope.at).is_some_and(|found| found.serial == scope.serial)
+    }
+
+    #[inline]
     fn link(&mut self, mut scope: Scope<F::Reason>, parent: u32) -> u32 {
+        self.serial = self.serial.wrapping_add(1);
+        scope.serial = self.serial;
+        scope.parent = NONE;
+        let at = self.scopes.insert(scope);
+        self.hang(at, parent);
+        at
+    }
+
+    /// Hangs a scope that stands alone below another.
+    #[inline]
+    fn hang(&mut self, at: u32, parent: u32) {
         if parent == NONE {
-            return self.scopes.insert(scope);
+            return;
         }
-        let first = self.scopes[parent].first_child;
-        scope.next = first;
-        let id = self.scopes.insert(scope);
+        let first = std::mem::replace(&mut self.scopes[parent].first_child, at);
         if first != NONE {
-            self.scopes[first].prev = id;
+            self.scopes[first].prev = at;
         }
-        self.scopes[parent].first_child = id;
-        id
+        let scope = &mut self.scopes[at];
+        scope.parent = parent;
+        scope.next = first;
+    }
+
+    /// Takes a scope, with what is below it, from the one that it hangs below.
+    fn unhang(&mut self, at: u32) {
+        let Scope { parent, prev, next, .. } = self.scopes[at];
+        if prev != NONE {
+            self.scopes[prev].next = next;
+        } else if parent != NONE {
+            self.scopes[parent].first_child = next;
+        }
+        if next != NONE {
+            self.scopes[next].prev = prev;
+        }
+        let scope = &mut self.scopes[at];
+        (scope.parent, scope.prev, scope.next) = (NONE, NONE, NONE);
     }
 
     /// Takes a scope out. Scopes still below it (left in the wrong order, or never) stand alone.
     fn unlink(&mut self, id: u32) -> Scope<F::Reason> {
-        let scope = self.scopes.remove(id);
-        if scope.prev != NONE {
-            self.scopes[scope.prev].next = scope.next;
-        } else if scope.parent != NONE {
-            self.scopes[scope.parent].first_child = scope.next;
-        }
-        if scope.next != NONE {
-            self.scopes[scope.next].prev = scope.prev;
-        }
+        let parent = self.scopes[id].parent;
+        self.unhang(id);
+        let mut scope = self.scopes.remove(id);
+        scope.parent = parent;
         let mut child = scope.first_child;
         while child != NONE {
             let orphan = &mut self.scopes[child];
@@ -216,14 +280,15 @@ impl<F: Face> Tree<F> {
     }
 
     /// A task ends inside scopes it has entered: its shield goes with it, others wait for their
-    /// owner to [`forget`](Self::forget) them.
-    fn abandon(&mut self, member: u32) {
+    /// owner to [`remove`](Self::remove) them.
+    fn abandon(&mut self, member: u32, out: &mut Effects<F>) {
         let Member { base, mut scope, .. } = self.members[member];
         while scope != base && scope != NONE {
             let parent = self.scopes[scope].parent;
             if self.scopes[scope].wall {
                 self.silence(scope);
-                self.unlink(scope);
+                let cause = self.unlink(scope).cause;
+                out.let_go(cause);
             } else {
                 self.scopes[scope].host = NONE;
             }

@@ -20,7 +20,7 @@ impl<F: Face> Tree<F> {
     /// One scope, as it stands.
     #[must_use]
     pub fn view(&self, scope: ScopeId) -> View<'_, F> {
-        let scope = &self.scopes[scope.0];
+        let scope = &self.scopes[scope.at];
         View {
             host: (scope.host != NONE).then(|| &self.members[scope.host].key),
             settings: scope.settings,
@@ -31,13 +31,13 @@ impl<F: Face> Tree<F> {
 
     /// The scopes that have none above them, in no order.
     pub fn roots(&self) -> impl Iterator<Item = ScopeId> {
-        self.scopes.entries().filter(|(_, scope)| scope.parent == NONE).map(|(id, _)| ScopeId(id))
+        self.scopes.entries().filter(|(_, scope)| scope.parent == NONE).map(|(at, _)| self.id(at))
     }
 
     /// The scopes right below one, the latest first.
     pub fn scopes_below(&self, scope: ScopeId) -> impl Iterator<Item = ScopeId> {
         let next = move |id: u32| (id != NONE).then_some(id);
-        let first = next(self.scopes[scope.0].first_child);
-        std::iter::successors(first, move |id| next(self.scopes[*id].next)).map(ScopeId)
+        let first = next(self.scopes[scope.at].first_child);
+        std::iter::successors(first, move |at| next(self.scopes[*at].next)).map(|at| self.id(at))
     }
 }

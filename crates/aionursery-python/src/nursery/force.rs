@@ -70,45 +70,67 @@ pub unsafe fn close_by_force(this: &Nursery, state: &LoopState, id: NurseryId) {
     // SAFETY: attached.
     unsafe {
         let _aside = Aside::new();
-        let Some(task) = this.host.cloned() else {
-            return;
-        };
-        let scope = state.tree.borrow().scope(id);
+        let host = end_without_host(state, id, Source::Host, None);
+        let closed = finish_now(state, id);
+        let left = state.tree.borrow().running(id);
+        let_go(this, state, id, closed);
+        if !closed {
+            let text = format!(
+                "A nursery was closed by force (its coroutine was closed) while {left} of its \
+                 children still ran; they were cancelled and go on until they have cleaned up"
+            );
+            state.report(&text, None, host.as_ref().map_or(std::ptr::null_mut(), Owned::as_ptr));
+        }
+    }
+}
+
+/// Takes a nursery from its host, if that still stands in it, cancels its children and ends its body.
+/// Returns the host.
+unsafe fn end_without_host(
+    state: &LoopState,
+    id: NurseryId,
+    source: Source,
+    reason: Option<Owned>,
+) -> Option<Owned> {
+    // SAFETY: attached.
+    unsafe {
+        let host = state.tree.borrow().host(id).map(|Key(host)| Owned::share(*host));
+        let owed = state.change(|tree, out| tree.disown(id, out));
+        if let Some(host) = &host {
+            if !task::is_ours(host.as_ptr()) {
+                foreign::set_joining(state, host.as_ptr(), false);
+            }
+            if host::take_back(host.as_ptr(), owed).is_err() {
+                ffi::PyErr_Clear();
+            }
+            host::left_any_scope(state, host.as_ptr());
+        }
         let now = state.now_or_zero();
-        let cause = Cause { source: Source::Host, reason: None };
         state.change(|tree, out| {
-            tree.cancel(scope, cause, now, out);
+            tree.set_joiner(id, None);
+            tree.cancel(tree.scope(id), Cause { source, reason }, now, out);
             if tree.phase(id) == Phase::Open {
-                tree.body_ended(id, Outcome::Cancelled, now, || None, out);
+                tree.body_ended(id, Outcome::Cancelled, now, None, out);
             }
         });
-        let closed = finish_now(state, id);
-        if !task::is_ours(task.as_ptr()) {
-            foreign::set_join(state, task.as_ptr(), None);
-        }
-        let (left, settings, cause, owed) = {
-            let mut tree = state.tree.borrow_mut();
-            let (left, settings) = (tree.running(id), tree.settings(scope));
-            let cause = tree.cause(scope).cloned();
-            (left, settings, cause, tree.detach(id))
+        host
+    }
+}
+
+/// Nothing of the program's has to do with a nursery any more.
+unsafe fn let_go(this: &Nursery, state: &LoopState, id: NurseryId, closed: bool) {
+    // SAFETY: attached.
+    unsafe {
+        let (settings, cause) = {
+            let tree = state.tree.borrow();
+            let scope = tree.scope(id);
+            (tree.settings(scope), tree.cause(scope).cloned())
         };
         this.leave(settings, cause, false);
-        if let Err(Raised) = host::take_back(task.as_ptr(), owed) {
-            ffi::PyErr_Clear();
-        }
-        if !task::is_ours(task.as_ptr()) || !task::data(task.as_ptr()).has(flag::DONE) {
-            let member = state.member_of(task.as_ptr());
-            host::left_scope(state, task.as_ptr(), member);
-        }
+        state.tree.touch(|tree| tree.release(id));
         if closed {
             discard(state, id);
-            return;
         }
-        let text = format!(
-            "A nursery was closed by force (its coroutine was closed) while {left} of its children \
-             still ran; they were cancelled and go on until they have cleaned up"
-        );
-        state.report(&text, None, task.as_ptr());
     }
 }
 
@@ -117,7 +139,7 @@ pub unsafe fn close_by_force(this: &Nursery, state: &LoopState, id: NurseryId) {
 pub unsafe fn discard(state: &LoopState, id: NurseryId) {
     // SAFETY: attached.
     unsafe {
-        let verdict = state.tree.borrow_mut().discard(id);
+        let (verdict, _cause) = state.change(|tree, out| tree.discard(id, out));
         let errors = match verdict {
             Verdict::Clean => return,
             Verdict::Errors(errors) => errors,
@@ -126,7 +148,7 @@ pub unsafe fn discard(state: &LoopState, id: NurseryId) {
                 beside
             }
         };
-        for Failure(error) in errors {
+        for Failure { error, .. } in errors {
             let text = "A child has failed after its nursery was closed by force";
             state.report(text, Some(&error), std::ptr::null_mut());
         }
@@ -143,55 +165,36 @@ impl Nursery {
                 return;
             };
             let state = &*home;
-            if !self.is_here() || state.tree.try_borrow_mut().is_err() {
+            if !self.is_here() {
                 return;
             }
             let _aside = Aside::new();
+            if state.tree.borrow().phase(id) == Phase::Closed {
+                // Another has joined it, or nothing was in it any more.
+                let_go(self, state, id, true);
+                return;
+            }
             let Ok(running) = running_loop() else {
                 ffi::PyErr_Clear();
+                state.tree.touch(|tree| tree.release(id));
                 return;
             };
             if running.as_ptr() != state.event_loop.get() {
                 // The collector may be taking the loop apart, and it must not be called then.
+                state.tree.touch(|tree| tree.release(id));
                 return;
             }
-            let scope = state.tree.borrow().scope(id);
-            // One that has ended may be in pieces for the same reason.
-            let task = state.tree.borrow().host(id).map(|Key(host)| Owned::share(*host));
-            if let Some(host) = &task {
-                let member = state.member_of(host.as_ptr());
-                if state.tree.borrow().innermost(member) != Some(scope) {
-                    return;
-                }
-                let count = state.tree.borrow_mut().detach(id);
-                if host::take_back(host.as_ptr(), count).is_err() {
-                    ffi::PyErr_Clear();
-                }
-                host::left_scope(state, host.as_ptr(), member);
-            }
             let text = "this nursery was never left";
-            let reason = crate::object::string(text).ok();
-            let cause = Cause { source: Source::Failure, reason };
-            let now = state.now_or_zero();
             let left = state.tree.borrow().running(id);
-            let closed = state.change(|tree, out| {
-                tree.cancel(scope, cause, now, out);
-                if tree.phase(id) == Phase::Open {
-                    tree.body_ended(id, Outcome::Cancelled, now, || None, out);
-                }
-                tree.phase(id) == Phase::Closed
-            });
-            let settings = state.tree.borrow().settings(scope);
-            let cause = state.tree.borrow().cause(scope).cloned();
-            self.leave(settings, cause, false);
+            let reason = crate::object::string(text).ok();
+            let host = end_without_host(state, id, Source::Failure, reason);
+            let closed = state.tree.borrow().phase(id) == Phase::Closed;
+            let_go(self, state, id, closed);
             let text = format!(
                 "A nursery was never left: the task that entered it did not call __aexit__; \
                  {left} of its children were cancelled. Write 'async with Nursery() as nursery:'"
             );
-            state.report(&text, None, task.as_ref().map_or(std::ptr::null_mut(), Owned::as_ptr));
-            if closed {
-                discard(state, id);
-            }
+            state.report(&text, None, host.as_ref().map_or(std::ptr::null_mut(), Owned::as_ptr));
         }
     }
 }

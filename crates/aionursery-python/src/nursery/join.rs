@@ -1,7 +1,7 @@
 //! How a nursery is left: its host joins body and children, and raises what the tree decides. It
 //! must never decide anything itself.
 
-use nursery_core::{Cause, Close, NurseryId, Outcome, Source, Verdict};
+use nursery_core::{Cause, Close, NurseryId, Outcome, Phase, Role, Source, Verdict};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -9,10 +9,11 @@ use super::Nursery;
 use super::force::{close_by_force, finish_now};
 use crate::imports::{imports, names};
 use crate::object::{
-    Fallible, Owned, Raised, Raw, call1, getattr_opt, none, raise, raise_in_context, take_raised,
+    Fallible, Owned, Raised, Raw, call1, getattr_opt, raise, raise_in_context, take_raised,
     type_name,
 };
-use crate::state::{Failure, LoopState, thread_mark};
+use crate::raised::{self, Group};
+use crate::state::{Failure, Key, LoopState, thread_mark};
 use crate::{foreign, host, task, wait};
 
 /// How the body has ended.
@@ -22,14 +23,8 @@ unsafe fn body_outcome(exception: Raw) -> Outcome<Failure> {
         if exception.is_null() || exception == ffi::Py_None() {
             return Outcome::Done;
         }
-        let is = |kind: Raw| ffi::PyErr_GivenExceptionMatches(exception, kind) != 0;
-        if is(imports().cancelled_error) {
-            return Outcome::Cancelled;
-        }
-        let failure = Failure(Owned::share(exception));
-        let leaves =
-            [ffi::PyExc_KeyboardInterrupt, ffi::PyExc_SystemExit, ffi::PyExc_GeneratorExit];
-        if leaves.into_iter().any(is) { Outcome::Bare(failure) } else { Outcome::Failed(failure) }
+        let failure = Failure::unnamed(Owned::share(exception));
+        Outcome::raised(raised::kind(exception), Role::Body, failure).0
     }
 }
 
@@ -45,7 +40,19 @@ pub unsafe fn nursery<'py>(py: Python<'py>, join: Raw) -> Fallible<Bound<'py, Nu
     }
 }
 
-/// The body has ended and the host begins to join. Says whether there is nobody to wait for.
+/// Who leaves a nursery.
+enum Leaver {
+    /// Its host, as it must be.
+    Host(Owned),
+    /// Another task, after the host has ended, as asyncio allows it for its groups (R3).
+    Successor,
+    /// Another task, or the host in the wrong order; the text says which.
+    Stranger(&'static str),
+    /// Whoever closes the host's coroutine, which must not await any more.
+    Force,
+}
+
+/// The body has ended and the host begins to join. Returns whether there is nothing to wait for.
 pub unsafe fn begin_join(join: Raw) -> Fallible<bool> {
     // SAFETY: attached; called with the GIL by the wait.
     unsafe {
@@ -56,25 +63,41 @@ pub unsafe fn begin_join(join: Raw) -> Fallible<bool> {
             return Err(host::misuse("this nursery is left without having been entered"));
         };
         let state = &*home;
+        if this.thread.get() != thread_mark() {
+            return Err(host::misuse(
+                "this nursery is left in another thread than entered it; enter and leave a \
+                 nursery in one task",
+            ));
+        }
+        if this.left.replace(true) {
+            return Err(host::misuse(
+                "this nursery is already being left: its __aexit__ was called before",
+            ));
+        }
         wait::settle_in(join, state);
         let exception = wait::wait(join).value().get();
-        let generator_exit = !exception.is_null()
+        let closes = !exception.is_null()
             && ffi::PyErr_GivenExceptionMatches(exception, ffi::PyExc_GeneratorExit) != 0;
-        let host = match this.check_leaving(state, id) {
-            Ok(host) => host,
-            Err(Raised) if generator_exit => {
-                // Not the host closes the coroutine but a collector, or whoever holds it.
-                ffi::PyErr_Clear();
+        let leaver = this.leaver(state, id, closes).inspect_err(|_| this.left.set(false))?;
+        match &leaver {
+            Leaver::Force => {
                 close_by_force(this, state, id);
                 return Err(raise(Owned::share(exception)));
             }
-            Err(Raised) => return Err(Raised),
+            Leaver::Stranger(text) => this.disown(state, id, text)?,
+            Leaver::Host(_) | Leaver::Successor => {}
+        }
+        let outcome = match body_outcome(exception) {
+            // Whoever closes a generator from outside is told of the misuse.
+            Outcome::Alone(_) if matches!(leaver, Leaver::Stranger(_)) => Outcome::Cancelled,
+            outcome => outcome,
         };
-        let outcome = body_outcome(exception);
         let failed = !matches!(outcome, Outcome::Done);
         let (now, words) = if failed {
             let words = match &outcome {
-                Outcome::Failed(Failure(error)) | Outcome::Bare(Failure(error)) => {
+                Outcome::Failed(Failure { error, .. })
+                | Outcome::Bare(Failure { error, .. })
+                | Outcome::Alone(Failure { error, .. }) => {
                     let text = format!("the nursery's body failed: {}", type_name(error.as_ptr()));
                     crate::object::string(&text).ok()
                 }
@@ -84,60 +107,88 @@ pub unsafe fn begin_join(join: Raw) -> Fallible<bool> {
         } else {
             (0.0, None)
         };
-        let spare = words.clone();
-        let closed = state.change(|tree, out| tree.body_ended(id, outcome, now, || words, out));
-        drop(spare);
-        if closed {
+        let closed = state.change(|tree, out| {
+            // What was disowned may have been told of its end by what ran since.
+            if tree.phase(id) == Phase::Open {
+                tree.body_ended(id, outcome, now, words, out);
+            } else {
+                out.reasons.extend(words);
+            }
+            tree.phase(id) == Phase::Closed
+        });
+        if closed || (closes && finish_now(state, id)) {
             return Ok(true);
         }
-        if generator_exit && finish_now(state, id) {
-            return Ok(true);
-        }
-        if !task::is_ours(host.as_ptr()) {
-            foreign::set_join(state, host.as_ptr(), Some(Owned::share(join)));
+        state.tree.touch(|tree| tree.set_joiner(id, Some(Key(join))));
+        if let Leaver::Host(host) = leaver
+            && !task::is_ours(host.as_ptr())
+        {
+            foreign::set_joining(state, host.as_ptr(), true);
         }
         Ok(false)
     }
 }
 
 impl Nursery {
-    /// The host of a nursery that is left, if it is left as it must be.
-    unsafe fn check_leaving(&self, state: &LoopState, id: NurseryId) -> Fallible<Owned> {
+    /// Who leaves it. `closes`: a GeneratorExit is on its way.
+    unsafe fn leaver(&self, state: &LoopState, id: NurseryId, closes: bool) -> Fallible<Leaver> {
         // SAFETY: attached.
         unsafe {
-            let text = {
-                let current = if self.thread.get() == thread_mark() {
-                    crate::imports::current_task(state.event_loop.get())?
-                } else {
-                    none()
-                };
+            let current = crate::imports::current_task(state.event_loop.get())?;
+            let host = self.host.cloned();
+            let alive = state.tree.borrow().host(id).is_some();
+            if let Some(host) = &host
+                && alive
+                && host.as_ptr() == current.as_ptr()
+            {
+                let member = state.member_of(host.as_ptr())?;
                 let tree = state.tree.borrow();
-                let host = self.host.cloned();
-                match (host, tree.host(id)) {
-                    (Some(host), Some(_)) if host.as_ptr() == current.as_ptr() => {
-                        drop(tree);
-                        let member = state.member_of(host.as_ptr());
-                        let tree = state.tree.borrow();
-                        if tree.innermost(member) == Some(tree.scope(id)) {
-                            return Ok(host);
-                        }
-                        "this nursery is left while a scope or nursery that was entered after it \
-                         is still open; leave them in the reverse order"
-                    }
-                    _ => {
-                        "this nursery is left in another task than entered it; enter and leave a \
-                         nursery in one task, and do not yield inside one in an async generator \
-                         (PEP 789)"
-                    }
+                if tree.innermost(member) == Some(tree.scope(id)) {
+                    return Ok(Leaver::Host(host.clone()));
                 }
+                return Ok(Leaver::Stranger(
+                    "this nursery is left while a scope or nursery that was entered after it is \
+                     still open; leave them in the reverse order",
+                ));
+            }
+            let runs = match &host {
+                Some(host) if alive => foreign::is_running(host.as_ptr())?,
+                _ => false,
             };
-            // Nothing may outlive the block, so what it started is at least cancelled.
+            if closes && (runs || current.as_ptr() == ffi::Py_None()) {
+                return Ok(Leaver::Force);
+            }
+            let tree = state.tree.borrow();
+            let scope = tree.scope(id);
+            if !alive && tree.settings(scope).abrupt && tree.cause(scope).is_none() {
+                return Ok(Leaver::Successor);
+            }
+            Ok(Leaver::Stranger(
+                "this nursery is left in another task than entered it; enter and leave a nursery \
+                 in one task, and do not yield inside one in an async generator (PEP 789)",
+            ))
+        }
+    }
+
+    /// Takes it from its host, and cancels its children: it is left as it must not be (R3).
+    unsafe fn disown(&self, state: &LoopState, id: NurseryId, text: &str) -> Fallible<()> {
+        // SAFETY: attached.
+        unsafe {
+            let host = state.tree.borrow().host(id).map(|Key(host)| Owned::share(*host));
+            let owed = state.change(|tree, out| tree.disown(id, out));
+            if let Some(host) = host {
+                host::take_back(host.as_ptr(), owed)?;
+                host::left_any_scope(state, host.as_ptr());
+            }
+            let _ = host::misuse(text);
+            self.misuse.set(take_raised());
             let reason = crate::object::string(text).ok();
-            let scope = state.tree.borrow().scope(id);
             let now = state.now_or_zero();
-            let cause = Cause { source: Source::Failure, reason };
-            state.change(|tree, out| tree.cancel(scope, cause, now, out));
-            Err(host::misuse(text))
+            state.change(|tree, out| {
+                let cause = Cause { source: Source::Failure, reason };
+                tree.cancel(tree.scope(id), cause, now, out)
+            });
+            Ok(())
         }
     }
 }
@@ -152,67 +203,89 @@ pub unsafe fn host_cancelled(state: &LoopState, nursery: &Owned, reason: Option<
             return;
         };
         let now = state.now_or_zero();
-        let kept = reason.clone();
         state.change(|tree, out| tree.host_cancelled(id, reason, now, out));
-        drop(kept);
     }
 }
 
-/// Body and children have ended: the host leaves. Says whether the body's exception is swallowed,
-/// or raises what the nursery raises.
+/// Body and children have ended: the block is left. Returns whether the body's exception is
+/// swallowed, or raises what the nursery raises.
 pub unsafe fn finish_join(join: Raw, joined: bool) -> Fallible<Owned> {
     // SAFETY: attached; called with the GIL by the wait.
     unsafe {
         let py = Python::assume_attached();
         let object = nursery(py, join)?;
         wait::wait(join).payload().clear();
-        let this = object.get();
-        let Some((home, id)) = this.place() else {
+        let Some((home, id)) = object.get().place() else {
             return Err(host::misuse("this nursery is left without having been entered"));
         };
-        let state = &*home;
-        let Some(task) = this.host.cloned() else {
-            return Err(Raised);
-        };
-        let own = task::is_ours(task.as_ptr());
+        let misuse = object.get().misuse.take();
+        match object.get().host.cloned() {
+            Some(host) if misuse.is_none() && home.tree.borrow().host(id).is_some() => {
+                leave(&object, &home, id, join, &host, joined)
+            }
+            _ => leave_without_host(&object, &home, id, join, misuse),
+        }
+    }
+}
+
+/// The host leaves its nursery.
+unsafe fn leave(
+    object: &Bound<'_, Nursery>,
+    state: &LoopState,
+    id: NurseryId,
+    join: Raw,
+    host: &Owned,
+    joined: bool,
+) -> Fallible<Owned> {
+    // SAFETY: attached.
+    unsafe {
+        let host = host.as_ptr();
+        let own = task::is_ours(host);
         let mut held = wait::wait(join).take_held();
         if !own {
-            foreign::set_join(state, task.as_ptr(), None);
-        } else if joined && task::is_asked(state, task.as_ptr()) {
-            task::data(task.as_ptr()).change_requests(|requests| requests.deliver());
+            foreign::set_joining(state, host, false);
+        } else if joined && task::is_asked(state, host) {
+            task::data(host).change_inbox(|inbox| inbox.requests.deliver());
             held = true;
         }
-        let member = state.member_of(task.as_ptr());
+        let member = state.member_of(host)?;
         // Where nothing was cancelled, the host's count decides nothing.
         let matters = held
             || !wait::wait(join).value().is_empty()
             || state.tree.borrow().is_cancelled(member);
-        let honoured = if matters { host::honoured(task.as_ptr())? } else { 0 };
+        let honoured = if matters { host::honoured(host)? } else { 0 };
         let cancelled = if own && !held && state.tree.borrow().is_pending(member) {
             Some(task::cancelled_by_scope(state, member))
         } else {
             None
         };
+        let shield = {
+            let tree = state.tree.borrow();
+            tree.settings(tree.scope(id)).shield
+        };
+        let now = if shield { state.now_or_zero() } else { 0.0 };
         let Close { verdict, cancelled: goes_on, rearm, exit } =
-            state.change(|tree, out| tree.close(id, honoured, held, joined, out));
+            state.change(|tree, out| tree.close(id, honoured, held, now, out));
         // What was cancelled above a foreign host while it joined has not reached it yet.
         let behind = !own && state.tree.borrow().is_pending(member);
         let cancelled_here = exit.cause.is_some();
         // Looked at before the host may leave the tree.
         let above = state.tree.borrow().is_cancelled(member);
-        this.leave(exit.settings, exit.cause, exit.caught);
-        host::left_scope(state, task.as_ptr(), member);
-        host::take_back(task.as_ptr(), exit.take_back)?;
+        let (verdict, caught) = if exit.absorbs { absorb(verdict) } else { (verdict, false) };
+        let caught = caught || exit.caught;
+        object.get().leave(exit.settings, exit.cause, caught);
+        host::left_scope(state, host, member);
+        host::take_back(host, exit.take_back)?;
         if rearm {
-            host::rearm(task.as_ptr())?;
+            host::rearm(host)?;
         }
         if behind {
-            foreign::reach(state, task.as_ptr());
+            foreign::reach(state, host);
         }
         let thrown = wait::wait(join).value().take();
         match verdict {
             Verdict::Clean if !goes_on => {
-                let swallow = thrown.is_some() && exit.caught;
+                let swallow = thrown.is_some() && caught;
                 Ok(Owned::share(if swallow { ffi::Py_True() } else { ffi::Py_False() }))
             }
             Verdict::Clean => {
@@ -220,30 +293,119 @@ pub unsafe fn finish_join(join: Raw, joined: bool) -> Fallible<Owned> {
                     && !wait::was_thrown(join)
                 {
                     if own && cancelled_here && !above && host::is_a_scopes(body.as_ptr()) {
-                        return Err(raise_in_context(task::cancelled_error(task.as_ptr())));
+                        return Err(raise_in_context(task::cancelled_error(host)));
                     }
                     // The body's own goes on.
                     return Ok(Owned::share(ffi::Py_False()));
                 }
                 let error = thrown.or(cancelled);
                 Err(raise(error.unwrap_or_else(|| {
-                    if own { task::cancelled_error(task.as_ptr()) } else { plain_cancelled(join) }
+                    if own { task::cancelled_error(host) } else { plain_cancelled(join) }
                 })))
             }
-            Verdict::Errors(errors) => Err(raise_together(&object, errors)),
-            Verdict::Bare { error: Failure(error), beside } => {
-                for Failure(other) in beside {
+            verdict => raise_verdict(object, state, host, verdict, thrown),
+        }
+    }
+}
+
+/// A task that is not the host leaves a nursery, or the host does in the wrong order.
+unsafe fn leave_without_host(
+    object: &Bound<'_, Nursery>,
+    state: &LoopState,
+    id: NurseryId,
+    join: Raw,
+    misuse: Option<Owned>,
+) -> Fallible<Owned> {
+    // SAFETY: attached.
+    unsafe {
+        let settings = {
+            let tree = state.tree.borrow();
+            tree.settings(tree.scope(id))
+        };
+        let (verdict, cause) = state.change(|tree, out| tree.discard(id, out));
+        object.get().leave(settings, cause, false);
+        let held = wait::wait(join).take_held();
+        let thrown = wait::wait(join).value().take();
+        let was_thrown = wait::was_thrown(join);
+        let current = crate::imports::current_task(state.event_loop.get())?;
+        let verdict = match (misuse, verdict) {
+            (None, verdict) => verdict,
+            (Some(misuse), Verdict::Clean) => {
+                Verdict::Bare { error: Failure::unnamed(misuse), beside: Vec::new() }
+            }
+            (Some(misuse), Verdict::Errors(mut errors)) => {
+                errors.insert(0, Failure::unnamed(misuse));
+                Verdict::Errors(errors)
+            }
+            (Some(misuse), Verdict::Bare { error, mut beside }) => {
+                beside.insert(0, Failure::unnamed(misuse));
+                Verdict::Bare { error, beside }
+            }
+        };
+        match verdict {
+            Verdict::Clean if was_thrown => match thrown {
+                Some(cancelled) => Err(raise(cancelled)),
+                None => Ok(Owned::share(ffi::Py_False())),
+            },
+            Verdict::Clean => Ok(Owned::share(ffi::Py_False())),
+            verdict => {
+                if held && was_thrown && !task::is_ours(current.as_ptr()) {
+                    // The cancellation of whoever leaves is behind the error.
+                    host::rearm(current.as_ptr())?;
+                }
+                raise_verdict(object, state, current.as_ptr(), verdict, thrown)
+            }
+        }
+    }
+}
+
+/// Raises what a nursery raises; `thrown` is what is on its way already.
+unsafe fn raise_verdict(
+    object: &Bound<'_, Nursery>,
+    state: &LoopState,
+    task: Raw,
+    verdict: Verdict<Failure>,
+    thrown: Option<Owned>,
+) -> Fallible<Owned> {
+    // SAFETY: attached.
+    unsafe {
+        match verdict {
+            Verdict::Clean => Ok(Owned::share(ffi::Py_False())),
+            Verdict::Errors(errors) => Err(raise_together(object, errors)),
+            Verdict::Bare { error: Failure { error, .. }, beside } => {
+                for Failure { error: other, .. } in beside {
                     let text = "A nursery was left by KeyboardInterrupt or SystemExit; \
                                 this error was beside it";
-                    state.report(text, Some(&other), task.as_ptr());
+                    state.report(text, Some(&other), task);
                 }
                 if thrown.is_some_and(|thrown| thrown.as_ptr() == error.as_ptr()) {
                     return Ok(Owned::share(ffi::Py_False()));
                 }
-                Err(raise(error))
+                Err(raise_in_context(error))
             }
         }
     }
+}
+
+/// Takes the nursery's own cancellation out of groups among its errors (R13). Returns what is left,
+/// and whether there was any.
+unsafe fn absorb(verdict: Verdict<Failure>) -> (Verdict<Failure>, bool) {
+    let Verdict::Errors(errors) = verdict else {
+        return (verdict, false);
+    };
+    let mut caught = false;
+    let mut left = Vec::with_capacity(errors.len());
+    for Failure { error, name } in errors {
+        // SAFETY: attached; the error is alive.
+        match unsafe { Group::of_error(error.as_ptr()) } {
+            Group::Without => left.push(Failure { error, name }),
+            Group::With(rest) => {
+                caught = true;
+                left.extend(rest.map(|error| Failure { error, name }));
+            }
+        }
+    }
+    (if left.is_empty() { Verdict::Clean } else { Verdict::Errors(left) }, caught)
 }
 
 /// The `CancelledError` of a foreign host, with the message it was cancelled with.
@@ -265,7 +427,7 @@ unsafe fn raise_together(nursery: &Bound<'_, Nursery>, errors: Vec<Failure>) -> 
     unsafe {
         let make = || -> Fallible<Owned> {
             let list = Owned::new(ffi::PyList_New(0))?;
-            for Failure(error) in errors {
+            for Failure { error, .. } in errors {
                 if ffi::PyList_Append(list.as_ptr(), error.as_ptr()) < 0 {
                     return Err(Raised);
                 }

@@ -14,7 +14,7 @@ use crate::entry::guard;
 use crate::function::Method;
 use crate::imports::imports;
 use crate::object::{Fallible, Owned, Raised, Raw, set_error_text, type_name, utf8};
-use crate::scope::{fetch, restore, settings, settings_of};
+use crate::scope::{Budget, fetch, restore, settings, settings_of};
 use crate::state::{Key, thread_mark};
 use crate::task;
 use crate::wait::{self, Kind};
@@ -34,10 +34,10 @@ fn collects(on_error: &str) -> PyResult<bool> {
 impl Nursery {
     #[new]
     #[pyo3(
-        signature = (*, on_error = "cancel", deadline = f64::INFINITY, shield = false, cleanup = None),
-        text_signature = "(*, on_error='cancel', deadline=1e999, shield=False, cleanup=None)"
+        signature = (*, on_error = "cancel", deadline = f64::INFINITY, shield = false, cleanup = Budget::INHERITED),
+        text_signature = "(*, on_error='cancel', deadline=1e999, shield=False, cleanup=...)"
     )]
-    fn new(on_error: &str, deadline: f64, shield: bool, cleanup: Option<f64>) -> PyResult<Self> {
+    fn new(on_error: &str, deadline: f64, shield: bool, cleanup: Budget) -> PyResult<Self> {
         Ok(Self::make(settings(deadline, shield, cleanup)?, collects(on_error)?))
     }
 
@@ -155,7 +155,7 @@ impl Nursery {
             let home: &Py<PyAny> = unsafe { &*std::ptr::from_ref(&home).cast() };
             visit.call(home)?;
         }
-        for slot in [&self.host, &self.scope, &self.reason] {
+        for slot in [&self.host, &self.misuse, &self.scope, &self.reason] {
             let object = slot.get();
             if !object.is_null() {
                 // SAFETY: `Py` is a pointer; the slot holds the reference that is visited.
@@ -169,6 +169,9 @@ impl Nursery {
     fn __clear__(&self) {
         self.id.set(None);
         self.host.clear();
+        self.misuse.clear();
+        self.scope.clear();
+        self.reason.clear();
         self.home.clear();
     }
 }

@@ -8,7 +8,7 @@ mod methods;
 
 use std::cell::Cell;
 
-use nursery_core::{Cause, NurseryId, Phase, Settings, Source};
+use nursery_core::{Cause, Cleanup, NurseryId, Phase, Settings, Source};
 use pyo3::prelude::*;
 
 use crate::home::{Home, HomeSlot};
@@ -47,6 +47,10 @@ pub struct Nursery {
     home: HomeSlot,
     thread: Cell<usize>,
     host: Slot,
+    /// It is being left.
+    left: Cell<bool>,
+    /// What whoever leaves it is told, if it is left as it must not be.
+    misuse: Slot,
     /// Its scope as an object, once somebody has asked for it.
     scope: Slot,
     /// What that object is told if it is made before the block is entered or after it was left.
@@ -92,7 +96,7 @@ impl Nursery {
             let timed = settings.deadline < f64::INFINITY || early.is_some();
             let now = if timed { state.now()? } else { 0.0 };
             let honoured = host::honoured(task.as_ptr())?;
-            let member = state.member_of(task.as_ptr());
+            let member = state.member_of(task.as_ptr())?;
             let (id, scope_id) = state.change(|tree, out| {
                 let id = tree.open(member, settings, self.collect, honoured, now, out);
                 let scope = tree.scope(id);
@@ -122,6 +126,8 @@ impl Nursery {
             home: HomeSlot::default(),
             thread: Cell::new(0),
             host: Slot::empty(),
+            left: Cell::new(false),
+            misuse: Slot::empty(),
             scope: Slot::empty(),
             settings: Cell::new(settings),
             source: Cell::new(None),
@@ -163,6 +169,12 @@ impl Nursery {
             }
             self.scope_object().ok_or(Raised)
         }
+    }
+
+    /// Its own cancellation acts as asyncio's groups do it (R12a, R18).
+    pub fn act_as_task_group(&self) {
+        let settings = self.settings.get();
+        self.settings.set(Settings { abrupt: true, cleanup: Cleanup::Never, ..settings });
     }
 
     /// Where it stands in its loop's tree, while it is open or joining.

@@ -10,7 +10,7 @@ use crate::function::Method;
 use crate::link::Link;
 use crate::object::{Aside, Fallible, Owned, Raw, none};
 use crate::state::LoopState;
-use crate::{task, wait};
+use crate::{task, timers, wait};
 
 /// What the loop calls, bound to a turn's link.
 pub static DRAIN: Method = Method::no_args(c"run_ready_tasks", drain);
@@ -40,6 +40,8 @@ unsafe extern "C" fn drain(this: Raw, _: Raw) -> Raw {
 unsafe fn run(state: &LoopState, end: u64) -> Fallible<()> {
     // SAFETY: attached; the loop calls this.
     unsafe {
+        // A deadline that passed while the program computed acts at the first await (R21).
+        timers::look_if_armed(state);
         let mut batch = Batch::begin(state, end);
         loop {
             while let Some(task) = batch.next() {

@@ -1,24 +1,26 @@
 //! What a program sees of a `CancelScope`, beside entering and leaving it. It must never hold the
 //! tree while it calls back into Python.
 
+use nursery_core::Cleanup;
 use pyo3::exceptions::PyTypeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
-use super::{CancelScope, Stage, budget, fetch, finite, settings, source_name};
+use super::{Budget, CancelScope, Stage, fetch, finite, settings, source_name};
 use crate::object::{Owned, Raised};
+use crate::state::CLEANUP;
 
 #[pymethods]
 impl CancelScope {
     #[new]
     #[pyo3(
-        signature = (*, deadline = f64::INFINITY, shield = false, cleanup = None, reason = None),
-        text_signature = "(*, deadline=1e999, shield=False, cleanup=None, reason=None)"
+        signature = (*, deadline = f64::INFINITY, shield = false, cleanup = Budget::INHERITED, reason = None),
+        text_signature = "(*, deadline=1e999, shield=False, cleanup=..., reason=None)"
     )]
     fn new(
         deadline: f64,
         shield: bool,
-        cleanup: Option<f64>,
+        cleanup: Budget,
         reason: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let scope = Self::make(settings(deadline, shield, cleanup)?, f64::INFINITY, false);
@@ -47,7 +49,10 @@ impl CancelScope {
     #[getter]
     fn cancel_called(&self) -> bool {
         match (self.state(), self.id.get()) {
-            (Some(state), Some(id)) => state.tree.borrow().cause(id).is_some(),
+            (Some(state), Some(id)) => {
+                self.look_at_deadline(&state, id);
+                state.tree.borrow().cause(id).is_some()
+            }
             _ => self.source.get().is_some(),
         }
     }
@@ -121,7 +126,7 @@ impl CancelScope {
     }
 
     #[setter]
-    fn set_shield(&self, shield: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn set_shield(&self, py: Python<'_>, shield: &Bound<'_, PyAny>) -> PyResult<()> {
         if !shield.is_instance_of::<pyo3::types::PyBool>() {
             return Err(PyTypeError::new_err("shield must be True or False"));
         }
@@ -129,26 +134,32 @@ impl CancelScope {
         match self.place("scope.shield")? {
             // SAFETY: attached.
             Some((state, id)) => unsafe {
-                state.change(|tree, out| tree.set_shield(id, shield, out));
+                let now = state.now().map_err(|Raised| fetch(py))?;
+                state.change(|tree, out| tree.set_shield(id, shield, now, out));
             },
             None => self.change_settings(|settings| settings.shield = shield),
         }
         Ok(())
     }
 
-    /// For how many seconds a cancelled task in the scope may still await; None inherits, 0 is
-    /// not at all. It can be set at any time.
+    /// For how many seconds a cancelled task in the scope may still await: None is for ever, 0 not
+    /// at all. Where none was given, what is inherited. It can be set at any time.
     #[getter]
     fn cleanup(&self) -> Option<f64> {
-        match (self.state(), self.id.get()) {
-            (Some(state), Some(id)) => state.tree.borrow().settings(id).cleanup,
+        let cleanup = match (self.state(), self.id.get()) {
+            (Some(state), Some(id)) => state.tree.borrow().cleanup_of(id),
             _ => self.settings.get().cleanup,
+        };
+        match cleanup {
+            Cleanup::Seconds(seconds) => Some(seconds),
+            Cleanup::Never => None,
+            Cleanup::Inherited => Some(CLEANUP),
         }
     }
 
     #[setter]
-    fn set_cleanup(&self, py: Python<'_>, cleanup: Option<f64>) -> PyResult<()> {
-        let cleanup = budget(cleanup)?;
+    fn set_cleanup(&self, py: Python<'_>, cleanup: Budget) -> PyResult<()> {
+        let cleanup = cleanup.0;
         match self.place("scope.cleanup")? {
             // SAFETY: attached.
             Some((state, id)) => unsafe {

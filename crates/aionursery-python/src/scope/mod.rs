@@ -8,7 +8,7 @@ mod within;
 
 use std::cell::Cell;
 
-use nursery_core::{Cause, Flight, ScopeId, Settings, Source};
+use nursery_core::{Cause, Cleanup, Flight, ScopeId, Settings, Source};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -17,10 +17,11 @@ use crate::args::{given, parse};
 use crate::entry::guard;
 use crate::function::{Method, real};
 use crate::home::{Home, HomeSlot};
-use crate::imports::{imports, running_loop};
+use crate::imports::running_loop;
 use crate::object::{Fallible, Owned, Raised, Raw, Slot, raise, raise_in_context, set_error};
+use crate::raised::{self, Group};
 use crate::state::{LoopState, thread_mark};
-use crate::{host, task as tasks};
+use crate::{host, task as tasks, timers};
 
 pub use stuck::warn_stuck;
 
@@ -192,6 +193,19 @@ impl CancelScope {
         Ok(())
     }
 
+    /// Whether it was cancelled is asked: a deadline that has passed while the program computed has
+    /// cancelled it (R21).
+    fn look_at_deadline(&self, state: &LoopState, id: ScopeId) {
+        let timed = {
+            let tree = state.tree.borrow();
+            tree.cause(id).is_none() && tree.settings(id).deadline < f64::INFINITY
+        };
+        if timed && self.thread.get() == thread_mark() {
+            // SAFETY: attached.
+            unsafe { timers::look_if_armed(state) };
+        }
+    }
+
     fn change_settings(&self, change: impl FnOnce(&mut Settings)) {
         let mut settings = self.settings.get();
         change(&mut settings);
@@ -226,7 +240,7 @@ impl CancelScope {
                 self.settings.set(settings);
             }
             let honoured = host::honoured(task.as_ptr())?;
-            let member = state.member_of(task.as_ptr());
+            let member = state.member_of(task.as_ptr())?;
             let early = self.early();
             let id = state.change(|tree, out| {
                 let id = tree.enter(member, settings, honoured, now, out);
@@ -253,35 +267,20 @@ impl CancelScope {
                     "a CancelScope is left in another thread than entered it",
                 ));
             }
-            if state.tree.borrow().is_abandoned(id) {
-                self.drop_abandoned(state, id);
-                return Err(host::misuse(
-                    "the task that entered this CancelScope has ended without leaving it; enter \
-                     and leave a scope in one task, and do not yield inside one in an async \
-                     generator or a pytest fixture",
-                ));
-            }
+            // To look into a group may run the program's code, so that is done first.
+            let (flight, rest) = flight(exception)?;
             let Some(task) = self.host.cloned() else {
                 return Ok(false);
             };
-            let current = host::current(state, "a CancelScope")?;
-            if current.as_ptr() != task.as_ptr() {
-                return Err(host::misuse(
-                    "this CancelScope is left in another task than entered it; enter and leave a \
-                     scope in one task, and do not yield inside one in an async generator (PEP 789)",
-                ));
+            if let Some(text) = self.misuse(state, id, task.as_ptr())? {
+                self.remove(state, id, task.as_ptr());
+                return Err(host::misuse(text));
             }
-            let member = state.member_of(task.as_ptr());
-            if state.tree.borrow().innermost(member) != Some(id) {
-                return Err(host::misuse(
-                    "this CancelScope is left while a scope or nursery that was entered after it \
-                     is still open; leave them in the reverse order, and do not yield inside one \
-                     in an async generator (PEP 789)",
-                ));
-            }
-            let flight = flight(exception);
+            let member = state.member_of(task.as_ptr())?;
             let honoured = host::honoured(task.as_ptr())?;
-            let exit = state.change(|tree, out| tree.exit(id, flight, honoured, out));
+            let shield = state.tree.borrow().settings(id).shield;
+            let now = if shield { state.now_or_zero() } else { 0.0 };
+            let exit = state.change(|tree, out| tree.exit(id, flight, honoured, now, out));
             // Looked at before the host may leave the tree.
             let above = state.tree.borrow().is_cancelled(member);
             let cancelled_here = exit.cause.is_some();
@@ -290,6 +289,14 @@ impl CancelScope {
             self.settle(exit.settings, exit.cause, caught);
             host::left_scope(state, task.as_ptr(), member);
             host::take_back(task.as_ptr(), exit.take_back)?;
+            if flight == Flight::Group && caught {
+                return match rest {
+                    // What is left of the group goes on.
+                    Some(rest) => Err(raise(rest)),
+                    None if self.fails && timed_out => Err(timeout(exception)),
+                    None => Ok(true),
+                };
+            }
             if self.fails && caught && timed_out && flight == Flight::Cancelled {
                 return Err(timeout(exception));
             }
@@ -302,24 +309,66 @@ impl CancelScope {
         }
     }
 
-    unsafe fn drop_abandoned(&self, state: &LoopState, id: ScopeId) {
-        let settings = state.tree.borrow().settings(id);
-        let cause = state.tree.borrow_mut().forget(id);
-        self.settle(settings, cause, false);
+    /// What is wrong with leaving it here and now, if anything is.
+    unsafe fn misuse(&self, state: &LoopState, id: ScopeId, host: Raw) -> Fallible<Option<&str>> {
+        // SAFETY: attached; the caller's task is alive.
+        unsafe {
+            if state.tree.borrow().is_abandoned(id) {
+                return Ok(Some(
+                    "the task that entered this CancelScope has ended without leaving it; enter \
+                     and leave a scope in one task, and do not yield inside one in an async \
+                     generator or a pytest fixture",
+                ));
+            }
+            let current = host::current(state, "a CancelScope")?;
+            if current.as_ptr() != host {
+                return Ok(Some(
+                    "this CancelScope is left in another task than entered it; enter and leave a \
+                     scope in one task, and do not yield inside one in an async generator (PEP 789)",
+                ));
+            }
+            let member = state.member_of(host)?;
+            if state.tree.borrow().innermost(member) != Some(id) {
+                return Ok(Some(
+                    "this CancelScope is left while a scope or nursery that was entered after it \
+                     is still open; leave them in the reverse order, and do not yield inside one \
+                     in an async generator (PEP 789)",
+                ));
+            }
+            Ok(None)
+        }
+    }
+
+    /// It is taken from its host and goes, and nobody else is cancelled by that (R3).
+    unsafe fn remove(&self, state: &LoopState, id: ScopeId, host: Raw) {
+        // SAFETY: attached; the caller's task is alive, its error is taken back.
+        unsafe {
+            let settings = state.tree.borrow().settings(id);
+            let (cause, owed) = state.change(|tree, out| tree.remove(id, out));
+            self.settle(settings, cause, false);
+            if host::take_back(host, owed).is_err() {
+                ffi::PyErr_Clear();
+            }
+            host::left_any_scope(state, host);
+        }
     }
 }
 
-/// What is in flight when a block is left with `exception`, or None.
-pub unsafe fn flight(exception: Raw) -> Flight {
+/// What is in flight when a block is left with `exception`, or None; and what is left of a group
+/// without the cancellations in it.
+pub unsafe fn flight(exception: Raw) -> Fallible<(Flight, Option<Owned>)> {
     // SAFETY: attached; the caller's object is alive.
     unsafe {
         if exception.is_null() || exception == ffi::Py_None() {
-            Flight::Nothing
-        } else if ffi::PyErr_GivenExceptionMatches(exception, imports().cancelled_error) != 0 {
-            Flight::Cancelled
-        } else {
-            Flight::Error
+            return Ok((Flight::Nothing, None));
         }
+        if raised::is_cancellation(exception) {
+            return Ok((Flight::Cancelled, None));
+        }
+        Ok(match Group::of(exception)? {
+            Group::Without => (Flight::Error, None),
+            Group::With(rest) => (Flight::Group, rest),
+        })
     }
 }
 
@@ -345,18 +394,37 @@ fn finite(name: &str, seconds: f64) -> PyResult<f64> {
     Ok(seconds)
 }
 
-fn budget(cleanup: Option<f64>) -> PyResult<Option<f64>> {
-    match cleanup {
-        Some(cleanup) if cleanup.is_nan() || cleanup < 0.0 => Err(PyValueError::new_err(
-            "cleanup must be None or a number of seconds that is not negative",
-        )),
-        cleanup => Ok(cleanup),
+/// The argument `cleanup`: a number of seconds, or None for ever. Not given, it is inherited.
+pub struct Budget(pub Cleanup);
+
+impl Budget {
+    pub const INHERITED: Self = Self(Cleanup::Inherited);
+
+    fn seconds(seconds: f64) -> PyResult<Self> {
+        if seconds.is_nan() || seconds < 0.0 {
+            return Err(PyValueError::new_err(
+                "cleanup must be None or a number of seconds that is not negative",
+            ));
+        }
+        Ok(Self(Cleanup::Seconds(seconds)))
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Budget {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if object.is_none() {
+            return Ok(Self(Cleanup::Never));
+        }
+        Self::seconds(object.extract()?)
     }
 }
 
 /// Settings from the arguments that nurseries and scopes share.
-pub fn settings(deadline: f64, shield: bool, cleanup: Option<f64>) -> PyResult<Settings> {
-    Ok(Settings { deadline: finite("deadline", deadline)?, shield, cleanup: budget(cleanup)? })
+pub fn settings(deadline: f64, shield: bool, cleanup: Budget) -> PyResult<Settings> {
+    let deadline = finite("deadline", deadline)?;
+    Ok(Settings { deadline, shield, cleanup: cleanup.0, abrupt: false })
 }
 
 /// Settings from arguments that may be missing.
@@ -368,8 +436,11 @@ pub unsafe fn settings_of(deadline: Raw, shield: Raw, cleanup: Raw) -> Fallible<
             let deadline = finite("deadline", real(deadline)?);
             settings.deadline = deadline.map_err(|error| restore(error))?;
         }
-        if let Some(cleanup) = given(cleanup) {
-            settings.cleanup = budget(Some(real(cleanup)?)).map_err(|error| restore(error))?;
+        if !cleanup.is_null() {
+            settings.cleanup = match given(cleanup) {
+                Some(cleanup) => Budget::seconds(real(cleanup)?).map_err(|error| restore(error))?.0,
+                None => Cleanup::Never,
+            };
         }
         Ok(settings)
     }
@@ -394,7 +465,8 @@ impl Drop for CancelScope {
         if let (Some(state), Some(id)) = (self.state(), self.id.get())
             && state.tree.borrow().is_abandoned(id)
         {
-            drop(state.tree.borrow_mut().forget(id));
+            let (removed, effects) = state.tree.change(|tree, out| tree.remove(id, out));
+            drop((removed, effects));
         }
     }
 }

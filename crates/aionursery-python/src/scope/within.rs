@@ -5,7 +5,7 @@ use nursery_core::Settings;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::{CancelScope, fetch, finite, restore, settings, settings_of};
+use super::{Budget, CancelScope, fetch, finite, restore, settings, settings_of};
 use crate::args::{given, parse};
 use crate::entry::guard;
 use crate::function::{Method, real};
@@ -102,10 +102,10 @@ static MOVE_ON_AT: Method = Method::fast(c"move_on_at", move_on_at).documented(
 /// the task is one of ours.
 #[pyfunction]
 #[pyo3(
-    signature = (*, deadline = f64::INFINITY, cleanup = None),
-    text_signature = "(*, deadline=1e999, cleanup=None)"
+    signature = (*, deadline = f64::INFINITY, cleanup = Budget::INHERITED),
+    text_signature = "(*, deadline=1e999, cleanup=...)"
 )]
-fn shield(deadline: f64, cleanup: Option<f64>) -> PyResult<CancelScope> {
+fn shield(deadline: f64, cleanup: Budget) -> PyResult<CancelScope> {
     Ok(CancelScope::make(settings(deadline, true, cleanup)?, f64::INFINITY, false))
 }
 
@@ -119,10 +119,9 @@ fn current_effective_deadline(py: Python<'_>) -> PyResult<f64> {
         (|| -> Fallible<f64> {
             let state = LoopState::current()?;
             let task = host::current(&state, "current_effective_deadline()")?;
-            let member = state.member_of(task.as_ptr());
-            let deadline = state.tree.borrow().effective_deadline(member);
-            host::left_scope(&state, task.as_ptr(), member);
-            Ok(deadline)
+            let member = state.find_member(task.as_ptr());
+            let tree = state.tree.borrow();
+            Ok(member.map_or(f64::INFINITY, |member| tree.effective_deadline(member)))
         })()
     };
     deadline.map_err(|Raised| fetch(py))

@@ -4,11 +4,11 @@
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use nursery_core::Tree;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::LoopState;
+use super::tree::SharedTree;
 use crate::home::Home;
 use crate::imports::{imports, is_debug, names, running_loop};
 use crate::link::Address;
@@ -182,7 +182,7 @@ impl LoopState {
                     event_loop: Slot::empty(),
                     weak_loop: Slot::empty(),
                     homes: Cell::new(0),
-                    tree: RefCell::new(Tree::new()),
+                    tree: SharedTree::new(),
                     ready: Ready::new(queue, ways, &address),
                     address,
                     running: Cell::new(std::ptr::null_mut()),
@@ -206,7 +206,6 @@ impl LoopState {
                     inner.homes.set(1);
                 }
             }
-            inner.tree.borrow_mut().warn_after = 10.0;
             Ok(state)
         }
     }

@@ -5,11 +5,12 @@
 
 mod find;
 mod object;
+mod tree;
 
 use std::cell::{Cell, RefCell};
 use std::num::NonZeroUsize;
 
-use nursery_core::{Delivery, Face, Identity, MemberId, Tree};
+use nursery_core::{Effects, Face, Identity, MemberId, Tree};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -23,18 +24,29 @@ use crate::{foreign, task, timers, wait};
 
 pub use find::thread_mark;
 pub use object::add_to;
+pub use tree::{CLEANUP, SharedTree};
 
 /// A task, or a wait, by its address. The tree's owner holds the reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key(pub Raw);
 
-/// An exception.
+/// An exception, and what the child is called that has raised it.
 #[derive(Clone, Debug)]
-pub struct Failure(pub Owned);
+pub struct Failure {
+    pub error: Owned,
+    pub name: Option<Owned>,
+}
+
+impl Failure {
+    /// An error that no child has raised.
+    pub fn unnamed(error: Owned) -> Self {
+        Self { error, name: None }
+    }
+}
 
 impl Identity for Failure {
     fn identity(&self) -> Option<NonZeroUsize> {
-        NonZeroUsize::new(self.0.as_ptr() as usize)
+        NonZeroUsize::new(self.error.as_ptr() as usize)
     }
 }
 
@@ -47,8 +59,6 @@ impl Face for PyFace {
     type Reason = Owned;
     type Wake = Key;
 }
-
-pub type Deliveries = Vec<Delivery<Key>>;
 
 /// One event loop's part of the library.
 ///
@@ -65,7 +75,7 @@ pub struct LoopState {
     weak_loop: Slot,
     /// How many homes there are.
     pub homes: Cell<usize>,
-    pub tree: RefCell<Tree<PyFace>>,
+    pub tree: SharedTree,
     pub ready: Ready,
     /// The task of ours whose step runs now; borrowed.
     pub running: Cell<Raw>,
@@ -131,14 +141,13 @@ impl LoopState {
     #[inline]
     pub unsafe fn change<R>(
         &self,
-        change: impl FnOnce(&mut Tree<PyFace>, &mut Deliveries) -> R,
+        change: impl FnOnce(&mut Tree<PyFace>, &mut Effects<PyFace>) -> R,
     ) -> R {
-        let mut out = Deliveries::new();
-        let result = change(&mut self.tree.borrow_mut(), &mut out);
+        let (result, effects) = self.tree.change(change);
         // SAFETY: attached.
         unsafe {
-            if !out.is_empty() {
-                self.deliver(out);
+            if !effects.deliveries.is_empty() {
+                self.deliver(effects);
             }
             timers::arm(self);
         }
@@ -148,9 +157,10 @@ impl LoopState {
     /// Brings cancellations to their tasks. What one task makes of it can change what the next
     /// one's place in the tree is, so each is looked up again when its turn comes.
     #[cold]
-    pub unsafe fn deliver(&self, out: Deliveries) {
+    pub unsafe fn deliver(&self, effects: Effects<PyFace>) {
         // SAFETY: attached; the references are taken before anything can run.
         unsafe {
+            let out = effects.deliveries;
             let held: Vec<Owned> = out.iter().map(|one| Owned::share(one.key.0)).collect();
             let _aside = crate::object::Aside::new();
             for delivery in &out {
@@ -169,28 +179,41 @@ impl LoopState {
         }
     }
 
-    /// Wakes the host of a nursery that has closed.
+    /// A nursery has closed: wakes the join that waits for it, or lets go of it if nothing of the
+    /// program's has to do with it any more.
     pub unsafe fn wake_joiner(&self, nursery: nursery_core::NurseryId) {
-        let host = self.tree.borrow().host(nursery).copied();
-        let Some(Key(host)) = host else {
-            // SAFETY: attached.
-            return unsafe { crate::nursery::discard(self, nursery) };
+        let (joiner, released) = {
+            let tree = self.tree.borrow();
+            (tree.joiner(nursery).copied(), tree.is_released(nursery))
         };
-        // SAFETY: a host is alive while its nursery is.
+        // SAFETY: attached; a join that the tree knows is alive.
         unsafe {
-            if task::is_ours(host) {
-                task::wake_from_join(self, host);
-            } else {
-                foreign::wake_from_join(self, host);
+            match joiner {
+                Some(Key(join)) => wait::join_is_over(self, join),
+                None if released => crate::nursery::discard(self, nursery),
+                None => {}
             }
         }
     }
 
-    /// The place of a task in the tree.
-    pub unsafe fn member_of(&self, host: Raw) -> MemberId {
+    /// The place of a task in the tree, made if it has none. Raises if the task has ended: nobody
+    /// would take it out again.
+    pub unsafe fn member_of(&self, host: Raw) -> Fallible<MemberId> {
         // SAFETY: the caller's task is alive.
         unsafe {
             if task::is_ours(host) { task::member(self, host) } else { foreign::member(self, host) }
+        }
+    }
+
+    /// The place of a task in the tree, if it has one.
+    pub unsafe fn find_member(&self, host: Raw) -> Option<MemberId> {
+        // SAFETY: the caller's task is alive.
+        unsafe {
+            if task::is_ours(host) {
+                task::data(host).member.get()
+            } else {
+                foreign::find_member(self, host)
+            }
         }
     }
 
@@ -245,7 +268,7 @@ impl LoopState {
         self.gone.set(true);
         self.address.set(std::ptr::null());
         find::forget_all();
-        let tree = self.tree.replace(Tree::new());
+        let tree = self.tree.take();
         // SAFETY: the references that the tree's keys stood for are let go once each.
         unsafe {
             for Key(task) in tree.keys() {

@@ -34,7 +34,7 @@ fn warn_stuck_after(py: Python<'_>, seconds: f64) -> PyResult<()> {
     }
     // SAFETY: attached.
     let state = unsafe { LoopState::current() }.map_err(|Raised| fetch(py))?;
-    state.tree.borrow_mut().warn_after = seconds;
+    state.tree.touch(|tree| tree.warn_after = seconds);
     Ok(())
 }
 
@@ -85,12 +85,15 @@ impl LoopState {
             py_visit(self.weak_loop.get())?;
             self.ready.traverse(py_visit)?;
             self.timers.traverse(py_visit)?;
-            if let Ok(tree) = self.tree.try_borrow() {
+            if let Some(tree) = self.tree.try_borrow() {
                 for Key(task) in tree.keys().filter(|key| task::is_held(key.0)) {
                     py_visit(*task)?;
                 }
-                for Failure(error) in tree.errors() {
+                for Failure { error, name } in tree.errors() {
                     py_visit(error.as_ptr())?;
+                    if let Some(name) = name {
+                        py_visit(name.as_ptr())?;
+                    }
                 }
                 for reason in tree.reasons() {
                     py_visit(reason.as_ptr())?;
@@ -99,11 +102,6 @@ impl LoopState {
                     if let Alarm::Wake(Key(wait)) = alarm {
                         py_visit(*wait)?;
                     }
-                }
-            }
-            if let Ok(foreign) = self.foreign.try_borrow() {
-                for host in foreign.values() {
-                    py_visit(host.join.get())?;
                 }
             }
         }

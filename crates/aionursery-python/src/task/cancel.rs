@@ -1,10 +1,10 @@
 //! How a task is cancelled, by the program and by the tree, and the `CancelledError` that it gets. It
 //! must never take a step: what is to be thrown waits for the next one.
 
-use nursery_core::{MemberId, Source};
+use nursery_core::{Ask, At, Inbox, MemberId, Source};
 use pyo3::ffi;
 
-use super::data::{TaskData, data, flag};
+use super::data::{TaskData, data, flag, is_exact, is_ours};
 use super::step::wake;
 use crate::imports::{imports, names};
 use crate::object::{Aside, Fallible, Owned, Raised, Raw, call_method, take_raised, truth};
@@ -15,7 +15,7 @@ use crate::wait;
 pub unsafe fn is_asked(state: &LoopState, task: Raw) -> bool {
     // SAFETY: the caller's task is alive.
     let ours = unsafe { data(task) };
-    ours.requests.get().is_waiting() && (ours.has(flag::INSIDE) || !is_shielded(state, ours))
+    ours.inbox.get().is_asked(|| is_shielded(state, ours))
 }
 
 /// Whether a bare cancellation is held back (R20).
@@ -27,9 +27,9 @@ pub(super) fn is_shielded(state: &LoopState, ours: &TaskData) -> bool {
 pub unsafe fn charge(task: Raw, charges: u32) {
     // SAFETY: the caller's task is alive.
     unsafe {
-        data(task).change_requests(|requests| {
+        data(task).change_inbox(|inbox| {
             for _ in 0..charges {
-                requests.ask();
+                inbox.requests.ask();
             }
         });
     }
@@ -40,7 +40,7 @@ pub unsafe fn reach(state: &LoopState, task: Raw) {
     // SAFETY: attached; the caller's task is alive.
     unsafe {
         let ours = data(task);
-        ours.raise_flags(flag::TOLD);
+        ours.change_inbox(Inbox::tell);
         let idle = !ours.has(flag::DONE | flag::RUNNING | flag::SCHEDULED | flag::JOINING);
         let pending =
             ours.member.get().is_some_and(|member| state.tree.borrow().is_pending(member));
@@ -51,7 +51,7 @@ pub unsafe fn reach(state: &LoopState, task: Raw) {
 }
 
 /// Cancels what a task waits for. `handed_on` is asyncio's way: what it waits for brings the
-/// `CancelledError`. Says whether it will.
+/// `CancelledError`. Returns whether it will.
 pub(super) unsafe fn cancel_wait(state: &LoopState, task: Raw, handed_on: bool) -> bool {
     // SAFETY: attached; all is kept alive here.
     unsafe {
@@ -62,22 +62,51 @@ pub(super) unsafe fn cancel_wait(state: &LoopState, task: Raw, handed_on: bool) 
         if wait::is_wait(what.as_ptr()) {
             // Nothing of the program's has to hear of it: the step throws.
             if wait::withdraw(what.as_ptr()) {
+                if !handed_on {
+                    ours.change_inbox(Inbox::cut);
+                }
                 wake(state, Owned::share(task));
             }
             return false;
         }
+        if !handed_on && is_ours(what.as_ptr()) && is_reached(what.as_ptr()) {
+            // The same cancellation, or one farther out, ends it.
+            return true;
+        }
         let message = if handed_on { ours.cancel_message.cloned() } else { reason(state, ours) };
         let message = message.as_ref().map_or(ffi::Py_None(), Owned::as_ptr);
-        let mut args = [std::ptr::null_mut(), message];
-        let answer = call_method(what.as_ptr(), names().cancel, &mut args, imports().kw_msg);
-        match answer.and_then(|answer| truth(&answer)) {
-            Ok(answer) => answer,
+        match cancel_awaited(&what, message) {
+            Ok(accepted) => {
+                if accepted && !handed_on {
+                    ours.change_inbox(Inbox::cut);
+                }
+                accepted
+            }
             Err(Raised) => {
                 let error = take_raised();
                 state.report("Cancelling what a task waits for has failed", Some(&error), task);
                 false
             }
         }
+    }
+}
+
+/// Whether a scope's cancellation reaches a task by itself.
+unsafe fn is_reached(task: Raw) -> bool {
+    // SAFETY: the caller's task is alive.
+    let ours = unsafe { data(task) };
+    match (ours.state(), ours.member.get()) {
+        (Some(state), Some(member)) => state.tree.borrow().is_cancelled(member),
+        _ => false,
+    }
+}
+
+/// `what.cancel(msg=message)`.
+unsafe fn cancel_awaited(what: &Owned, message: Raw) -> Fallible<bool> {
+    // SAFETY: attached; the caller's objects are alive.
+    unsafe {
+        let mut args = [std::ptr::null_mut(), message];
+        truth(&call_method(what.as_ptr(), names().cancel, &mut args, imports().kw_msg)?)
     }
 }
 
@@ -88,55 +117,74 @@ unsafe fn reason(state: &LoopState, ours: &TaskData) -> Option<Owned> {
     tree.catcher(member)?.1.reason.clone()
 }
 
-/// `Task.cancel(msg)`.
+/// `Task.cancel(msg)`. A task that awaits another hands it on to that one, and so on along the
+/// chain.
 pub unsafe fn cancel(task: Raw, message: Option<Owned>) -> Fallible<bool> {
+    // SAFETY: attached; the caller's task is alive, and each of the chain is kept so.
+    unsafe {
+        let mut at = Owned::share(task);
+        let ours = data(task);
+        ours.lower_flags(flag::LOG_TRACEBACK);
+        if ours.has(flag::DONE) || ours.state().is_none() {
+            return Ok(false);
+        }
+        while let Some(awaited) = cancel_one(at.as_ptr(), &message)? {
+            let next = data(awaited.as_ptr());
+            next.lower_flags(flag::LOG_TRACEBACK);
+            let alive = !next.has(flag::DONE) && next.state().is_some();
+            data(at.as_ptr()).change_inbox(|inbox| inbox.handed_on(alive));
+            if !alive {
+                break;
+            }
+            at = awaited;
+        }
+        Ok(true)
+    }
+}
+
+/// Asks one task to cancel. Returns the task of ours to which it is to be handed on.
+unsafe fn cancel_one(task: Raw, message: &Option<Owned>) -> Fallible<Option<Owned>> {
     // SAFETY: attached; the caller's task is alive.
     unsafe {
         let ours = data(task);
-        ours.lower_flags(flag::LOG_TRACEBACK);
-        let (false, Some(state)) = (ours.has(flag::DONE), ours.state()) else {
-            return Ok(false);
+        let home = ours.home.cloned();
+        let Some(state) = home.as_deref() else {
+            return Ok(None);
         };
-        ours.change_requests(|requests| requests.ask());
-        drop(ours.cancel_message.replace(message));
-        if is_shielded(state, ours) {
-            if !is_asked_from_inside(task) {
-                ours.change_requests(|requests| requests.wait());
-                return Ok(true);
-            }
-            ours.raise_flags(flag::INSIDE);
-        }
-        if ours.has(flag::JOINING) {
-            ours.change_requests(|requests| requests.wait());
-            if let Some(join) = ours.waiting.cloned() {
-                wait::host_cancelled(state, join.as_ptr());
-            }
-            return Ok(true);
-        }
+        drop(ours.cancel_message.replace(message.clone()));
         let waiting = ours.waiting.cloned();
-        if let Some(what) = waiting {
-            if wait::is_wait(what.as_ptr()) {
-                ours.change_requests(|requests| requests.wait());
-                if !ours.has(flag::SCHEDULED) {
-                    cancel_wait(state, task, true);
+        let at = match &waiting {
+            _ if ours.has(flag::JOINING) => At::Join,
+            Some(what) if !ours.has(flag::SCHEDULED) => {
+                if wait::is_wait(what.as_ptr()) {
+                    At::OwnWait
+                } else {
+                    At::Awaited
                 }
-                return Ok(true);
             }
-            if !ours.has(flag::SCHEDULED) {
-                let message = ours.cancel_message.cloned();
+            _ => At::Step,
+        };
+        let shielded = is_shielded(state, ours);
+        // Python code tells who asks, so it is found out before the inbox changes.
+        let inside = shielded && is_asked_from_inside(task);
+        match (ours.change_inbox(|inbox| inbox.ask(at, shielded, || inside)), waiting) {
+            (Ask::Join, Some(join)) => wait::host_cancelled(state, join.as_ptr()),
+            (Ask::Cut, Some(_)) => {
+                cancel_wait(state, task, true);
+            }
+            (Ask::HandOn, Some(what)) => {
+                if is_exact(what.as_ptr()) {
+                    return Ok(Some(what));
+                }
                 let message = message.as_ref().map_or(ffi::Py_None(), Owned::as_ptr);
-                let mut args = [std::ptr::null_mut(), message];
-                let answer =
-                    call_method(what.as_ptr(), names().cancel, &mut args, imports().kw_msg)?;
-                if truth(&answer)? {
-                    ours.lower_flags(flag::INSIDE);
-                    ours.raise_flags(flag::HANDED_ON);
-                    return Ok(true);
-                }
+                let accepted = cancel_awaited(&what, message);
+                let answer = accepted.unwrap_or(false);
+                ours.change_inbox(|inbox| inbox.handed_on(answer));
+                accepted?;
             }
+            _ => {}
         }
-        ours.change_requests(|requests| requests.wait());
-        Ok(true)
+        Ok(None)
     }
 }
 

@@ -1,13 +1,14 @@
-//! What a task is made of, and how it comes and goes: its type (a subclass of asyncio's C `Task`,
-//! whose own fields stay empty), allocation, garbage collection, the end of its memory. It must
-//! never take a step or decide anything.
+//! What a task is made of, and how it comes and goes: its type (a subclass of asyncio's C `Task`),
+//! allocation, garbage collection, the end of its memory. Of the fields that it inherits it uses
+//! those for the coroutine, the context and the name, so that what reads them (asyncio's own methods,
+//! a debugger) finds what it expects. It must never take a step or decide anything.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{c_int, c_void};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, Ordering};
 
-use nursery_core::{MemberId, Requests};
+use nursery_core::{Effects, Inbox, MemberId};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -29,8 +30,6 @@ pub mod flag {
     pub const SCHEDULED: u32 = 1 << 3;
     /// A step runs.
     pub const RUNNING: u32 = 1 << 4;
-    /// It has taken its first step.
-    pub const STARTED: u32 = 1 << 5;
     /// It waits for its nursery's children; a cancellation waits with it (R15).
     pub const JOINING: u32 = 1 << 6;
     /// Nobody has asked for its exception: say so when it goes.
@@ -39,12 +38,6 @@ pub mod flag {
     pub const LOG_DESTROY: u32 = 1 << 8;
     /// It is a nursery's child: its error is the nursery's.
     pub const CHILD: u32 = 1 << 10;
-    /// The tree has told it of a cancellation since its last step: ask it what is to be thrown.
-    pub const TOLD: u32 = 1 << 12;
-    /// A bare cancellation was handed on to what it waits for, which brings the `CancelledError`.
-    pub const HANDED_ON: u32 = 1 << 9;
-    /// The bare cancellation that waits was asked by a block inside the shield: it is not held back.
-    pub const INSIDE: u32 = 1 << 13;
     /// A future's protocol: whoever yields it means to wait for it.
     pub const BLOCKING: u32 = 1 << 11;
 }
@@ -54,18 +47,15 @@ pub mod flag {
 #[derive(Default)]
 pub struct TaskData {
     pub flags: Cell<u32>,
-    pub requests: Cell<Requests>,
+    pub inbox: Cell<Inbox>,
     pub member: Cell<Option<MemberId>>,
     /// The number that an unnamed task is called by.
     pub number: Cell<u64>,
-    pub coroutine: Slot,
-    pub context: Slot,
     pub home: HomeSlot,
     /// What it waits for: a future, one of our waits, another task of ours.
     pub waiting: Slot,
     /// The result, the exception, or the `CancelledError`.
     pub outcome: Slot,
-    pub name: Slot,
     pub cancel_message: Slot,
     /// The weak reference that stands in asyncio's set of tasks.
     pub registration: Slot,
@@ -87,10 +77,17 @@ pub struct Rare {
 
 static TASK_TYPE: OnceLock<TaskType> = OnceLock::new();
 
+/// Where our part begins.
+static OURS: AtomicUsize = AtomicUsize::new(0);
+/// Where inherited fields lie, counted from our part.
+static COROUTINE: AtomicIsize = AtomicIsize::new(0);
+static CONTEXT: AtomicIsize = AtomicIsize::new(0);
+static NAME: AtomicIsize = AtomicIsize::new(0);
+
 struct TaskType {
     object: *mut ffi::PyTypeObject,
-    /// Where our part begins.
-    offset: usize,
+    /// asyncio's destructor lets go of the task's type, as it must where that is no static one.
+    base_frees_type: bool,
     base_traverse: ffi::traverseproc,
     base_clear: ffi::inquiry,
     base_dealloc: ffi::destructor,
@@ -118,11 +115,18 @@ pub unsafe fn is_ours(object: Raw) -> bool {
     unsafe { ffi::PyObject_TypeCheck(object, task_type().object) != 0 }
 }
 
+/// Whether an object is a task of ours whose methods are ours, too.
+#[inline]
+pub unsafe fn is_exact(object: Raw) -> bool {
+    // SAFETY: the caller's object is alive.
+    unsafe { ffi::Py_TYPE(object) == task_type().object }
+}
+
 /// Our part of a task. The reference lives as long as the caller keeps the task.
 #[inline]
 pub unsafe fn data<'a>(task: Raw) -> &'a TaskData {
     // SAFETY: the caller has checked the type; our part follows asyncio's, aligned for pointers.
-    unsafe { &*task.cast::<u8>().add(task_type().offset).cast() }
+    unsafe { &*task.cast::<u8>().add(OURS.load(Ordering::Relaxed)).cast() }
 }
 
 impl TaskData {
@@ -142,11 +146,38 @@ impl TaskData {
     }
 
     #[inline]
-    pub fn change_requests<R>(&self, change: impl FnOnce(&mut Requests) -> R) -> R {
-        let mut requests = self.requests.get();
-        let result = change(&mut requests);
-        self.requests.set(requests);
+    pub fn change_inbox<R>(&self, change: impl FnOnce(&mut Inbox) -> R) -> R {
+        let mut inbox = self.inbox.get();
+        let result = change(&mut inbox);
+        self.inbox.set(inbox);
         result
+    }
+
+    #[inline]
+    fn inherited(&self, field: &AtomicIsize) -> &Slot {
+        let here = std::ptr::from_ref(self).expose_provenance();
+        let there = here.wrapping_add_signed(field.load(Ordering::Relaxed));
+        // SAFETY: our part stands in a task, at whose import the field was found there: null or a
+        // reference, as a slot has it.
+        unsafe { &*std::ptr::with_exposed_provenance::<Slot>(there) }
+    }
+
+    /// What it runs.
+    #[inline]
+    pub fn coroutine(&self) -> &Slot {
+        self.inherited(&COROUTINE)
+    }
+
+    /// What its steps run in.
+    #[inline]
+    pub fn context(&self) -> &Slot {
+        self.inherited(&CONTEXT)
+    }
+
+    /// What it is called, once somebody has named it or asked.
+    #[inline]
+    pub fn name(&self) -> &Slot {
+        self.inherited(&NAME)
     }
 
     /// The loop's part; absent before `__init__` and after the collector was there.
@@ -161,6 +192,18 @@ impl TaskData {
         change(rare.get_or_insert_default())
     }
 
+    /// Where it was made, in debug mode.
+    pub fn source_traceback(&self) -> Option<Owned> {
+        self.rare.borrow().as_ref()?.source_traceback.cloned()
+    }
+
+    /// Has its next step throw `error`.
+    pub fn set_incoming(&self, error: Owned) {
+        // What was there goes once the borrow is over: that may run Python code.
+        let before = self.with_rare(|rare| rare.incoming.replace(Some(error)));
+        drop(before);
+    }
+
     /// What its next step is to throw, if anything was put there.
     pub fn take_incoming(&self) -> Option<Owned> {
         self.rare.borrow().as_ref().and_then(|rare| rare.incoming.take())
@@ -171,14 +214,15 @@ impl TaskData {
             // It goes without having ended; the tree must not know it any longer. (Children are
             // held by the tree, so they come here only when their whole loop goes.)
             if !self.has(flag::CHILD) {
-                state.tree.borrow_mut().withdraw(member);
+                let ((), effects) = state.tree.change(|tree, out| tree.withdraw(member, out));
+                drop::<Effects<_>>(effects);
             }
         }
-        self.coroutine.clear();
+        self.coroutine().clear();
         self.waiting.clear();
-        self.context.clear();
+        self.context().clear();
         self.outcome.clear();
-        self.name.clear();
+        self.name().clear();
         self.cancel_message.clear();
         self.registration.clear();
         drop(self.watchers.take());
@@ -204,7 +248,7 @@ unsafe extern "C" fn new(class: *mut ffi::PyTypeObject, _: Raw, _: Raw) -> Raw {
         let Some(alloc) = (*class).tp_alloc else { return std::ptr::null_mut() };
         let task = alloc(class, 0);
         if !task.is_null() {
-            let ours = task.cast::<u8>().add(task_type().offset).cast::<TaskData>();
+            let ours = task.cast::<u8>().add(OURS.load(Ordering::Relaxed)).cast::<TaskData>();
             ours.write(TaskData::default());
         }
         task
@@ -223,15 +267,15 @@ pub unsafe fn begin(task: Raw, state: &LoopState, coroutine: Owned, context: Raw
             Owned::share(context)
         };
         data.flags.set(flag::LOG_DESTROY);
-        data.requests.set(Requests::default());
+        data.inbox.set(Inbox::default());
         data.member.set(None);
         // The GIL serialises this; the atomic only says so to the compiler.
         let number = NUMBER.load(Ordering::Relaxed) + 1;
         NUMBER.store(number, Ordering::Relaxed);
         data.number.set(number);
         data.home.set(state.home());
-        data.context.set(context);
-        data.coroutine.set(coroutine);
+        data.context().set(context);
+        data.coroutine().set(coroutine);
         Ok(())
     }
 }
@@ -292,8 +336,7 @@ unsafe extern "C" fn traverse(task: Raw, visit: ffi::visitproc, arg: *mut c_void
     // SAFETY: the collector's call; every cell is free, since no borrow is held while Python runs.
     unsafe {
         let ours = data(task);
-        visit!(ours.coroutine, ours.context, ours.home, ours.waiting, ours.outcome);
-        visit!(ours.name, ours.cancel_message, ours.registration);
+        visit!(ours.home, ours.waiting, ours.outcome, ours.cancel_message, ours.registration);
         if let Ok(Some(rare)) = ours.rare.try_borrow().as_deref() {
             visit!(rare.source_traceback, rare.incoming, rare.exception_traceback);
         }
@@ -325,9 +368,16 @@ unsafe extern "C" fn dealloc(task: Raw) {
         if exact && loud && ffi::PyObject_CallFinalizerFromDealloc(task) < 0 {
             return;
         }
+        // No collection may come upon a task that has no reference left while its parts go; asyncio's
+        // destructor begins with a task that is tracked.
+        let class = ffi::Py_TYPE(task);
         ffi::PyObject_GC_UnTrack(task.cast());
         ours.clear();
+        ffi::PyObject_GC_Track(task.cast());
         (task_type().base_dealloc)(task);
+        if !task_type().base_frees_type {
+            ffi::Py_DECREF(class.cast());
+        }
     }
 }
 
@@ -342,6 +392,7 @@ pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     if task_type().object.is_null() {
         return Err(PyErr::fetch(module.py()));
     }
+    find_inherited(module.py())?;
     // SAFETY: a type is an object.
     let class = unsafe { Bound::from_borrowed_ptr(module.py(), class()) };
     class.setattr("__module__", "aionursery")?;
@@ -355,6 +406,7 @@ unsafe fn create_type() -> TaskType {
         let base = imports().task_type;
         let align = align_of::<TaskData>();
         let offset = ((*base).tp_basicsize as usize).next_multiple_of(align);
+        OURS.store(offset, Ordering::Relaxed);
         let slot = |slot: c_int, pfunc: *mut c_void| ffi::PyType_Slot { slot, pfunc };
         let mut slots = vec![
             slot(ffi::Py_tp_new, new as *mut c_void),
@@ -376,10 +428,35 @@ unsafe fn create_type() -> TaskType {
         let object = ffi::PyType_FromSpecWithBases(&mut spec, base.cast());
         TaskType {
             object: object.cast(),
-            offset,
+            base_frees_type: (*base).tp_flags & ffi::Py_TPFLAGS_HEAPTYPE != 0,
             base_traverse: (*base).tp_traverse.expect("asyncio's Task is collected"),
             base_clear: (*base).tp_clear.expect("asyncio's Task is collected"),
             base_dealloc: (*base).tp_dealloc.expect("every type has a destructor"),
         }
     }
+}
+
+/// Finds the fields of asyncio's tasks that ours use, in a task of asyncio's whose parts are known.
+fn find_inherited(py: Python<'_>) -> PyResult<()> {
+    let sample = py.import("aionursery._parts")?.call_method0("sample_task")?;
+    let [task, coroutine, context, name]: [Bound<'_, PyAny>; 4] = sample.extract()?;
+    let ours = OURS.load(Ordering::Relaxed);
+    let word = size_of::<Raw>();
+    // SAFETY: a task of asyncio's own type, as large as that type says.
+    let find = |part: &Bound<'_, PyAny>| unsafe {
+        let size = (*ffi::Py_TYPE(task.as_ptr())).tp_basicsize as usize;
+        let mut places = (size_of::<ffi::PyObject>()..size - word + 1)
+            .step_by(word)
+            .filter(|at| *task.as_ptr().cast::<u8>().add(*at).cast::<Raw>() == part.as_ptr());
+        match (places.next(), places.next()) {
+            (Some(at), None) => Ok(at as isize - ours as isize),
+            _ => Err(pyo3::exceptions::PyImportError::new_err(
+                "aionursery does not know the tasks of this version of asyncio",
+            )),
+        }
+    };
+    COROUTINE.store(find(&coroutine)?, Ordering::Relaxed);
+    CONTEXT.store(find(&context)?, Ordering::Relaxed);
+    NAME.store(find(&name)?, Ordering::Relaxed);
+    Ok(())
 }

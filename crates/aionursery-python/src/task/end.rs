@@ -1,13 +1,16 @@
 //! How a task ends, who is told, and its place in the tree. It must never decide what an end means
 //! for others: the tree does.
 
-use nursery_core::{MemberId, Outcome};
+use nursery_core::{Kind, MemberId, NurseryId, Outcome, Role};
 use pyo3::ffi;
 
 use super::data::{TaskData, data, flag, is_ours, unregister};
 use super::{graph, watch};
-use crate::imports::{imports, names};
-use crate::object::{Aside, Fallible, Owned, Raw, method0, raise, take_raised, type_name};
+use crate::imports::names;
+use crate::object::{
+    Aside, Fallible, Owned, Raised, Raw, method0, raise, set_error_text, take_raised, type_name,
+};
+use crate::raised;
 use crate::state::{Failure, Key, LoopState};
 
 /// A step has raised.
@@ -17,16 +20,16 @@ pub(super) unsafe fn fail(state: &LoopState, task: Raw, ours: &TaskData) -> Fall
     unsafe {
         let exception = take_raised();
         let this = exception.as_ptr();
-        let is = |kind: Raw| ffi::PyErr_GivenExceptionMatches(this, kind) != 0;
-        if is(imports().cancelled_error) {
+        let kind = raised::kind(this);
+        if kind == Kind::Cancellation {
             finish(state, task, ours, flag::DONE | flag::CANCELLED, Some(exception));
             return Ok(());
         }
-        let leaves = is(ffi::PyExc_KeyboardInterrupt) || is(ffi::PyExc_SystemExit);
+        let leaves = kind == Kind::Exit;
         let child = ours.has(flag::CHILD);
         let again = (leaves && !child).then(|| exception.clone());
         let traceback = Owned::maybe(ffi::PyException_GetTraceback(this));
-        ours.with_rare(|rare| rare.exception_traceback.replace(traceback));
+        drop(ours.with_rare(|rare| rare.exception_traceback.replace(traceback)));
         let mut how = flag::DONE | flag::FAILED;
         if !child {
             how |= flag::LOG_TRACEBACK;
@@ -70,7 +73,7 @@ pub unsafe fn give_up(state: &LoopState, task: Raw) {
     unsafe {
         let _aside = Aside::new();
         let ours = data(task);
-        if let Some(coroutine) = ours.coroutine.cloned()
+        if let Some(coroutine) = ours.coroutine().cloned()
             && method0(coroutine.as_ptr(), names().close).is_err()
         {
             ffi::PyErr_Clear();
@@ -85,27 +88,60 @@ pub unsafe fn give_up(state: &LoopState, task: Raw) {
 unsafe fn end_in_tree(state: &LoopState, task: Raw, ours: &TaskData, member: MemberId) {
     // SAFETY: attached. The tree's reference is let go after the tree is free again.
     unsafe {
-        if ours.has(flag::CHILD) {
-            let outcome = outcome(ours);
-            let failed = matches!(outcome, Outcome::Failed(_) | Outcome::Bare(_));
-            // Words and time are needed only if this failure cancels the siblings.
-            let (now, words) =
-                if failed { (state.now_or_zero(), failure_text(task, ours)) } else { (0.0, None) };
-            let spare = words.clone();
-            let closed = state.change(|tree, out| tree.ended(member, outcome, now, || words, out));
-            drop(spare);
-            if let Some(nursery) = closed {
-                state.wake_joiner(nursery);
-            }
-            // The tree's reference.
-            drop(Owned::maybe(task));
-        } else {
-            state.tree.borrow_mut().withdraw(member);
+        if !ours.has(flag::CHILD) {
+            let ((), effects) = state.tree.change(|tree, out| tree.withdraw(member, out));
+            drop(effects);
+            return;
         }
+        let unleft = state.tree.borrow().unleft(member);
+        for nursery in unleft {
+            leave_unleft(state, task, nursery);
+        }
+        // Its nursery is told, and it is nobody's child after that.
+        ours.lower_flags(flag::CHILD);
+        let held = Owned::maybe(task);
+        let outcome = outcome(task, ours);
+        // Words and time are needed only if this failure cancels the siblings.
+        let (now, words) = match outcome {
+            Outcome::Done | Outcome::Cancelled => (0.0, None),
+            _ => (state.now_or_zero(), failure_text(task, ours)),
+        };
+        let closed = state.change(|tree, out| tree.ended(member, outcome, now, words, out));
+        if let Some(nursery) = closed {
+            state.wake_joiner(nursery);
+        }
+        drop(held);
     }
 }
 
-fn outcome(ours: &TaskData) -> Outcome<Failure> {
+/// A child has ended without leaving a nursery: its own nursery joins that, and says so (R3).
+#[cold]
+unsafe fn leave_unleft(state: &LoopState, task: Raw, nursery: NurseryId) {
+    // SAFETY: attached; the caller's task is alive.
+    unsafe {
+        let name = super::methods::name_text(task);
+        let text = format!(
+            "task {name} has ended without leaving a nursery that it had entered; write \
+             'async with Nursery() as nursery:', and do not yield inside one in an async generator \
+             (PEP 789)"
+        );
+        set_error_text(ffi::PyExc_RuntimeError, &text);
+        let error = take_raised();
+        let failure = Failure { error, name: failure_name(task) };
+        let words = crate::object::string("this nursery was never left").ok();
+        let now = state.now_or_zero();
+        state.change(|tree, out| {
+            if tree.has_nursery(nursery) {
+                tree.adopt(nursery, failure, words, now, out);
+            } else {
+                out.errors.push(failure);
+                out.reasons.extend(words);
+            }
+        });
+    }
+}
+
+unsafe fn outcome(task: Raw, ours: &TaskData) -> Outcome<Failure> {
     if ours.has(flag::CANCELLED) {
         return Outcome::Cancelled;
     }
@@ -116,11 +152,22 @@ fn outcome(ours: &TaskData) -> Outcome<Failure> {
         return Outcome::Done;
     };
     // SAFETY: attached; the exception is alive.
-    let leaves = unsafe {
-        ffi::PyErr_GivenExceptionMatches(error.as_ptr(), ffi::PyExc_KeyboardInterrupt) != 0
-            || ffi::PyErr_GivenExceptionMatches(error.as_ptr(), ffi::PyExc_SystemExit) != 0
-    };
-    if leaves { Outcome::Bare(Failure(error)) } else { Outcome::Failed(Failure(error)) }
+    let kind = unsafe { raised::kind(error.as_ptr()) };
+    // SAFETY: attached; the caller's task is alive.
+    let name = unsafe { failure_name(task) };
+    Outcome::raised(kind, Role::Child, Failure { error, name }).0
+}
+
+/// What a child that has failed is called.
+unsafe fn failure_name(task: Raw) -> Option<Owned> {
+    // SAFETY: attached; the caller's task is alive.
+    unsafe {
+        let name = super::methods::name(task);
+        if name.is_err() {
+            ffi::PyErr_Clear();
+        }
+        name.ok()
+    }
 }
 
 /// The words with which siblings are cancelled: who failed, and with what.
@@ -145,17 +192,33 @@ pub unsafe fn is_held(task: Raw) -> bool {
     unsafe { !is_ours(task) || data(task).has(flag::CHILD) }
 }
 
-/// The place of a task of ours in the tree, made if it has none.
-pub unsafe fn member(state: &LoopState, task: Raw) -> MemberId {
+/// The place of a task of ours in the tree, made if it has none. Raises if the task has ended:
+/// nothing takes it out of the tree after that.
+pub unsafe fn member(state: &LoopState, task: Raw) -> Fallible<MemberId> {
     // SAFETY: the caller's task is alive.
     unsafe {
         let ours = data(task);
         if let Some(member) = ours.member.get() {
-            return member;
+            return Ok(member);
         }
-        let member = state.tree.borrow_mut().enroll(Key(task), false);
+        if ours.has(flag::DONE) {
+            return Err(has_ended());
+        }
+        let member = state.tree.touch(|tree| tree.enroll(Key(task), false));
         ours.member.set(Some(member));
-        member
+        Ok(member)
+    }
+}
+
+/// Raises that a task has ended and can enter nothing any more.
+pub unsafe fn has_ended() -> Raised {
+    // SAFETY: attached.
+    unsafe {
+        set_error_text(
+            ffi::PyExc_RuntimeError,
+            "the current task has ended: what runs while it is being ended, as a destructor or a \
+             future's cancel(), can enter neither a nursery nor a CancelScope",
+        )
     }
 }
 

@@ -110,7 +110,7 @@ pub unsafe fn trace_source(ours: &TaskData) -> Fallible<()> {
     // SAFETY: attached.
     unsafe {
         let traceback = call0(imports().parts.extract_stack)?;
-        ours.with_rare(|rare| rare.source_traceback.replace(Some(traceback)));
+        drop(ours.with_rare(|rare| rare.source_traceback.replace(Some(traceback))));
         Ok(())
     }
 }
@@ -119,7 +119,7 @@ pub unsafe fn trace_source(ours: &TaskData) -> Fallible<()> {
 pub unsafe fn start_eagerly(state: &LoopState, task: Raw) -> Fallible<()> {
     // SAFETY: attached; the caller's task is alive.
     unsafe {
-        let context = data(task).context.get();
+        let context = data(task).context().get();
         if ffi::PyContext_Enter(context) < 0 {
             return Err(Raised);
         }
@@ -133,7 +133,7 @@ pub unsafe fn start_eagerly(state: &LoopState, task: Raw) -> Fallible<()> {
         if data(task).has(flag::DONE) {
             // As asyncio has it: nobody has seen such a task suspended, so nobody asks for its
             // coroutine, and it is let go at once.
-            data(task).coroutine.clear();
+            data(task).coroutine().clear();
         }
         result
     }

@@ -4,7 +4,7 @@
 
 use pyo3::ffi;
 
-use super::data::{TaskData, data};
+use super::data::{TaskData, data, flag};
 use super::step::{refuse, refuse_with, settle, step_from_loop, text};
 use crate::function::Method;
 use crate::imports::{FutureParts, imports, names};
@@ -53,7 +53,7 @@ unsafe fn begin_at_once(
         }
         futures.blocking.set(what, ffi::Py_False())?;
         let wakeup = bound_wakeup(task.as_ptr())?;
-        let args = [wakeup.as_ptr(), ours.context.get()];
+        let args = [wakeup.as_ptr(), ours.context().get()];
         futures.add_done_callback.call(what, &args, imports().kw_context)?;
         Ok(true)
     }
@@ -108,7 +108,7 @@ unsafe fn begin(
             return Err(Raised);
         }
         let wakeup = bound_wakeup(this)?;
-        let context = ours.context.get();
+        let context = ours.context().get();
         let mut args = [std::ptr::null_mut(), wakeup.as_ptr(), context];
         call_method(what, names.add_done_callback, &mut args, imports().kw_context)?;
         Ok(Ok(()))
@@ -123,8 +123,8 @@ pub unsafe fn bound_wakeup(task: Raw) -> Fallible<Owned> {
     unsafe { WAKEUP.bind(task) }
 }
 
-/// A future calls the task back. What it brings (a result, an error, its own cancellation) is
-/// found by the coroutine, which asks the future.
+/// A future calls the task back. An error or a cancellation that it brings is thrown into the
+/// coroutine, as asyncio does: what awaits the future need not ask it (R13).
 unsafe extern "C" fn wakeup(task: Raw, future: Raw) -> Raw {
     // SAFETY: bound to a task, which the call keeps alive; the loop has entered its context.
     unsafe {
@@ -132,6 +132,17 @@ unsafe extern "C" fn wakeup(task: Raw, future: Raw) -> Raw {
             // It waits for something else by now: a future that calls back twice.
             return none().into_ptr();
         }
+        if data(task).has(flag::RUNNING) {
+            return none().into_ptr();
+        }
+        let result = match imports().futures.as_ref().filter(|futures| futures.made(future)) {
+            Some(futures) => futures.result.call_on(future),
+            None => method0(future, names().result),
+        };
+        if result.is_err() {
+            data(task).set_incoming(take_raised());
+        }
+        drop(result);
         step_from_loop(task)
     }
 }

@@ -102,7 +102,7 @@ unsafe extern "C" fn callbacks(task: Raw, _: *mut c_void) -> Raw {
                     let (function, context) = match context {
                         Some(context) => (first, context),
                         None => {
-                            let context = data(first.as_ptr()).context.cloned();
+                            let context = data(first.as_ptr()).context().cloned();
                             (
                                 future::bound_wakeup(first.as_ptr())?,
                                 context.unwrap_or_else(|| none()),
@@ -173,7 +173,7 @@ unsafe extern "C" fn must_cancel(task: Raw, _: *mut c_void) -> Raw {
             (Some(member), Some(state)) => state.tree.borrow().is_pending(member),
             _ => false,
         };
-        boolean(ours.requests.get().is_waiting() || pending)
+        boolean(ours.inbox.get().requests.is_waiting() || pending)
     }
 }
 
@@ -193,7 +193,7 @@ unsafe extern "C" fn set_cancel_message(task: Raw, value: Raw, _: *mut c_void) -
 
 unsafe extern "C" fn coroutine(task: Raw, _: *mut c_void) -> Raw {
     // SAFETY: as above.
-    unsafe { or_none(data(task).coroutine.cloned()) }
+    unsafe { or_none(data(task).coroutine().cloned()) }
 }
 
 unsafe extern "C" fn waiter(task: Raw, _: *mut c_void) -> Raw {
@@ -203,10 +203,7 @@ unsafe extern "C" fn waiter(task: Raw, _: *mut c_void) -> Raw {
 
 unsafe extern "C" fn source_traceback(task: Raw, _: *mut c_void) -> Raw {
     // SAFETY: as above.
-    unsafe {
-        let rare = data(task).rare.borrow();
-        or_none(rare.as_ref().and_then(|rare| rare.source_traceback.cloned()))
-    }
+    unsafe { or_none(data(task).source_traceback()) }
 }
 
 const fn entry(

@@ -3,6 +3,7 @@
 
 use std::ffi::{CStr, c_int, c_void};
 
+use nursery_core::Inbox;
 use pyo3::ffi;
 
 use super::data::{data, flag};
@@ -139,16 +140,13 @@ unsafe extern "C" fn cancel(
 
 unsafe extern "C" fn cancelling(task: Raw, _: Raw) -> Raw {
     // SAFETY: as above.
-    unsafe { ffi::PyLong_FromLong(data(task).requests.get().asked().into()) }
+    unsafe { ffi::PyLong_FromLong(data(task).inbox.get().requests.asked().into()) }
 }
 
 unsafe extern "C" fn uncancel(task: Raw, _: Raw) -> Raw {
     // SAFETY: as above.
     unsafe {
-        let left = data(task).change_requests(|requests| requests.take_back());
-        if !data(task).requests.get().is_waiting() {
-            data(task).lower_flags(flag::INSIDE);
-        }
+        let left = data(task).change_inbox(Inbox::take_back);
         ffi::PyLong_FromLong(left.into())
     }
 }
@@ -209,11 +207,11 @@ pub unsafe fn name(task: Raw) -> Fallible<Owned> {
     // SAFETY: attached; the task is alive.
     unsafe {
         let ours = data(task);
-        if ours.name.is_empty() {
+        if ours.name().is_empty() {
             let text = format!("Task-{}", ours.number.get());
-            ours.name.set(crate::object::string(&text)?);
+            ours.name().set(crate::object::string(&text)?);
         }
-        Ok(ours.name.cloned().unwrap_or_else(|| none()))
+        Ok(ours.name().cloned().unwrap_or_else(|| none()))
     }
 }
 
@@ -240,7 +238,7 @@ pub unsafe fn set_name(task: Raw, name: Raw) -> Fallible<()> {
         } else {
             Owned::new(ffi::PyObject_Str(name))?
         };
-        data(task).name.set(text);
+        data(task).name().set(text);
         Ok(())
     }
 }
@@ -254,7 +252,7 @@ unsafe extern "C" fn put_name(task: Raw, name: Raw) -> Raw {
     // SAFETY: as above.
     // 3.13.0's create_task sets the name None on every task of a factory that was given none.
     unsafe {
-        if name == ffi::Py_None() && data(task).name.is_empty() {
+        if name == ffi::Py_None() && data(task).name().is_empty() {
             return none().into_ptr();
         }
         guard(std::ptr::null_mut(), |_| answer(set_name(task, name).map(|()| none())))
@@ -263,12 +261,12 @@ unsafe extern "C" fn put_name(task: Raw, name: Raw) -> Raw {
 
 unsafe extern "C" fn get_coro(task: Raw, _: Raw) -> Raw {
     // SAFETY: as above.
-    unsafe { data(task).coroutine.cloned().unwrap_or_else(|| none()).into_ptr() }
+    unsafe { data(task).coroutine().cloned().unwrap_or_else(|| none()).into_ptr() }
 }
 
 unsafe extern "C" fn get_context(task: Raw, _: Raw) -> Raw {
     // SAFETY: as above.
-    unsafe { data(task).context.cloned().unwrap_or_else(|| none()).into_ptr() }
+    unsafe { data(task).context().cloned().unwrap_or_else(|| none()).into_ptr() }
 }
 
 unsafe extern "C" fn get_loop(task: Raw, _: Raw) -> Raw {
@@ -389,10 +387,7 @@ unsafe extern "C" fn finalize(task: Raw) {
             let ours = data(task);
             let Some(state) = ours.state() else { return };
             let _aside = Aside::new();
-            let source = {
-                let rare = ours.rare.borrow();
-                rare.as_ref().and_then(|rare| rare.source_traceback.cloned())
-            };
+            let source = ours.source_traceback();
             let names = names();
             let mut context = vec![];
             let message = if !ours.has(flag::DONE) {

@@ -20,11 +20,11 @@ mod watch;
 pub use cancel::{cancel, cancelled_by_scope, cancelled_error, charge, is_asked, reach};
 pub use current::leave;
 pub use data::{add_to, allocate, begin, data, flag, is_ours};
-pub use end::{give_up, is_held, leave_tree, member};
+pub use end::{give_up, has_ended, is_held, leave_tree, member};
 pub use factory::{add_functions, is_lazy, start_eagerly, trace_source};
 pub use joined::{add_to as add_iterator_to, raise_thrown, stop};
 pub use methods::set_name;
-pub use step::{bound_step, resume, run, run_nested, wake, wake_from_join};
+pub use step::{bound_step, resume, run, run_nested, wake};
 pub use watch::call_soon;
 
 use crate::object::Raw;
@@ -32,5 +32,5 @@ use crate::object::Raw;
 /// The context that a task's steps run in; borrowed.
 pub unsafe fn context(task: Raw) -> Raw {
     // SAFETY: the caller's task is alive.
-    unsafe { data(task).context.get() }
+    unsafe { data(task).context().get() }
 }

@@ -1,7 +1,7 @@
 //! How a task moves: one step of its coroutine, what it waits for, how it is woken. It decides nothing
 //! of scopes and nurseries: it asks the tree.
 
-use nursery_core::MemberId;
+use nursery_core::{Inbox, MemberId, Throw, Told, Waited};
 use pyo3::ffi;
 
 use super::cancel::{cancel_wait, cancelled_by_scope, cancelled_error, is_asked, is_shielded};
@@ -13,9 +13,8 @@ use super::{future, graph};
 use crate::entry::guard;
 use crate::function::Method;
 use crate::imports::names;
-use crate::object::{
-    Aside, Fallible, Owned, Raised, Raw, method0, method1, set_error_text, take_raised, truth,
-};
+use crate::object::{Aside, Fallible, Owned, Raised, Raw, method1, set_error_text, take_raised};
+use crate::raised;
 use crate::ready;
 use crate::state::LoopState;
 use crate::wait;
@@ -31,11 +30,11 @@ pub unsafe fn run(state: &LoopState, task: Owned) -> Fallible<()> {
             ours.lower_flags(flag::SCHEDULED);
             return Ok(());
         }
-        let context = ours.context.get();
+        let context = ours.context().get();
         if ffi::PyContext_Enter(context) < 0 {
             // Somebody runs in that context: the task cannot, and says so.
             let error = take_raised();
-            ours.with_rare(|rare| rare.incoming.set(error));
+            ours.set_incoming(error);
             return step(state, &task, true);
         }
         let result = step(state, &task, true);
@@ -79,7 +78,7 @@ pub unsafe fn step(state: &LoopState, task: &Owned, drain: bool) -> Fallible<()>
         };
         let outer = state.running.replace(this);
         let mut value = std::ptr::null_mut();
-        let coroutine = ours.coroutine.get();
+        let coroutine = ours.coroutine().get();
         let sent = match throw {
             None => ffi::PyIter_Send(coroutine, ffi::Py_None(), &mut value),
             Some(exception) => throw_into(coroutine, &exception, &mut value),
@@ -91,9 +90,7 @@ pub unsafe fn step(state: &LoopState, task: &Owned, drain: bool) -> Fallible<()>
             }
             ffi::PySendResult::PYGEN_RETURN => {
                 let value = Owned::maybe(value);
-                if ours.requests.get().is_waiting() && !is_shielded(state, ours) {
-                    // As asyncio has it: a cancellation that came in the last step still counts.
-                    ours.change_requests(|requests| requests.deliver());
+                if ours.change_inbox(|inbox| inbox.returned(|| is_shielded(state, ours))) {
                     finish(state, this, ours, flag::DONE | flag::CANCELLED, None);
                 } else {
                     finish(state, this, ours, flag::DONE, value);
@@ -121,81 +118,90 @@ unsafe fn prepare(state: &LoopState, task: Raw, ours: &TaskData) -> Option<Owned
     // SAFETY: attached; the task is alive.
     unsafe {
         let joining = ours.has(flag::JOINING);
-        let handed_on = ours.has(flag::HANDED_ON);
-        let flags = ours.flags.get() & !(flag::SCHEDULED | flag::JOINING | flag::HANDED_ON);
-        ours.flags.set(flags | flag::RUNNING | flag::STARTED);
+        let flags = ours.flags.get() & !(flag::SCHEDULED | flag::JOINING);
+        ours.flags.set(flags | flag::RUNNING);
         let waited = ours.waiting.take();
         if joining {
             // The nursery that it joins decides what becomes of a cancellation.
             return None;
         }
-        if let Some(waited) = &waited
-            && !wait::is_wait(waited.as_ptr())
-        {
-            graph::end(waited.as_ptr(), task);
-        }
         let incoming = if ours.rare.borrow().is_some() { ours.take_incoming() } else { None };
-        if !ours.requests.get().is_waiting() && !ours.has(flag::TOLD) {
+        let incoming = match &waited {
+            Some(waited) if !wait::is_wait(waited.as_ptr()) => {
+                graph::end(waited.as_ptr(), task);
+                incoming.or_else(|| error_of(waited))
+            }
+            Some(waited) if wait::is_cancelled(waited.as_ptr()) => {
+                incoming.or_else(|| Some(wait::cancelled_error(waited.as_ptr())))
+            }
+            _ => incoming,
+        };
+        if ours.inbox.get().is_quiet() {
+            ours.change_inbox(Inbox::begin_quietly);
             return incoming;
         }
-        ours.lower_flags(flag::TOLD);
-        let brought = handed_on && waited.is_some_and(|waited| is_cancelled(&waited));
-        prepare_cancellation(state, task, ours, brought).or(incoming)
+        prepare_cancellation(state, task, ours, waited.is_some(), incoming)
     }
 }
 
-/// Whether a future brings a `CancelledError`.
-#[cold]
-unsafe fn is_cancelled(future: &Owned) -> bool {
-    // SAFETY: attached; an error is taken back.
+/// The error of a task of ours that was awaited directly: it is thrown, as that of any future.
+#[inline]
+unsafe fn error_of(awaited: &Owned) -> Option<Owned> {
+    // SAFETY: attached; the object is alive.
     unsafe {
-        let answer = method0(future.as_ptr(), names().cancelled);
-        answer.and_then(|answer| truth(&answer)).unwrap_or_else(|Raised| {
-            ffi::PyErr_Clear();
-            false
-        })
+        let this = awaited.as_ptr();
+        if !is_ours(this) || !data(this).has(flag::FAILED | flag::CANCELLED) {
+            return None;
+        }
+        super::methods::result_of(this).is_err().then(|| take_raised())
     }
 }
 
-/// `brought`: what the task has waited for brings the `CancelledError` of a bare cancellation. Where
-/// a scope's comes at the same moment, it is the bare one that is thrown: whoever asked for it knows
-/// it by its plain type (asyncio.timeout on 3.11 does), and no scope takes it back.
+/// What the step is to throw where a cancellation may have come. `incoming` is the error that the
+/// wait has brought.
+#[cold]
 unsafe fn prepare_cancellation(
     state: &LoopState,
     task: Raw,
     ours: &TaskData,
-    brought: bool,
+    waited: bool,
+    incoming: Option<Owned>,
 ) -> Option<Owned> {
     // SAFETY: attached; the task is alive.
     unsafe {
-        let (pending, held) = match ours.member.get() {
-            None => (false, false),
-            Some(member) => {
-                let tree = state.tree.borrow();
-                let asked = ours.requests.get().is_waiting();
-                (tree.is_pending(member), asked && tree.is_shielded(member))
+        let member = ours.member.get();
+        let told = member.map_or_else(Told::default, |member| {
+            let tree = state.tree.borrow();
+            let pending = tree.is_pending(member);
+            Told {
+                pending,
+                abrupt: pending && tree.is_abrupt(member),
+                shielded: tree.is_shielded(member),
             }
+        });
+        let waited = match &incoming {
+            Some(error) if raised::is_cancellation(error.as_ptr()) => Waited::Cancelled,
+            Some(_) => Waited::Got,
+            None if waited => Waited::Got,
+            None => Waited::Nothing,
         };
-        let inside = ours.has(flag::INSIDE);
-        ours.lower_flags(flag::INSIDE);
-        let asked = ours.requests.get().is_waiting() && (!held || inside);
-        if asked {
-            ours.change_requests(
-                |requests| {
-                    if held { requests.deliver_one() } else { requests.deliver() }
-                },
-            );
+        let first = !ours.inbox.get().has_started();
+        let step = ours.change_inbox(|inbox| inbox.before_step(told, waited));
+        let Some(member) = member else {
+            return if step.throw == Throw::Plain { Some(cancelled_error(task)) } else { incoming };
+        };
+        let thrown = match step.throw {
+            Throw::Plain => Some(cancelled_error(task)),
+            Throw::Scoped => Some(cancelled_by_scope(state, member)),
+            Throw::Nothing => incoming,
+        };
+        if step.heard {
+            state.tree.touch(|tree| tree.thrown(member));
+        } else if first && told.pending {
+            let now = state.now_or_zero();
+            state.change(|tree, _| tree.hears_from_now(member, now));
         }
-        let from_scope = if pending {
-            let member = ours.member.get()?;
-            let plain = asked || brought;
-            let exception = if plain { None } else { Some(cancelled_by_scope(state, member)) };
-            state.tree.borrow_mut().thrown(member);
-            exception
-        } else {
-            None
-        };
-        if asked { Some(cancelled_error(task)) } else { from_scope }
+        thrown
     }
 }
 
@@ -239,7 +245,7 @@ unsafe fn suspend(state: &LoopState, task: &Owned, ours: &TaskData, yielded: Own
         if what == ffi::Py_None() {
             ours.raise_flags(flag::SCHEDULED);
             if ours.member.get().is_some_and(|member| insist(state, member)) {
-                ours.raise_flags(flag::TOLD);
+                ours.change_inbox(Inbox::tell);
             }
             ready::push_or_report(state, task.clone());
             return;
@@ -280,22 +286,14 @@ pub(super) unsafe fn settle(state: &LoopState, task: Raw, ours: &TaskData, what:
         if ours.has(flag::JOINING) {
             return;
         }
-        let requests = ours.requests.get();
-        let member = ours.member.get();
-        let asked = requests.is_waiting() && is_asked(state, task);
+        let asked = ours.inbox.get().requests.is_waiting() && is_asked(state, task);
         if asked && cancel_wait(state, task, true) {
-            let inside = ours.has(flag::INSIDE);
-            ours.lower_flags(flag::INSIDE);
-            ours.change_requests(
-                |requests| {
-                    if inside { requests.deliver_one() } else { requests.deliver() }
-                },
-            );
-            ours.raise_flags(flag::HANDED_ON);
+            let shielded = is_shielded(state, ours);
+            ours.change_inbox(|inbox| inbox.handed_on_late(shielded));
             return;
         }
-        if member.is_some_and(|member| insist(state, member)) {
-            ours.raise_flags(flag::TOLD);
+        if ours.member.get().is_some_and(|member| insist(state, member)) {
+            ours.change_inbox(Inbox::tell);
             cancel_wait(state, task, false);
         }
     }
@@ -307,11 +305,12 @@ unsafe fn insist(state: &LoopState, member: MemberId) -> bool {
     // SAFETY: attached. The clock may run Python code, so it is read outside the tree.
     unsafe {
         let (now, pending) = {
-            let mut tree = state.tree.borrow_mut();
             let mut asked = false;
-            let pending = tree.suspended(member, || {
-                asked = true;
-                f64::NEG_INFINITY
+            let pending = state.tree.touch(|tree| {
+                tree.suspended(member, || {
+                    asked = true;
+                    f64::NEG_INFINITY
+                })
             });
             (asked, pending)
         };
@@ -319,7 +318,7 @@ unsafe fn insist(state: &LoopState, member: MemberId) -> bool {
             return pending;
         }
         let now = state.now_or_zero();
-        state.tree.borrow_mut().suspended(member, || now)
+        state.tree.touch(|tree| tree.suspended(member, || now))
     }
 }
 
@@ -342,7 +341,7 @@ pub(super) unsafe fn refuse_with(state: &LoopState, task: &Owned, error: Owned) 
     // SAFETY: attached.
     unsafe {
         let ours = data(task.as_ptr());
-        ours.with_rare(|rare| rare.incoming.replace(Some(error)));
+        ours.set_incoming(error);
         ours.raise_flags(flag::SCHEDULED);
         ready::push_or_report(state, task.clone());
     }
@@ -394,18 +393,6 @@ pub unsafe fn wake(state: &LoopState, task: Owned) {
         }
         ours.raise_flags(flag::SCHEDULED);
         ready::push_or_report(state, task);
-    }
-}
-
-/// The nursery that a host joins has closed.
-pub unsafe fn wake_from_join(state: &LoopState, host: Raw) {
-    // SAFETY: attached; the caller's task is alive.
-    unsafe {
-        if data(host).has(flag::JOINING)
-            && let Some(join) = data(host).waiting.cloned()
-        {
-            wait::join_is_over(state, join.as_ptr());
-        }
     }
 }
 

@@ -144,6 +144,11 @@ impl Wait {
         self.held.take()
     }
 
+    /// Whether a nursery still counts on its being awaited.
+    fn joins(&self) -> bool {
+        self.kind.get() == Kind::Join && self.phase.get() == Phase::Waiting
+    }
+
     fn clear(&self) {
         self.task.clear();
         self.payload.clear();
@@ -176,7 +181,7 @@ unsafe fn start(object: Raw) -> Fallible<()> {
             if moment < f64::INFINITY {
                 let moment = moment.max(f64::MIN);
                 let alarm = Alarm::Wake(Key(Owned::share(object).into_ptr()));
-                let timer = state.tree.borrow_mut().timers.insert(moment, alarm);
+                let timer = state.tree.touch(|tree| tree.timers.insert(moment, alarm));
                 this.timer.set(Some(timer));
                 timers::arm(state);
             }
@@ -319,13 +324,29 @@ pub unsafe fn withdraw(object: Raw) -> bool {
     }
 }
 
+/// Whether a wait was cut short or cancelled.
+#[inline]
+pub unsafe fn is_cancelled(object: Raw) -> bool {
+    // SAFETY: the caller's wait is alive.
+    unsafe { wait(object).phase.get() == Phase::Cancelled }
+}
+
+/// What a wait that was cancelled brings.
+pub unsafe fn cancelled_error(object: Raw) -> Owned {
+    // SAFETY: attached; the caller's wait is alive.
+    unsafe {
+        awaited::raise_cancelled(wait(object));
+        take_raised()
+    }
+}
+
 /// Takes a wait out of wherever it stands.
 unsafe fn stop_waiting(object: Raw) {
     // SAFETY: attached; the caller's wait is alive.
     unsafe {
         let this = wait(object);
         if let (Some(timer), Some(state)) = (this.timer.take(), this.state()) {
-            let alarm = state.tree.borrow_mut().timers.remove(timer);
+            let alarm = state.tree.touch(|tree| tree.timers.remove(timer));
             if let Alarm::Wake(Key(held)) = alarm {
                 drop(Owned::maybe(held));
             }

@@ -13,6 +13,7 @@ use super::future::{
     method_set_result, set_blocking,
 };
 use super::{Kind, Phase, TYPE, Wait, wait};
+use crate::entry::guard;
 use crate::object::{Aside, Owned, Raw};
 
 unsafe extern "C" fn same(object: Raw) -> Raw {
@@ -66,7 +67,10 @@ unsafe extern "C" fn traverse(object: Raw, visit: ffi::visitproc, arg: *mut c_vo
 
 unsafe extern "C" fn clear(object: Raw) -> c_int {
     // SAFETY: the collector's call.
-    unsafe { wait(object).clear() };
+    unsafe {
+        abandon(object);
+        wait(object).clear();
+    }
     0
 }
 
@@ -79,12 +83,26 @@ unsafe extern "C" fn dealloc(object: Raw) {
         if this.phase.get() == Phase::New && timed && !this.claimed.get() {
             warn_unawaited();
         }
+        abandon(object);
         this.clear();
         let class = ffi::Py_TYPE(object);
         if let Some(free) = (*class).tp_free {
             free(object.cast());
         }
         ffi::Py_DECREF(class.cast());
+    }
+}
+
+/// A join that goes while it waits leaves nobody to whom its nursery's end could be told.
+unsafe fn abandon(object: Raw) {
+    // SAFETY: attached; the object's parts are there.
+    unsafe {
+        if wait(object).joins() {
+            guard((), |_| {
+                wait(object).phase.set(Phase::Spent);
+                crate::nursery::abandon(object);
+            });
+        }
     }
 }
 

@@ -1,15 +1,20 @@
 //! What is done with a nursery: it is opened, its children start and end, it is closed. Its life and
-//! its verdict are its `Lifecycle`'s; it must never decide these.
+//! its verdict are its `Lifecycle`'s; it must never decide these. One that its host does not leave as
+//! it must is in `orphans.rs`.
 
 use crate::lifecycle::{Closed, Ended, Lifecycle, Outcome, Phase, Verdict};
 use crate::member::{Member, MemberId};
 use crate::scope::{Cause, Scope, ScopeId, Settings, Source};
 use crate::slab::NONE;
-use crate::tree::{Delivery, Exit, Face, Flight, Tree};
+use crate::tree::{Effects, Exit, Face, Flight, Tree};
 
 /// A nursery in a tree, valid until it is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct NurseryId(pub(crate) u32);
+pub struct NurseryId {
+    pub(crate) at: u32,
+    /// That of its scope.
+    serial: u32,
+}
 
 /// A child that starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,12 +40,19 @@ pub struct Close<E, R> {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Nursery<E> {
+pub(crate) struct Nursery<E, K> {
     pub(crate) scope: u32,
+    serial: u32,
     pub(crate) life: Lifecycle<E>,
     pub(crate) first: u32,
     pub(crate) last: u32,
     pub(crate) body_cancelled: bool,
+    /// What the face wakes once it has closed.
+    joiner: Option<K>,
+    /// The nursery that joins it in its host's place.
+    pub(super) heir: u32,
+    /// The face will not ask for it any more: it goes once it has closed.
+    pub(super) released: bool,
 }
 
 impl<F: Face> Tree<F> {
@@ -53,30 +65,50 @@ impl<F: Face> Tree<F> {
         collect: bool,
         honoured: u32,
         now: f64,
-        out: &mut Vec<Delivery<F::Key>>,
+        out: &mut Effects<F>,
     ) -> NurseryId {
-        let ScopeId(scope) = self.enter(host, settings, honoured, now, out);
+        let ScopeId { at: scope, serial } = self.enter(host, settings, honoured, now, out);
         let id = self.nurseries.insert(Nursery {
             scope,
+            serial,
             life: Lifecycle::new(collect),
             first: NONE,
             last: NONE,
             body_cancelled: false,
+            joiner: None,
+            heir: NONE,
+            released: false,
         });
         self.scopes[scope].nursery = id;
-        NurseryId(id)
+        NurseryId { at: id, serial }
+    }
+
+    pub(super) fn nursery_id(&self, at: u32) -> NurseryId {
+        NurseryId { at, serial: self.nurseries[at].serial }
+    }
+
+    /// Whether a nursery is still in the tree.
+    #[must_use]
+    pub fn has_nursery(&self, nursery: NurseryId) -> bool {
+        self.nurseries.get(nursery.at).is_some_and(|found| found.serial == nursery.serial)
     }
 
     /// A nursery's scope.
     #[must_use]
     pub fn scope(&self, nursery: NurseryId) -> ScopeId {
-        ScopeId(self.nurseries[nursery.0].scope)
+        self.id(self.nurseries[nursery.at].scope)
+    }
+
+    /// Whether a cancellation reaches a nursery's scope: its own, or one from outside.
+    #[must_use]
+    pub fn is_scope_cancelled(&self, nursery: NurseryId) -> bool {
+        self.scopes[self.nurseries[nursery.at].scope].effective
     }
 
     /// A nursery's host, unless it has ended without leaving it.
     #[must_use]
     pub fn host(&self, nursery: NurseryId) -> Option<&F::Key> {
-        let host = self.scopes[self.nurseries[nursery.0].scope].host;
+        let host = self.scopes[self.nurseries[nursery.at].scope].host;
         (host != NONE).then(|| &self.members[host].key)
     }
 
@@ -84,24 +116,24 @@ impl<F: Face> Tree<F> {
     #[must_use]
     pub fn host_of(&self, child: MemberId) -> Option<&F::Key> {
         let nursery = self.members[child.0].nursery;
-        if nursery == NONE { None } else { self.host(NurseryId(nursery)) }
+        if nursery == NONE { None } else { self.host(self.nursery_id(nursery)) }
     }
 
     /// Where a nursery stands.
     #[must_use]
     pub fn phase(&self, nursery: NurseryId) -> Phase {
-        self.nurseries[nursery.0].life.phase()
+        self.nurseries[nursery.at].life.phase()
     }
 
     /// How many children run.
     #[must_use]
     pub fn running(&self, nursery: NurseryId) -> usize {
-        self.nurseries[nursery.0].life.running()
+        self.nurseries[nursery.at].life.running()
     }
 
     /// The children that have not ended, in the order of starting.
     pub fn children(&self, nursery: NurseryId) -> impl Iterator<Item = &F::Key> {
-        let first = self.nurseries[nursery.0].first;
+        let first = self.nurseries[nursery.at].first;
         let member = |id: u32| (id != NONE).then(|| &self.members[id]);
         std::iter::successors(member(first), move |child| member(child.next))
             .map(|child| &child.key)
@@ -119,19 +151,11 @@ impl<F: Face> Tree<F> {
         key: F::Key,
         shield: bool,
     ) -> Result<Start, Closed> {
-        let owner = &mut self.nurseries[nursery.0];
+        let owner = &mut self.nurseries[nursery.at];
         owner.life.child_started()?;
-        let (base, last) = (owner.scope, owner.last);
-        let mut child = Member::new(key, nursery.0, base, false);
-        child.prev = last;
-        let id = self.members.insert(child);
-        let owner = &mut self.nurseries[nursery.0];
-        owner.last = id;
-        if last == NONE {
-            owner.first = id;
-        } else {
-            self.members[last].next = id;
-        }
+        let base = owner.scope;
+        let id = self.members.insert(Member::new(key, NONE, base, false));
+        self.list(id, nursery.at);
         let mut charges = 0;
         if shield {
             let settings = Settings { shield: true, ..Settings::default() };
@@ -148,62 +172,164 @@ impl<F: Face> Tree<F> {
         Ok(Start { member: MemberId(id), charges })
     }
 
-    /// A child has ended. Says which nursery has closed by it: wake its joiner. `reason` is asked
-    /// for only if this is the failure that cancels the siblings (R6).
+    /// Puts a task at the end of a nursery's children.
+    #[inline]
+    pub(super) fn list(&mut self, child: u32, nursery: u32) {
+        let last = std::mem::replace(&mut self.nurseries[nursery].last, child);
+        let member = &mut self.members[child];
+        member.nursery = nursery;
+        member.prev = last;
+        member.next = NONE;
+        if last == NONE {
+            self.nurseries[nursery].first = child;
+        } else {
+            self.members[last].next = child;
+        }
+    }
+
+    /// Takes a task out of its nursery's children.
+    #[inline]
+    pub(super) fn unlist(&mut self, child: u32) {
+        let Member { nursery, next, prev, .. } = self.members[child];
+        if prev == NONE {
+            self.nurseries[nursery].first = next;
+        } else {
+            self.members[prev].next = next;
+        }
+        if next == NONE {
+            self.nurseries[nursery].last = prev;
+        } else {
+            self.members[next].prev = prev;
+        }
+    }
+
+    /// A child has ended. Returns the nursery that has closed by it. `reason` is what the siblings
+    /// are cancelled with if this is the failure that cancels them (R6).
     #[inline]
     pub fn ended(
         &mut self,
         child: MemberId,
         outcome: Outcome<F::Error>,
         now: f64,
-        reason: impl FnOnce() -> Option<F::Reason>,
-        out: &mut Vec<Delivery<F::Key>>,
+        reason: Option<F::Reason>,
+        out: &mut Effects<F>,
     ) -> Option<NurseryId> {
+        let outcome = match outcome {
+            // One that was cancelled by hand ends alone (R16, R13a).
+            Outcome::Cancelled if !self.has_heard(child.0) => Outcome::Done,
+            outcome => outcome,
+        };
         if self.members[child.0].scope != self.members[child.0].base {
-            self.abandon(child.0);
+            self.abandon(child.0, out);
         }
-        let Member { nursery, next, prev, .. } = self.members.remove(child.0);
-        let owner = &mut self.nurseries[nursery];
-        if prev == NONE {
-            owner.first = next;
-        } else {
-            self.members[prev].next = next;
-        }
-        let owner = &mut self.nurseries[nursery];
-        if next == NONE {
-            owner.last = prev;
-        } else {
-            self.members[next].prev = prev;
-        }
-        let owner = &mut self.nurseries[nursery];
-        let Ended { cancel, closed } = owner.life.child_ended(outcome);
+        self.unlist(child.0);
+        let Member { nursery, .. } = self.members.remove(child.0);
+        let Ended { cancel, closed, again } = self.nurseries[nursery].life.child_ended(outcome);
+        out.errors.extend(again);
         if cancel {
-            let scope = ScopeId(owner.scope);
-            let cause = Cause { source: Source::Failure, reason: reason() };
-            self.cancel(scope, cause, now, out);
+            self.fail(nursery, reason, now, out);
+        } else {
+            out.reasons.extend(reason);
         }
-        closed.then_some(NurseryId(nursery))
+        if closed { self.closed(nursery, now, out) } else { None }
     }
 
-    /// The body has ended; the host joins. Says whether the nursery has closed by it.
+    /// Cancels a nursery because something in it has failed (R6).
+    fn fail(&mut self, nursery: u32, reason: Option<F::Reason>, now: f64, out: &mut Effects<F>) {
+        let scope = self.id(self.nurseries[nursery].scope);
+        self.cancel(scope, Cause { source: Source::Failure, reason }, now, out);
+    }
+
+    /// Body and children of a nursery have ended. One that another joins in its host's place hands
+    /// its errors over, and goes if the face has released it. Returns the nursery that waits for its joiner by now.
+    pub(super) fn closed(
+        &mut self,
+        nursery: u32,
+        now: f64,
+        out: &mut Effects<F>,
+    ) -> Option<NurseryId> {
+        let mut at = nursery;
+        loop {
+            let owner = &mut self.nurseries[at];
+            let heir = std::mem::replace(&mut owner.heir, NONE);
+            if heir == NONE {
+                return Some(self.nursery_id(at));
+            }
+            let verdict = owner.life.verdict();
+            if owner.released {
+                let scope = owner.scope;
+                self.nurseries.remove(at);
+                self.silence(scope);
+                let cause = self.unlink(scope).cause;
+                out.let_go(cause);
+            }
+            let outcomes: Vec<_> = match verdict {
+                Verdict::Clean => Vec::new(),
+                Verdict::Errors(errors) => errors.into_iter().map(Outcome::Failed).collect(),
+                Verdict::Bare { error, beside } => {
+                    let beside = beside.into_iter().map(Outcome::Failed);
+                    std::iter::once(Outcome::Bare(error)).chain(beside).collect()
+                }
+            };
+            for outcome in outcomes {
+                self.add_error(heir, outcome, now, out);
+            }
+            self.nurseries[heir].life.children_done(1);
+            if self.nurseries[heir].life.phase() != Phase::Closed {
+                return None;
+            }
+            at = heir;
+        }
+    }
+
+    /// Adds an error that ended no child.
+    pub(super) fn add_error(
+        &mut self,
+        nursery: u32,
+        outcome: Outcome<F::Error>,
+        now: f64,
+        out: &mut Effects<F>,
+    ) {
+        let Ended { cancel, again, .. } = self.nurseries[nursery].life.error(outcome);
+        out.errors.extend(again);
+        if cancel {
+            self.fail(nursery, None, now, out);
+        }
+    }
+
+    /// The body has ended; the host joins. Returns whether the nursery has closed by it.
     pub fn body_ended(
         &mut self,
         nursery: NurseryId,
         outcome: Outcome<F::Error>,
         now: f64,
-        reason: impl FnOnce() -> Option<F::Reason>,
-        out: &mut Vec<Delivery<F::Key>>,
+        reason: Option<F::Reason>,
+        out: &mut Effects<F>,
     ) -> bool {
-        let owner = &mut self.nurseries[nursery.0];
+        let owner = &mut self.nurseries[nursery.at];
         let cancelled = matches!(outcome, Outcome::Cancelled);
         owner.body_cancelled = cancelled;
-        let Ended { cancel, closed } = owner.life.body_ended(outcome);
+        let scope = owner.scope;
+        let Ended { cancel, closed, again } = owner.life.body_ended(outcome);
+        out.errors.extend(again);
         if cancel {
-            let scope = ScopeId(owner.scope);
             let source = if cancelled { Source::Host } else { Source::Failure };
-            self.cancel(scope, Cause { source, reason: reason() }, now, out);
+            self.cancel(self.id(scope), Cause { source, reason }, now, out);
+        } else {
+            out.reasons.extend(reason);
         }
         closed
+    }
+
+    /// What the face wakes once a nursery has closed, in place of what it was before.
+    pub fn set_joiner(&mut self, nursery: NurseryId, joiner: Option<F::Key>) {
+        self.nurseries[nursery.at].joiner = joiner;
+    }
+
+    /// What the face is to wake when a nursery has closed.
+    #[must_use]
+    pub fn joiner(&self, nursery: NurseryId) -> Option<&F::Key> {
+        self.nurseries[nursery.at].joiner.as_ref()
     }
 
     /// The host was cancelled from outside while it joins: the cancellation goes on to the
@@ -213,20 +339,16 @@ impl<F: Face> Tree<F> {
         nursery: NurseryId,
         reason: Option<F::Reason>,
         now: f64,
-        out: &mut Vec<Delivery<F::Key>>,
+        out: &mut Effects<F>,
     ) {
         let scope = self.scope(nursery);
         self.cancel(scope, Cause { source: Source::Host, reason }, now, out);
     }
 
-    /// Adds an error that ended no child.
-    pub fn add_error(&mut self, nursery: NurseryId, error: F::Error) {
-        self.nurseries[nursery.0].life.error(error);
-    }
-
     /// A nursery whose body and children have ended is left by its host. `honoured` is the host's
-    /// count of cancellations, `held` whether one from outside came while it joined, `joined`
-    /// whether it had to wait at all.
+    /// count of cancellations, `held` whether one from outside came while it joined. It is left by a
+    /// cancellation if the body or a child ended as cancelled and one is visible outside (R13a).
+    /// `now` matters only if its scope is a shield.
     ///
     /// # Panics
     /// If the nursery is not closed, or its scope is not its host's innermost one.
@@ -235,16 +357,17 @@ impl<F: Face> Tree<F> {
         nursery: NurseryId,
         honoured: u32,
         held: bool,
-        joined: bool,
-        out: &mut Vec<Delivery<F::Key>>,
+        now: f64,
+        out: &mut Effects<F>,
     ) -> Close<F::Error, F::Reason> {
-        let mut owner = self.nurseries.remove(nursery.0);
+        let mut owner = self.nurseries.remove(nursery.at);
         assert_eq!(owner.life.phase(), Phase::Closed, "a nursery is left once it has closed");
         let verdict = owner.life.verdict();
         let scope = &self.scopes[owner.scope];
         let outstanding = self.outstanding(scope, honoured);
         let above = self.sees_above(scope);
-        let in_flight = owner.body_cancelled || held || (joined && above);
+        let cancelled = owner.life.saw_cancellation();
+        let in_flight = owner.body_cancelled || held || (above && cancelled);
         let own = scope.cause.as_ref().is_some_and(|cause| cause.source != Source::Host);
         let flight = match (&verdict, in_flight) {
             (Verdict::Clean, true) => Flight::Cancelled,
@@ -253,42 +376,11 @@ impl<F: Face> Tree<F> {
             _ => Flight::Error,
         };
         // Children that the scope's own cancellation has ended: it was caught here.
-        let swallowed = own && !above && owner.life.saw_cancellation();
-        let mut exit = self.exit(ScopeId(owner.scope), flight, honoured, out);
+        let swallowed = own && !above && cancelled;
+        let mut exit = self.exit(self.id(owner.scope), flight, honoured, now, out);
         let cancelled = flight == Flight::Cancelled && !exit.caught;
         exit.caught |= swallowed && !cancelled;
         let rearm = flight == Flight::Superseded && outstanding;
         Close { verdict, cancelled, rearm, exit }
-    }
-
-    /// The host leaves although children still run, because it must not wait. The nursery goes on
-    /// without it, and is to be [`discard`](Self::discard)ed once it has closed. Says by how much
-    /// the host's count of cancellations sinks (R14); what it can see above waits for its next
-    /// await.
-    pub fn detach(&mut self, nursery: NurseryId) -> u32 {
-        let scope = self.nurseries[nursery.0].scope;
-        let Scope { host, parent, charge, .. } = self.scopes[scope];
-        if host == NONE {
-            return 0;
-        }
-        debug_assert_eq!(self.members[host].scope, scope, "it is its host's innermost scope");
-        self.scopes[scope].host = NONE;
-        let member = &mut self.members[host];
-        member.scope = parent;
-        member.charges -= charge.count;
-        let mut untold = false;
-        self.visit(host, |charge| untold |= !charge.delivered);
-        self.members[host].pending = untold;
-        self.members[host].spent = None;
-        charge.count
-    }
-
-    /// Frees a nursery that has closed and that no host waits for. Says what it would have raised.
-    pub fn discard(&mut self, nursery: NurseryId) -> Verdict<F::Error> {
-        let mut owner = self.nurseries.remove(nursery.0);
-        debug_assert_eq!(owner.life.phase(), Phase::Closed, "children still run");
-        self.silence(owner.scope);
-        self.unlink(owner.scope);
-        owner.life.verdict()
     }
 }

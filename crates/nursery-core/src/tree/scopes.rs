@@ -2,9 +2,9 @@
 //! budget. It must never leave one in another order than its host has entered them.
 
 use crate::member::MemberId;
-use crate::scope::{Cause, Scope, ScopeId, Settings, Source};
+use crate::scope::{Cause, Charge, Cleanup, Scope, ScopeId, Settings, Source};
 use crate::slab::NONE;
-use crate::tree::{Alarm, Delivery, Face, Tree};
+use crate::tree::{Alarm, Effects, Face, Tree};
 
 /// What is in flight when a block is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub enum Flight {
     Cancelled,
     /// An error.
     Error,
+    /// A group of errors that carries a cancellation.
+    Group,
     /// An error that took the place of a cancellation from outside, which must not get lost.
     Superseded,
 }
@@ -22,8 +24,10 @@ pub enum Flight {
 /// How a scope was left.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Exit<R> {
-    /// It takes the cancellation in flight back: swallow it (R13).
+    /// It takes the cancellation in flight back: swallow it, or take it out of the group (R13).
     pub caught: bool,
+    /// A cancellation inside an error that leaves the block is its own: take that out (R13).
+    pub absorbs: bool,
     /// By how much the host's count of cancellations sinks (R14).
     pub take_back: u32,
     /// Why it was cancelled, if it was.
@@ -41,7 +45,7 @@ impl<F: Face> Tree<F> {
         settings: Settings,
         honoured: u32,
         now: f64,
-        out: &mut Vec<Delivery<F::Key>>,
+        out: &mut Effects<F>,
     ) -> ScopeId {
         let member = &self.members[host.0];
         let parent = member.scope;
@@ -50,7 +54,6 @@ impl<F: Face> Tree<F> {
         let visible = parent != NONE && self.scopes[parent].effective;
         if visible && !settings.shield {
             scope.effective = true;
-            scope.level = self.scopes[parent].level;
         }
         let id = self.link(scope, parent);
         let member = &mut self.members[host.0];
@@ -63,16 +66,16 @@ impl<F: Face> Tree<F> {
         if settings.deadline < f64::INFINITY {
             if settings.deadline <= now {
                 let cause = Cause { source: Source::Deadline, reason: None };
-                self.cancel(ScopeId(id), cause, now, out);
+                self.cancel(self.id(id), cause, now, out);
             } else {
-                let alarm = Alarm::Deadline(ScopeId(id));
+                let alarm = Alarm::Deadline(self.id(id));
                 self.scopes[id].deadline = Some(self.timers.insert(settings.deadline, alarm));
             }
         }
-        ScopeId(id)
+        self.id(id)
     }
 
-    /// Its host leaves its innermost scope.
+    /// Its host leaves its innermost scope. `now` matters only where that is a shield.
     ///
     /// # Panics
     /// If another scope is its host's innermost one: ask [`innermost`](Self::innermost) first.
@@ -81,9 +84,10 @@ impl<F: Face> Tree<F> {
         scope: ScopeId,
         flight: Flight,
         honoured: u32,
-        out: &mut Vec<Delivery<F::Key>>,
+        now: f64,
+        out: &mut Effects<F>,
     ) -> Exit<F::Reason> {
-        let id = scope.0;
+        let id = scope.at;
         let host = self.scopes[id].host;
         assert_eq!(self.members[host].scope, id, "scopes are left in the order of entering");
         self.silence(id);
@@ -97,10 +101,11 @@ impl<F: Face> Tree<F> {
         member.refused = 0;
         let own = left.cause.as_ref().is_some_and(|cause| cause.source != Source::Host);
         let mut take_back = left.charge.count;
+        let absorbs = own && !visible && !outstanding;
         let mut caught = false;
         if own && !visible {
             caught = match flight {
-                Flight::Cancelled => !outstanding,
+                Flight::Cancelled | Flight::Group => !outstanding,
                 Flight::Error => std::mem::take(&mut member.superseded),
                 Flight::Nothing | Flight::Superseded => false,
             };
@@ -111,6 +116,9 @@ impl<F: Face> Tree<F> {
             member.superseded = false;
         }
         if above {
+            if left.settings.shield {
+                self.hears_from_now(MemberId(host), now);
+            }
             match flight {
                 Flight::Cancelled if !caught => {
                     // The cancellation in flight stands for the ones above from here on.
@@ -129,33 +137,68 @@ impl<F: Face> Tree<F> {
             self.members[host].pending = false;
             self.members[host].spent = None;
         }
-        Exit { caught, take_back, cause: left.cause, settings: left.settings }
+        Exit { caught, absorbs, take_back, cause: left.cause, settings: left.settings }
     }
 
-    /// Frees a scope whose host has ended without leaving it. Says why it was cancelled, if it was.
-    pub fn forget(&mut self, scope: ScopeId) -> Option<Cause<F::Reason>> {
-        debug_assert_eq!(self.scopes[scope.0].host, NONE, "its host still stands in it");
-        self.silence(scope.0);
-        self.unlink(scope.0).cause
+    /// Takes a scope out of the tree that is not left as it must be: by another task than entered
+    /// it, out of order, or not at all. Nobody else is cancelled by that, or spared: what its host
+    /// has entered inside it goes on below the scope around it. Returns why it was cancelled, if it
+    /// was, and by how much the host's count of cancellations sinks (R14).
+    pub fn remove(
+        &mut self,
+        scope: ScopeId,
+        out: &mut Effects<F>,
+    ) -> (Option<Cause<F::Reason>>, u32) {
+        let owed = self.unstack(scope.at, out);
+        self.silence(scope.at);
+        (self.unlink(scope.at).cause, owed)
+    }
+
+    /// Takes a scope from its host, wherever it stands among those that the host has entered.
+    /// Returns by how much the host's count of cancellations sinks.
+    pub(crate) fn unstack(&mut self, at: u32, out: &mut Effects<F>) -> u32 {
+        let Scope { host, parent, charge, .. } = self.scopes[at];
+        if host == NONE {
+            return 0;
+        }
+        self.scopes[at].host = NONE;
+        self.scopes[at].charge = Charge::default();
+        let member = &mut self.members[host];
+        member.charges -= charge.count;
+        member.refused = 0;
+        if member.scope == at {
+            member.scope = parent;
+            self.refresh(host, out);
+        } else {
+            let mut inner = member.scope;
+            while self.scopes[inner].parent != at {
+                inner = self.scopes[inner].parent;
+            }
+            self.unhang(inner);
+            self.hang(inner, parent);
+            self.spread(inner, out);
+        }
+        charge.count
     }
 
     /// Whether the host of a scope has ended without leaving it.
     #[must_use]
     pub fn is_abandoned(&self, scope: ScopeId) -> bool {
-        self.scopes[scope.0].host == NONE
+        self.scopes[scope.at].host == NONE
     }
 
-    /// Cancels a scope: everything below it in the same moment, up to shields (R12). Says whether
+    /// Cancels a scope: everything below it in the same moment, up to shields (R12). Returns whether
     /// it was not cancelled yet.
     pub fn cancel(
         &mut self,
         scope: ScopeId,
         cause: Cause<F::Reason>,
         now: f64,
-        out: &mut Vec<Delivery<F::Key>>,
+        out: &mut Effects<F>,
     ) -> bool {
-        let id = scope.0;
+        let id = scope.at;
         if self.scopes[id].cause.is_some() {
+            out.let_go(Some(cause));
             return false;
         }
         if let Some(timer) = self.scopes[id].deadline.take() {
@@ -176,24 +219,18 @@ impl<F: Face> Tree<F> {
     /// Why a scope was cancelled, if it was.
     #[must_use]
     pub fn cause(&self, scope: ScopeId) -> Option<&Cause<F::Reason>> {
-        self.scopes[scope.0].cause.as_ref()
+        self.scopes[scope.at].cause.as_ref()
     }
 
     /// What a scope was told.
     #[must_use]
     pub fn settings(&self, scope: ScopeId) -> Settings {
-        self.scopes[scope.0].settings
+        self.scopes[scope.at].settings
     }
 
     /// Moves a deadline, to any moment; one that has passed acts at the next await (R21).
-    pub fn set_deadline(
-        &mut self,
-        scope: ScopeId,
-        deadline: f64,
-        now: f64,
-        out: &mut Vec<Delivery<F::Key>>,
-    ) {
-        let entry = &mut self.scopes[scope.0];
+    pub fn set_deadline(&mut self, scope: ScopeId, deadline: f64, now: f64, out: &mut Effects<F>) {
+        let entry = &mut self.scopes[scope.at];
         entry.settings.deadline = deadline;
         if entry.cause.is_some() {
             return;
@@ -206,14 +243,26 @@ impl<F: Face> Tree<F> {
             self.cancel(scope, cause, now, out);
         } else if deadline < f64::INFINITY {
             let timer = self.timers.insert(deadline, Alarm::Deadline(scope));
-            self.scopes[scope.0].deadline = Some(timer);
+            self.scopes[scope.at].deadline = Some(timer);
         }
     }
 
     /// Raises or lowers a shield (R19). What it held back is delivered when it falls.
-    pub fn set_shield(&mut self, scope: ScopeId, shield: bool, out: &mut Vec<Delivery<F::Key>>) {
-        if std::mem::replace(&mut self.scopes[scope.0].settings.shield, shield) != shield {
-            self.spread(scope.0, out);
+    pub fn set_shield(&mut self, scope: ScopeId, shield: bool, now: f64, out: &mut Effects<F>) {
+        let entry = &mut self.scopes[scope.at];
+        if std::mem::replace(&mut entry.settings.shield, shield) == shield {
+            return;
+        }
+        if !shield {
+            entry.lifted_at = now;
+        }
+        self.spread(scope.at, out);
+        if !shield {
+            let mut at = self.scopes[scope.at].parent;
+            while at != NONE && self.scopes[at].effective {
+                self.set_budget(at, now);
+                at = if self.scopes[at].settings.shield { NONE } else { self.scopes[at].parent };
+            }
         }
     }
 
@@ -222,18 +271,18 @@ impl<F: Face> Tree<F> {
     pub fn set_cleanup(
         &mut self,
         scope: ScopeId,
-        cleanup: Option<f64>,
+        cleanup: Cleanup,
         now: f64,
-        out: &mut Vec<Delivery<F::Key>>,
+        out: &mut Effects<F>,
     ) {
-        self.scopes[scope.0].settings.cleanup = cleanup;
-        let mut walk = vec![scope.0];
+        self.scopes[scope.at].settings.cleanup = cleanup;
+        let mut walk = vec![scope.at];
         while let Some(at) = walk.pop() {
             if self.scopes[at].cause.is_some() {
                 self.set_budget(at, now);
                 self.spread(at, out);
-                if self.own_level(at) == f64::NEG_INFINITY {
-                    self.insist(ScopeId(at), out);
+                if self.seconds(at) == 0.0 {
+                    self.insist(self.id(at), now, out);
                 }
             }
             self.heirs(at, &mut walk);

@@ -4,8 +4,8 @@
 use std::num::NonZeroUsize;
 
 use nursery_core::{
-    Cause, Close, Delivery, Exit, Face, Flight, Identity, MemberId, NurseryId, Outcome, Requests,
-    ScopeId, Settings, Source, Tree,
+    Cause, Cleanup, Close, Delivery, Effects, Exit, Face, Flight, Identity, MemberId, NurseryId,
+    Outcome, Requests, ScopeId, Settings, Source, Tree,
 };
 
 /// The face of these tests: tasks are numbers.
@@ -69,13 +69,13 @@ impl World {
     /// in that very moment, once (R12).
     pub fn change<R>(
         &mut self,
-        act: impl FnOnce(&mut Tree<Plain>, f64, &mut Vec<Delivery<usize>>) -> R,
+        act: impl FnOnce(&mut Tree<Plain>, f64, &mut Effects<Plain>) -> R,
     ) -> R {
         let before: Vec<bool> = self.tasks.iter().map(|task| self.is_pending(task)).collect();
-        let mut out = Vec::new();
+        let mut out = Effects::default();
         let result = act(&mut self.tree, self.now, &mut out);
         let mut told = vec![false; self.tasks.len()];
-        for Delivery { key, charges, throw, .. } in out {
+        for Delivery { key, charges, throw, .. } in out.deliveries {
             assert!(self.tasks[key].alive, "a task that has ended is told of a cancellation");
             if throw {
                 assert!(!told[key], "task {key} is told twice in one moment");
@@ -113,7 +113,7 @@ impl World {
 
     pub fn withdraw(&mut self, task: usize) {
         self.tasks[task].alive = false;
-        self.tree.withdraw(self.tasks[task].member);
+        self.tree.withdraw(self.tasks[task].member, &mut Effects::default());
     }
 
     pub fn enter(&mut self, task: usize, settings: Settings) -> ScopeId {
@@ -123,7 +123,7 @@ impl World {
 
     pub fn exit(&mut self, task: usize, scope: ScopeId, flight: Flight) -> Exit<&'static str> {
         let honoured = self.tasks[task].requests.honoured();
-        let exit = self.change(|tree, _, out| tree.exit(scope, flight, honoured, out));
+        let exit = self.change(|tree, now, out| tree.exit(scope, flight, honoured, now, out));
         self.take_back(task, exit.take_back);
         exit
     }
@@ -140,10 +140,9 @@ impl World {
         task: usize,
         nursery: NurseryId,
         held: bool,
-        joined: bool,
     ) -> Close<Oops, &'static str> {
         let honoured = self.tasks[task].requests.honoured();
-        let close = self.change(|tree, _, out| tree.close(nursery, honoured, held, joined, out));
+        let close = self.change(|tree, now, out| tree.close(nursery, honoured, held, now, out));
         self.take_back(task, close.exit.take_back);
         if close.rearm {
             self.tasks[task].requests.wait();
@@ -170,11 +169,11 @@ impl World {
     pub fn end(&mut self, child: usize, outcome: Outcome<Oops>) -> Option<NurseryId> {
         self.tasks[child].alive = false;
         let member = self.tasks[child].member;
-        self.change(|tree, now, out| tree.ended(member, outcome, now, || Some("sibling"), out))
+        self.change(|tree, now, out| tree.ended(member, outcome, now, Some("sibling"), out))
     }
 
     pub fn body_ended(&mut self, nursery: NurseryId, outcome: Outcome<Oops>) -> bool {
-        self.change(|tree, now, out| tree.body_ended(nursery, outcome, now, || Some("body"), out))
+        self.change(|tree, now, out| tree.body_ended(nursery, outcome, now, Some("body"), out))
     }
 
     pub fn host_cancelled(&mut self, nursery: NurseryId) {
@@ -266,7 +265,8 @@ impl World {
 }
 
 /// A scope with nothing special.
-pub const PLAIN: Settings = Settings { deadline: f64::INFINITY, shield: false, cleanup: None };
+pub const PLAIN: Settings =
+    Settings { deadline: f64::INFINITY, shield: false, cleanup: Cleanup::Inherited, abrupt: false };
 pub const SHIELD: Settings = Settings { shield: true, ..PLAIN };
 
 /// A scope with a deadline.
@@ -276,7 +276,7 @@ pub fn until(deadline: f64) -> Settings {
 
 /// A scope with a budget for cleaning up.
 pub fn cleaning(seconds: f64) -> Settings {
-    Settings { cleanup: Some(seconds), ..PLAIN }
+    Settings { cleanup: Cleanup::Seconds(seconds), ..PLAIN }
 }
 
 /// A world with one task in it.

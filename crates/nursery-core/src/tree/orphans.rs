@@ -1,0 +1,147 @@
+//! Nurseries that their host does not leave as it must (R3): one that another task leaves, one whose
+//! host has ended, one that the face closes by force; and children that change their nursery while it
+//! is not yet theirs (R24). It must never lose a child or an error.
+
+use crate::lifecycle::{Closed, Outcome, Phase, Verdict};
+use crate::member::MemberId;
+use crate::scope::{Cause, Source};
+use crate::slab::NONE;
+use crate::tree::{Effects, Face, NurseryId, Tree};
+
+impl<F: Face> Tree<F> {
+    /// The host of a nursery no longer stands in it: another task leaves it, or the face closes it.
+    /// Nobody but the nursery's children is cancelled by what becomes of it from here on. Returns by
+    /// how much the host's count of cancellations sinks (R14).
+    pub fn disown(&mut self, nursery: NurseryId, out: &mut Effects<F>) -> u32 {
+        self.unstack(self.nurseries[nursery.at].scope, out)
+    }
+
+    /// The face will not ask for a nursery any more: it is to be [`discard`](Self::discard)ed once
+    /// it has closed.
+    pub fn release(&mut self, nursery: NurseryId) {
+        self.nurseries[nursery.at].released = true;
+    }
+
+    /// Whether the face is to discard a nursery that has closed.
+    #[must_use]
+    pub fn is_released(&self, nursery: NurseryId) -> bool {
+        self.nurseries[nursery.at].released
+    }
+
+    /// Frees a nursery that has closed and that no host leaves. Returns what it would have raised,
+    /// and why it was cancelled, if it was.
+    pub fn discard(
+        &mut self,
+        nursery: NurseryId,
+        out: &mut Effects<F>,
+    ) -> (Verdict<F::Error>, Option<Cause<F::Reason>>) {
+        let mut owner = self.nurseries.remove(nursery.at);
+        debug_assert_eq!(owner.life.phase(), Phase::Closed, "children still run");
+        self.unstack(owner.scope, out);
+        self.silence(owner.scope);
+        let cause = self.unlink(owner.scope).cause;
+        (owner.life.verdict(), cause)
+    }
+
+    /// The nurseries that a child has entered and not left, the innermost first. Once the child has
+    /// ended nobody can leave them: they are to be [`adopt`](Self::adopt)ed before.
+    #[must_use]
+    pub fn unleft(&self, child: MemberId) -> Vec<NurseryId> {
+        let member = &self.members[child.0];
+        let mut found = Vec::new();
+        let mut at = member.scope;
+        while at != member.base && at != NONE {
+            let scope = &self.scopes[at];
+            if scope.nursery != NONE {
+                found.push(self.nursery_id(scope.nursery));
+            }
+            at = scope.parent;
+        }
+        found
+    }
+
+    /// A child ends without having left a nursery: that is cancelled, and the child's own nursery
+    /// joins it and raises what it would have raised, with `error`, which says so (R3).
+    pub fn adopt(
+        &mut self,
+        nursery: NurseryId,
+        error: F::Error,
+        reason: Option<F::Reason>,
+        now: f64,
+        out: &mut Effects<F>,
+    ) {
+        let scope = self.nurseries[nursery.at].scope;
+        let heir = self.members[self.scopes[scope].host].nursery;
+        debug_assert_ne!(heir, NONE, "its host is a child");
+        // It was open, for the child runs.
+        let _ = self.nurseries[heir].life.child_started();
+        self.nurseries[nursery.at].heir = heir;
+        self.cancel(self.id(scope), Cause { source: Source::Failure, reason }, now, out);
+        self.add_error(heir, Outcome::Failed(error), now, out);
+        let open = self.nurseries[nursery.at].life.phase() == Phase::Open;
+        if open && self.body_ended(nursery, Outcome::Cancelled, now, None, out) {
+            // The child still counts in its own nursery, so that cannot close here.
+            self.closed(nursery.at, now, out);
+        }
+    }
+
+    /// A child is to be started in a nursery later on: the nursery does not close before that.
+    ///
+    /// # Errors
+    /// [`Closed`] once body and children have ended (R2).
+    pub fn reserve(&mut self, nursery: NurseryId) -> Result<(), Closed> {
+        self.nurseries[nursery.at].life.child_started()
+    }
+
+    /// What was reserved is no longer needed. Returns the nursery that has closed by it.
+    pub fn unreserve(
+        &mut self,
+        nursery: NurseryId,
+        now: f64,
+        out: &mut Effects<F>,
+    ) -> Option<NurseryId> {
+        self.one_less(nursery.at, now, out)
+    }
+
+    /// A child becomes another nursery's, with all that it has entered (R24). Returns the nursery
+    /// that has closed by it.
+    ///
+    /// # Errors
+    /// [`Closed`] if that nursery has closed.
+    pub fn move_child(
+        &mut self,
+        child: MemberId,
+        to: NurseryId,
+        now: f64,
+        out: &mut Effects<F>,
+    ) -> Result<Option<NurseryId>, Closed> {
+        self.nurseries[to.at].life.child_started()?;
+        let (from, before) = (self.members[child.0].nursery, self.members[child.0].base);
+        let base = self.nurseries[to.at].scope;
+        self.unlist(child.0);
+        self.list(child.0, to.at);
+        let member = &mut self.members[child.0];
+        member.base = base;
+        // What it has heard was the caller's.
+        member.charge.delivered = false;
+        let mut outermost = member.scope;
+        if outermost == before {
+            member.scope = base;
+            self.refresh(child.0, out);
+        } else {
+            while self.scopes[outermost].parent != before {
+                outermost = self.scopes[outermost].parent;
+            }
+            self.unhang(outermost);
+            self.hang(outermost, base);
+            self.spread(outermost, out);
+        }
+        Ok(self.one_less(from, now, out))
+    }
+
+    fn one_less(&mut self, nursery: u32, now: f64, out: &mut Effects<F>) -> Option<NurseryId> {
+        let life = &mut self.nurseries[nursery].life;
+        life.children_done(1);
+        if life.phase() == Phase::Closed { self.closed(nursery, now, out) } else { None }
+    }
+}
