@@ -30,6 +30,9 @@ pub unsafe fn finish_now(state: &LoopState, id: NurseryId) -> bool {
                 let can = ours.has(flag::SCHEDULED) || (pending && !ours.has(flag::JOINING));
                 if can && !ours.has(flag::DONE | flag::RUNNING) {
                     moved = true;
+                    if !ours.has(flag::SCHEDULED) {
+                        task::collect(task.as_ptr());
+                    }
                     if let Err(Raised) = task::run_nested(state, task.clone()) {
                         let error = take_raised();
                         let text = "A task that was closed by force";

@@ -9,9 +9,11 @@ use super::step::{refuse, refuse_with, settle, step_from_loop, text};
 use crate::function::Method;
 use crate::imports::{FutureParts, imports, names};
 use crate::object::{
-    Fallible, Owned, Raised, Raw, call_method, getattr_opt, method0, none, take_raised, truth,
+    Fallible, Owned, Raised, Raw, call_method, getattr_opt, method0, none, raise, take_raised,
+    truth,
 };
 use crate::state::LoopState;
+use crate::wait;
 
 /// The task waits for `future`, which its coroutine has yielded.
 pub unsafe fn wait_for(state: &LoopState, task: &Owned, ours: &TaskData, future: Owned) {
@@ -112,6 +114,28 @@ unsafe fn begin(
         let mut args = [std::ptr::null_mut(), wakeup.as_ptr(), context];
         call_method(what, names.add_done_callback, &mut args, imports().kw_context)?;
         Ok(Ok(()))
+    }
+}
+
+/// A task is to take a step before what it waits for has called it back: what that brings, or a
+/// cancellation if it has not ended, is thrown.
+pub unsafe fn collect(task: Raw) {
+    // SAFETY: attached; the caller's task is alive.
+    unsafe {
+        let ours = data(task);
+        let Some(what) = ours.waiting.cloned() else { return };
+        if wait::is_wait(what.as_ptr()) {
+            return;
+        }
+        let done = method0(what.as_ptr(), names().done).and_then(|done| truth(&done));
+        let result = match done {
+            Ok(true) => method0(what.as_ptr(), names().result),
+            Ok(false) => Err(raise(super::cancelled_error(task))),
+            Err(raised) => Err(raised),
+        };
+        if result.is_err() {
+            ours.set_incoming(take_raised());
+        }
     }
 }
 

@@ -22,6 +22,7 @@ pub use current::leave;
 pub use data::{add_to, allocate, begin, data, flag, is_ours};
 pub use end::{give_up, has_ended, is_held, leave_tree, member};
 pub use factory::{add_functions, is_lazy, start_eagerly, trace_source};
+pub use future::collect;
 pub use joined::{add_to as add_iterator_to, raise_thrown, stop};
 pub use methods::set_name;
 pub use step::{bound_step, resume, run, run_nested, wake};
