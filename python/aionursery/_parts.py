@@ -34,6 +34,7 @@ __all__ = [
     "format_task",
     "isawaitable",
     "iscoroutine",
+    "look_at_all_tasks",
     "print_task_stack",
     "sample_task",
     "shielded",
@@ -125,6 +126,15 @@ def sample_task() -> tuple[object, object, object, object]:
     task._log_destroy_pending = False
     coroutine.close()
     return task, coroutine, context, task.get_name()
+
+
+def look_at_all_tasks() -> bool:
+    """Go through asyncio's set of tasks; return whether that went as `all_tasks` expects."""
+    tasks: Any = asyncio.tasks
+    registry = getattr(tasks, "_scheduled_tasks", None)
+    if registry is None:
+        registry = tasks._all_tasks
+    return all(isinstance(task, asyncio.Task) for task in list(registry))
 
 
 async def cancel_and_wait(task: asyncio.Task[Any], msg: object = None) -> None:

@@ -55,26 +55,20 @@ pub fn find_member(state: &LoopState, task: Raw) -> Option<MemberId> {
 }
 
 /// The place of a foreign task in the tree, made if it has none. The tree holds a reference then.
-/// Raises if the task has ended: nothing takes it out of the tree after that.
-pub unsafe fn member(state: &LoopState, task: Raw) -> Fallible<MemberId> {
+pub unsafe fn member(state: &LoopState, task: Raw) -> MemberId {
     if let Some(member) = find_member(state, task) {
-        return Ok(member);
-    }
-    // SAFETY: attached; the caller's task is alive.
-    if unsafe { is_done(task)? } {
-        // SAFETY: attached.
-        return Err(unsafe { crate::task::has_ended() });
+        return member;
     }
     // SAFETY: the caller's task is alive.
     let key = Key(unsafe { Owned::share(task) }.into_ptr());
     let member = state.tree.touch(|tree| tree.enroll(key, true));
     let host = Host { member, joining: Cell::new(false) };
     state.foreign.borrow_mut().insert(task as usize, host);
-    Ok(member)
+    member
 }
 
 /// Whether a future has ended.
-unsafe fn is_done(future: Raw) -> Fallible<bool> {
+pub unsafe fn is_done(future: Raw) -> Fallible<bool> {
     // SAFETY: attached; the caller's object is alive.
     unsafe {
         let imports = imports();

@@ -42,6 +42,7 @@ fn _aionursery(module: &Bound<'_, PyModule>) -> PyResult<()> {
     task::add_to(module)?;
     task::add_iterator_to(module)?;
     task::add_functions(module)?;
+    task::set_up_registry(module.py())?;
     wait::add_to(module)?;
     scope::add_to(module)?;
     sleep::add_to(module)?;

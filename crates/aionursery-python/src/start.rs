@@ -133,6 +133,7 @@ unsafe fn begin_child(
         // The tree's reference.
         let _ = task.clone().into_ptr();
         ours.raise_flags(flag::CHILD | flag::LOG_DESTROY);
+        task::register_child(task.as_ptr());
         ours.member.set(Some(start.member));
         if start.charges > 0 {
             task::charge(task.as_ptr(), start.charges);

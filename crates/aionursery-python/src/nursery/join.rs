@@ -141,7 +141,7 @@ impl Nursery {
                 && alive
                 && host.as_ptr() == current.as_ptr()
             {
-                let member = state.member_of(host.as_ptr())?;
+                let member = state.member_of(host.as_ptr());
                 let tree = state.tree.borrow();
                 if tree.innermost(member) == Some(tree.scope(id)) {
                     return Ok(Leaver::Host(host.clone()));
@@ -248,7 +248,7 @@ unsafe fn leave(
             task::data(host).change_inbox(|inbox| inbox.requests.deliver());
             held = true;
         }
-        let member = state.member_of(host)?;
+        let member = state.member_of(host);
         // Where nothing was cancelled, the host's count decides nothing.
         let matters = held
             || !wait::wait(join).value().is_empty()

@@ -12,11 +12,11 @@ use nursery_core::{Cause, Cleanup, NurseryId, Phase, Settings, Source};
 use pyo3::prelude::*;
 
 use crate::home::{Home, HomeSlot};
-use crate::host;
 use crate::imports::{imports, running_loop};
 use crate::object::{Fallible, Owned, Raised, Slot, set_error_text};
 use crate::scope::CancelScope;
 use crate::state::{LoopState, thread_mark};
+use crate::{foreign, host};
 
 pub use force::{abandon, discard};
 pub use join::{begin_join, finish_join, host_cancelled};
@@ -89,6 +89,12 @@ impl Nursery {
             let event_loop = running_loop()?;
             let state = LoopState::of(event_loop.as_ptr())?;
             let task = host::current(&state, "a nursery")?;
+            if foreign::is_done(task.as_ptr())? {
+                return Err(host::misuse(
+                    "the current task has ended: what runs while it is being ended, as a \
+                     destructor or a future's cancel(), cannot enter a nursery",
+                ));
+            }
             let (settings, early) = match self.scope_object() {
                 Some(scope) => (scope.settings(), scope.early()),
                 None => (self.settings.get(), None),
@@ -96,7 +102,7 @@ impl Nursery {
             let timed = settings.deadline < f64::INFINITY || early.is_some();
             let now = if timed { state.now()? } else { 0.0 };
             let honoured = host::honoured(task.as_ptr())?;
-            let member = state.member_of(task.as_ptr())?;
+            let member = state.member_of(task.as_ptr());
             let (id, scope_id) = state.change(|tree, out| {
                 let id = tree.open(member, settings, self.collect, honoured, now, out);
                 let scope = tree.scope(id);

@@ -18,10 +18,12 @@ use crate::entry::guard;
 use crate::function::{Method, real};
 use crate::home::{Home, HomeSlot};
 use crate::imports::running_loop;
-use crate::object::{Fallible, Owned, Raised, Raw, Slot, raise, raise_in_context, set_error};
+use crate::object::{
+    Aside, Fallible, Owned, Raised, Raw, Slot, raise, raise_in_context, set_error,
+};
 use crate::raised::{self, Group};
 use crate::state::{LoopState, thread_mark};
-use crate::{host, task as tasks, timers};
+use crate::{foreign, host, task as tasks, timers};
 
 pub use stuck::warn_stuck;
 
@@ -240,7 +242,7 @@ impl CancelScope {
                 self.settings.set(settings);
             }
             let honoured = host::honoured(task.as_ptr())?;
-            let member = state.member_of(task.as_ptr())?;
+            let member = state.member_of(task.as_ptr());
             let early = self.early();
             let id = state.change(|tree, out| {
                 let id = tree.enter(member, settings, honoured, now, out);
@@ -276,7 +278,7 @@ impl CancelScope {
                 self.remove(state, id, task.as_ptr());
                 return Err(host::misuse(text));
             }
-            let member = state.member_of(task.as_ptr())?;
+            let member = state.member_of(task.as_ptr());
             let honoured = host::honoured(task.as_ptr())?;
             let shield = state.tree.borrow().settings(id).shield;
             let now = if shield { state.now_or_zero() } else { 0.0 };
@@ -327,7 +329,7 @@ impl CancelScope {
                      scope in one task, and do not yield inside one in an async generator (PEP 789)",
                 ));
             }
-            let member = state.member_of(host)?;
+            let member = state.member_of(host);
             if state.tree.borrow().innermost(member) != Some(id) {
                 return Ok(Some(
                     "this CancelScope is left while a scope or nursery that was entered after it \
@@ -462,11 +464,30 @@ unsafe fn flag(shield: Raw) -> Fallible<bool> {
 
 impl Drop for CancelScope {
     fn drop(&mut self) {
-        if let (Some(state), Some(id)) = (self.state(), self.id.get())
-            && state.tree.borrow().is_abandoned(id)
-        {
+        let (Some(state), Some(id)) = (self.state(), self.id.get()) else {
+            return;
+        };
+        // SAFETY: CPython frees the object, so the thread is attached; an exception on its way is put
+        // aside.
+        unsafe {
+            let _aside = Aside::new();
+            let host = self.host.cloned();
+            // A task of asyncio's says nothing when it ends.
+            let ended = host.as_ref().is_some_and(|host| {
+                let done = foreign::is_done(host.as_ptr());
+                if done.is_err() {
+                    ffi::PyErr_Clear();
+                }
+                done.unwrap_or(false)
+            });
+            if !ended && !state.tree.borrow().is_abandoned(id) {
+                return;
+            }
             let (removed, effects) = state.tree.change(|tree, out| tree.remove(id, out));
             drop((removed, effects));
+            if let Some(host) = host {
+                host::left_any_scope(&state, host.as_ptr());
+            }
         }
     }
 }

@@ -26,6 +26,33 @@ pub fn forget_all() {
     EPOCH.fetch_add(1, Ordering::Relaxed);
 }
 
+/// Every state, of whatever thread's loop.
+struct States(RefCell<Vec<*const LoopState>>);
+
+// SAFETY: all access is serialised by the GIL, which the module declares that it needs.
+unsafe impl Sync for States {}
+
+static STATES: States = States(RefCell::new(Vec::new()));
+
+/// Shows every state.
+pub unsafe fn each_state(mut visit: impl FnMut(&LoopState)) {
+    // SAFETY: attached; a state in the list is alive, for it leaves the list before it goes.
+    unsafe {
+        let states: Vec<Owned> =
+            STATES.0.borrow().iter().map(|state| Owned::share((**state).this.get())).collect();
+        for state in &states {
+            if let Some(state) = inside(state) {
+                visit(state);
+            }
+        }
+    }
+}
+
+/// A state goes.
+pub fn forget(state: &LoopState) {
+    STATES.0.borrow_mut().retain(|other| !std::ptr::eq(*other, state));
+}
+
 /// The states of loops that take no attribute.
 struct Kept(RefCell<Vec<Owned>>);
 
@@ -197,6 +224,7 @@ impl LoopState {
             let inner = state.get();
             inner.this.set(state.as_ptr());
             inner.address.set(inner);
+            STATES.0.borrow_mut().push(inner);
             match Owned::maybe(ffi::PyWeakref_NewRef(event_loop, std::ptr::null_mut())) {
                 Some(reference) => inner.weak_loop.set(reference),
                 None => {

@@ -22,7 +22,7 @@ use crate::object::{Fallible, Owned, Raised, Raw, Slot, call0, method0, none};
 use crate::ready::Ready;
 use crate::{foreign, task, timers, wait};
 
-pub use find::thread_mark;
+pub use find::{each_state, thread_mark};
 pub use object::add_to;
 pub use tree::{CLEANUP, SharedTree};
 
@@ -196,9 +196,8 @@ impl LoopState {
         }
     }
 
-    /// The place of a task in the tree, made if it has none. Raises if the task has ended: nobody
-    /// would take it out again.
-    pub unsafe fn member_of(&self, host: Raw) -> Fallible<MemberId> {
+    /// The place of a task in the tree, made if it has none.
+    pub unsafe fn member_of(&self, host: Raw) -> MemberId {
         // SAFETY: the caller's task is alive.
         unsafe {
             if task::is_ours(host) { task::member(self, host) } else { foreign::member(self, host) }
@@ -266,6 +265,7 @@ impl LoopState {
     /// Lets go of every reference; the loop is gone.
     fn forget_everything(&self) {
         self.gone.set(true);
+        find::forget(self);
         self.address.set(std::ptr::null());
         find::forget_all();
         let tree = self.tree.take();

@@ -38,6 +38,9 @@ pub mod flag {
     pub const LOG_DESTROY: u32 = 1 << 8;
     /// It is a nursery's child: its error is the nursery's.
     pub const CHILD: u32 = 1 << 10;
+    /// asyncio was told that its nursery's host awaits it.
+    #[cfg(Py_3_14)]
+    pub const AWAITED: u32 = 1 << 5;
     /// A future's protocol: whoever yields it means to wait for it.
     pub const BLOCKING: u32 = 1 << 11;
 }
@@ -277,50 +280,6 @@ pub unsafe fn begin(task: Raw, state: &LoopState, coroutine: Owned, context: Raw
         data.context().set(context);
         data.coroutine().set(coroutine);
         Ok(())
-    }
-}
-
-/// Enters a task into asyncio's set of tasks, so that `all_tasks` shows it. What the set holds is
-/// a weak reference, made here as `WeakSet.add` would make it. Says whether it was not there yet.
-#[inline]
-pub unsafe fn register(task: Raw) -> bool {
-    // SAFETY: the caller's task is alive; a failure (no memory) only hides it from `all_tasks`.
-    unsafe {
-        let data = data(task);
-        if !data.registration.is_empty() {
-            return false;
-        }
-        let imports = imports();
-        let done = if imports.scheduled.is_null() {
-            data.registration.set(crate::object::none());
-            crate::object::call1(imports.register_task, task).is_ok()
-        } else {
-            let reference = ffi::PyWeakref_NewRef(task, imports.scheduled_remove);
-            Owned::maybe(reference).is_some_and(|reference| {
-                let added = ffi::PySet_Add(imports.scheduled, reference.as_ptr());
-                data.registration.set(reference);
-                added == 0
-            })
-        };
-        if !done {
-            ffi::PyErr_Clear();
-        }
-        true
-    }
-}
-
-/// Takes a task out of asyncio's set of tasks.
-#[inline]
-pub unsafe fn unregister(task: Raw) {
-    // SAFETY: the caller's task is alive.
-    unsafe {
-        let Some(reference) = data(task).registration.take() else {
-            return;
-        };
-        let scheduled = imports().scheduled;
-        if !scheduled.is_null() && ffi::PySet_Discard(scheduled, reference.as_ptr()) < 0 {
-            ffi::PyErr_Clear();
-        }
     }
 }
 

@@ -4,11 +4,12 @@
 use nursery_core::{Kind, MemberId, NurseryId, Outcome, Role};
 use pyo3::ffi;
 
-use super::data::{TaskData, data, flag, is_ours, unregister};
+use super::data::{TaskData, data, flag, is_ours};
+use super::registry::unregister;
 use super::{graph, watch};
 use crate::imports::names;
 use crate::object::{
-    Aside, Fallible, Owned, Raised, Raw, method0, raise, set_error_text, take_raised, type_name,
+    Aside, Fallible, Owned, Raw, method0, raise, set_error_text, take_raised, type_name,
 };
 use crate::raised;
 use crate::state::{Failure, Key, LoopState};
@@ -53,16 +54,20 @@ pub(super) unsafe fn finish(
 ) {
     // SAFETY: attached; the task is kept alive by the caller.
     unsafe {
-        if !ours.registration.is_empty() && ours.has(flag::CHILD) {
+        let child = ours.has(flag::CHILD);
+        if child {
             graph::end_child(state, task, ours);
         }
+        // What runs from here on finds a task that has ended and is no child any more, and may enter a
+        // scope in it: that leaves the tree as any other host.
         let member = ours.member.take();
+        ours.lower_flags(flag::CHILD);
         ours.raise_flags(how);
         drop(ours.outcome.replace(outcome));
         unregister(task);
         watch::tell(state, task);
         if let Some(member) = member {
-            end_in_tree(state, task, ours, member);
+            end_in_tree(state, task, ours, member, child);
         }
     }
 }
@@ -85,10 +90,16 @@ pub unsafe fn give_up(state: &LoopState, task: Raw) {
 }
 
 #[inline]
-unsafe fn end_in_tree(state: &LoopState, task: Raw, ours: &TaskData, member: MemberId) {
+unsafe fn end_in_tree(
+    state: &LoopState,
+    task: Raw,
+    ours: &TaskData,
+    member: MemberId,
+    child: bool,
+) {
     // SAFETY: attached. The tree's reference is let go after the tree is free again.
     unsafe {
-        if !ours.has(flag::CHILD) {
+        if !child {
             let ((), effects) = state.tree.change(|tree, out| tree.withdraw(member, out));
             drop(effects);
             return;
@@ -97,8 +108,6 @@ unsafe fn end_in_tree(state: &LoopState, task: Raw, ours: &TaskData, member: Mem
         for nursery in unleft {
             leave_unleft(state, task, nursery);
         }
-        // Its nursery is told, and it is nobody's child after that.
-        ours.lower_flags(flag::CHILD);
         let held = Owned::maybe(task);
         let outcome = outcome(task, ours);
         // Words and time are needed only if this failure cancels the siblings.
@@ -192,33 +201,17 @@ pub unsafe fn is_held(task: Raw) -> bool {
     unsafe { !is_ours(task) || data(task).has(flag::CHILD) }
 }
 
-/// The place of a task of ours in the tree, made if it has none. Raises if the task has ended:
-/// nothing takes it out of the tree after that.
-pub unsafe fn member(state: &LoopState, task: Raw) -> Fallible<MemberId> {
+/// The place of a task of ours in the tree, made if it has none.
+pub unsafe fn member(state: &LoopState, task: Raw) -> MemberId {
     // SAFETY: the caller's task is alive.
     unsafe {
         let ours = data(task);
         if let Some(member) = ours.member.get() {
-            return Ok(member);
-        }
-        if ours.has(flag::DONE) {
-            return Err(has_ended());
+            return member;
         }
         let member = state.tree.touch(|tree| tree.enroll(Key(task), false));
         ours.member.set(Some(member));
-        Ok(member)
-    }
-}
-
-/// Raises that a task has ended and can enter nothing any more.
-pub unsafe fn has_ended() -> Raised {
-    // SAFETY: attached.
-    unsafe {
-        set_error_text(
-            ffi::PyExc_RuntimeError,
-            "the current task has ended: what runs while it is being ended, as a destructor or a \
-             future's cancel(), can enter neither a nursery nor a CancelScope",
-        )
+        member
     }
 }
 

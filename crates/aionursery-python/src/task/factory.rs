@@ -6,7 +6,8 @@ use std::ffi::CStr;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::data::{TaskData, allocate, begin, data, flag, register};
+use super::data::{TaskData, allocate, begin, data, flag};
+use super::registry::register;
 use super::{methods, step};
 use crate::args::{given, parse};
 use crate::entry::guard;

@@ -3,6 +3,8 @@
 //! nothing to tell, and all of this is empty.
 
 use super::data::TaskData;
+#[cfg(Py_3_14)]
+use super::data::flag;
 use crate::object::Raw;
 use crate::state::LoopState;
 
@@ -32,7 +34,10 @@ pub unsafe fn end(awaited: Raw, waiter: Raw) {
 #[inline]
 pub unsafe fn begin_child(state: &LoopState, child: Raw, ours: &TaskData) {
     #[cfg(Py_3_14)]
-    if let Some(host) = host(state, ours) {
+    if !ours.has(flag::AWAITED)
+        && let Some(host) = host(state, ours)
+    {
+        ours.raise_flags(flag::AWAITED);
         // SAFETY: a host is alive while its nursery is.
         unsafe { begin(child, host) };
     }
@@ -43,7 +48,9 @@ pub unsafe fn begin_child(state: &LoopState, child: Raw, ours: &TaskData) {
 #[inline]
 pub unsafe fn end_child(state: &LoopState, child: Raw, ours: &TaskData) {
     #[cfg(Py_3_14)]
-    if let Some(host) = host(state, ours) {
+    if ours.has(flag::AWAITED)
+        && let Some(host) = host(state, ours)
+    {
         // SAFETY: as above.
         unsafe { end(child, host) };
     }

@@ -6,7 +6,7 @@ use pyo3::ffi;
 
 use super::cancel::{cancel_wait, cancelled_by_scope, cancelled_error, is_asked, is_shielded};
 use super::current::{enter, leave, overwrite, restore};
-use super::data::{TaskData, data, flag, is_ours, register};
+use super::data::{TaskData, data, flag, is_ours};
 use super::end::{fail, finish};
 use super::watch::{self, Watcher};
 use super::{future, graph};
@@ -238,9 +238,7 @@ unsafe fn suspend(state: &LoopState, task: &Owned, ours: &TaskData, yielded: Own
     unsafe {
         let this = task.as_ptr();
         ours.lower_flags(flag::RUNNING);
-        if register(this) {
-            graph::begin_child(state, this, ours);
-        }
+        graph::begin_child(state, this, ours);
         let what = yielded.as_ptr();
         if what == ffi::Py_None() {
             ours.raise_flags(flag::SCHEDULED);
