@@ -95,16 +95,19 @@ impl<F: Face> Tree<F> {
     /// A task begins its first step, or has left its last shield: it could not hear of what lies
     /// above before, and its time to clean up begins (R18).
     pub fn hears_from_now(&mut self, member: MemberId, now: f64) {
-        self.members[member.0].hears_since = now;
-        self.set_budgets_above(member.0, now);
+        let member = &mut self.members[member.0];
+        member.hears_since = now;
+        let at = member.scope;
+        self.set_budgets(at);
     }
 
-    /// Sets alarms for the end of a task's time to clean up.
-    fn set_budgets_above(&mut self, member: u32, now: f64) {
-        let mut at = self.members[member].scope;
+    /// Sets alarms for the end of the time to clean up of whoever hears from now on of what is
+    /// cancelled from a scope upwards. One that is set already is not too late.
+    pub(crate) fn set_budgets(&mut self, at: u32) {
+        let mut at = at;
         while at != NONE && self.scopes[at].effective {
             if self.scopes[at].budget.is_none() {
-                self.set_budget(at, now);
+                self.set_budget(at);
             }
             if self.scopes[at].settings.shield {
                 return;
@@ -210,11 +213,21 @@ impl<F: Face> Tree<F> {
             if at != root && same && (scope.settings.shield || !effective) {
                 continue;
             }
+            let brought = scope.cause.as_ref().is_some_and(|cause| cause.source == Source::Host);
             self.scopes[at].effective = effective;
+            if brought && self.scopes[at].budget.is_none() {
+                // It insists for itself if nothing above does any more.
+                self.set_budget(at);
+            }
             let mut members = Vec::new();
             self.inhabitants(at, |member| members.push(member));
             for member in members {
                 self.refresh(member, out);
+                let pending = self.members[member].pending;
+                if effective && !pending && self.insist_at(member) == f64::NEG_INFINITY {
+                    // It was told already, and what it waits for may never come.
+                    self.insist_on(member, f64::NEG_INFINITY, out);
+                }
             }
             self.below(at, &mut walk);
         }
@@ -298,8 +311,8 @@ impl<F: Face> Tree<F> {
         }
     }
 
-    /// It is now `now`: every task below whose time to clean up has passed, and that still waits,
-    /// is told again. For the others an alarm is set.
+    /// It is now `now`: every task below for which the time that this scope gives has passed, and
+    /// that still waits, is told again. For the others an alarm is set.
     pub(crate) fn insist(&mut self, scope: ScopeId, now: f64, out: &mut Effects<F>) {
         let mut walk = vec![scope.at];
         let mut next = f64::INFINITY;
@@ -307,16 +320,16 @@ impl<F: Face> Tree<F> {
             let mut members = Vec::new();
             self.inhabitants(at, |member| members.push(member));
             for member in members {
-                let moment = self.insist_at(member);
+                let mut moment = f64::INFINITY;
+                self.moments(member, |at, its| {
+                    if at == scope.at {
+                        moment = its
+                    }
+                });
                 if moment > now {
                     next = next.min(moment);
-                    continue;
-                }
-                let entry = &mut self.members[member];
-                entry.spent = Some(moment);
-                if !std::mem::replace(&mut entry.pending, true) {
-                    let (key, member) = (entry.key.clone(), MemberId(member));
-                    out.deliveries.push(Delivery { key, member, charges: 0, throw: true });
+                } else {
+                    self.insist_on(member, moment, out);
                 }
             }
             self.open_below(at, &mut walk);
@@ -324,6 +337,16 @@ impl<F: Face> Tree<F> {
         if next < f64::INFINITY && self.scopes[scope.at].budget.is_none() {
             let timer = self.timers.insert(next, Alarm::Budget(scope));
             self.scopes[scope.at].budget = Some(timer);
+        }
+    }
+
+    /// Tells a task again: its time to clean up was over at that moment.
+    fn insist_on(&mut self, member: u32, moment: f64, out: &mut Effects<F>) {
+        let entry = &mut self.members[member];
+        entry.spent = Some(moment);
+        if !std::mem::replace(&mut entry.pending, true) {
+            let (key, member) = (entry.key.clone(), MemberId(member));
+            out.deliveries.push(Delivery { key, member, charges: 0, throw: true });
         }
     }
 
@@ -365,8 +388,24 @@ impl<F: Face> Tree<F> {
         }
     }
 
+    /// What a scope has for a budget, or inherits, is another one by now, and so for those below that
+    /// inherit it.
+    pub(crate) fn change_budgets(&mut self, root: u32, now: f64, out: &mut Effects<F>) {
+        let mut walk = vec![root];
+        while let Some(at) = walk.pop() {
+            if self.scopes[at].cause.is_some() {
+                self.set_budget(at);
+                self.spread(at, out);
+                if self.seconds(at) == 0.0 {
+                    self.insist(self.id(at), now, out);
+                }
+            }
+            self.heirs(at, &mut walk);
+        }
+    }
+
     /// The scopes right below that have no budget of their own.
-    pub(crate) fn heirs(&self, at: u32, walk: &mut Vec<u32>) {
+    fn heirs(&self, at: u32, walk: &mut Vec<u32>) {
         let mut child = self.scopes[at].first_child;
         while child != NONE {
             let scope = &self.scopes[child];
@@ -380,9 +419,15 @@ impl<F: Face> Tree<F> {
     /// From which moment on every await of a task is cancelled again: minus infinity for at once,
     /// infinity for never. Each cancelled scope that it can see insists for itself (R18).
     pub(crate) fn insist_at(&self, member: u32) -> f64 {
+        let mut earliest = f64::INFINITY;
+        self.moments(member, |_, moment| earliest = earliest.min(moment));
+        earliest
+    }
+
+    /// The same for each of the cancelled scopes that a task can see.
+    fn moments(&self, member: u32, mut each: impl FnMut(u32, f64)) {
         let entry = &self.members[member];
         let mut since = entry.hears_since;
-        let mut earliest = f64::INFINITY;
         let mut at = entry.scope;
         while at != NONE && self.scopes[at].effective {
             let scope = &self.scopes[at];
@@ -392,7 +437,7 @@ impl<F: Face> Tree<F> {
                     0.0 => f64::NEG_INFINITY,
                     seconds => scope.cancelled_at.max(since) + seconds,
                 };
-                earliest = earliest.min(moment);
+                each(at, moment);
             }
             if scope.settings.shield {
                 break;
@@ -400,7 +445,6 @@ impl<F: Face> Tree<F> {
             since = since.max(scope.lifted_at);
             at = scope.parent;
         }
-        earliest
     }
 
     /// How many seconds a cancelled scope gives to what is below it.
@@ -439,7 +483,7 @@ impl<F: Face> Tree<F> {
     }
 
     /// Sets the alarm for the end of a cancelled scope's budget.
-    pub(crate) fn set_budget(&mut self, at: u32, now: f64) {
+    pub(crate) fn set_budget(&mut self, at: u32) {
         if let Some(timer) = self.scopes[at].budget.take() {
             self.timers.remove(timer);
         }
@@ -448,7 +492,7 @@ impl<F: Face> Tree<F> {
         }
         let seconds = self.seconds(at);
         if seconds > 0.0 && seconds < f64::INFINITY {
-            let moment = (self.scopes[at].cancelled_at + seconds).max(now);
+            let moment = self.scopes[at].cancelled_at + seconds;
             if moment < f64::INFINITY {
                 let timer = self.timers.insert(moment, Alarm::Budget(self.id(at)));
                 self.scopes[at].budget = Some(timer);

@@ -200,10 +200,11 @@ impl Inbox {
             }
         }
         let brought = before.has(HANDED_ON) && waited == Waited::Cancelled;
+        let started = before.has(STARTED);
         let got = waited == Waited::Got && !abrupt;
-        let late = !before.has(STARTED) || got;
+        let late = !started || got;
         // The wait has ended for a scope's sake, even if a shield was raised since.
-        let cut = before.has(CUT) && waited == Waited::Cancelled;
+        let cut = started && before.has(CUT) && waited == Waited::Cancelled;
         if pending && late && !asked && !brought {
             self.tell();
             return Step { throw: Throw::Nothing, heard: false };

@@ -251,6 +251,13 @@ impl<E: Identity> Lifecycle<E> {
         }
     }
 
+    /// What it would raise, as ends of children of the nursery that joins it. The errors go with the
+    /// answer.
+    pub fn outcomes(&mut self) -> Vec<Outcome<E>> {
+        let bare = self.bare.take().into_iter().map(Outcome::Bare);
+        bare.chain(std::mem::take(&mut self.errors).into_iter().map(Outcome::Failed)).collect()
+    }
+
     /// The errors it keeps, for a garbage collector.
     pub fn errors(&self) -> impl Iterator<Item = &E> {
         self.bare.iter().chain(&self.errors)

@@ -10,7 +10,7 @@ mod scopes;
 
 use crate::lifecycle::Identity;
 use crate::member::{Member, MemberId};
-use crate::scope::{Cause, Cleanup, Scope, ScopeId};
+use crate::scope::{Cause, Cleanup, Scope, ScopeId, Settings};
 use crate::slab::{NONE, Slab};
 use crate::timers::Timers;
 
@@ -141,7 +141,8 @@ impl<F: Face> Tree<F> {
 
     /// A task that is no child leaves the tree. Scopes it has not left stand alone from now on.
     pub fn withdraw(&mut self, member: MemberId, out: &mut Effects<F>) {
-        self.abandon(member.0, out);
+        // It is no child: no shield ends with it.
+        self.abandon(member.0, f64::NEG_INFINITY, out);
         self.members.remove(member.0);
     }
 
@@ -247,21 +248,39 @@ impl<F: Face> Tree<F> {
         (scope.parent, scope.prev, scope.next) = (NONE, NONE, NONE);
     }
 
-    /// Takes a scope out. Scopes still below it (left in the wrong order, or never) stand alone.
-    fn unlink(&mut self, id: u32) -> Scope<F::Reason> {
+    /// Takes a scope out. Scopes still below it (left in the wrong order, or never) stand below the
+    /// one around it from now on.
+    fn unlink(&mut self, id: u32, now: f64, out: &mut Effects<F>) -> Scope<F::Reason> {
         let parent = self.scopes[id].parent;
+        while self.scopes[id].first_child != NONE {
+            self.raise(self.scopes[id].first_child, now, out);
+        }
         self.unhang(id);
         let mut scope = self.scopes.remove(id);
         scope.parent = parent;
-        let mut child = scope.first_child;
-        while child != NONE {
-            let orphan = &mut self.scopes[child];
-            child = orphan.next;
-            orphan.parent = NONE;
-            orphan.next = NONE;
-            orphan.prev = NONE;
-        }
         scope
+    }
+
+    /// Takes a scope out that its host does not leave. Returns why it was cancelled, if it was.
+    fn take_out(&mut self, id: u32, now: f64, out: &mut Effects<F>) -> Option<Cause<F::Reason>> {
+        self.silence(id);
+        self.unlink(id, now, out).cause
+    }
+
+    /// Hangs a scope below the one around that which it hangs below. If that is a shield, what is
+    /// inside can hear of what lies above from now on (R18).
+    fn raise(&mut self, id: u32, now: f64, out: &mut Effects<F>) {
+        let Scope { parent, settings: Settings { shield, .. }, lifted_at, .. } =
+            self.scopes[self.scopes[id].parent];
+        self.unhang(id);
+        self.hang(id, parent);
+        let hears = if shield { now } else { lifted_at };
+        self.scopes[id].lifted_at = self.scopes[id].lifted_at.max(hears);
+        self.spread(id, out);
+        if shield {
+            self.set_budgets(parent);
+        }
+        self.change_budgets(id, now, out);
     }
 
     /// Takes a scope's alarms out of the heap.
@@ -281,19 +300,17 @@ impl<F: Face> Tree<F> {
 
     /// A task ends inside scopes it has entered: its shield goes with it, others wait for their
     /// owner to [`remove`](Self::remove) them.
-    fn abandon(&mut self, member: u32, out: &mut Effects<F>) {
+    fn abandon(&mut self, member: u32, now: f64, out: &mut Effects<F>) {
         let Member { base, mut scope, .. } = self.members[member];
+        self.members[member].scope = base;
         while scope != base && scope != NONE {
             let parent = self.scopes[scope].parent;
+            self.scopes[scope].host = NONE;
             if self.scopes[scope].wall {
-                self.silence(scope);
-                let cause = self.unlink(scope).cause;
+                let cause = self.take_out(scope, now, out);
                 out.let_go(cause);
-            } else {
-                self.scopes[scope].host = NONE;
             }
             scope = parent;
         }
-        self.members[member].scope = base;
     }
 }

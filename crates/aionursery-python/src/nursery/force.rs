@@ -98,7 +98,8 @@ unsafe fn end_without_host(
     // SAFETY: attached.
     unsafe {
         let host = state.tree.borrow().host(id).map(|Key(host)| Owned::share(*host));
-        let owed = state.change(|tree, out| tree.disown(id, out));
+        let now = state.now_or_zero();
+        let owed = state.change(|tree, out| tree.disown(id, now, out));
         if let Some(host) = &host {
             if !task::is_ours(host.as_ptr()) {
                 foreign::set_joining(state, host.as_ptr(), false);
@@ -108,7 +109,6 @@ unsafe fn end_without_host(
             }
             host::left_any_scope(state, host.as_ptr());
         }
-        let now = state.now_or_zero();
         state.change(|tree, out| {
             tree.set_joiner(id, None);
             tree.cancel(tree.scope(id), Cause { source, reason }, now, out);

@@ -175,7 +175,8 @@ impl Nursery {
         // SAFETY: attached.
         unsafe {
             let host = state.tree.borrow().host(id).map(|Key(host)| Owned::share(*host));
-            let owed = state.change(|tree, out| tree.disown(id, out));
+            let now = state.now_or_zero();
+            let owed = state.change(|tree, out| tree.disown(id, now, out));
             if let Some(host) = host {
                 host::take_back(host.as_ptr(), owed)?;
                 host::left_any_scope(state, host.as_ptr());
@@ -183,7 +184,6 @@ impl Nursery {
             let _ = host::misuse(text);
             self.misuse.set(take_raised());
             let reason = crate::object::string(text).ok();
-            let now = state.now_or_zero();
             state.change(|tree, out| {
                 let cause = Cause { source: Source::Failure, reason };
                 tree.cancel(tree.scope(id), cause, now, out)

@@ -346,7 +346,8 @@ impl CancelScope {
         // SAFETY: attached; the caller's task is alive, its error is taken back.
         unsafe {
             let settings = state.tree.borrow().settings(id);
-            let (cause, owed) = state.change(|tree, out| tree.remove(id, out));
+            let now = state.now_or_zero();
+            let (cause, owed) = state.change(|tree, out| tree.remove(id, now, out));
             self.settle(settings, cause, false);
             if host::take_back(host, owed).is_err() {
                 ffi::PyErr_Clear();
@@ -483,7 +484,9 @@ impl Drop for CancelScope {
             if !ended && !state.tree.borrow().is_abandoned(id) {
                 return;
             }
-            let (removed, effects) = state.tree.change(|tree, out| tree.remove(id, out));
+            // Its host has ended: no time to clean up begins by this.
+            let now = f64::NEG_INFINITY;
+            let (removed, effects) = state.tree.change(|tree, out| tree.remove(id, now, out));
             drop((removed, effects));
             if let Some(host) = host {
                 host::left_any_scope(&state, host.as_ptr());

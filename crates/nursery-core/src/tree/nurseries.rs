@@ -220,7 +220,7 @@ impl<F: Face> Tree<F> {
             outcome => outcome,
         };
         if self.members[child.0].scope != self.members[child.0].base {
-            self.abandon(child.0, out);
+            self.abandon(child.0, now, out);
         }
         self.unlist(child.0);
         let Member { nursery, .. } = self.members.remove(child.0);
@@ -241,7 +241,8 @@ impl<F: Face> Tree<F> {
     }
 
     /// Body and children of a nursery have ended. One that another joins in its host's place hands
-    /// its errors over, and goes if the face has released it. Returns the nursery that waits for its joiner by now.
+    /// its errors over, and goes if the face has released it. Returns the nursery that waits for its
+    /// joiner by now.
     pub(super) fn closed(
         &mut self,
         nursery: u32,
@@ -255,22 +256,12 @@ impl<F: Face> Tree<F> {
             if heir == NONE {
                 return Some(self.nursery_id(at));
             }
-            let verdict = owner.life.verdict();
+            let outcomes = owner.life.outcomes();
             if owner.released {
-                let scope = owner.scope;
-                self.nurseries.remove(at);
-                self.silence(scope);
-                let cause = self.unlink(scope).cause;
+                let scope = self.nurseries.remove(at).scope;
+                let cause = self.take_out(scope, now, out);
                 out.let_go(cause);
             }
-            let outcomes: Vec<_> = match verdict {
-                Verdict::Clean => Vec::new(),
-                Verdict::Errors(errors) => errors.into_iter().map(Outcome::Failed).collect(),
-                Verdict::Bare { error, beside } => {
-                    let beside = beside.into_iter().map(Outcome::Failed);
-                    std::iter::once(Outcome::Bare(error)).chain(beside).collect()
-                }
-            };
             for outcome in outcomes {
                 self.add_error(heir, outcome, now, out);
             }

@@ -12,8 +12,8 @@ impl<F: Face> Tree<F> {
     /// The host of a nursery no longer stands in it: another task leaves it, or the face closes it.
     /// Nobody but the nursery's children is cancelled by what becomes of it from here on. Returns by
     /// how much the host's count of cancellations sinks (R14).
-    pub fn disown(&mut self, nursery: NurseryId, out: &mut Effects<F>) -> u32 {
-        self.unstack(self.nurseries[nursery.at].scope, out)
+    pub fn disown(&mut self, nursery: NurseryId, now: f64, out: &mut Effects<F>) -> u32 {
+        self.unstack(self.nurseries[nursery.at].scope, now, out)
     }
 
     /// The face will not ask for a nursery any more: it is to be [`discard`](Self::discard)ed once
@@ -28,8 +28,8 @@ impl<F: Face> Tree<F> {
         self.nurseries[nursery.at].released
     }
 
-    /// Frees a nursery that has closed and that no host leaves. Returns what it would have raised,
-    /// and why it was cancelled, if it was.
+    /// Frees a nursery that has closed and that no host leaves: [`disown`](Self::disown) it before.
+    /// Returns what it would have raised, and why it was cancelled, if it was.
     pub fn discard(
         &mut self,
         nursery: NurseryId,
@@ -37,9 +37,11 @@ impl<F: Face> Tree<F> {
     ) -> (Verdict<F::Error>, Option<Cause<F::Reason>>) {
         let mut owner = self.nurseries.remove(nursery.at);
         debug_assert_eq!(owner.life.phase(), Phase::Closed, "children still run");
-        self.unstack(owner.scope, out);
-        self.silence(owner.scope);
-        let cause = self.unlink(owner.scope).cause;
+        // Nobody stands in it, whose time to clean up could begin by that.
+        let now = f64::NEG_INFINITY;
+        let owed = self.unstack(owner.scope, now, out);
+        debug_assert_eq!(owed, 0, "its host is owed something");
+        let cause = self.take_out(owner.scope, now, out);
         (owner.life.verdict(), cause)
     }
 
@@ -60,8 +62,9 @@ impl<F: Face> Tree<F> {
         found
     }
 
-    /// A child ends without having left a nursery: that is cancelled, and the child's own nursery
-    /// joins it and raises what it would have raised, with `error`, which says so (R3).
+    /// A child ends without having left a nursery, its innermost one: that is cancelled, and the
+    /// child's own nursery joins it and raises what it would have raised, with `error`, which says so
+    /// (R3). The child itself stands in it no more.
     pub fn adopt(
         &mut self,
         nursery: NurseryId,
@@ -71,8 +74,21 @@ impl<F: Face> Tree<F> {
         out: &mut Effects<F>,
     ) {
         let scope = self.nurseries[nursery.at].scope;
-        let heir = self.members[self.scopes[scope].host].nursery;
+        let host = self.scopes[scope].host;
+        if host == NONE {
+            // Somebody has taken it from the child in the meantime.
+            out.errors.push(error);
+            out.reasons.extend(reason);
+            return;
+        }
+        let host = &mut self.members[host];
+        let heir = host.nursery;
         debug_assert_ne!(heir, NONE, "its host is a child");
+        let mut at = std::mem::replace(&mut host.scope, self.scopes[scope].parent);
+        while at != self.scopes[scope].parent {
+            self.scopes[at].host = NONE;
+            at = self.scopes[at].parent;
+        }
         // It was open, for the child runs.
         let _ = self.nurseries[heir].life.child_started();
         self.nurseries[nursery.at].heir = heir;
@@ -122,11 +138,12 @@ impl<F: Face> Tree<F> {
         self.list(child.0, to.at);
         let member = &mut self.members[child.0];
         member.base = base;
-        // What it has heard was the caller's.
+        // What it has heard was the caller's; of what reaches it here it can hear from now on.
         member.charge.delivered = false;
         let mut outermost = member.scope;
         if outermost == before {
             member.scope = base;
+            self.hears_from_now(child, now);
             self.refresh(child.0, out);
         } else {
             while self.scopes[outermost].parent != before {
@@ -134,7 +151,10 @@ impl<F: Face> Tree<F> {
             }
             self.unhang(outermost);
             self.hang(outermost, base);
+            self.scopes[outermost].lifted_at = now;
             self.spread(outermost, out);
+            self.set_budgets(outermost);
+            self.change_budgets(outermost, now, out);
         }
         Ok(self.one_less(from, now, out))
     }

@@ -91,7 +91,7 @@ impl<F: Face> Tree<F> {
         let host = self.scopes[id].host;
         assert_eq!(self.members[host].scope, id, "scopes are left in the order of entering");
         self.silence(id);
-        let left = self.unlink(id);
+        let left = self.unlink(id, now, out);
         let outstanding = self.outstanding(&left, honoured);
         let parent = left.parent;
         let above = parent != NONE && self.scopes[parent].effective;
@@ -99,6 +99,7 @@ impl<F: Face> Tree<F> {
         let member = &mut self.members[host];
         member.scope = parent;
         member.refused = 0;
+        member.hears_since = member.hears_since.max(left.lifted_at);
         let own = left.cause.as_ref().is_some_and(|cause| cause.source != Source::Host);
         let mut take_back = left.charge.count;
         let absorbs = own && !visible && !outstanding;
@@ -120,7 +121,7 @@ impl<F: Face> Tree<F> {
                 self.hears_from_now(MemberId(host), now);
             }
             match flight {
-                Flight::Cancelled if !caught => {
+                Flight::Cancelled | Flight::Group if !caught => {
                     // The cancellation in flight stands for the ones above from here on.
                     let moved = self.stand_for_above(host, take_back);
                     take_back -= moved;
@@ -147,17 +148,17 @@ impl<F: Face> Tree<F> {
     pub fn remove(
         &mut self,
         scope: ScopeId,
+        now: f64,
         out: &mut Effects<F>,
     ) -> (Option<Cause<F::Reason>>, u32) {
-        let owed = self.unstack(scope.at, out);
-        self.silence(scope.at);
-        (self.unlink(scope.at).cause, owed)
+        let owed = self.unstack(scope.at, now, out);
+        (self.take_out(scope.at, now, out), owed)
     }
 
     /// Takes a scope from its host, wherever it stands among those that the host has entered.
     /// Returns by how much the host's count of cancellations sinks.
-    pub(crate) fn unstack(&mut self, at: u32, out: &mut Effects<F>) -> u32 {
-        let Scope { host, parent, charge, .. } = self.scopes[at];
+    pub(crate) fn unstack(&mut self, at: u32, now: f64, out: &mut Effects<F>) -> u32 {
+        let Scope { host, parent, charge, settings, lifted_at, .. } = self.scopes[at];
         if host == NONE {
             return 0;
         }
@@ -168,15 +169,17 @@ impl<F: Face> Tree<F> {
         member.refused = 0;
         if member.scope == at {
             member.scope = parent;
+            member.hears_since = member.hears_since.max(lifted_at);
+            if settings.shield {
+                self.hears_from_now(MemberId(host), now);
+            }
             self.refresh(host, out);
         } else {
             let mut inner = member.scope;
             while self.scopes[inner].parent != at {
                 inner = self.scopes[inner].parent;
             }
-            self.unhang(inner);
-            self.hang(inner, parent);
-            self.spread(inner, out);
+            self.raise(inner, now, out);
         }
         charge.count
     }
@@ -211,7 +214,7 @@ impl<F: Face> Tree<F> {
         let entry = &mut self.scopes[id];
         entry.cause = Some(cause);
         entry.cancelled_at = now;
-        self.set_budget(id, now);
+        self.set_budget(id);
         self.spread(id, out);
         true
     }
@@ -258,11 +261,7 @@ impl<F: Face> Tree<F> {
         }
         self.spread(scope.at, out);
         if !shield {
-            let mut at = self.scopes[scope.at].parent;
-            while at != NONE && self.scopes[at].effective {
-                self.set_budget(at, now);
-                at = if self.scopes[at].settings.shield { NONE } else { self.scopes[at].parent };
-            }
+            self.set_budgets(self.scopes[scope.at].parent);
         }
     }
 
@@ -276,17 +275,7 @@ impl<F: Face> Tree<F> {
         out: &mut Effects<F>,
     ) {
         self.scopes[scope.at].settings.cleanup = cleanup;
-        let mut walk = vec![scope.at];
-        while let Some(at) = walk.pop() {
-            if self.scopes[at].cause.is_some() {
-                self.set_budget(at, now);
-                self.spread(at, out);
-                if self.seconds(at) == 0.0 {
-                    self.insist(self.id(at), now, out);
-                }
-            }
-            self.heirs(at, &mut walk);
-        }
+        self.change_budgets(scope.at, now, out);
     }
 
     /// The earliest deadline that can reach a task: minus infinity if it is already cancelled.

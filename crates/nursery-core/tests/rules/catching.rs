@@ -82,7 +82,7 @@ fn r13_an_error_that_overtakes_an_outer_scope_is_told_again() {
         world.step(host);
         assert!(!world.body_ended(nursery, Outcome::Cancelled));
         assert_eq!(world.end(child, Outcome::Failed(Oops(1))), Some(nursery));
-        let close = world.close(host, nursery, false, true);
+        let close = world.close(host, nursery, false);
         assert_eq!(close.verdict, Verdict::Errors(vec![Oops(1)]));
         assert!(!close.cancelled && !close.rearm && !close.exit.caught);
         assert!(world.suspended(host), "the outer cancellation has not been honoured");
@@ -103,7 +103,7 @@ fn r13_an_error_that_overtakes_a_cancellation_of_the_host_rearms_it() {
         assert!(world.step(host).outside);
         world.body_ended(nursery, Outcome::Cancelled);
         world.end(child, Outcome::Failed(Oops(1)));
-        let close = world.close(host, nursery, false, true);
+        let close = world.close(host, nursery, false);
         assert!(close.rearm && !close.cancelled);
         assert_eq!(world.tasks[host].requests.asked(), 1, "R14: it counts once");
         assert_eq!(world.step(host), Thrown { outside: true, scope: false });
@@ -123,7 +123,7 @@ fn r13_what_was_overtaken_once_is_not_caught_by_a_later_scope() {
     world.step(host);
     world.body_ended(nursery, Outcome::Cancelled);
     world.end(child, Outcome::Failed(Oops(1)));
-    world.close(host, nursery, false, true);
+    world.close(host, nursery, false);
     // The program handles the error and leaves without another await.
     assert!(!world.exit(host, outer, Flight::Nothing).caught);
     let later = world.enter(host, PLAIN);
@@ -132,7 +132,7 @@ fn r13_what_was_overtaken_once_is_not_caught_by_a_later_scope() {
     world.audit();
     world.end(host, Outcome::Done);
     assert!(world.body_ended(around, Outcome::Done));
-    world.close(root, around, false, false);
+    world.close(root, around, false);
     finish(world, root);
 }
 
@@ -224,13 +224,12 @@ fn r14_a_nursery_that_its_host_leaves_by_force_says_what_the_host_is_owed() {
     let child = world.start(nursery, false).unwrap();
     world.cancel(world.tree.scope(nursery));
     world.body_ended(nursery, Outcome::Cancelled);
-    let owed = world.tree.detach(nursery);
-    world.take_back(host, owed);
+    world.disown(host, nursery);
     world.audit();
     assert!(!world.pending(host), "R13: the code after the block meets nothing");
     assert_eq!(world.tree.host(nursery), None);
     assert_eq!(world.end(child, Outcome::Failed(Oops(1))), Some(nursery));
-    assert_eq!(world.tree.discard(nursery), Verdict::Errors(vec![Oops(1)]));
+    assert_eq!(world.discard(nursery), Verdict::Errors(vec![Oops(1)]));
     world.exit(host, outer, Flight::Nothing);
     finish(world, host);
 }
@@ -244,12 +243,11 @@ fn r13_a_nursery_left_by_force_does_not_lose_an_outer_cancellation() {
     world.cancel(outer);
     assert!(!world.pending(host));
     world.body_ended(nursery, Outcome::Done);
-    let owed = world.tree.detach(nursery);
-    world.take_back(host, owed);
+    world.disown(host, nursery);
     assert!(world.suspended(host), "the shield is behind it");
     world.step(host);
     assert_eq!(world.end(child, Outcome::Done), Some(nursery));
-    world.tree.discard(nursery);
+    world.discard(nursery);
     assert!(world.exit(host, outer, Flight::Cancelled).caught);
     finish(world, host);
 }
@@ -267,9 +265,9 @@ fn r3_a_task_that_ends_inside_scopes_leaves_them_to_their_owner() {
     assert_eq!(world.tree.host(inner), None);
     assert_eq!(world.end(grandchild, Outcome::Done), None, "the body has not ended");
     assert!(world.body_ended(inner, Outcome::Done));
-    world.tree.discard(inner);
-    assert_eq!(world.tree.forget(scope), None);
+    world.discard(inner);
+    assert!(!world.remove(child, scope));
     assert!(world.body_ended(nursery, Outcome::Done));
-    world.close(root, nursery, false, false);
+    world.close(root, nursery, false);
     finish(world, root);
 }

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use crate::program::How::{Bare, Cancelled, Done, Failed, Same};
+use crate::program::How::{Alone, Bare, Cancelled, Done, Failed, Same};
 use crate::program::{Move, Plan, SCOPE, Spec, State, nursery};
 
 struct Walk<'a> {
@@ -59,7 +59,7 @@ fn plan(blocks: &[Spec]) -> Plan {
     Plan {
         blocks: blocks.to_vec(),
         child: vec![Done, Failed, Cancelled, Bare],
-        body: vec![Done, Failed, Cancelled, Bare, Same],
+        body: vec![Done, Failed, Cancelled, Bare, Same, Alone],
         asks: 1,
         foreign: false,
         heard_before: false,

@@ -34,6 +34,8 @@ pub enum How {
     Bare,
     /// The body fails with an error that a child has failed with.
     Same,
+    /// The body is closed: with an error that leaves bare if it is the only one.
+    Alone,
 }
 
 #[derive(Clone, Debug)]
@@ -89,7 +91,10 @@ struct Block {
     started: usize,
     errors: Vec<Oops>,
     bare: Option<Oops>,
+    /// One of the errors leaves bare if it is the only one.
+    alone: Option<Oops>,
     failed: bool,
+    /// The body or a child ended as cancelled, and had heard of it.
     saw_cancellation: bool,
     body_over: bool,
     body_cancelled: bool,
@@ -105,6 +110,8 @@ pub struct State {
     opened: usize,
     asks: usize,
     errors: usize,
+    /// Errors that were reported before, and are not kept.
+    again: Vec<Oops>,
     joins: bool,
     over: Option<Flight>,
     superseded: bool,
@@ -137,6 +144,7 @@ impl State {
             opened: 0,
             asks: 0,
             errors: 0,
+            again: Vec::new(),
             joins: false,
             over: None,
             superseded: false,
@@ -258,6 +266,7 @@ impl State {
             started: 0,
             errors: Vec::new(),
             bare: None,
+            alone: None,
             failed: false,
             saw_cancellation: false,
             body_over: false,
@@ -321,35 +330,38 @@ impl State {
             How::Done => Outcome::Done,
             How::Cancelled => Outcome::Cancelled,
             How::Same => Outcome::Failed(self.blocks[index].errors[0]),
-            How::Failed | How::Bare => {
+            How::Failed | How::Bare | How::Alone => {
                 self.errors += 1;
-                let error = Oops(self.errors);
-                if how == How::Bare { Outcome::Bare(error) } else { Outcome::Failed(error) }
+                raised(how, Oops(self.errors))
             }
         }
     }
 
     /// What an end means by the rules: errors in order, each object once (R7), the first failure
-    /// cancels (R6), a child cancelled by hand changes nothing (R16).
-    fn note(&mut self, index: usize, outcome: &Outcome<Oops>) {
+    /// cancels (R6), a child cancelled by hand changes nothing (R16, R13a).
+    fn note(&mut self, index: usize, outcome: &Outcome<Oops>, heard: bool) {
         let block = &mut self.blocks[index];
-        let (error, bare) = match outcome {
+        let (error, bare, alone) = match outcome {
             Outcome::Done => return,
             Outcome::Cancelled => {
-                block.saw_cancellation = true;
+                block.saw_cancellation |= heard;
                 return;
             }
-            Outcome::Failed(error) => (*error, false),
-            Outcome::Bare(error) => (*error, true),
+            Outcome::Failed(error) => (*error, false, false),
+            Outcome::Bare(error) => (*error, true, false),
+            Outcome::Alone(error) => (*error, false, true),
         };
-        if !block.errors.contains(&error) && block.bare != Some(error) {
-            if bare && block.bare.is_none() {
-                block.bare = Some(error);
-            } else {
-                block.errors.push(error);
+        if block.errors.contains(&error) || block.bare == Some(error) {
+            self.again.push(error);
+        } else if bare && block.bare.is_none() {
+            block.bare = Some(error);
+        } else {
+            block.errors.push(error);
+            if alone {
+                block.alone = Some(error);
             }
         }
-        if bare || !block.spec.collect {
+        if bare || alone || !block.spec.collect {
             block.failed = true;
             block.cause.get_or_insert(Source::Failure);
         }
@@ -358,7 +370,7 @@ impl State {
     fn end_child(&mut self, index: usize, number: usize, how: How) {
         let child = self.blocks[index].children.remove(number);
         let outcome = self.outcome(how, index);
-        self.note(index, &outcome);
+        self.note(index, &outcome, child.told);
         let closed = self.world.end(child.key, outcome);
         let block = &self.blocks[index];
         let last = block.children.is_empty() && block.body_over;
@@ -370,17 +382,16 @@ impl State {
     fn end(&mut self, how: How, error: Option<Oops>) {
         let index = self.blocks.len() - 1;
         let Some(nursery) = self.blocks[index].nursery else {
-            if error.is_none() && matches!(how, How::Failed | How::Bare) {
+            if error.is_none() && matches!(how, How::Failed | How::Bare | How::Alone) {
                 self.errors += 1;
             }
             return self.exit(how, error.unwrap_or(Oops(self.errors)));
         };
-        let outcome = match (how, error) {
-            (How::Bare, Some(error)) => Outcome::Bare(error),
-            (_, Some(error)) => Outcome::Failed(error),
-            (how, None) => self.outcome(how, index),
+        let outcome = match error {
+            Some(error) => raised(how, error),
+            None => self.outcome(how, index),
         };
-        self.note(index, &outcome);
+        self.note(index, &outcome, true);
         let block = &mut self.blocks[index];
         block.body_over = true;
         if how == How::Cancelled {
@@ -409,7 +420,7 @@ impl State {
         let flight = match how {
             How::Done => Flight::Nothing,
             How::Cancelled => Flight::Cancelled,
-            How::Failed | How::Bare | How::Same => Flight::Error,
+            How::Failed | How::Bare | How::Same | How::Alone => Flight::Error,
         };
         let exit = self.world.exit(HOST, block.scope, flight);
         let caught = match flight {
@@ -422,6 +433,7 @@ impl State {
             _ => false,
         };
         assert_eq!(exit.caught, caught, "R13: it takes back what it has caused, and that alone");
+        assert_eq!(exit.absorbs, own && !above && !outstanding, "R13: also out of a group");
         assert_eq!(exit.cause.map(|cause| cause.source), block.cause);
         if flight == Flight::Cancelled && !caught && shielded_from {
             self.stands_for_above();
@@ -446,10 +458,15 @@ impl State {
         let outstanding = self.honoured() > block.baseline;
         let nursery = block.nursery.expect("a nursery to leave");
         let own = block.cause.is_some_and(|cause| cause != Source::Host);
-        let close = self.world.close(HOST, nursery, block.held, joined);
-        let arrived = block.body_cancelled || block.held || (joined && above);
-        let expected = match block.bare {
-            Some(error) => Verdict::Bare { error, beside: block.errors.clone() },
+        let close = self.world.close(HOST, nursery, block.held);
+        // R13a: it is left by a cancellation only if one has ended something in it.
+        let arrived = block.body_cancelled || block.held || (above && block.saw_cancellation);
+        let alone = block.alone.filter(|_| block.errors.len() == 1);
+        let expected = match block.bare.or(alone) {
+            Some(error) => {
+                let beside = block.errors.iter().copied().filter(|other| *other != error);
+                Verdict::Bare { error, beside: beside.collect() }
+            }
             None if block.errors.is_empty() => Verdict::Clean,
             None => Verdict::Errors(block.errors.clone()),
         };
@@ -482,6 +499,7 @@ impl State {
         match close.verdict {
             Verdict::Clean if goes_on => self.go_on(How::Cancelled, Oops(0)),
             Verdict::Clean => self.go_on(How::Done, Oops(0)),
+            Verdict::Bare { error, .. } if block.bare.is_none() => self.go_on(How::Alone, error),
             Verdict::Bare { error, .. } => self.go_on(How::Bare, error),
             Verdict::Errors(_) => {
                 self.errors += 1;
@@ -588,6 +606,7 @@ impl State {
         let expected = self.blocks.iter().flat_map(|block| block.bare.iter().chain(&block.errors));
         let mut expected: Vec<usize> = expected.map(|error| error.0).collect();
         let mut errors: Vec<usize> = tree.errors().map(|error| error.0).collect();
+        assert_eq!(self.world.again, self.again, "R7: what is not kept is handed back");
         expected.sort_unstable();
         errors.sort_unstable();
         assert_eq!(errors, expected, "R7: none is lost");
@@ -636,7 +655,8 @@ impl State {
         for block in &self.blocks {
             let cause = block.cause.map_or(0, |cause| 1 + cause as u8);
             key.extend([0xFF, cause, block.baseline as u8, block.started as u8]);
-            key.extend([block.errors.len() as u8, flags(&[block.bare.is_some(), block.failed])]);
+            let of_errors = [block.bare.is_some(), block.alone.is_some(), block.failed];
+            key.extend([block.errors.len() as u8, flags(&of_errors)]);
             let of_body = [block.body_over, block.body_cancelled, block.held];
             key.push(flags(&[&of_body[..], &[block.told, block.saw_cancellation]].concat()));
             let state = |child: &Child| flags(&[child.shield, child.told]);
@@ -645,6 +665,15 @@ impl State {
             key.extend(children);
         }
         key
+    }
+}
+
+/// An end by an error.
+fn raised(how: How, error: Oops) -> Outcome<Oops> {
+    match how {
+        How::Bare => Outcome::Bare(error),
+        How::Alone => Outcome::Alone(error),
+        _ => Outcome::Failed(error),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Scopes by name: deadlines, shields, budgets for cleaning up.
 
-use nursery_core::{Alarm, Cause, Flight, Outcome, Settings, Source};
+use nursery_core::{Alarm, Cause, Cleanup, Flight, Outcome, Settings, Source};
 
 use crate::world::{PLAIN, SHIELD, Thrown, World, cleaning, finish, host, until};
 
@@ -114,11 +114,11 @@ fn r21_the_effective_deadline_is_the_earliest_up_to_a_shield() {
     assert_eq!(deadline(&world), 3.0);
     let c = world.enter(host, Settings { shield: true, ..until(7.0) });
     assert_eq!(deadline(&world), 7.0);
-    world.change(|tree, _, out| tree.set_shield(c, false, out));
+    world.change(|tree, now, out| tree.set_shield(c, false, now, out));
     assert_eq!(deadline(&world), 3.0);
     world.cancel(b);
     assert_eq!(deadline(&world), f64::NEG_INFINITY);
-    world.change(|tree, _, out| tree.set_shield(c, true, out));
+    world.change(|tree, now, out| tree.set_shield(c, true, now, out));
     assert_eq!(deadline(&world), 7.0);
     for scope in [c, b, a] {
         world.exit(host, scope, Flight::Nothing);
@@ -150,9 +150,9 @@ fn r19_a_shield_that_is_raised_late_takes_back_what_was_not_thrown_yet() {
     let inner = world.enter(host, PLAIN);
     world.cancel(outer);
     assert!(world.pending(host));
-    world.change(|tree, _, out| tree.set_shield(inner, true, out));
+    world.change(|tree, now, out| tree.set_shield(inner, true, now, out));
     assert!(!world.pending(host) && !world.suspended(host) && !world.cancelled(host));
-    world.change(|tree, _, out| tree.set_shield(inner, false, out));
+    world.change(|tree, now, out| tree.set_shield(inner, false, now, out));
     assert!(world.pending(host), "lowered again, it comes");
     world.step(host);
     world.exit(host, inner, Flight::Cancelled);
@@ -189,7 +189,7 @@ fn r19_a_lowered_shield_reaches_all_below_in_one_moment() {
     world.cancel(outer);
     assert!(!world.cancelled(host) && !world.cancelled(open));
     let scope = world.tree.scope(nursery);
-    world.change(|tree, _, out| tree.set_shield(scope, false, out));
+    world.change(|tree, now, out| tree.set_shield(scope, false, now, out));
     assert!(world.pending(host) && world.pending(open));
     assert!(!world.pending(shielded), "it has a shield of its own");
     let late = world.start(nursery, false).unwrap();
@@ -199,7 +199,7 @@ fn r19_a_lowered_shield_reaches_all_below_in_one_moment() {
     }
     world.step(host);
     assert!(world.body_ended(nursery, Outcome::Cancelled));
-    assert!(world.close(host, nursery, false, false).cancelled);
+    assert!(world.close(host, nursery, false).cancelled);
     assert!(world.exit(host, outer, Flight::Cancelled).caught);
     finish(world, host);
 }
@@ -329,7 +329,7 @@ fn r18_a_budget_reaches_the_children_of_a_nursery() {
     }
     world.step(host);
     assert!(world.body_ended(nursery, Outcome::Cancelled));
-    assert!(world.close(host, nursery, false, false).cancelled);
+    assert!(world.close(host, nursery, false).cancelled);
     assert!(world.exit(host, outer, Flight::Cancelled).caught);
     finish(world, host);
 }
@@ -348,7 +348,7 @@ fn r18_what_a_spent_budget_says_is_not_unsaid_by_a_cancellation_nearer_by() {
     assert!(!world.body_ended(nursery, Outcome::Cancelled));
     assert_eq!(world.step(child), FROM_SCOPE);
     assert!(world.end(child, Outcome::Cancelled).is_some());
-    assert!(world.close(host, nursery, false, true).cancelled);
+    assert!(world.close(host, nursery, false).cancelled);
     assert!(world.exit(host, outer, Flight::Cancelled).caught);
     finish(world, host);
 }
@@ -411,7 +411,7 @@ fn r12_a_child_that_cleans_up_is_not_told_of_what_lies_above_its_nursery_again()
     world.step(host);
     world.end(child, Outcome::Cancelled);
     assert!(world.body_ended(nursery, Outcome::Cancelled));
-    assert!(world.close(host, nursery, false, false).cancelled);
+    assert!(world.close(host, nursery, false).cancelled);
     assert!(world.exit(host, outer, Flight::Cancelled).caught);
     finish(world, host);
 }
@@ -423,16 +423,16 @@ fn r18_a_budget_can_be_changed_while_a_cancelled_task_cleans_up() {
     world.cancel(scope);
     world.step(host);
     assert!(!world.suspended(host));
-    world.change(|tree, now, out| tree.set_cleanup(scope, Some(2.0), now, out));
+    world.change(|tree, now, out| tree.set_cleanup(scope, Cleanup::Seconds(2.0), now, out));
     assert_eq!(world.tree.next_alarm(), Some(2.0));
-    world.change(|tree, now, out| tree.set_cleanup(scope, None, now, out));
+    world.change(|tree, now, out| tree.set_cleanup(scope, Cleanup::Inherited, now, out));
     assert_eq!(world.tree.next_alarm(), None);
     assert_eq!(world.advance(3.0), 0);
-    world.change(|tree, now, out| tree.set_cleanup(scope, Some(1.0), now, out));
+    world.change(|tree, now, out| tree.set_cleanup(scope, Cleanup::Seconds(1.0), now, out));
     assert_eq!(world.advance(3.0), 1, "it is spent already");
     assert!(world.pending(host));
     world.step(host);
-    world.change(|tree, now, out| tree.set_cleanup(scope, Some(0.0), now, out));
+    world.change(|tree, now, out| tree.set_cleanup(scope, Cleanup::Seconds(0.0), now, out));
     assert!(world.pending(host));
     world.step(host);
     assert!(world.exit(host, scope, Flight::Cancelled).caught);
@@ -447,14 +447,14 @@ fn r18_a_budget_that_changes_above_changes_for_those_that_inherit_it() {
     world.cancel(inner);
     world.step(host);
     assert!(!world.suspended(host));
-    world.change(|tree, now, out| tree.set_cleanup(outer, Some(2.0), now, out));
+    world.change(|tree, now, out| tree.set_cleanup(outer, Cleanup::Seconds(2.0), now, out));
     assert_eq!(world.tree.next_alarm(), Some(2.0));
     assert_eq!(world.advance(2.0), 1);
     assert!(world.suspended(host));
     world.step(host);
-    world.change(|tree, now, out| tree.set_cleanup(outer, None, now, out));
+    world.change(|tree, now, out| tree.set_cleanup(outer, Cleanup::Inherited, now, out));
     assert!(!world.suspended(host), "and time again");
-    world.change(|tree, now, out| tree.set_cleanup(outer, Some(0.0), now, out));
+    world.change(|tree, now, out| tree.set_cleanup(outer, Cleanup::Seconds(0.0), now, out));
     assert!(world.pending(host), "and none");
     world.step(host);
     assert!(world.exit(host, inner, Flight::Cancelled).caught);
@@ -475,9 +475,10 @@ fn r18_a_cancelled_scope_that_still_has_tasks_warns_and_names_them() {
     let alarm = world.change(|tree, now, out| tree.advance(now, out));
     assert_eq!(alarm, Some(Alarm::Warning(scope)));
     assert_eq!(world.tree.reached(scope), [host, child], "not the shielded one");
+    world.step(child);
     world.end(child, Outcome::Cancelled);
     world.end(shielded, Outcome::Done);
     assert!(world.body_ended(nursery, Outcome::Done));
-    assert!(world.close(host, nursery, false, false).exit.caught);
+    assert!(world.close(host, nursery, false).exit.caught);
     finish(world, host);
 }

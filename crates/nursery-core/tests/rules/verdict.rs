@@ -15,10 +15,22 @@ fn running(children: usize, collect: bool) -> Lifecycle<Oops> {
 #[test]
 fn r6_only_the_first_failure_asks_for_the_siblings_to_be_cancelled() {
     let mut life = running(3, false);
-    assert_eq!(life.child_ended(Outcome::Cancelled), Ended { cancel: false, closed: false });
-    assert_eq!(life.child_ended(Outcome::Failed(Oops(1))), Ended { cancel: true, closed: false });
-    assert_eq!(life.child_ended(Outcome::Bare(Oops(2))), Ended { cancel: false, closed: false });
-    assert_eq!(life.body_ended(Outcome::Cancelled), Ended { cancel: false, closed: true });
+    assert_eq!(
+        life.child_ended(Outcome::Cancelled),
+        Ended { cancel: false, closed: false, again: None }
+    );
+    assert_eq!(
+        life.child_ended(Outcome::Failed(Oops(1))),
+        Ended { cancel: true, closed: false, again: None }
+    );
+    assert_eq!(
+        life.child_ended(Outcome::Bare(Oops(2))),
+        Ended { cancel: false, closed: false, again: None }
+    );
+    assert_eq!(
+        life.body_ended(Outcome::Cancelled),
+        Ended { cancel: false, closed: true, again: None }
+    );
 }
 
 #[test]
@@ -43,8 +55,8 @@ fn r7_each_object_is_one_error_however_many_there_are() {
         let before = life.errors().filter(|error| error.0 == 0).count();
         assert_eq!(before, round + 1);
     }
-    life.error(Oops(59));
-    life.error(Oops(60));
+    life.error(Outcome::Failed(Oops(59)));
+    life.error(Outcome::Failed(Oops(60)));
     for _ in 0..20 {
         life.child_ended(Outcome::Done);
     }

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 
 use nursery_core::{
     Cause, Cleanup, Close, Delivery, Effects, Exit, Face, Flight, Identity, MemberId, NurseryId,
-    Outcome, Requests, ScopeId, Settings, Source, Tree,
+    Outcome, Requests, ScopeId, Settings, Source, Tree, Verdict,
 };
 
 /// The face of these tests: tasks are numbers.
@@ -40,6 +40,9 @@ pub struct Task {
     pub alive: bool,
 }
 
+/// The first of the errors that say that a nursery was not left.
+pub const LEFT_BEHIND: usize = 1_000_000;
+
 /// What a step has thrown, and on whose account.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Thrown {
@@ -58,11 +61,16 @@ pub struct World {
     pub tree: Tree<Plain>,
     pub tasks: Vec<Task>,
     pub now: f64,
+    /// What the tree has handed back: errors that were reported before, and how many reasons.
+    pub again: Vec<Oops>,
+    pub reasons: usize,
+    orphans: usize,
 }
 
 impl World {
     pub fn new() -> Self {
-        Self { tree: Tree::new(), tasks: Vec::new(), now: 0.0 }
+        let (tree, tasks, again) = (Tree::new(), Vec::new(), Vec::new());
+        Self { tree, tasks, now: 0.0, again, reasons: 0, orphans: 0 }
     }
 
     /// Changes the tree and brings what comes of it to the tasks. Whoever is to throw is told so
@@ -74,6 +82,8 @@ impl World {
         let before: Vec<bool> = self.tasks.iter().map(|task| self.is_pending(task)).collect();
         let mut out = Effects::default();
         let result = act(&mut self.tree, self.now, &mut out);
+        self.again.extend(out.errors);
+        self.reasons += out.reasons.len();
         let mut told = vec![false; self.tasks.len()];
         for Delivery { key, charges, throw, .. } in out.deliveries {
             assert!(self.tasks[key].alive, "a task that has ended is told of a cancellation");
@@ -113,7 +123,8 @@ impl World {
 
     pub fn withdraw(&mut self, task: usize) {
         self.tasks[task].alive = false;
-        self.tree.withdraw(self.tasks[task].member, &mut Effects::default());
+        let member = self.tasks[task].member;
+        self.change(|tree, _, out| tree.withdraw(member, out));
     }
 
     pub fn enter(&mut self, task: usize, settings: Settings) -> ScopeId {
@@ -166,6 +177,11 @@ impl World {
         Some(child)
     }
 
+    /// A child begins its first step, in which no scope's cancellation is thrown (R17).
+    pub fn begin(&mut self, child: usize) {
+        self.tree.hears_from_now(self.tasks[child].member, self.now);
+    }
+
     pub fn end(&mut self, child: usize, outcome: Outcome<Oops>) -> Option<NurseryId> {
         self.tasks[child].alive = false;
         let member = self.tasks[child].member;
@@ -178,6 +194,53 @@ impl World {
 
     pub fn host_cancelled(&mut self, nursery: NurseryId) {
         self.change(|tree, now, out| tree.host_cancelled(nursery, None, now, out));
+    }
+
+    /// Somebody else than its host, who must, takes a scope away. Returns whether it was cancelled.
+    pub fn remove(&mut self, task: usize, scope: ScopeId) -> bool {
+        let (cause, owed) = self.change(|tree, now, out| tree.remove(scope, now, out));
+        self.take_back(task, owed);
+        cause.is_some()
+    }
+
+    /// A nursery is no longer its host's.
+    pub fn disown(&mut self, task: usize, nursery: NurseryId) {
+        let owed = self.change(|tree, now, out| tree.disown(nursery, now, out));
+        self.take_back(task, owed);
+    }
+
+    /// A nursery that has closed, and that no host leaves, goes: what it would have raised.
+    pub fn discard(&mut self, nursery: NurseryId) -> Verdict<Oops> {
+        self.change(|tree, _, out| tree.discard(nursery, out)).0
+    }
+
+    /// A child becomes another nursery's; `None` if that refuses it.
+    pub fn move_child(&mut self, child: usize, to: NurseryId) -> Option<Option<NurseryId>> {
+        let member = self.tasks[child].member;
+        let before = self.tree.charges(member);
+        let closed = self.change(|tree, now, out| tree.move_child(member, to, now, out)).ok()?;
+        assert!(self.tree.charges(member) >= before, "nothing is taken back by that");
+        Some(closed)
+    }
+
+    /// A child ends without having left its nurseries: they are adopted before. `released`: nobody
+    /// will ask for them.
+    pub fn end_inside(
+        &mut self,
+        child: usize,
+        outcome: Outcome<Oops>,
+        released: bool,
+    ) -> Option<NurseryId> {
+        let member = self.tasks[child].member;
+        for nursery in self.tree.unleft(member) {
+            if released {
+                self.tree.release(nursery);
+            }
+            let error = Oops(LEFT_BEHIND + self.orphans);
+            self.orphans += 1;
+            self.change(|tree, now, out| tree.adopt(nursery, error, Some("orphan"), now, out));
+        }
+        self.end(child, outcome)
     }
 
     pub fn cancel(&mut self, scope: ScopeId) -> bool {
