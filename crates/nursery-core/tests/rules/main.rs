@@ -1,8 +1,13 @@
 //! The rules of the core, checked without any runtime: every order of events of small programs,
 //! named cases of scopes, and random programs against a model that knows nothing of the tree.
 
+mod budgets;
 mod catching;
 mod every_order;
+mod handed_back;
+mod leaving;
+mod moves;
+mod orphans;
 mod program;
 mod random_programs;
 mod scopes;

@@ -1,6 +1,6 @@
 //! One nursery's life without a tree: what each end means and what it raises.
 
-use nursery_core::{Closed, Ended, Lifecycle, Outcome, Phase, Verdict};
+use nursery_core::{Closed, Ended, Kind, Lifecycle, Outcome, Phase, Role, Verdict};
 
 use crate::world::Oops;
 
@@ -89,4 +89,68 @@ fn r2_a_closed_nursery_takes_nobody_and_stays_closed() {
     assert!(life.child_ended(Outcome::Done).closed);
     assert_eq!(life.child_started(), Err(Closed));
     assert_eq!((life.phase(), life.running()), (Phase::Closed, 0));
+}
+
+#[test]
+fn r7_what_closes_a_body_leaves_bare_if_it_is_the_only_error() {
+    for collect in [false, true] {
+        let mut life = running(1, collect);
+        let ended = life.body_ended(Outcome::Alone(Oops(1)));
+        assert_eq!(ended, Ended { cancel: true, closed: false, again: None });
+        assert!(life.child_ended(Outcome::Cancelled).closed);
+        assert_eq!(life.verdict(), Verdict::Bare { error: Oops(1), beside: Vec::new() });
+    }
+}
+
+#[test]
+fn r7_what_closes_a_body_stands_in_the_group_beside_others_in_its_order() {
+    let mut life = running(3, false);
+    life.child_ended(Outcome::Failed(Oops(1)));
+    life.body_ended(Outcome::Alone(Oops(2)));
+    life.child_ended(Outcome::Failed(Oops(3)));
+    life.child_ended(Outcome::Done);
+    assert_eq!(life.verdict(), Verdict::Errors(vec![Oops(1), Oops(2), Oops(3)]));
+}
+
+#[test]
+fn r9_what_ends_the_program_leaves_bare_before_what_closes_a_body() {
+    let mut life = running(1, false);
+    life.body_ended(Outcome::Alone(Oops(1)));
+    life.child_ended(Outcome::Bare(Oops(2)));
+    assert_eq!(life.verdict(), Verdict::Bare { error: Oops(2), beside: vec![Oops(1)] });
+}
+
+#[test]
+fn r7_an_error_that_was_there_is_handed_back() {
+    let mut life = running(2, false);
+    assert_eq!(life.child_ended(Outcome::Failed(Oops(1))).again, None);
+    assert_eq!(life.child_ended(Outcome::Bare(Oops(1))).again, Some(Oops(1)));
+    assert_eq!(life.error(Outcome::Failed(Oops(1))).again, Some(Oops(1)));
+    assert_eq!(life.body_ended(Outcome::Alone(Oops(1))).again, Some(Oops(1)));
+    assert_eq!(life.verdict(), Verdict::Errors(vec![Oops(1)]), "as what it was the first time");
+}
+
+#[test]
+fn r3_what_another_nursery_joins_hands_its_errors_over_once() {
+    let mut life = running(2, true);
+    life.child_ended(Outcome::Failed(Oops(1)));
+    life.child_ended(Outcome::Bare(Oops(2)));
+    life.body_ended(Outcome::Alone(Oops(3)));
+    let ordinary = [Outcome::Bare(Oops(2)), Outcome::Failed(Oops(1)), Outcome::Failed(Oops(3))];
+    assert_eq!(life.outcomes(), ordinary);
+    assert_eq!((life.outcomes(), life.verdict()), (Vec::new(), Verdict::Clean));
+}
+
+#[test]
+fn r7_and_r9_say_of_each_kind_of_exception_how_it_ends_a_body_and_a_child() {
+    for role in [Role::Body, Role::Child] {
+        let ended = |kind| Outcome::raised(kind, role, Oops(1));
+        // Nobody keeps what brought a cancellation: it is the caller's.
+        assert_eq!(ended(Kind::Cancellation), (Outcome::Cancelled, Some(Oops(1))));
+        assert_eq!(ended(Kind::Exit), (Outcome::Bare(Oops(1)), None));
+        assert_eq!(ended(Kind::Error), (Outcome::Failed(Oops(1)), None));
+    }
+    let closes = |role| Outcome::raised(Kind::Close, role, Oops(1)).0;
+    assert_eq!(closes(Role::Body), Outcome::Alone(Oops(1)));
+    assert_eq!(closes(Role::Child), Outcome::Failed(Oops(1)), "an ordinary error");
 }
