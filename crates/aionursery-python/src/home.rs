@@ -24,6 +24,13 @@ impl Home {
             // SAFETY: the caller's loop is alive. The slot is empty, so nothing is let go.
             state.event_loop.set(unsafe { Owned::share(event_loop) });
         }
+        // SAFETY: attached; the loop is held from now on.
+        unsafe { Self::beside(state) }
+    }
+
+    /// Where something else is at home already.
+    #[inline]
+    pub unsafe fn beside(state: &LoopState) -> Self {
         state.homes.set(state.homes.get() + 1);
         // SAFETY: attached; the state is alive.
         unsafe { ffi::Py_INCREF(state.this.get()) };
@@ -39,7 +46,7 @@ impl Home {
                 return None;
             }
             if state.homes.get() > 0 {
-                return Some(Self::at(state, state.event_loop.get()));
+                return Some(Self::beside(state));
             }
             let event_loop = state.find_loop()?;
             Some(Self::at(state, event_loop.as_ptr()))
@@ -61,7 +68,7 @@ impl Clone for Home {
     #[inline]
     fn clone(&self) -> Self {
         // SAFETY: attached; this home keeps the loop.
-        unsafe { Self::at(self, self.event_loop.get()) }
+        unsafe { Self::beside(self) }
     }
 }
 
@@ -72,8 +79,9 @@ impl Drop for Home {
         // loop may run Python code.
         unsafe {
             let this = self.this.get();
-            self.homes.set(self.homes.get() - 1);
-            if self.homes.get() == 0 {
+            let left = self.homes.get() - 1;
+            self.homes.set(left);
+            if left == 0 {
                 self.event_loop.clear();
             }
             ffi::Py_DECREF(this);

@@ -30,6 +30,7 @@ mod state;
 mod target;
 mod task;
 mod timers;
+mod trash;
 mod wait;
 
 use pyo3::prelude::*;

@@ -51,6 +51,8 @@ pub struct Ready {
     /// The loop's own queue, if it shows one.
     loop_queue: Slot,
     ways: Ways,
+    /// Where the handles that the loop is given say that they are cancelled, if they are ours.
+    cancelled: Option<isize>,
     /// The end of the batch whose step runs; 0 for none.
     current: Cell<u64>,
     /// The join of a host that goes on when the batch has been drained.
@@ -68,6 +70,7 @@ impl Ready {
             turns: Turns::new(address),
             loop_queue: queue,
             ways,
+            cancelled: imports().handle_cancelled.filter(|_| ways.plain),
             current: Cell::new(0),
             last_join: Slot::empty(),
         }
@@ -147,7 +150,13 @@ impl Ready {
                 return !self.ways.nests || !turn::is_cancelled(&Owned::share(handle));
             }
             match Owned::maybe(ffi::PySequence_GetItem(queue, -1)) {
-                Some(last) => last.as_ptr() == handle && !turn::is_cancelled(&last),
+                Some(last) => {
+                    last.as_ptr() == handle
+                        && match self.cancelled {
+                            Some(offset) => !turn::is_set(&last, offset),
+                            None => !turn::is_cancelled(&last),
+                        }
+                }
                 None => {
                     ffi::PyErr_Clear();
                     false

@@ -83,16 +83,14 @@ impl Turn {
 }
 
 /// Whether somebody has cancelled a handle; one that cannot say has not been.
-#[inline]
 pub unsafe fn is_cancelled(handle: &Owned) -> bool {
-    // SAFETY: the slot is where the handle's type has it; it is null before `__init__`.
+    // SAFETY: attached; the handle is alive.
     unsafe {
         let imports = imports();
         if let Some(offset) = imports.handle_cancelled
             && ffi::Py_TYPE(handle.as_ptr()).cast() == imports.handle_type
         {
-            let slot = handle.as_ptr().cast::<u8>().offset(offset).cast::<Raw>();
-            return *slot == ffi::Py_True();
+            return is_set(handle, offset);
         }
         let answer = method0(handle.as_ptr(), names().cancelled);
         answer.and_then(|answer| truth(&answer)).unwrap_or_else(|_| {
@@ -100,6 +98,13 @@ pub unsafe fn is_cancelled(handle: &Owned) -> bool {
             false
         })
     }
+}
+
+/// Whether a slot of a handle is True.
+#[inline]
+pub unsafe fn is_set(handle: &Owned, offset: isize) -> bool {
+    // SAFETY: the slot is where the handle's type has it; it is null before `__init__`.
+    unsafe { *handle.as_ptr().cast::<u8>().offset(offset).cast::<Raw>() == ffi::Py_True() }
 }
 
 /// One loop's turns.

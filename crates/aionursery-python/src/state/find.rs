@@ -16,6 +16,7 @@ use crate::object::{Fallible, Owned, Raised, Raw, Slot, getattr_opt, method0, tr
 use crate::ready::{Ready, Ways};
 use crate::scope::restore;
 use crate::timers;
+use crate::trash::Trash;
 
 /// How many states have died. A state's address can be another one's later, and a state dies in
 /// whichever thread the collector runs, so what threads remember is good for one epoch only.
@@ -99,6 +100,9 @@ impl LoopState {
         unsafe {
             if last.event_loop == event_loop && last.epoch == EPOCH.load(Ordering::Relaxed) {
                 let state = &*last.state;
+                if state.homes.get() > 0 && state.event_loop.get() == event_loop {
+                    return Ok(Home::beside(state));
+                }
                 if state.is_of(event_loop) {
                     return Ok(Home::at(state, event_loop));
                 }
@@ -218,6 +222,7 @@ impl LoopState {
                     debug: Cell::new(is_debug(event_loop)),
                     base_clock: Cell::new(base_clock),
                     timers: timers::Armed::new(),
+                    trash: Trash::default(),
                     foreign: RefCell::default(),
                 },
             )?;

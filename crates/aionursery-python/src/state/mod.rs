@@ -20,6 +20,7 @@ use crate::imports::{imports, names};
 use crate::link::Address;
 use crate::object::{Fallible, Owned, Raised, Raw, Slot, call0, method0, none};
 use crate::ready::Ready;
+use crate::trash::Trash;
 use crate::{foreign, task, timers, wait};
 
 pub use find::{each_state, thread_mark};
@@ -88,6 +89,7 @@ pub struct LoopState {
     /// The loop's clock is `time.monotonic`, called through `BaseEventLoop.time`.
     base_clock: Cell<bool>,
     pub timers: timers::Armed,
+    pub trash: Trash,
     /// Tasks that are not ours and host scopes; each holds one reference.
     pub foreign: RefCell<foreign::Hosts>,
 }
@@ -102,7 +104,7 @@ impl LoopState {
     #[inline]
     pub unsafe fn home(&self) -> Home {
         // SAFETY: attached; the caller's home keeps the loop.
-        unsafe { Home::at(self, self.event_loop.get()) }
+        unsafe { Home::beside(self) }
     }
 
     /// The loop's clock.

@@ -85,6 +85,7 @@ impl LoopState {
             py_visit(self.weak_loop.get())?;
             self.ready.traverse(py_visit)?;
             self.timers.traverse(py_visit)?;
+            self.trash.traverse(py_visit)?;
             if let Some(tree) = self.tree.try_borrow() {
                 for Key(task) in tree.keys().filter(|key| task::is_held(key.0)) {
                     py_visit(*task)?;

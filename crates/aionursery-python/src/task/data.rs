@@ -17,6 +17,7 @@ use crate::home::HomeSlot;
 use crate::imports::imports;
 use crate::object::{Fallible, Owned, Raw, Slot};
 use crate::state::LoopState;
+use crate::trash::Going;
 
 /// What a task has been through, one bit each.
 pub mod flag {
@@ -221,6 +222,12 @@ impl TaskData {
                 drop::<Effects<_>>(effects);
             }
         }
+        // Without a home it has been cleared before, or was never filled.
+        let home = self.home.cloned();
+        let going = home.as_ref().map(|home| home.trash.begin());
+        if let Some(going) = going.as_ref().filter(|going| going.is_deep()) {
+            self.put_off(going);
+        }
         self.coroutine().clear();
         self.waiting.clear();
         self.context().clear();
@@ -230,7 +237,22 @@ impl TaskData {
         self.registration.clear();
         drop(self.watchers.take());
         drop(self.rare.take());
+        drop(going);
         self.home.clear();
+    }
+
+    /// What chains go on through is let go of later.
+    #[cold]
+    fn put_off(&self, going: &Going<'_>) {
+        for slot in
+            [self.coroutine(), &self.waiting, self.context(), &self.outcome, &self.cancel_message]
+        {
+            going.put_off(slot.take());
+        }
+        if let Some(rare) = self.rare.take() {
+            going.put_off(rare.incoming.take());
+            going.put_off(rare.exception_traceback.take());
+        }
     }
 }
 
