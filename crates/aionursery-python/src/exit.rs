@@ -10,7 +10,7 @@
 //! unwinds: this covers every call into CPython, PyO3's own included, and costs a call nothing.
 //! Elsewhere `pthread_exit` unwinds nothing.
 
-#[cfg(all(target_os = "linux", target_env = "gnu", not(Py_3_14)))]
+#[cfg(all(target_os = "linux", target_env = "gnu", not(target_arch = "arm"), not(Py_3_14)))]
 mod personality {
     use std::ffi::{c_int, c_void};
     use std::sync::OnceLock;
@@ -58,6 +58,6 @@ mod personality {
 
 /// Has threads hang that CPython ends, from now on.
 pub fn prepare() {
-    #[cfg(all(target_os = "linux", target_env = "gnu", not(Py_3_14)))]
+    #[cfg(all(target_os = "linux", target_env = "gnu", not(target_arch = "arm"), not(Py_3_14)))]
     personality::install();
 }
