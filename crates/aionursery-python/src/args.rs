@@ -2,7 +2,7 @@
 
 use pyo3::ffi;
 
-use crate::object::{Fallible, Raised, Raw, set_error_text, utf8};
+use crate::object::{Fallible, Raw, set_error_text, utf8};
 
 /// Sorts positional and keyword arguments into the parameters `names`; missing ones are null. The
 /// first `positional` of them may be passed by position.
@@ -25,8 +25,7 @@ pub unsafe fn parse<const N: usize>(
                 more => format!("at most {more} positional arguments"),
             };
             let text = format!("{function}() takes {most} ({count} given)");
-            set_error_text(ffi::PyExc_TypeError, &text);
-            return Err(Raised);
+            return Err(set_error_text(ffi::PyExc_TypeError, &text));
         }
         for (index, slot) in found.iter_mut().enumerate().take(count) {
             *slot = *args.add(index);
@@ -46,8 +45,7 @@ pub unsafe fn parse<const N: usize>(
                 Some(_) => format!("{function}() got multiple values for argument '{name}'"),
                 None => format!("{function}() got an unexpected keyword argument '{name}'"),
             };
-            set_error_text(ffi::PyExc_TypeError, &problem);
-            return Err(Raised);
+            return Err(set_error_text(ffi::PyExc_TypeError, &problem));
         }
         Ok(found)
     }

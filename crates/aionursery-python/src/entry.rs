@@ -26,12 +26,12 @@ pub fn guard<R>(failed: R, body: impl FnOnce(Python<'_>) -> R) -> R {
                 .or_else(|| payload.downcast_ref::<String>().cloned())
                 .unwrap_or_default();
             // SAFETY: CPython called us, so the thread is attached.
-            unsafe {
+            let _ = unsafe {
                 set_error_text(
                     ffi::PyExc_SystemError,
                     &format!("aionursery: internal error, please report it: {text}"),
-                );
-            }
+                )
+            };
             failed
         }
     }

@@ -14,7 +14,7 @@ use crate::entry::guard;
 use crate::function::{Method, number};
 use crate::imports::{imports, names};
 use crate::object::{
-    Fallible, Owned, Raised, Raw, call_method, getattr_opt, method0, none, take_raised, truth, utf8,
+    Fallible, Owned, Raw, call_method, getattr_opt, method0, none, optional, truth, utf8,
 };
 use crate::scope::source_name;
 use crate::state::{Key, LoopState};
@@ -90,8 +90,7 @@ pub unsafe fn left_scope(state: &LoopState, task: Raw) {
         return;
     }
     let ((), effects) = state.tree.change(|tree, out| tree.withdraw(member, out));
-    let host = state.foreign.borrow_mut().remove(&(task as usize));
-    drop(host);
+    state.foreign.borrow_mut().remove(&(task as usize));
     drop(effects);
     // SAFETY: the reference that the tree's key stood for.
     drop(unsafe { Owned::maybe(task) });
@@ -180,9 +179,8 @@ pub unsafe fn is_running(task: Raw) -> Fallible<bool> {
 pub unsafe fn reach(state: &LoopState, task: Raw) {
     // SAFETY: attached; the caller's task is alive.
     unsafe {
-        if let Err(Raised) = try_reach(state, task) {
-            let error = take_raised();
-            state.report("A task could not be cancelled", Some(&error), task);
+        if let Err(raised) = try_reach(state, task) {
+            state.report_failure("A task could not be cancelled", raised, task);
         }
     }
 }
@@ -285,10 +283,7 @@ unsafe fn text(source: Source, reason: Option<&Owned>) -> Owned {
             Some(words) => format!("cancelled ({source}): {words}"),
             None => format!("cancelled ({source})"),
         };
-        crate::object::string(&text).unwrap_or_else(|Raised| {
-            ffi::PyErr_Clear();
-            none()
-        })
+        optional(crate::object::string(&text)).unwrap_or_else(|| none())
     }
 }
 

@@ -8,7 +8,7 @@ use pyo3::PyTypeInfo;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use crate::object::{Fallible, Owned, Raised, Raw, call, call1, set_error};
+use crate::object::{Fallible, Owned, Raised, Raw, call, call1, checked, set_error};
 
 /// A function of ours: bound to an object by hand, or put into a class or the module.
 pub struct Method(ffi::PyMethodDef);
@@ -303,7 +303,7 @@ impl Attribute {
             let Some(set) = self.set else {
                 return Err(set_error(ffi::PyExc_AttributeError, c"this attribute is read only"));
             };
-            if set(this, value, self.closure) < 0 { Err(Raised) } else { Ok(()) }
+            checked(set(this, value, self.closure)).map(drop)
         }
     }
 }
@@ -314,7 +314,10 @@ pub unsafe fn number(answer: &Owned) -> Fallible<std::ffi::c_long> {
     // SAFETY: the answer is alive.
     unsafe {
         let number = ffi::PyLong_AsLong(answer.as_ptr());
-        if number == -1 && !ffi::PyErr_Occurred().is_null() { Err(Raised) } else { Ok(number) }
+        if number == -1 && !ffi::PyErr_Occurred().is_null() {
+            return Err(Raised::seen());
+        }
+        Ok(number)
     }
 }
 
@@ -324,6 +327,9 @@ pub unsafe fn real(object: Raw) -> Fallible<f64> {
     // SAFETY: the caller's object is alive.
     unsafe {
         let number = ffi::PyFloat_AsDouble(object);
-        if number == -1.0 && !ffi::PyErr_Occurred().is_null() { Err(Raised) } else { Ok(number) }
+        if number == -1.0 && !ffi::PyErr_Occurred().is_null() {
+            return Err(Raised::seen());
+        }
+        Ok(number)
     }
 }

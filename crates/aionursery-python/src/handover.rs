@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 
 use crate::imports::imports;
 use crate::nursery::Nursery;
-use crate::object::{Owned, Raised, set_error_text};
+use crate::object::{Owned, set_error_text};
 use crate::scope::fetch;
 use crate::task;
 
@@ -18,11 +18,10 @@ fn reserve(py: Python<'_>, nursery: &Bound<'_, Nursery>) -> PyResult<()> {
     let this = nursery.get();
     // SAFETY: attached.
     unsafe {
-        let (state, id) = this.admit().map_err(|Raised| fetch(py))?;
+        let (state, id) = this.admit().map_err(|raised| fetch(py, raised))?;
         if state.tree.touch(|tree| tree.reserve(id)).is_err() {
             let text = "this nursery is closed: no child can be started in it any more";
-            set_error_text(imports().parts.closed, text);
-            return Err(fetch(py));
+            return Err(fetch(py, set_error_text(imports().parts.closed, text)));
         }
         Ok(())
     }

@@ -321,7 +321,7 @@ pub unsafe fn current_task(event_loop: Raw) -> Fallible<Owned> {
         let task = ffi::PyDict_GetItemWithError(imports.current_tasks, event_loop);
         if task.is_null() {
             if !ffi::PyErr_Occurred().is_null() {
-                return Err(crate::object::Raised);
+                return Err(crate::object::Raised::seen());
             }
             return Ok(crate::object::none());
         }
@@ -336,8 +336,8 @@ pub unsafe fn is_debug(event_loop: Raw) -> bool {
         let answer = method0(event_loop, names().get_debug);
         match answer.and_then(|answer| crate::object::truth(&answer)) {
             Ok(debug) => debug,
-            Err(_) => {
-                ffi::PyErr_Clear();
+            Err(raised) => {
+                raised.forget();
                 false
             }
         }

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use crate::function::Method;
 use crate::home::Home;
 use crate::imports::{is_debug, names};
-use crate::object::{Fallible, Owned, Raised, Raw, method1};
+use crate::object::{Fallible, Owned, Raw, method1};
 use crate::scope::{fetch, restore};
 use crate::state::LoopState;
 
@@ -83,7 +83,7 @@ impl Link {
             let Some(state) = self.state() else { return Ok(()) };
             let handler = names().call_exception_handler;
             let answer = method1(state.event_loop.get(), handler, context.as_ptr());
-            answer.map(drop).map_err(|Raised| fetch(context.py()))
+            answer.map(drop).map_err(|raised| fetch(context.py(), raised))
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Owned references and calls into CPython, for the code that every step of a task runs through.
 //! It owns nothing; it must never hide an exception: what fails leaves CPython's error set.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_int};
 use std::ptr::NonNull;
 
 use pyo3::ffi;
@@ -9,9 +9,48 @@ use pyo3::ffi;
 /// Any Python object.
 pub type Raw = *mut ffi::PyObject;
 
-/// A CPython call has failed and set the error indicator.
-#[derive(Clone, Copy, Debug)]
-pub struct Raised;
+/// The error indicator is set: something has failed, and its exception waits. There is one for each
+/// failure, and it is used up: given to CPython, which raises the exception, taken, or forgotten.
+#[derive(Debug)]
+#[must_use = "an exception waits: hand this on, take the exception or forget it"]
+pub struct Raised(());
+
+impl Raised {
+    /// CPython says that a call of its own has failed.
+    #[cold]
+    pub unsafe fn seen() -> Self {
+        // SAFETY: attached.
+        unsafe {
+            if ffi::PyErr_Occurred().is_null() {
+                let text = c"aionursery: a call failed without an exception";
+                return set_error(ffi::PyExc_SystemError, text);
+            }
+        }
+        Self(())
+    }
+
+    /// Takes the exception, with its traceback, and clears the error indicator.
+    pub unsafe fn take(self) -> Owned {
+        // SAFETY: attached. Where the exception has gone, somebody has broken this type's promise.
+        unsafe { take_raised().unwrap_or_else(|| Self::seen().take()) }
+    }
+
+    /// Lets the exception go, where it means no more than that there is no answer.
+    pub unsafe fn forget(self) {
+        // SAFETY: attached.
+        unsafe { ffi::PyErr_Clear() }
+    }
+
+    /// The answer by which CPython knows to raise the exception.
+    pub fn null(self) -> Raw {
+        std::ptr::null_mut()
+    }
+
+    /// As [`Self::null`], for what answers with a number.
+    pub fn negative(self) -> c_int {
+        -1
+    }
+}
 
 pub type Fallible<T> = Result<T, Raised>;
 
@@ -25,7 +64,11 @@ impl Owned {
     /// Takes over a new reference; null means that an exception was set.
     #[inline]
     pub unsafe fn new(object: Raw) -> Fallible<Self> {
-        NonNull::new(object).map(Self).ok_or(Raised)
+        match NonNull::new(object) {
+            Some(object) => Ok(Self(object)),
+            // SAFETY: as the caller says.
+            None => Err(unsafe { Raised::seen() }),
+        }
     }
 
     /// Takes over a new reference that may be absent.
@@ -220,9 +263,7 @@ pub unsafe fn getattr_opt(object: Raw, name: Raw) -> Fallible<Option<Owned>> {
     // SAFETY: the caller's objects are alive.
     unsafe {
         let mut value = std::ptr::null_mut();
-        if ffi::compat::PyObject_GetOptionalAttr(object, name, &mut value) < 0 {
-            return Err(Raised);
-        }
+        checked(ffi::compat::PyObject_GetOptionalAttr(object, name, &mut value))?;
         Ok(Owned::maybe(value))
     }
 }
@@ -232,14 +273,29 @@ pub unsafe fn getattr_opt(object: Raw, name: Raw) -> Fallible<Option<Owned>> {
 pub unsafe fn truth(object: &Owned) -> Fallible<bool> {
     // SAFETY: the object is alive.
     match unsafe { ffi::PyObject_IsTrue(object.as_ptr()) } {
-        -1 => Err(Raised),
+        // SAFETY: a call has failed.
+        -1 => Err(unsafe { Raised::seen() }),
         value => Ok(value != 0),
     }
 }
 
-/// Takes the exception that was raised, with its traceback, and clears the error indicator.
-pub unsafe fn take_raised() -> Owned {
-    // SAFETY: the caller has seen a call fail, so there is an exception.
+/// What CPython answers with a negative number if it has failed.
+#[inline]
+pub unsafe fn checked(answer: c_int) -> Fallible<c_int> {
+    // SAFETY: the caller's call has failed.
+    if answer < 0 { Err(unsafe { Raised::seen() }) } else { Ok(answer) }
+}
+
+/// The answer, where a failure means no more than that there is none.
+#[inline]
+pub unsafe fn optional<T>(answer: Fallible<T>) -> Option<T> {
+    // SAFETY: attached.
+    answer.map_err(|raised| unsafe { raised.forget() }).ok()
+}
+
+/// Takes the error indicator, with its traceback; none if nothing was raised.
+unsafe fn take_raised() -> Option<Owned> {
+    // SAFETY: attached.
     unsafe {
         #[cfg(Py_3_12)]
         let exception = ffi::PyErr_GetRaisedException();
@@ -249,6 +305,9 @@ pub unsafe fn take_raised() -> Owned {
             let mut value = std::ptr::null_mut();
             let mut traceback = std::ptr::null_mut();
             ffi::PyErr_Fetch(&mut kind, &mut value, &mut traceback);
+            if kind.is_null() {
+                return None;
+            }
             ffi::PyErr_NormalizeException(&mut kind, &mut value, &mut traceback);
             if !traceback.is_null() {
                 ffi::PyException_SetTraceback(value, traceback);
@@ -257,14 +316,7 @@ pub unsafe fn take_raised() -> Owned {
             ffi::Py_XDECREF(traceback);
             value
         };
-        match Owned::maybe(exception) {
-            Some(exception) => exception,
-            None => {
-                let text = c"aionursery: a call failed without an exception";
-                set_error(ffi::PyExc_SystemError, text);
-                take_raised()
-            }
-        }
+        Owned::maybe(exception)
     }
 }
 
@@ -282,7 +334,7 @@ pub unsafe fn raise(exception: Owned) -> Raised {
             ffi::PyErr_Restore(kind, exception.into_ptr(), traceback);
         }
     }
-    Raised
+    Raised(())
 }
 
 /// Raises an exception object as a `raise` statement does: what is being handled becomes its
@@ -293,14 +345,14 @@ pub unsafe fn raise_in_context(exception: Owned) -> Raised {
         let kind = ffi::Py_TYPE(exception.as_ptr()).cast();
         ffi::PyErr_SetObject(kind, exception.as_ptr());
     }
-    Raised
+    Raised(())
 }
 
 /// Raises `kind(text)`.
 pub unsafe fn set_error(kind: Raw, text: &CStr) -> Raised {
     // SAFETY: an exception class and a C string.
     unsafe { ffi::PyErr_SetString(kind, text.as_ptr()) };
-    Raised
+    Raised(())
 }
 
 /// Raises `kind(text)`, for a text that is put together.
@@ -311,7 +363,7 @@ pub unsafe fn set_error_text(kind: Raw, text: &str) -> Raised {
             ffi::PyErr_SetObject(kind, message.as_ptr());
         }
     }
-    Raised
+    Raised(())
 }
 
 /// A new `str`.
@@ -368,16 +420,16 @@ pub struct Aside(Option<Owned>);
 
 impl Aside {
     pub unsafe fn new() -> Self {
-        // SAFETY: looked at before it is taken.
-        unsafe { Self((!ffi::PyErr_Occurred().is_null()).then(|| take_raised())) }
+        // SAFETY: attached.
+        unsafe { Self(if ffi::PyErr_Occurred().is_null() { None } else { take_raised() }) }
     }
 }
 
 impl Drop for Aside {
     fn drop(&mut self) {
         if let Some(exception) = self.0.take() {
-            // SAFETY: it was the error indicator before.
-            unsafe { raise(exception) };
+            // SAFETY: it was the error indicator before, and whoever knows of it still does.
+            let _ = unsafe { raise(exception) };
         }
     }
 }

@@ -5,7 +5,7 @@ use nursery_core::Kind;
 use pyo3::ffi;
 
 use crate::imports::{imports, names};
-use crate::object::{Fallible, Owned, Raised, Raw, method1};
+use crate::object::{Fallible, Owned, Raw, method1, optional};
 
 /// Whether an exception is a cancellation.
 #[inline]
@@ -61,11 +61,6 @@ impl Group {
     /// As [`of`](Self::of), for an exception that must not be lost: one that cannot be split stays.
     pub unsafe fn of_error(exception: Raw) -> Self {
         // SAFETY: as above; the error is taken back.
-        unsafe {
-            Self::of(exception).unwrap_or_else(|Raised| {
-                ffi::PyErr_Clear();
-                Self::Without
-            })
-        }
+        unsafe { optional(Self::of(exception)).unwrap_or(Self::Without) }
     }
 }

@@ -4,7 +4,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::host;
-use crate::object::{Fallible, Owned, Raised};
+use crate::object::{Fallible, Owned};
 use crate::scope::fetch;
 use crate::state::LoopState;
 use crate::wait::{self, Kind};
@@ -17,7 +17,7 @@ fn make<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     // SAFETY: attached; the new object is given away.
     unsafe {
-        let made = wait::create(kind, when, None).map_err(|Raised| fetch(py))?;
+        let made = wait::create(kind, when, None).map_err(|raised| fetch(py, raised))?;
         if let Some(result) = result {
             wait::wait(made.as_ptr()).value().set(Owned::share(result.as_ptr()));
         }
@@ -78,7 +78,7 @@ fn checkpoint_if_cancelled(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
             host::is_cancelled(&state, task.as_ptr())
         })()
     };
-    let cancelled = cancelled.map_err(|Raised| fetch(py))?;
+    let cancelled = cancelled.map_err(|raised| fetch(py, raised))?;
     make(py, if cancelled { Kind::Turn } else { Kind::Ready }, 0.0, None)
 }
 

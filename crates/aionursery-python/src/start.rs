@@ -82,9 +82,9 @@ pub unsafe fn begin(
     unsafe {
         let (state, id) = match nursery.admit() {
             Ok(place) => place,
-            Err(Raised) => {
+            Err(raised) => {
                 refuse(target);
-                return Err(Raised);
+                return Err(raised);
             }
         };
         let found = Target::of(&state, target, args)?;
@@ -140,10 +140,10 @@ unsafe fn begin_child(
             ours.change_inbox(nursery_core::Inbox::tell);
         }
         if order.at_once
-            && let Err(Raised) = task::start_eagerly(state, task.as_ptr())
+            && let Err(raised) = task::start_eagerly(state, task.as_ptr())
         {
             task::give_up(state, task.as_ptr());
-            return Err(Raised);
+            return Err(raised);
         }
         Ok(task)
     }
@@ -217,11 +217,11 @@ unsafe fn start(
                     let args = std::slice::from_raw_parts(args, count as usize);
                     begin(nursery, args[0], &args[1..], &order)
                 }
-                Err(Raised) => {
+                Err(raised) => {
                     if count > 0 {
                         refuse(*args);
                     }
-                    Err(Raised)
+                    Err(raised)
                 }
             };
             task.map_or(std::ptr::null_mut(), Owned::into_ptr)

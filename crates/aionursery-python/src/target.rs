@@ -7,7 +7,7 @@ use crate::entry::guard;
 use crate::function::Method;
 use crate::imports::{imports, names};
 use crate::object::{
-    Aside, Fallible, Owned, Raised, Raw, call_method, call1, getattr_opt, method0, none, repr,
+    Aside, Fallible, Owned, Raw, call_method, call1, getattr_opt, method0, none, repr,
     set_error_text, truth,
 };
 use crate::state::LoopState;
@@ -131,9 +131,9 @@ unsafe extern "C" fn shield_ended(outer: Raw, _: Raw) -> Raw {
     unsafe {
         guard(std::ptr::null_mut(), |_| {
             let looked = method0(outer, names().exception);
-            if looked.is_err() {
+            if let Err(raised) = looked {
                 // It was cancelled, which nobody need ask for.
-                ffi::PyErr_Clear();
+                raised.forget();
             }
             none().into_ptr()
         })
@@ -214,9 +214,14 @@ pub unsafe fn refuse(target: Raw) {
     // SAFETY: attached; the error that the refusal is put aside.
     unsafe {
         let _aside = Aside::new();
-        if ffi::PyCoro_CheckExact(target) != 0 && matches!(is_fresh(target), Ok(true)) {
-            if let Err(Raised) = method0(target, names().close) {
-                ffi::PyErr_Clear();
+        if ffi::PyCoro_CheckExact(target) != 0
+            && is_fresh(target).unwrap_or_else(|raised| {
+                raised.forget();
+                false
+            })
+        {
+            if let Err(raised) = method0(target, names().close) {
+                raised.forget();
             }
         } else if crate::wait::is_wait(target) {
             crate::wait::close(target);

@@ -11,9 +11,7 @@ use crate::entry::guard;
 use crate::function::Method;
 use crate::imports::names;
 use crate::link::Link;
-use crate::object::{
-    Aside, Fallible, Owned, Raised, Raw, Slot, call_method, method0, none, take_raised,
-};
+use crate::object::{Aside, Fallible, Owned, Raw, Slot, call_method, method0, none};
 use crate::state::{Key, LoopState};
 use crate::{scope, wait};
 
@@ -103,10 +101,14 @@ unsafe fn arm_at(state: &LoopState, when: f64) {
             if let Some(handle) = state.timers.handle() {
                 method0(handle.as_ptr(), names().cancel)?;
             }
-            if state.timers.callback.is_empty() {
-                state.timers.callback.set(Link::bind(&state.address, &FIRE)?);
-            }
-            let callback = state.timers.callback.cloned().ok_or(Raised)?;
+            let callback = match state.timers.callback.cloned() {
+                Some(callback) => callback,
+                None => {
+                    let made = Link::bind(&state.address, &FIRE)?;
+                    state.timers.callback.set(made.clone());
+                    made
+                }
+            };
             let moment = Owned::new(ffi::PyFloat_FromDouble(when))?;
             let mut args = [std::ptr::null_mut(), moment.as_ptr(), callback.as_ptr()];
             let event_loop = state.event_loop.get();
@@ -115,10 +117,9 @@ unsafe fn arm_at(state: &LoopState, when: f64) {
             state.timers.at.set(when);
             Ok(())
         };
-        if call().is_err() {
-            let error = take_raised();
+        if let Err(raised) = call() {
             let text = "A deadline could not be scheduled";
-            state.report(text, Some(&error), std::ptr::null_mut());
+            state.report_failure(text, raised, std::ptr::null_mut());
         }
     }
 }
@@ -139,11 +140,14 @@ unsafe extern "C" fn fire(this: Raw, _: Raw) -> Raw {
             // The loop says it is time; its clock may lag behind by its resolution.
             let now = match state.now() {
                 Ok(now) => now.max(armed),
-                Err(Raised) => return std::ptr::null_mut(),
+                Err(raised) => return raised.null(),
             };
             ring(&state, now);
             arm(&state);
-            none().into_ptr()
+            match state.check_interrupt() {
+                Ok(()) => none().into_ptr(),
+                Err(raised) => raised.null(),
+            }
         })
     }
 }
@@ -192,8 +196,8 @@ pub unsafe fn look_if_armed(state: &LoopState) {
     if state.tree.borrow().next_alarm().is_some() {
         // SAFETY: attached; the error is taken back.
         unsafe {
-            if look(state).is_err() {
-                ffi::PyErr_Clear();
+            if let Err(raised) = look(state) {
+                state.forget(raised);
             }
         }
     }

@@ -2,13 +2,12 @@
 //! can be done is done, and what cannot is reported; nothing is ever lost in silence.
 
 use nursery_core::{Cause, NurseryId, Outcome, Phase, Source, Verdict};
-use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::Nursery;
 use super::join::nursery;
 use crate::imports::running_loop;
-use crate::object::{Aside, Owned, Raised, Raw, take_raised};
+use crate::object::{Aside, Owned, Raw, optional};
 use crate::state::{Failure, Key, LoopState};
 use crate::task::{self, flag};
 use crate::{foreign, host};
@@ -33,10 +32,9 @@ pub unsafe fn finish_now(state: &LoopState, id: NurseryId) -> bool {
                     if !ours.has(flag::SCHEDULED) {
                         task::collect(task.as_ptr());
                     }
-                    if let Err(Raised) = task::run_nested(state, task.clone()) {
-                        let error = take_raised();
+                    if let Err(raised) = task::run_nested(state, task.clone()) {
                         let text = "A task that was closed by force";
-                        state.report(text, Some(&error), task.as_ptr());
+                        state.report_failure(text, raised, task.as_ptr());
                     }
                     if state.tree.borrow().phase(id) == Phase::Closed {
                         return true;
@@ -62,7 +60,7 @@ pub unsafe fn abandon(join: Raw) {
                     close_by_force(object.get(), &state, id);
                 }
             }
-            Err(Raised) => ffi::PyErr_Clear(),
+            Err(raised) => raised.forget(),
         }
     }
 }
@@ -104,8 +102,8 @@ unsafe fn end_without_host(
             if !task::is_ours(host.as_ptr()) {
                 foreign::set_joining(state, host.as_ptr(), false);
             }
-            if host::take_back(host.as_ptr(), owed).is_err() {
-                ffi::PyErr_Clear();
+            if let Err(raised) = host::take_back(host.as_ptr(), owed) {
+                state.forget(raised);
             }
             host::left_any_scope(state, host.as_ptr());
         }
@@ -153,7 +151,7 @@ pub unsafe fn discard(state: &LoopState, id: NurseryId) {
         };
         for Failure { error, .. } in errors {
             let text = "A child has failed after its nursery was closed by force";
-            state.report(text, Some(&error), std::ptr::null_mut());
+            state.report_error(text, error, std::ptr::null_mut());
         }
     }
 }
@@ -177,8 +175,7 @@ impl Nursery {
                 let_go(self, state, id, true);
                 return;
             }
-            let Ok(running) = running_loop() else {
-                ffi::PyErr_Clear();
+            let Some(running) = optional(running_loop()) else {
                 state.tree.touch(|tree| tree.release(id));
                 return;
             };
@@ -189,7 +186,7 @@ impl Nursery {
             }
             let text = "this nursery was never left";
             let left = state.tree.borrow().running(id);
-            let reason = crate::object::string(text).ok();
+            let reason = optional(crate::object::string(text));
             let host = end_without_host(state, id, Source::Failure, reason);
             let closed = state.tree.borrow().phase(id) == Phase::Closed;
             let_go(self, state, id, closed);

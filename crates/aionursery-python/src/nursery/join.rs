@@ -9,7 +9,7 @@ use super::Nursery;
 use super::force::{close_by_force, finish_now};
 use crate::imports::{imports, names};
 use crate::object::{
-    Fallible, Owned, Raised, Raw, call1, getattr_opt, raise, raise_in_context, take_raised,
+    Fallible, Owned, Raised, Raw, call1, checked, getattr_opt, optional, raise, raise_in_context,
     type_name,
 };
 use crate::raised::{self, Group};
@@ -99,7 +99,7 @@ pub unsafe fn begin_join(join: Raw) -> Fallible<bool> {
                 | Outcome::Bare(Failure { error, .. })
                 | Outcome::Alone(Failure { error, .. }) => {
                     let text = format!("the nursery's body failed: {}", type_name(error.as_ptr()));
-                    crate::object::string(&text).ok()
+                    optional(crate::object::string(&text))
                 }
                 _ => None,
             };
@@ -181,9 +181,8 @@ impl Nursery {
                 host::take_back(host.as_ptr(), owed)?;
                 host::left_any_scope(state, host.as_ptr());
             }
-            let _ = host::misuse(text);
-            self.misuse.set(take_raised());
-            let reason = crate::object::string(text).ok();
+            self.misuse.set(host::misuse(text).take());
+            let reason = optional(crate::object::string(text));
             state.change(|tree, out| {
                 let cause = Cause { source: Source::Failure, reason };
                 tree.cancel(tree.scope(id), cause, now, out)
@@ -417,7 +416,7 @@ unsafe fn plain_cancelled(join: Raw) -> Owned {
             Some(message) => call1(kind, message.as_ptr()),
             None => crate::object::call0(kind),
         };
-        error.unwrap_or_else(|Raised| take_raised())
+        error.unwrap_or_else(|raised| raised.take())
     }
 }
 
@@ -428,9 +427,7 @@ unsafe fn raise_together(nursery: &Bound<'_, Nursery>, errors: Vec<Failure>) -> 
         let make = || -> Fallible<Owned> {
             let list = Owned::new(ffi::PyList_New(0))?;
             for Failure { error, .. } in errors {
-                if ffi::PyList_Append(list.as_ptr(), error.as_ptr()) < 0 {
-                    return Err(Raised);
-                }
+                checked(ffi::PyList_Append(list.as_ptr(), error.as_ptr()))?;
             }
             match getattr_opt(nursery.as_ptr(), names().make_group)? {
                 None => call1(imports().parts.multi_error, list.as_ptr()),

@@ -13,7 +13,7 @@ use crate::args::{given, parse};
 use crate::entry::guard;
 use crate::function::Method;
 use crate::imports::imports;
-use crate::object::{Fallible, Owned, Raised, Raw, set_error_text, type_name, utf8};
+use crate::object::{Fallible, Owned, Raw, set_error_text, type_name, utf8};
 use crate::scope::{Budget, fetch, restore, settings, settings_of};
 use crate::state::{Key, thread_mark};
 use crate::task;
@@ -67,7 +67,7 @@ impl Nursery {
         // SAFETY: a reference of ours.
         let reason = reason.map(|reason| unsafe { Owned::share(reason.as_ptr()) });
         // SAFETY: attached.
-        let scope = unsafe { self.scope() }.map_err(|Raised| fetch(py))?;
+        let scope = unsafe { self.scope() }.map_err(|raised| fetch(py, raised))?;
         scope.request(py, reason)
     }
 
@@ -90,7 +90,7 @@ impl Nursery {
                 state.tree.borrow().children(id).map(|Key(child)| Owned::share(*child)).collect();
             for child in children {
                 if child.as_ptr() != state.running.get() {
-                    task::cancel(child.as_ptr(), None).map_err(|Raised| fetch(py))?;
+                    task::cancel(child.as_ptr(), None).map_err(|raised| fetch(py, raised))?;
                 }
             }
             Ok(())
@@ -127,7 +127,7 @@ impl Nursery {
     fn cancel_scope<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         // SAFETY: attached; one more reference is handed out.
         unsafe {
-            self.scope().map_err(|Raised| fetch(py))?;
+            self.scope().map_err(|raised| fetch(py, raised))?;
             Ok(Bound::from_borrowed_ptr(py, self.scope.get()))
         }
     }

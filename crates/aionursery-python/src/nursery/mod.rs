@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 
 use crate::home::{Home, HomeSlot};
 use crate::imports::{imports, running_loop};
-use crate::object::{Fallible, Owned, Raised, Slot, set_error_text};
+use crate::object::{Fallible, Owned, Slot, set_error_text};
 use crate::scope::CancelScope;
 use crate::state::{LoopState, thread_mark};
 use crate::{foreign, host};
@@ -173,7 +173,7 @@ impl Nursery {
                     scope.settle(settings, cause, self.caught.get());
                 }
             }
-            self.scope_object().ok_or(Raised)
+            self.scope_object().ok_or_else(|| host::misuse("this nursery is being taken apart"))
         }
     }
 

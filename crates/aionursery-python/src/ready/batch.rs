@@ -2,8 +2,6 @@
 //! `run_until_complete`, a modal dialog); then what is left of the batch runs there. It must never
 //! leave a task of its batch without a call that will come to it.
 
-use pyo3::ffi;
-
 use super::turn::{self, Turn};
 use crate::entry::guard;
 use crate::function::Method;
@@ -46,6 +44,7 @@ unsafe fn run(state: &LoopState, end: u64) -> Fallible<()> {
         loop {
             while let Some(task) = batch.next() {
                 task::run(state, task)?;
+                state.check_interrupt()?;
             }
             let Some(join) = state.ready.last_join.take() else {
                 return Ok(());
@@ -55,6 +54,7 @@ unsafe fn run(state: &LoopState, end: u64) -> Fallible<()> {
             } else {
                 wait::notify(join.as_ptr());
             }
+            state.check_interrupt()?;
         }
     }
 }
@@ -92,8 +92,8 @@ impl Batch<'_> {
                     turn::take_rest(self.state, rest);
                 }
             } else if self.rest.is_none() {
-                self.rest = turn::put_rest(self.state, self.end).unwrap_or_else(|_| {
-                    ffi::PyErr_Clear();
+                self.rest = turn::put_rest(self.state, self.end).unwrap_or_else(|raised| {
+                    self.state.forget(raised);
                     None
                 });
             }
@@ -121,8 +121,8 @@ impl Drop for Batch<'_> {
                 }
             } else if rest.is_none_or(|rest| !turn::rest_stands(state, &rest)) {
                 // What is due already comes before it, and drains what is left in the right order.
-                if turn::schedule(state).is_err() {
-                    ffi::PyErr_WriteUnraisable(state.event_loop.get());
+                if let Err(raised) = turn::schedule(state) {
+                    state.report_unraisable(raised);
                 }
             }
             if let Some(join) = ready.last_join.take() {

@@ -218,9 +218,8 @@ pub unsafe fn push_or_report(state: &LoopState, task: Owned) {
     // SAFETY: attached.
     unsafe {
         let _aside = Aside::new();
-        if push(state, task.clone()).is_err() {
-            let exception = crate::object::take_raised();
-            state.report("A task could not be scheduled", Some(&exception), task.as_ptr());
+        if let Err(raised) = push(state, task.clone()) {
+            state.report_failure("A task could not be scheduled", raised, task.as_ptr());
         }
     }
 }

@@ -93,8 +93,8 @@ pub unsafe fn is_cancelled(handle: &Owned) -> bool {
             return is_set(handle, offset);
         }
         let answer = method0(handle.as_ptr(), names().cancelled);
-        answer.and_then(|answer| truth(&answer)).unwrap_or_else(|_| {
-            ffi::PyErr_Clear();
+        answer.and_then(|answer| truth(&answer)).unwrap_or_else(|raised| {
+            raised.forget();
             false
         })
     }
@@ -281,8 +281,8 @@ pub unsafe fn take_rest(state: &LoopState, turn: Turn) {
         turn.link().end.set(0);
         if let Some(handle) = turn.handle.as_ref().filter(|_| due) {
             if !state.ready.ways.front {
-                if method0(handle.as_ptr(), names().cancel).is_err() {
-                    ffi::PyErr_Clear();
+                if let Err(raised) = method0(handle.as_ptr(), names().cancel) {
+                    state.forget(raised);
                 }
             } else if !is_first(state, handle) {
                 // It may stand anywhere, or come back.

@@ -7,7 +7,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use super::{Budget, CancelScope, Stage, fetch, finite, settings, source_name};
-use crate::object::{Owned, Raised};
+use crate::object::Owned;
 use crate::state::CLEANUP;
 
 #[pymethods]
@@ -104,7 +104,7 @@ impl CancelScope {
             Some((state, id)) => {
                 // SAFETY: attached.
                 unsafe {
-                    let now = state.now().map_err(|Raised| fetch(py))?;
+                    let now = state.now().map_err(|raised| fetch(py, raised))?;
                     state.change(|tree, out| tree.set_deadline(id, deadline, now, out));
                 }
             }
@@ -134,7 +134,7 @@ impl CancelScope {
         match self.place("scope.shield")? {
             // SAFETY: attached.
             Some((state, id)) => unsafe {
-                let now = state.now().map_err(|Raised| fetch(py))?;
+                let now = state.now().map_err(|raised| fetch(py, raised))?;
                 state.change(|tree, out| tree.set_shield(id, shield, now, out));
             },
             None => self.change_settings(|settings| settings.shield = shield),
@@ -163,7 +163,7 @@ impl CancelScope {
         match self.place("scope.cleanup")? {
             // SAFETY: attached.
             Some((state, id)) => unsafe {
-                let now = state.now().map_err(|Raised| fetch(py))?;
+                let now = state.now().map_err(|raised| fetch(py, raised))?;
                 state.change(|tree, out| tree.set_cleanup(id, cleanup, now, out));
             },
             None => self.change_settings(|settings| settings.cleanup = cleanup),

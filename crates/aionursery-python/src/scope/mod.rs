@@ -27,16 +27,19 @@ use crate::{foreign, host, task as tasks, timers};
 
 pub use stuck::warn_stuck;
 
-/// Turns a failed CPython call into PyO3's error.
-pub fn fetch(py: Python<'_>) -> PyErr {
-    PyErr::take(py).unwrap_or_else(|| PyRuntimeError::new_err("a call failed without a reason"))
+/// Turns a failure into PyO3's error.
+pub fn fetch(py: Python<'_>, raised: Raised) -> PyErr {
+    // SAFETY: attached; the reference is handed on.
+    PyErr::from_value(unsafe { Bound::from_owned_ptr(py, raised.take().into_ptr()) })
 }
 
 /// Raises PyO3's error.
 pub unsafe fn restore(error: PyErr) -> Raised {
     // SAFETY: the caller is attached.
-    error.restore(unsafe { Python::assume_attached() });
-    Raised
+    unsafe {
+        error.restore(Python::assume_attached());
+        Raised::seen()
+    }
 }
 
 /// What brought a cancellation, in the words of the Python API.
@@ -179,7 +182,7 @@ impl CancelScope {
             Some((state, id)) => {
                 // SAFETY: attached. The caller's reference outlives the change of the tree.
                 unsafe {
-                    let now = state.now().map_err(|Raised| fetch(py))?;
+                    let now = state.now().map_err(|raised| fetch(py, raised))?;
                     let kept = reason.clone();
                     let cause = Cause { source: Source::Explicit, reason };
                     state.change(|tree, out| tree.cancel(id, cause, now, out));
@@ -349,8 +352,8 @@ impl CancelScope {
             let now = state.now_or_zero();
             let (cause, owed) = state.change(|tree, out| tree.remove(id, now, out));
             self.settle(settings, cause, false);
-            if host::take_back(host, owed).is_err() {
-                ffi::PyErr_Clear();
+            if let Err(raised) = host::take_back(host, owed) {
+                state.forget(raised);
             }
             host::left_any_scope(state, host);
         }
@@ -531,7 +534,7 @@ unsafe extern "C" fn exit(
             };
             match exit() {
                 Ok(swallow) => ffi::PyBool_FromLong(swallow.into()),
-                Err(Raised) => std::ptr::null_mut(),
+                Err(raised) => raised.null(),
             }
         })
     }

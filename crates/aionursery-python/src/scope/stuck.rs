@@ -5,7 +5,7 @@ use pyo3::ffi;
 
 use super::source_name;
 use crate::imports::imports;
-use crate::object::{Fallible, Owned, Raised, call, take_raised};
+use crate::object::{Fallible, Owned, call, checked};
 use crate::state::LoopState;
 
 /// A scope was cancelled a while ago and still has tasks: they are named, with where they wait.
@@ -22,9 +22,7 @@ pub unsafe fn warn_stuck(state: &LoopState, id: ScopeId) {
         let warn = || -> Fallible<()> {
             let list = Owned::new(ffi::PyList_New(0))?;
             for task in &tasks {
-                if ffi::PyList_Append(list.as_ptr(), task.as_ptr()) < 0 {
-                    return Err(Raised);
-                }
+                checked(ffi::PyList_Append(list.as_ptr(), task.as_ptr()))?;
             }
             let source = crate::object::string(source)?;
             let reason = reason.as_ref().map_or(ffi::Py_None(), Owned::as_ptr);
@@ -41,9 +39,9 @@ pub unsafe fn warn_stuck(state: &LoopState, id: ScopeId) {
             call(imports().parts.warn_stuck, &mut args)?;
             Ok(())
         };
-        if warn().is_err() {
-            let error = take_raised();
-            state.report("Naming stuck tasks has failed", Some(&error), std::ptr::null_mut());
+        if let Err(raised) = warn() {
+            let text = "Naming stuck tasks has failed";
+            state.report_failure(text, raised, std::ptr::null_mut());
         }
     }
 }

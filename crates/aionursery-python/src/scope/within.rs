@@ -10,7 +10,7 @@ use crate::args::{given, parse};
 use crate::entry::guard;
 use crate::function::{Method, real};
 use crate::host;
-use crate::object::{Fallible, Owned, Raised, Raw, set_error_text};
+use crate::object::{Fallible, Owned, Raw, set_error_text};
 use crate::state::LoopState;
 
 /// What a function of the family makes.
@@ -124,7 +124,7 @@ fn current_effective_deadline(py: Python<'_>) -> PyResult<f64> {
             Ok(member.map_or(f64::INFINITY, |member| tree.effective_deadline(member)))
         })()
     };
-    deadline.map_err(|Raised| fetch(py))
+    deadline.map_err(|raised| fetch(py, raised))
 }
 
 pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -12,7 +12,7 @@ use super::tree::SharedTree;
 use crate::home::Home;
 use crate::imports::{imports, is_debug, names, running_loop};
 use crate::link::Address;
-use crate::object::{Fallible, Owned, Raised, Raw, Slot, getattr_opt, method0, truth};
+use crate::object::{Fallible, Owned, Raw, Slot, getattr_opt, method0, truth};
 use crate::ready::{Ready, Ways};
 use crate::scope::restore;
 use crate::timers;
@@ -223,6 +223,7 @@ impl LoopState {
                     base_clock: Cell::new(base_clock),
                     timers: timers::Armed::new(),
                     trash: Trash::default(),
+                    interrupt: Slot::empty(),
                     foreign: RefCell::default(),
                 },
             )?;
@@ -276,8 +277,8 @@ impl LoopState {
             }
             let Some(event_loop) = self.event_loop.cloned() else { return true };
             let closed = method0(event_loop.as_ptr(), names().is_closed);
-            closed.and_then(|closed| truth(&closed)).unwrap_or_else(|Raised| {
-                ffi::PyErr_Clear();
+            closed.and_then(|closed| truth(&closed)).unwrap_or_else(|raised| {
+                raised.forget();
                 false
             })
         }

@@ -1,10 +1,11 @@
 //! One event loop's part of the library: its tree of scopes, its clock, its timers. `find` is the way
-//! to it from the loop, `object` what Python sees of it; the ready queue is in `ready`. It must never
-//! hold its loop while nothing is at home there (`home`), and never run Python code while the tree is
-//! borrowed.
+//! to it from the loop, `object` what Python sees of it, `report` what has failed and nobody can be
+//! told; the ready queue is in `ready`. It must never hold its loop while nothing is at home there
+//! (`home`), and never run Python code while the tree is borrowed.
 
 mod find;
 mod object;
+mod report;
 mod tree;
 
 use std::cell::{Cell, RefCell};
@@ -18,7 +19,7 @@ use crate::function::real;
 use crate::home::Home;
 use crate::imports::{imports, names};
 use crate::link::Address;
-use crate::object::{Fallible, Owned, Raised, Raw, Slot, call0, method0, none};
+use crate::object::{Fallible, Owned, Raw, Slot, call0, method0, none};
 use crate::ready::Ready;
 use crate::trash::Trash;
 use crate::{foreign, task, timers, wait};
@@ -90,6 +91,8 @@ pub struct LoopState {
     base_clock: Cell<bool>,
     pub timers: timers::Armed,
     pub trash: Trash,
+    /// What is to leave the loop.
+    interrupt: Slot,
     /// Tasks that are not ours and host scopes; each holds one reference.
     pub foreign: RefCell<foreign::Hosts>,
 }
@@ -132,8 +135,8 @@ impl LoopState {
     pub unsafe fn now_or_zero(&self) -> f64 {
         // SAFETY: attached; the error is taken back.
         unsafe {
-            self.now().unwrap_or_else(|Raised| {
-                ffi::PyErr_Clear();
+            self.now().unwrap_or_else(|raised| {
+                self.forget(raised);
                 0.0
             })
         }
@@ -217,44 +220,6 @@ impl LoopState {
             }
         }
     }
-
-    /// Reports what cannot be raised to the loop's exception handler.
-    pub unsafe fn report(&self, message: &str, exception: Option<&Owned>, task: Raw) {
-        let mut context = vec![];
-        if let Some(exception) = exception {
-            context.push((names().exception, exception.clone()));
-        }
-        if !task.is_null() {
-            // Not under "task": from 3.12 on the loop would enter that task's context for its
-            // handler, and most reports are made while the context is entered.
-            // SAFETY: the caller's task is alive.
-            context.push((names().about, unsafe { Owned::share(task) }));
-        }
-        // SAFETY: attached.
-        unsafe { self.report_context(message, &context) };
-    }
-
-    /// `loop.call_exception_handler(context)`; what that raises is written to stderr.
-    pub unsafe fn report_context(&self, message: &str, entries: &[(Raw, Owned)]) {
-        // SAFETY: attached; the loop is alive.
-        unsafe {
-            let _aside = crate::object::Aside::new();
-            let report = || -> Fallible<()> {
-                let context = Owned::new(ffi::PyDict_New())?;
-                let message = crate::object::string(message)?;
-                ffi::PyDict_SetItem(context.as_ptr(), names().message, message.as_ptr());
-                for (name, value) in entries {
-                    ffi::PyDict_SetItem(context.as_ptr(), *name, value.as_ptr());
-                }
-                let handler = names().call_exception_handler;
-                crate::object::method1(self.event_loop.get(), handler, context.as_ptr())?;
-                Ok(())
-            };
-            if report().is_err() {
-                ffi::PyErr_WriteUnraisable(self.event_loop.get());
-            }
-        }
-    }
 }
 
 impl LoopState {
@@ -293,6 +258,7 @@ impl LoopState {
         drop(self.foreign.take());
         self.ready.clear();
         self.timers.clear();
+        self.interrupt.clear();
         self.weak_loop.clear();
         // Whoever still asks the loop for something gets an error.
         // SAFETY: attached.

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 
 use super::{Failure, Key, LoopState};
 use crate::home::Home;
-use crate::object::{Raised, Raw};
+use crate::object::Raw;
 use crate::scope::fetch;
 use crate::{task, wait};
 
@@ -18,7 +18,7 @@ fn loop_state<'py>(r#loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = r#loop.py();
     // SAFETY: attached; the loop keeps its state alive.
     unsafe {
-        let state = LoopState::of(r#loop.as_ptr()).map_err(|Raised| fetch(py))?;
+        let state = LoopState::of(r#loop.as_ptr()).map_err(|raised| fetch(py, raised))?;
         Ok(Bound::from_borrowed_ptr(py, state.this.get()))
     }
 }
@@ -33,7 +33,7 @@ fn warn_stuck_after(py: Python<'_>, seconds: f64) -> PyResult<()> {
         return Err(PyValueError::new_err("seconds must be a number that is not negative"));
     }
     // SAFETY: attached.
-    let state = unsafe { LoopState::current() }.map_err(|Raised| fetch(py))?;
+    let state = unsafe { LoopState::current() }.map_err(|raised| fetch(py, raised))?;
     state.tree.touch(|tree| tree.warn_after = seconds);
     Ok(())
 }
@@ -59,7 +59,8 @@ impl LoopState {
         let home = self.inhabit()?;
         // SAFETY: attached; the new object is given away.
         unsafe {
-            let made = wait::create(wait::Kind::Parked, 0.0, None).map_err(|Raised| fetch(py))?;
+            let made =
+                wait::create(wait::Kind::Parked, 0.0, None).map_err(|raised| fetch(py, raised))?;
             wait::settle_in(made.as_ptr(), &home);
             Ok(Bound::from_owned_ptr(py, made.into_ptr()))
         }
@@ -83,6 +84,7 @@ impl LoopState {
             };
             py_visit(self.event_loop.get())?;
             py_visit(self.weak_loop.get())?;
+            py_visit(self.interrupt.get())?;
             self.ready.traverse(py_visit)?;
             self.timers.traverse(py_visit)?;
             self.trash.traverse(py_visit)?;

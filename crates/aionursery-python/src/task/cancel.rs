@@ -7,7 +7,7 @@ use pyo3::ffi;
 use super::data::{TaskData, data, flag, is_exact, is_ours};
 use super::step::wake;
 use crate::imports::{imports, names};
-use crate::object::{Aside, Fallible, Owned, Raised, Raw, call_method, take_raised, truth};
+use crate::object::{Aside, Fallible, Owned, Raw, call_method, checked, set_error, truth};
 use crate::state::LoopState;
 use crate::wait;
 
@@ -82,9 +82,8 @@ pub(super) unsafe fn cancel_wait(state: &LoopState, task: Raw, handed_on: bool) 
                 }
                 accepted
             }
-            Err(Raised) => {
-                let error = take_raised();
-                state.report("Cancelling what a task waits for has failed", Some(&error), task);
+            Err(raised) => {
+                state.report_failure("Cancelling what a task waits for has failed", raised, task);
                 false
             }
         }
@@ -178,7 +177,7 @@ unsafe fn cancel_one(task: Raw, message: &Option<Owned>) -> Fallible<Option<Owne
                 }
                 let message = message.as_ref().map_or(ffi::Py_None(), Owned::as_ptr);
                 let accepted = cancel_awaited(&what, message);
-                let answer = accepted.unwrap_or(false);
+                let answer = matches!(accepted, Ok(true));
                 ours.change_inbox(|inbox| inbox.handed_on(answer));
                 accepted?;
             }
@@ -195,8 +194,8 @@ unsafe fn is_asked_from_inside(task: Raw) -> bool {
     unsafe {
         let _aside = Aside::new();
         let answer = crate::object::call1(imports().parts.asked_from_inside, task);
-        answer.and_then(|answer| truth(&answer)).unwrap_or_else(|Raised| {
-            ffi::PyErr_Clear();
+        answer.and_then(|answer| truth(&answer)).unwrap_or_else(|raised| {
+            raised.forget();
             false
         })
     }
@@ -214,7 +213,7 @@ pub unsafe fn cancelled_error(task: Raw) -> Owned {
             }
             _ => crate::object::call0(kind),
         };
-        error.unwrap_or_else(|Raised| take_raised())
+        error.unwrap_or_else(|raised| raised.take())
     }
 }
 
@@ -229,7 +228,7 @@ pub unsafe fn cancelled_by_scope(state: &LoopState, member: MemberId) -> Owned {
                 None => (Source::Explicit, None),
             }
         };
-        make_cancelled(source, reason.as_ref()).unwrap_or_else(|Raised| take_raised())
+        make_cancelled(source, reason.as_ref()).unwrap_or_else(|raised| raised.take())
     }
 }
 
@@ -250,15 +249,13 @@ unsafe fn make_cancelled(source: Source, reason: Option<&Owned>) -> Fallible<Own
             None => ffi::PyTuple_New(0),
         };
         let args = Owned::new(args)?;
-        let new = (*class).tp_new.ok_or(Raised)?;
-        let error = Owned::new(new(class, args.as_ptr(), std::ptr::null_mut()))?;
-        let set = |name: Raw, value: Raw| {
-            if ffi::PyObject_SetAttr(error.as_ptr(), name, value) < 0 {
-                Err(Raised)
-            } else {
-                Ok(())
-            }
+        let Some(new) = (*class).tp_new else {
+            let text = c"the class of a cancellation makes no instances";
+            return Err(set_error(ffi::PyExc_TypeError, text));
         };
+        let error = Owned::new(new(class, args.as_ptr(), std::ptr::null_mut()))?;
+        let set =
+            |name: Raw, value: Raw| checked(ffi::PyObject_SetAttr(error.as_ptr(), name, value));
         if let Some(reason) = reason {
             set(names().reason, reason.as_ptr())?;
         }

@@ -3,7 +3,7 @@
 use pyo3::ffi;
 
 use crate::imports::imports;
-use crate::object::{Aside, Fallible, Owned, Raised, Raw, call};
+use crate::object::{Aside, Fallible, Owned, Raw, call, checked, optional};
 use crate::state::LoopState;
 
 /// Makes a task the current one of its loop; gives back the one that was.
@@ -19,9 +19,7 @@ pub(super) unsafe fn enter(state: &LoopState, task: Raw) -> Fallible<Option<Owne
         }
         let before = ffi::PyDict_GetItemWithError(imports.current_tasks, event_loop);
         let before = (!before.is_null()).then(|| Owned::share(before));
-        if ffi::PyDict_SetItem(imports.current_tasks, event_loop, task) < 0 {
-            return Err(Raised);
-        }
+        checked(ffi::PyDict_SetItem(imports.current_tasks, event_loop, task))?;
         Ok(before)
     }
 }
@@ -35,10 +33,8 @@ pub(super) unsafe fn overwrite(state: &LoopState, task: Raw) -> Fallible<()> {
         if imports.current_tasks.is_null() {
             return swap_current(state.event_loop.get(), task).map(drop);
         }
-        match ffi::PyDict_SetItem(imports.current_tasks, state.event_loop.get(), task) {
-            0 => Ok(()),
-            _ => Err(Raised),
-        }
+        let event_loop = state.event_loop.get();
+        checked(ffi::PyDict_SetItem(imports.current_tasks, event_loop, task)).map(drop)
     }
 }
 
@@ -51,7 +47,7 @@ pub(super) unsafe fn restore(state: &LoopState, before: Option<Owned>) {
         let failed = match before {
             _ if imports.current_tasks.is_null() => {
                 let before = before.as_ref().map_or(ffi::Py_None(), Owned::as_ptr);
-                swap_current(event_loop, before).is_err()
+                optional(swap_current(event_loop, before)).is_none()
             }
             Some(before) => {
                 ffi::PyDict_SetItem(imports.current_tasks, event_loop, before.as_ptr()) < 0

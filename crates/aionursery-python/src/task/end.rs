@@ -9,7 +9,7 @@ use super::registry::unregister;
 use super::{graph, watch};
 use crate::imports::names;
 use crate::object::{
-    Aside, Fallible, Owned, Raw, method0, raise, set_error_text, take_raised, type_name,
+    Aside, Fallible, Owned, Raised, Raw, method0, optional, raise, set_error_text, type_name,
 };
 use crate::raised;
 use crate::state::{Failure, Key, LoopState};
@@ -19,7 +19,7 @@ use crate::state::{Failure, Key, LoopState};
 pub(super) unsafe fn fail(state: &LoopState, task: Raw, ours: &TaskData) -> Fallible<()> {
     // SAFETY: attached; the task is kept alive by the caller.
     unsafe {
-        let exception = take_raised();
+        let exception = Raised::seen().take();
         let this = exception.as_ptr();
         let kind = raised::kind(this);
         if kind == Kind::Cancellation {
@@ -79,9 +79,9 @@ pub unsafe fn give_up(state: &LoopState, task: Raw) {
         let _aside = Aside::new();
         let ours = data(task);
         if let Some(coroutine) = ours.coroutine().cloned()
-            && method0(coroutine.as_ptr(), names().close).is_err()
+            && let Err(raised) = method0(coroutine.as_ptr(), names().close)
         {
-            ffi::PyErr_Clear();
+            state.forget(raised);
         }
         if !ours.has(flag::DONE) {
             finish(state, task, ours, flag::DONE | flag::CANCELLED, None);
@@ -134,10 +134,9 @@ unsafe fn leave_unleft(state: &LoopState, task: Raw, nursery: NurseryId) {
              'async with Nursery() as nursery:', and do not yield inside one in an async generator \
              (PEP 789)"
         );
-        set_error_text(ffi::PyExc_RuntimeError, &text);
-        let error = take_raised();
+        let error = set_error_text(ffi::PyExc_RuntimeError, &text).take();
         let failure = Failure { error, name: failure_name(task) };
-        let words = crate::object::string("this nursery was never left").ok();
+        let words = optional(crate::object::string("this nursery was never left"));
         let now = state.now_or_zero();
         state.change(|tree, out| {
             if tree.has_nursery(nursery) {
@@ -170,13 +169,7 @@ unsafe fn outcome(task: Raw, ours: &TaskData) -> Outcome<Failure> {
 /// What a child that has failed is called.
 unsafe fn failure_name(task: Raw) -> Option<Owned> {
     // SAFETY: attached; the caller's task is alive.
-    unsafe {
-        let name = super::methods::name(task);
-        if name.is_err() {
-            ffi::PyErr_Clear();
-        }
-        name.ok()
-    }
+    unsafe { optional(super::methods::name(task)) }
 }
 
 /// The words with which siblings are cancelled: who failed, and with what.
@@ -186,11 +179,7 @@ unsafe fn failure_text(task: Raw, ours: &TaskData) -> Option<Owned> {
         let error = ours.outcome.cloned()?;
         let name = super::methods::name_text(task);
         let text = format!("sibling {name} failed: {}", type_name(error.as_ptr()));
-        let text = crate::object::string(&text);
-        if text.is_err() {
-            ffi::PyErr_Clear();
-        }
-        text.ok()
+        optional(crate::object::string(&text))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::args::{given, parse};
 use crate::entry::guard;
 use crate::imports::{imports, is_debug};
 use crate::object::{
-    Fallible, Owned, Raised, Raw, call0, call1, repr, set_error, set_error_text, truth,
+    Fallible, Owned, Raw, call0, call1, checked, repr, set_error, set_error_text, truth,
 };
 use crate::ready;
 use crate::state::LoopState;
@@ -121,9 +121,7 @@ pub unsafe fn start_eagerly(state: &LoopState, task: Raw) -> Fallible<()> {
     // SAFETY: attached; the caller's task is alive.
     unsafe {
         let context = data(task).context().get();
-        if ffi::PyContext_Enter(context) < 0 {
-            return Err(Raised);
-        }
+        checked(ffi::PyContext_Enter(context))?;
         let _outside = state.ready.outside_batch();
         let result = step::step(state, &Owned::share(task), false);
         let aside = if result.is_err() { Some(crate::object::Aside::new()) } else { None };

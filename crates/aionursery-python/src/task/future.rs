@@ -9,8 +9,7 @@ use super::step::{refuse, refuse_with, settle, step_from_loop, text};
 use crate::function::Method;
 use crate::imports::{FutureParts, imports, names};
 use crate::object::{
-    Fallible, Owned, Raised, Raw, call_method, getattr_opt, method0, none, raise, take_raised,
-    truth,
+    Fallible, Owned, Raw, call_method, checked, getattr_opt, method0, none, raise, truth,
 };
 use crate::state::LoopState;
 use crate::wait;
@@ -32,7 +31,7 @@ pub unsafe fn wait_for(state: &LoopState, task: &Owned, ours: &TaskData, future:
         match begun {
             Ok(Ok(())) => settle(state, task.as_ptr(), ours, future),
             Ok(Err(text)) => refuse(state, task, &text),
-            Err(Raised) => refuse_with(state, task, take_raised()),
+            Err(raised) => refuse_with(state, task, raised.take()),
         }
     }
 }
@@ -106,9 +105,7 @@ unsafe fn begin(
         if what == this {
             return Ok(Err(format!("Task cannot await on itself: {}", text(this))));
         }
-        if ffi::PyObject_SetAttr(what, names.asyncio_future_blocking, ffi::Py_False()) < 0 {
-            return Err(Raised);
-        }
+        checked(ffi::PyObject_SetAttr(what, names.asyncio_future_blocking, ffi::Py_False()))?;
         let wakeup = bound_wakeup(this)?;
         let context = ours.context().get();
         let mut args = [std::ptr::null_mut(), wakeup.as_ptr(), context];
@@ -133,8 +130,8 @@ pub unsafe fn collect(task: Raw) {
             Ok(false) => Err(raise(super::cancelled_error(task))),
             Err(raised) => Err(raised),
         };
-        if result.is_err() {
-            ours.set_incoming(take_raised());
+        if let Err(raised) = result {
+            ours.set_incoming(raised.take());
         }
     }
 }
@@ -159,14 +156,14 @@ unsafe extern "C" fn wakeup(task: Raw, future: Raw) -> Raw {
         if data(task).has(flag::RUNNING) {
             return none().into_ptr();
         }
-        let result = match imports().futures.as_ref().filter(|futures| futures.made(future)) {
+        let asked = match imports().futures.as_ref().filter(|futures| futures.made(future)) {
             Some(futures) => futures.result.call_on(future),
             None => method0(future, names().result),
         };
-        if result.is_err() {
-            data(task).set_incoming(take_raised());
+        match asked {
+            Ok(result) => drop(result),
+            Err(raised) => data(task).set_incoming(raised.take()),
         }
-        drop(result);
         step_from_loop(task)
     }
 }

@@ -65,11 +65,11 @@ fn host(state: &LoopState, ours: &TaskData) -> Option<Raw> {
 
 #[cfg(Py_3_14)]
 unsafe fn tell(function: Raw, awaited: Raw, waiter: Raw) {
-    use pyo3::ffi;
     // SAFETY: the caller's objects are alive; the graph is for people, so a failure is let go.
     unsafe {
-        if crate::object::call(function, &mut [std::ptr::null_mut(), awaited, waiter]).is_err() {
-            ffi::PyErr_Clear();
+        let told = crate::object::call(function, &mut [std::ptr::null_mut(), awaited, waiter]);
+        if let Err(raised) = told {
+            raised.forget();
         }
     }
 }

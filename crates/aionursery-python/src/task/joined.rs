@@ -29,8 +29,8 @@ pub unsafe extern "C" fn iterate(task: Raw) -> Raw {
     // SAFETY: CPython calls it on a task; the new object is filled before anybody sees it.
     unsafe {
         if data(task).state().is_none() {
-            set_error(ffi::PyExc_RuntimeError, c"Task object is not initialized.");
-            return std::ptr::null_mut();
+            let text = c"Task object is not initialized.";
+            return set_error(ffi::PyExc_RuntimeError, text).null();
         }
         let class = class();
         let Some(alloc) = (*class).tp_alloc else {
@@ -56,7 +56,7 @@ unsafe extern "C" fn send(this: Raw, _: Raw, value: *mut Raw) -> ffi::PySendResu
         let ours = data(task.as_ptr());
         if !ours.has(flag::DONE) {
             if ours.has(flag::BLOCKING) {
-                set_error(ffi::PyExc_RuntimeError, c"await wasn't used with future");
+                let _ = set_error(ffi::PyExc_RuntimeError, c"await wasn't used with future");
                 return ffi::PySendResult::PYGEN_ERROR;
             }
             ours.raise_flags(flag::BLOCKING);
@@ -64,13 +64,13 @@ unsafe extern "C" fn send(this: Raw, _: Raw, value: *mut Raw) -> ffi::PySendResu
             return ffi::PySendResult::PYGEN_NEXT;
         }
         (*this.cast::<Iterator>()).task.clear();
-        match guard(Err(Raised), |_| result_of(task.as_ptr())) {
+        guard(ffi::PySendResult::PYGEN_ERROR, |_| match result_of(task.as_ptr()) {
             Ok(result) => {
                 *value = result.into_ptr();
                 ffi::PySendResult::PYGEN_RETURN
             }
-            Err(Raised) => ffi::PySendResult::PYGEN_ERROR,
-        }
+            Err(_) => ffi::PySendResult::PYGEN_ERROR,
+        })
     }
 }
 
@@ -81,23 +81,23 @@ unsafe extern "C" fn next(this: Raw) -> Raw {
         match send(this, ffi::Py_None(), &mut value) {
             ffi::PySendResult::PYGEN_NEXT => value,
             ffi::PySendResult::PYGEN_ERROR => std::ptr::null_mut(),
-            ffi::PySendResult::PYGEN_RETURN => {
-                stop(Owned::maybe(value));
-                std::ptr::null_mut()
-            }
+            ffi::PySendResult::PYGEN_RETURN => stop(Owned::maybe(value)),
         }
     }
 }
 
-/// Raises `StopIteration(value)`.
-pub unsafe fn stop(value: Option<Owned>) {
+/// Raises `StopIteration(value)`, as what `tp_iternext` answers.
+pub unsafe fn stop(value: Option<Owned>) -> Raw {
     // SAFETY: attached.
     unsafe {
-        let Some(value) = value else { return };
-        if value.as_ptr() == ffi::Py_None() {
-            ffi::PyErr_SetNone(ffi::PyExc_StopIteration);
-        } else if let Ok(stop) = crate::object::call1(ffi::PyExc_StopIteration, value.as_ptr()) {
-            raise(stop);
+        let value = value.as_ref().map_or(ffi::Py_None(), Owned::as_ptr);
+        if value == ffi::Py_None() {
+            // Without an exception set, null says the same.
+            return std::ptr::null_mut();
+        }
+        match crate::object::call1(ffi::PyExc_StopIteration, value) {
+            Ok(stop) => raise(stop).null(),
+            Err(raised) => raised.null(),
         }
     }
 }
@@ -111,8 +111,7 @@ unsafe extern "C" fn method_throw(this: Raw, args: *mut Raw, count: ffi::Py_ssiz
     // SAFETY: as above; CPython's vector of arguments.
     unsafe {
         (*this.cast::<Iterator>()).task.clear();
-        raise_thrown(args, count);
-        std::ptr::null_mut()
+        raise_thrown(args, count).null()
     }
 }
 
@@ -142,8 +141,9 @@ pub unsafe fn raise_thrown(args: *const Raw, count: ffi::Py_ssize_t) -> Raised {
                 c"exceptions must be classes or instances deriving from BaseException",
             );
         };
-        let Ok(exception) = exception else {
-            return Raised;
+        let exception = match exception {
+            Ok(exception) => exception,
+            Err(raised) => return raised,
         };
         if traceback != ffi::Py_None() {
             ffi::PyException_SetTraceback(exception.as_ptr(), traceback);

@@ -10,7 +10,7 @@ use super::future;
 use super::methods::event_loop;
 use super::watch::Watcher;
 use crate::entry::guard;
-use crate::object::{Fallible, Owned, Raised, Raw, none, set_error, truth};
+use crate::object::{Fallible, Owned, Raw, checked, none, set_error, truth};
 
 unsafe fn boolean(value: bool) -> Raw {
     // SAFETY: True and False are always alive.
@@ -48,13 +48,13 @@ unsafe fn set_flag(task: Raw, value: Raw, bit: u32) -> c_int {
     // SAFETY: as above.
     unsafe {
         if value.is_null() {
-            set_error(ffi::PyExc_AttributeError, c"cannot delete attribute");
-            return -1;
+            let text = c"cannot delete attribute";
+            return set_error(ffi::PyExc_AttributeError, text).negative();
         }
         match truth(&Owned::share(value)) {
             Ok(true) => data(task).raise_flags(bit),
             Ok(false) => data(task).lower_flags(bit),
-            Err(Raised) => return -1,
+            Err(raised) => return raised.negative(),
         }
         0
     }
@@ -111,9 +111,7 @@ unsafe extern "C" fn callbacks(task: Raw, _: *mut c_void) -> Raw {
                     };
                     let pair = ffi::PyTuple_Pack(2, function.as_ptr(), context.as_ptr());
                     let pair = Owned::new(pair)?;
-                    if ffi::PyList_Append(list.as_ptr(), pair.as_ptr()) < 0 {
-                        return Err(Raised);
-                    }
+                    checked(ffi::PyList_Append(list.as_ptr(), pair.as_ptr()))?;
                 }
                 Ok(list)
             };
@@ -147,11 +145,20 @@ unsafe extern "C" fn log_traceback(task: Raw, _: *mut c_void) -> Raw {
 unsafe extern "C" fn set_log_traceback(task: Raw, value: Raw, _: *mut c_void) -> c_int {
     // SAFETY: as above.
     unsafe {
-        if !value.is_null() && truth(&Owned::share(value)).unwrap_or(false) {
-            set_error(ffi::PyExc_ValueError, c"_log_traceback can only be set to False");
-            return -1;
+        if value.is_null() {
+            return set_flag(task, value, flag::LOG_TRACEBACK);
         }
-        set_flag(task, value, flag::LOG_TRACEBACK)
+        match truth(&Owned::share(value)) {
+            Ok(true) => {
+                let text = c"_log_traceback can only be set to False";
+                set_error(ffi::PyExc_ValueError, text).negative()
+            }
+            Ok(false) => {
+                data(task).lower_flags(flag::LOG_TRACEBACK);
+                0
+            }
+            Err(raised) => raised.negative(),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::args::{given, parse};
 use crate::entry::guard;
 use crate::imports::{imports, names};
 use crate::object::{
-    Aside, Fallible, Owned, Raised, Raw, call, call1, none, raise_in_context, set_error,
+    Aside, Fallible, Owned, Raised, Raw, call, call1, checked, none, raise_in_context, set_error,
     set_error_text, utf8,
 };
 use crate::state::LoopState;
@@ -192,11 +192,11 @@ unsafe extern "C" fn remove_done_callback(task: Raw, function: Raw) -> Raw {
         guard(std::ptr::null_mut(), |_| {
             let removed = watch::remove(data(task), |callback| {
                 let same = ffi::PyObject_RichCompareBool(callback, function, ffi::Py_EQ);
-                if same < 0 { Err(Raised) } else { Ok(same != 0) }
+                checked(same).map(|same| same != 0)
             });
             match removed {
                 Ok(removed) => ffi::PyLong_FromSize_t(removed),
-                Err(Raised) => std::ptr::null_mut(),
+                Err(raised) => raised.null(),
             }
         })
     }
@@ -221,8 +221,8 @@ pub unsafe fn name_text(task: Raw) -> String {
     unsafe {
         match name(task) {
             Ok(name) => utf8(name.as_ptr()).unwrap_or_default().to_owned(),
-            Err(Raised) => {
-                ffi::PyErr_Clear();
+            Err(raised) => {
+                raised.forget();
                 String::new()
             }
         }
@@ -324,16 +324,14 @@ unsafe extern "C" fn print_stack(
 unsafe extern "C" fn set_result(_: Raw, _: Raw) -> Raw {
     // SAFETY: as above.
     unsafe {
-        set_error(ffi::PyExc_RuntimeError, c"Task does not support set_result operation");
-        std::ptr::null_mut()
+        set_error(ffi::PyExc_RuntimeError, c"Task does not support set_result operation").null()
     }
 }
 
 unsafe extern "C" fn set_exception(_: Raw, _: Raw) -> Raw {
     // SAFETY: as above.
     unsafe {
-        set_error(ffi::PyExc_RuntimeError, c"Task does not support set_exception operation");
-        std::ptr::null_mut()
+        set_error(ffi::PyExc_RuntimeError, c"Task does not support set_exception operation").null()
     }
 }
 

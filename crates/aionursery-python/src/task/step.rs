@@ -13,7 +13,7 @@ use super::{future, graph};
 use crate::entry::guard;
 use crate::function::Method;
 use crate::imports::names;
-use crate::object::{Aside, Fallible, Owned, Raised, Raw, method1, set_error_text, take_raised};
+use crate::object::{Aside, Fallible, Owned, Raw, checked, method1, set_error_text};
 use crate::raised;
 use crate::ready;
 use crate::state::LoopState;
@@ -31,10 +31,9 @@ pub unsafe fn run(state: &LoopState, task: Owned) -> Fallible<()> {
             return Ok(());
         }
         let context = ours.context().get();
-        if ffi::PyContext_Enter(context) < 0 {
+        if let Err(raised) = checked(ffi::PyContext_Enter(context)) {
             // Somebody runs in that context: the task cannot, and says so.
-            let error = take_raised();
-            ours.set_incoming(error);
+            ours.set_incoming(raised.take());
             return step(state, &task, true);
         }
         let result = step(state, &task, true);
@@ -153,7 +152,7 @@ unsafe fn error_of(awaited: &Owned) -> Option<Owned> {
         if !is_ours(this) || !data(this).has(flag::FAILED | flag::CANCELLED) {
             return None;
         }
-        super::methods::result_of(this).is_err().then(|| take_raised())
+        super::methods::result_of(this).err().map(|raised| raised.take())
     }
 }
 
@@ -214,17 +213,17 @@ unsafe fn throw_into(coroutine: Raw, exception: &Owned, value: &mut Raw) -> ffi:
                 *value = yielded.into_ptr();
                 ffi::PySendResult::PYGEN_NEXT
             }
-            Err(Raised) => {
+            Err(raised) => {
                 if ffi::PyErr_ExceptionMatches(ffi::PyExc_StopIteration) == 0 {
                     return ffi::PySendResult::PYGEN_ERROR;
                 }
-                let stop = take_raised();
+                let stop = raised.take();
                 match crate::object::getattr(stop.as_ptr(), names().value) {
                     Ok(result) => {
                         *value = result.into_ptr();
                         ffi::PySendResult::PYGEN_RETURN
                     }
-                    Err(Raised) => ffi::PySendResult::PYGEN_ERROR,
+                    Err(_) => ffi::PySendResult::PYGEN_ERROR,
                 }
             }
         }
@@ -329,8 +328,7 @@ pub(super) unsafe fn text(object: Raw) -> String {
 pub(super) unsafe fn refuse(state: &LoopState, task: &Owned, text: &str) {
     // SAFETY: attached.
     unsafe {
-        set_error_text(ffi::PyExc_RuntimeError, text);
-        let error = take_raised();
+        let error = set_error_text(ffi::PyExc_RuntimeError, text).take();
         refuse_with(state, task, error);
     }
 }
@@ -372,9 +370,10 @@ pub(super) unsafe fn step_from_loop(task: Raw) -> Raw {
                 return crate::object::none().into_ptr();
             }
             let _outside = state.ready.outside_batch();
-            match step(state, &Owned::share(task), false) {
+            let stepped = step(state, &Owned::share(task), false);
+            match stepped.and_then(|()| state.check_interrupt()) {
                 Ok(()) => crate::object::none().into_ptr(),
-                Err(Raised) => std::ptr::null_mut(),
+                Err(raised) => raised.null(),
             }
         })
     }

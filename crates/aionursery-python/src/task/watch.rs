@@ -7,7 +7,7 @@ use pyo3::ffi;
 
 use super::data::{self, TaskData};
 use crate::imports::{imports, names};
-use crate::object::{Aside, Fallible, Owned, Raised, Raw, call_method};
+use crate::object::{Fallible, Owned, Raw, call_method};
 use crate::state::LoopState;
 
 pub enum Watcher {
@@ -104,11 +104,9 @@ pub unsafe fn tell(state: &LoopState, task: Raw) {
                     }
                 }
                 Watcher::Callback(function, context) => {
-                    if call_soon(state, &function, task, &context).is_err() {
-                        let _aside = Aside::new();
-                        let exception = crate::object::take_raised();
+                    if let Err(raised) = call_soon(state, &function, task, &context) {
                         let text = "A callback of a task that has ended could not be scheduled";
-                        state.report(text, Some(&exception), task);
+                        state.report_failure(text, raised, task);
                     }
                 }
             }
@@ -122,7 +120,7 @@ pub unsafe fn call_soon(
     function: &Owned,
     arg: Raw,
     context: &Owned,
-) -> Result<(), Raised> {
+) -> Fallible<()> {
     // SAFETY: the caller's objects are alive.
     unsafe {
         let mut args = [std::ptr::null_mut(), function.as_ptr(), arg, context.as_ptr()];

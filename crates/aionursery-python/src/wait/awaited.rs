@@ -7,7 +7,7 @@ use super::{Kind, Phase, Wait, start, stop_waiting, wait};
 use crate::entry::guard;
 use crate::imports::imports;
 use crate::nursery;
-use crate::object::{Aside, Fallible, Owned, Raised, Raw, none, raise, set_error, take_raised};
+use crate::object::{Aside, Fallible, Owned, Raised, Raw, none, raise, set_error};
 use crate::state::LoopState;
 use crate::task::{raise_thrown, stop};
 use crate::timers;
@@ -25,7 +25,7 @@ pub(super) unsafe extern "C" fn send(object: Raw, _: Raw, value: *mut Raw) -> ff
                 *value = result.into_ptr();
                 ffi::PySendResult::PYGEN_RETURN
             }
-            Err(Raised) => ffi::PySendResult::PYGEN_ERROR,
+            Err(_) => ffi::PySendResult::PYGEN_ERROR,
         })
     }
 }
@@ -91,9 +91,9 @@ unsafe fn look_at_clock(this: &Wait) -> Fallible<()> {
             Some(home) => home,
             None => match LoopState::current() {
                 Ok(home) => home,
-                Err(Raised) => {
+                Err(raised) => {
                     // Outside of a loop there is no deadline.
-                    ffi::PyErr_Clear();
+                    raised.forget();
                     return Ok(());
                 }
             },
@@ -127,10 +127,7 @@ pub(super) unsafe extern "C" fn next(object: Raw) -> Raw {
         match send(object, ffi::Py_None(), &mut value) {
             ffi::PySendResult::PYGEN_NEXT => value,
             ffi::PySendResult::PYGEN_ERROR => std::ptr::null_mut(),
-            ffi::PySendResult::PYGEN_RETURN => {
-                stop(Owned::maybe(value));
-                std::ptr::null_mut()
-            }
+            ffi::PySendResult::PYGEN_RETURN => stop(Owned::maybe(value)),
         }
     }
 }
@@ -148,10 +145,10 @@ pub(super) unsafe extern "C" fn method_throw(
     // SAFETY: as above; CPython's vector of arguments.
     unsafe {
         guard(std::ptr::null_mut(), |_| {
-            raise_thrown(args, count);
+            let raised = raise_thrown(args, count);
             let this = wait(object);
             if this.kind.get() == Kind::Join {
-                return throw_into_join(object);
+                return throw_into_join(object, raised);
             }
             match this.phase.get() {
                 Phase::Waiting => {
@@ -164,15 +161,15 @@ pub(super) unsafe extern "C" fn method_throw(
                 Phase::Cancelled => {}
                 _ => this.phase.set(Phase::Spent),
             }
-            std::ptr::null_mut()
+            raised.null()
         })
     }
 }
 
 /// A cancellation of the host goes on to the children and waits for the end of the join (R15);
 /// the coroutine's own end cannot wait.
-unsafe fn throw_into_join(object: Raw) -> Raw {
-    // SAFETY: attached; an exception is set.
+unsafe fn throw_into_join(object: Raw, raised: Raised) -> Raw {
+    // SAFETY: attached.
     unsafe {
         let this = wait(object);
         let is_cancel = ffi::PyErr_ExceptionMatches(imports().cancelled_error) != 0;
@@ -181,9 +178,9 @@ unsafe fn throw_into_join(object: Raw) -> Raw {
             this.phase.set(Phase::Spent);
             this.task.clear();
             nursery::abandon(object);
-            return std::ptr::null_mut();
+            return raised.null();
         }
-        let cancelled = take_raised();
+        let cancelled = raised.take();
         this.held.set(true);
         this.thrown.set(true);
         if this.phase.get() == Phase::Waiting {

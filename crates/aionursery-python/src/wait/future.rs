@@ -6,12 +6,11 @@ use std::ffi::{c_int, c_void};
 use pyo3::ffi;
 
 use super::awaited::raise_cancelled;
-use super::{Kind, Phase, complete, host_cancelled, notify, settle_in, start, stop_waiting, wait};
+use super::{Kind, Phase, at_home, complete, host_cancelled, notify, start, stop_waiting, wait};
 use crate::args::{given, parse};
 use crate::entry::guard;
 use crate::imports::imports;
-use crate::object::{Fallible, Owned, Raised, Raw, none, set_error};
-use crate::state::LoopState;
+use crate::object::{Fallible, Owned, Raw, checked, none, set_error};
 use crate::task;
 
 unsafe fn boolean(value: bool) -> Raw {
@@ -39,13 +38,9 @@ pub(super) unsafe extern "C" fn method_result(object: Raw, _: Raw) -> Raw {
                 Phase::Done | Phase::Spent => {
                     this.value.cloned().unwrap_or_else(|| none()).into_ptr()
                 }
-                Phase::Cancelled => {
-                    raise_cancelled(this);
-                    std::ptr::null_mut()
-                }
+                Phase::Cancelled => raise_cancelled(this).null(),
                 Phase::New | Phase::Waiting => {
-                    set_error(imports().invalid_state_error, c"Result is not set.");
-                    std::ptr::null_mut()
+                    set_error(imports().invalid_state_error, c"Result is not set.").null()
                 }
             }
         })
@@ -60,8 +55,7 @@ pub(super) unsafe extern "C" fn method_set_result(object: Raw, value: Raw) -> Ra
             let this = wait(object);
             let open = matches!(this.phase.get(), Phase::New | Phase::Waiting);
             if this.kind.get() != Kind::Parked || !open {
-                set_error(imports().invalid_state_error, c"invalid state");
-                return std::ptr::null_mut();
+                return set_error(imports().invalid_state_error, c"invalid state").null();
             }
             complete(object, Some(Owned::share(value)));
             none().into_ptr()
@@ -131,6 +125,7 @@ pub(super) unsafe extern "C" fn method_add_done_callback(
                     return Err(set_error(ffi::PyExc_TypeError, text));
                 }
                 start(object)?;
+                let state = at_home(object)?;
                 let this = wait(object);
                 let context = match given(context) {
                     Some(context) => Owned::share(context),
@@ -141,7 +136,7 @@ pub(super) unsafe extern "C" fn method_add_done_callback(
                     Phase::New | Phase::Waiting => {
                         this.callbacks.borrow_mut().push((function, context));
                     }
-                    _ => task::call_soon(this.state().ok_or(Raised)?, &function, object, &context)?,
+                    _ => task::call_soon(&state, &function, object, &context)?,
                 }
                 Ok(none())
             };
@@ -159,10 +154,11 @@ pub(super) unsafe extern "C" fn method_remove_done_callback(object: Raw, functio
                 this.callbacks.borrow().iter().map(|(held, _)| held.clone()).collect();
             let mut gone = Vec::new();
             for callback in &held {
-                match ffi::PyObject_RichCompareBool(callback.as_ptr(), function, ffi::Py_EQ) {
-                    -1 => return std::ptr::null_mut(),
-                    0 => {}
-                    _ => gone.push(callback.as_ptr()),
+                let same = ffi::PyObject_RichCompareBool(callback.as_ptr(), function, ffi::Py_EQ);
+                match checked(same) {
+                    Err(raised) => return raised.null(),
+                    Ok(0) => {}
+                    Ok(_) => gone.push(callback.as_ptr()),
                 }
             }
             let removed: Vec<_> = this
@@ -183,16 +179,9 @@ pub(super) unsafe extern "C" fn method_get_loop(object: Raw, _: Raw) -> Raw {
 pub(super) unsafe extern "C" fn get_loop(object: Raw, _: *mut c_void) -> Raw {
     // SAFETY: as above.
     unsafe {
-        guard(std::ptr::null_mut(), |_| {
-            let this = wait(object);
-            if this.state().is_none() {
-                match LoopState::current() {
-                    Ok(state) => settle_in(object, &state),
-                    Err(Raised) => return std::ptr::null_mut(),
-                }
-            }
-            let event_loop = this.state().and_then(|state| state.event_loop.cloned());
-            event_loop.unwrap_or_else(|| none()).into_ptr()
+        guard(std::ptr::null_mut(), |_| match at_home(object) {
+            Ok(state) => state.event_loop.cloned().unwrap_or_else(|| none()).into_ptr(),
+            Err(raised) => raised.null(),
         })
     }
 }
@@ -205,8 +194,13 @@ pub(super) unsafe extern "C" fn get_blocking(object: Raw, _: *mut c_void) -> Raw
 pub(super) unsafe extern "C" fn set_blocking(object: Raw, value: Raw, _: *mut c_void) -> c_int {
     // SAFETY: as above.
     unsafe {
-        let blocking = !value.is_null() && ffi::PyObject_IsTrue(value) == 1;
-        wait(object).blocking.set(blocking);
-        0
+        let blocking = if value.is_null() { Ok(0) } else { checked(ffi::PyObject_IsTrue(value)) };
+        match blocking {
+            Ok(blocking) => {
+                wait(object).blocking.set(blocking != 0);
+                0
+            }
+            Err(raised) => raised.negative(),
+        }
     }
 }

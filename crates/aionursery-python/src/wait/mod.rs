@@ -16,8 +16,8 @@ use std::sync::OnceLock;
 use nursery_core::{Alarm, TimerId};
 use pyo3::ffi;
 
-use crate::home::HomeSlot;
-use crate::object::{Aside, Fallible, Owned, Raised, Raw, Slot, take_raised};
+use crate::home::{Home, HomeSlot};
+use crate::object::{Aside, Fallible, Owned, Raw, Slot};
 use crate::state::{Key, LoopState};
 use crate::{nursery, task, timers};
 
@@ -103,8 +103,7 @@ pub unsafe fn create(kind: Kind, when: f64, payload: Option<Owned>) -> Fallible<
     // SAFETY: CPython zeroes what it allocates; every field is valid as zeros or set here.
     unsafe {
         let class = class();
-        let alloc = (*class).tp_alloc.ok_or(Raised)?;
-        let object = Owned::new(alloc(class, 0))?;
+        let object = Owned::new(ffi::PyType_GenericAlloc(class, 0))?;
         let this = object.as_ptr().cast::<Wait>();
         (&raw mut (*this).kind).write(Cell::new(kind));
         (&raw mut (*this).phase).write(Cell::new(Phase::New));
@@ -159,6 +158,19 @@ impl Wait {
     }
 }
 
+/// The loop of a wait; the one that runs if it has none yet.
+unsafe fn at_home(object: Raw) -> Fallible<Home> {
+    // SAFETY: attached; the caller's wait is alive.
+    unsafe {
+        if let Some(home) = wait(object).home.cloned() {
+            return Ok(home);
+        }
+        let state = LoopState::current()?;
+        settle_in(object, &state);
+        Ok(state)
+    }
+}
+
 /// Starts what is waited for: sets the timer.
 unsafe fn start(object: Raw) -> Fallible<()> {
     // SAFETY: attached; the caller's wait is alive.
@@ -167,11 +179,7 @@ unsafe fn start(object: Raw) -> Fallible<()> {
         if this.phase.get() != Phase::New {
             return Ok(());
         }
-        if this.state().is_none() {
-            let state = LoopState::current()?;
-            settle_in(object, &state);
-        }
-        let state = this.state().ok_or(Raised)?;
+        let state = &*at_home(object)?;
         let kind = this.kind.get();
         if matches!(kind, Kind::Span | Kind::Moment) {
             let moment = match kind {
@@ -290,11 +298,9 @@ pub unsafe fn notify(object: Raw) {
             task::wake(state, task);
         }
         for (function, context) in this.callbacks.take() {
-            if task::call_soon(state, &function, object, &context).is_err() {
-                let _aside = Aside::new();
-                let exception = take_raised();
+            if let Err(raised) = task::call_soon(state, &function, object, &context) {
                 let text = "A callback of a wait that is over could not be scheduled";
-                state.report(text, Some(&exception), std::ptr::null_mut());
+                state.report_failure(text, raised, std::ptr::null_mut());
             }
         }
     }
@@ -334,10 +340,7 @@ pub unsafe fn is_cancelled(object: Raw) -> bool {
 /// What a wait that was cancelled brings.
 pub unsafe fn cancelled_error(object: Raw) -> Owned {
     // SAFETY: attached; the caller's wait is alive.
-    unsafe {
-        awaited::raise_cancelled(wait(object));
-        take_raised()
-    }
+    unsafe { awaited::raise_cancelled(wait(object)).take() }
 }
 
 /// Takes a wait out of wherever it stands.

@@ -1,0 +1,182 @@
+"""KeyboardInterrupt and SystemExit that come up inside a call of ours leave the loop.
+
+As with asyncio. Nobody calls us there who could be raised to, so anything else is reported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import uvloop
+
+import aionursery
+from aionursery import CancelScope, Nursery
+
+from .helpers import turns
+
+ENDS = [KeyboardInterrupt, SystemExit]
+
+
+def run_until_it_leaves(loop: asyncio.AbstractEventLoop, end: type[BaseException]) -> None:
+    """Run a loop, which `end` leaves before it is stopped; the loop can be run again."""
+    handle = loop.call_later(5, loop.stop)
+    with pytest.raises(end):
+        loop.run_forever()
+    handle.cancel()
+    loop.run_until_complete(turns(2))
+    loop.close()
+
+
+def loop_that_schedules_badly(base: type, callback, end: type[BaseException]):
+    class Loop(base):
+        ended = False
+
+        def call_soon(self, function, *args, context=None):
+            if function is callback and not self.ended:
+                self.ended = True
+                raise end  # as the signal handler would in a function of Python's
+            return super().call_soon(function, *args, context=context)
+
+    return Loop()
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("base", [asyncio.SelectorEventLoop, uvloop.Loop])
+def test_r9_an_interrupt_while_a_callback_is_scheduled_leaves_the_loop(base, end):
+    def note(_):
+        pass
+
+    loop = loop_that_schedules_badly(base, note, end)
+    trace = []
+
+    async def other():
+        trace.append("other")
+
+    async def child():
+        await turns(1)
+
+    task = aionursery.Task(child(), loop=loop)
+    task.add_done_callback(note)
+    aionursery.Task(turns(1), loop=loop)
+    aionursery.Task(other(), loop=loop)
+    run_until_it_leaves(loop, end)
+    assert task.done() and trace == ["other"]
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("base", [asyncio.SelectorEventLoop, uvloop.Loop])
+def test_r9_an_interrupt_while_a_wait_is_over_leaves_the_loop(base, end):
+    def note(_):
+        pass
+
+    loop = loop_that_schedules_badly(base, note, end)
+
+    async def begin():
+        aionursery.sleep(0.001).add_done_callback(note)
+
+    loop.run_until_complete(begin())
+    run_until_it_leaves(loop, end)
+
+
+class Ends(asyncio.Future):
+    """What it waits for ends the program when it is cancelled."""
+
+    def __init__(self, end):
+        super().__init__()
+        self.end = end
+
+    def cancel(self, msg=None):
+        end, self.end = self.end, None
+        if end is not None:
+            raise end
+        return super().cancel(msg)
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("base", [asyncio.SelectorEventLoop, uvloop.Loop])
+@pytest.mark.parametrize("ours", [True, False], ids=["ours", "asyncio"])
+@pytest.mark.parametrize("by", ["callback", "task", "deadline"])
+def test_r9_an_interrupt_while_a_scope_cancels_leaves_the_loop(base, end, ours, by):
+    loop = base()
+
+    async def host():
+        with CancelScope() as scope:
+            scopes.append(scope)
+            await Ends(end)
+
+    async def cancel():
+        scopes[0].cancel()
+
+    def deadline():
+        scopes[0].deadline = loop.time() + 0.001
+
+    scopes: list[CancelScope] = []
+    make = aionursery.Task if ours else asyncio.Task
+    task = make(host(), loop=loop)
+    if by == "callback":
+        loop.call_soon(lambda: scopes[0].cancel())
+    elif by == "task":
+        other = make(cancel(), loop=loop)
+        loop.call_soon(other.done)
+    else:
+        loop.call_soon(deadline)
+    handle = loop.call_later(5, loop.stop)
+    with pytest.raises(end):
+        loop.run_forever()
+    handle.cancel()
+    task.cancel()
+    loop.run_until_complete(asyncio.wait([task]))
+    loop.close()
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("base", [asyncio.SelectorEventLoop, uvloop.Loop])
+def test_r9_an_interrupt_in_the_exception_handler_leaves_the_loop(base, end):
+    loop = base()
+
+    def handler(loop, context):
+        loop.set_exception_handler(None)
+        raise end
+
+    loop.set_exception_handler(handler)
+
+    async def main():
+        aionursery.Task(fails(), loop=loop)
+        await turns(4)
+
+    async def fails():
+        raise ValueError
+
+    main_task = loop.create_task(main())
+    run_until_it_leaves(loop, end)
+    assert main_task.done()
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_r9_an_interrupt_while_the_clock_is_read_leaves_the_loop(end):
+    class Loop(asyncio.SelectorEventLoop):
+        ended = True
+
+        def time(self):
+            if not self.ended:
+                self.ended = True
+                raise end
+            return super().time()
+
+    loop = Loop()
+
+    async def fails():
+        # The siblings are cancelled, for which the time is asked.
+        loop.ended = False
+        raise ValueError
+
+    async def host():
+        with pytest.raises(aionursery.MultiError):
+            async with Nursery() as nursery:
+                nursery.start_soon(fails())
+                await aionursery.sleep_forever()
+
+    task = aionursery.Task(host(), loop=loop)
+    run_until_it_leaves(loop, end)
+    assert task.done() and task.exception() is None
