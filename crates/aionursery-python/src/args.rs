@@ -2,7 +2,7 @@
 
 use pyo3::ffi;
 
-use crate::object::{Fallible, Raw, set_error_text, utf8};
+use crate::object::{Fallible, Owned, Raw, set_error_text, utf8};
 
 /// Sorts positional and keyword arguments into the parameters `names`; missing ones are null. The
 /// first `positional` of them may be passed by position.
@@ -48,6 +48,33 @@ pub unsafe fn parse<const N: usize>(
             return Err(set_error_text(ffi::PyExc_TypeError, &problem));
         }
         Ok(found)
+    }
+}
+
+/// As [`parse`], for a function that CPython calls with a tuple, and a dict or null.
+pub unsafe fn parse_call<const N: usize>(
+    function: &str,
+    names: [&str; N],
+    positional: usize,
+    args: Raw,
+    kwargs: Raw,
+) -> Fallible<[Raw; N]> {
+    // SAFETY: CPython's tuple and dict, which keep what is found in them for the call.
+    unsafe {
+        let count = ffi::PyTuple_GET_SIZE(args);
+        let mut vector: Vec<Raw> = (0..count).map(|at| ffi::PyTuple_GET_ITEM(args, at)).collect();
+        let mut kwnames = None;
+        if !kwargs.is_null() {
+            let mut position = 0;
+            let (mut key, mut value) = (std::ptr::null_mut(), std::ptr::null_mut());
+            let keys = Owned::new(ffi::PyDict_Keys(kwargs))?;
+            while ffi::PyDict_Next(kwargs, &mut position, &mut key, &mut value) != 0 {
+                vector.push(value);
+            }
+            kwnames = Some(Owned::new(ffi::PyList_AsTuple(keys.as_ptr()))?);
+        }
+        let kwnames = kwnames.as_ref().map_or(std::ptr::null_mut(), Owned::as_ptr);
+        parse(function, names, positional, vector.as_ptr(), count, kwnames)
     }
 }
 

@@ -68,6 +68,7 @@ names! {
     state = "_aionursery",
     task = "task",
     throw = "throw",
+    thread_id = "_thread_id",
     time = "time",
     monotonic = "monotonic",
     uncancel = "uncancel",
@@ -85,6 +86,8 @@ pub struct Imports {
     pub cancelled_error: Raw,
     pub invalid_state_error: Raw,
     pub get_running_loop: Direct,
+    /// As that, but None if no loop runs.
+    pub peek_running_loop: Direct,
     /// How a future of asyncio's own types is awaited, where those types are what we know.
     pub futures: Option<FutureParts>,
     /// `asyncio.Task.cancelling`, for tasks of just that type.
@@ -254,6 +257,7 @@ pub fn load(py: Python<'_>) -> PyResult<()> {
         cancelled_error: get(&exceptions, "CancelledError")?,
         invalid_state_error: get(&exceptions, "InvalidStateError")?,
         get_running_loop: direct(&accelerated, "get_running_loop")?,
+        peek_running_loop: direct(&accelerated, "_get_running_loop")?,
         futures: FutureParts::of(&accelerated.getattr("Future")?, &accelerated.getattr("Task")?),
         cancelling: method(&accelerated.getattr("Task")?, "cancelling")?,
         done: method(&accelerated.getattr("Future")?, "done")?,

@@ -29,6 +29,7 @@ mod start;
 mod state;
 mod target;
 mod task;
+mod threads;
 mod timers;
 mod trash;
 mod wait;

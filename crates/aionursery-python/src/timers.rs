@@ -12,7 +12,7 @@ use crate::function::Method;
 use crate::imports::names;
 use crate::link::Link;
 use crate::object::{Aside, Fallible, Owned, Raw, Slot, call_method, method0, none};
-use crate::state::{Key, LoopState};
+use crate::state::{Key, LoopState, thread_mark};
 use crate::{scope, wait};
 
 /// When the loop will call back.
@@ -134,6 +134,7 @@ unsafe extern "C" fn fire(this: Raw, _: Raw) -> Raw {
                 return none().into_ptr();
             };
             let _outside = state.ready.outside_batch();
+            state.thread.set(thread_mark());
             let armed = state.timers.at.replace(f64::INFINITY);
             state.timers.handle.clear();
             state.timers.weak_handle.clear();

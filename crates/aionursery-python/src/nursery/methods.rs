@@ -2,31 +2,52 @@
 //! asked and cancelled.
 
 use nursery_core::Phase;
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::{PyDict, PyList, PyTuple};
 
 use super::{Nursery, Stage};
-use crate::args::{given, parse};
+use crate::args::{given, parse, parse_call};
 use crate::entry::guard;
 use crate::function::Method;
 use crate::imports::imports;
-use crate::object::{Fallible, Owned, Raw, set_error_text, type_name, utf8};
-use crate::scope::{Budget, fetch, restore, settings, settings_of};
-use crate::state::{Key, thread_mark};
-use crate::task;
+use crate::object::{Fallible, Owned, Raw, repr, set_error_text, type_name, utf8};
+use crate::scope::{fetch, restore, settings_of};
+use crate::state::Key;
 use crate::wait::{self, Kind};
+use crate::{task, threads};
+
+/// What a nursery is called with.
+const ARGUMENTS: [&str; 4] = ["on_error", "deadline", "shield", "cleanup"];
+
+/// A nursery as `Nursery(...)` and a subclass's `Sub(...)` make it.
+unsafe fn make([on_error, deadline, shield, cleanup]: [Raw; 4]) -> Fallible<Nursery> {
+    // SAFETY: attached; the caller's objects are alive.
+    unsafe {
+        let collect = if on_error.is_null() { false } else { collects(on_error)? };
+        Ok(Nursery::make(settings_of(deadline, shield, cleanup)?, collect))
+    }
+}
 
 /// Whether a failure leaves the siblings alone, in the words of `on_error`.
-fn collects(on_error: &str) -> PyResult<bool> {
-    match on_error {
-        "cancel" => Ok(false),
-        "collect" => Ok(true),
-        other => Err(PyValueError::new_err(format!(
-            "on_error must be \"cancel\" or \"collect\", not {other:?}"
-        ))),
+unsafe fn collects(on_error: Raw) -> Fallible<bool> {
+    // SAFETY: attached; the caller's object is alive.
+    unsafe {
+        if ffi::PyUnicode_Check(on_error) == 0 {
+            let text = format!("on_error must be a str, not {}", type_name(on_error));
+            return Err(set_error_text(ffi::PyExc_TypeError, &text));
+        }
+        match utf8(on_error) {
+            Some("cancel") => Ok(false),
+            Some("collect") => Ok(true),
+            _ => {
+                let given = repr(on_error);
+                let text = format!("on_error must be \"cancel\" or \"collect\", not {given}");
+                Err(set_error_text(ffi::PyExc_ValueError, &text))
+            }
+        }
     }
 }
 
@@ -34,11 +55,16 @@ fn collects(on_error: &str) -> PyResult<bool> {
 impl Nursery {
     #[new]
     #[pyo3(
-        signature = (*, on_error = "cancel", deadline = f64::INFINITY, shield = false, cleanup = Budget::INHERITED),
+        signature = (*args, **kwargs),
         text_signature = "(*, on_error='cancel', deadline=1e999, shield=False, cleanup=...)"
     )]
-    fn new(on_error: &str, deadline: f64, shield: bool, cleanup: Budget) -> PyResult<Self> {
-        Ok(Self::make(settings(deadline, shield, cleanup)?, collects(on_error)?))
+    fn new(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        let given = kwargs.map_or(std::ptr::null_mut(), Bound::as_ptr);
+        // SAFETY: attached; PyO3's tuple and dict.
+        let made = unsafe {
+            parse_call("Nursery", ARGUMENTS, 0, args.as_ptr(), given).and_then(|given| make(given))
+        };
+        made.map_err(|raised| fetch(args.py(), raised))
     }
 
     /// Start a child and wait until it calls task_status.started(value); return that value.
@@ -80,12 +106,8 @@ impl Nursery {
             let Some((state, id)) = self.place() else {
                 return if self.stage.get() == Stage::New { self.not_entered() } else { Ok(()) };
             };
-            if self.thread.get() != thread_mark() {
-                return Err(PyRuntimeError::new_err(
-                    "cancel_remaining() was called from another thread than the nursery's; use \
-                     loop.call_soon_threadsafe(nursery.cancel_remaining)",
-                ));
-            }
+            let what = "nursery.cancel_remaining";
+            threads::check(&state, what, what).map_err(|raised| fetch(py, raised))?;
             let children: Vec<Owned> =
                 state.tree.borrow().children(id).map(|Key(child)| Owned::share(*child)).collect();
             for child in children {
@@ -227,36 +249,20 @@ unsafe extern "C" fn aexit(
     }
 }
 
-/// The argument `on_error`.
-unsafe fn collects_of(on_error: Raw) -> Fallible<bool> {
-    // SAFETY: attached; the caller's object is alive.
-    unsafe {
-        if ffi::PyUnicode_Check(on_error) == 0 {
-            let text = format!("on_error must be a str, not {}", type_name(on_error));
-            return Err(set_error_text(ffi::PyExc_TypeError, &text));
-        }
-        collects(utf8(on_error).unwrap_or_default()).map_err(|error| restore(error))
-    }
-}
-
 /// `Nursery(...)`, for just that class.
 unsafe extern "C" fn call(_: Raw, args: *const Raw, count: usize, kwnames: Raw) -> Raw {
     // SAFETY: CPython calls the class with a vector of arguments.
     unsafe {
         guard(std::ptr::null_mut(), |py| {
-            let make = || -> Fallible<Owned> {
-                let names = ["on_error", "deadline", "shield", "cleanup"];
+            let create = || -> Fallible<Owned> {
                 let count = ffi::PyVectorcall_NARGS(count);
-                let [on_error, deadline, shield, cleanup] =
-                    parse("Nursery", names, 0, args, count, kwnames)?;
-                let collect = if on_error.is_null() { false } else { collects_of(on_error)? };
-                let settings = settings_of(deadline, shield, cleanup)?;
-                match Py::new(py, Nursery::make(settings, collect)) {
+                let made = make(parse("Nursery", ARGUMENTS, 0, args, count, kwnames)?)?;
+                match Py::new(py, made) {
                     Ok(nursery) => Owned::new(nursery.into_ptr()),
                     Err(error) => Err(restore(error)),
                 }
             };
-            make().map_or(std::ptr::null_mut(), Owned::into_ptr)
+            create().map_or(std::ptr::null_mut(), Owned::into_ptr)
         })
     }
 }

@@ -7,7 +7,7 @@ use crate::entry::guard;
 use crate::function::Method;
 use crate::link::Link;
 use crate::object::{Aside, Fallible, Owned, Raw, none};
-use crate::state::LoopState;
+use crate::state::{LoopState, thread_mark};
 use crate::{task, timers, wait};
 
 /// What the loop calls, bound to a turn's link.
@@ -72,6 +72,7 @@ struct Batch<'a> {
 
 impl Batch<'_> {
     fn begin(state: &LoopState, end: u64) -> Batch<'_> {
+        state.thread.set(thread_mark());
         Batch {
             state,
             end,

@@ -5,8 +5,10 @@ use nursery_core::Cleanup;
 use pyo3::exceptions::PyTypeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
 
-use super::{Budget, CancelScope, Stage, fetch, finite, settings, source_name};
+use super::{Budget, CancelScope, Stage, fetch, finite, settings_of, source_name};
+use crate::args::{given, parse_call};
 use crate::object::Owned;
 use crate::state::CLEANUP;
 
@@ -14,21 +16,24 @@ use crate::state::CLEANUP;
 impl CancelScope {
     #[new]
     #[pyo3(
-        signature = (*, deadline = f64::INFINITY, shield = false, cleanup = Budget::INHERITED, reason = None),
+        signature = (*args, **kwargs),
         text_signature = "(*, deadline=1e999, shield=False, cleanup=..., reason=None)"
     )]
-    fn new(
-        deadline: f64,
-        shield: bool,
-        cleanup: Budget,
-        reason: Option<Bound<'_, PyAny>>,
-    ) -> PyResult<Self> {
-        let scope = Self::make(settings(deadline, shield, cleanup)?, f64::INFINITY, false);
-        if let Some(reason) = reason {
-            // SAFETY: a reference of ours.
-            scope.reason.set(unsafe { Owned::share(reason.as_ptr()) });
-        }
-        Ok(scope)
+    fn new(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        let names = ["deadline", "shield", "cleanup", "reason"];
+        let kwargs = kwargs.map_or(std::ptr::null_mut(), Bound::as_ptr);
+        // SAFETY: attached; PyO3's tuple and dict.
+        let made = unsafe {
+            parse_call("CancelScope", names, 0, args.as_ptr(), kwargs).and_then(
+                |[deadline, shield, cleanup, reason]| {
+                    let settings = settings_of(deadline, shield, cleanup)?;
+                    let scope = Self::make(settings, f64::INFINITY, false);
+                    drop(scope.reason.replace(given(reason).map(|reason| Owned::share(reason))));
+                    Ok(scope)
+                },
+            )
+        };
+        made.map_err(|raised| fetch(args.py(), raised))
     }
 
     /// Cancel everything in the scope, up to shields.
@@ -100,7 +105,7 @@ impl CancelScope {
     #[setter]
     fn set_deadline(&self, py: Python<'_>, deadline: f64) -> PyResult<()> {
         let deadline = finite("deadline", deadline)?;
-        match self.place("scope.deadline")? {
+        match self.place("scope.deadline", "setattr, scope, 'deadline', ...")? {
             Some((state, id)) => {
                 // SAFETY: attached.
                 unsafe {
@@ -131,7 +136,7 @@ impl CancelScope {
             return Err(PyTypeError::new_err("shield must be True or False"));
         }
         let shield = shield.is_truthy()?;
-        match self.place("scope.shield")? {
+        match self.place("scope.shield", "setattr, scope, 'shield', ...")? {
             // SAFETY: attached.
             Some((state, id)) => unsafe {
                 let now = state.now().map_err(|raised| fetch(py, raised))?;
@@ -160,7 +165,7 @@ impl CancelScope {
     #[setter]
     fn set_cleanup(&self, py: Python<'_>, cleanup: Budget) -> PyResult<()> {
         let cleanup = cleanup.0;
-        match self.place("scope.cleanup")? {
+        match self.place("scope.cleanup", "setattr, scope, 'cleanup', ...")? {
             // SAFETY: attached.
             Some((state, id)) => unsafe {
                 let now = state.now().map_err(|raised| fetch(py, raised))?;

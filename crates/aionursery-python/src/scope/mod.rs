@@ -9,7 +9,7 @@ mod within;
 use std::cell::Cell;
 
 use nursery_core::{Cause, Cleanup, Flight, ScopeId, Settings, Source};
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -23,7 +23,7 @@ use crate::object::{
 };
 use crate::raised::{self, Group};
 use crate::state::{LoopState, thread_mark};
-use crate::{foreign, host, task as tasks, timers};
+use crate::{foreign, host, task as tasks, threads, timers};
 
 pub use stuck::warn_stuck;
 
@@ -164,21 +164,20 @@ impl CancelScope {
 
     /// The loop's part and the place in its tree while it is entered. A scope is not for other
     /// threads.
-    fn place(&self, what: &str) -> PyResult<Option<(Home, ScopeId)>> {
+    fn place(&self, what: &str, instead: &str) -> PyResult<Option<(Home, ScopeId)>> {
         let (Some(state), Some(id)) = (self.state(), self.id.get()) else {
             return Ok(None);
         };
-        if self.thread.get() != thread_mark() {
-            return Err(PyRuntimeError::new_err(format!(
-                "{what} was used from another thread than the one whose loop the scope belongs \
-                 to; use loop.call_soon_threadsafe({what}) instead"
-            )));
+        // SAFETY: attached: a program asks.
+        unsafe {
+            threads::check(&state, what, instead)
+                .map_err(|raised| fetch(Python::assume_attached(), raised))?;
         }
         Ok(Some((state, id)))
     }
 
     pub fn request(&self, py: Python<'_>, reason: Option<Owned>) -> PyResult<()> {
-        match self.place("scope.cancel")? {
+        match self.place("scope.cancel", "scope.cancel")? {
             Some((state, id)) => {
                 // SAFETY: attached. The caller's reference outlives the change of the tree.
                 unsafe {

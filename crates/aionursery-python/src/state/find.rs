@@ -114,7 +114,11 @@ impl LoopState {
     /// The state of the loop that runs in this thread; raises if none does.
     pub unsafe fn current() -> Fallible<Home> {
         // SAFETY: attached; the loop is kept for the call.
-        unsafe { Self::of(running_loop()?.as_ptr()) }
+        unsafe {
+            let state = Self::of(running_loop()?.as_ptr())?;
+            state.thread.set(thread_mark());
+            Ok(state)
+        }
     }
 
     /// Whether this is the state of a loop that is alive.
@@ -216,6 +220,7 @@ impl LoopState {
                     tree: SharedTree::new(),
                     ready: Ready::new(queue, ways, &address),
                     address,
+                    thread: Cell::new(0),
                     running: Cell::new(std::ptr::null_mut()),
                     lingering: Cell::new(false),
                     gone: Cell::new(false),

@@ -79,6 +79,8 @@ pub struct LoopState {
     pub homes: Cell<usize>,
     pub tree: SharedTree,
     pub ready: Ready,
+    /// The thread in which the loop has called us last.
+    pub thread: Cell<usize>,
     /// The task of ours whose step runs now; borrowed.
     pub running: Cell<Raw>,
     /// Set while a drain has left its last task in place as the current one.

@@ -213,7 +213,8 @@ impl TaskData {
         self.rare.borrow().as_ref().and_then(|rare| rare.incoming.take())
     }
 
-    fn clear(&self) {
+    /// Lets go of everything.
+    pub fn clear(&self) {
         if let (Some(member), Some(state)) = (self.member.take(), self.state()) {
             // It goes without having ended; the tree must not know it any longer. (Children are
             // held by the tree, so they come here only when their whole loop goes.)

@@ -9,11 +9,11 @@ use pyo3::prelude::*;
 use super::data::{TaskData, allocate, begin, data, flag};
 use super::registry::register;
 use super::{methods, step};
-use crate::args::{given, parse};
+use crate::args::{given, parse, parse_call};
 use crate::entry::guard;
 use crate::imports::{imports, is_debug};
 use crate::object::{
-    Fallible, Owned, Raw, call0, call1, checked, repr, set_error, set_error_text, truth,
+    Fallible, Owned, Raw, call0, call1, checked, repr, set_error, set_error_text, truth, type_name,
 };
 use crate::ready;
 use crate::state::LoopState;
@@ -22,22 +22,8 @@ use crate::state::LoopState;
 pub unsafe fn init(task: Raw, args: Raw, kwargs: Raw) -> Fallible<()> {
     // SAFETY: CPython's tuple and dict; the references last for the call.
     unsafe {
-        let count = ffi::PyTuple_GET_SIZE(args);
-        let mut vector: Vec<Raw> = (0..count).map(|at| ffi::PyTuple_GET_ITEM(args, at)).collect();
-        let mut kwnames = None;
-        if !kwargs.is_null() {
-            let mut position = 0;
-            let (mut key, mut value) = (std::ptr::null_mut(), std::ptr::null_mut());
-            let keys = Owned::new(ffi::PyDict_Keys(kwargs))?;
-            while ffi::PyDict_Next(kwargs, &mut position, &mut key, &mut value) != 0 {
-                vector.push(value);
-            }
-            kwnames = Some(Owned::new(ffi::PyList_AsTuple(keys.as_ptr()))?);
-        }
         let names = ["coro", "loop", "name", "context", "eager_start"];
-        let kwnames = kwnames.as_ref().map_or(std::ptr::null_mut(), Owned::as_ptr);
-        let [coro, event_loop, name, context, eager] =
-            parse("Task", names, 1, vector.as_ptr(), count, kwnames)?;
+        let [coro, event_loop, name, context, eager] = parse_call("Task", names, 1, args, kwargs)?;
         if coro.is_null() {
             let text = c"Task() needs the coroutine to run (argument 'coro')";
             return Err(set_error(ffi::PyExc_TypeError, text));
@@ -82,6 +68,13 @@ unsafe fn fill(
         }
         let state = LoopState::of(event_loop)?;
         let context = given(context).unwrap_or(std::ptr::null_mut());
+        if !context.is_null() && ffi::PyContext_CheckExact(context) == 0 {
+            let text = format!("a contextvars.Context was expected, got {}", type_name(context));
+            return Err(set_error_text(ffi::PyExc_TypeError, &text));
+        }
+        if data(task).state().is_some() {
+            begin_again(task)?;
+        }
         begin(task, &state, Owned::share(coro), context)?;
         if let Some(name) = given(name) {
             methods::set_name(task, name)?;
@@ -95,6 +88,24 @@ unsafe fn fill(
         }
         data(task).raise_flags(flag::SCHEDULED);
         ready::push(&state, Owned::share(task))
+    }
+}
+
+/// Empties a task that was begun before, if that is allowed: one that has ended, before CPython 3.15.
+/// Whoever steps one that has not, and the tree that it stands in, count on what it is made of.
+#[cold]
+unsafe fn begin_again(task: Raw) -> Fallible<()> {
+    // SAFETY: attached; the caller's task is alive.
+    unsafe {
+        let ours = data(task);
+        if cfg!(not(Py_3_15)) && ours.has(flag::DONE) && !ours.has(flag::RUNNING) {
+            // To let go of what it had may run Python code, which must not begin it meanwhile.
+            ours.flags.set(flag::RUNNING);
+            ours.clear();
+            return Ok(());
+        }
+        let text = format!("{} is already initialized; make a new task", repr(task));
+        Err(set_error_text(ffi::PyExc_RuntimeError, &text))
     }
 }
 

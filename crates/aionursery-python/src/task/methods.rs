@@ -17,6 +17,7 @@ use crate::object::{
     set_error_text, utf8,
 };
 use crate::state::LoopState;
+use crate::threads;
 
 type FastCall = unsafe extern "C" fn(Raw, *const Raw, ffi::Py_ssize_t, Raw) -> Raw;
 
@@ -131,6 +132,10 @@ unsafe extern "C" fn cancel(
             let cancel = || {
                 let [message] = parse("cancel", ["msg"], 1, args, count, kwnames)?;
                 let message = given(message).map(|message| Owned::share(message));
+                if let (false, Some(home)) = (data(task).has(flag::DONE), data(task).home.cloned())
+                {
+                    threads::check(&home, "task.cancel", "task.cancel")?;
+                }
                 Ok(boolean(super::cancel(task, message)?))
             };
             answer(cancel())
@@ -457,7 +462,7 @@ static METHODS: Table<ffi::PyMethodDef, 22> = Table([
     none_of(c"exception", exception, c"exception($self, /)\n--\n\nReturn the exception that ended the task, or None."),
     none_of(c"done", done, c"done($self, /)\n--\n\nReturn whether the task has ended."),
     none_of(c"cancelled", cancelled, c"cancelled($self, /)\n--\n\nReturn whether a cancellation ended the task."),
-    fast(c"cancel", cancel, c"cancel($self, /, msg=None)\n--\n\nAsk the task to cancel itself; return False if it has ended."),
+    fast(c"cancel", cancel, c"cancel($self, /, msg=None)\n--\n\nAsk the task to cancel itself; return False if it has ended.\n\nRaises RuntimeError from another thread than the one that runs the loop."),
     none_of(c"cancelling", cancelling, c"cancelling($self, /)\n--\n\nReturn how many cancellations are still to be honoured."),
     none_of(c"uncancel", uncancel, c"uncancel($self, /)\n--\n\nTake one cancellation back; return how many are left."),
     fast(c"add_done_callback", add_done_callback, c"add_done_callback($self, fn, /, *, context=<unrepresentable>)\n--\n\nHave the loop call fn(task) once the task has ended."),

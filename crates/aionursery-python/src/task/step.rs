@@ -16,7 +16,7 @@ use crate::imports::names;
 use crate::object::{Aside, Fallible, Owned, Raw, checked, method1, set_error_text};
 use crate::raised;
 use crate::ready;
-use crate::state::LoopState;
+use crate::state::{LoopState, thread_mark};
 use crate::wait;
 
 /// Steps a task that the ready queue has come to. Only what leaves the loop (KeyboardInterrupt,
@@ -370,6 +370,7 @@ pub(super) unsafe fn step_from_loop(task: Raw) -> Raw {
                 return crate::object::none().into_ptr();
             }
             let _outside = state.ready.outside_batch();
+            state.thread.set(thread_mark());
             let stepped = step(state, &Owned::share(task), false);
             match stepped.and_then(|()| state.check_interrupt()) {
                 Ok(()) => crate::object::none().into_ptr(),

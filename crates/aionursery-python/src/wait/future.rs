@@ -6,12 +6,19 @@ use std::ffi::{c_int, c_void};
 use pyo3::ffi;
 
 use super::awaited::raise_cancelled;
-use super::{Kind, Phase, at_home, complete, host_cancelled, notify, start, stop_waiting, wait};
+use super::{
+    Kind, Phase, Wait, at_home, complete, host_cancelled, notify, start, stop_waiting, wait,
+};
 use crate::args::{given, parse};
 use crate::entry::guard;
 use crate::imports::imports;
 use crate::object::{Fallible, Owned, Raw, checked, none, set_error};
-use crate::task;
+use crate::{task, threads};
+
+unsafe fn check_thread(this: &Wait, what: &str) -> Fallible<()> {
+    // SAFETY: attached. One that knows no loop is nobody's yet.
+    this.home.cloned().map_or(Ok(()), |state| unsafe { threads::check(&state, what, what) })
+}
 
 unsafe fn boolean(value: bool) -> Raw {
     // SAFETY: True and False are always alive.
@@ -57,6 +64,9 @@ pub(super) unsafe extern "C" fn method_set_result(object: Raw, value: Raw) -> Ra
             if this.kind.get() != Kind::Parked || !open {
                 return set_error(imports().invalid_state_error, c"invalid state").null();
             }
+            if let Err(raised) = check_thread(this, "future.set_result") {
+                return raised.null();
+            }
             complete(object, Some(Owned::share(value)));
             none().into_ptr()
         })
@@ -90,6 +100,9 @@ pub(super) unsafe extern "C" fn method_cancel(
             };
             if !matches!(this.phase.get(), Phase::New | Phase::Waiting) {
                 return boolean(false);
+            }
+            if let Err(raised) = check_thread(this, "future.cancel") {
+                return raised.null();
             }
             let message = given(message).map(|message| Owned::share(message));
             drop(this.message.replace(message));
