@@ -40,7 +40,7 @@ test-real:  ## run real programs: aiohttp, httpx, PostgreSQL, Redis
 test-peers:  ## run tokio's, moro's and async_nursery's own tests on facades over the crate
 	@tools/peer-tests.sh $(ARGS)
 
-sanitize:  ## run the Rust tests under AddressSanitizer; ARGS=thread, ARGS=miri for those
+sanitize:  ## run the Rust tests under AddressSanitizer; ARGS=thread, ARGS=miri, ARGS=python
 	@tools/sanitize.sh $(ARGS)
 
 loom:  ## run what crosses threads in every order, up to a number of preemptions

@@ -98,8 +98,9 @@ def run_alone(run, *options):
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs /proc")
 @pytest.mark.parametrize("run", ["asyncio.run", "aionursery.run"])
 def test_r5_resident_memory_is_flat_and_nothing_of_ours_is_left(run):
-    # What an allocator keeps for itself does not depend on the number of rounds.
-    assert run_alone(run) < 1_000_000
+    # What an allocator keeps for itself does not depend on the number of rounds, unless it is
+    # AddressSanitizer's, which keeps what is freed.
+    assert run_alone(run) < 1_000_000 or "asan" in os.environ.get("LD_PRELOAD", "")
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs /proc")

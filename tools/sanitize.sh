@@ -1,8 +1,9 @@
 #!/bin/sh
 # Runs the tests of the Rust face under AddressSanitizer, which looks for leaks, too; or, by name,
-# under ThreadSanitizer or Miri. What the toolchain does not have is skipped with a word. The core
-# forbids `unsafe` and needs none of it.
-#   tools/sanitize.sh [address|thread|miri]
+# under ThreadSanitizer or Miri; or the Python tests, on every CPython, with the extension under
+# AddressSanitizer. What the toolchain does not have is skipped with a word. The core forbids
+# `unsafe` and needs none of it.
+#   tools/sanitize.sh [address|thread|miri|python [PYTEST ARGUMENT...]]
 set -eu
 cd "$(dirname "$0")/.."
 target=$(rustc -vV | sed -n 's/^host: //p')
@@ -54,8 +55,12 @@ miri)
     MIRIFLAGS="$MIRIFLAGS -Zmiri-ignore-leaks" cargo +nightly miri test -p aionursery \
         --test abuse -- r29_forgetting
     ;;
+python)
+    shift
+    tools/test.sh --sanitized "$@"
+    ;;
 *)
-    echo "usage: tools/sanitize.sh [address|thread|miri]" >&2
+    echo "usage: tools/sanitize.sh [address|thread|miri|python]" >&2
     exit 2
     ;;
 esac

@@ -1,31 +1,53 @@
 #!/bin/sh
 # Runs the Python tests on every CPython that tools/pythons.sh finds, as many at once as there are
 # cores; the newest, which few distributions have yet, are fetched from Debian where that can be
-# done. `--debug` as the first argument: on debug builds instead, whose assertions see what release
-# builds forgive, with the development mode and the checking allocator. Other arguments go to pytest.
+# done. PYTHONS="3.12 3.14" leaves the others out. The first argument may be
+#   --debug       on debug builds, whose assertions see what release builds forgive, with the
+#                 development mode and the checking allocator
+#   --sanitized   with the extension under AddressSanitizer
+# Other arguments go to pytest.
 set -eu
-wanted="3.11 3.12 3.13 3.14 3.15"
-fetched="3.14 3.15"
+mode=""
 debug=""
-if [ "${1:-}" = --debug ]; then
-    shift
+wanted="3.11 3.12 3.13 3.14 3.15"
+newest="3.14 3.15"
+case ${1:-} in
+--debug)
+    mode=$1
     debug=--debug
     wanted="3.13-dbg 3.14-dbg 3.15-dbg"
-    fetched=$wanted
-fi
-
-# Prints those of the words that the list does not begin a line with.
-not_among() {
-    list=$1
+    newest=$wanted
     shift
-    for word in "$@"; do
-        printf '%s\n' "$list" | grep -q "^$word " || printf ' %s' "$word"
-    done
+    ;;
+--sanitized)
+    mode=$1
+    shift
+    ;;
+esac
+wanted=${PYTHONS:-$wanted}
+
+run() {
+    venv=$1
+    shift
+    case $mode in
+    --sanitized) tools/sanitized.sh "$venv" "$@" ;;
+    # Not as options, which the processes that pytest starts would not get.
+    --debug) PYTHONDEVMODE=1 PYTHONMALLOC=debug "$venv/bin/python" "$@" ;;
+    *) "$venv/bin/python" "$@" ;;
+    esac
 }
 
-pythons=$(tools/pythons.sh $debug 2>/dev/null) || pythons=""
-# shellcheck disable=SC2086
-missing=$(not_among "$pythons" $fetched)
+has() {
+    case " $1 " in *" $2 "*) return 0 ;; *) return 1 ;; esac
+}
+
+names=$(tools/pythons.sh $debug 2>/dev/null | cut -d' ' -f1 | tr '\n' ' ') || names=""
+missing=""
+for name in $wanted; do
+    if has "$newest" "$name" && ! has "$names" "$name"; then
+        missing="$missing $name"
+    fi
+done
 if [ -n "$missing" ]; then
     # shellcheck disable=SC2086
     tools/debian-pythons.sh $missing || true
@@ -35,30 +57,31 @@ default=""
 if [ -e .venv/.made ]; then
     default=$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 fi
+covered=""
 failed=""
 while read -r name python <&3; do
     : "${default:=$name}"
+    has "$wanted" "$name" || continue
     venv=".venvs/$name"
     if [ "$name" = "$default" ]; then
         venv=.venv
     fi
     tools/venv.sh "$venv" "$python" test
     echo "== CPython $name ($python)"
-    (
-        if [ -n "$debug" ]; then
-            # Not as options, which the processes of pytest's would not get.
-            export PYTHONDEVMODE=1 PYTHONMALLOC=debug
-        fi
-        exec "$venv/bin/python" -m pytest -q -n auto --maxschedchunk=1 "$@"
-    ) || failed="$failed $name"
+    covered="$covered $name"
+    status=0
+    run "$venv" -m pytest -q -n auto --maxschedchunk=1 "$@" || status=$?
+    case $status in
+    0) ;;
+    77) exit 0 ;; # sanitized.sh has said why
+    *) failed="$failed $name" ;;
+    esac
 done 3<<END_OF_PYTHONS
 $pythons
 END_OF_PYTHONS
-# shellcheck disable=SC2086
-missing=$(not_among "$pythons" $wanted)
-if [ -n "$missing" ]; then
-    echo "not covered, as it is not here: CPython$missing" >&2
-fi
+for name in $wanted; do
+    has "$covered" "$name" || echo "not covered, for it is not here: CPython $name" >&2
+done
 if [ -n "$failed" ]; then
     echo "the Python tests failed on CPython$failed" >&2
     exit 1

@@ -132,8 +132,9 @@ def run_worker(module: str, job: dict[str, object], bound: float) -> tuple[int |
     environment = {
         name: value
         for name, value in os.environ.items()
-        # What changes an interpreter's behaviour changes what its tests see.
-        if not name.startswith("PYTHON") and not name.startswith("PYTEST")
+        # What changes an interpreter's behaviour changes what its tests see; where its memory
+        # comes from does not.
+        if not name.startswith(("PYTHON", "PYTEST")) or name == "PYTHONMALLOC"
     }
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
         process = subprocess.Popen(
