@@ -47,6 +47,8 @@ SUITES = (
     Suite("task", "test_tasks"),
     Suite("task", "test_eager_task_factory", (3, 12)),
     Suite("task", "test_base_events"),
+    Suite("task", "test_graph", (3, 14)),
+    Suite("task", "test_free_threading", (3, 14)),
     Suite("eager", "test_eager_task_factory", (3, 12)),
     *(
         Suite("factory", module)
@@ -70,6 +72,7 @@ SUITES = (
         )
     ),
     Suite("factory", "test_staggered", (3, 13)),
+    Suite("factory", "test_graph", (3, 14)),
     Suite("taskgroup", "test_taskgroups"),
     Suite("taskgroup+factory", "test_taskgroups"),
     Suite("locks", "test_locks"),

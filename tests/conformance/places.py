@@ -164,10 +164,11 @@ def put(place: str, names: Names) -> None:
 def concerns(place: str, case: type, names: Names) -> bool:
     """Whether a test case says something about what was put in place.
 
-    asyncio's pure Python task has test cases of its own, "PyTask_CFuture_Tests" and so on. Where
-    the factory is in place, a test case that brings a class of tasks makes its own factory of it.
+    asyncio's pure Python task has test cases of its own, "PyTask_CFuture_Tests", "TestCallStackPy"
+    and so on; with a "PyFuture" alone, a case may be about any task. Where the factory is in place,
+    a test case that brings a class of tasks makes its own factory of it.
     """
-    if case.__name__.startswith("Py") and not case.__name__.startswith("PyFuture"):
+    if "Py" in case.__name__.replace("PyFuture", ""):
         return False
     own_task = getattr(case, "Task", None)
     if own_task is None:
