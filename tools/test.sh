@@ -63,7 +63,7 @@ while read -r name python <&3; do
     : "${default:=$name}"
     has "$wanted" "$name" || continue
     venv=".venvs/$name"
-    if [ "$name" = "$default" ]; then
+    if [ -z "$debug" ] && [ "$name" = "$default" ]; then
         venv=.venv
     fi
     tools/venv.sh "$venv" "$python" test
