@@ -15,6 +15,11 @@ from pathlib import Path
 LIST = Path(__file__).with_name("exceptions.toml")
 
 
+#: Why a test of trio's may stand there: it asks for trio's internals, for its texts, or for what is
+#: asyncio's with us by promise. "engine" says that ours is wrong, or not decided.
+TRIO_REASONS = ("internals", "texts", "asyncio", "engine")
+
+
 @dataclass(frozen=True)
 class Result:
     """How a test ended: "passed", "failed", "skipped" or "crashed"."""
@@ -34,6 +39,8 @@ class Entry:
     pythons: tuple[str, ...] = ()
     #: It fails with asyncio's own classes too, put in place in the same way.
     baseline: bool = False
+    #: Of trio's tests, one of `TRIO_REASONS`.
+    because: str = ""
 
     def holds(self, suite: str, *, baseline: bool, python: str) -> bool:
         return (
@@ -44,8 +51,19 @@ class Entry:
 
 
 def read_list(path: Path = LIST) -> list[Entry]:
-    tables = tomllib.loads(path.read_text(encoding="utf-8")).get("exception", [])
-    return [Entry(**{**table, "pythons": tuple(table.get("pythons", ()))}) for table in tables]
+    """Read the list; a table may name several tests, and several suites for each."""
+    entries = []
+    content = tomllib.loads(path.read_text(encoding="utf-8"))
+    for section in ("exception", "engine"):
+        for table in content.get(section, []):
+            rest = dict(table)
+            suites = rest.pop("suites", None) or [rest.pop("suite")]
+            tests = rest.pop("tests", None) or [rest.pop("test")]
+            rest["pythons"] = tuple(rest.get("pythons", ()))
+            if section == "engine":
+                rest["because"] = section
+            entries += [Entry(suite, test, **rest) for suite in suites for test in tests]
+    return entries
 
 
 def this_python() -> str:
