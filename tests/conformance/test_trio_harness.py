@@ -6,13 +6,14 @@ import os
 import subprocess
 import sys
 import types
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import aionursery
 from tests.conformance.cpython import ROOT, BrokenError, NotHereError
-from tests.conformance.expected import Result
+from tests.conformance.expected import Result, read_list
 from tests.conformance.trio_suite import SUITES, Suite, complaints_of, run_suite
 
 SUITE = SUITES[0]
@@ -93,6 +94,32 @@ def test_too_few_tests_are_a_complaint() -> None:
     suite = Suite("_core._tests.test_exceptiongroup_gc", 3)
     (complaint,) = complaints_of(suite, {"test_a": Result("passed"), "test_b": Result("passed")})
     assert "2 tests have run, not 3" in complaint
+
+
+def test_a_table_names_several_tests_of_several_suites(tmp_path: Path) -> None:
+    path = tmp_path / "list.toml"
+    path.write_text(
+        """
+[[exception]]
+suites = ["trio/a", "trio-uvloop/a"]
+tests = ["x", "y"]
+because = "texts"
+reason = "so"
+
+[[engine]]
+suite = "trio/a"
+test = "z"
+reason = "R1"
+"""
+    )
+    entries = read_list(path)
+    assert [(entry.suite, entry.test, entry.because) for entry in entries] == [
+        ("trio/a", "x", "texts"),
+        ("trio/a", "y", "texts"),
+        ("trio-uvloop/a", "x", "texts"),
+        ("trio-uvloop/a", "y", "texts"),
+        ("trio/a", "z", "engine"),
+    ]
 
 
 def test_trio_itself_cannot_be_imported_under_the_facade() -> None:

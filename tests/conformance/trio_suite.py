@@ -54,17 +54,21 @@ class Suite:
         return f"{place}/{self.module.rpartition('.')[2]}"
 
 
-RUN = ("_core._tests.test_run", 155)
-TIMEOUTS = ("_tests.test_timeouts", 12)
-SYNC = ("_tests.test_sync", 38)
+EVERYWHERE = (
+    ("_core._tests.test_run", 155),
+    ("_core._tests.test_parking_lot", 11),
+    ("_tests.test_channel", 32),
+    ("_tests.test_timeouts", 12),
+    ("_tests.test_sync", 38),
+)
 
 SUITES = (
-    *(Suite(*module) for module in (RUN, TIMEOUTS, SYNC)),
+    *(Suite(*module) for module in EVERYWHERE),
     Suite("_core._tests.test_cancelled", 12),
     Suite("_core._tests.test_exceptiongroup_gc", 2),
-    *(Suite(*module, task="asyncio") for module in (RUN, TIMEOUTS, SYNC)),
-    *(Suite(*module, loop="uvloop") for module in (RUN, TIMEOUTS, SYNC)),
-    Suite(*SYNC, locks="ours"),
+    *(Suite(*module, task="asyncio") for module in EVERYWHERE),
+    *(Suite(*module, loop="uvloop") for module in EVERYWHERE),
+    Suite("_tests.test_sync", 38, locks="ours"),
 )
 
 

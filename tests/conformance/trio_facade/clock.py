@@ -16,7 +16,7 @@ from typing import Any
 from . import under
 
 #: After so many seconds without a word from any thread, the program waits for ever.
-PATIENCE = 10
+PATIENCE = 5
 
 
 class MockClock:

@@ -144,14 +144,15 @@ def put(*, our_locks: bool) -> None:
         "trio._core._parking_lot",
         (core, lowlevel),
         "ParkingLot",
-        "add_parking_lot_breaker",
         "remove_parking_lot_breaker",
     )
+    add_breaker = waits.breaker_of(sys.modules["trio._core._parking_lot"])
+    core.add_parking_lot_breaker = lowlevel.add_parking_lot_breaker = add_breaker
     its_own("trio._deprecate", (trio,), "TrioDeprecationWarning")
     if our_locks:
         vars(importlib.import_module("trio._sync")).update(locks.locks(core.WouldBlock))
     its_own("trio._sync", (trio,), *LOCKS)
-    its_own("trio._channel", (trio,), "open_memory_channel")
+    its_own("trio._channel", (trio,), "as_safe_channel", "open_memory_channel")
     its_own("trio.testing._checkpoints", (testing,), "assert_checkpoints")
     its_own("trio.testing._sequencer", (testing,), "Sequencer")
 

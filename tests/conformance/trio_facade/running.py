@@ -6,6 +6,7 @@ Owns the beginning and the end of a run. Never hides what reached the loop's exc
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import gc
 import math
 import threading
@@ -79,7 +80,9 @@ def current_trio_token() -> TrioToken:
 
 
 async def to_thread_run_sync(sync_fn: Callable[..., Any], *args: Any) -> Any:
-    return await asyncio.get_running_loop().run_in_executor(None, sync_fn, *args)
+    # Of its own: how long a runner waits for the loop's would be a matter of the virtual clock.
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        return await asyncio.get_running_loop().run_in_executor(pool, sync_fn, *args)
 
 
 def run(

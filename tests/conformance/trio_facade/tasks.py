@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 from .under import current_run
@@ -26,6 +27,11 @@ class Task:
         #: What the task waits for, if somebody else is to wake it.
         self.parked: asyncio.Future[Any] | None = None
         self._turns = 0
+
+    def add_done_callback(self, callback: Callable[[Task], None]) -> None:
+        task = self._task()
+        assert task is not None
+        task.add_done_callback(lambda _: callback(self))
 
     def __repr__(self) -> str:
         return f"<Task {self.name!r} at {id(self):#x}>"

@@ -119,3 +119,20 @@ def reschedule(task: Task, next_send: Any = None) -> None:
         parked.set_exception(next_send.error)
     else:
         parked.set_result(None if next_send is None else next_send.value)
+
+
+def breaker_of(parking: Any) -> Callable[[Task, Any], None]:
+    """Make the call by which a task breaks a parking lot when it ends, of trio's module of lots."""
+    breakers = parking.GLOBAL_PARKING_LOT_BREAKER
+
+    def add_parking_lot_breaker(task: Task, lot: Any) -> None:
+        known = task in breakers
+        parking.add_parking_lot_breaker(task, lot)
+        if not known:
+            task.add_done_callback(break_lots)
+
+    def break_lots(task: Task) -> None:
+        for lot in breakers.pop(task, ()):
+            lot.break_lot(task)
+
+    return add_parking_lot_breaker
