@@ -28,7 +28,11 @@ def test_every_listed_exception_names_a_suite_and_one_of_the_reasons() -> None:
             assert entry.because in TRIO_REASONS, entry
 
 
-def test_most_of_trios_tests_are_not_listed() -> None:
-    listed = {(entry.suite, entry.test) for entry in read_list() if entry.suite.startswith("trio/")}
+def test_few_of_trios_tests_are_excepted() -> None:
+    excepted = {
+        (entry.suite, entry.test)
+        for entry in read_list()
+        if entry.suite.startswith("trio/") and entry.because != "engine"
+    }
     tests = sum(suite.tests for suite in SUITES if suite.name.startswith("trio/"))
-    assert len(listed) < tests / 4
+    assert len(excepted) < tests / 5
