@@ -49,7 +49,7 @@ def retell(error: Any) -> None:
     reason, task = error.reason, None
     if isinstance(reason, Reason):
         reason, task = reason.reason, reason.task
-    elif source == "nursery":
+    elif source == "nursery" and reason is not None:
         reason, task = failure(reason)
     text = f"cancelled due to {source}"
     text += f" with reason {reason!r}" if reason is not None else ""

@@ -15,8 +15,8 @@ TEXTS = (
     ("this nursery is left while", "Nursery stack corrupted"),
     ("entered after it is still open", "still within its child"),
     ("left in another task than entered it", "from unrelated task"),
-    ("was never left", "Nursery stack corrupted"),
-    ("returned without calling task_status.started()", "exited without calling started()"),
+    ("has ended without leaving a nursery", "Nursery stack corrupted"),
+    ("ended without calling task_status.started()", "exited without calling started()"),
     ("can be entered once", "only for a single 'with' block"),
 )
 
