@@ -1,0 +1,1 @@
+"""Random hostile programs over the whole public API: `make attack`."""
