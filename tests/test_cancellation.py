@@ -533,47 +533,62 @@ async def test_r16_a_child_may_cancel_the_remaining_ones(world):
     assert trace == ["loser", "winner"]
 
 
-async def test_r17_a_child_started_in_a_cancelled_nursery_never_runs(world):
-    ran = []
+async def step_and_wait(trace):
+    trace.append("first step")
+    try:
+        await forever()
+    finally:
+        trace.append("cleaned up")
 
-    async def child():
-        ran.append(1)
 
+async def test_r17_a_child_started_in_a_cancelled_nursery_runs_to_its_first_await(world):
+    trace = []
     async with Nursery() as nursery:
         nursery.cancel()
-        task = nursery.start_soon(child())
-        function = nursery.start_soon(child)
-    assert ran == []
+        task = nursery.start_soon(step_and_wait(trace))
+        function = nursery.start_soon(step_and_wait, trace)
+    assert trace == ["first step", "first step", "cleaned up", "cleaned up"]
     assert task.cancelled() and function.cancelled()
 
 
-async def test_r17_nor_does_one_that_was_cancelled_with_the_nursery_before_its_first_step(world):
-    ran = []
-
-    async def child():
-        ran.append(1)
-
+async def test_r17_so_does_one_that_was_cancelled_with_the_nursery_before_its_first_step(world):
+    trace = []
     async with Nursery() as nursery:
-        task = nursery.start_soon(child())
+        task = nursery.start_soon(step_and_wait(trace))
         nursery.cancel()
-    assert ran == []
+    assert trace == ["first step", "cleaned up"]
     assert task.cancelled()
 
 
-async def test_r17_nor_one_started_at_once(world):
-    ran = []
-
-    async def child():
-        ran.append(1)
-
+async def test_r17_so_does_one_started_at_once(world):
+    trace = []
     async with Nursery() as nursery:
         nursery.cancel()
-        task = nursery.start_now(child())
-    assert ran == []
+        task = nursery.start_now(step_and_wait(trace))
+        assert trace == ["first step"]
+    assert trace == ["first step", "cleaned up"]
     assert task.cancelled()
 
 
-async def test_r17_nor_one_started_by_a_child_that_cleans_up(world):
+async def test_r17_a_child_cancelled_by_hand_before_its_first_step_never_runs(world):
+    trace = []
+    async with Nursery() as nursery:
+        task = nursery.start_soon(step_and_wait(trace))
+        task.cancel()
+    assert trace == []
+    assert task.cancelled()
+
+
+async def test_r17_the_errors_of_siblings_that_were_about_to_start_are_not_lost(world):
+    with pytest.raises(MultiError) as caught:
+        async with Nursery() as nursery:
+            nursery.start_soon(fail(ValueError(1)))
+            nursery.start_soon(fail(ValueError(2)))
+            raise ValueError(3)
+    assert [error.args[0] for error in caught.value] == [3, 1, 2]
+
+
+async def test_r17_one_started_by_a_child_that_cleans_up_is_cancelled_at_its_first_await(world):
     tasks = []
 
     async def child(nursery):

@@ -349,11 +349,13 @@ async def test_pep_789_a_generator_that_yields_in_a_nursery_is_named_if_another_
 
     finishers = []
     beginner = asyncio.ensure_future(begins(finishers))
-    # The nursery is cancelled as well, for nobody can join it now: that stops who entered it.
-    await asyncio.wait([beginner])
-    assert beginner.cancelled()
+    await turns(2)
     with pytest.raises(RuntimeError, match=r"another task than entered it.*PEP 789"):
         await finishers[0]
+    # Nothing but the nursery's children is cancelled.
+    assert not beginner.done() and beginner.cancelling() == 0
+    beginner.cancel()
+    await asyncio.wait([beginner])
 
 
 async def test_pep_789_scopes_left_in_the_wrong_order_are_named(world):
@@ -362,8 +364,11 @@ async def test_pep_789_scopes_left_in_the_wrong_order_are_named(world):
     inner.__enter__()
     with pytest.raises(RuntimeError, match=r"reverse order.*PEP 789"):
         outer.__exit__(None, None, None)
-    inner.__exit__(None, None, None)
-    outer.__exit__(None, None, None)
+    # It has gone, and the other goes on.
+    inner.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await forever()
+    assert not inner.__exit__(None, None, None)
 
 
 async def test_pep_789_a_nursery_left_before_a_scope_inside_it_is_named_and_cancelled(world):
@@ -375,9 +380,8 @@ async def test_pep_789_a_nursery_left_before_a_scope_inside_it_is_named_and_canc
     scope.__enter__()
     with pytest.raises(RuntimeError, match="reverse order"):
         await nursery.__aexit__(None, None, None)
+    assert child.cancelled() and nursery.closed
     scope.__exit__(None, None, None)
-    await nursery.__aexit__(None, None, None)
-    assert child.cancelled()
 
 
 async def test_a_scope_left_in_another_task_is_named(world):
@@ -389,7 +393,7 @@ async def test_a_scope_left_in_another_task_is_named(world):
 
     with pytest.raises(RuntimeError, match="another task than entered it"):
         await asyncio.ensure_future(leaves())
-    scope.__exit__(None, None, None)
+    await turns(1)
 
 
 async def test_a_scope_left_in_another_thread_is_named(world):

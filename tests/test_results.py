@@ -341,7 +341,7 @@ async def test_r24_the_child_has_the_functions_name_or_the_one_given(world):
     assert names[1] == "given"
 
 
-async def test_r24_in_a_cancelled_nursery_it_is_cancelled(world):
+async def test_r24_for_a_cancelled_caller_the_child_stays_the_callers(world):
     ran = []
 
     async def child(*, task_status):
@@ -351,8 +351,11 @@ async def test_r24_in_a_cancelled_nursery_it_is_cancelled(world):
     async with Nursery() as nursery:
         nursery.cancel()
         await nursery.start(child)
-        pytest.fail("start returned in a cancelled nursery")
-    assert ran == []
+        # The child stayed the caller's, who is cancelled at the next await.
+        ran.append(2)
+        await forever()
+        pytest.fail("the caller was not cancelled")
+    assert ran == [1, 2]
 
 
 async def test_r24_a_closed_nursery_refuses(world):

@@ -6,10 +6,9 @@ What is told, per task: when each sleep ended, how each block was left (which er
 not), whether its scope caught its cancellation, what was handled. The order of events of two tasks
 at one moment is not told, and neither is the order of errors that one moment brought.
 
-What SEMANTICS decides otherwise than trio, and how programs keep off it:
+What the rules decide otherwise than trio, and how programs keep off it:
 
-- R17: a child started in a cancelled nursery is cancelled before its first step; trio lets it run
-  to its first checkpoint. Here each child begins with a sleep of its own.
+- Each child begins with a sleep of its own, so that no two things happen at one moment.
 - R8: an error beside a cancellation leaves our block as a `MultiError` and the cancellation comes
   at the next await, where trio carries both in one group. Here handling an error ends with a
   checkpoint, and on trio what was not an error goes on.
@@ -74,9 +73,7 @@ class Face:
     def nursery(self, block: Block) -> Any:
         if self.library is trio:
             return trio.open_nursery()
-        return aionursery.Nursery(
-            deadline=self.now() + block.seconds, shield=block.shield, cleanup=block.cleanup
-        )
+        return aionursery.Nursery(deadline=self.now() + block.seconds, shield=block.shield)
 
     def scope(self, scope: Scope) -> Any:
         library = self.library

@@ -69,8 +69,7 @@ pub unsafe fn left_scope(state: &LoopState, task: Raw, member: MemberId) {
             && state.tree.borrow().innermost(member).is_none()
         {
             task::leave_tree(task);
-            let ((), effects) = state.tree.change(|tree, out| tree.withdraw(member, out));
-            drop(effects);
+            state.tree.touch(|tree| tree.withdraw_idle(member));
         }
     }
 }

@@ -203,6 +203,12 @@ pub fn names() -> &'static Names {
 
 /// Looks everything up. A second import (a sub-interpreter, a reload) finds it done.
 pub fn load(py: Python<'_>) -> PyResult<()> {
+    // SAFETY: attached.
+    if unsafe { ffi::PyInterpreterState_Get() != ffi::PyInterpreterState_Main() } {
+        return Err(pyo3::exceptions::PyImportError::new_err(
+            "aionursery cannot be used in a subinterpreter; use it in the main one",
+        ));
+    }
     if IMPORTS.get().is_some() {
         return Ok(());
     }

@@ -11,7 +11,9 @@ use crate::entry::guard;
 use crate::function::Method;
 use crate::imports::names;
 use crate::link::Link;
-use crate::object::{Aside, Fallible, Owned, Raw, Slot, call_method, method0, none};
+use crate::object::{
+    Aside, Fallible, Owned, Raised, Raw, Slot, call_method, method0, none, raise, truth,
+};
 use crate::state::{Key, LoopState, thread_mark};
 use crate::{scope, wait};
 
@@ -118,10 +120,23 @@ unsafe fn arm_at(state: &LoopState, when: f64) {
             Ok(())
         };
         if let Err(raised) = call() {
+            let error = raised.take();
+            let closed = method0(state.event_loop.get(), names().is_closed);
+            if closed.and_then(|closed| truth(&closed)).unwrap_or_else(clear_and_false) {
+                // Nothing happens on a closed loop any more.
+                return;
+            }
             let text = "A deadline could not be scheduled";
-            state.report_failure(text, raised, std::ptr::null_mut());
+            state.report_failure(text, raise(error), std::ptr::null_mut());
         }
     }
+}
+
+/// A loop that cannot say whether it is closed counts as open.
+fn clear_and_false(raised: Raised) -> bool {
+    // SAFETY: attached; the call has just failed.
+    drop(unsafe { raised.take() });
+    false
 }
 
 static FIRE: Method = Method::no_args(c"fire_timers", fire);

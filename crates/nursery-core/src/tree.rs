@@ -146,6 +146,12 @@ impl<F: Face> Tree<F> {
         self.members.remove(member.0);
     }
 
+    /// As [`withdraw`](Self::withdraw), for a task that has left all that it had entered.
+    pub fn withdraw_idle(&mut self, member: MemberId) {
+        let member = self.members.remove(member.0);
+        debug_assert_eq!(member.scope, member.base, "it has left what it had entered");
+    }
+
     /// The scope a task stands in, if it has entered one since it started.
     #[must_use]
     pub fn innermost(&self, member: MemberId) -> Option<ScopeId> {

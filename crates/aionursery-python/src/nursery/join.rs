@@ -112,6 +112,7 @@ pub unsafe fn begin_join(join: Raw) -> Fallible<bool> {
             if tree.phase(id) == Phase::Open {
                 tree.body_ended(id, outcome, now, words, out);
             } else {
+                tree.add_late(id, outcome, now, out);
                 out.reasons.extend(words);
             }
             tree.phase(id) == Phase::Closed

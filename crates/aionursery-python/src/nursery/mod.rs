@@ -113,7 +113,7 @@ impl Nursery {
             });
             let thread = thread_mark();
             if let Some(scope) = self.scope_object() {
-                scope.bind(&state, scope_id, &task, thread);
+                scope.bind(state.clone(), scope_id, &task, thread);
             }
             self.id.set(Some(id));
             self.stage.set(Stage::Open);
@@ -161,11 +161,14 @@ impl Nursery {
                 let settings = self.settings.get();
                 let scope = CancelScope::create(settings, f64::INFINITY, false)?;
                 self.scope.set(scope);
+                if let Some(scope) = self.scope_object() {
+                    scope.belong_to_nursery();
+                }
                 if let (Some(scope), Some((state, id)), Some(host)) =
                     (self.scope_object(), self.place(), self.host.cloned())
                 {
                     let id = state.tree.borrow().scope(id);
-                    scope.bind(&state, id, &host, self.thread.get());
+                    scope.bind(state.clone(), id, &host, self.thread.get());
                 } else if let (Some(scope), Stage::Closed) = (self.scope_object(), self.stage.get())
                 {
                     let reason = self.reason.cloned();

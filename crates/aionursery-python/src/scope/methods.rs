@@ -58,7 +58,10 @@ impl CancelScope {
                 self.look_at_deadline(&state, id);
                 state.tree.borrow().cause(id).is_some()
             }
-            _ => self.source.get().is_some(),
+            _ => {
+                self.look_at_deadline_before_entry();
+                self.source.get().is_some()
+            }
         }
     }
 

@@ -74,6 +74,8 @@ pub struct CancelScope {
     relative: Cell<f64>,
     /// Raises TimeoutError if its deadline ends the block.
     fails: bool,
+    /// It is a nursery's, and is left with that.
+    is_nurserys: Cell<bool>,
     id: Cell<Option<ScopeId>>,
     home: HomeSlot,
     thread: Cell<usize>,
@@ -97,6 +99,7 @@ impl CancelScope {
             settings: Cell::new(settings),
             relative: Cell::new(relative),
             fails,
+            is_nurserys: Cell::new(false),
             id: Cell::new(None),
             home: HomeSlot::default(),
             thread: Cell::new(0),
@@ -119,6 +122,11 @@ impl CancelScope {
         }
     }
 
+    /// It is a nursery's from now on.
+    pub fn belong_to_nursery(&self) {
+        self.is_nurserys.set(true);
+    }
+
     /// What it is to be told when it is entered.
     pub fn settings(&self) -> Settings {
         self.settings.get()
@@ -130,11 +138,10 @@ impl CancelScope {
     }
 
     /// It stands in a loop's tree from now on, in the thread that `thread` marks.
-    pub unsafe fn bind(&self, state: &LoopState, id: ScopeId, task: &Owned, thread: usize) {
+    pub fn bind(&self, home: Home, id: ScopeId, task: &Owned, thread: usize) {
         self.id.set(Some(id));
         self.stage.set(Stage::Entered);
-        // SAFETY: attached; the caller has a home there.
-        self.home.set(unsafe { state.home() });
+        self.home.set(home);
         self.thread.set(thread);
         self.host.set(task.clone());
     }
@@ -188,7 +195,7 @@ impl CancelScope {
                     drop(kept);
                 }
             }
-            None if self.stage.get() == Stage::New && self.source.get().is_none() => {
+            None if self.source.get().is_none() => {
                 self.source.set(Some(Source::Explicit));
                 drop(self.reason.replace(reason));
             }
@@ -210,6 +217,26 @@ impl CancelScope {
         }
     }
 
+    /// As above, for a scope that was not entered: it is cancelled from its first await on.
+    fn look_at_deadline_before_entry(&self) {
+        let deadline = self.settings.get().deadline;
+        if self.stage.get() != Stage::New
+            || self.source.get().is_some()
+            || deadline == f64::INFINITY
+        {
+            return;
+        }
+        // SAFETY: attached; outside of a loop there is no clock, and that error is taken back.
+        unsafe {
+            let now = LoopState::current().and_then(|state| state.now());
+            match now {
+                Ok(now) if deadline <= now => self.source.set(Some(Source::Deadline)),
+                Ok(_) => {}
+                Err(_) => ffi::PyErr_Clear(),
+            }
+        }
+    }
+
     fn change_settings(&self, change: impl FnOnce(&mut Settings)) {
         let mut settings = self.settings.get();
         change(&mut settings);
@@ -219,6 +246,11 @@ impl CancelScope {
     unsafe fn enter(&self) -> Fallible<()> {
         // SAFETY: attached.
         unsafe {
+            if self.is_nurserys.get() {
+                return Err(host::misuse(
+                    "this CancelScope is a nursery's: it is entered and left with the nursery",
+                ));
+            }
             match self.stage.get() {
                 Stage::New => {}
                 Stage::Entered => {
@@ -253,7 +285,7 @@ impl CancelScope {
                 }
                 id
             });
-            self.bind(&state, id, &task, thread_mark());
+            self.bind(state, id, &task, thread_mark());
             Ok(())
         }
     }
@@ -262,6 +294,11 @@ impl CancelScope {
     unsafe fn exit(&self, exception: Raw) -> Fallible<bool> {
         // SAFETY: attached.
         unsafe {
+            if self.is_nurserys.get() {
+                return Err(host::misuse(
+                    "this CancelScope is a nursery's: it is entered and left with the nursery",
+                ));
+            }
             let (Some(home), Some(id)) = (self.state(), self.id.get()) else {
                 return Err(host::misuse("this CancelScope is left without having been entered"));
             };

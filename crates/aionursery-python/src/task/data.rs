@@ -350,11 +350,12 @@ unsafe extern "C" fn dealloc(task: Raw) {
         if exact && loud && ffi::PyObject_CallFinalizerFromDealloc(task) < 0 {
             return;
         }
-        // No collection may come upon a task that has no reference left while its parts go; asyncio's
-        // destructor begins with a task that is tracked.
+        // No collection may come upon a task that has no reference left while its parts go.
         let class = ffi::Py_TYPE(task);
         ffi::PyObject_GC_UnTrack(task.cast());
         ours.clear();
+        // What asyncio's destructor calls asserts that.
+        #[cfg(py_sys_config = "Py_DEBUG")]
         ffi::PyObject_GC_Track(task.cast());
         (task_type().base_dealloc)(task);
         if !task_type().base_frees_type {

@@ -104,7 +104,18 @@ unsafe fn end_in_tree(
             drop(effects);
             return;
         }
+        if !ours.has(flag::CANCELLED | flag::FAILED)
+            && let Some(closed) = state.tree.touch(|tree| tree.returned(member))
+        {
+            let held = Owned::maybe(task);
+            if let Some(nursery) = closed {
+                state.wake_joiner(nursery);
+            }
+            drop(held);
+            return;
+        }
         let unleft = state.tree.borrow().unleft(member);
+        let orphans = !unleft.is_empty();
         for nursery in unleft {
             leave_unleft(state, task, nursery);
         }
@@ -112,7 +123,8 @@ unsafe fn end_in_tree(
         let outcome = outcome(task, ours);
         // Words and time are needed only if this failure cancels the siblings.
         let (now, words) = match outcome {
-            Outcome::Done | Outcome::Cancelled => (0.0, None),
+            Outcome::Done | Outcome::Cancelled if !orphans => (0.0, None),
+            Outcome::Done | Outcome::Cancelled => (state.now_or_zero(), None),
             _ => (state.now_or_zero(), failure_text(task, ours)),
         };
         let closed = state.change(|tree, out| tree.ended(member, outcome, now, words, out));

@@ -69,11 +69,15 @@ pub unsafe fn step(state: &LoopState, task: &Owned, drain: bool) -> Fallible<()>
         let this = task.as_ptr();
         let ours = data(this);
         let throw = prepare(state, this, ours);
-        let before = if drain && state.lingering.get() {
-            overwrite(state, this)?;
-            None
+        let entered = if drain && state.lingering.get() {
+            overwrite(state, this).map(|()| None)
         } else {
-            enter(state, this)?
+            enter(state, this)
+        };
+        let Ok(before) = entered else {
+            // No memory for it: the task fails, and is not left half-way.
+            ours.lower_flags(flag::RUNNING);
+            return fail(state, this, ours);
         };
         let outer = state.running.replace(this);
         let mut value = std::ptr::null_mut();

@@ -234,6 +234,23 @@ impl<F: Face> Tree<F> {
         if closed { self.closed(nursery, now, out) } else { None }
     }
 
+    /// A child has returned: as [`ended`](Self::ended) with [`Outcome::Done`], for one that has left
+    /// what it entered, where nothing can come of it but that its nursery closes. `None` for any
+    /// other, which is still there.
+    #[inline]
+    pub fn returned(&mut self, child: MemberId) -> Option<Option<NurseryId>> {
+        let Member { nursery, scope, base, .. } = self.members[child.0];
+        if scope != base || self.nurseries[nursery].heir != NONE {
+            return None;
+        }
+        self.unlist(child.0);
+        self.members.remove(child.0);
+        let life = &mut self.nurseries[nursery].life;
+        life.children_done(1);
+        let closed = life.phase() == Phase::Closed;
+        Some(closed.then(|| self.nursery_id(nursery)))
+    }
+
     /// Cancels a nursery because something in it has failed (R6).
     fn fail(&mut self, nursery: u32, reason: Option<F::Reason>, now: f64, out: &mut Effects<F>) {
         let scope = self.id(self.nurseries[nursery].scope);

@@ -101,6 +101,17 @@ impl<F: Face> Tree<F> {
         }
     }
 
+    /// The body of a nursery that was closed without it has raised after all.
+    pub fn add_late(
+        &mut self,
+        nursery: NurseryId,
+        outcome: Outcome<F::Error>,
+        now: f64,
+        out: &mut Effects<F>,
+    ) {
+        self.add_error(nursery.at, outcome, now, out);
+    }
+
     /// A child is to be started in a nursery later on: the nursery does not close before that.
     ///
     /// # Errors
