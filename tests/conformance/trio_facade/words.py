@@ -17,7 +17,7 @@ TEXTS = (
     ("left in another task than entered it", "from unrelated task"),
     ("has ended without leaving a nursery", "Nursery stack corrupted"),
     ("ended without calling task_status.started()", "exited without calling started()"),
-    ("can be entered once", "only for a single 'with' block"),
+    ("make a new one for each 'with'", "only for a single 'with' block"),
 )
 
 
