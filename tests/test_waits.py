@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 import uvloop
@@ -44,3 +46,167 @@ def test_r7_a_wait_that_ends_after_its_loop_was_closed_says_so_once(kind, how):
     (report,) = reports
     assert "could not be scheduled" in report["message"]
     assert "closed" in str(report["exception"])
+
+
+MAKERS = {
+    "asyncio": asyncio.Task,
+    "ours": aionursery.Task,
+}
+
+
+def several(wait, *kinds):
+    async def waiter():
+        return await wait
+
+    loop = asyncio.get_running_loop()
+    return [MAKERS[kind](waiter(), loop=loop) for kind in kinds]
+
+
+async def ends(*tasks):
+    """The tasks' ends, which must come soon."""
+    _done, pending = await asyncio.wait(tasks, timeout=5)
+    assert not pending
+    return [
+        "cancelled" if task.cancelled() else repr(task.exception() or task.result())
+        for task in tasks
+    ]
+
+
+def set_later(wait):
+    """It ends without the clock."""
+    asyncio.get_running_loop().call_soon(wait.set_result, "value")
+
+
+def parked():
+    return aionursery._aionursery.loop_state(asyncio.get_running_loop()).create_future()
+
+
+@pytest.mark.parametrize("first", MAKERS)
+@pytest.mark.parametrize("second", MAKERS)
+@pytest.mark.parametrize("third", MAKERS)
+async def test_r23_each_of_several_that_wait_gets_the_value(world, first, second, third):
+    wait = parked()
+    tasks = several(wait, first, second, third)
+    await turns(2)
+    set_later(wait)
+    assert await ends(*tasks) == ["'value'"] * 3
+    sleep = aionursery.sleep(0.001, "slept")
+    assert await ends(*several(sleep, first, second, third)) == ["'slept'"] * 3
+
+
+@pytest.mark.parametrize("by", ["task", "scope"])
+@pytest.mark.parametrize("which", [0, 1, 2])
+@pytest.mark.parametrize("last", MAKERS)
+async def test_r16_one_of_several_that_wait_is_cancelled_alone(world, by, which, last):
+    wait = parked()
+    scopes = []
+
+    async def waiter():
+        scope = aionursery.CancelScope()
+        scopes.append(scope)
+        with scope:
+            return await wait
+        return "left"
+
+    loop = asyncio.get_running_loop()
+    tasks = [aionursery.Task(waiter(), loop=loop) for _ in range(3)]
+    await turns(2)
+    (other,) = several(wait, last)
+    await turns(2)
+    if by == "task":
+        tasks[which].cancel()
+    else:
+        scopes[which].cancel()
+    await turns(3)
+    assert [task.done() for task in tasks] == [number == which for number in range(3)]
+    set_later(wait)
+    expected = ["'value'"] * 4
+    expected[which] = "cancelled" if by == "task" else "'left'"
+    assert await ends(*tasks, other) == expected
+
+
+async def test_r16_all_that_wait_can_be_cancelled_one_after_another(world):
+    wait = aionursery.sleep(3600)
+    tasks = several(wait, "ours", "ours", "ours")
+    await turns(2)
+    for task in tasks:
+        task.cancel()
+        await turns(2)
+        assert task.cancelled()
+    assert wait.cancelled()
+    wait = aionursery.sleep(3600)
+    tasks = several(wait, "ours", "ours", "asyncio")
+    await turns(2)
+    for task in reversed(tasks):
+        task.cancel()
+    assert await ends(*tasks) == ["cancelled"] * 3
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("how", ["close", "throw"])
+async def test_r23_a_wait_that_somebody_ends_wakes_who_waits(world, kind, count, how):
+    wait = aionursery.sleep(3600)
+    tasks = several(wait, *[kind] * count)
+    await turns(2)
+    if how == "close":
+        wait.close()
+    else:
+        with pytest.raises(ValueError):
+            wait.throw(ValueError)
+    for end in await ends(*tasks):
+        if how == "throw":
+            assert end == "cancelled"
+        else:
+            assert "cannot reuse already awaited" in end
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+async def test_r23_a_coroutine_that_is_closed_ends_only_its_own_wait(world, kind):
+    wait = parked()
+    tasks = several(wait, kind, "ours", kind)
+    await turns(2)
+    tasks[0].get_coro().close()
+    tasks[1].get_coro().close()
+    await turns(2)
+    set_later(wait)
+    assert await ends(tasks[2]) == ["'value'"]
+    for task in tasks[:2]:
+        task.cancel()
+        task._log_destroy_pending = False
+        await turns(2)
+
+
+async def test_r23_who_is_cancelled_may_wait_for_the_same_again(world):
+    wait = parked()
+
+    async def stays():
+        try:
+            return await wait
+        except asyncio.CancelledError:
+            return "again", await wait
+
+    loop = asyncio.get_running_loop()
+    tasks = [aionursery.Task(stays(), loop=loop) for _ in range(2)]
+    await turns(2)
+    tasks[0].cancel()
+    await turns(3)
+    assert not tasks[0].done() and not tasks[1].done()
+    set_later(wait)
+    assert await ends(*tasks) == ["('again', 'value')", "'value'"]
+
+
+async def test_r10_several_that_wait_are_let_go_with_the_wait(world):
+    class Value:
+        pass
+
+    wait = parked()
+    tasks = several(wait, "ours", "ours", "asyncio")
+    await turns(2)
+    value = Value()
+    wait.set_result(value)
+    await turns(3)
+    gone = weakref.ref(value)
+    del value, wait, tasks
+    gc.collect()
+    assert gone() is None

@@ -62,6 +62,7 @@ names! {
     run_once = "_run_once",
     reason = "reason",
     result = "result",
+    self_ = "__self__",
     source = "source",
     source_traceback = "source_traceback",
     split = "split",

@@ -61,7 +61,7 @@ pub(super) unsafe fn cancel_wait(state: &LoopState, task: Raw, handed_on: bool) 
         };
         if wait::is_wait(what.as_ptr()) {
             // Nothing of the program's has to hear of it: the step throws.
-            if wait::withdraw(what.as_ptr()) {
+            if wait::withdraw(what.as_ptr(), task) {
                 if !handed_on {
                     ours.change_inbox(Inbox::cut);
                 }

@@ -3,7 +3,7 @@
 
 use pyo3::ffi;
 
-use super::{Kind, Phase, Wait, start, stop_waiting, wait};
+use super::{Kind, Phase, Wait, start, wait, waiters};
 use crate::entry::guard;
 use crate::imports::imports;
 use crate::nursery;
@@ -71,12 +71,17 @@ unsafe fn advance(object: Raw) -> Fallible<Advance> {
                 this.blocking.set(true);
                 Ok(Advance::Yield(Owned::share(object)))
             }
+            (_, Phase::Done) if this.shared.get() => {
+                Ok(Advance::Return(this.value.cloned().unwrap_or_else(|| none())))
+            }
             (_, Phase::Done) => {
                 this.phase.set(Phase::Spent);
                 Ok(Advance::Return(this.value.take().unwrap_or_else(|| none())))
             }
             (_, Phase::Cancelled) => {
-                this.phase.set(Phase::Spent);
+                if !this.shared.get() {
+                    this.phase.set(Phase::Spent);
+                }
                 Err(raise_cancelled(this))
             }
         }
@@ -151,14 +156,10 @@ pub(super) unsafe extern "C" fn method_throw(
                 return throw_into_join(object, raised);
             }
             match this.phase.get() {
-                Phase::Waiting => {
-                    let _aside = Aside::new();
-                    this.phase.set(Phase::Cancelled);
-                    this.task.clear();
-                    stop_waiting(object);
-                }
+                Phase::Waiting => waiters::interrupt(object, Phase::Cancelled),
                 // Whoever set or cancelled it can still see that.
                 Phase::Cancelled => {}
+                Phase::Done if this.shared.get() => {}
                 _ => this.phase.set(Phase::Spent),
             }
             raised.null()
@@ -200,13 +201,15 @@ pub(super) unsafe extern "C" fn method_close(object: Raw, _: Raw) -> Raw {
     unsafe {
         guard(std::ptr::null_mut(), |_| {
             let this = wait(object);
-            match this.phase.replace(Phase::Spent) {
-                Phase::Waiting if this.kind.get() == Kind::Join => nursery::abandon(object),
-                Phase::Waiting => {
-                    this.task.clear();
-                    stop_waiting(object);
+            match this.phase.get() {
+                Phase::Waiting if this.kind.get() == Kind::Join => {
+                    this.phase.set(Phase::Spent);
+                    nursery::abandon(object);
                 }
-                _ => {}
+                Phase::Waiting => waiters::interrupt(object, Phase::Spent),
+                // Others may still come for its outcome.
+                Phase::Done | Phase::Cancelled if this.shared.get() => {}
+                _ => this.phase.set(Phase::Spent),
             }
             none().into_ptr()
         })

@@ -6,6 +6,7 @@ use std::ffi::{c_int, c_void};
 use pyo3::ffi;
 
 use super::awaited::raise_cancelled;
+use super::waiters::{self, Waiter};
 use super::{
     Kind, Phase, Wait, at_home, complete, host_cancelled, notify, start, stop_waiting, wait,
 };
@@ -147,7 +148,7 @@ pub(super) unsafe extern "C" fn method_add_done_callback(
                 let function = Owned::share(function);
                 match this.phase.get() {
                     Phase::New | Phase::Waiting => {
-                        this.callbacks.borrow_mut().push((function, context));
+                        waiters::add(this, function, context);
                     }
                     _ => task::call_soon(&state, &function, object, &context)?,
                 }
@@ -163,8 +164,15 @@ pub(super) unsafe extern "C" fn method_remove_done_callback(object: Raw, functio
     unsafe {
         guard(std::ptr::null_mut(), |_| {
             let this = wait(object);
-            let held: Vec<Owned> =
-                this.callbacks.borrow().iter().map(|(held, _)| held.clone()).collect();
+            let held: Vec<Owned> = this
+                .others
+                .borrow()
+                .iter()
+                .filter_map(|waiter| match waiter {
+                    Waiter::Callback(function, _) => Some(function.clone()),
+                    Waiter::Task(_) => None,
+                })
+                .collect();
             let mut gone = Vec::new();
             for callback in &held {
                 let same = ffi::PyObject_RichCompareBool(callback.as_ptr(), function, ffi::Py_EQ);
@@ -175,9 +183,12 @@ pub(super) unsafe extern "C" fn method_remove_done_callback(object: Raw, functio
                 }
             }
             let removed: Vec<_> = this
-                .callbacks
+                .others
                 .borrow_mut()
-                .extract_if(.., |(held, _)| gone.contains(&held.as_ptr()))
+                .extract_if(.., |waiter| match waiter {
+                    Waiter::Callback(function, _) => gone.contains(&function.as_ptr()),
+                    Waiter::Task(_) => false,
+                })
                 .collect();
             ffi::PyLong_FromSize_t(removed.len())
         })

@@ -3,12 +3,13 @@
 //! it the future that it expects, and `create_task` the coroutine. It must never decide what a
 //! cancellation means: a withdrawn wait says that it waits no longer, no more.
 //!
-//! What it is and how it goes is here; `awaited` is its side as a coroutine, `future` its side as a
-//! future, `object` its type.
+//! What it is and how it goes is here; `waiters` is who waits, `awaited` its side as a coroutine,
+//! `future` its side as a future, `object` its type.
 
 mod awaited;
 mod future;
 mod object;
+mod waiters;
 
 use std::cell::{Cell, RefCell};
 use std::sync::OnceLock;
@@ -17,11 +18,13 @@ use nursery_core::{Alarm, TimerId};
 use pyo3::ffi;
 
 use crate::home::{Home, HomeSlot};
-use crate::object::{Aside, Fallible, Owned, Raw, Slot};
+use crate::object::{Fallible, Owned, Raw, Slot};
 use crate::state::{Key, LoopState};
 use crate::{nursery, task, timers};
 
 pub use object::add_to;
+use waiters::Waiter;
+pub use waiters::{notify, park, resume, withdraw};
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +78,11 @@ pub struct Wait {
     payload: Slot,
     /// What `await` returns, or the exception that the block ended with (`Join`).
     value: Slot,
-    callbacks: RefCell<Vec<(Owned, Owned)>>,
+    others: RefCell<Vec<Waiter>>,
+    /// More than one has waited for it at a time: it keeps its outcome, as a future does.
+    shared: Cell<bool>,
+    /// How many have ceased to wait while others went on, and have not thrown into it yet.
+    leaving: Cell<u32>,
     message: Slot,
 }
 
@@ -109,7 +116,7 @@ pub unsafe fn create(kind: Kind, when: f64, payload: Option<Owned>) -> Fallible<
         (&raw mut (*this).phase).write(Cell::new(Phase::New));
         (&raw mut (*this).timer).write(Cell::new(None));
         (&raw mut (*this).when).write(Cell::new(when));
-        (&raw mut (*this).callbacks).write(RefCell::new(Vec::new()));
+        (&raw mut (*this).others).write(RefCell::new(Vec::new()));
         drop((*this).payload.replace(payload));
         Ok(object)
     }
@@ -152,7 +159,7 @@ impl Wait {
         self.task.clear();
         self.payload.clear();
         self.value.clear();
-        drop(self.callbacks.take());
+        drop(self.others.take());
         self.message.clear();
         self.home.clear();
     }
@@ -199,33 +206,6 @@ unsafe fn start(object: Raw) -> Fallible<()> {
     }
 }
 
-/// One of our tasks has yielded a wait: it waits for it from now on. Says no if it must be treated
-/// as any future instead (two tasks wait for one object, another loop's).
-#[inline]
-pub unsafe fn park(state: &LoopState, object: Raw, task: Raw) -> bool {
-    // SAFETY: attached; the caller's objects are alive.
-    unsafe {
-        let this = wait(object);
-        let same = this.state().is_some_and(|its| std::ptr::eq(its, state));
-        if !same || !this.task.is_empty() || !this.blocking.get() {
-            return false;
-        }
-        if this.phase.get() != Phase::Waiting {
-            return false;
-        }
-        this.blocking.set(false);
-        this.task.set(Owned::share(task));
-        if this.kind.get() == Kind::Join {
-            let ours = task::data(task);
-            ours.raise_flags(task::flag::JOINING);
-            if task::is_asked(state, task) {
-                host_cancelled(state, object);
-            }
-        }
-        true
-    }
-}
-
 /// What was waited for is there.
 pub unsafe fn complete(object: Raw, value: Option<Owned>) {
     // SAFETY: attached; the caller's wait is alive.
@@ -257,76 +237,12 @@ pub unsafe fn join_is_over(state: &LoopState, object: Raw) {
     }
 }
 
-/// Steps the host whose join is over, here and now. Only what leaves the loop is raised.
-pub unsafe fn resume(state: &LoopState, object: &Owned) -> Fallible<()> {
-    // SAFETY: attached; a drain has just ended a step.
-    unsafe {
-        let this = wait(object.as_ptr());
-        if let Some(task) = this.task.take() {
-            return task::resume(state, task);
-        }
-        let only = this.callbacks.borrow().len() == 1;
-        let Some((function, context)) = only.then(|| this.callbacks.take().pop()).flatten() else {
-            notify(object.as_ptr());
-            return Ok(());
-        };
-        // A task of asyncio's makes itself the current one, and nobody may be.
-        task::leave(state);
-        if ffi::PyContext_Enter(context.as_ptr()) < 0 {
-            ffi::PyErr_Clear();
-            this.callbacks.borrow_mut().push((function, context));
-            notify(object.as_ptr());
-            return Ok(());
-        }
-        let result = crate::object::call1(function.as_ptr(), object.as_ptr()).map(drop);
-        let aside = if result.is_err() { Some(Aside::new()) } else { None };
-        if ffi::PyContext_Exit(context.as_ptr()) < 0 {
-            ffi::PyErr_Clear();
-        }
-        drop(aside);
-        result
-    }
-}
-
-/// Wakes whoever waits.
-pub unsafe fn notify(object: Raw) {
-    // SAFETY: attached; the caller's wait is alive.
-    unsafe {
-        let this = wait(object);
-        let Some(state) = this.state() else { return };
-        if let Some(task) = this.task.take() {
-            task::wake(state, task);
-        }
-        for (function, context) in this.callbacks.take() {
-            if let Err(raised) = task::call_soon(state, &function, object, &context) {
-                let text = "A callback of a wait that is over could not be scheduled";
-                state.report_failure(text, raised, std::ptr::null_mut());
-            }
-        }
-    }
-}
-
 /// The timer of a wait has fired; the heap's reference has become the caller's.
 pub unsafe fn fire(object: &Owned) {
     // SAFETY: attached.
     unsafe {
         wait(object.as_ptr()).timer.set(None);
         complete(object.as_ptr(), None);
-    }
-}
-
-/// The task that waits is cancelled. Says whether it waited and is to be woken.
-pub unsafe fn withdraw(object: Raw) -> bool {
-    // SAFETY: attached; the caller's wait is alive.
-    unsafe {
-        let this = wait(object);
-        if this.kind.get() == Kind::Join || this.phase.get() != Phase::Waiting {
-            return false;
-        }
-        this.phase.set(Phase::Cancelled);
-        this.task.clear();
-        stop_waiting(object);
-        true
     }
 }
 

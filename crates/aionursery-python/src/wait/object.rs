@@ -12,6 +12,7 @@ use super::future::{
     method_exception, method_get_loop, method_remove_done_callback, method_result,
     method_set_result, set_blocking,
 };
+use super::waiters::Waiter;
 use super::{Kind, Phase, TYPE, Wait, wait};
 use crate::entry::guard;
 use crate::object::{Aside, Owned, Raw};
@@ -51,14 +52,12 @@ unsafe extern "C" fn traverse(object: Raw, visit: ffi::visitproc, arg: *mut c_vo
             }
             answer = slot.visit(visit, arg);
         }
-        if let Ok(callbacks) = this.callbacks.try_borrow() {
-            for (function, context) in callbacks.iter() {
-                for held in [function, context] {
-                    if answer != 0 {
-                        return answer;
-                    }
-                    answer = visit(held.as_ptr(), arg);
+        if let Ok(others) = this.others.try_borrow() {
+            for held in others.iter().flat_map(Waiter::parts) {
+                if answer != 0 {
+                    return answer;
                 }
+                answer = visit(held.as_ptr(), arg);
             }
         }
         answer

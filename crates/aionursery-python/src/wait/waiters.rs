@@ -1,0 +1,225 @@
+//! Who waits for a wait: one task of ours, which is nearly always all there is; behind it, in the order
+//! in which they came, further tasks of ours and callbacks. Each stands for itself, so that what
+//! becomes of one does not end the wait for the others. It must never leave anybody waiting for what
+//! has ended.
+
+use pyo3::ffi;
+
+use super::{Kind, Phase, Wait, awaited, host_cancelled, stop_waiting, wait};
+use crate::foreign;
+use crate::imports::names;
+use crate::object::{Aside, Fallible, Owned, Raw, call1, getattr_opt, optional};
+use crate::state::LoopState;
+use crate::task;
+
+/// Whoever came when there was somebody already, or is no task of ours.
+#[derive(Clone)]
+pub enum Waiter {
+    Task(Owned),
+    /// A function, and the context to call it in.
+    Callback(Owned, Owned),
+}
+
+impl Waiter {
+    pub fn parts(&self) -> impl Iterator<Item = &Owned> {
+        let (first, second) = match self {
+            Self::Task(task) => (task, None),
+            Self::Callback(function, context) => (function, Some(context)),
+        };
+        std::iter::once(first).chain(second)
+    }
+
+    fn subject(&self) -> &Owned {
+        match self {
+            Self::Task(it) | Self::Callback(it, _) => it,
+        }
+    }
+}
+
+/// One of our tasks has yielded a wait: it waits for it from now on. Says no if it must be treated
+/// as any future instead (a join that another awaits, another loop's wait).
+#[inline]
+pub unsafe fn park(state: &LoopState, object: Raw, task: Raw) -> bool {
+    // SAFETY: attached; the caller's objects are alive.
+    unsafe {
+        let this = wait(object);
+        let same = this.state().is_some_and(|its| std::ptr::eq(its, state));
+        if !same || !this.blocking.get() || this.phase.get() != Phase::Waiting {
+            return false;
+        }
+        if !this.task.is_empty() {
+            if this.kind.get() == Kind::Join {
+                return false;
+            }
+            this.shared.set(true);
+            this.others.borrow_mut().push(Waiter::Task(Owned::share(task)));
+            this.blocking.set(false);
+            return true;
+        }
+        this.blocking.set(false);
+        this.task.set(Owned::share(task));
+        if this.kind.get() == Kind::Join {
+            let ours = task::data(task);
+            ours.raise_flags(task::flag::JOINING);
+            if task::is_asked(state, task) {
+                host_cancelled(state, object);
+            }
+        }
+        true
+    }
+}
+
+/// Adds a callback to a wait that is not over.
+pub fn add(this: &Wait, function: Owned, context: Owned) {
+    if has_any(this) {
+        this.shared.set(true);
+    }
+    this.others.borrow_mut().push(Waiter::Callback(function, context));
+}
+
+fn has_any(this: &Wait) -> bool {
+    !this.task.is_empty() || !this.others.borrow().is_empty()
+}
+
+/// Steps the host whose join is over, here and now. Only what leaves the loop is raised.
+pub unsafe fn resume(state: &LoopState, object: &Owned) -> Fallible<()> {
+    // SAFETY: attached; a drain has just ended a step.
+    unsafe {
+        let this = wait(object.as_ptr());
+        if let Some(task) = this.task.take() {
+            notify(object.as_ptr());
+            return task::resume(state, task);
+        }
+        let only = matches!(this.others.borrow().as_slice(), [Waiter::Callback(..)]);
+        let only = if only { this.others.borrow_mut().pop() } else { None };
+        let Some(Waiter::Callback(function, context)) = only else {
+            notify(object.as_ptr());
+            return Ok(());
+        };
+        // A task of asyncio's makes itself the current one, and nobody may be.
+        task::leave(state);
+        if ffi::PyContext_Enter(context.as_ptr()) < 0 {
+            ffi::PyErr_Clear();
+            this.others.borrow_mut().push(Waiter::Callback(function, context));
+            notify(object.as_ptr());
+            return Ok(());
+        }
+        let result = call1(function.as_ptr(), object.as_ptr()).map(drop);
+        let aside = if result.is_err() { Some(Aside::new()) } else { None };
+        if ffi::PyContext_Exit(context.as_ptr()) < 0 {
+            ffi::PyErr_Clear();
+        }
+        drop(aside);
+        result
+    }
+}
+
+/// Wakes whoever waits.
+pub unsafe fn notify(object: Raw) {
+    // SAFETY: attached; the caller's wait is alive.
+    unsafe {
+        let this = wait(object);
+        let Some(state) = this.state() else { return };
+        if let Some(task) = this.task.take() {
+            task::wake(state, task);
+        }
+        for waiter in this.others.take() {
+            match waiter {
+                Waiter::Task(task) => task::wake(state, task),
+                Waiter::Callback(function, context) => {
+                    if let Err(raised) = task::call_soon(state, &function, object, &context) {
+                        let text = "A callback of a wait that is over could not be scheduled";
+                        state.report_failure(text, raised, std::ptr::null_mut());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Takes out who `gone` says.
+fn remove(this: &Wait, gone: &[Raw]) {
+    let first = if gone.contains(&this.task.get()) { this.task.take() } else { None };
+    let others: Vec<Waiter> = this
+        .others
+        .borrow_mut()
+        .extract_if(.., |waiter| gone.contains(&waiter.subject().as_ptr()))
+        .collect();
+    drop((first, others));
+}
+
+/// A task that waits is cancelled: the wait ends, or goes on for the others. Says whether the task is
+/// to be woken, for nothing else will do it.
+pub unsafe fn withdraw(object: Raw, task: Raw) -> bool {
+    // SAFETY: attached; the caller's objects are alive.
+    unsafe {
+        let this = wait(object);
+        if this.kind.get() == Kind::Join || this.phase.get() == Phase::Done {
+            return false;
+        }
+        if this.phase.get() != Phase::Waiting {
+            // Somebody else has thrown into the task's coroutine, and it is here no more.
+            return true;
+        }
+        remove(this, &[task]);
+        if has_any(this) {
+            // The wait brings nothing to this one, which will throw into it.
+            task::data(task).set_incoming(awaited::raise_cancelled(this).take());
+            this.leaving.set(this.leaving.get() + 1);
+        } else {
+            this.phase.set(Phase::Cancelled);
+            stop_waiting(object);
+        }
+        true
+    }
+}
+
+/// Something was thrown into a wait that is not over, or it was closed: it is `after` that then. Where
+/// a task that waits does that, with its coroutine, the wait goes on for the others; anybody else ends
+/// it for all.
+pub unsafe fn interrupt(object: Raw, after: Phase) {
+    // SAFETY: attached; an exception on its way is put aside.
+    unsafe {
+        let _aside = Aside::new();
+        let this = wait(object);
+        if this.leaving.get() > 0 && has_any(this) {
+            this.leaving.set(this.leaving.get() - 1);
+            return;
+        }
+        // Finding out who it is may run Python code, so it is done with a copy.
+        let first = this.task.cloned().map(Waiter::Task);
+        let waiters: Vec<Waiter> = first.into_iter().chain(this.others.borrow().clone()).collect();
+        let mut gone = Vec::new();
+        for waiter in &waiters {
+            if runs(waiter) {
+                gone.push(waiter.subject().as_ptr());
+            }
+        }
+        if this.phase.get() != Phase::Waiting {
+            return;
+        }
+        remove(this, &gone);
+        if !gone.is_empty() && has_any(this) {
+            return;
+        }
+        this.phase.set(after);
+        stop_waiting(object);
+        notify(object);
+    }
+}
+
+/// Whether the coroutine of a task that waits runs just now.
+unsafe fn runs(waiter: &Waiter) -> bool {
+    // SAFETY: attached; a failure means that it is no task.
+    unsafe {
+        let running = match waiter {
+            Waiter::Task(task) => foreign::is_running(task.as_ptr()),
+            Waiter::Callback(function, _) => match getattr_opt(function.as_ptr(), names().self_) {
+                Ok(Some(task)) => foreign::is_running(task.as_ptr()),
+                Ok(None) => Ok(false),
+                Err(raised) => Err(raised),
+            },
+        };
+        optional(running).unwrap_or(false)
+    }
+}
