@@ -104,6 +104,7 @@ pub unsafe fn rearm(task: Raw) -> Fallible<()> {
 pub unsafe fn is_cancelled(state: &LoopState, task: Raw) -> Fallible<bool> {
     // SAFETY: the caller's task is alive.
     unsafe {
+        let now = timers::look(state)?;
         if !task::is_ours(task) {
             return foreign::is_cancelled(state, task);
         }
@@ -111,7 +112,6 @@ pub unsafe fn is_cancelled(state: &LoopState, task: Raw) -> Fallible<bool> {
         let Some(member) = ours.member.get() else {
             return Ok(ours.inbox.get().requests.is_waiting());
         };
-        let now = timers::look(state)?;
         let asked = task::is_asked(state, task);
         let pending = state.tree.borrow().is_pending(member);
         Ok(asked || pending || state.tree.touch(|tree| tree.suspended(member, || now)))

@@ -13,6 +13,7 @@ use crate::clock::{Clock, Own, Time};
 use crate::driver::Block;
 use crate::dump::Dump;
 use crate::nursery::{Local, LocalNursery, Nursery};
+use crate::scope::budget;
 use crate::stuck;
 
 /// What a child's error does to its siblings (R6).
@@ -310,7 +311,8 @@ impl Builder {
         Settings {
             deadline: self.deadline.map_or(f64::INFINITY, |moment| clock.seconds(moment)),
             shield: self.shield,
-            cleanup: self.cleanup.map(|budget| budget.as_secs_f64()),
+            cleanup: budget(self.cleanup),
+            ..Settings::default()
         }
     }
 }

@@ -362,7 +362,7 @@ impl<E> Core<E> {
             if matches!(state.heir, Heir::Over) {
                 Some((None, vec![failure], self.erase()))
             } else {
-                state.life.error(failure);
+                state.life.error(Outcome::Failed(failure));
                 None
             }
         };

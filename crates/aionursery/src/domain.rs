@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
-use nursery_core::Tree;
+use nursery_core::{Cleanup, Tree};
 
 use crate::scope::{Tokio, lock};
 use crate::sync::{Mutex, plain};
@@ -29,7 +29,10 @@ thread_local! {
 pub(crate) fn take() -> Arc<Domain> {
     let kept = EMPTY.try_with(|empty| empty.borrow_mut().pop()).ok().flatten();
     kept.unwrap_or_else(|| {
-        let domain = Arc::new(Domain { tree: Mutex::new(Tree::new()) });
+        let mut tree = Tree::new();
+        // A future that is cancelled is dropped, unless somebody gave it time (R27).
+        tree.cleanup = Cleanup::Seconds(0.0);
+        let domain = Arc::new(Domain { tree: Mutex::new(tree) });
         remember(&domain);
         domain
     })

@@ -305,7 +305,7 @@ impl<E> Driver<E> {
                 },
                 _ => failure,
             };
-            self.core.state().life.error(failure);
+            self.core.state().life.error(Outcome::Failed(failure));
         }
         self.core.leave_orphans(ended);
         drop(standing);

@@ -7,8 +7,11 @@ mod signal;
 
 use std::convert::Infallible;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
-use nursery_core::{Delivery, Face, Flight, Identity, MemberId, ScopeId, Settings, Source, Tree};
+use nursery_core::{
+    Cleanup, Delivery, Effects, Face, Flight, Identity, MemberId, ScopeId, Settings, Source, Tree,
+};
 
 pub use cause::Cause;
 pub(crate) use cause::Reason;
@@ -27,6 +30,11 @@ use crate::sync::{Mutex, MutexGuard};
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The budget that somebody gave a scope; if nobody did, it has that of the scope above.
+pub(crate) fn budget(given: Option<Duration>) -> Cleanup {
+    given.map_or(Cleanup::Inherited, |time| Cleanup::Seconds(time.as_secs_f64()))
 }
 
 /// Errors stay in each nursery's own lifecycle; the tree carries none.
@@ -88,10 +96,6 @@ impl Scope {
             None => (domain::take(), Time::start(clock)),
         };
         let mut settings = settings(&clock);
-        if parent.is_none() && settings.cleanup.is_none() {
-            // A future that is cancelled is dropped, unless somebody gave it time (R27).
-            settings.cleanup = Some(0.0);
-        }
         let mut flags = 0;
         if settings.deadline < f64::INFINITY {
             flags |= TIMED;
@@ -110,7 +114,8 @@ impl Scope {
                 None => tree.enroll(signal.clone(), true),
             };
             // Its deadline lies ahead: nothing comes of it now.
-            let id = tree.enter(member, settings, 0, f64::NEG_INFINITY, &mut Vec::new());
+            let out = &mut Effects::default();
+            let id = tree.enter(member, settings, 0, f64::NEG_INFINITY, out);
             (member, id, tree.is_cancelled(member))
         };
         if cancelled {
@@ -185,7 +190,7 @@ impl Scope {
         }
         let cause = nursery_core::Cause { source: Source::Host, reason: None };
         self.change(|tree, now, out| {
-            tree.set_cleanup(self.id, Some(0.0), now, out);
+            tree.set_cleanup(self.id, Cleanup::Seconds(0.0), now, out);
             tree.cancel(self.id, cause, now, out);
         });
     }
@@ -256,17 +261,14 @@ impl Scope {
     }
 
     /// Changes the tree and carries out what it says.
-    fn change<R>(
-        &self,
-        act: impl FnOnce(&mut Tree<Tokio>, f64, &mut Vec<Delivery<Arc<Signal>>>) -> R,
-    ) -> R {
+    fn change<R>(&self, act: impl FnOnce(&mut Tree<Tokio>, f64, &mut Effects<Tokio>) -> R) -> R {
         let now = self.clock().reading();
-        let mut out = Vec::new();
+        let mut out = Effects::default();
         let mut raise = Vec::new();
         let result = {
             let tree = &mut *lock(&self.domain.tree);
             let result = act(tree, now, &mut out);
-            for Delivery { key: signal, member, throw, .. } in out {
+            for Delivery { key: signal, member, throw, .. } in out.deliveries {
                 if !throw || !tree.is_cancelled(member) {
                     continue;
                 }
@@ -410,8 +412,10 @@ impl Scope {
         }
         {
             let tree = &mut *lock(&self.domain.tree);
-            tree.exit(self.id, Flight::Nothing, 0, &mut Vec::new());
-            tree.withdraw(self.member);
+            let out = &mut Effects::default();
+            // Nobody stands in it any more whose time to clean up could begin by that.
+            tree.exit(self.id, Flight::Nothing, 0, f64::NEG_INFINITY, out);
+            tree.withdraw(self.member, out);
         }
         if let Some(orphans) = &mut self.orphans {
             // Both are above it, and so held by its parent, too, which must be the last to go.

@@ -106,6 +106,32 @@ async fn r28_the_next_nursery_above_waits_if_the_one_above_is_dropped_too() {
 }
 
 #[tokio::test]
+async fn r28_the_time_that_a_cancelled_nursery_above_gives_is_not_that_of_one_that_is_dropped() {
+    let started = Arc::new(Notify::new());
+    let hours = std::time::Duration::from_secs(7200);
+    let outer = Builder::new().cleanup(hours).nursery(async |outer: Nursery<'_, &str>| {
+        let mut inner = Box::pin(nursery(async |n: Nursery<'_, &str>| {
+            let started = started.clone();
+            n.spawn(async move {
+                started.notify_one();
+                pending::<Result<(), &str>>().await
+            });
+            pending::<Result<(), &str>>().await
+        }));
+        futures::select_biased! {
+            _ = (&mut inner).fuse() => unreachable!(),
+            () = started.notified().fuse() => {}
+        }
+        outer.cancel();
+        assert!((&mut inner).now_or_never().is_none(), "it has two hours");
+        drop(inner);
+        Ok(())
+    });
+    // The spawned child is waited for here, and it was aborted.
+    outer.await.unwrap();
+}
+
+#[tokio::test]
 async fn r28_a_shielded_spawned_child_of_a_dropped_nursery_is_still_waited_for() {
     let done = Arc::new(AtomicUsize::new(0));
     let go = Arc::new(Notify::new());

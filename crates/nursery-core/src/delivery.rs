@@ -2,7 +2,7 @@
 //! It must never tell a task twice of what it was already told, but for a spent budget (R18).
 
 use crate::member::MemberId;
-use crate::scope::{Cause, Charge, Cleanup, ScopeId, Source};
+use crate::scope::{Cause, Charge, Cleanup, Scope, ScopeId, Source};
 use crate::slab::NONE;
 use crate::tree::{Alarm, Delivery, Effects, Face, Tree};
 
@@ -213,7 +213,7 @@ impl<F: Face> Tree<F> {
             if at != root && same && (scope.settings.shield || !effective) {
                 continue;
             }
-            let brought = scope.cause.as_ref().is_some_and(|cause| cause.source == Source::Host);
+            let brought = Self::is_brought(scope);
             self.scopes[at].effective = effective;
             if brought && self.scopes[at].budget.is_none() {
                 // It insists for itself if nothing above does any more.
@@ -343,8 +343,10 @@ impl<F: Face> Tree<F> {
     /// Tells a task again: its time to clean up was over at that moment.
     fn insist_on(&mut self, member: u32, moment: f64, out: &mut Effects<F>) {
         let entry = &mut self.members[member];
+        // What the task awaits was asked to end and has not: it is asked once more.
+        let again = moment > f64::NEG_INFINITY && entry.spent != Some(moment);
         entry.spent = Some(moment);
-        if !std::mem::replace(&mut entry.pending, true) {
+        if !std::mem::replace(&mut entry.pending, true) || again {
             let (key, member) = (entry.key.clone(), MemberId(member));
             out.deliveries.push(Delivery { key, member, charges: 0, throw: true });
         }
@@ -450,9 +452,8 @@ impl<F: Face> Tree<F> {
     /// How many seconds a cancelled scope gives to what is below it.
     pub(crate) fn seconds(&self, at: u32) -> f64 {
         let scope = &self.scopes[at];
-        let host = scope.cause.as_ref().is_some_and(|cause| cause.source == Source::Host);
-        if host && self.sees_above(scope) {
-            // Its host has brought the cancellation from above: the one above insists.
+        if Self::is_brought(scope) && self.sees_above(scope) {
+            // The one above insists.
             return f64::INFINITY;
         }
         let found = if scope.settings.abrupt { scope.settings.cleanup } else { self.given(at) };
@@ -460,6 +461,13 @@ impl<F: Face> Tree<F> {
             Cleanup::Seconds(seconds) => seconds,
             Cleanup::Inherited | Cleanup::Never => f64::INFINITY,
         }
+    }
+
+    /// Whether a nursery's host has cancelled it: by what it had heard from above, if that reaches
+    /// the nursery.
+    fn is_brought(scope: &Scope<F::Reason>) -> bool {
+        let by_host = |cause: &Cause<_>| cause.source == Source::Host;
+        scope.nursery != NONE && scope.cause.as_ref().is_some_and(by_host)
     }
 
     /// The budget that a scope was given, or the nearest one above it, or the tree's.

@@ -85,7 +85,10 @@ pub unsafe fn begin_join(join: Raw) -> Fallible<bool> {
                 return Err(raise(Owned::share(exception)));
             }
             Leaver::Stranger(text) => this.disown(state, id, text)?,
-            Leaver::Host(_) | Leaver::Successor => {}
+            Leaver::Successor => {
+                this.part_from_host(state, id)?;
+            }
+            Leaver::Host(_) => {}
         }
         let outcome = match body_outcome(exception) {
             // Whoever closes a generator from outside is told of the misuse.
@@ -137,7 +140,12 @@ impl Nursery {
         unsafe {
             let current = crate::imports::current_task(state.event_loop.get())?;
             let host = self.host.cloned();
-            let alive = state.tree.borrow().host(id).is_some();
+            // A task of asyncio's says nothing when it ends.
+            let ended = match &host {
+                Some(host) => foreign::is_done(host.as_ptr())?,
+                None => true,
+            };
+            let alive = !ended && state.tree.borrow().host(id).is_some();
             if let Some(host) = &host
                 && alive
                 && host.as_ptr() == current.as_ptr()
@@ -171,8 +179,8 @@ impl Nursery {
         }
     }
 
-    /// Takes it from its host, and cancels its children: it is left as it must not be (R3).
-    unsafe fn disown(&self, state: &LoopState, id: NurseryId, text: &str) -> Fallible<()> {
+    /// Takes it from its host, if that still stands in it.
+    unsafe fn part_from_host(&self, state: &LoopState, id: NurseryId) -> Fallible<()> {
         // SAFETY: attached.
         unsafe {
             let host = state.tree.borrow().host(id).map(|Key(host)| Owned::share(*host));
@@ -182,6 +190,16 @@ impl Nursery {
                 host::take_back(host.as_ptr(), owed)?;
                 host::left_any_scope(state, host.as_ptr());
             }
+            Ok(())
+        }
+    }
+
+    /// Takes it from its host, and cancels its children: it is left as it must not be (R3).
+    unsafe fn disown(&self, state: &LoopState, id: NurseryId, text: &str) -> Fallible<()> {
+        // SAFETY: attached.
+        unsafe {
+            self.part_from_host(state, id)?;
+            let now = state.now_or_zero();
             self.misuse.set(host::misuse(text).take());
             let reason = optional(crate::object::string(text));
             state.change(|tree, out| {

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::about::{self, About, Place};
 use crate::clock::{Own, Time};
 use crate::frame::{self, Around};
-use crate::scope::{Cause, Owner, Scope, lock};
+use crate::scope::{Cause, Owner, Scope, budget, lock};
 use crate::sync::{Mutex, MutexGuard};
 
 #[derive(Default)]
@@ -55,7 +55,8 @@ impl Asked {
         Settings {
             deadline: self.deadline.map_or(f64::INFINITY, |moment| clock.seconds(moment)),
             shield: self.shield,
-            cleanup: self.cleanup.map(|budget| budget.as_secs_f64()),
+            cleanup: budget(self.cleanup),
+            ..Settings::default()
         }
     }
 

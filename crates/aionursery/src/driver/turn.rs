@@ -368,7 +368,7 @@ impl<E> Driver<E> {
     fn adopt_errors(&self) {
         if self.core.scope.has_orphan_errors() {
             for error in self.core.scope.take_orphan_errors() {
-                self.core.state().life.error(Failure::adopted(error));
+                self.core.state().life.error(Outcome::Failed(Failure::adopted(error)));
             }
         }
     }

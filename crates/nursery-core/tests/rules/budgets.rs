@@ -1,7 +1,7 @@
 //! From when on the seconds for cleaning up count, and whose they are (R18); and what a
 //! cancellation takes from a task beside its wait (R12a).
 
-use nursery_core::{Cleanup, Flight, Outcome, Settings, Source};
+use nursery_core::{Cause, Cleanup, Flight, Outcome, Settings, Source};
 
 use crate::world::{PLAIN, SHIELD, World, cleaning, finish, host};
 
@@ -269,6 +269,26 @@ fn r18_a_nursery_that_only_its_host_has_cancelled_insists_for_itself() {
     world.end(child, Outcome::Cancelled);
     world.tasks[host].requests.deliver();
     assert!(world.close(host, nursery, true).cancelled);
+    finish(world, host);
+}
+
+#[test]
+fn r18_a_scope_without_a_nursery_insists_for_itself_whoever_has_cancelled_it() {
+    let (mut world, host) = host(false);
+    let outer = world.enter(host, cleaning(9.0));
+    let inner = world.enter(host, cleaning(0.0));
+    world.cancel(outer);
+    world.step(host);
+    // Its owner lets go of it by force, as the Rust face does with what is dropped (R28).
+    world.change(|tree, now, out| {
+        tree.cancel(inner, Cause { source: Source::Host, reason: None }, now, out)
+    });
+    world.step(host);
+    assert!(world.suspended(host), "no time is left in it");
+    world.step(host);
+    world.exit(host, inner, Flight::Cancelled);
+    is_over_at(&mut world, host, 9.0);
+    assert!(world.exit(host, outer, Flight::Cancelled).caught);
     finish(world, host);
 }
 
