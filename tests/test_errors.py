@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import gc
+import pickle
 import sys
 import traceback
 import weakref
@@ -356,10 +358,77 @@ def test_r8_its_str_shows_every_traceback():
         except kind as error:
             errors.append(error)
     text = str(MultiError(errors))
+    assert "Details of embedded exception 0:" in text
     assert "Details of embedded exception 1:" in text
-    assert "Details of embedded exception 2:" in text
+    assert "Details of embedded exception 2:" not in text
     assert "ValueError: shown" in text and "KeyError: 'shown'" in text
     assert text.count("raise kind") == 2
+
+
+def named(*errors: tuple[str | None, BaseException]) -> BaseMultiError[BaseException]:
+    return BaseMultiError._of([error for _, error in errors], [name for name, _ in errors])
+
+
+def test_r8_names_stand_beside_the_errors_and_in_its_str():
+    group = named(("fetch", ValueError("shown")), (None, KeyError("body")))
+    assert type(group) is MultiError
+    assert group.names == ("fetch", None)
+    text = str(group)
+    assert text.count("Raised by") == 1
+    assert text.index("exception 0:") < text.index("Raised by 'fetch':") < text.index("shown")
+    assert type(named(("a", ValueError()), ("b", GeneratorExit()))) is BaseMultiError
+    assert MultiError([ValueError(), KeyError()]).names == (None, None)
+    assert MultiError("message", [ValueError()]).names == (None,)
+    with pytest.raises(ValueError, match="1 names for 2 errors"):
+        MultiError._of([ValueError(), KeyError()], ["one"])
+    with pytest.raises(AttributeError):
+        group.names = ("other", None)
+
+
+def test_r8_nothing_is_written_on_an_error_that_is_named():
+    class Frozen(Exception):
+        def __setattr__(self, name, value):
+            raise AssertionError(name)
+
+    error = Frozen()
+    assert named(("child", error)).names == ("child",)
+    assert error.__dict__ == {} and not hasattr(error, "__notes__")
+
+
+def test_r8_split_subgroup_and_derive_carry_the_names():
+    inner = named(("deep", ValueError(1)), ("other", KeyError(2)))
+    same = ValueError(3)
+    group = named(("a", same), ("nested", inner), (None, KeyError(4)), ("again", same))
+    match, rest = group.split(ValueError)
+    assert match is not None and rest is not None
+    assert match.names == ("a", "nested", "again")
+    assert match[1].names == ("deep",)
+    assert rest.names == ("nested", None)
+    assert rest[0].names == ("other",)
+    assert group.subgroup(KeyError).names == ("nested", None)
+    assert group.subgroup(lambda exc: exc is inner).names == ("nested",)
+    assert group.derive([group[3], KeyError("new"), inner]).names == ("a", None, "nested")
+    assert group.derive([group[2]]).names == (None,)
+    caught = []
+    try:
+        raise group
+    except* KeyError as part:
+        caught.append(part.names)
+    except* ValueError as part:
+        caught.append(part.names)
+    assert caught == [("nested", None), ("a", "nested", "again")]
+
+
+def test_r8_copies_and_pickles_keep_the_names():
+    group = named(("a", ValueError(1)), (None, KeyError(2)))
+    group.add_note("note")
+    for other in (copy.copy(group), pickle.loads(pickle.dumps(group))):
+        assert type(other) is MultiError and other.names == ("a", None)
+        assert [repr(error) for error in other] == ["ValueError(1)", "KeyError(2)"]
+        assert other.message == group.message and other.__notes__ == ["note"]
+    base = pickle.loads(pickle.dumps(named(("a", GeneratorExit()))))
+    assert type(base) is BaseMultiError and base.names == ("a",)
+    assert pickle.loads(pickle.dumps(MultiError([ValueError()]))).names == (None,)
 
 
 def test_r8_printed_by_python_it_shows_each_error_once():

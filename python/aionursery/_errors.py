@@ -20,6 +20,9 @@ class BaseMultiError(BaseExceptionGroup[_E], Generic[_E]):
     ``BaseMultiError([...])`` of nothing but ``Exception`` makes a `MultiError`.
     """
 
+    # Set on the instance where there are any, so that copies and pickles have them.
+    _names: tuple[str | None, ...] | None = None
+
     def __new__(
         cls, message: str | Sequence[_E], exceptions: Sequence[_E] | None = None, /
     ) -> BaseMultiError[_E]:
@@ -39,9 +42,25 @@ class BaseMultiError(BaseExceptionGroup[_E], Generic[_E]):
         else:
             super().__init__(message, exceptions)
 
+    @classmethod
+    def _of(cls, errors: Sequence[_E], names: Sequence[str | None]) -> BaseMultiError[_E]:
+        """Group errors with the names of the children that raised them."""
+        group = cls(errors)
+        if len(names) != len(group.exceptions):
+            raise ValueError(f"{len(names)} names for {len(group.exceptions)} errors")
+        group._names = tuple(names)
+        return group
+
+    @property
+    def names(self) -> tuple[str | None, ...]:
+        """The names of the children that raised the errors; None for the body, or if unknown."""
+        return self._names or (None,) * len(self.exceptions)
+
     def derive(self, excs: Sequence[BaseException]) -> BaseMultiError[BaseException]:
         """Return a group of the same kind with other exceptions."""
-        return BaseMultiError(self.message, excs)
+        group = BaseMultiError(self.message, excs)
+        group._names = _names_of_parts(self, group.exceptions)
+        return group
 
     def __iter__(self) -> Iterator[_E]:
         return iter(self.exceptions)
@@ -77,11 +96,50 @@ def _asked_by_traceback() -> bool:
     return caller.f_globals.get("__name__") == "traceback"
 
 
+def _leaves(exc: BaseException) -> set[int]:
+    """The identities of all that is no group in an exception."""
+    found, left = set(), [exc]
+    while left:
+        exc = left.pop()
+        if isinstance(exc, BaseExceptionGroup):
+            left.extend(exc.exceptions)
+        else:
+            found.add(id(exc))
+    return found
+
+
+def _names_of_parts(
+    whole: BaseMultiError[Any], parts: Sequence[BaseException]
+) -> tuple[str | None, ...] | None:
+    """The names for a derived group: an error's own, or that of the group it is a part of."""
+    if whole._names is None:
+        return None
+    left = list(zip(whole.exceptions, whole.names, strict=True))
+    names: list[str | None] = []
+    for part in parts:
+        place = next((at for at, (exc, _) in enumerate(left) if exc is part), None)
+        if place is None and isinstance(part, BaseExceptionGroup):
+            leaves = _leaves(part)
+            place = next(
+                (
+                    at
+                    for at, (exc, _) in enumerate(left)
+                    if isinstance(exc, BaseExceptionGroup) and leaves <= _leaves(exc)
+                ),
+                None,
+            )
+        names.append(None if place is None else left.pop(place)[1])
+    return tuple(names)
+
+
 def _details(group: BaseExceptionGroup[Any], indent: str) -> str:
     """Show each exception of a group once, however deeply groups are nested."""
     lines = []
-    for number, exc in enumerate(group.exceptions, 1):
+    names = group.names if isinstance(group, BaseMultiError) else (None,) * len(group.exceptions)
+    for number, (exc, name) in enumerate(zip(group.exceptions, names, strict=True)):
         lines.append(f"\n\n{indent}Details of embedded exception {number}:\n")
+        if name is not None:
+            lines.append(f"\n{indent}  Raised by {name!r}:")
         if isinstance(exc, BaseExceptionGroup):
             lines.append(f"\n{indent}  {type(exc).__name__}: {exc.message}")
             lines.append(_details(exc, indent + "  "))

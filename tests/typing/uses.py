@@ -83,6 +83,7 @@ async def errors() -> None:
             one.add_note("seen")
         error[0].add_note("indexed")
     made = MultiError([ValueError()])
+    assert_type(made.names, tuple[str | None, ...])
     assert_type(made, MultiError[ValueError])
     assert_type(made[0], ValueError | ExceptionGroup[ValueError])
     assert [type(one) for one in caught[0].exceptions] == [ValueError]
