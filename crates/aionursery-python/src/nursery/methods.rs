@@ -13,7 +13,7 @@ use crate::args::{given, parse, parse_call};
 use crate::entry::guard;
 use crate::function::Method;
 use crate::imports::imports;
-use crate::object::{Fallible, Owned, Raw, repr, set_error_text, type_name, utf8};
+use crate::object::{Fallible, Owned, Raw, Slot, repr, set_error_text, type_name, utf8};
 use crate::scope::{fetch, restore, settings_of};
 use crate::state::Key;
 use crate::wait::{self, Kind};
@@ -171,34 +171,30 @@ impl Nursery {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let home = self.home.get();
-        if !home.is_null() {
-            // SAFETY: `Py` is a pointer; the slot holds the reference that is visited.
-            let home: &Py<PyAny> = unsafe { &*std::ptr::from_ref(&home).cast() };
-            visit.call(home)?;
-        }
-        for slot in [&self.host, &self.misuse, &self.scope, &self.reason] {
-            let object = slot.get();
-            if !object.is_null() {
-                // SAFETY: `Py` is a pointer; the slot holds the reference that is visited.
-                let object: &Py<PyAny> = unsafe { &*std::ptr::from_ref(&object).cast() };
-                visit.call(object)?;
-            }
+        let held = self.slots().map(Slot::get).into_iter().chain([self.home.get()]);
+        for object in held.filter(|object| !object.is_null()) {
+            // SAFETY: `Py` is a pointer; the reference that is visited is held.
+            let object: &Py<PyAny> = unsafe { &*std::ptr::from_ref(&object).cast() };
+            visit.call(object)?;
         }
         Ok(())
     }
 
     fn __clear__(&self) {
-        self.id.set(None);
-        self.host.clear();
-        self.misuse.clear();
-        self.scope.clear();
-        self.reason.clear();
+        if let (Some(_), Some(scope)) = (self.id.take(), self.scope_object()) {
+            scope.let_go();
+        }
+        self.slots().into_iter().for_each(Slot::clear);
         self.home.clear();
     }
 }
 
 impl Nursery {
+    /// What it holds beside its home.
+    fn slots(&self) -> [&Slot; 4] {
+        [&self.host, &self.misuse, &self.scope, &self.reason]
+    }
+
     fn not_entered(&self) -> PyResult<()> {
         Err(PyRuntimeError::new_err(
             "this nursery has not been entered; write 'async with Nursery() as nursery:'",

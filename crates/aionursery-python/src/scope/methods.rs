@@ -9,7 +9,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use super::{Budget, CancelScope, Stage, fetch, finite, settings_of, source_name};
 use crate::args::{given, parse_call};
-use crate::object::Owned;
+use crate::object::{Owned, Slot};
 use crate::state::CLEANUP;
 
 #[pymethods]
@@ -201,27 +201,25 @@ impl CancelScope {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let home = self.home.get();
-        if !home.is_null() {
-            // SAFETY: `Py` is a pointer; the slot holds the reference that is visited.
-            let home: &Py<PyAny> = unsafe { &*std::ptr::from_ref(&home).cast() };
-            visit.call(home)?;
-        }
-        for slot in [&self.host, &self.reason] {
-            let object = slot.get();
-            if !object.is_null() {
-                // SAFETY: `Py` is a pointer; the slot holds the reference that is visited.
-                let object: &Py<PyAny> = unsafe { &*std::ptr::from_ref(&object).cast() };
-                visit.call(object)?;
-            }
+        let held = self.slots().map(Slot::get).into_iter().chain([self.home.get()]);
+        for object in held.filter(|object| !object.is_null()) {
+            // SAFETY: `Py` is a pointer; the reference that is visited is held.
+            let object: &Py<PyAny> = unsafe { &*std::ptr::from_ref(&object).cast() };
+            visit.call(object)?;
         }
         Ok(())
     }
 
     fn __clear__(&self) {
         self.id.set(None);
-        self.host.clear();
-        self.reason.clear();
+        self.slots().into_iter().for_each(Slot::clear);
         self.home.clear();
+    }
+}
+
+impl CancelScope {
+    /// What it holds beside its home.
+    fn slots(&self) -> [&Slot; 2] {
+        [&self.host, &self.reason]
     }
 }
