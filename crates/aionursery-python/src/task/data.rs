@@ -75,6 +75,8 @@ pub struct Rare {
     pub source_traceback: Slot,
     /// What its next step throws, such as the answer to a bad yield.
     pub incoming: Slot,
+    /// Which wait of it this is, of those that can be called back for more than once.
+    pub number: Cell<u64>,
     /// The awaited-by set of 3.14 and later is in asyncio's part; nothing of it is here.
     pub exception_traceback: Slot,
 }
@@ -206,6 +208,26 @@ impl TaskData {
         // What was there goes once the borrow is over: that may run Python code.
         let before = self.with_rare(|rare| rare.incoming.replace(Some(error)));
         drop(before);
+    }
+
+    /// A wait begins for which it may be called back more than once; gives the number of it.
+    pub fn begin_await(&self) -> u64 {
+        self.with_rare(|rare| {
+            rare.number.set(rare.number.get() + 1);
+            rare.number.get()
+        })
+    }
+
+    /// Whether it still waits as it did when [`begin_await`](Self::begin_await) gave this number.
+    pub fn awaits(&self, number: u64) -> bool {
+        self.rare.borrow().as_ref().is_some_and(|rare| rare.number.get() == number)
+    }
+
+    /// It takes a step: nothing that was to call it back is waited for any more.
+    pub fn end_await(&self) {
+        if let Some(rare) = self.rare.borrow().as_ref() {
+            rare.number.set(rare.number.get() + 1);
+        }
     }
 
     /// What its next step is to throw, if anything was put there.

@@ -6,6 +6,7 @@ use pyo3::ffi;
 
 use super::data::{TaskData, data, flag};
 use super::step::{refuse, refuse_with, settle, step_from_loop, text};
+use super::wakeup;
 use crate::function::Method;
 use crate::imports::{FutureParts, imports, names};
 use crate::object::{
@@ -106,7 +107,7 @@ unsafe fn begin(
             return Ok(Err(format!("Task cannot await on itself: {}", text(this))));
         }
         checked(ffi::PyObject_SetAttr(what, names.asyncio_future_blocking, ffi::Py_False()))?;
-        let wakeup = bound_wakeup(this)?;
+        let wakeup = wakeup::create(this)?;
         let context = ours.context().get();
         let mut args = [std::ptr::null_mut(), wakeup.as_ptr(), context];
         call_method(what, names.add_done_callback, &mut args, imports().kw_context)?;
@@ -138,7 +139,8 @@ pub unsafe fn collect(task: Raw) {
 
 static WAKEUP: Method = Method::one_arg(c"wakeup", wakeup);
 
-/// A task's wake-up as a function, as a future would have it.
+/// A task's wake-up as a function, as a future of asyncio's own types has it: that calls back once,
+/// and with itself.
 pub unsafe fn bound_wakeup(task: Raw) -> Fallible<Owned> {
     // SAFETY: the caller's task is alive.
     unsafe { WAKEUP.bind(task) }
@@ -150,7 +152,7 @@ unsafe extern "C" fn wakeup(task: Raw, future: Raw) -> Raw {
     // SAFETY: bound to a task, which the call keeps alive; the loop has entered its context.
     unsafe {
         if data(task).waiting.get() != future {
-            // It waits for something else by now: a future that calls back twice.
+            // It waits for something else by now: somebody has called back twice.
             return none().into_ptr();
         }
         if data(task).has(flag::RUNNING) {

@@ -2,7 +2,7 @@
 //! its first lines: `data` the object, `step` how it moves, `current` who is the current one, `future`
 //! how it waits for what is not ours, `cancel` how it is cancelled, `end` how it ends, `watch` who
 //! hears of that, `methods` what the program calls, `likeness` what other libraries reach for,
-//! `joined` how it is awaited, `factory` how loops make one, `graph` who awaits whom.
+//! `joined` how it is awaited, `wakeup` how it is called back, `factory` how loops make one, `graph` who awaits whom.
 
 mod cancel;
 mod current;
@@ -16,6 +16,7 @@ mod likeness;
 mod methods;
 mod registry;
 mod step;
+mod wakeup;
 mod watch;
 
 pub use cancel::{cancel, cancelled_by_scope, cancelled_error, charge, is_asked, reach};

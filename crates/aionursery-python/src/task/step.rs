@@ -128,7 +128,12 @@ unsafe fn prepare(state: &LoopState, task: Raw, ours: &TaskData) -> Option<Owned
             // The nursery that it joins decides what becomes of a cancellation.
             return None;
         }
-        let incoming = if ours.rare.borrow().is_some() { ours.take_incoming() } else { None };
+        let incoming = if ours.rare.borrow().is_some() {
+            ours.end_await();
+            ours.take_incoming()
+        } else {
+            None
+        };
         let incoming = match &waited {
             Some(waited) if !wait::is_wait(waited.as_ptr()) => {
                 graph::end(waited.as_ptr(), task);
@@ -284,7 +289,11 @@ pub(super) unsafe fn settle(state: &LoopState, task: Raw, ours: &TaskData, what:
             graph::begin(what.as_ptr(), task);
         }
         ours.waiting.set(what);
-        if ours.has(flag::JOINING) {
+        if ours.has(flag::JOINING | flag::SCHEDULED) {
+            // What it waits for is there already if a step is to come; nothing is to be cancelled.
+            if !ours.has(flag::JOINING) && ours.member.get().is_some_and(|it| insist(state, it)) {
+                ours.change_inbox(Inbox::tell);
+            }
             return;
         }
         let asked = ours.inbox.get().requests.is_waiting() && is_asked(state, task);
