@@ -34,7 +34,8 @@ enum Stage {
 /// Used once, by async with; it is left when body and children have ended. on_error="cancel": the
 /// first failure cancels the rest; "collect": it does not. deadline is a moment on the loop's
 /// clock at which it is cancelled; shield keeps out cancellation from outside; cleanup is how many
-/// seconds cancelled tasks may go on awaiting (None inherits, 0 is not at all).
+/// seconds cancelled tasks may go on awaiting (None is for ever, 0 not at all; not given, it is
+/// inherited, 10 if there is none).
 ///
 /// The block raises MultiError with all that failed, BaseMultiError if something in it is no
 /// Exception, and KeyboardInterrupt and SystemExit bare. Entering it again raises RuntimeError, or

@@ -81,25 +81,25 @@ within!(
 );
 
 static FAIL_AFTER: Method = Method::fast(c"fail_after", fail_after).documented(
-    c"fail_after(delay, *, shield=False, cleanup=None)\n--\n\nA scope that raises TimeoutError if it is not left within `delay` seconds; None for never.\n\nshield keeps out cancellation from outside; cleanup is how many seconds cancelled tasks may go\non awaiting (None inherits, 0 is not at all). Raises ValueError if delay is negative or NaN.",
+    c"fail_after(delay, *, shield=False, cleanup=...)\n--\n\nA scope that raises TimeoutError if it is not left within `delay` seconds; None for never.\n\nshield keeps out cancellation from outside; cleanup is how many seconds cancelled tasks may go\non awaiting (None is for ever, 0 not at all; not given, it is inherited, 10 if there is none).\nRaises ValueError if delay is negative or NaN.",
 );
 
 static FAIL_AT: Method = Method::fast(c"fail_at", fail_at).documented(
-    c"fail_at(deadline, *, shield=False, cleanup=None)\n--\n\nA scope that raises TimeoutError if it is not left by `deadline`, on the loop's clock.\n\nshield keeps out cancellation from outside; cleanup is how many seconds cancelled tasks may go\non awaiting (None inherits, 0 is not at all). Raises ValueError if deadline is NaN.",
+    c"fail_at(deadline, *, shield=False, cleanup=...)\n--\n\nA scope that raises TimeoutError if it is not left by `deadline`, on the loop's clock.\n\nshield keeps out cancellation from outside; cleanup is how many seconds cancelled tasks may go\non awaiting (None is for ever, 0 not at all; not given, it is inherited, 10 if there is none).\nRaises ValueError if deadline is NaN.",
 );
 
 static MOVE_ON_AFTER: Method = Method::fast(c"move_on_after", move_on_after).documented(
-    c"move_on_after(delay, *, shield=False, cleanup=None)\n--\n\nA scope that is left quietly after `delay` seconds; None for never.\n\nshield keeps out cancellation from outside; cleanup is how many seconds cancelled tasks may go\non awaiting (None inherits, 0 is not at all). cancelled_caught tells whether it was. Raises\nValueError if delay is negative or NaN.",
+    c"move_on_after(delay, *, shield=False, cleanup=...)\n--\n\nA scope that is left quietly after `delay` seconds; None for never.\n\nshield keeps out cancellation from outside; cleanup is how many seconds cancelled tasks may go\non awaiting (None is for ever, 0 not at all; not given, it is inherited, 10 if there is none).\ncancelled_caught tells whether it was. Raises ValueError if delay is negative or NaN.",
 );
 
 static MOVE_ON_AT: Method = Method::fast(c"move_on_at", move_on_at).documented(
-    c"move_on_at(deadline, *, shield=False, cleanup=None)\n--\n\nA scope that is left quietly at `deadline`, on the loop's clock.\n\nshield keeps out cancellation from outside; cleanup is how many seconds cancelled tasks may go\non awaiting (None inherits, 0 is not at all). cancelled_caught tells whether it was. Raises\nValueError if deadline is NaN.",
+    c"move_on_at(deadline, *, shield=False, cleanup=...)\n--\n\nA scope that is left quietly at `deadline`, on the loop's clock.\n\nshield keeps out cancellation from outside; cleanup is how many seconds cancelled tasks may go\non awaiting (None is for ever, 0 not at all; not given, it is inherited, 10 if there is none).\ncancelled_caught tells whether it was. Raises ValueError if deadline is NaN.",
 );
 
 /// A scope that keeps out cancellation from outside.
 ///
-/// deadline and cleanup are its own, as CancelScope's. Against a bare Task.cancel() it holds where
-/// the task is one of ours.
+/// deadline and cleanup are its own, as CancelScope's (not given, cleanup is inherited). Against a
+/// bare Task.cancel() it holds where the task is one of ours.
 #[pyfunction]
 #[pyo3(
     signature = (*, deadline = f64::INFINITY, cleanup = Budget::INHERITED),
