@@ -105,7 +105,7 @@ async def reconnects() -> None:
 
 
 async def waits_for_a_background_task() -> None:
-    """Wait in the cleanup for a task of somebody else's, which never ends."""
+    """Wait in the cleanup for a task outside the block, which never ends."""
     task = asyncio.ensure_future(asyncio.Event().wait())
     try:
         await aionursery.sleep(LONG)

@@ -153,6 +153,9 @@ class TaskStatus:
 
     __slots__ = ("_caller", "_child", "_nursery", "_said", "_value")
 
+    _caller: Nursery
+    _child: asyncio.Task[Any]
+
     def __init__(self, nursery: Nursery) -> None:
         self._nursery = nursery
         self._said = False
