@@ -38,7 +38,9 @@ def make_nursery(world: World, a: int, b: int) -> Any:
     if b & 48 == 48:
         made["on_error"] = "collect"
     kind = classes.nurseries(world)[b & 1] if b & 64 else world.api.Nursery
-    return world.keep("nurseries", kind(**made))
+    nursery = world.keep("nurseries", kind(**made))
+    world.made[id(nursery)] = len(world.tasks)
+    return nursery
 
 
 def make_scope(world: World, a: int, b: int) -> Any:
@@ -71,6 +73,7 @@ async def nursery(world: World, cursor: Cursor, depth: int, a: int, b: int) -> N
 
 async def group(world: World, cursor: Cursor, depth: int, a: int, b: int) -> None:
     made = asyncio.TaskGroup() if a & 1 else world.api.TaskGroup()
+    world.made[id(made)] = len(world.tasks)
     world.keep("groups" if a & 1 else "nurseries", made)
     async with made:
         await run(world, cursor, depth)
@@ -116,6 +119,13 @@ async def repeat(world: World, cursor: Cursor, depth: int, a: int, b: int) -> No
     await run(world, cursor, depth)
 
 
+def hold(world: World, a: int, b: int) -> Any:
+    """Make a generator that holds something, and note since when."""
+    made = yielding(world, a, b)
+    world.made[id(made)] = len(world.tasks)
+    return made
+
+
 async def yielding(world: World, a: int, b: int) -> AsyncIterator[int]:
     """Hold a nursery, a group or a scope, and yield inside."""
     kind = a % 5
@@ -150,7 +160,7 @@ async def yielding(world: World, a: int, b: int) -> AsyncIterator[int]:
 
 
 async def generator(world: World, cursor: Cursor, depth: int, a: int, b: int) -> None:
-    made = yielding(world, a, b)
+    made = hold(world, a, b)
     if b & 4:
         world.keep("generators", made)
     async for _ in made:

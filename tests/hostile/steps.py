@@ -15,9 +15,9 @@ from collections.abc import Callable
 from typing import Any
 
 from . import classes
+from .blocks import hold, seconds
 from .blocks import make_nursery as new_nursery
 from .blocks import make_scope as new_scope
-from .blocks import seconds, yielding
 from .objects import Thing, Word, error
 from .odd import awaitable, forget_to_await, target
 from .odd import future as new_future
@@ -318,7 +318,7 @@ def weak(world: World, a: int, b: int) -> None:
 
 @step
 def generator(world: World, a: int, b: int) -> None:
-    made = world.keep("generators", yielding(world, a, b))
+    made = world.keep("generators", hold(world, a, b))
     step_ = made.asend(None)
     if a & 8:
         step_.send(None)

@@ -163,7 +163,7 @@ async def open_by_hand(world: World, a: int, b: int) -> None:
 
 async def leave_by_hand(world: World, a: int, b: int) -> None:
     nursery = world.pick("nurseries", a)
-    if nursery is None:
+    if nursery is None or not world.may_leave(nursery, asyncio.current_task()):
         return
     exc = world.pick("errors", b) if b & 2 else None
     leaving = nursery.__aexit__(type(exc) if exc is not None else None, exc, None)
@@ -177,13 +177,13 @@ async def leave_by_hand(world: World, a: int, b: int) -> None:
 
 async def generator_step(world: World, a: int, b: int) -> None:
     made = world.pick("generators", a)
-    if made is not None:
+    if made is not None and world.may_leave(made, asyncio.current_task()):
         await (made.athrow(error(a, b)) if b & 2 else made.asend(None))
 
 
 async def generator_close(world: World, a: int, b: int) -> None:
     made = world.pick("generators", a)
-    if made is not None:
+    if made is not None and world.may_leave(made, asyncio.current_task()):
         await made.aclose()
 
 

@@ -54,9 +54,11 @@ class World:
         self.loops: list[weakref.ref[Any]] = []
         self.steps: dict[str, Any] = {}
         self.order: dict[int, int] = {}
+        self.made: dict[int, int] = {}
         self.budget = BUDGET
         self.depth = 0
         self.ending = False
+        self.gone = False
         self.done: Counter[str] = Counter()
         self.undo: list[Any] = []
         #: What is done once the loop has stopped.
@@ -65,7 +67,9 @@ class World:
     # What exists.
 
     def keep(self, pool: str, item: Any) -> Any:
-        """Put something into a pool; its oldest may go."""
+        """Put something into a pool; its oldest may go. Once it is over, nothing is kept."""
+        if self.gone:
+            return item
         items = self.pools.setdefault(pool, deque())
         items.append(item)
         if len(items) > KEPT:
@@ -78,6 +82,13 @@ class World:
         items = self.pools.get(pool)
         # Newer ones are the likelier, the more of them are small numbers.
         return items[-1 - number % len(items)] if items else None
+
+    def may_leave(self, nursery: Any, me: Any) -> bool:
+        """Whether a task may leave a nursery, or drive what holds it.
+
+        Who is younger than the nursery may be a child of it, which would wait for itself.
+        """
+        return self.order.get(id(me), len(self.tasks)) < self.made.get(id(nursery), 0)
 
     def shared(self, key: Any, make: Any) -> Any:
         """Return what all tasks share by this key, made at its first use."""
@@ -197,7 +208,7 @@ class World:
 
     def forget(self) -> None:
         """Let go of everything that the program has made."""
-        self.ending = True
+        self.ending = self.gone = True
         self.pools.clear()
         self.things.clear()
         self.tasks.clear()
