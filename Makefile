@@ -8,7 +8,7 @@ VENV = tools/venv.sh .venv "$(PYTHON)"
 TYPED = python $(wildcard tests/typing)
 STUBTEST_ALLOWS = $(addprefix --allowlist ,$(wildcard tests/typing/stubtest.txt))
 
-.PHONY: help build demo test test-rust test-python test-debug test-real test-peers sanitize loom lint format \
+.PHONY: help build demo test test-rust test-python test-debug attack test-real test-peers sanitize loom lint format \
     instructions bench wheel clean
 
 help:  ## show this
@@ -33,6 +33,14 @@ test-python:  ## run the Python tests on every CPython that is here, and on thos
 
 test-debug:  ## run the Python tests on debug builds of CPython
 	@tools/test.sh --debug $(ARGS)
+
+# How long it attacks; a seed to run alone; the CPython, by its name in tools/pythons.sh.
+SECONDS = 60
+SEED =
+PY =
+
+attack:  ## run random hostile programs for SECONDS; SEED=n shows one again; PY=3.14-dbg
+	@tools/attack.sh "$(PY)" --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 test-real:  ## run real programs: aiohttp, httpx, PostgreSQL, Redis
 	@tests/real/run.sh $(ARGS)

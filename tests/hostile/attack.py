@@ -144,12 +144,17 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, help="run this one alone, and show it")
     parser.add_argument("--first", type=int, help="the first seed; the clock's, if not said")
+    parser.add_argument("--count", type=int, default=10**9, help="run so many at the most")
     parser.add_argument("--program", help="a program as it was printed: run it, and show it")
+    parser.add_argument("--small", help="a program as it was printed: make it small")
+    parser.add_argument("--patience", type=float, default=PATIENCE, help="seconds, then it hangs")
     parser.add_argument("--plain", action="store_true", help="asyncio's own, as a control")
     parser.add_argument("--alike", type=int, default=1, help="print so many that look alike")
     parser.add_argument("--findings", type=int, default=1000, help="stop after so many")
     options = parser.parse_args()
     print(f"CPython {sys.version.split()[0]}, {sys.executable}")
+    if options.small:
+        return _shrink(Program.from_json(options.small), options.patience)
     if options.seed is not None or options.program:
         program = draw(options.seed) if options.seed is not None else None
         return _one(program or Program.from_json(options.program), options.plain)
@@ -160,7 +165,9 @@ def main() -> int:
     alike: Counter[str] = Counter()
     count = 0
     end = time.monotonic() + options.seconds
-    while time.monotonic() < end and sum(seen.values()) < options.findings:
+    while (
+        count < options.count and time.monotonic() < end and sum(seen.values()) < options.findings
+    ):
         program = draw(first + count)
         count += 1
         result = run_apart(program, control=options.plain)
@@ -188,6 +195,12 @@ def main() -> int:
     if unused and count > 200:
         print("never done:", ", ".join(unused))
     return 1 if set(seen) - {"asyncio, too, or not again"} else 0
+
+
+def _shrink(program: Program, patience: float) -> int:
+    found = judge(program, patience=patience)
+    print(report(program, *found, patience=patience) if found else "nothing found")
+    return 1 if found else 0
 
 
 def _one(program: Program, control: bool) -> int:

@@ -1,0 +1,59 @@
+"""A few hostile programs in each run of the tests, and the proof that the harness sees defects.
+
+The programs run in a process of their own, which forks: pytest's has threads.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .planted import PLANTED
+from .program import Program, draw
+
+ROOT = Path(__file__).parents[2]
+FIRST, COUNT = 1, 60
+
+
+def attack(*options: str, planted: bool = False) -> subprocess.CompletedProcess[str]:
+    """Run the verb with a time limit."""
+    module = "tests.hostile.planted_attack" if planted else "tests.hostile.attack"
+    return subprocess.run(
+        [sys.executable, "-m", module, *options],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONHASHSEED": "0", "RUST_BACKTRACE": "0"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_hostile_programs_break_nothing():
+    done = attack("--first", str(FIRST), "--count", str(COUNT), "--seconds", "200")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{COUNT} programs" in done.stdout
+
+
+@pytest.mark.parametrize("step", PLANTED)
+def test_a_planted_defect_is_found_and_made_small(step):
+    others = [("turn", 0, 0), ("make_nursery", 3, 1), ("collect", 0, 0)]
+    script = [*others, ("nursery", 0, 0), (step, 1, 2), ("make_future", 0, 5)]
+    program = Program(7, {"loop": "asyncio", "host": "ours"}, [script, others], [[("look", 1, 1)]])
+    done = attack("--small", program.to_json(), "--patience", "1", planted=True)
+    first = done.stdout.splitlines()[1:2]
+    assert first == [f"{PLANTED[step]}: seed 7: {program.size()} steps, made 1"], (
+        done.stdout + done.stderr
+    )
+    assert f"script 0: {step} 1 2" in done.stdout
+    assert done.returncode == 1
+
+
+def test_a_seed_draws_the_same_program_again():
+    assert draw(5) == draw(5)
+    assert Program.from_json(draw(5).to_json()) == draw(5)
+    assert draw(5) != draw(6)
