@@ -24,6 +24,7 @@ from .world import World
 #: So many turns a program has for itself, and so many each round of its end.
 TURNS = 80
 ROUND = 12
+#: So many rounds nothing may end before what is left counts as stuck.
 ROUNDS = 12
 
 
@@ -138,12 +139,9 @@ def _end(world: World) -> list[Any]:
     """Cancel and wake everything until it has ended; return the tasks that have not."""
     world.ending = True
     world.settle()
-    pending: list[Any] = []
-    for number in range(ROUNDS):
-        loop = world.loop
-        pending = _pending(world)
-        if loop.is_closed() or not pending:
-            break
+    pending = _pending(world)
+    number = 0
+    while pending and number < ROUNDS and not world.loop.is_closed():
         for pool, methods in (
             ("nurseries", ("cancel",)),
             ("scopes", ("cancel",)),
@@ -166,6 +164,9 @@ def _end(world: World) -> list[Any]:
                 _call(world, waits_for.cancel)
         del task
         _turns(world, ROUND)
+        left = _pending(world)
+        number = number + 1 if len(left) >= len(pending) else 0 if number < 3 else 3
+        pending = left
     return pending
 
 
@@ -209,4 +210,4 @@ def _close(world: World, pending: list[Any]) -> None:
     for ref in world.tasks:
         task = ref()
         if task is not None and task.done() and not task.cancelled():
-            world.see(task.exception(), "task")
+            world.see(task.exception(), "task", out=True)
