@@ -168,7 +168,8 @@ impl FutureParts {
 pub struct Parts {
     pub cancelled: Raw,
     pub closed: Raw,
-    pub multi_error: Raw,
+    /// `BaseMultiError._of`.
+    pub multi_error_of: Raw,
     pub wrap_awaitable: Raw,
     pub asked_from_inside: Raw,
     pub shielded: Raw,
@@ -296,7 +297,7 @@ pub fn load(py: Python<'_>) -> PyResult<()> {
         parts: Parts {
             cancelled: get(&parts, "Cancelled")?,
             closed: get(&parts, "NurseryClosed")?,
-            multi_error: get(&parts, "BaseMultiError")?,
+            multi_error_of: parts.getattr("BaseMultiError")?.getattr("_of")?.into_ptr(),
             wrap_awaitable: get(&parts, "wrap_awaitable")?,
             asked_from_inside: get(&parts, "asked_from_inside")?,
             shielded: get(&parts, "shielded")?,

@@ -7,10 +7,10 @@ use pyo3::prelude::*;
 
 use super::Nursery;
 use super::force::{close_by_force, finish_now};
-use crate::imports::{imports, names};
+use crate::imports::imports;
 use crate::object::{
-    Fallible, Owned, Raised, Raw, call1, checked, getattr_opt, optional, raise, raise_in_context,
-    type_name,
+    Fallible, Owned, Raised, Raw, call, call1, checked, getattr_opt, optional, raise,
+    raise_in_context, type_name,
 };
 use crate::raised::{self, Group};
 use crate::state::{Failure, Key, LoopState, thread_mark};
@@ -444,12 +444,17 @@ unsafe fn raise_together(nursery: &Bound<'_, Nursery>, errors: Vec<Failure>) -> 
     // SAFETY: attached.
     unsafe {
         let make = || -> Fallible<Owned> {
-            let list = Owned::new(ffi::PyList_New(0))?;
-            for Failure { error, .. } in errors {
+            let (list, names) = (Owned::new(ffi::PyList_New(0))?, Owned::new(ffi::PyList_New(0))?);
+            for Failure { error, name } in errors {
                 checked(ffi::PyList_Append(list.as_ptr(), error.as_ptr()))?;
+                let name = name.as_ref().map_or(ffi::Py_None(), Owned::as_ptr);
+                checked(ffi::PyList_Append(names.as_ptr(), name))?;
             }
-            match getattr_opt(nursery.as_ptr(), names().make_group)? {
-                None => call1(imports().parts.multi_error, list.as_ptr()),
+            match getattr_opt(nursery.as_ptr(), crate::imports::names().make_group)? {
+                None => {
+                    let mut args = [std::ptr::null_mut(), list.as_ptr(), names.as_ptr()];
+                    call(imports().parts.multi_error_of, &mut args)
+                }
                 Some(make) => call1(make.as_ptr(), list.as_ptr()),
             }
         };

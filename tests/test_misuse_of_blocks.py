@@ -1,0 +1,234 @@
+"""Blocks left as they must not be, and nurseries that another block joins (R3, R7, R31)."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+import pytest
+
+import aionursery
+from aionursery import CancelScope, MultiError, Nursery, TaskGroup
+
+from .helpers import fail, forever, turns
+
+
+async def test_r3_a_nursery_never_left_in_a_child_is_joined_by_the_block_outside(world):
+    ended = []
+
+    async def grandchild():
+        try:
+            await forever()
+        finally:
+            await turns(2)
+            ended.append("grandchild")
+
+    async def child():
+        nursery = Nursery()
+        await nursery.__aenter__()
+        nursery.start_soon(grandchild())
+        kept.append(nursery)
+        await turns(1)
+
+    kept = []
+    with pytest.raises(MultiError) as caught:
+        async with Nursery() as outer:
+            outer.start_soon(child(), name="forgetful")
+    assert ended == ["grandchild"]
+    assert any("has ended without leaving a nursery" in str(error) for error in caught.value)
+    assert "forgetful" in caught.value.names
+    assert asyncio.get_running_loop()._aionursery.size()[1] == 0
+    with pytest.raises(RuntimeError):
+        await kept[0].__aexit__(None, None, None)
+
+
+async def test_r3_a_generator_left_by_break_cancels_nobody_but_its_children(world):
+    async def numbers():
+        async with Nursery() as nursery:
+            nursery.start_soon(forever())
+            yield 1
+            yield 2
+
+    async def leaves():
+        values = numbers()
+        async for _ in values:
+            break
+        with pytest.raises(RuntimeError, match="another task than entered it"):
+            await asyncio.ensure_future(values.aclose())
+        await turns(3)
+        return "goes on"
+
+    task = asyncio.ensure_future(leaves())
+    assert await task == "goes on"
+
+
+@pytest.mark.parametrize("group", [TaskGroup, asyncio.TaskGroup])
+async def test_r3_a_group_is_left_by_another_task_once_its_host_has_ended(world, group):
+    ended = []
+
+    async def child():
+        await turns(3)
+        ended.append("child")
+
+    manager = group()
+
+    async def enters():
+        await manager.__aenter__()
+
+    await asyncio.ensure_future(enters())
+    manager.create_task(child())
+    await asyncio.ensure_future(manager.__aexit__(None, None, None))
+    assert ended == ["child"]
+
+
+async def test_r31_a_nurserys_own_scope_is_neither_entered_nor_left_by_hand(world):
+    fresh = Nursery()
+    with pytest.raises(RuntimeError, match="is a nursery's"):
+        fresh.cancel_scope.__enter__()
+    async with Nursery() as nursery:
+        child = nursery.start_soon(forever())
+        with pytest.raises(RuntimeError, match="is a nursery's"):
+            nursery.cancel_scope.__exit__(None, None, None)
+        nursery.cancel()
+    assert child.cancelled()
+
+
+async def test_r31_a_future_whose_cancel_enters_a_scope_leaves_nothing_behind(world):
+    class Enters(asyncio.Future):
+        def cancel(self, msg=None):
+            with CancelScope():
+                aionursery.current_effective_deadline()
+            return super().cancel(msg)
+
+    async def waits():
+        await Enters()
+
+    loop = asyncio.get_running_loop()
+    for _ in range(5):
+        with pytest.raises(MultiError):
+            async with Nursery() as nursery:
+                nursery.start_soon(waits())
+                await turns(1)
+                nursery.start_soon(fail(ValueError()))
+    del nursery
+    gc.collect()
+    assert loop._aionursery.size() == (0, 0, 0)
+
+
+async def test_r31_a_reason_whose_destructor_asks_the_tree_is_let_go_outside_of_it(world):
+    asked = []
+
+    class Reason:
+        def __del__(self):
+            asked.append(aionursery.current_effective_deadline())
+
+    async def enters_and_never_leaves(box):
+        scope = CancelScope()
+        scope.__enter__()
+        scope.cancel(Reason())
+        box.append(scope)
+
+    box: list[CancelScope] = []
+    await asyncio.ensure_future(enters_and_never_leaves(box))
+    await turns(1)
+    box.clear()
+    gc.collect()
+    assert len(asked) == 1
+
+
+async def test_r15_two_exits_of_one_nursery_are_refused(world):
+    nursery = Nursery()
+    await nursery.__aenter__()
+    nursery.start_soon(turns(3))
+    first = nursery.__aexit__(None, None, None)
+    second = nursery.__aexit__(None, None, None)
+
+    async def leaves(join):
+        return await join
+
+    first.send(None)
+    with pytest.raises(RuntimeError, match="already being left"):
+        second.send(None)
+    first.close()
+    await turns(4)
+
+
+async def test_r13_what_awaits_a_future_itself_is_thrown_its_error(world):
+    class Reply:
+        def __init__(self):
+            self.future = asyncio.get_running_loop().create_future()
+
+        def __await__(self):
+            self.future._asyncio_future_blocking = True
+            yield self.future
+            return "went on"
+
+    async def user(reply):
+        return await reply
+
+    reply = Reply()
+    task = asyncio.ensure_future(user(reply))
+    await turns(1)
+    reply.future.set_exception(ValueError("thrown"))
+    with pytest.raises(ValueError, match="thrown"):
+        await task
+    reply = Reply()
+    task = asyncio.ensure_future(user(reply))
+    await turns(1)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+
+
+async def test_r13_a_scope_takes_its_own_cancellation_out_of_a_group_at_any_depth(world):
+    async def raises(*errors):
+        try:
+            await forever()
+        except asyncio.CancelledError as cancelled:
+            inner = BaseExceptionGroup("inner", [cancelled, *errors])
+            raise BaseExceptionGroup("outer", [inner]) from None
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        with CancelScope() as scope:
+            scope.cancel()
+            await raises(ValueError(1))
+    assert caught.value.subgroup(asyncio.CancelledError) is None
+    assert isinstance(caught.value.exceptions[0].exceptions[0], ValueError)
+    with CancelScope() as scope:
+        scope.cancel()
+        await raises()
+    assert scope.cancelled_caught
+
+
+async def test_r12a_what_was_waited_for_and_got_is_not_taken_by_a_scope(world):
+    if not world.ours:
+        pytest.skip("a wait of asyncio's own tasks is seen as far as its future is")
+    got = []
+
+    async def takes(future):
+        got.append(await future)
+        await forever()
+
+    future = asyncio.get_running_loop().create_future()
+    async with Nursery() as nursery:
+        nursery.start_soon(takes(future))
+        await turns(2)
+        future.set_result("connection")
+        nursery.cancel()
+    assert got == ["connection"]
+
+
+async def test_r23_all_tasks_has_children_before_their_first_step(world):
+    async with Nursery() as nursery:
+        child = nursery.start_soon(turns(1))
+        assert child in asyncio.all_tasks()
+    assert child not in asyncio.all_tasks()
+
+
+async def test_r8_the_names_of_the_children_stand_beside_the_errors(world):
+    with pytest.raises(MultiError) as caught:
+        async with Nursery() as nursery:
+            nursery.start_soon(fail(ValueError(1)), name="first")
+            nursery.start_soon(fail(ValueError(2)), name="second")
+            raise ValueError(0)
+    assert caught.value.names == (None, "first", "second")
