@@ -63,7 +63,8 @@ impl<F: Face> Tree<F> {
     }
 
     /// Whether the cancellation that waits to be thrown takes from a task even what it has waited
-    /// for and got (R12a).
+    /// for and got (R12a): that of an abrupt scope. For its host only one that was asked for:
+    /// asyncio's cancels the host for a failure a turn later, and finds it gone on.
     #[must_use]
     pub fn is_abrupt(&self, member: MemberId) -> bool {
         let entry = &self.members[member.0];
@@ -72,7 +73,9 @@ impl<F: Face> Tree<F> {
         while at != NONE && self.scopes[at].effective {
             let scope = &self.scopes[at];
             let told = if above_base { entry.charge.delivered } else { scope.charge.delivered };
-            if scope.cause.is_some() && scope.settings.abrupt && !told {
+            let asked = scope.cause.as_ref().is_some_and(|cause| cause.source == Source::Explicit);
+            let cancelled = scope.cause.is_some() && (above_base || asked);
+            if cancelled && scope.settings.abrupt && !told {
                 return true;
             }
             if scope.settings.shield {

@@ -67,6 +67,8 @@ unsafe fn fill(
             return Err(set_error_text(ffi::PyExc_TypeError, &text));
         }
         let state = LoopState::of(event_loop)?;
+        // What the program's own code may raise comes first, as with asyncio.
+        let name = given(name).map(|name| methods::as_name(name)).transpose()?;
         let context = given(context).unwrap_or(std::ptr::null_mut());
         if !context.is_null() && ffi::PyContext_CheckExact(context) == 0 {
             let text = format!("a contextvars.Context was expected, got {}", type_name(context));
@@ -76,8 +78,8 @@ unsafe fn fill(
             begin_again(task)?;
         }
         begin(task, &state, Owned::share(coro), context)?;
-        if let Some(name) = given(name) {
-            methods::set_name(task, name)?;
+        if let Some(name) = name {
+            data(task).name().set(name);
         }
         if state.debug.get() {
             trace_source(data(task))?;

@@ -234,16 +234,22 @@ pub unsafe fn name_text(task: Raw) -> String {
     }
 }
 
+/// `str(name)`, as a task keeps it.
+pub unsafe fn as_name(name: Raw) -> Fallible<Owned> {
+    // SAFETY: attached; the caller's object is alive.
+    unsafe {
+        if ffi::PyUnicode_CheckExact(name) != 0 {
+            return Ok(Owned::share(name));
+        }
+        Owned::new(ffi::PyObject_Str(name))
+    }
+}
+
 /// Names a task `str(name)`.
 pub unsafe fn set_name(task: Raw, name: Raw) -> Fallible<()> {
     // SAFETY: as above.
     unsafe {
-        let text = if ffi::PyUnicode_CheckExact(name) != 0 {
-            Owned::share(name)
-        } else {
-            Owned::new(ffi::PyObject_Str(name))?
-        };
-        data(task).name().set(text);
+        data(task).name().set(as_name(name)?);
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 //! state is compared with a model that keeps no state of cancellation but what it finds by walking
 //! up from a task. A failure prints the number of its program.
 
-use nursery_core::{Cleanup, Flight, NurseryId, Outcome, ScopeId, Settings, Verdict};
+use nursery_core::{Cleanup, Flight, NurseryId, Outcome, ScopeId, Settings, Source, Verdict};
 
 use crate::world::{Oops, World};
 
@@ -247,7 +247,14 @@ impl Program {
     /// Whether what a task is to be told of takes even a result from it (R12a).
     fn is_abrupt(&self, task: usize) -> bool {
         let visible = self.visible(self.place(task));
-        let abrupt = |block: &usize| self.blocks[*block].settings.abrupt;
+        let asked = |block: usize| {
+            let cause = self.blocks[block].id.and_then(|id| self.world.tree.cause(id));
+            cause.is_some_and(|cause| cause.source == Source::Explicit)
+        };
+        // Its host hears of a failure a turn later, as asyncio's does.
+        let mine = |block: usize| self.tasks[task].stack.contains(&block);
+        let abrupt =
+            |block: &usize| self.blocks[*block].settings.abrupt && (!mine(*block) || asked(*block));
         visible.iter().any(|block| abrupt(block) && !self.is_told(task, *block))
     }
 
