@@ -232,3 +232,81 @@ async def test_r8_the_names_of_the_children_stand_beside_the_errors(world):
             nursery.start_soon(fail(ValueError(2)), name="second")
             raise ValueError(0)
     assert caught.value.names == (None, "first", "second")
+
+
+async def test_r31_an_error_that_goes_at_the_end_of_a_block_may_use_its_nursery(world):
+    said = []
+
+    class Part(Exception):
+        def __del__(self):
+            try:
+                nursery.cancel()
+                nursery.start_soon(forever)
+            except RuntimeError as error:
+                said.append(type(error).__name__)
+
+    async def child():
+        try:
+            await forever()
+        except asyncio.CancelledError as cancelled:
+            raise BaseExceptionGroup("both", [cancelled, Part()]) from None
+
+    nursery = Nursery()
+    with pytest.raises(MultiError) as caught:
+        async with nursery:
+            nursery.start_soon(child())
+            await turns(1)
+            nursery.cancel()
+    del caught
+    gc.collect()
+    assert said == ["NurseryClosed"]
+
+
+async def test_r31_a_clock_that_enters_a_scope_while_a_block_is_left_is_a_misuse(world):
+    loop = asyncio.get_running_loop()
+    if not isinstance(loop, asyncio.SelectorEventLoop):
+        pytest.skip("its clock cannot be replaced")
+    time = loop.time
+
+    def enters():
+        if asyncio.current_task() is not None:
+            loop.clock = time
+            CancelScope().__enter__()
+        return time()
+
+    class Loop(type(loop)):
+        def time(self):
+            return self.clock()
+
+    loop.clock = time
+    loop.__class__ = Loop
+    with pytest.raises((MultiError, ValueError)):
+        async with Nursery() as nursery:
+            nursery.start_soon(forever())
+            await turns(1)
+            loop.clock = enters
+            raise ValueError
+
+
+async def test_r23_sending_to_a_wait_that_ends_by_it_stops(world):
+    wait = aionursery.sleep(0)
+    wait.send(None)
+    with pytest.raises(StopIteration):
+        wait.send(None)
+
+
+async def test_r31_a_join_that_is_closed_by_another_task_ends_for_who_awaits_it(world):
+    joins = []
+
+    async def host():
+        nursery = Nursery()
+        await nursery.__aenter__()
+        nursery.start_soon(turns(2))
+        joins.append(nursery.__aexit__(None, None, None))
+        await joins[0]
+
+    task = asyncio.ensure_future(host())
+    await turns(2)
+    joins[0].close()
+    await asyncio.wait([task], timeout=5)
+    assert isinstance(task.exception(), RuntimeError)

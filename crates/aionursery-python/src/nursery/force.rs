@@ -127,8 +127,9 @@ unsafe fn let_go(this: &Nursery, state: &LoopState, id: NurseryId, closed: bool)
             let scope = tree.scope(id);
             (tree.settings(scope), tree.cause(scope).cloned())
         };
-        this.leave(settings, cause, false);
         state.tree.touch(|tree| tree.release(id));
+        this.retire();
+        this.leave(settings, cause, false);
         if closed {
             discard(state, id);
         }

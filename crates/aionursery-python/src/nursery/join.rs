@@ -40,6 +40,9 @@ pub unsafe fn nursery<'py>(py: Python<'py>, join: Raw) -> Fallible<Bound<'py, Nu
     }
 }
 
+const WRONG_ORDER: &str = "this nursery is left while a scope or nursery that was entered after it is \
+                           still open; leave them in the reverse order";
+
 /// Who leaves a nursery.
 enum Leaver {
     /// Its host, as it must be.
@@ -78,6 +81,8 @@ pub unsafe fn begin_join(join: Raw) -> Fallible<bool> {
         let exception = wait::wait(join).value().get();
         let closes = !exception.is_null()
             && ffi::PyErr_GivenExceptionMatches(exception, ffi::PyExc_GeneratorExit) != 0;
+        // The clock may be anybody's code, so it is asked before it is looked at who leaves.
+        let now = if exception.is_null() { 0.0 } else { state.now_or_zero() };
         let leaver = this.leaver(state, id, closes).inspect_err(|_| this.left.set(false))?;
         match &leaver {
             Leaver::Force => {
@@ -95,20 +100,14 @@ pub unsafe fn begin_join(join: Raw) -> Fallible<bool> {
             Outcome::Alone(_) if matches!(leaver, Leaver::Stranger(_)) => Outcome::Cancelled,
             outcome => outcome,
         };
-        let failed = !matches!(outcome, Outcome::Done);
-        let (now, words) = if failed {
-            let words = match &outcome {
-                Outcome::Failed(Failure { error, .. })
-                | Outcome::Bare(Failure { error, .. })
-                | Outcome::Alone(Failure { error, .. }) => {
-                    let text = format!("the nursery's body failed: {}", type_name(error.as_ptr()));
-                    optional(crate::object::string(&text))
-                }
-                _ => None,
-            };
-            (state.now_or_zero(), words)
-        } else {
-            (0.0, None)
+        let words = match &outcome {
+            Outcome::Failed(Failure { error, .. })
+            | Outcome::Bare(Failure { error, .. })
+            | Outcome::Alone(Failure { error, .. }) => {
+                let text = format!("the nursery's body failed: {}", type_name(error.as_ptr()));
+                optional(crate::object::string(&text))
+            }
+            Outcome::Done | Outcome::Cancelled => None,
         };
         let closed = state.change(|tree, out| {
             // What was disowned may have been told of its end by what ran since.
@@ -155,10 +154,7 @@ impl Nursery {
                 if tree.innermost(member) == Some(tree.scope(id)) {
                     return Ok(Leaver::Host(host.clone()));
                 }
-                return Ok(Leaver::Stranger(
-                    "this nursery is left while a scope or nursery that was entered after it is \
-                     still open; leave them in the reverse order",
-                ));
+                return Ok(Leaver::Stranger(WRONG_ORDER));
             }
             let runs = match &host {
                 Some(host) if alive => foreign::is_running(host.as_ptr())?,
@@ -282,18 +278,33 @@ unsafe fn leave(
             tree.settings(tree.scope(id)).shield
         };
         let now = if shield { state.now_or_zero() } else { 0.0 };
-        let Close { verdict, cancelled: goes_on, rearm, exit } =
-            state.change(|tree, out| tree.close(id, honoured, held, now, out));
+        let misplaced = {
+            let tree = state.tree.borrow();
+            tree.innermost(member) != Some(tree.scope(id))
+        };
+        if misplaced {
+            // What ran since the join began has entered something.
+            object.get().disown(state, id, WRONG_ORDER)?;
+            let misuse = object.get().misuse.take();
+            return leave_without_host(object, state, id, join, misuse);
+        }
+        let Close { verdict, cancelled: goes_on, rearm, exit } = state.change(|tree, out| {
+            object.get().retire();
+            tree.close(id, honoured, held, now, out)
+        });
         // What was cancelled above a foreign host while it joined has not reached it yet.
         let behind = !own && state.tree.borrow().is_pending(member);
         let cancelled_here = exit.cause.is_some();
         // Looked at before the host may leave the tree.
         let above = state.tree.borrow().is_cancelled(member);
-        let (verdict, caught) = if exit.absorbs { absorb(verdict) } else { (verdict, false) };
-        let caught = caught || exit.caught;
-        object.get().leave(exit.settings, exit.cause, caught);
         host::left_scope(state, host, member);
+        object.get().leave(exit.settings, exit.cause, exit.caught);
         host::take_back(host, exit.take_back)?;
+        let (verdict, absorbed) = if exit.absorbs { absorb(verdict) } else { (verdict, false) };
+        let caught = absorbed || exit.caught;
+        if absorbed {
+            object.get().has_caught();
+        }
         if rearm {
             host::rearm(host)?;
         }
@@ -340,7 +351,10 @@ unsafe fn leave_without_host(
             let tree = state.tree.borrow();
             tree.settings(tree.scope(id))
         };
-        let (verdict, cause) = state.change(|tree, out| tree.discard(id, out));
+        let (verdict, cause) = state.change(|tree, out| {
+            object.get().retire();
+            tree.discard(id, out)
+        });
         object.get().leave(settings, cause, false);
         let held = wait::wait(join).take_held();
         let thrown = wait::wait(join).value().take();

@@ -108,11 +108,10 @@ impl CancelScope {
     #[setter]
     fn set_deadline(&self, py: Python<'_>, deadline: f64) -> PyResult<()> {
         let deadline = finite("deadline", deadline)?;
-        match self.place("scope.deadline", "setattr, scope, 'deadline', ...")? {
-            Some((state, id)) => {
+        match self.place_now(py, "scope.deadline", "setattr, scope, 'deadline', ...")? {
+            Some((state, id, now)) => {
                 // SAFETY: attached.
                 unsafe {
-                    let now = state.now().map_err(|raised| fetch(py, raised))?;
                     state.change(|tree, out| tree.set_deadline(id, deadline, now, out));
                 }
             }
@@ -139,10 +138,9 @@ impl CancelScope {
             return Err(PyTypeError::new_err("shield must be True or False"));
         }
         let shield = shield.is_truthy()?;
-        match self.place("scope.shield", "setattr, scope, 'shield', ...")? {
+        match self.place_now(py, "scope.shield", "setattr, scope, 'shield', ...")? {
             // SAFETY: attached.
-            Some((state, id)) => unsafe {
-                let now = state.now().map_err(|raised| fetch(py, raised))?;
+            Some((state, id, now)) => unsafe {
                 state.change(|tree, out| tree.set_shield(id, shield, now, out));
             },
             None => self.change_settings(|settings| settings.shield = shield),
@@ -168,10 +166,9 @@ impl CancelScope {
     #[setter]
     fn set_cleanup(&self, py: Python<'_>, cleanup: Budget) -> PyResult<()> {
         let cleanup = cleanup.0;
-        match self.place("scope.cleanup", "setattr, scope, 'cleanup', ...")? {
+        match self.place_now(py, "scope.cleanup", "setattr, scope, 'cleanup', ...")? {
             // SAFETY: attached.
-            Some((state, id)) => unsafe {
-                let now = state.now().map_err(|raised| fetch(py, raised))?;
+            Some((state, id, now)) => unsafe {
                 state.change(|tree, out| tree.set_cleanup(id, cleanup, now, out));
             },
             None => self.change_settings(|settings| settings.cleanup = cleanup),

@@ -128,6 +128,11 @@ impl CancelScope {
         self.is_nurserys.set(true);
     }
 
+    /// It has swallowed its own cancellation after all.
+    pub fn has_caught(&self) {
+        self.caught.set(true);
+    }
+
     /// What it is to be told when it is entered.
     pub fn settings(&self) -> Settings {
         self.settings.get()
@@ -184,12 +189,26 @@ impl CancelScope {
         Ok(Some((state, id)))
     }
 
+    /// As `place`, with the time. The clock may be anybody's code, and leave the scope.
+    fn place_now(
+        &self,
+        py: Python<'_>,
+        what: &str,
+        instead: &str,
+    ) -> PyResult<Option<(Home, ScopeId, f64)>> {
+        let Some((state, _)) = self.place(what, instead)? else {
+            return Ok(None);
+        };
+        // SAFETY: attached.
+        let now = unsafe { state.now() }.map_err(|raised| fetch(py, raised))?;
+        Ok(self.id.get().map(|id| (state, id, now)))
+    }
+
     pub fn request(&self, py: Python<'_>, reason: Option<Owned>) -> PyResult<()> {
-        match self.place("scope.cancel", "scope.cancel")? {
-            Some((state, id)) => {
+        match self.place_now(py, "scope.cancel", "scope.cancel")? {
+            Some((state, id, now)) => {
                 // SAFETY: attached. The caller's reference outlives the change of the tree.
                 unsafe {
-                    let now = state.now().map_err(|raised| fetch(py, raised))?;
                     let kept = reason.clone();
                     let cause = Cause { source: Source::Explicit, reason };
                     state.change(|tree, out| tree.cancel(id, cause, now, out));
@@ -314,15 +333,22 @@ impl CancelScope {
             let Some(task) = self.host.cloned() else {
                 return Ok(false);
             };
+            // Of what is asked here much may be the program's code: who leaves is looked at last.
+            let honoured = host::honoured(task.as_ptr())?;
+            let shield = self.id.get().is_some_and(|id| state.tree.borrow().settings(id).shield);
+            let now = if shield { state.now_or_zero() } else { 0.0 };
+            if self.id.get() != Some(id) {
+                return Err(host::misuse("this CancelScope was left meanwhile"));
+            }
             if let Some(text) = self.misuse(state, id, task.as_ptr())? {
                 self.remove(state, id, task.as_ptr());
                 return Err(host::misuse(text));
             }
             let member = state.member_of(task.as_ptr());
-            let honoured = host::honoured(task.as_ptr())?;
-            let shield = state.tree.borrow().settings(id).shield;
-            let now = if shield { state.now_or_zero() } else { 0.0 };
-            let exit = state.change(|tree, out| tree.exit(id, flight, honoured, now, out));
+            let exit = state.change(|tree, out| {
+                self.let_go();
+                tree.exit(id, flight, honoured, now, out)
+            });
             // Looked at before the host may leave the tree.
             let above = state.tree.borrow().is_cancelled(member);
             let cancelled_here = exit.cause.is_some();
@@ -387,7 +413,10 @@ impl CancelScope {
         unsafe {
             let settings = state.tree.borrow().settings(id);
             let now = state.now_or_zero();
-            let (cause, owed) = state.change(|tree, out| tree.remove(id, now, out));
+            let (cause, owed) = state.change(|tree, out| {
+                self.let_go();
+                tree.remove(id, now, out)
+            });
             self.settle(settings, cause, false);
             if let Err(raised) = host::take_back(host, owed) {
                 state.forget(raised);

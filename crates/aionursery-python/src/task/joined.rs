@@ -86,6 +86,18 @@ unsafe extern "C" fn next(this: Raw) -> Raw {
     }
 }
 
+/// The answer of a method that is called `send` or `throw`: without an exception set, null is no
+/// answer there.
+pub unsafe fn sent(answer: Raw) -> Raw {
+    // SAFETY: attached.
+    unsafe {
+        if answer.is_null() && ffi::PyErr_Occurred().is_null() {
+            ffi::PyErr_SetNone(ffi::PyExc_StopIteration);
+        }
+    }
+    answer
+}
+
 /// Raises `StopIteration(value)`, as what `tp_iternext` answers.
 pub unsafe fn stop(value: Option<Owned>) -> Raw {
     // SAFETY: attached.
@@ -104,7 +116,7 @@ pub unsafe fn stop(value: Option<Owned>) -> Raw {
 
 unsafe extern "C" fn method_send(this: Raw, _: Raw) -> Raw {
     // SAFETY: as above.
-    unsafe { next(this) }
+    unsafe { sent(next(this)) }
 }
 
 unsafe extern "C" fn method_throw(this: Raw, args: *mut Raw, count: ffi::Py_ssize_t) -> Raw {

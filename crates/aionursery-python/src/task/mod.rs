@@ -25,7 +25,7 @@ pub use data::{add_to, allocate, begin, data, flag, is_ours};
 pub use end::{give_up, is_held, leave_tree, member};
 pub use factory::{add_functions, is_lazy, start_eagerly, trace_source};
 pub use future::collect;
-pub use joined::{add_to as add_iterator_to, raise_thrown, stop};
+pub use joined::{add_to as add_iterator_to, raise_thrown, sent, stop};
 pub use methods::set_name;
 pub use registry::{register_child, set_up as set_up_registry};
 pub use step::{bound_step, resume, run, run_nested, wake};

@@ -9,7 +9,7 @@ use crate::imports::imports;
 use crate::nursery;
 use crate::object::{Aside, Fallible, Owned, Raised, Raw, none, raise, set_error};
 use crate::state::LoopState;
-use crate::task::{raise_thrown, stop};
+use crate::task::{raise_thrown, sent, stop};
 use crate::timers;
 
 pub(super) unsafe extern "C" fn send(object: Raw, _: Raw, value: *mut Raw) -> ffi::PySendResult {
@@ -139,7 +139,7 @@ pub(super) unsafe extern "C" fn next(object: Raw) -> Raw {
 
 pub(super) unsafe extern "C" fn method_send(object: Raw, _: Raw) -> Raw {
     // SAFETY: as above.
-    unsafe { next(object) }
+    unsafe { sent(next(object)) }
 }
 
 pub(super) unsafe extern "C" fn method_throw(
@@ -176,6 +176,9 @@ unsafe fn throw_into_join(object: Raw, raised: Raised) -> Raw {
         let is_cancel = ffi::PyErr_ExceptionMatches(imports().cancelled_error) != 0;
         if !is_cancel || matches!(this.phase.get(), Phase::New | Phase::Spent) {
             let _aside = Aside::new();
+            if this.phase.get() == Phase::Waiting {
+                waiters::interrupt(object, Phase::Spent);
+            }
             this.phase.set(Phase::Spent);
             this.task.clear();
             nursery::abandon(object);
@@ -192,7 +195,7 @@ unsafe fn throw_into_join(object: Raw, raised: Raised) -> Raw {
         } else {
             drop(this.value.replace(Some(cancelled)));
         }
-        next(object)
+        sent(next(object))
     }
 }
 
@@ -203,6 +206,7 @@ pub(super) unsafe extern "C" fn method_close(object: Raw, _: Raw) -> Raw {
             let this = wait(object);
             match this.phase.get() {
                 Phase::Waiting if this.kind.get() == Kind::Join => {
+                    waiters::interrupt(object, Phase::Spent);
                     this.phase.set(Phase::Spent);
                     nursery::abandon(object);
                 }
