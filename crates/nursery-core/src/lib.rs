@@ -65,6 +65,7 @@
 #![forbid(unsafe_code)]
 
 mod branch;
+mod budget;
 mod delivery;
 mod inbox;
 mod lifecycle;

@@ -111,6 +111,18 @@ pub(crate) struct Scope<R> {
 }
 
 impl<R> Scope<R> {
+    /// What it says of budgets to what is below it. One that is abrupt speaks for itself only.
+    pub(crate) fn gives(&self) -> Option<Cleanup> {
+        let Settings { cleanup, abrupt, .. } = self.settings;
+        (cleanup != Cleanup::Inherited && !abrupt).then_some(cleanup)
+    }
+
+    /// Its own budget, where that from above is known.
+    pub(crate) fn cleanup(&self, given: Cleanup) -> Cleanup {
+        let own = self.settings.cleanup;
+        if own == Cleanup::Inherited && !self.settings.abrupt { given } else { own }
+    }
+
     pub(crate) fn new(parent: u32, host: u32, settings: Settings, baseline: u32) -> Self {
         Self {
             serial: 0,

@@ -2,12 +2,14 @@
 //! It decides who is cancelled, who takes a cancellation back and what a nursery raises; it must
 //! never run anything, read a clock, or keep a task alive on its own account. Here are its parts,
 //! its tasks and the links between scopes; what is done with a scope is in `scopes.rs`, with a
-//! nursery in `nurseries.rs`, how a cancellation reaches tasks in `delivery.rs`.
+//! nursery in `nurseries.rs` and `orphans.rs`; how a cancellation reaches tasks is in `delivery.rs`,
+//! how long they may go on then in `budget.rs`.
 
 mod nurseries;
 mod orphans;
 mod scopes;
 
+use crate::delivery::Wave;
 use crate::lifecycle::Identity;
 use crate::member::{Member, MemberId};
 use crate::scope::{Cause, Cleanup, Scope, ScopeId, Settings};
@@ -87,7 +89,7 @@ pub struct Tree<F: Face> {
     pub(crate) nurseries: Slab<Nursery<F::Error, F::Key>>,
     /// Deadlines, budgets and the face's own moments.
     pub timers: Timers<Alarm<F::Wake>>,
-    pub(crate) walk: Vec<u32>,
+    pub(crate) walk: Vec<Wave>,
     serial: u32,
     /// The budget of a scope with none above it that says anything (R18).
     pub cleanup: Cleanup,

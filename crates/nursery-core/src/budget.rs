@@ -1,0 +1,223 @@
+//! How long a cancelled task may go on awaiting (R18): which budget counts for it, from when on, and
+//! what happens once it is spent. It must never poll: each end has an alarm, or is told at once.
+
+use crate::member::MemberId;
+use crate::scope::{Cause, Cleanup, Scope, ScopeId, Source};
+use crate::slab::NONE;
+use crate::tree::{Alarm, Delivery, Effects, Face, Tree};
+
+/// So many times in a row a task whose budget is spent is cancelled at its await, without entering
+/// or leaving a scope between. One that waits for the same thing again and again, as
+/// `asyncio.TaskGroup` does for its children, may wait for it then: nothing polls (R18).
+const STUBBORN: u32 = 100;
+
+impl<F: Face> Tree<F> {
+    /// A task begins its first step, or has left its last shield: it could not hear of what lies
+    /// above before, and its time to clean up begins (R18).
+    pub fn hears_from_now(&mut self, member: MemberId, now: f64) {
+        let member = &mut self.members[member.0];
+        member.hears_since = now;
+        let at = member.scope;
+        self.set_budgets(at);
+    }
+
+    /// Sets alarms for the end of the time to clean up of whoever hears from now on of what is
+    /// cancelled from a scope upwards. One that is set already is not too late.
+    pub(crate) fn set_budgets(&mut self, at: u32) {
+        let mut at = at;
+        while at != NONE && self.scopes[at].effective {
+            if self.scopes[at].budget.is_none() {
+                self.set_budget(at);
+            }
+            if self.scopes[at].settings.shield {
+                return;
+            }
+            at = self.scopes[at].parent;
+        }
+    }
+
+    /// A task waits. Returns whether its wait is to be cancelled at once: something came while it
+    /// ran, or its budget for cleaning up is spent.
+    #[inline]
+    pub fn suspended(&mut self, member: MemberId, now: impl FnOnce() -> f64) -> bool {
+        let entry = &self.members[member.0];
+        if entry.pending {
+            return true;
+        }
+        if entry.scope == NONE || !self.scopes[entry.scope].effective {
+            return false;
+        }
+        if entry.refused >= STUBBORN {
+            return false;
+        }
+        let moment = self.insist_at(member.0);
+        if moment == f64::INFINITY || (moment > f64::NEG_INFINITY && moment > now()) {
+            return false;
+        }
+        let entry = &mut self.members[member.0];
+        entry.pending = true;
+        entry.spent = Some(moment);
+        true
+    }
+
+    /// It is now `now`: every task below for which the time that this scope gives has passed, and
+    /// that still waits, is told again. For the others an alarm is set.
+    pub(crate) fn insist(&mut self, scope: ScopeId, now: f64, out: &mut Effects<F>) {
+        let seconds = self.seconds(scope.at);
+        let mut next = f64::INFINITY;
+        // Where tasks stand, and since when they can hear of this scope there.
+        let mut walk = vec![(scope.at, self.scopes[scope.at].cancelled_at)];
+        while let Some((at, since)) = walk.pop() {
+            let mut members = Vec::new();
+            self.inhabitants(at, |member| members.push(member));
+            for member in members {
+                let moment = end_of(seconds, since.max(self.members[member].hears_since));
+                if moment > now {
+                    next = next.min(moment);
+                } else {
+                    self.insist_on(member, moment, out);
+                }
+            }
+            let mut below = self.scopes[at].first_child;
+            while below != NONE {
+                let scope = &self.scopes[below];
+                if !scope.settings.shield {
+                    walk.push((below, since.max(scope.lifted_at)));
+                }
+                below = scope.next;
+            }
+        }
+        if next < f64::INFINITY && self.scopes[scope.at].budget.is_none() {
+            let timer = self.timers.insert(next, Alarm::Budget(scope));
+            self.scopes[scope.at].budget = Some(timer);
+        }
+    }
+
+    /// Tells a task again: its time to clean up was over at that moment.
+    pub(crate) fn insist_on(&mut self, member: u32, moment: f64, out: &mut Effects<F>) {
+        let entry = &mut self.members[member];
+        // What the task awaits was asked to end and has not: it is asked once more.
+        let again = moment > f64::NEG_INFINITY && entry.spent != Some(moment);
+        entry.spent = Some(moment);
+        if !std::mem::replace(&mut entry.pending, true) || again {
+            let (key, member) = (entry.key.clone(), MemberId(member));
+            out.deliveries.push(Delivery { key, member, charges: 0, throw: true });
+        }
+    }
+
+    /// What a scope has for a budget, or inherits, is another one by now, and so for those below that
+    /// inherit it.
+    pub(crate) fn change_budgets(&mut self, root: u32, now: f64, out: &mut Effects<F>) {
+        let mut walk = vec![root];
+        while let Some(at) = walk.pop() {
+            if self.scopes[at].cause.is_some() {
+                self.set_budget(at);
+                self.spread(at, out);
+                if self.seconds(at) == 0.0 {
+                    self.insist(self.id(at), now, out);
+                }
+            }
+            self.heirs(at, &mut walk);
+        }
+    }
+
+    /// The scopes right below that have no budget of their own.
+    fn heirs(&self, at: u32, walk: &mut Vec<u32>) {
+        let mut child = self.scopes[at].first_child;
+        while child != NONE {
+            let scope = &self.scopes[child];
+            if scope.gives().is_none() {
+                walk.push(child);
+            }
+            child = scope.next;
+        }
+    }
+
+    /// From which moment on every await of a task is cancelled again: minus infinity for at once,
+    /// infinity for never. Each cancelled scope that it can see insists for itself (R18).
+    pub(crate) fn insist_at(&self, member: u32) -> f64 {
+        let entry = &self.members[member];
+        let mut since = entry.hears_since;
+        let mut earliest = f64::INFINITY;
+        let mut at = entry.scope;
+        while at != NONE && self.scopes[at].effective {
+            let scope = &self.scopes[at];
+            if scope.cause.is_some() {
+                earliest = earliest.min(end_of(self.seconds(at), since.max(scope.cancelled_at)));
+            }
+            if scope.settings.shield || earliest == f64::NEG_INFINITY {
+                break;
+            }
+            since = since.max(scope.lifted_at);
+            at = scope.parent;
+        }
+        earliest
+    }
+
+    /// How many seconds a cancelled scope gives to what is below it.
+    pub(crate) fn seconds(&self, at: u32) -> f64 {
+        self.seconds_with(&self.scopes[at], self.given(at))
+    }
+
+    /// The same, where it is known what it has from above.
+    pub(crate) fn seconds_with(&self, scope: &Scope<F::Reason>, given: Cleanup) -> f64 {
+        if Self::is_brought(scope) && self.sees_above(scope) {
+            // The one above insists.
+            return f64::INFINITY;
+        }
+        match scope.cleanup(given) {
+            Cleanup::Seconds(seconds) => seconds,
+            Cleanup::Inherited | Cleanup::Never => f64::INFINITY,
+        }
+    }
+
+    /// Whether a nursery's host has cancelled it: by what it had heard from above, if that reaches
+    /// the nursery.
+    pub(crate) fn is_brought(scope: &Scope<F::Reason>) -> bool {
+        let by_host = |cause: &Cause<_>| cause.source == Source::Host;
+        scope.nursery != NONE && scope.cause.as_ref().is_some_and(by_host)
+    }
+
+    /// The budget that a scope gives, or the nearest one above it, or the tree.
+    pub(crate) fn given(&self, at: u32) -> Cleanup {
+        let mut at = at;
+        while at != NONE {
+            let scope = &self.scopes[at];
+            if let Some(cleanup) = scope.gives() {
+                return cleanup;
+            }
+            at = scope.parent;
+        }
+        self.cleanup
+    }
+
+    /// What counts for a scope if it is cancelled (R18).
+    #[must_use]
+    pub fn cleanup_of(&self, scope: ScopeId) -> Cleanup {
+        self.scopes[scope.at].cleanup(self.given(scope.at))
+    }
+
+    /// Sets the alarm for the end of a cancelled scope's budget.
+    pub(crate) fn set_budget(&mut self, at: u32) {
+        if let Some(timer) = self.scopes[at].budget.take() {
+            self.timers.remove(timer);
+        }
+        if self.scopes[at].cause.is_none() {
+            return;
+        }
+        let seconds = self.seconds(at);
+        if seconds > 0.0 && seconds < f64::INFINITY {
+            let moment = self.scopes[at].cancelled_at + seconds;
+            if moment < f64::INFINITY {
+                let timer = self.timers.insert(moment, Alarm::Budget(self.id(at)));
+                self.scopes[at].budget = Some(timer);
+            }
+        }
+    }
+}
+
+/// When the time to clean up of a task is over that could first hear at that moment: minus infinity
+/// if there is none.
+fn end_of(seconds: f64, heard: f64) -> f64 {
+    if seconds == 0.0 { f64::NEG_INFINITY } else { heard + seconds }
+}
