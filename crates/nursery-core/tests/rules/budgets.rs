@@ -1,7 +1,7 @@
 //! From when on the seconds for cleaning up count, and whose they are (R18); and what a
 //! cancellation takes from a task beside its wait (R12a).
 
-use nursery_core::{Cause, Cleanup, Flight, Outcome, Settings, Source};
+use nursery_core::{Cause, Cleanup, Effects, Flight, Outcome, Settings, Source};
 
 use crate::world::{PLAIN, SHIELD, World, cleaning, finish, host};
 
@@ -289,6 +289,25 @@ fn r18_a_scope_without_a_nursery_insists_for_itself_whoever_has_cancelled_it() {
     world.exit(host, inner, Flight::Cancelled);
     is_over_at(&mut world, host, 9.0);
     assert!(world.exit(host, outer, Flight::Cancelled).caught);
+    finish(world, host);
+}
+
+#[test]
+fn r18_who_has_not_taken_a_step_when_the_time_is_over_is_asked_once_more() {
+    let (mut world, host) = host(false);
+    let scope = world.enter(host, cleaning(2.0));
+    world.cancel(scope);
+    // What it awaits was asked to end, and does not.
+    let mut asked = Vec::new();
+    for now in [1.0, 2.0, 2.0, 3.0] {
+        let mut out = Effects::default();
+        while world.tree.advance(now, &mut out).is_some() {}
+        asked.push(out.deliveries.iter().filter(|delivery| delivery.throw).count());
+    }
+    assert_eq!(asked, [0, 1, 0, 0]);
+    assert!(world.pending(host));
+    world.step(host);
+    assert!(world.exit(host, scope, Flight::Cancelled).caught);
     finish(world, host);
 }
 

@@ -581,3 +581,60 @@ fn r3_nobody_waits_for_a_nursery_but_the_joiner_that_was_set_last() {
     assert_eq!(world.discard(nursery), Verdict::Clean);
     finish(world, root);
 }
+
+#[test]
+fn r1_a_child_that_only_has_to_return_ends_as_any_other_does() {
+    let (mut world, root, nursery, child) = child();
+    let other = world.start(nursery, false).unwrap();
+    let returned = |world: &mut World, task: usize| {
+        let member = world.tasks[task].member;
+        let closed = world.tree.returned(member);
+        world.tasks[task].alive &= closed.is_none();
+        closed
+    };
+    assert_eq!(returned(&mut world, other), Some(None), "its body runs");
+    let scope = world.enter(child, PLAIN);
+    assert_eq!(returned(&mut world, child), None, "what it stands in has a say in that");
+    world.exit(child, scope, Flight::Nothing);
+    let walled = world.start(nursery, true).unwrap();
+    assert_eq!(returned(&mut world, walled), None, "its shield has to go");
+    world.end(walled, Outcome::Done);
+    assert!(!world.body_ended(nursery, Outcome::Done));
+    assert_eq!(returned(&mut world, child), Some(Some(nursery)));
+    world.close(root, nursery, false);
+    finish(world, root);
+}
+
+#[test]
+fn r3_a_child_that_returns_in_an_orphan_lets_the_heir_close() {
+    let (mut world, root, nursery, child) = child();
+    let left = world.open(child, PLAIN, false);
+    let grandchild = world.start(left, false).unwrap();
+    world.end_inside(child, Outcome::Done, true);
+    let member = world.tasks[grandchild].member;
+    assert_eq!(world.tree.returned(member), None, "another nursery joins its own");
+    assert!(!world.body_ended(nursery, Outcome::Done));
+    assert_eq!(world.end(grandchild, Outcome::Done), Some(nursery));
+    world.close(root, nursery, false);
+    finish(world, root);
+}
+
+#[test]
+fn r7_what_a_body_raises_after_its_nursery_was_taken_from_it_is_not_lost() {
+    for others in [false, true] {
+        let (mut world, host) = host(false);
+        let nursery = world.open(host, PLAIN, false);
+        let child = world.start(nursery, false).unwrap();
+        world.disown(host, nursery);
+        world.body_ended(nursery, Outcome::Cancelled);
+        assert!(world.tree.is_scope_cancelled(nursery));
+        let outcome = Outcome::Alone(Oops(1));
+        world.change(|tree, now, out| tree.add_late(nursery, outcome, now, out));
+        let ended = if others { Outcome::Failed(Oops(2)) } else { Outcome::Done };
+        assert_eq!(world.end(child, ended), Some(nursery));
+        let both = Verdict::Errors(vec![Oops(1), Oops(2)]);
+        let alone = Verdict::Bare { error: Oops(1), beside: Vec::new() };
+        assert_eq!(world.discard(nursery), if others { both } else { alone });
+        finish(world, host);
+    }
+}
