@@ -216,6 +216,10 @@ impl<E: Identity> Lifecycle<E> {
         self.running -= 1;
         let (cancel, again) = match outcome {
             Outcome::Done => (false, None),
+            Outcome::Cancelled => {
+                self.cancelled = true;
+                (false, None)
+            }
             outcome => self.note(outcome),
         };
         Ended { cancel, closed: self.phase() == Phase::Closed, again }
