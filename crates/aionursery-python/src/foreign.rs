@@ -14,7 +14,7 @@ use crate::entry::guard;
 use crate::function::{Method, number};
 use crate::imports::{imports, names};
 use crate::object::{
-    Fallible, Owned, Raw, call_method, getattr_opt, method0, none, optional, truth, utf8,
+    Fallible, Owned, Raw, call_method, getattr_opt, method0, method1, none, optional, truth, utf8,
 };
 use crate::scope::source_name;
 use crate::state::{Key, LoopState};
@@ -119,9 +119,9 @@ pub unsafe fn honoured(task: Raw) -> Fallible<u32> {
 
 /// Whether a cancellation waits for the task's next await.
 pub unsafe fn is_cancelled(state: &LoopState, task: Raw) -> Fallible<bool> {
-    let member = state.foreign.borrow().get(&(task as usize)).map(|host| host.member);
     // SAFETY: the caller's task is alive.
-    let pending = member.is_some_and(|member| unsafe { insist(state, task, member) });
+    let pending =
+        find_member(state, task).is_some_and(|member| unsafe { insist(state, task, member) });
     // SAFETY: as above.
     let waiting = unsafe { getattr_opt(task, names().must_cancel)? };
     match waiting {
@@ -197,11 +197,7 @@ unsafe fn try_reach(state: &LoopState, task: Raw) -> Fallible<()> {
             return Ok(());
         }
         if is_running(task)? {
-            let later = LATER.bind(task)?;
-            let mut args = [std::ptr::null_mut(), later.as_ptr()];
-            let event_loop = state.event_loop.get();
-            call_method(event_loop, names().call_soon, &mut args, std::ptr::null_mut())?;
-            return Ok(());
+            return look_later(state, task);
         }
         throw(state, task)
     }
@@ -217,8 +213,7 @@ unsafe extern "C" fn later(task: Raw, _: Raw) -> Raw {
             let Ok(state) = LoopState::current() else {
                 return std::ptr::null_mut();
             };
-            let member = state.foreign.borrow().get(&(task as usize)).map(|host| host.member);
-            if let Some(member) = member {
+            if let Some(member) = find_member(&state, task) {
                 let now = state.now_or_zero();
                 if state.tree.touch(|tree| tree.suspended(member, || now)) {
                     reach(&state, task);
@@ -241,7 +236,7 @@ unsafe fn throw(state: &LoopState, task: Raw) -> Fallible<()> {
             && !state.tree.borrow().is_abrupt(member)
             && is_done(waiter.as_ptr())?
         {
-            return look_again(state, task, None);
+            return look_later(state, task);
         }
         let (source, reason) = {
             let tree = state.tree.borrow();
@@ -258,7 +253,10 @@ unsafe fn throw(state: &LoopState, task: Raw) -> Fallible<()> {
         let text = text(source, reason.as_ref());
         let mut args = [std::ptr::null_mut(), text.as_ptr()];
         call_method(task, names().cancel, &mut args, imports().kw_msg)?;
-        look_again(state, task, waiter)
+        match waiter {
+            Some(waiter) => look_behind(task, &waiter),
+            None => look_later(state, task),
+        }
     }
 }
 
@@ -287,22 +285,23 @@ unsafe fn text(source: Source, reason: Option<&Owned>) -> Owned {
     }
 }
 
+/// The task is looked at in the loop's next turn.
+unsafe fn look_later(state: &LoopState, task: Raw) -> Fallible<()> {
+    // SAFETY: as above.
+    unsafe {
+        let later = LATER.bind(task)?;
+        method1(state.event_loop.get(), names().call_soon, later.as_ptr()).map(drop)
+    }
+}
+
 /// A foreign task says nothing when it waits again, and its budget may be spent (R18): it is looked
 /// at once it has gone on from `waiter`, in which it was cancelled. What refuses to be cancelled is
 /// not asked twice.
-unsafe fn look_again(state: &LoopState, task: Raw, waiter: Option<Owned>) -> Fallible<()> {
+unsafe fn look_behind(task: Raw, waiter: &Owned) -> Fallible<()> {
     // SAFETY: as above.
     unsafe {
-        let nothing = std::ptr::null_mut();
-        if let Some(waiter) = waiter {
-            let again = WENT_ON.bind(task)?;
-            let mut args = [nothing, again.as_ptr()];
-            let call = names().add_done_callback;
-            return call_method(waiter.as_ptr(), call, &mut args, nothing).map(drop);
-        }
-        let later = LATER.bind(task)?;
-        let mut args = [nothing, later.as_ptr()];
-        call_method(state.event_loop.get(), names().call_soon, &mut args, nothing).map(drop)
+        let again = WENT_ON.bind(task)?;
+        method1(waiter.as_ptr(), names().add_done_callback, again.as_ptr()).map(drop)
     }
 }
 

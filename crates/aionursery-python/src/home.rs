@@ -1,4 +1,4 @@
-//! What has its home at a loop: tasks, waits, scopes and nurseries while they are open, and whoever
+//! What has its home at a loop: tasks, waits, scopes and nurseries while they are open, and code that
 //! uses the loop's part of the library just now. While there is one, the part holds its loop; without,
 //! it knows the loop weakly, so that a loop that was closed goes as soon as its last user lets go.
 //! It must never be had without the loop.

@@ -428,7 +428,7 @@ impl Aside {
 impl Drop for Aside {
     fn drop(&mut self) {
         if let Some(exception) = self.0.take() {
-            // SAFETY: it was the error indicator before, and whoever knows of it still does.
+            // SAFETY: it was the error indicator before; the code that saw it still holds its token.
             let _ = unsafe { raise(exception) };
         }
     }

@@ -21,7 +21,7 @@ impl<F: Face> Tree<F> {
         self.set_budgets(at);
     }
 
-    /// Sets alarms for the end of the time to clean up of whoever hears from now on of what is
+    /// Sets alarms for the end of the time to clean up, for tasks that hear from now on of what is
     /// cancelled from a scope upwards. One that is set already is not too late.
     pub(crate) fn set_budgets(&mut self, at: u32) {
         let mut at = at;

@@ -193,11 +193,7 @@ impl Inbox {
         self.flags = STARTED;
         let asked = before.is_asked(|| shielded);
         if asked {
-            if shielded {
-                self.requests.deliver_one();
-            } else {
-                self.requests.deliver();
-            }
+            self.deliver(shielded);
         }
         let brought = before.has(HANDED_ON) && waited == Waited::Cancelled;
         let started = before.has(STARTED);
@@ -219,13 +215,17 @@ impl Inbox {
 
     /// A bare cancellation that came while the task ran was handed on to what it awaits now.
     pub fn handed_on_late(&mut self, shielded: bool) {
-        self.set(INSIDE, false);
+        self.deliver(shielded);
+        self.handed_on(true);
+    }
+
+    /// One `CancelledError` stands for all that waits; inside a shield for one, which was asked there.
+    fn deliver(&mut self, shielded: bool) {
         if shielded {
             self.requests.deliver_one();
         } else {
             self.requests.deliver();
         }
-        self.set(HANDED_ON, true);
     }
 
     /// The coroutine has returned. Returns whether a cancellation that came in its last step takes

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use super::Nursery;
 use super::join::nursery;
 use crate::imports::running_loop;
-use crate::object::{Aside, Owned, Raw, optional};
+use crate::object::{Aside, Fallible, Owned, Raw, optional};
 use crate::state::{Failure, Key, LoopState};
 use crate::task::{self, flag};
 use crate::{foreign, host};
@@ -85,8 +85,31 @@ pub unsafe fn close_by_force(this: &Nursery, state: &LoopState, id: NurseryId) {
     }
 }
 
-/// Takes a nursery from its host, if that still stands in it, cancels its children and ends its body.
-/// Returns the host.
+/// Takes a nursery from its host, if that still stands in it. Returns the host, and whether it could
+/// be given back what the nursery's scope was charged.
+pub unsafe fn part_from_host(
+    state: &LoopState,
+    id: NurseryId,
+    now: f64,
+) -> (Option<Owned>, Fallible<()>) {
+    // SAFETY: attached.
+    unsafe {
+        let host = state.tree.borrow().host(id).map(|Key(host)| Owned::share(*host));
+        let owed = state.change(|tree, out| tree.disown(id, now, out));
+        let mut given_back = Ok(());
+        if let Some(host) = &host {
+            if !task::is_ours(host.as_ptr()) {
+                foreign::set_joining(state, host.as_ptr(), false);
+            }
+            given_back = host::take_back(host.as_ptr(), owed);
+            let _aside = Aside::new();
+            host::left_any_scope(state, host.as_ptr());
+        }
+        (host, given_back)
+    }
+}
+
+/// Takes a nursery from its host, cancels its children and ends its body. Returns the host.
 unsafe fn end_without_host(
     state: &LoopState,
     id: NurseryId,
@@ -95,17 +118,10 @@ unsafe fn end_without_host(
 ) -> Option<Owned> {
     // SAFETY: attached.
     unsafe {
-        let host = state.tree.borrow().host(id).map(|Key(host)| Owned::share(*host));
         let now = state.now_or_zero();
-        let owed = state.change(|tree, out| tree.disown(id, now, out));
-        if let Some(host) = &host {
-            if !task::is_ours(host.as_ptr()) {
-                foreign::set_joining(state, host.as_ptr(), false);
-            }
-            if let Err(raised) = host::take_back(host.as_ptr(), owed) {
-                state.forget(raised);
-            }
-            host::left_any_scope(state, host.as_ptr());
+        let (host, given_back) = part_from_host(state, id, now);
+        if let Err(raised) = given_back {
+            state.forget(raised);
         }
         state.change(|tree, out| {
             tree.set_joiner(id, None);

@@ -6,7 +6,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::Nursery;
-use super::force::{close_by_force, finish_now};
+use super::force::{close_by_force, finish_now, part_from_host};
 use crate::imports::imports;
 use crate::object::{
     Fallible, Owned, Raised, Raw, call, call1, checked, getattr_opt, optional, raise,
@@ -43,7 +43,7 @@ pub unsafe fn nursery<'py>(py: Python<'py>, join: Raw) -> Fallible<Bound<'py, Nu
 const WRONG_ORDER: &str = "this nursery is left while a scope or nursery that was entered after it is \
                            still open; leave them in the reverse order";
 
-/// Who leaves a nursery.
+/// The task that leaves a nursery.
 enum Leaver {
     /// Its host, as it must be.
     Host(Owned),
@@ -51,7 +51,7 @@ enum Leaver {
     Successor,
     /// Another task, or the host in the wrong order; the text says which.
     Stranger(&'static str),
-    /// Whoever closes the host's coroutine, which must not await any more.
+    /// The host's coroutine is being closed, and must not await any more.
     Force,
 }
 
@@ -81,7 +81,7 @@ pub unsafe fn begin_join(join: Raw) -> Fallible<bool> {
         let exception = wait::wait(join).value().get();
         let closes = !exception.is_null()
             && ffi::PyErr_GivenExceptionMatches(exception, ffi::PyExc_GeneratorExit) != 0;
-        // The clock may be anybody's code, so it is asked before it is looked at who leaves.
+        // The clock may be the program's code, so it is read before the checks.
         let now = if exception.is_null() { 0.0 } else { state.now_or_zero() };
         let leaver = this.leaver(state, id, closes).inspect_err(|_| this.left.set(false))?;
         match &leaver {
@@ -90,13 +90,11 @@ pub unsafe fn begin_join(join: Raw) -> Fallible<bool> {
                 return Err(raise(Owned::share(exception)));
             }
             Leaver::Stranger(text) => this.disown(state, id, text)?,
-            Leaver::Successor => {
-                this.part_from_host(state, id)?;
-            }
+            Leaver::Successor => part_from_host(state, id, state.now_or_zero()).1?,
             Leaver::Host(_) => {}
         }
         let outcome = match body_outcome(exception) {
-            // Whoever closes a generator from outside is told of the misuse.
+            // The task that closes a generator from outside gets the misuse error instead.
             Outcome::Alone(_) if matches!(leaver, Leaver::Stranger(_)) => Outcome::Cancelled,
             outcome => outcome,
         };
@@ -133,7 +131,7 @@ pub unsafe fn begin_join(join: Raw) -> Fallible<bool> {
 }
 
 impl Nursery {
-    /// Who leaves it. `closes`: a GeneratorExit is on its way.
+    /// Which task leaves it. `closes`: a GeneratorExit is on its way.
     unsafe fn leaver(&self, state: &LoopState, id: NurseryId, closes: bool) -> Fallible<Leaver> {
         // SAFETY: attached.
         unsafe {
@@ -175,27 +173,12 @@ impl Nursery {
         }
     }
 
-    /// Takes it from its host, if that still stands in it.
-    unsafe fn part_from_host(&self, state: &LoopState, id: NurseryId) -> Fallible<()> {
-        // SAFETY: attached.
-        unsafe {
-            let host = state.tree.borrow().host(id).map(|Key(host)| Owned::share(*host));
-            let now = state.now_or_zero();
-            let owed = state.change(|tree, out| tree.disown(id, now, out));
-            if let Some(host) = host {
-                host::take_back(host.as_ptr(), owed)?;
-                host::left_any_scope(state, host.as_ptr());
-            }
-            Ok(())
-        }
-    }
-
     /// Takes it from its host, and cancels its children: it is left as it must not be (R3).
     unsafe fn disown(&self, state: &LoopState, id: NurseryId, text: &str) -> Fallible<()> {
         // SAFETY: attached.
         unsafe {
-            self.part_from_host(state, id)?;
             let now = state.now_or_zero();
+            part_from_host(state, id, now).1?;
             self.misuse.set(host::misuse(text).take());
             let reason = optional(crate::object::string(text));
             state.change(|tree, out| {
@@ -382,7 +365,7 @@ unsafe fn leave_without_host(
             Verdict::Clean => Ok(Owned::share(ffi::Py_False())),
             verdict => {
                 if held && was_thrown && !task::is_ours(current.as_ptr()) {
-                    // The cancellation of whoever leaves is behind the error.
+                    // The leaving task was cancelled: that acts after the error.
                     host::rearm(current.as_ptr())?;
                 }
                 raise_verdict(object, state, current.as_ptr(), verdict, thrown)

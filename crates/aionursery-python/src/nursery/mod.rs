@@ -50,7 +50,7 @@ pub struct Nursery {
     host: Slot,
     /// It is being left.
     left: Cell<bool>,
-    /// What whoever leaves it is told, if it is left as it must not be.
+    /// The error for the task that leaves it, if it is left as it must not be.
     misuse: Slot,
     /// Its scope as an object, once somebody has asked for it.
     scope: Slot,

@@ -7,7 +7,8 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use super::{Budget, CancelScope, Stage, fetch, finite, settings_of, source_name};
+use super::settings::finite;
+use super::{Budget, CancelScope, Stage, fetch, settings_of, source_name};
 use crate::args::{given, parse_call};
 use crate::object::{Owned, Slot};
 use crate::state::CLEANUP;

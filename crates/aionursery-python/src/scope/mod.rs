@@ -1,30 +1,29 @@
-//! `CancelScope`: how it is entered and left, and what it knows before and after. `methods` is the
-//! rest of what a program sees of it, `within` the functions that make one, `stuck` the warning for
-//! who does not go. It asks the tree for every decision; it must never cancel a task itself.
+//! `CancelScope`: how it is entered, and what it knows before and after. `leave` is how it is left,
+//! `methods` the rest of what a program sees of it, `settings` the arguments that it shares with
+//! nurseries, `within` the functions that make one, `stuck` the warning for a task that does not go. It asks the tree for every decision; it must never cancel a task itself.
 
+mod leave;
 mod methods;
+mod settings;
 mod stuck;
 mod within;
 
 use std::cell::Cell;
 
-use nursery_core::{Cause, Cleanup, Flight, ScopeId, Settings, Source};
-use pyo3::exceptions::PyValueError;
+use nursery_core::{Cause, ScopeId, Settings, Source};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use crate::args::{given, parse};
+use crate::args::parse;
 use crate::entry::guard;
-use crate::function::{Method, real};
+use crate::function::Method;
 use crate::home::{Home, HomeSlot};
 use crate::imports::running_loop;
-use crate::object::{
-    Aside, Fallible, Owned, Raised, Raw, Slot, raise, raise_in_context, set_error,
-};
-use crate::raised::{self, Group};
+use crate::object::{Fallible, Owned, Raised, Raw, Slot};
 use crate::state::{LoopState, thread_mark};
-use crate::{foreign, host, task as tasks, threads, timers};
+use crate::{host, threads, timers};
 
+pub use settings::{Budget, settings, settings_of};
 pub use stuck::warn_stuck;
 
 /// Turns a failure into PyO3's error.
@@ -166,7 +165,7 @@ impl CancelScope {
         self.home.clear();
     }
 
-    /// It stays in the tree without an owner, because its nursery does.
+    /// It leaves the tree, or its place there is no longer its own. Runs no Python code.
     pub fn let_go(&self) {
         self.id.set(None);
     }
@@ -263,14 +262,23 @@ impl CancelScope {
         self.settings.set(settings);
     }
 
+    /// A nursery's scope is entered and left with the nursery.
+    unsafe fn check_own(&self) -> Fallible<()> {
+        if self.is_nurserys.get() {
+            // SAFETY: attached.
+            return Err(unsafe {
+                host::misuse(
+                    "this CancelScope is a nursery's: it is entered and left with the nursery",
+                )
+            });
+        }
+        Ok(())
+    }
+
     unsafe fn enter(&self) -> Fallible<()> {
         // SAFETY: attached.
         unsafe {
-            if self.is_nurserys.get() {
-                return Err(host::misuse(
-                    "this CancelScope is a nursery's: it is entered and left with the nursery",
-                ));
-            }
+            self.check_own()?;
             match self.stage.get() {
                 Stage::New => {}
                 Stage::Entered => {
@@ -307,259 +315,6 @@ impl CancelScope {
             });
             self.bind(state, id, &task, thread_mark());
             Ok(())
-        }
-    }
-
-    /// Says whether the exception in flight is swallowed.
-    unsafe fn exit(&self, exception: Raw) -> Fallible<bool> {
-        // SAFETY: attached.
-        unsafe {
-            if self.is_nurserys.get() {
-                return Err(host::misuse(
-                    "this CancelScope is a nursery's: it is entered and left with the nursery",
-                ));
-            }
-            let (Some(home), Some(id)) = (self.state(), self.id.get()) else {
-                return Err(host::misuse("this CancelScope is left without having been entered"));
-            };
-            let state = &*home;
-            if self.thread.get() != thread_mark() {
-                return Err(host::misuse(
-                    "a CancelScope is left in another thread than entered it",
-                ));
-            }
-            // To look into a group may run the program's code, so that is done first.
-            let (flight, rest) = flight(exception)?;
-            let Some(task) = self.host.cloned() else {
-                return Ok(false);
-            };
-            // Of what is asked here much may be the program's code: who leaves is looked at last.
-            let honoured = host::honoured(task.as_ptr())?;
-            let shield = self.id.get().is_some_and(|id| state.tree.borrow().settings(id).shield);
-            let now = if shield { state.now_or_zero() } else { 0.0 };
-            if self.id.get() != Some(id) {
-                return Err(host::misuse("this CancelScope was left meanwhile"));
-            }
-            if let Some(text) = self.misuse(state, id, task.as_ptr())? {
-                self.remove(state, id, task.as_ptr());
-                return Err(host::misuse(text));
-            }
-            let member = state.member_of(task.as_ptr());
-            let exit = state.change(|tree, out| {
-                self.let_go();
-                tree.exit(id, flight, honoured, now, out)
-            });
-            // Looked at before the host may leave the tree.
-            let above = state.tree.borrow().is_cancelled(member);
-            let cancelled_here = exit.cause.is_some();
-            let timed_out = exit.cause.as_ref().map(|cause| cause.source) == Some(Source::Deadline);
-            let caught = exit.caught;
-            self.settle(exit.settings, exit.cause, caught);
-            host::left_scope(state, task.as_ptr(), member);
-            host::take_back(task.as_ptr(), exit.take_back)?;
-            if flight == Flight::Group && caught {
-                return match rest {
-                    // What is left of the group goes on.
-                    Some(rest) => Err(raise(rest)),
-                    None if self.fails && timed_out => Err(timeout(exception)),
-                    None => Ok(true),
-                };
-            }
-            if self.fails && caught && timed_out && flight == Flight::Cancelled {
-                return Err(timeout(exception));
-            }
-            let goes_on = flight == Flight::Cancelled && !caught;
-            let own = tasks::is_ours(task.as_ptr());
-            if goes_on && own && cancelled_here && !above && host::is_a_scopes(exception) {
-                return Err(raise_in_context(tasks::cancelled_error(task.as_ptr())));
-            }
-            Ok(caught && flight == Flight::Cancelled)
-        }
-    }
-
-    /// What is wrong with leaving it here and now, if anything is.
-    unsafe fn misuse(&self, state: &LoopState, id: ScopeId, host: Raw) -> Fallible<Option<&str>> {
-        // SAFETY: attached; the caller's task is alive.
-        unsafe {
-            if state.tree.borrow().is_abandoned(id) {
-                return Ok(Some(
-                    "the task that entered this CancelScope has ended without leaving it; enter \
-                     and leave a scope in one task, and do not yield inside one in an async \
-                     generator or a pytest fixture",
-                ));
-            }
-            let current = host::current(state, "a CancelScope")?;
-            if current.as_ptr() != host {
-                return Ok(Some(
-                    "this CancelScope is left in another task than entered it; enter and leave a \
-                     scope in one task, and do not yield inside one in an async generator (PEP 789)",
-                ));
-            }
-            let member = state.member_of(host);
-            if state.tree.borrow().innermost(member) != Some(id) {
-                return Ok(Some(
-                    "this CancelScope is left while a scope or nursery that was entered after it \
-                     is still open; leave them in the reverse order, and do not yield inside one \
-                     in an async generator (PEP 789)",
-                ));
-            }
-            Ok(None)
-        }
-    }
-
-    /// It is taken from its host and goes, and nobody else is cancelled by that (R3).
-    unsafe fn remove(&self, state: &LoopState, id: ScopeId, host: Raw) {
-        // SAFETY: attached; the caller's task is alive, its error is taken back.
-        unsafe {
-            let settings = state.tree.borrow().settings(id);
-            let now = state.now_or_zero();
-            let (cause, owed) = state.change(|tree, out| {
-                self.let_go();
-                tree.remove(id, now, out)
-            });
-            self.settle(settings, cause, false);
-            if let Err(raised) = host::take_back(host, owed) {
-                state.forget(raised);
-            }
-            host::left_any_scope(state, host);
-        }
-    }
-}
-
-/// What is in flight when a block is left with `exception`, or None; and what is left of a group
-/// without the cancellations in it.
-pub unsafe fn flight(exception: Raw) -> Fallible<(Flight, Option<Owned>)> {
-    // SAFETY: attached; the caller's object is alive.
-    unsafe {
-        if exception.is_null() || exception == ffi::Py_None() {
-            return Ok((Flight::Nothing, None));
-        }
-        if raised::is_cancellation(exception) {
-            return Ok((Flight::Cancelled, None));
-        }
-        Ok(match Group::of(exception)? {
-            Group::Without => (Flight::Error, None),
-            Group::With(rest) => (Flight::Group, rest),
-        })
-    }
-}
-
-/// Raises `TimeoutError` from the cancellation that the deadline caused.
-unsafe fn timeout(cancelled: Raw) -> Raised {
-    // SAFETY: attached; the caller's exception is alive.
-    unsafe {
-        match crate::object::call0(ffi::PyExc_TimeoutError) {
-            Ok(error) => {
-                let cause = Owned::share(cancelled);
-                ffi::PyException_SetCause(error.as_ptr(), cause.into_ptr());
-                raise(error)
-            }
-            Err(raised) => raised,
-        }
-    }
-}
-
-fn finite(name: &str, seconds: f64) -> PyResult<f64> {
-    if seconds.is_nan() {
-        return Err(PyValueError::new_err(format!("{name} must not be NaN")));
-    }
-    Ok(seconds)
-}
-
-/// The argument `cleanup`: a number of seconds, or None for ever. Not given, it is inherited.
-pub struct Budget(pub Cleanup);
-
-impl Budget {
-    pub const INHERITED: Self = Self(Cleanup::Inherited);
-
-    fn seconds(seconds: f64) -> PyResult<Self> {
-        if seconds.is_nan() || seconds < 0.0 {
-            return Err(PyValueError::new_err(
-                "cleanup must be None or a number of seconds that is not negative",
-            ));
-        }
-        Ok(Self(Cleanup::Seconds(seconds)))
-    }
-}
-
-impl<'a, 'py> FromPyObject<'a, 'py> for Budget {
-    type Error = PyErr;
-
-    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
-        if object.is_none() {
-            return Ok(Self(Cleanup::Never));
-        }
-        Self::seconds(object.extract()?)
-    }
-}
-
-/// Settings from the arguments that nurseries and scopes share.
-pub fn settings(deadline: f64, shield: bool, cleanup: Budget) -> PyResult<Settings> {
-    let deadline = finite("deadline", deadline)?;
-    Ok(Settings { deadline, shield, cleanup: cleanup.0, abrupt: false })
-}
-
-/// Settings from arguments that may be missing.
-pub unsafe fn settings_of(deadline: Raw, shield: Raw, cleanup: Raw) -> Fallible<Settings> {
-    // SAFETY: attached; the caller's objects are alive.
-    unsafe {
-        let mut settings = Settings { shield: flag(shield)?, ..Settings::default() };
-        if !deadline.is_null() {
-            let deadline = finite("deadline", real(deadline)?);
-            settings.deadline = deadline.map_err(|error| restore(error))?;
-        }
-        if !cleanup.is_null() {
-            settings.cleanup = match given(cleanup) {
-                Some(cleanup) => Budget::seconds(real(cleanup)?).map_err(|error| restore(error))?.0,
-                None => Cleanup::Never,
-            };
-        }
-        Ok(settings)
-    }
-}
-
-/// The argument `shield`, if it was given.
-unsafe fn flag(shield: Raw) -> Fallible<bool> {
-    // SAFETY: compares addresses only.
-    unsafe {
-        if shield.is_null() || shield == ffi::Py_False() {
-            Ok(false)
-        } else if shield == ffi::Py_True() {
-            Ok(true)
-        } else {
-            Err(set_error(ffi::PyExc_TypeError, c"shield must be True or False"))
-        }
-    }
-}
-
-impl Drop for CancelScope {
-    fn drop(&mut self) {
-        let (Some(state), Some(id)) = (self.state(), self.id.get()) else {
-            return;
-        };
-        // SAFETY: CPython frees the object, so the thread is attached; an exception on its way is put
-        // aside.
-        unsafe {
-            let _aside = Aside::new();
-            let host = self.host.cloned();
-            // A task of asyncio's says nothing when it ends.
-            let ended = host.as_ref().is_some_and(|host| {
-                let done = foreign::is_done(host.as_ptr());
-                if done.is_err() {
-                    ffi::PyErr_Clear();
-                }
-                done.unwrap_or(false)
-            });
-            if !ended && !state.tree.borrow().is_abandoned(id) {
-                return;
-            }
-            // Its host has ended: no time to clean up begins by this.
-            let now = f64::NEG_INFINITY;
-            let (removed, effects) = state.tree.change(|tree, out| tree.remove(id, now, out));
-            drop((removed, effects));
-            if let Some(host) = host {
-                host::left_any_scope(&state, host.as_ptr());
-            }
         }
     }
 }

@@ -5,7 +5,8 @@ use nursery_core::Settings;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::{Budget, CancelScope, fetch, finite, restore, settings, settings_of};
+use super::settings::finite;
+use super::{Budget, CancelScope, fetch, restore, settings, settings_of};
 use crate::args::{given, parse};
 use crate::entry::guard;
 use crate::function::{Method, real};

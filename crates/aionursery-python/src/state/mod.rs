@@ -262,7 +262,7 @@ impl LoopState {
         self.timers.clear();
         self.interrupt.clear();
         self.weak_loop.clear();
-        // Whoever still asks the loop for something gets an error.
+        // Code that still asks the loop for something gets an error.
         // SAFETY: attached.
         self.event_loop.set(unsafe { none() });
     }

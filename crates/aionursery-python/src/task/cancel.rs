@@ -164,7 +164,7 @@ unsafe fn cancel_one(task: Raw, message: &Option<Owned>) -> Fallible<Option<Owne
             _ => At::Step,
         };
         let shielded = is_shielded(state, ours);
-        // Python code tells who asks, so it is found out before the inbox changes.
+        // Python code finds out where the request comes from, so it runs before the inbox changes.
         let inside = shielded && is_asked_from_inside(task);
         match (ours.change_inbox(|inbox| inbox.ask(at, shielded, || inside)), waiting) {
             (Ask::Join, Some(join)) => wait::host_cancelled(state, join.as_ptr()),

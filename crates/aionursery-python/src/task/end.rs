@@ -104,22 +104,32 @@ unsafe fn end_in_tree(
             drop(effects);
             return;
         }
-        if !ours.has(flag::CANCELLED | flag::FAILED)
-            && let Some(closed) = state.tree.touch(|tree| tree.returned(member))
-        {
-            let held = Owned::maybe(task);
-            if let Some(nursery) = closed {
-                state.wake_joiner(nursery);
-            }
-            drop(held);
-            return;
+        let returned = if ours.has(flag::CANCELLED | flag::FAILED) {
+            None
+        } else {
+            state.tree.touch(|tree| tree.returned(member))
+        };
+        if let Some(nursery) = returned.unwrap_or_else(|| tell_tree(state, task, ours, member)) {
+            state.wake_joiner(nursery);
         }
+        drop(Owned::maybe(task));
+    }
+}
+
+/// Tells the tree how a child has ended. Returns the nursery that has closed by it.
+unsafe fn tell_tree(
+    state: &LoopState,
+    task: Raw,
+    ours: &TaskData,
+    member: MemberId,
+) -> Option<NurseryId> {
+    // SAFETY: attached; the tree's reference keeps the task.
+    unsafe {
         let unleft = state.tree.borrow().unleft(member);
         let orphans = !unleft.is_empty();
         for nursery in unleft {
             leave_unleft(state, task, nursery);
         }
-        let held = Owned::maybe(task);
         let outcome = outcome(task, ours);
         // Words and time are needed only if this failure cancels the siblings.
         let (now, words) = match outcome {
@@ -127,11 +137,7 @@ unsafe fn end_in_tree(
             Outcome::Done | Outcome::Cancelled => (state.now_or_zero(), None),
             _ => (state.now_or_zero(), failure_text(task, ours)),
         };
-        let closed = state.change(|tree, out| tree.ended(member, outcome, now, words, out));
-        if let Some(nursery) = closed {
-            state.wake_joiner(nursery);
-        }
-        drop(held);
+        state.change(|tree, out| tree.ended(member, outcome, now, words, out))
     }
 }
 

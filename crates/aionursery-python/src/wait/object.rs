@@ -92,7 +92,7 @@ unsafe extern "C" fn dealloc(object: Raw) {
     }
 }
 
-/// A join that goes while it waits leaves nobody to whom its nursery's end could be told.
+/// A join that goes while it waits can no longer hear of its nursery's end.
 unsafe fn abandon(object: Raw) {
     // SAFETY: attached; the object's parts are there.
     unsafe {

@@ -12,7 +12,7 @@ use crate::object::{Aside, Fallible, Owned, Raw, call1, getattr_opt, optional};
 use crate::state::LoopState;
 use crate::task;
 
-/// Whoever came when there was somebody already, or is no task of ours.
+/// A waiter beside the first task of ours.
 #[derive(Clone)]
 pub enum Waiter {
     Task(Owned),
@@ -114,7 +114,7 @@ pub unsafe fn resume(state: &LoopState, object: &Owned) -> Fallible<()> {
     }
 }
 
-/// Wakes whoever waits.
+/// Wakes every waiter.
 pub unsafe fn notify(object: Raw) {
     // SAFETY: attached; the caller's wait is alive.
     unsafe {
@@ -137,7 +137,7 @@ pub unsafe fn notify(object: Raw) {
     }
 }
 
-/// Takes out who `gone` says.
+/// Takes out the waiters whose objects are in `gone`.
 fn remove(this: &Wait, gone: &[Raw]) {
     let first = if gone.contains(&this.task.get()) { this.task.take() } else { None };
     let others: Vec<Waiter> = this
@@ -186,7 +186,7 @@ pub unsafe fn interrupt(object: Raw, after: Phase) {
             this.leaving.set(this.leaving.get() - 1);
             return;
         }
-        // Finding out who it is may run Python code, so it is done with a copy.
+        // To find out which waiter runs may run Python code, so a copy is looked at.
         let first = this.task.cloned().map(Waiter::Task);
         let waiters: Vec<Waiter> = first.into_iter().chain(this.others.borrow().clone()).collect();
         let mut gone = Vec::new();

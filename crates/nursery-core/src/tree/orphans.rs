@@ -10,7 +10,7 @@ use crate::tree::{Effects, Face, NurseryId, Tree};
 
 impl<F: Face> Tree<F> {
     /// The host of a nursery no longer stands in it: another task leaves it, or the face closes it.
-    /// Nobody but the nursery's children is cancelled by what becomes of it from here on. Returns by
+    /// What becomes of it from here on cancels only the nursery's children. Returns by
     /// how much the host's count of cancellations sinks (R14).
     pub fn disown(&mut self, nursery: NurseryId, now: f64, out: &mut Effects<F>) -> u32 {
         self.unstack(self.nurseries[nursery.at].scope, now, out)
@@ -37,7 +37,7 @@ impl<F: Face> Tree<F> {
     ) -> (Verdict<F::Error>, Option<Cause<F::Reason>>) {
         let mut owner = self.nurseries.remove(nursery.at);
         debug_assert_eq!(owner.life.phase(), Phase::Closed, "children still run");
-        // Nobody stands in it, whose time to clean up could begin by that.
+        // No task stands in it whose time to clean up could begin by that.
         let now = f64::NEG_INFINITY;
         let owed = self.unstack(owner.scope, now, out);
         debug_assert_eq!(owed, 0, "its host is owed something");
@@ -46,7 +46,7 @@ impl<F: Face> Tree<F> {
     }
 
     /// The nurseries that a child has entered and not left, the innermost first. Once the child has
-    /// ended nobody can leave them: they are to be [`adopt`](Self::adopt)ed before.
+    /// ended no task can leave them: they are to be [`adopt`](Self::adopt)ed before.
     #[must_use]
     pub fn unleft(&self, child: MemberId) -> Vec<NurseryId> {
         let member = &self.members[child.0];
@@ -76,7 +76,7 @@ impl<F: Face> Tree<F> {
         let scope = self.nurseries[nursery.at].scope;
         let host = self.scopes[scope].host;
         if host == NONE {
-            // Somebody has taken it from the child in the meantime.
+            // It was taken from the child in the meantime.
             out.errors.push(error);
             out.reasons.extend(reason);
             return;

@@ -142,7 +142,7 @@ impl<F: Face> Tree<F> {
     }
 
     /// Takes a scope out of the tree that is not left as it must be: by another task than entered
-    /// it, out of order, or not at all. Nobody else is cancelled by that, or spared: what its host
+    /// it, out of order, or not at all. No other task is cancelled by that, or spared: what its host
     /// has entered inside it goes on below the scope around it. Returns why it was cancelled, if it
     /// was, and by how much the host's count of cancellations sinks (R14).
     pub fn remove(

@@ -1,0 +1,183 @@
+//! How a `CancelScope` is left: by its host, by another task, or never. The check of which it is must
+//! come after everything that may run the program's code.
+
+use nursery_core::{Flight, ScopeId, Source};
+use pyo3::ffi;
+
+use super::CancelScope;
+use crate::object::{Aside, Fallible, Owned, Raised, Raw, optional, raise, raise_in_context};
+use crate::raised::{self, Group};
+use crate::state::{LoopState, thread_mark};
+use crate::{foreign, host, task};
+
+impl CancelScope {
+    /// Says whether the exception in flight is swallowed.
+    pub(super) unsafe fn exit(&self, exception: Raw) -> Fallible<bool> {
+        // SAFETY: attached.
+        unsafe {
+            self.check_own()?;
+            let (Some(home), Some(id)) = (self.state(), self.id.get()) else {
+                return Err(host::misuse("this CancelScope is left without having been entered"));
+            };
+            let state = &*home;
+            if self.thread.get() != thread_mark() {
+                return Err(host::misuse(
+                    "a CancelScope is left in another thread than entered it",
+                ));
+            }
+            // To look into a group may run the program's code, so that is done first.
+            let (flight, rest) = flight(exception)?;
+            let Some(held) = self.host.cloned() else {
+                return Ok(false);
+            };
+            let host = held.as_ptr();
+            // These calls may run the program's code, so the checks come after them.
+            let honoured = host::honoured(host)?;
+            let shield = self.id.get().is_some_and(|id| state.tree.borrow().settings(id).shield);
+            let now = if shield { state.now_or_zero() } else { 0.0 };
+            if self.id.get() != Some(id) {
+                return Err(host::misuse("this CancelScope was left meanwhile"));
+            }
+            if let Some(text) = self.misuse(state, id, host)? {
+                self.remove(state, id, host);
+                return Err(host::misuse(text));
+            }
+            let member = state.member_of(host);
+            let exit = state.change(|tree, out| {
+                self.let_go();
+                tree.exit(id, flight, honoured, now, out)
+            });
+            // Looked at before the host may leave the tree.
+            let above = state.tree.borrow().is_cancelled(member);
+            let cancelled_here = exit.cause.is_some();
+            let timed_out = exit.cause.as_ref().map(|cause| cause.source) == Some(Source::Deadline);
+            let caught = exit.caught;
+            self.settle(exit.settings, exit.cause, caught);
+            host::left_scope(state, host, member);
+            host::take_back(host, exit.take_back)?;
+            match flight {
+                Flight::Group if caught => match rest {
+                    // What is left of the group goes on.
+                    Some(rest) => Err(raise(rest)),
+                    None if self.fails && timed_out => Err(timeout(exception)),
+                    None => Ok(true),
+                },
+                Flight::Cancelled if caught && self.fails && timed_out => Err(timeout(exception)),
+                Flight::Cancelled if caught => Ok(true),
+                Flight::Cancelled
+                    if cancelled_here
+                        && !above
+                        && task::is_ours(host)
+                        && host::is_a_scopes(exception) =>
+                {
+                    Err(raise_in_context(task::cancelled_error(host)))
+                }
+                _ => Ok(false),
+            }
+        }
+    }
+
+    /// What is wrong with leaving it here and now, if anything is.
+    unsafe fn misuse(&self, state: &LoopState, id: ScopeId, host: Raw) -> Fallible<Option<&str>> {
+        // SAFETY: attached; the caller's task is alive.
+        unsafe {
+            if state.tree.borrow().is_abandoned(id) {
+                return Ok(Some(
+                    "the task that entered this CancelScope has ended without leaving it; enter \
+                     and leave a scope in one task, and do not yield inside one in an async \
+                     generator or a pytest fixture",
+                ));
+            }
+            let current = host::current(state, "a CancelScope")?;
+            if current.as_ptr() != host {
+                return Ok(Some(
+                    "this CancelScope is left in another task than entered it; enter and leave a \
+                     scope in one task, and do not yield inside one in an async generator (PEP 789)",
+                ));
+            }
+            let member = state.member_of(host);
+            if state.tree.borrow().innermost(member) != Some(id) {
+                return Ok(Some(
+                    "this CancelScope is left while a scope or nursery that was entered after it \
+                     is still open; leave them in the reverse order, and do not yield inside one \
+                     in an async generator (PEP 789)",
+                ));
+            }
+            Ok(None)
+        }
+    }
+
+    /// Takes it from its host and out of the tree. No other scope is cancelled by that (R3).
+    unsafe fn remove(&self, state: &LoopState, id: ScopeId, host: Raw) {
+        // SAFETY: attached; the caller's task is alive, its error is taken back.
+        unsafe {
+            let now = state.now_or_zero();
+            if self.id.get() != Some(id) {
+                // The clock was the program's, and has left it.
+                return;
+            }
+            let settings = state.tree.borrow().settings(id);
+            let (cause, owed) = state.change(|tree, out| {
+                self.let_go();
+                tree.remove(id, now, out)
+            });
+            self.settle(settings, cause, false);
+            if let Err(raised) = host::take_back(host, owed) {
+                state.forget(raised);
+            }
+            host::left_any_scope(state, host);
+        }
+    }
+}
+
+impl Drop for CancelScope {
+    fn drop(&mut self) {
+        let (Some(state), Some(id), Some(host)) = (self.state(), self.id.get(), self.host.cloned())
+        else {
+            return;
+        };
+        // SAFETY: CPython frees the object, so the thread is attached; an exception on its way is put
+        // aside.
+        unsafe {
+            let _aside = Aside::new();
+            // A task of asyncio's says nothing when it ends.
+            let ended = optional(foreign::is_done(host.as_ptr())).unwrap_or(false);
+            if ended || state.tree.borrow().is_abandoned(id) {
+                self.remove(&state, id, host.as_ptr());
+            }
+        }
+    }
+}
+
+/// What is in flight when a block is left with `exception`, or None; and what is left of a group
+/// without the cancellations in it.
+unsafe fn flight(exception: Raw) -> Fallible<(Flight, Option<Owned>)> {
+    // SAFETY: attached; the caller's object is alive.
+    unsafe {
+        if exception.is_null() || exception == ffi::Py_None() {
+            return Ok((Flight::Nothing, None));
+        }
+        if raised::is_cancellation(exception) {
+            return Ok((Flight::Cancelled, None));
+        }
+        Ok(match Group::of(exception)? {
+            Group::Without => (Flight::Error, None),
+            Group::With(rest) => (Flight::Group, rest),
+        })
+    }
+}
+
+/// Raises `TimeoutError` from the cancellation that the deadline caused.
+unsafe fn timeout(cancelled: Raw) -> Raised {
+    // SAFETY: attached; the caller's exception is alive.
+    unsafe {
+        match crate::object::call0(ffi::PyExc_TimeoutError) {
+            Ok(error) => {
+                let cause = Owned::share(cancelled);
+                ffi::PyException_SetCause(error.as_ptr(), cause.into_ptr());
+                raise(error)
+            }
+            Err(raised) => raised,
+        }
+    }
+}
