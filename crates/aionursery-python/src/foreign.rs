@@ -89,9 +89,8 @@ pub unsafe fn left_scope(state: &LoopState, task: Raw) {
         }
         return;
     }
-    let ((), effects) = state.tree.change(|tree, out| tree.withdraw(member, out));
+    state.tree.touch(|tree| tree.withdraw_idle(member));
     state.foreign.borrow_mut().remove(&(task as usize));
-    drop(effects);
     // SAFETY: the reference that the tree's key stood for.
     drop(unsafe { Owned::maybe(task) });
 }

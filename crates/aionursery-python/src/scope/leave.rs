@@ -1,7 +1,7 @@
 //! How a `CancelScope` is left: by its host, by another task, or never. The check of which it is must
 //! come after everything that may run the program's code.
 
-use nursery_core::{Flight, ScopeId, Source};
+use nursery_core::{Flight, MemberId, ScopeId, Source};
 use pyo3::ffi;
 
 use super::CancelScope;
@@ -38,11 +38,13 @@ impl CancelScope {
             if self.id.get() != Some(id) {
                 return Err(host::misuse("this CancelScope was left meanwhile"));
             }
-            if let Some(text) = self.misuse(state, id, host)? {
-                self.remove(state, id, host);
-                return Err(host::misuse(text));
-            }
-            let member = state.member_of(host);
+            let member = match self.leaver(state, id, host)? {
+                Ok(member) => member,
+                Err(text) => {
+                    self.remove(state, id, host);
+                    return Err(host::misuse(text));
+                }
+            };
             let exit = state.change(|tree, out| {
                 self.let_go();
                 tree.exit(id, flight, honoured, now, out)
@@ -77,12 +79,17 @@ impl CancelScope {
         }
     }
 
-    /// What is wrong with leaving it here and now, if anything is.
-    unsafe fn misuse(&self, state: &LoopState, id: ScopeId, host: Raw) -> Fallible<Option<&str>> {
+    /// The place of its host, if that leaves it as it must; or what is wrong.
+    unsafe fn leaver(
+        &self,
+        state: &LoopState,
+        id: ScopeId,
+        host: Raw,
+    ) -> Fallible<Result<MemberId, &str>> {
         // SAFETY: attached; the caller's task is alive.
         unsafe {
             if state.tree.borrow().is_abandoned(id) {
-                return Ok(Some(
+                return Ok(Err(
                     "the task that entered this CancelScope has ended without leaving it; enter \
                      and leave a scope in one task, and do not yield inside one in an async \
                      generator or a pytest fixture",
@@ -90,20 +97,20 @@ impl CancelScope {
             }
             let current = host::current(state, "a CancelScope")?;
             if current.as_ptr() != host {
-                return Ok(Some(
+                return Ok(Err(
                     "this CancelScope is left in another task than entered it; enter and leave a \
                      scope in one task, and do not yield inside one in an async generator (PEP 789)",
                 ));
             }
             let member = state.member_of(host);
             if state.tree.borrow().innermost(member) != Some(id) {
-                return Ok(Some(
+                return Ok(Err(
                     "this CancelScope is left while a scope or nursery that was entered after it \
                      is still open; leave them in the reverse order, and do not yield inside one \
                      in an async generator (PEP 789)",
                 ));
             }
-            Ok(None)
+            Ok(Ok(member))
         }
     }
 
