@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tests.conformance import places
 from tests.conformance.cpython import ROOT, BrokenError, NotHereError, read_record, run_worker
-from tests.conformance.expected import Entry, Result, count, judge, read_list
+from tests.conformance.expected import Entry, Result, conclude, count, judge, list_tests, read_list
 
 CACHE = ROOT / "target" / "conformance"
 
@@ -189,8 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(exc)
         return 1
     if options.verbose:
-        for test, result in ours.items():
-            print(f"  {result.kind:8} {test}")
+        list_tests(ours)
     for name, results in (("asyncio", plain), ("in place", ours)):
         for test, result in results.items():
             if result.kind == "passed" and result.detail:
@@ -198,10 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{'asyncio':10} {count(plain)}\n{'in place':10} {count(ours)}")
     partial = bool(options.module or options.patterns)
     complaints = compare(plain, ours, read_list(), partial=partial)
-    for complaint in complaints:
-        print(f"\n== {complaint}")
-    print("\nall as expected" if not complaints else f"\n{len(complaints)} complaints")
-    return bool(complaints)
+    return conclude(complaints)
 
 
 if __name__ == "__main__":

@@ -12,19 +12,18 @@ import os
 import sys
 import threading
 import types
-from typing import TextIO
 
 import pytest
 
 from tests.conformance import places
+from tests.conformance.recorder import Recorder
 
 
-class Plugin:
-    """What pytest tells, line by line, so that the parent knows where a process died."""
+class Plugin(Recorder):
+    """Records the tests, without those that run on trio."""
 
-    def __init__(self, file: TextIO) -> None:
-        self.file = file
-        self.failures: dict[str, list[str]] = {}
+    def name(self, nodeid: str) -> str:
+        return nodeid.removeprefix("tests/")
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(
@@ -40,24 +39,6 @@ class Plugin:
     def pytest_runtest_setup(self) -> None:
         # Some tests count the threads before and after.
         join_stopping_threads()
-
-    def pytest_runtest_logstart(self, nodeid: str) -> None:
-        self.write(nodeid, "started")
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.outcome == "failed":
-            self.failures.setdefault(report.nodeid, []).append(report.longreprtext)
-        elif report.when == "call" or report.outcome == "skipped":
-            self.write(report.nodeid, report.outcome)
-
-    def pytest_runtest_logfinish(self, nodeid: str) -> None:
-        if nodeid in self.failures:
-            self.write(nodeid, "failed", "\n".join(self.failures.pop(nodeid)))
-
-    def write(self, test: str, kind: str, detail: str = "") -> None:
-        line = {"test": test.removeprefix("tests/"), "kind": kind, "detail": detail}
-        self.file.write(json.dumps(line) + "\n")
-        self.file.flush()
 
 
 def collect() -> int:
@@ -97,11 +78,7 @@ def main() -> None:
     os.chdir(job["home"])
     sys.path[0] = job["home"]
     with open(job["record"], "w", encoding="utf-8") as file:
-        code = pytest.main(job["arguments"], plugins=[Plugin(file)])
-        nothing_chosen = code == pytest.ExitCode.NO_TESTS_COLLECTED
-        if nothing_chosen or code in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-            file.write(json.dumps({"kind": "complete"}) + "\n")
-    sys.exit(code)
+        Plugin(file).run(job["arguments"])
 
 
 if __name__ == "__main__":

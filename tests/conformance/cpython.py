@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.conformance import places, worker
-from tests.conformance.expected import Result, count, judge, read_list
+from tests.conformance.expected import Result, conclude, count, judge, list_tests, read_list
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -226,8 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seconds = time.monotonic() - start
         print(f"{suite.name:34} {count(results)} ({seconds:.0f} s)", flush=True)
         if options.verbose:
-            for test, result in results.items():
-                print(f"  {result.kind:8} {test}")
+            list_tests(results)
         complaints += judge(
             suite.name,
             results,
@@ -235,10 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             baseline=options.baseline,
             partial=bool(options.patterns),
         )
-    for complaint in complaints:
-        print(f"\n== {complaint}")
-    print("\nall as expected" if not complaints else f"\n{len(complaints)} complaints")
-    return bool(complaints)
+    return conclude(complaints)
 
 
 if __name__ == "__main__":

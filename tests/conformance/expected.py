@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,3 +113,17 @@ def count(results: Mapping[str, Result]) -> str:
         for kind in ("passed", "failed", "crashed", "skipped")
         if kind == "passed" or kind in kinds
     )
+
+
+def conclude(complaints: Sequence[str]) -> bool:
+    """Print what is wrong, and return whether anything is."""
+    for complaint in complaints:
+        print(f"\n== {complaint}")
+    print("\nall as expected" if not complaints else f"\n{len(complaints)} complaints")
+    return bool(complaints)
+
+
+def list_tests(results: Mapping[str, Result]) -> None:
+    """Print how each test ended."""
+    for test, result in results.items():
+        print(f"  {result.kind:8} {test}")

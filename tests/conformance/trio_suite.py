@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tests.conformance import trio_worker
 from tests.conformance.cpython import BrokenError, NotHereError, read_record, run_worker
-from tests.conformance.expected import Result, count, judge, read_list
+from tests.conformance.expected import Result, conclude, count, judge, list_tests, read_list
 
 #: A single test that takes more seconds than this hangs.
 TEST_BOUND = 30
@@ -152,13 +152,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             continue
         print(f"{suite.name:34} {count(results)}", flush=True)
         if options.verbose:
-            for test, result in results.items():
-                print(f"  {result.kind:8} {test}")
+            list_tests(results)
         complaints += complaints_of(suite, results, partial=bool(options.patterns))
-    for complaint in complaints:
-        print(f"\n== {complaint}")
-    print("\nall as expected" if not complaints else f"\n{len(complaints)} complaints")
-    return bool(complaints)
+    return conclude(complaints)
 
 
 if __name__ == "__main__":

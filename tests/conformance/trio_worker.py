@@ -19,6 +19,7 @@ from typing import Any, TextIO
 import pytest
 
 from tests.conformance import places
+from tests.conformance.recorder import Recorder
 from tests.conformance.trio_facade import clock, modules, running, under
 
 CLOCKS = frozenset({"mock_clock", "autojump_clock"})
@@ -27,14 +28,13 @@ CLOCKS = frozenset({"mock_clock", "autojump_clock"})
 FINE_TIME = "test_current_time"
 
 
-class Plugin:
-    """Runs the tests, and tells of them line by line."""
+class Plugin(Recorder):
+    """Runs the tests, and records them."""
 
     def __init__(self, job: dict[str, Any], file: TextIO) -> None:
+        super().__init__(file)
         self.done = set(job["done"])
         self.bound = job["bound"]
-        self.file = file
-        self.failures: dict[str, list[str]] = {}
         # pytest takes what is written to the standard streams; a hanging test's place is for us.
         self.last_words = os.fdopen(os.dup(sys.stderr.fileno()), "w")
 
@@ -73,25 +73,16 @@ class Plugin:
         # What a test has left and nobody awaited is that test's, not the next one's.
         gc.collect()
 
-    def pytest_runtest_logstart(self, nodeid: str) -> None:
-        self.write(nodeid, "started")
-        faulthandler.dump_traceback_later(self.bound, exit=True, file=self.last_words)
+    def name(self, nodeid: str) -> str:
+        return nodeid.partition("::")[2]
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.outcome == "failed":
-            self.failures.setdefault(report.nodeid, []).append(report.longreprtext)
-        elif report.when == "call" or report.outcome == "skipped":
-            self.write(report.nodeid, report.outcome)
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        super().pytest_runtest_logstart(nodeid)
+        faulthandler.dump_traceback_later(self.bound, exit=True, file=self.last_words)
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         faulthandler.cancel_dump_traceback_later()
-        if nodeid in self.failures:
-            self.write(nodeid, "failed", "\n".join(self.failures.pop(nodeid)))
-
-    def write(self, test: str, kind: str, detail: str = "") -> None:
-        line = {"test": test.partition("::")[2], "kind": kind, "detail": detail}
-        self.file.write(json.dumps(line) + "\n")
-        self.file.flush()
+        super().pytest_runtest_logfinish(nodeid)
 
 
 def main() -> None:
@@ -110,11 +101,7 @@ def main() -> None:
     # Plugins of pytest that are installed may know trio, and look for what the facade has not.
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     with open(job["record"], "w", encoding="utf-8") as file:
-        code = pytest.main([*job["arguments"], spec.origin], plugins=[Plugin(job, file)])
-        nothing_chosen = code == pytest.ExitCode.NO_TESTS_COLLECTED
-        if nothing_chosen or code in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-            file.write(json.dumps({"kind": "complete"}) + "\n")
-    sys.exit(code)
+        Plugin(job, file).run([*job["arguments"], spec.origin])
 
 
 if __name__ == "__main__":

@@ -41,8 +41,8 @@ class Bites:
         self._bite("del")
 
 
-class Thing(Bites):
-    """A result, a reason, a message, a value in a context."""
+class Compared(Bites):
+    """Bites where it is compared, and is itself only."""
 
     def __eq__(self, other: object) -> bool:
         self._bite("eq")
@@ -51,6 +51,10 @@ class Thing(Bites):
     def __hash__(self) -> int:
         self._bite("hash")
         return id(self) >> 4
+
+
+class Thing(Compared):
+    """A result, a reason, a message, a value in a context."""
 
     def __repr__(self) -> str:
         self._bite("repr")

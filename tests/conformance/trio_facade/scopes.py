@@ -7,6 +7,7 @@ by itself.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -130,10 +131,15 @@ def move_on_at(deadline: float, *, shield: bool = False) -> CancelScope:
     return CancelScope(scope=under.library.move_on_at(deadline, shield=shield, cleanup=0))
 
 
-def move_on_after(seconds: float, *, shield: bool = False) -> CancelScope:
-    under.library.move_on_after(seconds)  # refuses what is not a delay
-    scope = under.library.move_on_at(math.inf, shield=shield, cleanup=0)
+def within(seconds: float, scope: Any, after: Callable[[float], object]) -> CancelScope:
+    """Make a scope of trio's of one whose deadline counts from its entry."""
+    after(seconds)  # refuses what is not a delay
     return CancelScope(relative_deadline=seconds, scope=scope)
+
+
+def move_on_after(seconds: float, *, shield: bool = False) -> CancelScope:
+    scope = under.library.move_on_at(math.inf, shield=shield, cleanup=0)
+    return within(seconds, scope, under.library.move_on_after)
 
 
 def fail_at(deadline: float, *, shield: bool = False) -> CancelScope:
@@ -141,9 +147,8 @@ def fail_at(deadline: float, *, shield: bool = False) -> CancelScope:
 
 
 def fail_after(seconds: float, *, shield: bool = False) -> CancelScope:
-    under.library.fail_after(seconds)  # refuses what is not a delay
     scope = under.library.fail_at(math.inf, shield=shield, cleanup=0)
-    return CancelScope(relative_deadline=seconds, scope=scope)
+    return within(seconds, scope, under.library.fail_after)
 
 
 def current_effective_deadline() -> float:
