@@ -6,6 +6,7 @@ As with asyncio. Nobody calls us there who could be raised to, so anything else 
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import pytest
 import uvloop
@@ -180,3 +181,34 @@ def test_r9_an_interrupt_while_the_clock_is_read_leaves_the_loop(end):
     task = aionursery.Task(host(), loop=loop)
     run_until_it_leaves(loop, end)
     assert task.done() and task.exception() is None
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("base", [asyncio.SelectorEventLoop, uvloop.Loop])
+def test_r9_an_interrupt_while_the_loop_says_whether_it_debugs_comes_out_of_the_start(base, end):
+    class Loop(base):
+        armed = False
+
+        def get_debug(self):
+            # Not where asyncio's handle asks it.
+            if self.armed and sys._getframe(1).f_code.co_name != "__init__":
+                self.armed = False
+                raise end
+            return super().get_debug()
+
+    async def child():
+        trace.append("child")
+
+    async def main():
+        async with Nursery() as nursery:
+            loop.armed = True
+            nursery.start_soon(child())
+            trace.append("goes on")
+
+    trace = []
+    loop = Loop()
+    with pytest.raises(end):
+        loop.run_until_complete(main())
+    assert not loop.armed
+    assert trace == [], "the child was refused, and its coroutine closed"
+    loop.close()

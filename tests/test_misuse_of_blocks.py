@@ -6,11 +6,12 @@ import asyncio
 import gc
 
 import pytest
+import uvloop
 
 import aionursery
 from aionursery import CancelScope, MultiError, Nursery, TaskGroup
 
-from .helpers import fail, forever, turns
+from .helpers import fail, forever, note_cancellation, turns
 
 
 async def test_r3_a_nursery_never_left_in_a_child_is_joined_by_the_block_outside(world):
@@ -310,3 +311,116 @@ async def test_r31_a_join_that_is_closed_by_another_task_ends_for_who_awaits_it(
     joins[0].close()
     await asyncio.wait([task], timeout=5)
     assert isinstance(task.exception(), RuntimeError)
+
+
+@pytest.mark.parametrize("block", [CancelScope, Nursery])
+async def test_r3_a_block_that_is_left_too_early_cancels_what_stands_inside(world, block):
+    trace = []
+    outer = block()
+    is_nursery = block is Nursery
+    if is_nursery:
+        await outer.__aenter__()
+    else:
+        outer.__enter__()
+    async with Nursery() as inner:
+        inner.start_soon(note_cancellation(trace, "child"))
+        await turns(1)
+        with pytest.raises(RuntimeError, match="in the reverse order"):
+            if is_nursery:
+                await outer.__aexit__(None, None, None)
+            else:
+                outer.__exit__(None, None, None)
+    assert trace == ["child"]
+    assert inner.cancel_scope.cancel_called and inner.cancel_scope.cancelled_caught
+    await turns(2)  # and nothing strays
+    assert asyncio.get_running_loop()._aionursery.size()[2] == 0
+
+
+@pytest.mark.parametrize("body", [None, ValueError("body")])
+async def test_r3_a_nursery_that_the_block_outside_joins_can_still_be_closed(world, body):
+    closing, ended = [], []
+
+    async def stubborn():
+        try:
+            await forever()
+        finally:
+            await gate.wait()
+            ended.append("child")
+
+    async def values():
+        async with Nursery() as nursery:
+            nursery.start_soon(stubborn())
+            yield 1
+            if body is not None:
+                raise body
+
+    async def forgetful():
+        kept.append(values())
+        await anext(kept[0])
+
+    async def close():
+        ended_before = list(ended)
+        try:
+            if body is None:
+                await kept[0].aclose()
+            else:
+                await anext(kept[0])
+        except BaseException as error:
+            closing.append((ended_before, list(ended), error))
+
+    kept, gate = [], asyncio.Event()
+    closer = None
+    with pytest.raises(MultiError) as caught:
+        async with Nursery() as outer:
+            outer.start_soon(forgetful(), name="forgetful")
+            with CancelScope(shield=True):
+                await turns(3)
+                closer = asyncio.ensure_future(close())
+                await turns(3)
+                assert not closing, "the child still runs"
+                gate.set()
+                await closer
+    [(before, after, error)] = closing
+    assert (before, after) == ([], ["child"])
+    assert [type(one) for one in caught.value] == [RuntimeError]
+    if body is None:
+        assert isinstance(error, RuntimeError)
+    else:
+        # The misuse was said outside, so here it is the body's error alone.
+        assert isinstance(error, MultiError) and list(error) == [body]
+
+
+@pytest.mark.parametrize("task", [asyncio.Task, aionursery.Task])
+@pytest.mark.parametrize("new_loop", [asyncio.SelectorEventLoop, uvloop.new_event_loop])
+def test_r3_children_whose_loop_is_closed_take_no_step_when_their_host_goes(task, new_loop):
+    trace, reports = [], []
+
+    async def begun():
+        try:
+            await forever()
+        finally:
+            trace.append("closed")
+
+    async def fresh():
+        trace.append("must not begin")
+
+    async def host():
+        async with Nursery() as nursery:
+            nursery.start_soon(begun())
+            await asyncio.sleep(0)
+            if new_loop is not uvloop.new_event_loop:
+                # uvloop still runs what was ready when it was stopped.
+                nursery.start_soon(fresh())
+            asyncio.get_running_loop().stop()
+            await forever()
+
+    loop = new_loop()
+    loop.set_exception_handler(lambda _, context: reports.append(context["message"]))
+    running = task(host(), loop=loop)
+    loop.run_forever()
+    loop.close()
+    running._log_destroy_pending = False
+    del running, loop
+    gc.collect()
+    assert trace == ["closed"]
+    assert any("of its children were closed" in report for report in reports), reports

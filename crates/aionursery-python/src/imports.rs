@@ -341,17 +341,8 @@ pub unsafe fn current_task(event_loop: Raw) -> Fallible<Owned> {
     }
 }
 
-/// `loop.get_debug()`; a loop that cannot say is not in debug mode.
-pub unsafe fn is_debug(event_loop: Raw) -> bool {
-    // SAFETY: the caller's loop is alive; its error is taken back.
-    unsafe {
-        let answer = method0(event_loop, names().get_debug);
-        match answer.and_then(|answer| crate::object::truth(&answer)) {
-            Ok(debug) => debug,
-            Err(raised) => {
-                raised.forget();
-                false
-            }
-        }
-    }
+/// `loop.get_debug()`.
+pub unsafe fn is_debug(event_loop: Raw) -> Fallible<bool> {
+    // SAFETY: attached; the caller's loop is alive.
+    unsafe { crate::object::truth(&method0(event_loop, names().get_debug)?) }
 }

@@ -71,9 +71,12 @@ impl Link {
 #[pymethods]
 impl Link {
     /// Whether the loop is in debug mode.
-    fn get_debug(&self) -> bool {
+    fn get_debug(&self, py: Python<'_>) -> PyResult<bool> {
         // SAFETY: attached; the state is kept for the call.
-        unsafe { self.state().is_some_and(|state| is_debug(state.event_loop.get())) }
+        unsafe {
+            let Some(state) = self.state() else { return Ok(false) };
+            is_debug(state.event_loop.get()).map_err(|raised| fetch(py, raised))
+        }
     }
 
     /// Hand on what a handle reports.

@@ -121,10 +121,6 @@ unsafe fn begin_child(
         if nursery.is_over() || state.tree.borrow().phase(id) == Phase::Closed {
             return Err(closed("this nursery has closed meanwhile; no child can be started in it"));
         }
-        if !order.at_once {
-            ready::push(state, task.clone())?;
-            ours.flags.set(flag::SCHEDULED);
-        }
         let shield = target.shield || order.shield;
         let started = state.tree.touch(|tree| tree.start(id, Key(task.as_ptr()), shield));
         let Ok(start) = started else {
@@ -139,9 +135,13 @@ unsafe fn begin_child(
             task::charge(task.as_ptr(), start.charges);
             ours.change_inbox(nursery_core::Inbox::tell);
         }
-        if order.at_once
-            && let Err(raised) = task::start_eagerly(state, task.as_ptr())
-        {
+        let begun = if order.at_once {
+            task::start_eagerly(state, task.as_ptr())
+        } else {
+            ours.raise_flags(flag::SCHEDULED);
+            ready::push(state, task.clone())
+        };
+        if let Err(raised) = begun {
             task::give_up(state, task.as_ptr());
             return Err(raised);
         }

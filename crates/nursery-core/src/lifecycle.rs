@@ -70,6 +70,14 @@ impl<E> Outcome<E> {
             (Kind::Close, Role::Child) | (Kind::Error, _) => (Self::Failed(error), None),
         }
     }
+
+    /// The error that it carries.
+    pub(crate) fn error(&self) -> Option<&E> {
+        match self {
+            Self::Done | Self::Cancelled => None,
+            Self::Failed(error) | Self::Bare(error) | Self::Alone(error) => Some(error),
+        }
+    }
 }
 
 /// What an end means for the nursery.

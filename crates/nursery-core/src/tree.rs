@@ -68,11 +68,14 @@ pub struct Effects<F: Face> {
     pub reasons: Vec<F::Reason>,
     /// Errors that the tree does not keep, because they were reported before (R7).
     pub errors: Vec<F::Error>,
+    /// Nurseries that have closed and that another has joined in their host's place: what still waits
+    /// for one is to be woken.
+    pub joined: Vec<NurseryId>,
 }
 
 impl<F: Face> Default for Effects<F> {
     fn default() -> Self {
-        Self { deliveries: Vec::new(), reasons: Vec::new(), errors: Vec::new() }
+        Self { deliveries: Vec::new(), reasons: Vec::new(), errors: Vec::new(), joined: Vec::new() }
     }
 }
 
@@ -174,7 +177,7 @@ impl<F: Face> Tree<F> {
 
     /// Every error the nurseries keep, for a garbage collector.
     pub fn errors(&self) -> impl Iterator<Item = &F::Error> {
-        self.nurseries.iter().flat_map(|nursery| nursery.life.errors())
+        self.nurseries.iter().flat_map(Nursery::errors)
     }
 
     /// Every reason the scopes keep, for a garbage collector.

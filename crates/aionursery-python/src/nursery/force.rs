@@ -6,17 +6,22 @@ use pyo3::prelude::*;
 
 use super::Nursery;
 use super::join::nursery;
-use crate::imports::running_loop;
-use crate::object::{Aside, Fallible, Owned, Raw, optional};
+use crate::imports::{names, running_loop};
+use crate::object::{Aside, Fallible, Owned, Raw, method0, optional, truth};
 use crate::state::{Failure, Key, LoopState};
 use crate::task::{self, flag};
 use crate::{foreign, host};
 
 /// Steps what a cancelled nursery has below it at once, as far as it goes: for a host that may not
-/// be able to await. Says whether that has closed the nursery.
+/// be able to await. Where its loop does not run, nothing takes a step. Returns whether the nursery is
+/// closed.
 pub unsafe fn finish_now(state: &LoopState, id: NurseryId) -> bool {
     // SAFETY: attached; each task is kept alive for its step.
     unsafe {
+        let running = optional(running_loop());
+        if running.is_none_or(|running| running.as_ptr() != state.event_loop.get()) {
+            return state.tree.borrow().phase(id) == Phase::Closed;
+        }
         loop {
             let scope = state.tree.borrow().scope(id);
             let below: Vec<Owned> =
@@ -66,21 +71,60 @@ pub unsafe fn abandon(join: Raw) {
 }
 
 /// Ends a nursery whose host cannot join it. Its children are cancelled and end here and now, if
-/// they await nothing any more; that some do not is reported, for nothing can be done about it.
+/// they await nothing any more; that some do not is reported, for nothing can be done about it. Where
+/// the loop is closed no child can take a step: their coroutines are closed (R3).
 pub unsafe fn close_by_force(this: &Nursery, state: &LoopState, id: NurseryId) {
     // SAFETY: attached.
     unsafe {
         let _aside = Aside::new();
+        let left = state.tree.borrow().running(id);
+        let stopped = left > 0 && is_stopped_for_good(state);
+        if stopped {
+            close_children(state, id);
+        }
+        if !state.tree.borrow().has_nursery(id) {
+            return;
+        }
         let host = end_without_host(state, id, Source::Host, None);
         let closed = finish_now(state, id);
-        let left = state.tree.borrow().running(id);
+        let still = state.tree.borrow().running(id);
         let_go(this, state, id, closed);
-        if !closed {
-            let text = format!(
-                "A nursery was closed by force (its coroutine was closed) while {left} of its \
+        let text = if stopped {
+            format!("A nursery was closed after its loop; {left} of its children were closed")
+        } else if !closed {
+            format!(
+                "A nursery was closed by force (its coroutine was closed) while {still} of its \
                  children still ran; they were cancelled and go on until they have cleaned up"
-            );
-            state.report(&text, None, host.as_ref().map_or(std::ptr::null_mut(), Owned::as_ptr));
+            )
+        } else {
+            return;
+        };
+        state.report(&text, None, host.as_ref().map_or(std::ptr::null_mut(), Owned::as_ptr));
+    }
+}
+
+/// Whether a loop runs nothing any more. One that is being taken apart may not be able to say.
+unsafe fn is_stopped_for_good(state: &LoopState) -> bool {
+    // SAFETY: attached; an error is taken back.
+    unsafe {
+        let answer = method0(state.event_loop.get(), names().is_closed);
+        answer.and_then(|closed| truth(&closed)).unwrap_or_else(|raised| {
+            state.forget(raised);
+            true
+        })
+    }
+}
+
+/// Closes the coroutines of a nursery's children, and with them what stands below.
+unsafe fn close_children(state: &LoopState, id: NurseryId) {
+    // SAFETY: attached; each task is kept alive while it is closed.
+    unsafe {
+        let children: Vec<Owned> =
+            state.tree.borrow().children(id).map(|key| Owned::share(key.0)).collect();
+        for child in children {
+            if !task::data(child.as_ptr()).has(flag::DONE | flag::RUNNING) {
+                task::give_up(state, child.as_ptr());
+            }
         }
     }
 }

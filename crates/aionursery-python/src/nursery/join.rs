@@ -84,16 +84,21 @@ pub unsafe fn begin_join(join: Raw) -> Fallible<bool> {
         // The clock may be the program's code, so it is read before the checks.
         let now = if exception.is_null() { 0.0 } else { state.now_or_zero() };
         let leaver = this.leaver(state, id, closes).inspect_err(|_| this.left.set(false))?;
+        let outcome = body_outcome(exception);
+        let adopted = state.tree.borrow().is_adopted(id);
         match &leaver {
             Leaver::Force => {
                 close_by_force(this, state, id);
                 return Err(raise(Owned::share(exception)));
             }
+            // The nursery that has joined it says that it was not left; the body's error goes on.
+            Leaver::Stranger(_)
+                if adopted && matches!(outcome, Outcome::Failed(_) | Outcome::Bare(_)) => {}
             Leaver::Stranger(text) => this.disown(state, id, text)?,
             Leaver::Successor => part_from_host(state, id, state.now_or_zero()).1?,
             Leaver::Host(_) => {}
         }
-        let outcome = match body_outcome(exception) {
+        let outcome = match outcome {
             // The task that closes a generator from outside gets the misuse error instead.
             Outcome::Alone(_) if matches!(leaver, Leaver::Stranger(_)) => Outcome::Cancelled,
             outcome => outcome,
@@ -178,9 +183,13 @@ impl Nursery {
         // SAFETY: attached.
         unsafe {
             let now = state.now_or_zero();
+            let [early, reason] = ["a nursery around it was left", text]
+                .map(|text| optional(crate::object::string(text)));
+            if text == WRONG_ORDER {
+                state.change(|tree, out| tree.cancel_inside(tree.scope(id), early, now, out));
+            }
             part_from_host(state, id, now).1?;
             self.misuse.set(host::misuse(text).take());
-            let reason = optional(crate::object::string(text));
             state.change(|tree, out| {
                 let cause = Cause { source: Source::Failure, reason };
                 tree.cancel(tree.scope(id), cause, now, out)

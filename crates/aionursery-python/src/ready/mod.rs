@@ -206,7 +206,11 @@ pub unsafe fn push(state: &LoopState, task: Owned) -> Fallible<()> {
             return push_alone(state, task);
         }
         if !state.ready.last_is_open() {
-            turn::schedule(state)?;
+            // Once a turn is often enough to notice that somebody has switched debug mode.
+            turn::ask_debug(state)?;
+            if !state.ready.last_is_open() {
+                turn::schedule(state)?;
+            }
         }
         state.ready.append(task);
         Ok(())

@@ -207,6 +207,20 @@ pub unsafe fn give_back(state: &LoopState, mut turn: Turn) {
     }
 }
 
+/// Asks the loop whether it is in debug mode. The loop may be the program's code.
+pub unsafe fn ask_debug(state: &LoopState) -> Fallible<()> {
+    // SAFETY: attached; the state's loop is alive.
+    unsafe {
+        let event_loop = state.event_loop.get();
+        state.debug.set(if state.ready.ways.plain {
+            truth(&getattr(event_loop, names().debug)?)?
+        } else {
+            is_debug(event_loop)?
+        });
+        Ok(())
+    }
+}
+
 /// The loop drains the queue once more.
 pub unsafe fn schedule(state: &LoopState) -> Fallible<()> {
     // SAFETY: attached.
@@ -222,12 +236,6 @@ pub unsafe fn schedule(state: &LoopState) -> Fallible<()> {
             turn.call_soon(state)?;
         }
         ready.turns.push(turn, ready.pushed.get());
-        // Once a turn is often enough to notice that somebody has switched debug mode.
-        state.debug.set(if ready.ways.plain {
-            truth(&getattr(event_loop, names().debug)?)?
-        } else {
-            is_debug(event_loop)
-        });
         Ok(())
     }
 }

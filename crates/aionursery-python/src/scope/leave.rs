@@ -5,10 +5,44 @@ use nursery_core::{Flight, MemberId, ScopeId, Source};
 use pyo3::ffi;
 
 use super::CancelScope;
-use crate::object::{Aside, Fallible, Owned, Raised, Raw, optional, raise, raise_in_context};
+use crate::object::{
+    Aside, Fallible, Owned, Raised, Raw, optional, raise, raise_in_context, string,
+};
 use crate::raised::{self, Group};
 use crate::state::{LoopState, thread_mark};
 use crate::{foreign, host, task};
+
+/// How a scope is left as it must not be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Misuse {
+    /// Its host has ended.
+    Ended,
+    /// Another task leaves it.
+    Task,
+    /// Its host has entered another inside it, and not left that.
+    Order,
+}
+
+impl Misuse {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Ended => {
+                "the task that entered this CancelScope has ended without leaving it; enter and leave \
+                 a scope in one task, and do not yield inside one in an async generator or a pytest \
+                 fixture"
+            }
+            Self::Task => {
+                "this CancelScope is left in another task than entered it; enter and leave a scope in \
+                 one task, and do not yield inside one in an async generator (PEP 789)"
+            }
+            Self::Order => {
+                "this CancelScope is left while a scope or nursery that was entered after it is still \
+                 open; leave them in the reverse order, and do not yield inside one in an async \
+                 generator (PEP 789)"
+            }
+        }
+    }
+}
 
 impl CancelScope {
     /// Says whether the exception in flight is swallowed.
@@ -40,9 +74,9 @@ impl CancelScope {
             }
             let member = match self.leaver(state, id, host)? {
                 Ok(member) => member,
-                Err(text) => {
-                    self.remove(state, id, host);
-                    return Err(host::misuse(text));
+                Err(misuse) => {
+                    self.remove(state, id, host, misuse == Misuse::Order);
+                    return Err(host::misuse(misuse.text()));
                 }
             };
             let exit = state.change(|tree, out| {
@@ -85,37 +119,27 @@ impl CancelScope {
         state: &LoopState,
         id: ScopeId,
         host: Raw,
-    ) -> Fallible<Result<MemberId, &str>> {
+    ) -> Fallible<Result<MemberId, Misuse>> {
         // SAFETY: attached; the caller's task is alive.
         unsafe {
             if state.tree.borrow().is_abandoned(id) {
-                return Ok(Err(
-                    "the task that entered this CancelScope has ended without leaving it; enter \
-                     and leave a scope in one task, and do not yield inside one in an async \
-                     generator or a pytest fixture",
-                ));
+                return Ok(Err(Misuse::Ended));
             }
             let current = host::current(state, "a CancelScope")?;
             if current.as_ptr() != host {
-                return Ok(Err(
-                    "this CancelScope is left in another task than entered it; enter and leave a \
-                     scope in one task, and do not yield inside one in an async generator (PEP 789)",
-                ));
+                return Ok(Err(Misuse::Task));
             }
             let member = state.member_of(host);
             if state.tree.borrow().innermost(member) != Some(id) {
-                return Ok(Err(
-                    "this CancelScope is left while a scope or nursery that was entered after it \
-                     is still open; leave them in the reverse order, and do not yield inside one \
-                     in an async generator (PEP 789)",
-                ));
+                return Ok(Err(Misuse::Order));
             }
             Ok(Ok(member))
         }
     }
 
-    /// Takes it from its host and out of the tree. No other scope is cancelled by that (R3).
-    unsafe fn remove(&self, state: &LoopState, id: ScopeId, host: Raw) {
+    /// Takes it from its host and out of the tree. `early`: what its host has entered inside it is
+    /// cancelled; no other scope is (R3).
+    unsafe fn remove(&self, state: &LoopState, id: ScopeId, host: Raw, early: bool) {
         // SAFETY: attached; the caller's task is alive, its error is taken back.
         unsafe {
             let now = state.now_or_zero();
@@ -124,8 +148,12 @@ impl CancelScope {
                 return;
             }
             let settings = state.tree.borrow().settings(id);
+            let reason = if early { optional(string("a scope around it was left")) } else { None };
             let (cause, owed) = state.change(|tree, out| {
                 self.let_go();
+                if early {
+                    tree.cancel_inside(id, reason, now, out);
+                }
                 tree.remove(id, now, out)
             });
             self.settle(settings, cause, false);
@@ -150,7 +178,7 @@ impl Drop for CancelScope {
             // A task of asyncio's says nothing when it ends.
             let ended = optional(foreign::is_done(host.as_ptr())).unwrap_or(false);
             if ended || state.tree.borrow().is_abandoned(id) {
-                self.remove(&state, id, host.as_ptr());
+                self.remove(&state, id, host.as_ptr(), false);
             }
         }
     }

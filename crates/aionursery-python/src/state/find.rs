@@ -14,7 +14,7 @@ use crate::imports::{imports, is_debug, names, running_loop};
 use crate::link::Address;
 use crate::object::{Fallible, Owned, Raw, Slot, getattr_opt, method0, truth};
 use crate::ready::{Ready, Ways};
-use crate::scope::restore;
+use crate::scope::{fetch, restore};
 use crate::timers;
 use crate::trash::Trash;
 
@@ -209,6 +209,7 @@ impl LoopState {
                 front: shown && (call_soon || run_once),
                 nests: !is_uvloop(py, event_loop),
             };
+            let debug = is_debug(event_loop).map_err(|raised| fetch(py, raised))?;
             let address = Address::default();
             let state = Bound::new(
                 py,
@@ -224,7 +225,7 @@ impl LoopState {
                     running: Cell::new(std::ptr::null_mut()),
                     lingering: Cell::new(false),
                     gone: Cell::new(false),
-                    debug: Cell::new(is_debug(event_loop)),
+                    debug: Cell::new(debug),
                     base_clock: Cell::new(base_clock),
                     timers: timers::Armed::new(),
                     trash: Trash::default(),

@@ -153,7 +153,7 @@ impl LoopState {
         let (result, effects) = self.tree.change(change);
         // SAFETY: attached.
         unsafe {
-            if !effects.deliveries.is_empty() {
+            if !effects.deliveries.is_empty() || !effects.joined.is_empty() {
                 self.deliver(effects);
             }
             timers::arm(self);
@@ -183,6 +183,11 @@ impl LoopState {
                 }
             }
             drop(held);
+            for nursery in effects.joined {
+                if self.tree.borrow().has_nursery(nursery) {
+                    self.wake_joiner(nursery);
+                }
+            }
         }
     }
 

@@ -72,7 +72,8 @@ pub(super) unsafe fn finish(
     }
 }
 
-/// A child that could not take its first step ends as if it had been cancelled before.
+/// Ends a child that can take no step any more, or not even its first: its coroutine is closed, and it
+/// has been cancelled.
 pub unsafe fn give_up(state: &LoopState, task: Raw) {
     // SAFETY: attached; the caller's task is alive, and its error is put aside.
     unsafe {
@@ -81,7 +82,7 @@ pub unsafe fn give_up(state: &LoopState, task: Raw) {
         if let Some(coroutine) = ours.coroutine().cloned()
             && let Err(raised) = method0(coroutine.as_ptr(), names().close)
         {
-            state.forget(raised);
+            state.report_failure("A child has failed while it was closed", raised, task);
         }
         if !ours.has(flag::DONE) {
             finish(state, task, ours, flag::DONE | flag::CANCELLED, None);

@@ -37,7 +37,7 @@ pub unsafe fn init(task: Raw, args: Raw, kwargs: Raw) -> Fallible<()> {
             }
         };
         let eager = !eager.is_null() && truth(&Owned::share(eager))?;
-        LoopState::of(event_loop.as_ptr())?.debug.set(is_debug(event_loop.as_ptr()));
+        LoopState::of(event_loop.as_ptr())?.debug.set(is_debug(event_loop.as_ptr())?);
         fill(task, coro, event_loop.as_ptr(), name, context, eager)
     }
 }

@@ -2,7 +2,7 @@
 //! its verdict are its `Lifecycle`'s; it must never decide these. One that its host does not leave as
 //! it must is in `orphans.rs`.
 
-use crate::lifecycle::{Closed, Ended, Lifecycle, Outcome, Phase, Verdict};
+use crate::lifecycle::{Closed, Ended, Identity, Lifecycle, Outcome, Phase, Verdict};
 use crate::member::{Member, MemberId};
 use crate::scope::{Cause, Scope, ScopeId, Settings, Source};
 use crate::slab::NONE;
@@ -51,8 +51,19 @@ pub(crate) struct Nursery<E, K> {
     joiner: Option<K>,
     /// The nursery that joins it in its host's place.
     pub(super) heir: u32,
+    /// It had an heir, that may have joined it by now.
+    pub(super) adopted: bool,
+    /// What its body raised after that.
+    pub(super) late: Outcome<E>,
     /// The face will not ask for it any more: it goes once it has closed.
     pub(super) released: bool,
+}
+
+impl<E: Identity, K> Nursery<E, K> {
+    /// The errors it keeps.
+    pub(super) fn errors(&self) -> impl Iterator<Item = &E> {
+        self.life.errors().chain(self.late.error())
+    }
 }
 
 impl<F: Face> Tree<F> {
@@ -77,6 +88,8 @@ impl<F: Face> Tree<F> {
             body_cancelled: false,
             joiner: None,
             heir: NONE,
+            adopted: false,
+            late: Outcome::Done,
             released: false,
         });
         self.scopes[scope].nursery = id;
@@ -278,6 +291,8 @@ impl<F: Face> Tree<F> {
                 let scope = self.nurseries.remove(at).scope;
                 let cause = self.take_out(scope, now, out);
                 out.let_go(cause);
+            } else {
+                out.joined.push(self.nursery_id(at));
             }
             for outcome in outcomes {
                 self.add_error(heir, outcome, now, out);

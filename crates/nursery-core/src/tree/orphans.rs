@@ -42,6 +42,7 @@ impl<F: Face> Tree<F> {
         let owed = self.unstack(owner.scope, now, out);
         debug_assert_eq!(owed, 0, "its host is owed something");
         let cause = self.take_out(owner.scope, now, out);
+        out.errors.extend(owner.life.error(owner.late).again);
         (owner.life.verdict(), cause)
     }
 
@@ -92,6 +93,7 @@ impl<F: Face> Tree<F> {
         // It was open, for the child runs.
         let _ = self.nurseries[heir].life.child_started();
         self.nurseries[nursery.at].heir = heir;
+        self.nurseries[nursery.at].adopted = true;
         self.cancel(self.id(scope), Cause { source: Source::Failure, reason }, now, out);
         self.add_error(heir, Outcome::Failed(error), now, out);
         let open = self.nurseries[nursery.at].life.phase() == Phase::Open;
@@ -101,7 +103,14 @@ impl<F: Face> Tree<F> {
         }
     }
 
-    /// The body of a nursery that was closed without it has raised after all.
+    /// Whether another nursery raises what this one would have raised.
+    #[must_use]
+    pub fn is_adopted(&self, nursery: NurseryId) -> bool {
+        self.nurseries[nursery.at].adopted
+    }
+
+    /// The body of a nursery that was closed without it has raised after all. If another nursery
+    /// joins it, the error is raised by [`discard`](Self::discard) and not there.
     pub fn add_late(
         &mut self,
         nursery: NurseryId,
@@ -109,7 +118,11 @@ impl<F: Face> Tree<F> {
         now: f64,
         out: &mut Effects<F>,
     ) {
-        self.add_error(nursery.at, outcome, now, out);
+        if self.is_adopted(nursery) {
+            self.nurseries[nursery.at].late = outcome;
+        } else {
+            self.add_error(nursery.at, outcome, now, out);
+        }
     }
 
     /// A child is to be started in a nursery later on: the nursery does not close before that.

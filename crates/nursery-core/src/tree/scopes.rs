@@ -155,6 +155,34 @@ impl<F: Face> Tree<F> {
         (self.take_out(scope.at, now, out), owed)
     }
 
+    /// Cancels what the host of a scope has entered inside it: that scope is left too early, and what
+    /// stands inside would not end by itself (R3).
+    pub fn cancel_inside(
+        &mut self,
+        scope: ScopeId,
+        reason: Option<F::Reason>,
+        now: f64,
+        out: &mut Effects<F>,
+    ) {
+        let host = self.scopes[scope.at].host;
+        let inner = if host == NONE { NONE } else { self.members[host].scope };
+        if inner == NONE || inner == scope.at {
+            out.reasons.extend(reason);
+            return;
+        }
+        let inner = self.next_inside(inner, scope.at);
+        self.cancel(self.id(inner), Cause { source: Source::Failure, reason }, now, out);
+    }
+
+    /// The scope between `inner` and `outer` that stands directly in `outer`.
+    fn next_inside(&self, inner: u32, outer: u32) -> u32 {
+        let mut at = inner;
+        while self.scopes[at].parent != outer {
+            at = self.scopes[at].parent;
+        }
+        at
+    }
+
     /// Takes a scope from its host, wherever it stands among those that the host has entered.
     /// Returns by how much the host's count of cancellations sinks.
     pub(crate) fn unstack(&mut self, at: u32, now: f64, out: &mut Effects<F>) -> u32 {
@@ -175,10 +203,8 @@ impl<F: Face> Tree<F> {
             }
             self.refresh(host, out);
         } else {
-            let mut inner = member.scope;
-            while self.scopes[inner].parent != at {
-                inner = self.scopes[inner].parent;
-            }
+            let innermost = member.scope;
+            let inner = self.next_inside(innermost, at);
             self.raise(inner, now, out);
         }
         charge.count

@@ -167,7 +167,10 @@ impl Orphans {
         self.world.exit(self.root, self.outer, flight(cancelled, true));
         for nursery in self.orphans {
             assert_eq!(self.world.tree.has_nursery(nursery), !left.released);
+            let told = self.world.joined.iter().filter(|it| **it == nursery).count();
+            assert_eq!(told, usize::from(!left.released), "R3: what waits for it is woken once");
             if !left.released {
+                assert!(self.world.tree.is_adopted(nursery));
                 assert_eq!(self.world.tree.phase(nursery), Phase::Closed);
                 assert_eq!(self.world.discard(nursery), Verdict::Clean, "its heir has raised it");
             }
@@ -637,4 +640,35 @@ fn r7_what_a_body_raises_after_its_nursery_was_taken_from_it_is_not_lost() {
         assert_eq!(world.discard(nursery), if others { both } else { alone });
         finish(world, host);
     }
+}
+
+#[test]
+fn r3_what_stands_in_a_scope_that_is_left_too_early_is_cancelled() {
+    let (mut world, host) = host(false);
+    let outer = world.enter(host, PLAIN);
+    let shield = world.enter(host, SHIELD);
+    let nursery = world.open(host, PLAIN, false);
+    let child = world.start(nursery, false).unwrap();
+    world.change(|tree, now, out| tree.cancel_inside(outer, Some("early"), now, out));
+    assert!(world.tree.cause(outer).is_none(), "the scope itself is not");
+    assert_eq!(world.tree.cause(shield).and_then(|cause| cause.reason), Some("early"));
+    assert!(world.cancelled(child) && world.cancelled(host));
+    world.remove(host, outer);
+    world.end(child, Outcome::Cancelled);
+    world.body_ended(nursery, Outcome::Cancelled);
+    let close = world.close(host, nursery, false);
+    assert!(close.cancelled, "it goes on to the scope that was cancelled");
+    assert!(world.exit(host, shield, Flight::Cancelled).caught);
+    finish(world, host);
+}
+
+#[test]
+fn r3_a_scope_with_nothing_inside_cancels_nothing() {
+    let (mut world, host) = host(false);
+    let scope = world.enter(host, PLAIN);
+    world.change(|tree, now, out| tree.cancel_inside(scope, Some("early"), now, out));
+    assert_eq!(world.reasons, 1, "the reason is handed back");
+    assert!(!world.cancelled(host));
+    world.exit(host, scope, Flight::Nothing);
+    finish(world, host);
 }

@@ -64,13 +64,15 @@ pub struct World {
     /// What the tree has handed back: errors that were reported before, and how many reasons.
     pub again: Vec<Oops>,
     pub reasons: usize,
+    /// Nurseries that have closed and that another had joined.
+    pub joined: Vec<NurseryId>,
     orphans: usize,
 }
 
 impl World {
     pub fn new() -> Self {
         let (tree, tasks, again) = (Tree::new(), Vec::new(), Vec::new());
-        Self { tree, tasks, now: 0.0, again, reasons: 0, orphans: 0 }
+        Self { tree, tasks, now: 0.0, again, reasons: 0, joined: Vec::new(), orphans: 0 }
     }
 
     /// Changes the tree and brings what comes of it to the tasks. Whoever is to throw is told so
@@ -84,6 +86,7 @@ impl World {
         let result = act(&mut self.tree, self.now, &mut out);
         self.again.extend(out.errors);
         self.reasons += out.reasons.len();
+        self.joined.extend(out.joined);
         let mut told = vec![false; self.tasks.len()];
         for Delivery { key, charges, throw, .. } in out.deliveries {
             assert!(self.tasks[key].alive, "a task that has ended is told of a cancellation");
