@@ -424,3 +424,34 @@ def test_r3_children_whose_loop_is_closed_take_no_step_when_their_host_goes(task
     gc.collect()
     assert trace == ["closed"]
     assert any("of its children were closed" in report for report in reports), reports
+
+
+@pytest.mark.parametrize("left", [[], [ValueError("left")]])
+@pytest.mark.parametrize("by", ["child", "body"])
+async def test_r13a_a_cancellation_leaves_a_block_alone_and_never_in_a_group(world, by, left):
+    async def raises_a_group():
+        try:
+            await forever()
+        except asyncio.CancelledError as error:
+            raise BaseExceptionGroup("", [error, *left]) from None
+
+    with CancelScope(cleanup=0) as outer:
+        try:
+            async with Nursery() as nursery:
+                if by == "child":
+                    nursery.start_soon(raises_a_group())
+                    await turns(1)
+                    outer.cancel()
+                else:
+                    asyncio.get_running_loop().call_soon(outer.cancel)
+                    await raises_a_group()
+        except BaseException as error:
+            raised = error
+            await asyncio.sleep(0)  # where the cancellation acts, if errors have left
+            pytest.fail("the cancellation was lost")
+    assert outer.cancelled_caught
+    if left:
+        assert isinstance(raised, MultiError)
+        assert [error.exceptions for error in raised] == [tuple(left)]
+    else:
+        assert isinstance(raised, asyncio.CancelledError)
