@@ -455,3 +455,20 @@ async def test_r13a_a_cancellation_leaves_a_block_alone_and_never_in_a_group(wor
         assert [error.exceptions for error in raised] == [tuple(left)]
     else:
         assert isinstance(raised, asyncio.CancelledError)
+
+
+async def test_r3_the_exit_of_a_nursery_is_awaited_by_one_task(world):
+    async def child():
+        with pytest.raises(RuntimeError, match="is being awaited already"):
+            await leaving
+        trace.append("refused")
+        await forever()
+
+    trace = []
+    nursery = Nursery()
+    await nursery.__aenter__()
+    nursery.start_soon(child())
+    leaving = nursery.__aexit__(None, None, None)
+    asyncio.get_running_loop().call_later(0.01, nursery.cancel)
+    await leaving
+    assert trace == ["refused"]

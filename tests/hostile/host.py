@@ -55,6 +55,8 @@ def run_program(program: Program, *, control: bool) -> dict[str, Any]:
     del pending
     for _ in range(4):
         gc.collect()
+    # What went may have run hooks.
+    world.settle()
     World.current = None
     sys.unraisablehook = sys.__unraisablehook__
     left = {name: n - before.get(name, 0) for name, n in _count(api).items()}

@@ -217,11 +217,14 @@ class World:
 
     def settle(self) -> None:
         """Take back what steps have done to the interpreter."""
-        while self.undo:
-            undo = self.undo.pop()
+        while True:
+            # A trace function may raise at any line.
             try:
-                undo()
-            except Exception as exc:
-                self.see(exc, "undo")
-        sys.settrace(None)
-        sys.setprofile(None)
+                sys.settrace(None)
+                sys.setprofile(None)
+                while self.undo:
+                    self.undo.pop()()
+                return
+            except BaseException as exc:
+                sys.settrace(None)
+                self.see(exc, "undo", out=True)

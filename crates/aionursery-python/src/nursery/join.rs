@@ -43,6 +43,25 @@ pub unsafe fn nursery<'py>(py: Python<'py>, join: Raw) -> Fallible<Bound<'py, Nu
     }
 }
 
+/// A join that has begun is awaited again: its own task may do that, any other would wait where no
+/// cancellation reaches it.
+pub unsafe fn check_leaver(join: Raw) -> Fallible<()> {
+    // SAFETY: attached; called with the GIL by the wait.
+    unsafe {
+        let object = nursery(Python::assume_attached(), join)?;
+        let Some((home, _)) = object.get().place() else {
+            return Ok(());
+        };
+        let current = crate::imports::current_task(home.event_loop.get())?;
+        if current.as_ptr() as usize == object.get().leaver.get() {
+            return Ok(());
+        }
+        Err(host::misuse(
+            "this nursery's __aexit__ is being awaited already, by the task that leaves it",
+        ))
+    }
+}
+
 const WRONG_ORDER: &str = "this nursery is left while a scope or nursery that was entered after it is \
                            still open; leave them in the reverse order";
 
@@ -151,6 +170,7 @@ impl Nursery {
         // SAFETY: attached.
         unsafe {
             let current = crate::imports::current_task(state.event_loop.get())?;
+            self.leaver.set(current.as_ptr() as usize);
             let host = self.host.cloned();
             // A task of asyncio's says nothing when it ends.
             let ended = match &host {

@@ -19,7 +19,7 @@ use crate::state::{LoopState, thread_mark};
 use crate::{foreign, host};
 
 pub use force::{abandon, discard};
-pub use join::{begin_join, finish_join, host_cancelled};
+pub use join::{begin_join, check_leaver, finish_join, host_cancelled};
 pub use methods::add_to;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,8 @@ pub struct Nursery {
     host: Slot,
     /// It is being left.
     left: Cell<bool>,
+    /// The task that leaves it, by its address: it is alive as long as it awaits the join.
+    leaver: Cell<usize>,
     /// The error for the task that leaves it, if it is left as it must not be.
     misuse: Slot,
     /// Its scope as an object, once somebody has asked for it.
@@ -134,6 +136,7 @@ impl Nursery {
             thread: Cell::new(0),
             host: Slot::empty(),
             left: Cell::new(false),
+            leaver: Cell::new(0),
             misuse: Slot::empty(),
             scope: Slot::empty(),
             settings: Cell::new(settings),

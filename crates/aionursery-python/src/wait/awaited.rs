@@ -66,6 +66,11 @@ unsafe fn advance(object: Raw) -> Fallible<Advance> {
                 this.phase.set(Phase::Spent);
                 nursery::finish_join(object, true).map(Advance::Return)
             }
+            (Kind::Join, Phase::Waiting) => {
+                nursery::check_leaver(object)?;
+                this.blocking.set(true);
+                Ok(Advance::Yield(Owned::share(object)))
+            }
             (_, Phase::New | Phase::Waiting) => {
                 start(object)?;
                 this.blocking.set(true);
