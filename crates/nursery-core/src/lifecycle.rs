@@ -32,8 +32,6 @@ pub enum Outcome<E> {
     Failed(E),
     /// An error that leaves the block bare (R9): KeyboardInterrupt, SystemExit.
     Bare(E),
-    /// An error that had a cancellation beside it, in one group: what is left of the group (R13a).
-    Beside(E),
     /// An error that leaves the block bare if it is the only one, and stands in the group beside
     /// others: a body's GeneratorExit (R7).
     Alone(E),
@@ -73,20 +71,11 @@ impl<E> Outcome<E> {
         }
     }
 
-    /// How what raised a group has ended that carries a cancellation: `left` is the group without it,
-    /// if anything is left.
-    #[must_use]
-    pub fn parted(left: Option<E>) -> Self {
-        left.map_or(Self::Cancelled, Self::Beside)
-    }
-
     /// The error that it carries.
     pub(crate) fn error(&self) -> Option<&E> {
         match self {
             Self::Done | Self::Cancelled => None,
-            Self::Failed(error) | Self::Bare(error) | Self::Beside(error) | Self::Alone(error) => {
-                Some(error)
-            }
+            Self::Failed(error) | Self::Bare(error) | Self::Alone(error) => Some(error),
         }
     }
 }
@@ -295,10 +284,6 @@ impl<E: Identity> Lifecycle<E> {
                 return (false, None);
             }
             Outcome::Failed(error) => (error, false, false),
-            Outcome::Beside(error) => {
-                self.cancelled = true;
-                (error, false, false)
-            }
             Outcome::Bare(error) => (error, true, false),
             Outcome::Alone(error) => (error, false, true),
         };

@@ -16,15 +16,12 @@ use crate::raised::{self, Group};
 use crate::state::{Failure, Key, LoopState, thread_mark};
 use crate::{foreign, host, task, wait};
 
-/// How the body has ended. A cancellation inside a group is looked for if one has come.
-unsafe fn body_outcome(exception: Raw, cancelled: bool) -> Outcome<Failure> {
+/// How the body has ended.
+unsafe fn body_outcome(exception: Raw) -> Outcome<Failure> {
     // SAFETY: attached; the caller's exception is alive.
     unsafe {
         if exception.is_null() || exception == ffi::Py_None() {
             return Outcome::Done;
-        }
-        if cancelled && let Group::With(left) = Group::of_error(exception) {
-            return Outcome::parted(left.map(Failure::unnamed));
         }
         let failure = Failure::unnamed(Owned::share(exception));
         Outcome::raised(raised::kind(exception), Role::Body, failure).0
@@ -105,10 +102,8 @@ pub unsafe fn begin_join(join: Raw) -> Fallible<bool> {
             && ffi::PyErr_GivenExceptionMatches(exception, ffi::PyExc_GeneratorExit) != 0;
         // The clock may be the program's code, so it is read before the checks.
         let now = if exception.is_null() { 0.0 } else { state.now_or_zero() };
-        // So may a group be.
-        let cancelled = state.tree.borrow().is_scope_cancelled(id);
-        let outcome = body_outcome(exception, cancelled);
         let leaver = this.leaver(state, id, closes).inspect_err(|_| this.left.set(false))?;
+        let outcome = body_outcome(exception);
         let adopted = state.tree.borrow().is_adopted(id);
         match &leaver {
             Leaver::Force => {
@@ -117,11 +112,7 @@ pub unsafe fn begin_join(join: Raw) -> Fallible<bool> {
             }
             // The nursery that has joined it says that it was not left; the body's error goes on.
             Leaver::Stranger(_)
-                if adopted
-                    && !matches!(
-                        outcome,
-                        Outcome::Done | Outcome::Cancelled | Outcome::Alone(_)
-                    ) => {}
+                if adopted && matches!(outcome, Outcome::Failed(_) | Outcome::Bare(_)) => {}
             Leaver::Stranger(text) => this.disown(state, id, text)?,
             Leaver::Successor => part_from_host(state, id, state.now_or_zero()).1?,
             Leaver::Host(_) => {}
@@ -133,7 +124,6 @@ pub unsafe fn begin_join(join: Raw) -> Fallible<bool> {
         };
         let words = match &outcome {
             Outcome::Failed(Failure { error, .. })
-            | Outcome::Beside(Failure { error, .. })
             | Outcome::Bare(Failure { error, .. })
             | Outcome::Alone(Failure { error, .. }) => {
                 let text = format!("the nursery's body failed: {}", type_name(error.as_ptr()));
@@ -290,11 +280,7 @@ unsafe fn leave(
             || !wait::wait(join).value().is_empty()
             || state.tree.borrow().is_cancelled(member);
         let honoured = if matters { host::honoured(host)? } else { 0 };
-        // A group of nothing but cancellations leaves as one.
-        let grouped = wait::wait(join).value().cloned().is_some_and(|body| {
-            !raised::is_cancellation(body.as_ptr()) && state.tree.borrow().is_cancelled(member)
-        });
-        let cancelled = if own && !held && (grouped || state.tree.borrow().is_pending(member)) {
+        let cancelled = if own && !held && state.tree.borrow().is_pending(member) {
             Some(task::cancelled_by_scope(state, member))
         } else {
             None
@@ -326,7 +312,11 @@ unsafe fn leave(
         host::left_scope(state, host, member);
         object.get().leave(exit.settings, exit.cause, exit.caught);
         host::take_back(host, exit.take_back)?;
-        let caught = exit.caught;
+        let (verdict, absorbed) = if exit.absorbs { absorb(verdict) } else { (verdict, false) };
+        let caught = absorbed || exit.caught;
+        if absorbed {
+            object.get().has_caught();
+        }
         if rearm {
             host::rearm(host)?;
         }
@@ -341,7 +331,6 @@ unsafe fn leave(
             }
             Verdict::Clean => {
                 if let Some(body) = thrown.as_ref()
-                    && !grouped
                     && !wait::was_thrown(join)
                 {
                     if own && cancelled_here && !above && host::is_a_scopes(body.as_ptr()) {
@@ -350,7 +339,7 @@ unsafe fn leave(
                     // The body's own goes on.
                     return Ok(Owned::share(ffi::Py_False()));
                 }
-                let error = thrown.filter(|_| !grouped).or(cancelled);
+                let error = thrown.or(cancelled);
                 Err(raise(error.unwrap_or_else(|| {
                     if own { task::cancelled_error(host) } else { plain_cancelled(join) }
                 })))
@@ -440,6 +429,27 @@ unsafe fn raise_verdict(
             }
         }
     }
+}
+
+/// Takes the nursery's own cancellation out of groups among its errors (R13). Returns what is left,
+/// and whether there was any.
+unsafe fn absorb(verdict: Verdict<Failure>) -> (Verdict<Failure>, bool) {
+    let Verdict::Errors(errors) = verdict else {
+        return (verdict, false);
+    };
+    let mut caught = false;
+    let mut left = Vec::with_capacity(errors.len());
+    for Failure { error, name } in errors {
+        // SAFETY: attached; the error is alive.
+        match unsafe { Group::of_error(error.as_ptr()) } {
+            Group::Without => left.push(Failure { error, name }),
+            Group::With(rest) => {
+                caught = true;
+                left.extend(rest.map(|error| Failure { error, name }));
+            }
+        }
+    }
+    (if left.is_empty() { Verdict::Clean } else { Verdict::Errors(left) }, caught)
 }
 
 /// The `CancelledError` of a foreign host, with the message it was cancelled with.

@@ -193,6 +193,14 @@ impl Nursery {
         }
     }
 
+    /// Its own cancellation was found in a group of errors, and taken out.
+    fn has_caught(&self) {
+        self.caught.set(true);
+        if let Some(scope) = self.scope_object() {
+            scope.has_caught();
+        }
+    }
+
     /// Its own cancellation acts as asyncio's groups do it (R12a, R18).
     pub fn act_as_task_group(&self) {
         let settings = self.settings.get();

@@ -127,6 +127,11 @@ impl CancelScope {
         self.is_nurserys.set(true);
     }
 
+    /// It has swallowed its own cancellation after all.
+    pub fn has_caught(&self) {
+        self.caught.set(true);
+    }
+
     /// What it is to be told when it is entered.
     pub fn settings(&self) -> Settings {
         self.settings.get()

@@ -11,7 +11,7 @@ use crate::imports::names;
 use crate::object::{
     Aside, Fallible, Owned, Raised, Raw, method0, optional, raise, set_error_text, type_name,
 };
-use crate::raised::{self, Group};
+use crate::raised;
 use crate::state::{Failure, Key, LoopState};
 
 /// A step has raised.
@@ -131,7 +131,7 @@ unsafe fn tell_tree(
         for nursery in unleft {
             leave_unleft(state, task, nursery);
         }
-        let outcome = outcome(state, task, ours, member);
+        let outcome = outcome(task, ours);
         // Words and time are needed only if this failure cancels the siblings.
         let (now, words) = match outcome {
             Outcome::Done | Outcome::Cancelled if !orphans => (0.0, None),
@@ -168,12 +168,7 @@ unsafe fn leave_unleft(state: &LoopState, task: Raw, nursery: NurseryId) {
     }
 }
 
-unsafe fn outcome(
-    state: &LoopState,
-    task: Raw,
-    ours: &TaskData,
-    member: MemberId,
-) -> Outcome<Failure> {
+unsafe fn outcome(task: Raw, ours: &TaskData) -> Outcome<Failure> {
     if ours.has(flag::CANCELLED) {
         return Outcome::Cancelled;
     }
@@ -183,17 +178,11 @@ unsafe fn outcome(
     let Some(error) = ours.outcome.cloned() else {
         return Outcome::Done;
     };
-    // SAFETY: attached; task and exception are alive.
-    unsafe {
-        let name = failure_name(task);
-        if state.tree.borrow().is_cancelled(member)
-            && let Group::With(left) = Group::of_error(error.as_ptr())
-        {
-            return Outcome::parted(left.map(|error| Failure { error, name }));
-        }
-        let kind = raised::kind(error.as_ptr());
-        Outcome::raised(kind, Role::Child, Failure { error, name }).0
-    }
+    // SAFETY: attached; the exception is alive.
+    let kind = unsafe { raised::kind(error.as_ptr()) };
+    // SAFETY: attached; the caller's task is alive.
+    let name = unsafe { failure_name(task) };
+    Outcome::raised(kind, Role::Child, Failure { error, name }).0
 }
 
 /// What a child that has failed is called.

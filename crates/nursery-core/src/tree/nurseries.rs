@@ -230,7 +230,6 @@ impl<F: Face> Tree<F> {
         let outcome = match outcome {
             // One that was cancelled by hand ends alone (R16, R13a).
             Outcome::Cancelled if !self.has_heard(child.0) => Outcome::Done,
-            Outcome::Beside(error) if !self.has_heard(child.0) => Outcome::Failed(error),
             outcome => outcome,
         };
         if self.members[child.0].scope != self.members[child.0].base {
@@ -332,7 +331,7 @@ impl<F: Face> Tree<F> {
     ) -> bool {
         let owner = &mut self.nurseries[nursery.at];
         let cancelled = matches!(outcome, Outcome::Cancelled);
-        owner.body_cancelled = matches!(outcome, Outcome::Cancelled | Outcome::Beside(_));
+        owner.body_cancelled = cancelled;
         let scope = owner.scope;
         let Ended { cancel, closed, again } = owner.life.body_ended(outcome);
         out.errors.extend(again);

@@ -26,6 +26,8 @@ pub enum Flight {
 pub struct Exit<R> {
     /// It takes the cancellation in flight back: swallow it, or take it out of the group (R13).
     pub caught: bool,
+    /// A cancellation inside an error that leaves the block is its own: take that out (R13).
+    pub absorbs: bool,
     /// By how much the host's count of cancellations sinks (R14).
     pub take_back: u32,
     /// Why it was cancelled, if it was.
@@ -100,6 +102,7 @@ impl<F: Face> Tree<F> {
         member.hears_since = member.hears_since.max(left.lifted_at);
         let own = left.cause.as_ref().is_some_and(|cause| cause.source != Source::Host);
         let mut take_back = left.charge.count;
+        let absorbs = own && !visible && !outstanding;
         let mut caught = false;
         if own && !visible {
             caught = match flight {
@@ -135,7 +138,7 @@ impl<F: Face> Tree<F> {
             self.members[host].pending = false;
             self.members[host].spent = None;
         }
-        Exit { caught, take_back, cause: left.cause, settings: left.settings }
+        Exit { caught, absorbs, take_back, cause: left.cause, settings: left.settings }
     }
 
     /// Takes a scope out of the tree that is not left as it must be: by another task than entered

@@ -348,10 +348,6 @@ impl State {
                 return;
             }
             Outcome::Failed(error) => (*error, false, false),
-            Outcome::Beside(error) => {
-                block.saw_cancellation |= heard;
-                (*error, false, false)
-            }
             Outcome::Bare(error) => (*error, true, false),
             Outcome::Alone(error) => (*error, false, true),
         };
@@ -437,6 +433,7 @@ impl State {
             _ => false,
         };
         assert_eq!(exit.caught, caught, "R13: it takes back what it has caused, and that alone");
+        assert_eq!(exit.absorbs, own && !above && !outstanding, "R13: also out of a group");
         assert_eq!(exit.cause.map(|cause| cause.source), block.cause);
         if flight == Flight::Cancelled && !caught && shielded_from {
             self.stands_for_above();

@@ -383,7 +383,6 @@ impl Program {
             0 => Outcome::Failed(Oops(self.errors)),
             1 => Outcome::Cancelled,
             2 if self.random.one_in(3) => Outcome::Bare(Oops(self.errors)),
-            3 if self.random.one_in(3) => Outcome::Beside(Oops(self.errors)),
             _ => Outcome::Done,
         }
     }
@@ -416,8 +415,7 @@ impl Program {
         let released = self.random.one_in(2);
         let mut inside = self.tasks[task].stack.split_off(stays);
         let visible = self.visible(self.place(task));
-        let carries = matches!(outcome, Outcome::Cancelled | Outcome::Beside(_));
-        if carries && visible.iter().any(|it| self.is_told(task, *it)) {
+        if outcome == Outcome::Cancelled && visible.iter().any(|it| self.is_told(task, *it)) {
             // R13a: not one that was cancelled by hand.
             self.blocks[base].saw = true;
         }
@@ -581,9 +579,8 @@ impl Program {
         };
         self.note(top, &outcome);
         self.blocks[top].body_over = true;
-        self.blocks[top].body_cancelled =
-            matches!(outcome, Outcome::Cancelled | Outcome::Beside(_));
         if outcome == Outcome::Cancelled {
+            self.blocks[top].body_cancelled = true;
             self.cancel_by_host(top);
         }
         let alone = self.blocks[top].children == 0;
@@ -610,7 +607,6 @@ impl Program {
         let flight = match outcome {
             Outcome::Done => Flight::Nothing,
             Outcome::Cancelled => Flight::Cancelled,
-            Outcome::Beside(_) => Flight::Group,
             Outcome::Failed(_) if self.random.one_in(2) => Flight::Group,
             _ => Flight::Error,
         };
@@ -619,8 +615,9 @@ impl Program {
         let exit = self.world.exit(task, self.blocks[top].id.expect("a scope"), flight);
         self.pop(task, top);
         let own = self.blocks[top].cancelled_at.is_some();
+        assert_eq!(exit.absorbs, own && !above && !outstanding, "R13: task {task}");
         if matches!(flight, Flight::Cancelled | Flight::Group) {
-            assert_eq!(exit.caught, own && !above && !outstanding, "R13: task {task}");
+            assert_eq!(exit.caught, exit.absorbs, "R13: task {task}");
             if !exit.caught {
                 self.tell(task, true);
             }
