@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import math
 import warnings
 
 import pytest
 
 from aionursery import (
     CancelScope,
+    MultiError,
     Nursery,
     checkpoint,
     checkpoint_if_cancelled,
@@ -20,6 +22,7 @@ from aionursery import (
     sleep,
 )
 
+from .helpers import turns
 from .virtual_clock import virtual
 
 
@@ -242,3 +245,93 @@ async def test_r20_an_asyncio_group_inside_a_shield_ends_its_body_when_a_child_f
                 group.create_task(fails())
                 await sleep(100)
     assert asyncio.current_task().cancelling() == 0
+
+
+async def raise_in_a_group(*beside):
+    """Waits to be cancelled, and raises that as a member of a group."""
+    try:
+        await sleep(math.inf)
+    except asyncio.CancelledError as error:
+        raise BaseExceptionGroup("", [BaseExceptionGroup("", [error]), *beside]) from None
+
+
+@pytest.mark.parametrize("in_body", [False, True])
+async def test_r13a_errors_leave_without_the_cancellation_that_is_in_a_group_with_them(
+    world, in_body
+):
+    with CancelScope(cleanup=0) as outer:
+        with pytest.raises(MultiError) as caught:
+            async with Nursery() as nursery:
+                asyncio.get_running_loop().call_soon(outer.cancel)
+                trouble = raise_in_a_group(ValueError("trouble"))
+                if in_body:
+                    await trouble
+                else:
+                    nursery.start_soon(trouble)
+        (group,) = caught.value
+        assert [repr(error) for error in group.exceptions] == ["ValueError('trouble')"]
+        await checkpoint()
+    assert outer.cancelled_caught
+
+
+@pytest.mark.parametrize("in_body", [False, True])
+async def test_r13a_a_group_of_nothing_but_cancellations_leaves_as_one_that_is_bare(world, in_body):
+    with CancelScope(cleanup=0) as outer:
+        with pytest.raises(asyncio.CancelledError):
+            async with Nursery() as nursery:
+                asyncio.get_running_loop().call_soon(outer.cancel)
+                if in_body:
+                    await raise_in_a_group()
+                else:
+                    child = nursery.start_soon(raise_in_a_group())
+        if not in_body:
+            # As asyncio has it, it is no cancellation to who asks the task.
+            assert isinstance(child.exception(), BaseExceptionGroup)
+        await checkpoint()
+    assert outer.cancelled_caught
+
+
+@pytest.mark.reports
+async def test_r9_what_is_reported_beside_an_exit_has_no_cancellation_in_it(world):
+    with pytest.raises(SystemExit):
+        async with Nursery() as nursery:
+            nursery.start_soon(raise_in_a_group(ValueError("trouble")))
+            nursery.start_soon(raise_in_a_group())
+            await checkpoint()
+            raise SystemExit
+    (report,) = world.reports
+    assert [repr(error) for error in report["exception"].exceptions] == ["ValueError('trouble')"]
+
+
+async def test_r13a_a_child_that_heard_and_closed_a_generator_ended_as_cancelled(world):
+    async def generator():
+        async with Nursery() as nursery:
+            nursery.start_soon(sleep(math.inf))
+            yield
+
+    async def child():
+        async with contextlib.aclosing(generator()) as steps:
+            await anext(steps)
+            await sleep(math.inf)
+
+    with CancelScope(cleanup=0) as outer:
+        with pytest.raises(asyncio.CancelledError):
+            async with Nursery() as nursery:
+                nursery.start_soon(child())
+                await turns(3)
+                outer.cancel()
+
+
+async def test_r13a_a_body_is_left_as_its_shield_says_when_it_is_left(world):
+    async def raise_the_shield(nursery):
+        nursery.cancel_scope.shield = True
+
+    with CancelScope(cleanup=0) as outer:
+        outer.cancel()
+        async with Nursery() as nursery:
+            nursery.start_soon(raise_the_shield(nursery))
+            await sleep(math.inf)
+        # Half-done work looks finished only where no cancellation is to be seen.
+        assert nursery.cancel_scope.cancelled_caught
+        with pytest.raises(asyncio.CancelledError):
+            await checkpoint()

@@ -66,6 +66,8 @@ names! {
     source = "source",
     source_traceback = "source_traceback",
     split = "split",
+    exceptions = "exceptions",
+    descriptor_get = "__get__",
     state = "_aionursery",
     task = "task",
     throw = "throw",

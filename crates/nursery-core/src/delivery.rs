@@ -2,7 +2,7 @@
 //! It must never tell a task twice of what it was already told, but for a spent budget (R18).
 
 use crate::member::MemberId;
-use crate::scope::{Cause, Charge, Cleanup, ScopeId, Source};
+use crate::scope::{Cause, Charge, Cleanup, Scope, ScopeId, Source};
 use crate::slab::NONE;
 use crate::tree::{Alarm, Delivery, Effects, Face, Tree};
 
@@ -92,18 +92,37 @@ impl<F: Face> Tree<F> {
         false
     }
 
-    /// Whether a task has heard of a cancellation that still reaches it: if it ends as cancelled,
-    /// that was why (R13a).
-    pub(crate) fn has_heard(&mut self, member: u32) -> bool {
-        let mut heard = false;
-        self.visit(member, |charge| heard |= charge.delivered);
+    /// Whether a child has heard of a cancellation from above its nursery, or of one that reaches it
+    /// now: if it ends as cancelled, that was why (R13a).
+    pub(crate) fn has_heard(&mut self, child: u32) -> bool {
+        let mut heard = self.members[child].charge.heard > 0;
+        self.visit(child, |charge| heard |= charge.heard > 0);
+        heard
+    }
+
+    /// Whether a host has heard of a cancellation from outside a scope since it had heard of so many,
+    /// also if a shield keeps that out by now.
+    pub(crate) fn has_heard_since(&self, scope: u32, told: u32) -> bool {
+        let Scope { host, parent, .. } = self.scopes[scope];
+        if host == NONE {
+            return false;
+        }
+        let member = &self.members[host];
+        let mut at = parent;
+        let mut heard = member.charge.heard > told;
+        while !heard && at != member.base && at != NONE {
+            heard = self.scopes[at].charge.heard > told;
+            at = self.scopes[at].parent;
+        }
         heard
     }
 
     /// A `CancelledError` was thrown into a task; it stands for every cancellation it could see.
     /// A foreign task has counted it: the scope that is to take it back is charged here.
     pub fn thrown(&mut self, member: MemberId) {
-        let foreign = self.members[member.0].foreign;
+        let entry = &mut self.members[member.0];
+        entry.told += 1;
+        let (foreign, told) = (entry.foreign, entry.told);
         let mut charged = !foreign;
         self.visit(member.0, |charge| {
             if !charged {
@@ -111,6 +130,7 @@ impl<F: Face> Tree<F> {
                 charged = true;
             }
             charge.delivered = true;
+            charge.heard = told;
         });
         let entry = &mut self.members[member.0];
         entry.pending = false;
@@ -118,6 +138,29 @@ impl<F: Face> Tree<F> {
         entry.superseded = false;
         if foreign {
             entry.charges += 1;
+        }
+    }
+
+    /// A scope's `CancelledError` was thrown into a task whose wait had ended for it, though a shield
+    /// was raised since: it has heard of what lies beyond.
+    pub fn thrown_late(&mut self, member: MemberId) {
+        let entry = &mut self.members[member.0];
+        entry.told += 1;
+        let told = entry.told;
+        let mut at = entry.scope;
+        while at != entry.base && at != NONE {
+            let scope = &mut self.scopes[at];
+            if scope.cause.is_some() {
+                scope.charge.heard = told;
+            }
+            at = scope.parent;
+        }
+        while at != NONE {
+            let scope = &self.scopes[at];
+            if scope.cause.is_some() {
+                entry.charge.heard = told;
+            }
+            at = scope.parent;
         }
     }
 
@@ -251,7 +294,9 @@ impl<F: Face> Tree<F> {
     /// A cancellation in flight leaves a scope and stands for those above. Moves as much of what
     /// the scope was charged as they lack; says how much.
     pub(crate) fn stand_for_above(&mut self, member: u32, available: u32) -> u32 {
-        let foreign = self.members[member].foreign;
+        let entry = &mut self.members[member];
+        entry.told += 1;
+        let (foreign, told) = (entry.foreign, entry.told);
         let mut moved = 0;
         self.visit(member, |charge| {
             if charge.count == 0 && moved < available && (moved == 0 || !foreign) {
@@ -259,6 +304,7 @@ impl<F: Face> Tree<F> {
                 moved += 1;
             }
             charge.delivered = true;
+            charge.heard = told;
         });
         let entry = &mut self.members[member];
         entry.charges += moved;

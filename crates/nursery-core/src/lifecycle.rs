@@ -30,6 +30,9 @@ pub enum Outcome<E> {
     Cancelled,
     /// An error: cancels the siblings and is raised in the group (R6, R8).
     Failed(E),
+    /// As `Failed`, by a group of errors that carries a cancellation. The face takes that out before
+    /// it raises the errors (R13a).
+    Group(E),
     /// An error that leaves the block bare (R9): KeyboardInterrupt, SystemExit.
     Bare(E),
     /// An error that leaves the block bare if it is the only one, and stands in the group beside
@@ -42,6 +45,10 @@ pub enum Outcome<E> {
 pub enum Kind {
     /// A cancellation.
     Cancellation,
+    /// A group of nothing but cancellations.
+    Cancellations,
+    /// A group of errors that carries a cancellation.
+    Group,
     /// It ends the program: KeyboardInterrupt, SystemExit.
     Exit,
     /// It closes a generator or a coroutine: GeneratorExit.
@@ -64,7 +71,8 @@ impl<E> Outcome<E> {
     #[must_use]
     pub fn raised(kind: Kind, role: Role, error: E) -> (Self, Option<E>) {
         match (kind, role) {
-            (Kind::Cancellation, _) => (Self::Cancelled, Some(error)),
+            (Kind::Cancellation | Kind::Cancellations, _) => (Self::Cancelled, Some(error)),
+            (Kind::Group, _) => (Self::Group(error), None),
             (Kind::Exit, _) => (Self::Bare(error), None),
             (Kind::Close, Role::Body) => (Self::Alone(error), None),
             (Kind::Close, Role::Child) | (Kind::Error, _) => (Self::Failed(error), None),
@@ -75,7 +83,9 @@ impl<E> Outcome<E> {
     pub(crate) fn error(&self) -> Option<&E> {
         match self {
             Self::Done | Self::Cancelled => None,
-            Self::Failed(error) | Self::Bare(error) | Self::Alone(error) => Some(error),
+            Self::Failed(error) | Self::Group(error) | Self::Bare(error) | Self::Alone(error) => {
+                Some(error)
+            }
         }
     }
 }
@@ -282,6 +292,10 @@ impl<E: Identity> Lifecycle<E> {
             Outcome::Cancelled => {
                 self.cancelled = true;
                 return (false, None);
+            }
+            Outcome::Group(error) => {
+                self.cancelled = true;
+                (error, false, false)
             }
             Outcome::Failed(error) => (error, false, false),
             Outcome::Bare(error) => (error, true, false),

@@ -20,6 +20,8 @@ pub(crate) struct Member<K> {
     pub(crate) scope: u32,
     /// What it owes to the scopes above its base.
     pub(crate) charge: Charge,
+    /// How many cancellations of scopes it has heard of.
+    pub(crate) told: u32,
     /// All it owes: the part of its count of cancellations that the tree has caused.
     pub(crate) charges: u32,
     /// A cancellation waits to be thrown at its next step or await.
@@ -48,6 +50,7 @@ impl<K> Member<K> {
             base,
             scope: base,
             charge: Charge::default(),
+            told: 0,
             charges: 0,
             pending: false,
             spent: None,

@@ -79,6 +79,9 @@ pub(crate) struct Charge {
     pub(crate) count: u32,
     /// A `CancelledError` was thrown for it, or one in flight stands for it.
     pub(crate) delivered: bool,
+    /// When it was, last: the how many of all that the task has heard of. 0 if it never was. An error
+    /// that took the place of the one in flight leaves this as it is.
+    pub(crate) heard: u32,
 }
 
 #[derive(Clone, Debug)]

@@ -24,7 +24,7 @@ unsafe fn body_outcome(exception: Raw) -> Outcome<Failure> {
             return Outcome::Done;
         }
         let failure = Failure::unnamed(Owned::share(exception));
-        Outcome::raised(raised::kind(exception), Role::Body, failure).0
+        Outcome::raised(raised::kind_of_end(exception), Role::Body, failure).0
     }
 }
 
@@ -124,6 +124,7 @@ pub unsafe fn begin_join(join: Raw) -> Fallible<bool> {
         };
         let words = match &outcome {
             Outcome::Failed(Failure { error, .. })
+            | Outcome::Group(Failure { error, .. })
             | Outcome::Bare(Failure { error, .. })
             | Outcome::Alone(Failure { error, .. }) => {
                 let text = format!("the nursery's body failed: {}", type_name(error.as_ptr()));
@@ -312,7 +313,8 @@ unsafe fn leave(
         host::left_scope(state, host, member);
         object.get().leave(exit.settings, exit.cause, exit.caught);
         host::take_back(host, exit.take_back)?;
-        let (verdict, absorbed) = if exit.absorbs { absorb(verdict) } else { (verdict, false) };
+        let (verdict, found) = without_cancellations(verdict);
+        let absorbed = found && exit.absorbs;
         let caught = absorbed || exit.caught;
         if absorbed {
             object.get().has_caught();
@@ -333,8 +335,13 @@ unsafe fn leave(
                 if let Some(body) = thrown.as_ref()
                     && !wait::was_thrown(join)
                 {
-                    if own && cancelled_here && !above && host::is_a_scopes(body.as_ptr()) {
+                    let bare = raised::innermost(body);
+                    if own && cancelled_here && !above && host::is_a_scopes(bare.as_ptr()) {
                         return Err(raise_in_context(task::cancelled_error(host)));
+                    }
+                    if bare.as_ptr() != body.as_ptr() {
+                        // It was in a group of nothing but cancellations.
+                        return Err(raise(bare));
                     }
                     // The body's own goes on.
                     return Ok(Owned::share(ffi::Py_False()));
@@ -368,6 +375,7 @@ unsafe fn leave_without_host(
             tree.discard(id, out)
         });
         object.get().leave(settings, cause, false);
+        let (verdict, _) = without_cancellations(verdict);
         let held = wait::wait(join).take_held();
         let thrown = wait::wait(join).value().take();
         let was_thrown = wait::was_thrown(join);
@@ -431,25 +439,33 @@ unsafe fn raise_verdict(
     }
 }
 
-/// Takes the nursery's own cancellation out of groups among its errors (R13). Returns what is left,
-/// and whether there was any.
-unsafe fn absorb(verdict: Verdict<Failure>) -> (Verdict<Failure>, bool) {
-    let Verdict::Errors(errors) = verdict else {
-        return (verdict, false);
-    };
-    let mut caught = false;
-    let mut left = Vec::with_capacity(errors.len());
-    for Failure { error, name } in errors {
-        // SAFETY: attached; the error is alive.
-        match unsafe { Group::of_error(error.as_ptr()) } {
-            Group::Without => left.push(Failure { error, name }),
-            Group::With(rest) => {
-                caught = true;
-                left.extend(rest.map(|error| Failure { error, name }));
+/// Takes the cancellations out of groups among the errors: none leaves a block as a member of a group
+/// (R13, R13a). Returns what is left, and whether there was any.
+unsafe fn without_cancellations(verdict: Verdict<Failure>) -> (Verdict<Failure>, bool) {
+    let mut found = false;
+    let mut without = |errors: Vec<Failure>| -> Vec<Failure> {
+        let mut left = Vec::with_capacity(errors.len());
+        for Failure { error, name } in errors {
+            // SAFETY: attached; the error is alive.
+            match unsafe { Group::of_error(error.as_ptr()) } {
+                Group::Without => left.push(Failure { error, name }),
+                Group::With(rest) => {
+                    found = true;
+                    left.extend(rest.map(|error| Failure { error, name }));
+                }
             }
         }
-    }
-    (if left.is_empty() { Verdict::Clean } else { Verdict::Errors(left) }, caught)
+        left
+    };
+    let verdict = match verdict {
+        Verdict::Clean => Verdict::Clean,
+        Verdict::Bare { error, beside } => Verdict::Bare { error, beside: without(beside) },
+        Verdict::Errors(errors) => match without(errors) {
+            left if left.is_empty() => Verdict::Clean,
+            left => Verdict::Errors(left),
+        },
+    };
+    (verdict, found)
 }
 
 /// The `CancelledError` of a foreign host, with the message it was cancelled with.

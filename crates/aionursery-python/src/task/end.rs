@@ -179,7 +179,7 @@ unsafe fn outcome(task: Raw, ours: &TaskData) -> Outcome<Failure> {
         return Outcome::Done;
     };
     // SAFETY: attached; the exception is alive.
-    let kind = unsafe { raised::kind(error.as_ptr()) };
+    let kind = unsafe { raised::kind_of_end(error.as_ptr()) };
     // SAFETY: attached; the caller's task is alive.
     let name = unsafe { failure_name(task) };
     Outcome::raised(kind, Role::Child, Failure { error, name }).0

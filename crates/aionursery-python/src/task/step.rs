@@ -205,6 +205,8 @@ unsafe fn prepare_cancellation(
         };
         if step.heard {
             state.tree.touch(|tree| tree.thrown(member));
+        } else if step.throw == Throw::Scoped {
+            state.tree.touch(|tree| tree.thrown_late(member));
         } else if first && told.pending {
             let now = state.now_or_zero();
             state.change(|tree, _| tree.hears_from_now(member, now));

@@ -47,6 +47,10 @@ pub(crate) struct Nursery<E, K> {
     pub(crate) first: u32,
     pub(crate) last: u32,
     pub(crate) body_cancelled: bool,
+    /// That was the cancellation of a scope outside.
+    pub(crate) body_heard: bool,
+    /// How many cancellations its host had heard of when it entered.
+    pub(crate) told: u32,
     /// What the face wakes once it has closed.
     joiner: Option<K>,
     /// The nursery that joins it in its host's place.
@@ -86,6 +90,8 @@ impl<F: Face> Tree<F> {
             first: NONE,
             last: NONE,
             body_cancelled: false,
+            body_heard: false,
+            told: self.members[host.0].told,
             joiner: None,
             heir: NONE,
             adopted: false,
@@ -230,6 +236,7 @@ impl<F: Face> Tree<F> {
         let outcome = match outcome {
             // One that was cancelled by hand ends alone (R16, R13a).
             Outcome::Cancelled if !self.has_heard(child.0) => Outcome::Done,
+            Outcome::Group(error) if !self.has_heard(child.0) => Outcome::Failed(error),
             outcome => outcome,
         };
         if self.members[child.0].scope != self.members[child.0].base {
@@ -329,10 +336,13 @@ impl<F: Face> Tree<F> {
         reason: Option<F::Reason>,
         out: &mut Effects<F>,
     ) -> bool {
-        let owner = &mut self.nurseries[nursery.at];
         let cancelled = matches!(outcome, Outcome::Cancelled);
-        owner.body_cancelled = cancelled;
-        let scope = owner.scope;
+        let ended = cancelled || matches!(outcome, Outcome::Group(_));
+        let Nursery { scope, told, .. } = self.nurseries[nursery.at];
+        let heard = ended && self.has_heard_since(scope, told);
+        let owner = &mut self.nurseries[nursery.at];
+        owner.body_cancelled = ended;
+        owner.body_heard = heard;
         let Ended { cancel, closed, again } = owner.life.body_ended(outcome);
         out.errors.extend(again);
         if cancel {
@@ -390,16 +400,19 @@ impl<F: Face> Tree<F> {
         let outstanding = self.outstanding(scope, honoured);
         let above = self.sees_above(scope);
         let cancelled = owner.life.saw_cancellation();
-        let in_flight = owner.body_cancelled || held || (above && cancelled);
         let own = scope.cause.as_ref().is_some_and(|cause| cause.source != Source::Host);
+        // What has ended the body reaches this place no more: a shield was raised meanwhile.
+        let kept_out = owner.body_heard && !own && !above && !outstanding;
+        let in_flight = owner.body_cancelled && !kept_out || held || (above && cancelled);
         let flight = match (&verdict, in_flight) {
             (Verdict::Clean, true) => Flight::Cancelled,
             (Verdict::Clean, false) => Flight::Nothing,
             (_, true) if outstanding || above => Flight::Superseded,
             _ => Flight::Error,
         };
-        // Children that the scope's own cancellation has ended: it was caught here.
-        let swallowed = own && !above && cancelled;
+        // The scope's own cancellation has ended children, or one that is kept out has ended the
+        // body: it was caught here.
+        let swallowed = (own || kept_out) && !above && cancelled;
         let mut exit = self.exit(self.id(owner.scope), flight, honoured, now, out);
         let cancelled = flight == Flight::Cancelled && !exit.caught;
         exit.caught |= swallowed && !cancelled;

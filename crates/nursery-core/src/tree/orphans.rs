@@ -164,6 +164,7 @@ impl<F: Face> Tree<F> {
         member.base = base;
         // What it has heard was the caller's; of what reaches it here it can hear from now on.
         member.charge.delivered = false;
+        member.charge.heard = 0;
         let mut outermost = member.scope;
         if outermost == before {
             member.scope = base;

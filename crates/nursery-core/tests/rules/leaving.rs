@@ -157,6 +157,109 @@ fn r13a_errors_go_first_and_the_cancellation_acts_at_the_next_await_whatever_the
 }
 
 #[test]
+fn r13a_a_child_that_heard_counts_though_an_error_overtook_the_cancellation_in_it() {
+    let mut block = block(false);
+    block.world.begin(block.child);
+    let inner = block.world.open(block.child, PLAIN, false);
+    let failing = block.world.start(inner, false).unwrap();
+    block.world.body_ended(block.nursery, Outcome::Done);
+    block.world.cancel(block.outer);
+    block.world.step(block.child);
+    block.world.body_ended(inner, Outcome::Cancelled);
+    block.world.end(failing, Outcome::Failed(Oops(1)));
+    let close = block.world.close(block.child, inner, false);
+    assert_eq!(close.verdict, Verdict::Errors(vec![Oops(1)]));
+    assert!(block.world.pending(block.child), "the error took the place of the cancellation");
+    // It handles the error, and lets a cancellation pass that it had caught before.
+    block.world.end(block.child, Outcome::Cancelled);
+    block.world.end(block.other, Outcome::Done);
+    assert_eq!(block.close(), (Verdict::Clean, true));
+    block.leave(Flight::Cancelled, true);
+}
+
+#[test]
+fn r13a_a_shield_that_is_raised_meanwhile_keeps_out_what_has_ended_the_body_or_a_child() {
+    for foreign in [false, true] {
+        for late in [false, true] {
+            for body in [false, true] {
+                let mut block = block(foreign);
+                let scope = block.world.tree.scope(block.nursery);
+                let one = if body { block.host } else { block.child };
+                block.world.cancel(block.outer);
+                if !late {
+                    block.world.step(one);
+                }
+                block.world.change(|tree, now, out| tree.set_shield(scope, true, now, out));
+                if late {
+                    let member = block.world.tasks[one].member;
+                    block.world.tree.thrown_late(member);
+                }
+                let ended = if body { Outcome::Cancelled } else { Outcome::Done };
+                block.world.body_ended(block.nursery, ended);
+                let ended = if body { Outcome::Done } else { Outcome::Cancelled };
+                block.world.end(block.child, ended);
+                block.world.end(block.other, Outcome::Done);
+                let close = block.world.close(block.host, block.nursery, false);
+                assert!(!close.cancelled, "no unshielded scope outside is cancelled");
+                assert_eq!(close.exit.caught, body, "it was swallowed here");
+                block.leave(Flight::Nothing, false);
+            }
+        }
+    }
+}
+
+#[test]
+fn r13a_what_a_host_heard_of_before_it_entered_does_not_end_a_body_in_a_shield() {
+    let (mut world, host) = host(false);
+    let outer = world.enter(host, PLAIN);
+    world.cancel(outer);
+    world.step(host);
+    let nursery = world.open(host, SHIELD, false);
+    // What it awaits has been cancelled by others (R16).
+    world.body_ended(nursery, Outcome::Cancelled);
+    let close = world.close(host, nursery, false);
+    assert!(close.cancelled && !close.exit.caught);
+    world.exit(host, outer, Flight::Cancelled);
+    finish(world, host);
+}
+
+#[test]
+fn r13a_a_group_with_a_cancellation_is_an_error_and_the_cancellation_acts_at_the_next_await() {
+    for foreign in [false, true] {
+        for body in [false, true] {
+            let mut block = block(foreign);
+            block.world.cancel(block.outer);
+            for task in [block.child, block.other, block.host] {
+                block.world.step(task);
+            }
+            let group = |it| if it { Outcome::Group(Oops(1)) } else { Outcome::Done };
+            block.world.body_ended(block.nursery, group(body));
+            block.world.end(block.child, group(!body));
+            block.world.end(block.other, Outcome::Done);
+            assert_eq!(block.close(), (Verdict::Errors(vec![Oops(1)]), false));
+            assert!(block.world.pending(block.host), "though its host has heard");
+            block.world.step(block.host);
+            block.leave(Flight::Cancelled, true);
+        }
+    }
+}
+
+#[test]
+fn r13_a_nursery_catches_its_own_cancellation_that_a_child_brings_in_a_group() {
+    let mut block = block(false);
+    block.world.body_ended(block.nursery, Outcome::Done);
+    let scope = block.world.tree.scope(block.nursery);
+    block.world.cancel(scope);
+    block.world.step(block.child);
+    block.world.end(block.child, Outcome::Group(Oops(1)));
+    block.world.end(block.other, Outcome::Done);
+    let close = block.world.close(block.host, block.nursery, false);
+    assert_eq!(close.verdict, Verdict::Errors(vec![Oops(1)]));
+    assert!(close.exit.caught && close.exit.absorbs);
+    block.leave(Flight::Error, false);
+}
+
+#[test]
 fn r16_a_nursery_that_was_cancelled_has_caught_nothing_of_what_ended_by_hand() {
     let mut block = block(false);
     block.world.body_ended(block.nursery, Outcome::Done);

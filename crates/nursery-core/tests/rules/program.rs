@@ -347,6 +347,7 @@ impl State {
                 block.saw_cancellation |= heard;
                 return;
             }
+            Outcome::Group(_) => unreachable!("no program ends so"),
             Outcome::Failed(error) => (*error, false, false),
             Outcome::Bare(error) => (*error, true, false),
             Outcome::Alone(error) => (*error, false, true),

@@ -39,6 +39,11 @@ struct Block {
     /// A child ended as cancelled, and had heard of a cancellation that reached it.
     saw: bool,
     told: bool,
+    /// When its host last heard of its cancellation; of how many the host had heard when it entered;
+    /// whether it heard of one from outside in it, and ended the body by that.
+    heard: u32,
+    heard_before: u32,
+    body_heard: bool,
     baseline: u32,
     children: usize,
     body_over: bool,
@@ -60,6 +65,9 @@ struct Task {
     wall: Option<usize>,
     stack: Vec<usize>,
     base_told: bool,
+    /// When it last heard of a cancellation from above, and of how many it has heard (R13a).
+    base_heard: u32,
+    heard: u32,
     /// It has taken its first step.
     begun: bool,
     joins: bool,
@@ -110,6 +118,8 @@ impl Program {
             wall,
             stack,
             base_told: false,
+            base_heard: 0,
+            heard: 0,
             begun: base.is_none(),
             joins: false,
             done: false,
@@ -137,6 +147,9 @@ impl Program {
             by_host: false,
             saw: false,
             told: false,
+            heard: 0,
+            heard_before: self.tasks.get(host).map_or(0, |task| task.heard),
+            body_heard: false,
             baseline: 0,
             children: 0,
             body_over: false,
@@ -183,13 +196,40 @@ impl Program {
     }
 
     fn tell(&mut self, task: usize, told: bool) {
+        self.tasks[task].heard += u32::from(told);
+        let heard = self.tasks[task].heard;
         for block in self.visible(self.place(task)) {
-            if self.blocks[block].host == task {
-                self.blocks[block].told = told;
+            let (was_told, was_heard) = if self.blocks[block].host == task {
+                let block = &mut self.blocks[block];
+                (&mut block.told, &mut block.heard)
             } else {
-                self.tasks[task].base_told = told;
+                let task = &mut self.tasks[task];
+                (&mut task.base_told, &mut task.base_heard)
+            };
+            *was_told = told;
+            if told {
+                *was_heard = heard;
             }
         }
+    }
+
+    /// When a task has last heard of a block's cancellation.
+    fn heard(&self, task: usize, block: usize) -> u32 {
+        let own = self.blocks[block].host == task;
+        if own { self.blocks[block].heard } else { self.tasks[task].base_heard }
+    }
+
+    /// Whether a host has heard of one from outside a block since it entered that, though a shield
+    /// may keep it out by now.
+    fn has_heard_in(&self, task: usize, block: usize) -> bool {
+        let before = self.blocks[block].heard_before;
+        let mut at = self.blocks[block].parent;
+        let mut heard = self.tasks[task].base_heard > before;
+        while let Some(block) = at {
+            heard |= self.heard(task, block) > before;
+            at = self.blocks[block].parent;
+        }
+        heard
     }
 
     /// How many seconds a block gives: what it says, or the nearest one above that says anything
@@ -383,6 +423,7 @@ impl Program {
             0 => Outcome::Failed(Oops(self.errors)),
             1 => Outcome::Cancelled,
             2 if self.random.one_in(3) => Outcome::Bare(Oops(self.errors)),
+            3 if self.random.one_in(3) => Outcome::Group(Oops(self.errors)),
             _ => Outcome::Done,
         }
     }
@@ -415,7 +456,9 @@ impl Program {
         let released = self.random.one_in(2);
         let mut inside = self.tasks[task].stack.split_off(stays);
         let visible = self.visible(self.place(task));
-        if outcome == Outcome::Cancelled && visible.iter().any(|it| self.is_told(task, *it)) {
+        let heard =
+            self.tasks[task].base_heard > 0 || visible.iter().any(|it| self.heard(task, *it) > 0);
+        if is_cancelled(&outcome) && heard {
             // R13a: not one that was cancelled by hand.
             self.blocks[base].saw = true;
         }
@@ -549,6 +592,7 @@ impl Program {
         let Some(closed) = moved else { return };
         self.tasks[task].base = Some(to);
         self.tasks[task].base_told = false;
+        self.tasks[task].base_heard = 0;
         let Task { wall, stack, .. } = &self.tasks[task];
         if let Some(outermost) = wall.or(stack.first().copied()) {
             self.blocks[outermost].parent = Some(to);
@@ -579,8 +623,11 @@ impl Program {
         };
         self.note(top, &outcome);
         self.blocks[top].body_over = true;
-        if outcome == Outcome::Cancelled {
+        if is_cancelled(&outcome) {
             self.blocks[top].body_cancelled = true;
+            self.blocks[top].body_heard = self.has_heard_in(task, top);
+        }
+        if outcome == Outcome::Cancelled {
             self.cancel_by_host(top);
         }
         let alone = self.blocks[top].children == 0;
@@ -607,7 +654,7 @@ impl Program {
         let flight = match outcome {
             Outcome::Done => Flight::Nothing,
             Outcome::Cancelled => Flight::Cancelled,
-            Outcome::Failed(_) if self.random.one_in(2) => Flight::Group,
+            Outcome::Group(_) => Flight::Group,
             _ => Flight::Error,
         };
         let above = self.above(top);
@@ -637,8 +684,9 @@ impl Program {
         let block = &self.blocks[top];
         let outstanding = self.honoured(task) > block.baseline;
         let own = block.cancelled_at.is_some() && !block.by_host;
-        // R13a: something in it ended as cancelled.
-        let arrived = block.body_cancelled || held || (above && block.saw);
+        // R13a: something in it ended as cancelled; for the body, by what still reaches this place.
+        let kept_out = block.body_heard && !own && !above && !outstanding;
+        let arrived = block.body_cancelled && !kept_out || held || (above && block.saw);
         let failed = block.failed;
         let close = self.world.close(task, block.nursery.expect("a nursery"), held);
         self.pop(task, top);
@@ -811,6 +859,11 @@ impl Drop for Named {
             eprintln!("random program {} fails", self.0);
         }
     }
+}
+
+/// Whether a cancellation has ended it, perhaps beside errors.
+fn is_cancelled(outcome: &Outcome<Oops>) -> bool {
+    matches!(outcome, Outcome::Cancelled | Outcome::Group(_))
 }
 
 #[test]
