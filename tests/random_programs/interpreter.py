@@ -16,7 +16,7 @@ from typing import Any
 import aionursery
 from aionursery._aionursery import loop_state
 
-from . import programs as p
+from . import statements as p
 from .clock import BoundedLoop
 from .record import (
     Asked,

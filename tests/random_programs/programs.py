@@ -1,4 +1,4 @@
-"""What a random program is made of, and how bytes become one. Nothing here runs anything.
+"""How bytes become a random program. Nothing here runs anything.
 
 Every byte string is a program, and one that has run out of bytes reads zeros, which end a block:
 so a shorter or smaller string is a simpler program, and Hypothesis minimises well and quickly.
@@ -11,11 +11,42 @@ decides what a program does. `grid=True` drops the powers, for programs that sho
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from typing import Any, Literal
+from contextlib import contextmanager
+from typing import Any
 
 from hypothesis import strategies as st
+
+from .statements import (
+    Block,
+    Cancel,
+    CancelTask,
+    Catch,
+    CatchAll,
+    Checkpoint,
+    Child,
+    Finally,
+    Generated,
+    Locked,
+    Look,
+    Move,
+    Raise,
+    RaiseBase,
+    RaiseKnown,
+    Result,
+    Scope,
+    SetEvent,
+    Sleep,
+    Spawn,
+    Start,
+    Started,
+    Statement,
+    Step,
+    Timeout,
+    WaitEvent,
+    Wall,
+)
 
 #: How many timed statements of one program have a power of two of their own.
 POWERS = 20
@@ -25,148 +56,11 @@ LONG = SHORT * 2.0**POWERS
 DEEPEST = 5
 
 
-@dataclass(frozen=True)
-class Sleep:
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    pass
-
-
-@dataclass(frozen=True)
-class Raise:
-    """Raise `Boom(name)`, a moment of its own later."""
-
-    name: str
-    after: float
-
-
-@dataclass(frozen=True)
-class Cancel:
-    """Cancel the scope of a block, if it is entered by then."""
-
-    block: int
-    after: float
-
-
-@dataclass(frozen=True)
-class CancelTask:
-    """`Task.cancel()` of a child, if it runs by then; with `wait`, `cancel_and_wait()`."""
-
-    child: int
-    after: float
-    wait: bool
-
-
-@dataclass(frozen=True)
-class Result:
-    """Await another child's task."""
-
-    child: int
-
-
-@dataclass(frozen=True)
-class WaitEvent:
-    event: int
-    ours: bool
-
-
-@dataclass(frozen=True)
-class SetEvent:
-    event: int
-    ours: bool
-
-
-@dataclass(frozen=True)
-class Spawn:
-    """Start a child in a nursery that some task has entered, whoever it is."""
-
-    block: int
-    child: Child
-
-
-@dataclass(frozen=True)
-class Scope:
-    """A `with` block: `CancelScope`, `move_on_after`, `fail_after` or `shield`."""
-
-    name: str
-    kind: Literal["scope", "move_on", "fail", "shield"]
-    seconds: float
-    shield: bool
-    cleanup: float | None
-    body: tuple[Statement, ...]
-
-
-@dataclass(frozen=True)
-class Child:
-    name: str
-    how: Literal["soon", "now", "shield", "asyncio.shield"]
-    after: float
-    body: tuple[Statement, ...]
-
-
-@dataclass(frozen=True)
-class Block:
-    """A block that owns children."""
-
-    name: str
-    kind: Literal["nursery", "collect", "TaskGroup", "asyncio.TaskGroup"]
-    seconds: float
-    shield: bool
-    cleanup: float | None
-    children: tuple[Child, ...]
-    body: tuple[Statement, ...]
-
-
-@dataclass(frozen=True)
-class Timeout:
-    """asyncio's own: `asyncio.timeout`, or `asyncio.wait_for` of what is inside."""
-
-    name: str
-    kind: Literal["timeout", "wait_for"]
-    seconds: float
-    body: tuple[Statement, ...]
-
-
-@dataclass(frozen=True)
-class Finally:
-    body: tuple[Statement, ...]
-    shielded: bool
-    cleanup: tuple[Statement, ...]
-
-
-@dataclass(frozen=True)
-class Catch:
-    """`except Exception`, or with `cancellations` an `except CancelledError` that swallows it."""
-
-    cancellations: bool
-    body: tuple[Statement, ...]
-
-
-Statement = (
-    Sleep
-    | Checkpoint
-    | Raise
-    | Cancel
-    | CancelTask
-    | Result
-    | WaitEvent
-    | SetEvent
-    | Spawn
-    | Scope
-    | Block
-    | Timeout
-    | Finally
-    | Catch
-)
-
-#: What trio has, too.
-TRIO = ("sleep", "checkpoint", "raise", "cancel", "scope", "nursery", "finally", "catch", "spawn")
-#: Everything; what makes the most of a program stands there more than once.
+#: What both kinds of programs are made of.
+BOTH = ("sleep", "checkpoint", "raise", "cancel", "scope", "nursery", "finally", "catch", "spawn")
+#: Programs for us alone; what makes the most of one stands there more than once.
 ALL = (
-    *TRIO,
+    *BOTH,
     "nursery",
     "scope",
     "group",
@@ -177,6 +71,13 @@ ALL = (
     "wait",
     "set",
 )
+#: Programs that trio can run, too.
+TRIO = (
+    *BOTH,
+    *("nursery", "nursery", "scope", "scope", "sleep", "sleep", "checkpoint", "cancel", "cancel"),
+    *("start", "start", "wait", "wait", "wait", "set", "set", "move", "wall", "locked", "locked"),
+    *("catch_all", "catch_all", "raise_known", "raise_base", "generated", "look"),
+)
 
 
 class Reader:
@@ -185,7 +86,6 @@ class Reader:
     def __init__(self, source: bytes, words: tuple[str, ...], *, grid: bool) -> None:
         self._bytes = iter(source)
         self._words = words
-        self._full = words is not TRIO
         self._grid = grid
         self._timed = 0
         self._named = 0
@@ -220,7 +120,7 @@ class Reader:
         return self.seconds(0)
 
     def cleanup(self) -> float | None:
-        return self.choose(None, None, 0.0, 2.0) if self._full else None
+        return self.choose(None, None, 0.0, 2.0)
 
     def statements(self) -> tuple[Statement, ...]:
         self._depth += 1
@@ -234,7 +134,7 @@ class Reader:
     def child(self) -> Child:
         name = self.name()
         how = self.choose("soon", "soon", "now", "shield", "asyncio.shield")
-        return Child(name, how if self._full else "soon", self.after(), self.statements())
+        return Child(name, how, self.after(), self.statements())
 
     def statement(self) -> Statement:
         return getattr(self, "_" + self._words[self.pick(len(self._words))])()
@@ -272,7 +172,7 @@ class Reader:
         return Scope(self.name(), kind, self.deadline(), shield, self.cleanup(), self.statements())
 
     def _nursery(self) -> Statement:
-        return self._block("collect" if self._full and self.pick(4) == 3 else "nursery")
+        return self._block("collect" if self.pick(4) == 3 else "nursery")
 
     def _group(self) -> Statement:
         return self._block(self.choose("TaskGroup", "asyncio.TaskGroup"))
@@ -303,6 +203,100 @@ class Reader:
         return Catch(True, self.statements())
 
 
+class TrioReader(Reader):
+    """Makes a program that trio can run, too.
+
+    Its blocks have numbers of their own, so that most statements about a block find one. A program
+    that has used up its powers of two takes no more time of its own.
+    """
+
+    def __init__(self, source: bytes) -> None:
+        super().__init__(source, TRIO, grid=False)
+        self._blocks = 0
+        #: Those around the place that is drawn.
+        self._around: list[int] = []
+
+    def seconds(self, least: int = 1) -> float:
+        return 0.0 if self._timed == POWERS else super().seconds(least)
+
+    def deadline(self) -> float:
+        return math.inf if self._timed == POWERS else super().deadline()
+
+    def after(self) -> float:
+        """Half of what a program does to others happens at once, without a moment of its own."""
+        return self.seconds(0) if self.pick(2) else 0.0
+
+    def cleanup(self) -> float | None:
+        return 0.0
+
+    def some_block(self) -> int:
+        if self._around and self.pick(2):
+            return self.choose(*self._around)
+        return self.pick(self._blocks + 1)
+
+    @contextmanager
+    def block(self) -> Iterator[str]:
+        """The name of a block, while what is in it is drawn."""
+        self._around.append(self._blocks)
+        self._blocks += 1
+        yield str(self._around[-1])
+        self._around.pop()
+
+    def child(self) -> Child:
+        return Child(self.name(), "soon", 0.0, self.statements())
+
+    def _cancel(self) -> Statement:
+        return Cancel(self.some_block(), self.after())
+
+    def _move(self) -> Statement:
+        return Move(self.some_block(), self.deadline())
+
+    def _wall(self) -> Statement:
+        return Wall(self.some_block(), self.pick(2) == 0)
+
+    def _look(self) -> Statement:
+        return Look(self.some_block())
+
+    def _spawn(self) -> Statement:
+        return Spawn(self.some_block(), self.child())
+
+    def _start(self) -> Statement:
+        block, name = self.some_block(), self.name()
+        started = () if self.pick(8) == 7 else (Started(),)
+        body = (*self.statements(), *started, *self.statements())
+        return Start(block, Child(name, "soon", 0.0, body))
+
+    def _scope(self) -> Statement:
+        kind = self.choose("scope", "move_on", "fail", "shield")
+        shield = kind == "shield" or self.pick(4) == 3
+        with self.block() as name:
+            return Scope(name, kind, self.deadline(), shield, 0.0, self.statements())
+
+    def _nursery(self) -> Statement:
+        seconds, shield = self.deadline(), self.pick(4) == 3
+        with self.block() as name:
+            children = tuple(self.child() for _ in range(self.pick(4)))
+            return Block(name, "nursery", seconds, shield, 0.0, children, self.statements())
+
+    def _locked(self) -> Statement:
+        return Locked(self.pick(2), self.pick(2) == 0, self.statements())
+
+    def _catch_all(self) -> Statement:
+        then = self.choose("again", "swallow", "replace", "alone", "beside", "deep")
+        return CatchAll(self.name(), then, self.statements())
+
+    def _raise_known(self) -> Statement:
+        return RaiseKnown(self.pick(2))
+
+    def _raise_base(self) -> Statement:
+        return RaiseBase(self.choose("GeneratorExit", "KeyboardInterrupt", "SystemExit"))
+
+    def _generated(self) -> Statement:
+        block: Any = self._nursery() if self.pick(2) else self._scope()
+        steps = tuple(Step(self.statements()) for _ in range(self.pick(3)))
+        return Generated(block, steps, self.pick(len(steps) + 2), self.statements())
+
+
 def read(source: bytes, words: tuple[str, ...], *, grid: bool) -> tuple[Statement, ...]:
     """The program that these bytes are: always a block, so that there is something to cancel."""
     reader = Reader(source, words, grid=grid)
@@ -318,27 +312,8 @@ def programs(
     return sources.map(lambda source: read(source, words, grid=grid))
 
 
-def show(statements: tuple[Statement, ...], indent: str = "") -> Iterator[str]:
-    """The program as lines, to read when it has failed."""
-    for statement in statements:
-        yield from _show(statement, indent)
-
-
-def _show(statement: Statement | Child, indent: str) -> Iterator[str]:
-    plain = {}
-    inner = []
-    for field in fields(statement):
-        value = getattr(statement, field.name)
-        if isinstance(value, tuple):
-            inner.append((field.name, value))
-        elif isinstance(value, Child):
-            inner.append((field.name, (value,)))
-        else:
-            plain[field.name] = value
-    values = ", ".join(f"{name}={value!r}" for name, value in plain.items())
-    yield f"{indent}{type(statement).__name__}({values})"
-    for name, parts in inner:
-        if parts:
-            yield f"{indent}  {name}:"
-            for part in parts:
-                yield from _show(part, indent + "    ")
+def numbered(number: int) -> tuple[Statement, ...]:
+    """The program for trio, too, that has this number."""
+    drawn = random.Random(number)
+    reader = TrioReader(drawn.randbytes(drawn.randint(20, 200)))
+    return (reader._nursery(), *reader.statements())

@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, Phase, settings
 #: Unset, each test draws the same 1000 programs in every run; set, so many others each time.
 WANTED = os.environ.get("AIONURSERY_RANDOM_PROGRAMS")
 PROGRAMS = int(WANTED or "1000")
+#: Those that are held against trio are cheap, and have numbers: the first so many.
+AGAINST_TRIO = int(WANTED or "2000")
 
 
 def drawn(share: float = 1.0) -> settings:

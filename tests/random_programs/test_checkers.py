@@ -11,11 +11,10 @@ import pytest
 import aionursery
 from aionursery import MultiError
 
-from . import oracle
 from .interpreter import run_on_us
-from .programs import Block, Cancel, Checkpoint, Child, Raise, Scope, Sleep
 from .record import Asked, Awaited, Ended, Entered, Left, Place, Raised, Run, Swallowed
 from .rules import complaints
+from .statements import Block, Checkpoint, Scope, Sleep
 
 NOBODY: frozenset[str] = frozenset()
 SOMEBODY = frozenset({"outer"})
@@ -133,14 +132,3 @@ def test_a_real_run_in_which_an_await_loses_its_cancellation_is_noticed(ours, mo
     monkeypatch.setattr(aionursery, "sleep", deaf)
     (complaint,) = complaints(run_on_us(program, ours=ours))
     assert complaint.startswith("R12: ")
-
-
-@pytest.mark.parametrize("ours", [False, True], ids=["asyncio", "ours"])
-def test_the_oracle_notices_a_scope_that_is_never_cancelled(ours, monkeypatch):
-    child = Child("2", "soon", 1.0, (Cancel(3, 2.0), Raise("9", 4.0)))
-    scope = Scope("3", "scope", float("inf"), False, None, (Sleep(64.0),))
-    program = (block(scope, children=[child]),)
-    run = lambda: oracle.on_us(program, ours=ours)  # noqa: E731
-    assert oracle.differs(program, run) == ""
-    deaf = (block(scope, children=[replace(child, body=child.body[1:])]),)
-    assert oracle.differs(program, lambda: oracle.on_us(deaf, ours=ours)) != ""

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, note
 
 from .interpreter import run_on_us
-from .programs import ALL, programs, show
+from .programs import ALL, programs
 from .rules import complaints
 from .settings import drawn
+from .statements import show
 
 
 @pytest.mark.parametrize("ours", [False, True], ids=["asyncio", "ours"])
