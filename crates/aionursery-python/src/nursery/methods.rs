@@ -14,20 +14,21 @@ use crate::entry::guard;
 use crate::function::Method;
 use crate::imports::imports;
 use crate::object::{Fallible, Owned, Raw, Slot, repr, set_error_text, type_name, utf8};
-use crate::scope::{fetch, restore, settings_of};
+use crate::scope::{fetch, relative_of, restore, settings_of};
 use crate::state::Key;
 use crate::wait::{self, Kind};
 use crate::{task, threads};
 
 /// What a nursery is called with.
-const ARGUMENTS: [&str; 4] = ["on_error", "deadline", "shield", "cleanup"];
+const ARGUMENTS: [&str; 5] = ["on_error", "deadline", "shield", "cleanup", "relative_deadline"];
 
 /// A nursery as `Nursery(...)` and a subclass's `Sub(...)` make it.
-unsafe fn make([on_error, deadline, shield, cleanup]: [Raw; 4]) -> Fallible<Nursery> {
+unsafe fn make([on_error, deadline, shield, cleanup, relative]: [Raw; 5]) -> Fallible<Nursery> {
     // SAFETY: attached; the caller's objects are alive.
     unsafe {
         let collect = if on_error.is_null() { false } else { collects(on_error)? };
-        Ok(Nursery::make(settings_of(deadline, shield, cleanup)?, collect))
+        let settings = settings_of(deadline, shield, cleanup)?;
+        Ok(Nursery::make(settings, relative_of(relative)?, collect))
     }
 }
 
@@ -56,7 +57,8 @@ impl Nursery {
     #[new]
     #[pyo3(
         signature = (*args, **kwargs),
-        text_signature = "(*, on_error='cancel', deadline=1e999, shield=False, cleanup=...)"
+        text_signature = "(*, on_error='cancel', deadline=1e999, shield=False, cleanup=..., \
+                          relative_deadline=None)"
     )]
     fn new(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         let given = kwargs.map_or(std::ptr::null_mut(), Bound::as_ptr);

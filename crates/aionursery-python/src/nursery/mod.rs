@@ -33,9 +33,10 @@ enum Stage {
 ///
 /// Used once, by async with; it is left when body and children have ended. on_error="cancel": the
 /// first failure cancels the rest; "collect": it does not. deadline is a moment on the loop's
-/// clock at which it is cancelled; shield keeps out cancellation from outside; cleanup is how many
-/// seconds cancelled tasks may go on awaiting (None is for ever, 0 not at all; not given, it is
-/// inherited, 10 if there is none).
+/// clock at which it is cancelled, relative_deadline the same in seconds from entry, the earlier
+/// counts; shield keeps out cancellation from outside; cleanup is how many seconds cancelled tasks
+/// may go on awaiting (None is for ever, 0 not at all; not given, it is inherited, 10 if there is
+/// none).
 ///
 /// The block raises MultiError with all that failed, BaseMultiError if something in it is no
 /// Exception, and KeyboardInterrupt and SystemExit bare. Entering it again raises RuntimeError, or
@@ -58,6 +59,8 @@ pub struct Nursery {
     scope: Slot,
     /// What that object is told if it is made before the block is entered or after it was left.
     settings: Cell<Settings>,
+    /// After how many seconds from entry it is cancelled by itself.
+    relative: Cell<f64>,
     source: Cell<Option<Source>>,
     reason: Slot,
     caught: Cell<bool>,
@@ -98,12 +101,13 @@ impl Nursery {
                      destructor or a future's cancel(), cannot enter a nursery",
                 ));
             }
-            let (settings, early) = match self.scope_object() {
-                Some(scope) => (scope.settings(), scope.early()),
-                None => (self.settings.get(), None),
+            let (mut settings, relative, early) = match self.scope_object() {
+                Some(scope) => (scope.settings(), scope.relative(), scope.early()),
+                None => (self.settings.get(), self.relative.get(), None),
             };
-            let timed = settings.deadline < f64::INFINITY || early.is_some();
+            let timed = settings.deadline.min(relative) < f64::INFINITY || early.is_some();
             let now = if timed { state.now()? } else { 0.0 };
+            settings.deadline = settings.deadline.min(now + relative);
             let honoured = host::honoured(task.as_ptr())?;
             let member = state.member_of(task.as_ptr());
             let (id, scope_id) = state.change(|tree, out| {
@@ -127,7 +131,7 @@ impl Nursery {
         }
     }
 
-    fn make(settings: Settings, collect: bool) -> Self {
+    fn make(settings: Settings, relative: f64, collect: bool) -> Self {
         Self {
             stage: Cell::new(Stage::New),
             id: Cell::new(None),
@@ -140,6 +144,7 @@ impl Nursery {
             misuse: Slot::empty(),
             scope: Slot::empty(),
             settings: Cell::new(settings),
+            relative: Cell::new(relative),
             source: Cell::new(None),
             reason: Slot::empty(),
             caught: Cell::new(false),
@@ -163,7 +168,9 @@ impl Nursery {
         unsafe {
             if self.scope.is_empty() {
                 let settings = self.settings.get();
-                let scope = CancelScope::create(settings, f64::INFINITY, false)?;
+                let new = self.stage.get() == Stage::New;
+                let relative = if new { self.relative.get() } else { f64::INFINITY };
+                let scope = CancelScope::create(settings, relative, false)?;
                 self.scope.set(scope);
                 if let Some(scope) = self.scope_object() {
                     scope.belong_to_nursery();

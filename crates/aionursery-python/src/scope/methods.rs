@@ -7,8 +7,8 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use super::settings::finite;
-use super::{Budget, CancelScope, Stage, fetch, settings_of, source_name};
+use super::settings::{finite, span};
+use super::{Budget, CancelScope, Stage, fetch, relative_of, settings_of, source_name};
 use crate::args::{given, parse_call};
 use crate::object::{Owned, Slot};
 use crate::state::CLEANUP;
@@ -18,17 +18,18 @@ impl CancelScope {
     #[new]
     #[pyo3(
         signature = (*args, **kwargs),
-        text_signature = "(*, deadline=1e999, shield=False, cleanup=..., reason=None)"
+        text_signature = "(*, deadline=1e999, shield=False, cleanup=..., reason=None, \
+                          relative_deadline=None)"
     )]
     fn new(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
-        let names = ["deadline", "shield", "cleanup", "reason"];
+        let names = ["deadline", "shield", "cleanup", "reason", "relative_deadline"];
         let kwargs = kwargs.map_or(std::ptr::null_mut(), Bound::as_ptr);
         // SAFETY: attached; PyO3's tuple and dict.
         let made = unsafe {
             parse_call("CancelScope", names, 0, args.as_ptr(), kwargs).and_then(
-                |[deadline, shield, cleanup, reason]| {
+                |[deadline, shield, cleanup, reason, relative]| {
                     let settings = settings_of(deadline, shield, cleanup)?;
-                    let scope = Self::make(settings, f64::INFINITY, false);
+                    let scope = Self::make(settings, relative_of(relative)?, false);
                     drop(scope.reason.replace(given(reason).map(|reason| Owned::share(reason))));
                     Ok(scope)
                 },
@@ -49,6 +50,25 @@ impl CancelScope {
             None => self.reason.cloned(),
         };
         self.request(py, reason)
+    }
+
+    /// Cancel the scope `seconds` from now, or from its entry if it is not entered yet.
+    ///
+    /// It sets the deadline, and never puts it off: an earlier one stays. Raises ValueError if
+    /// seconds is negative or NaN, RuntimeError from another thread.
+    fn cancel_after(&self, py: Python<'_>, seconds: f64) -> PyResult<()> {
+        let seconds = span("seconds", seconds)?;
+        match self.place_now(py, "scope.cancel_after", "scope.cancel_after")? {
+            Some((state, id, now)) => {
+                let earliest = state.tree.borrow().settings(id).deadline.min(now + seconds);
+                // SAFETY: attached.
+                unsafe {
+                    state.change(|tree, out| tree.set_deadline(id, earliest, now, out));
+                }
+            }
+            None => self.relative.set(self.relative.get().min(seconds)),
+        }
+        Ok(())
     }
 
     /// Whether the scope was cancelled, by whatever means.

@@ -23,7 +23,7 @@ use crate::object::{Fallible, Owned, Raised, Raw, Slot};
 use crate::state::{LoopState, thread_mark};
 use crate::{host, threads, timers};
 
-pub use settings::{Budget, settings, settings_of};
+pub use settings::{Budget, relative_of, settings, settings_of};
 pub use stuck::warn_stuck;
 
 /// Turns a failure into PyO3's error.
@@ -135,6 +135,11 @@ impl CancelScope {
     /// What it is to be told when it is entered.
     pub fn settings(&self) -> Settings {
         self.settings.get()
+    }
+
+    /// After how many seconds from entry it is cancelled by itself.
+    pub fn relative(&self) -> f64 {
+        self.relative.get()
     }
 
     /// Whether it was cancelled before it was entered, and why.
@@ -300,7 +305,7 @@ impl CancelScope {
             let timed = relative < f64::INFINITY || settings.deadline < f64::INFINITY;
             let now = if timed || self.source.get().is_some() { state.now()? } else { 0.0 };
             if relative < f64::INFINITY {
-                settings.deadline = now + relative;
+                settings.deadline = settings.deadline.min(now + relative);
                 self.settings.set(settings);
             }
             let honoured = host::honoured(task.as_ptr())?;

@@ -71,6 +71,28 @@ pub unsafe fn settings_of(deadline: Raw, shield: Raw, cleanup: Raw) -> Fallible<
     }
 }
 
+/// A number of seconds from a moment on: neither NaN nor negative.
+pub fn span(name: &str, seconds: f64) -> PyResult<f64> {
+    let seconds = finite(name, seconds)?;
+    if seconds < 0.0 {
+        return Err(PyValueError::new_err(format!("{name} must not be negative")));
+    }
+    Ok(seconds)
+}
+
+/// The argument `relative_deadline`: seconds from entry; missing or None is for ever.
+pub unsafe fn relative_of(argument: Raw) -> Fallible<f64> {
+    // SAFETY: attached; the caller's object is alive.
+    unsafe {
+        match given(argument) {
+            Some(seconds) => {
+                span("relative_deadline", real(seconds)?).map_err(|error| restore(error))
+            }
+            None => Ok(f64::INFINITY),
+        }
+    }
+}
+
 /// The argument `shield`, if it was given.
 unsafe fn flag(shield: Raw) -> Fallible<bool> {
     // SAFETY: compares addresses only.

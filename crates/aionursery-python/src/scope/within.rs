@@ -110,6 +110,16 @@ fn shield(deadline: f64, cleanup: Budget) -> PyResult<CancelScope> {
     Ok(CancelScope::make(settings(deadline, true, cleanup)?, f64::INFINITY, false))
 }
 
+/// The time on the running loop's clock: seconds from an unknown moment on.
+///
+/// What deadlines are counted on. Raises RuntimeError if no loop runs.
+#[pyfunction]
+fn current_time(py: Python<'_>) -> PyResult<f64> {
+    // SAFETY: attached.
+    let now = unsafe { LoopState::current().and_then(|state| state.now()) };
+    now.map_err(|raised| fetch(py, raised))
+}
+
 /// The earliest deadline that can reach the caller; minus infinity if it is already cancelled.
 ///
 /// Seconds on the loop's clock, infinity for none. Raises RuntimeError outside of a task.
@@ -133,5 +143,6 @@ pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
         method.add_to_module(module)?;
     }
     module.add_function(wrap_pyfunction!(shield, module)?)?;
+    module.add_function(wrap_pyfunction!(current_time, module)?)?;
     module.add_function(wrap_pyfunction!(current_effective_deadline, module)?)
 }
