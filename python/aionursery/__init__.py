@@ -1,5 +1,6 @@
 """Structured concurrency for asyncio: nurseries, cancel scopes, deadlines and shields."""
 
+from . import _methods  # noqa: F401  (completes Nursery)
 from ._aionursery import (
     CancelScope,
     Nursery,

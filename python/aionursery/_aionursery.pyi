@@ -86,6 +86,7 @@ class Nursery:
         shield: bool = False,
         cleanup: float | None = ...,
         relative_deadline: float | None = None,
+        limit: int | None = None,
     ) -> Self: ...
     def __aenter__(self) -> Coroutine[Any, Any, Self]: ...
     def __aexit__(
@@ -143,6 +144,27 @@ class Nursery:
         name: object = None,
         shield: bool = False,
     ) -> Coroutine[Any, Any, Any]: ...
+    # Put on the class by `_methods`.
+    @overload
+    async def start_when_free(
+        self,
+        target: Awaitable[_R],
+        /,
+        *,
+        name: object = None,
+        context: Context | None = None,
+        shield: bool = False,
+    ) -> Task[_R]: ...
+    @overload
+    async def start_when_free(
+        self,
+        target: Callable[[*_Ts], Awaitable[_R]],
+        /,
+        *args: *_Ts,
+        name: object = None,
+        context: Context | None = None,
+        shield: bool = False,
+    ) -> Task[_R]: ...
     def cancel(self, reason: object = None) -> None: ...
     def cancel_remaining(self) -> None: ...
     @property
@@ -235,6 +257,17 @@ def checkpoint_if_cancelled() -> Coroutine[Any, Any, None]: ...
 def reserve(nursery: Nursery) -> None: ...
 def unreserve(nursery: Nursery) -> None: ...
 def move_child(child: object, from_: Nursery, to: Nursery) -> bool: ...
+def start_child(
+    nursery: Nursery,
+    target: object,
+    args: tuple[Any, ...],
+    name: object,
+    context: Context | None,
+    shield: bool,
+    at_once: bool,
+) -> Task[Any]: ...
+def gate_of(nursery: Nursery) -> Any: ...
+def refuse_child(target: object) -> None: ...
 def act_as_task_group(nursery: Nursery) -> None: ...
 def create_task(
     self: Nursery,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 from . import _aionursery
 from ._errors import BaseMultiError, Cancelled, NurseryClosed
 from ._inside import asked_from_inside
+from ._limit import Gate, start_in_place
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BaseMultiError",
     "Cancelled",
+    "Gate",
     "NurseryClosed",
     "TaskStatus",
     "asked_from_inside",
@@ -39,6 +41,7 @@ __all__ = [
     "sample_task",
     "shielded",
     "start",
+    "start_in_place",
     "task_stack",
     "warn_stuck",
     "wrap_awaitable",

@@ -184,6 +184,9 @@ pub struct Parts {
     pub is_coroutine: Raw,
     pub is_awaitable: Raw,
     pub start: Raw,
+    /// `_limit.Gate`, and how a child of a nursery that has one starts.
+    pub gate: Raw,
+    pub start_in_place: Raw,
 }
 
 // SAFETY: written once at import, read afterwards; the objects are only touched by attached
@@ -312,6 +315,8 @@ pub fn load(py: Python<'_>) -> PyResult<()> {
             is_coroutine: get(&parts, "iscoroutine")?,
             is_awaitable: get(&parts, "isawaitable")?,
             start: get(&parts, "start")?,
+            gate: get(&parts, "Gate")?,
+            start_in_place: get(&parts, "start_in_place")?,
         },
     };
     let _ = IMPORTS.set(imports);

@@ -5,6 +5,7 @@
 use nursery_core::Phase;
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 use crate::args::given;
 use crate::entry::guard;
@@ -13,8 +14,11 @@ use crate::home::Home;
 use crate::host;
 use crate::imports::{imports, running_loop};
 use crate::nursery::Nursery;
-use crate::object::{Fallible, Owned, Raised, Raw, set_error, set_error_text, truth, utf8};
+use crate::object::{
+    Fallible, Owned, Raised, Raw, checked, set_error, set_error_text, truth, utf8,
+};
 use crate::ready;
+use crate::scope::fetch;
 use crate::state::{Key, LoopState};
 use crate::target::{Target, refuse};
 use crate::task::{self, flag};
@@ -149,6 +153,84 @@ unsafe fn begin_child(
     }
 }
 
+/// Starts a child of a nursery with a limit: the Python part gives it a place, or has it wait.
+#[cold]
+unsafe fn begin_in_place(
+    this: &Bound<'_, PyAny>,
+    target: Raw,
+    args: &[Raw],
+    order: &Order,
+) -> Fallible<Owned> {
+    // SAFETY: attached; the caller's objects are alive.
+    unsafe {
+        let nursery = this.cast_unchecked::<Nursery>().get();
+        if let Err(raised) = nursery.admit() {
+            refuse(target);
+            return Err(raised);
+        }
+        let nothing = ffi::Py_None();
+        let given = |argument: Raw| if argument.is_null() { nothing } else { argument };
+        let truth = |flag: bool| if flag { ffi::Py_True() } else { ffi::Py_False() };
+        let rest = Owned::new(ffi::PyTuple_New(args.len() as ffi::Py_ssize_t))?;
+        for (index, arg) in args.iter().enumerate() {
+            let arg = Owned::share(*arg).into_ptr();
+            checked(ffi::PyTuple_SetItem(rest.as_ptr(), index as ffi::Py_ssize_t, arg))?;
+        }
+        let all = [
+            this.as_ptr(),
+            nursery.gate(),
+            target,
+            rest.as_ptr(),
+            given(order.name),
+            given(order.context),
+            truth(order.shield),
+            truth(order.at_once),
+        ];
+        let function = imports().parts.start_in_place;
+        let nothing = std::ptr::null_mut();
+        Owned::new(ffi::PyObject_Vectorcall(function, all.as_ptr(), all.len(), nothing))
+    }
+}
+
+/// Start a child without asking for a place: for the part that has just given it one.
+#[pyfunction]
+#[pyo3(signature = (nursery, target, args, name, context, shield, at_once))]
+fn start_child<'py>(
+    nursery: &Bound<'py, Nursery>,
+    target: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    name: Option<Bound<'py, PyAny>>,
+    context: Option<Bound<'py, PyAny>>,
+    shield: bool,
+    at_once: bool,
+) -> PyResult<Bound<'py, PyAny>> {
+    let raw = |object: &Option<Bound<'_, PyAny>>| {
+        object.as_ref().map_or(std::ptr::null_mut(), |object| object.as_ptr())
+    };
+    let order = Order { name: raw(&name), context: raw(&context), shield, at_once };
+    let args: Vec<Raw> = args.iter_borrowed().map(|arg| arg.as_ptr()).collect();
+    // SAFETY: attached; the arguments outlive the call.
+    let task = unsafe { begin(nursery.get(), target.as_ptr(), &args, &order) };
+    let task = task.map_err(|raised| fetch(nursery.py(), raised))?;
+    // SAFETY: a reference of ours is given away.
+    Ok(unsafe { Bound::from_owned_ptr(nursery.py(), task.into_ptr()) })
+}
+
+/// What counts a nursery's places; None where it has no limit.
+#[pyfunction]
+fn gate_of<'py>(nursery: &Bound<'py, Nursery>) -> Option<Bound<'py, PyAny>> {
+    let gate = nursery.get().gate();
+    // SAFETY: the nursery keeps it.
+    (!gate.is_null()).then(|| unsafe { Bound::from_borrowed_ptr(nursery.py(), gate) })
+}
+
+/// Close what a refused child would have run, so that Python does not warn of it (R2).
+#[pyfunction]
+fn refuse_child(target: &Bound<'_, PyAny>) {
+    // SAFETY: attached; the caller's object is alive.
+    unsafe { refuse(target.as_ptr()) }
+}
+
 unsafe fn parse(
     args: *const Raw,
     count: ffi::Py_ssize_t,
@@ -215,7 +297,11 @@ unsafe fn start(
             let task = match parse(args, count, kwnames, at_once) {
                 Ok(order) => {
                     let args = std::slice::from_raw_parts(args, count as usize);
-                    begin(nursery, args[0], &args[1..], &order)
+                    if nursery.gate().is_null() {
+                        begin(nursery, args[0], &args[1..], &order)
+                    } else {
+                        begin_in_place(&this, args[0], &args[1..], &order)
+                    }
                 }
                 Err(raised) => {
                     if count > 0 {
@@ -260,5 +346,8 @@ static START_NOW: Method = Method::fast(c"start_now", start_now).documented(
 /// Adds the two methods to `Nursery`.
 pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     START_SOON.add_to_class::<Nursery>(module.py())?;
-    START_NOW.add_to_class::<Nursery>(module.py())
+    START_NOW.add_to_class::<Nursery>(module.py())?;
+    module.add_function(wrap_pyfunction!(start_child, module)?)?;
+    module.add_function(wrap_pyfunction!(gate_of, module)?)?;
+    module.add_function(wrap_pyfunction!(refuse_child, module)?)
 }

@@ -13,22 +13,29 @@ use crate::args::{given, parse, parse_call};
 use crate::entry::guard;
 use crate::function::Method;
 use crate::imports::imports;
-use crate::object::{Fallible, Owned, Raw, Slot, repr, set_error_text, type_name, utf8};
+use crate::object::{Fallible, Owned, Raw, Slot, call1, repr, set_error_text, type_name, utf8};
 use crate::scope::{fetch, relative_of, restore, settings_of};
 use crate::state::Key;
 use crate::wait::{self, Kind};
 use crate::{task, threads};
 
 /// What a nursery is called with.
-const ARGUMENTS: [&str; 5] = ["on_error", "deadline", "shield", "cleanup", "relative_deadline"];
+const ARGUMENTS: [&str; 6] =
+    ["on_error", "deadline", "shield", "cleanup", "relative_deadline", "limit"];
 
 /// A nursery as `Nursery(...)` and a subclass's `Sub(...)` make it.
-unsafe fn make([on_error, deadline, shield, cleanup, relative]: [Raw; 5]) -> Fallible<Nursery> {
+unsafe fn make(arguments: [Raw; 6]) -> Fallible<Nursery> {
+    let [on_error, deadline, shield, cleanup, relative, limit] = arguments;
     // SAFETY: attached; the caller's objects are alive.
     unsafe {
         let collect = if on_error.is_null() { false } else { collects(on_error)? };
         let settings = settings_of(deadline, shield, cleanup)?;
-        Ok(Nursery::make(settings, relative_of(relative)?, collect))
+        let relative = relative_of(relative)?;
+        let nursery = Nursery::make(settings, relative, collect);
+        if let Some(limit) = given(limit) {
+            nursery.gate.set(call1(imports().parts.gate, limit)?);
+        }
+        Ok(nursery)
     }
 }
 
@@ -58,7 +65,7 @@ impl Nursery {
     #[pyo3(
         signature = (*args, **kwargs),
         text_signature = "(*, on_error='cancel', deadline=1e999, shield=False, cleanup=..., \
-                          relative_deadline=None)"
+                          relative_deadline=None, limit=None)"
     )]
     fn new(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         let given = kwargs.map_or(std::ptr::null_mut(), Bound::as_ptr);
@@ -193,8 +200,8 @@ impl Nursery {
 
 impl Nursery {
     /// What it holds beside its home.
-    fn slots(&self) -> [&Slot; 4] {
-        [&self.host, &self.misuse, &self.scope, &self.reason]
+    fn slots(&self) -> [&Slot; 5] {
+        [&self.host, &self.misuse, &self.scope, &self.reason, &self.gate]
     }
 
     fn not_entered(&self) -> PyResult<()> {

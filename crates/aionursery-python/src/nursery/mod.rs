@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 
 use crate::home::{Home, HomeSlot};
 use crate::imports::{imports, running_loop};
-use crate::object::{Fallible, Owned, Slot, set_error_text};
+use crate::object::{Fallible, Owned, Raw, Slot, set_error_text};
 use crate::scope::CancelScope;
 use crate::state::{LoopState, thread_mark};
 use crate::{foreign, host};
@@ -36,7 +36,8 @@ enum Stage {
 /// clock at which it is cancelled, relative_deadline the same in seconds from entry, the earlier
 /// counts; shield keeps out cancellation from outside; cleanup is how many seconds cancelled tasks
 /// may go on awaiting (None is for ever, 0 not at all; not given, it is inherited, 10 if there is
-/// none).
+/// none). With limit, so many children run at once, and the others wait for their first step in the
+/// order of starting.
 ///
 /// The block raises MultiError with all that failed, BaseMultiError if something in it is no
 /// Exception, and KeyboardInterrupt and SystemExit bare. Entering it again raises RuntimeError, or
@@ -61,6 +62,8 @@ pub struct Nursery {
     settings: Cell<Settings>,
     /// After how many seconds from entry it is cancelled by itself.
     relative: Cell<f64>,
+    /// What counts its children's places, if it has a limit.
+    gate: Slot,
     source: Cell<Option<Source>>,
     reason: Slot,
     caught: Cell<bool>,
@@ -145,6 +148,7 @@ impl Nursery {
             scope: Slot::empty(),
             settings: Cell::new(settings),
             relative: Cell::new(relative),
+            gate: Slot::empty(),
             source: Cell::new(None),
             reason: Slot::empty(),
             caught: Cell::new(false),
@@ -212,6 +216,12 @@ impl Nursery {
     pub fn act_as_task_group(&self) {
         let settings = self.settings.get();
         self.settings.set(Settings { abrupt: true, cleanup: Cleanup::Never, ..settings });
+    }
+
+    /// What counts its children's places; null where it has no limit.
+    #[inline]
+    pub fn gate(&self) -> Raw {
+        self.gate.get()
     }
 
     /// Where it stands in its loop's tree, while it is open or joining.
