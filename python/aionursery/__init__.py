@@ -23,6 +23,9 @@ from ._aionursery import (
 from ._errors import BaseMultiError, Cancelled, MultiError, NurseryClosed
 from ._factory import eager_task_factory
 from ._parts import TaskStatus
+from ._race import race
+from ._results import as_completed, gather
+from ._results import map as map  # not in __all__: `import *` hides no builtin
 from ._runner import Runner, run
 from ._sync import (
     BoundedSemaphore,
@@ -55,6 +58,7 @@ __all__ = [
     "Task",
     "TaskGroup",
     "TaskStatus",
+    "as_completed",
     "checkpoint",
     "checkpoint_if_cancelled",
     "current_effective_deadline",
@@ -62,8 +66,10 @@ __all__ = [
     "eager_task_factory",
     "fail_after",
     "fail_at",
+    "gather",
     "move_on_after",
     "move_on_at",
+    "race",
     "run",
     "shield",
     "sleep",

@@ -1,8 +1,8 @@
 """The places of a nursery with a limit: which child has one, and who waits for the next.
 
 A place is taken before a child starts and given back when its task has ended, whatever it ended
-with. A place that is given back goes to the first that waits, so there is a free one only if nothing
-waits. Must never decide what becomes of a child: a child that waits is one like any other.
+with. A place that is given back goes to the first that waits, so none is free while anything waits.
+Must never decide what becomes of a child: a child that waits is one like any other.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import inspect
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextvars import Context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from . import _aionursery
 
 if TYPE_CHECKING:
     from . import Nursery, Task
 
-    Ticket = asyncio.Future[None]
+Ticket: TypeAlias = "asyncio.Future[None]"
 
 
 class Gate:
@@ -127,8 +127,8 @@ async def start_when_free(
     """Wait until the nursery's limit leaves a place, start a child in it and return its task.
 
     Takes what `start_soon` takes, and is the way to feed a nursery from a long or endless source:
-    nothing of a child exists before there is a place for it. A coroutine that gets none, because the
-    wait is cancelled, is closed. Without a limit there is always a place. Raises NurseryClosed once
+    nothing of a child exists before there is a place for it. A coroutine that gets none because the
+    wait is cancelled is closed. Without a limit there is always a place. Raises NurseryClosed once
     the block has ended, RuntimeError before entry.
     """
     gate: Gate | None = _aionursery.gate_of(self)

@@ -52,10 +52,31 @@ async def children_keep_their_type() -> None:
         assert_type(await asyncio.gather(as_asyncio, now), tuple[int, int])
 
 
+async def many_keep_their_types() -> None:
+    one, two = count("one"), nothing
+    assert_type(await aionursery.gather(one, two), tuple[int, None])
+    assert_type(await aionursery.gather(Waits(), nothing(), count("three")), tuple[str, None, int])
+    assert_type(await aionursery.gather(Waits(), Waits, Waits, Waits), tuple[str, str, str, str])
+    assert_type(await aionursery.gather(*[Waits(), Waits()]), tuple[str, ...])
+    assert_type(await aionursery.gather(count(text) for text in "abc"), list[int])
+    assert_type(await aionursery.gather([nothing, nothing]), list[None])
+    assert_type(await aionursery.map(count, ["a", "b"], limit=2), list[int])
+    assert_type(await aionursery.race(count("won"), aionursery.sleep_forever), int | None)
+    assert_type(await aionursery.race([Waits(), Waits()], stagger=0.1), str)
+    async with Nursery(limit=2, relative_deadline=60) as nursery:
+        tasks = [nursery.start_soon(count, "abc") for _ in range(3)]
+        assert_type(await nursery.start_when_free(count, "d", 2), Task[int])
+        assert_type(await nursery.start_when_free(nothing()), Task[None])
+        async for task in aionursery.as_completed(tasks):
+            assert_type(task.result(), int)
+    assert_type(aionursery.current_time(), float)
+
+
 async def scopes_and_waits() -> None:
     with aionursery.fail_after(1) as scope:
         assert_type(scope, CancelScope)
         scope.deadline += 1
+        scope.cancel_after(60)
         scope.shield = False
         scope.cleanup = None
     with aionursery.move_on_after(None), aionursery.shield():
@@ -96,6 +117,7 @@ async def groups() -> None:
 
 async def main() -> str:
     await children_keep_their_type()
+    await many_keep_their_types()
     await scopes_and_waits()
     await errors()
     await groups()
