@@ -20,6 +20,16 @@ from ._aionursery import (
     task_factory,
     warn_stuck_after,
 )
+from ._channels import (
+    BrokenResourceError,
+    ChannelStatistics,
+    ClosedResourceError,
+    EndOfChannel,
+    ReceiveChannel,
+    SendChannel,
+    WouldBlock,
+    open_channel,
+)
 from ._errors import BaseMultiError, Cancelled, MultiError, NurseryClosed
 from ._factory import eager_task_factory
 from ._parts import TaskStatus
@@ -27,6 +37,7 @@ from ._race import race
 from ._results import as_completed, gather
 from ._results import map as map  # not in __all__: `import *` hides no builtin
 from ._runner import Runner, run
+from ._safe_channel import as_safe_channel
 from ._sync import (
     BoundedSemaphore,
     Condition,
@@ -42,9 +53,13 @@ from ._taskgroup import TaskGroup
 __all__ = [
     "BaseMultiError",
     "BoundedSemaphore",
+    "BrokenResourceError",
     "CancelScope",
     "Cancelled",
+    "ChannelStatistics",
+    "ClosedResourceError",
     "Condition",
+    "EndOfChannel",
     "Event",
     "LifoQueue",
     "Lock",
@@ -53,12 +68,16 @@ __all__ = [
     "NurseryClosed",
     "PriorityQueue",
     "Queue",
+    "ReceiveChannel",
     "Runner",
     "Semaphore",
+    "SendChannel",
     "Task",
     "TaskGroup",
     "TaskStatus",
+    "WouldBlock",
     "as_completed",
+    "as_safe_channel",
     "checkpoint",
     "checkpoint_if_cancelled",
     "current_effective_deadline",
@@ -69,6 +88,7 @@ __all__ = [
     "gather",
     "move_on_after",
     "move_on_at",
+    "open_channel",
     "race",
     "run",
     "shield",

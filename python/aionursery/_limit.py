@@ -20,7 +20,7 @@ from . import _aionursery
 if TYPE_CHECKING:
     from . import Nursery, Task
 
-Ticket: TypeAlias = "asyncio.Future[None]"
+Ticket: TypeAlias = asyncio.Future[None]
 
 
 class Gate:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Generator
 from typing import Any, assert_type
 
 import aionursery
@@ -72,6 +72,31 @@ async def many_keep_their_types() -> None:
     assert_type(aionursery.current_time(), float)
 
 
+@aionursery.as_safe_channel
+async def letters(text: str) -> AsyncGenerator[str, None]:
+    for letter in text:
+        yield letter
+
+
+async def channels() -> None:
+    send, receive = aionursery.open_channel[int](1)
+    assert_type(send, aionursery.SendChannel[int])
+    assert_type(receive.clone(), aionursery.ReceiveChannel[int])
+    assert_type(await send.send(1), None)
+    assert_type(await receive.receive(), int)
+    send.send_nowait(2)
+    assert_type(receive.receive_nowait(), int)
+    assert_type(send.statistics(), aionursery.ChannelStatistics)
+    async with send, receive:
+        send.close()
+        async for item in receive:
+            assert_type(item, int)
+    async with letters("abc") as channel:
+        assert_type(channel, aionursery.ReceiveChannel[str])
+        async for letter in channel:
+            assert_type(letter, str)
+
+
 async def scopes_and_waits() -> None:
     with aionursery.fail_after(1) as scope:
         assert_type(scope, CancelScope)
@@ -118,6 +143,7 @@ async def groups() -> None:
 async def main() -> str:
     await children_keep_their_type()
     await many_keep_their_types()
+    await channels()
     await scopes_and_waits()
     await errors()
     await groups()
