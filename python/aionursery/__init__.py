@@ -1,6 +1,7 @@
 """Structured concurrency for asyncio: nurseries, cancel scopes, deadlines and shields."""
 
-from . import _methods  # noqa: F401  (completes Nursery)
+from . import _methods as _methods  # completes Nursery
+from . import from_thread as from_thread
 from ._aionursery import (
     CancelScope,
     Nursery,
@@ -20,6 +21,7 @@ from ._aionursery import (
     task_factory,
     warn_stuck_after,
 )
+from ._capacity import CapacityLimiter, CapacityLimiterStatistics
 from ._channels import (
     BrokenResourceError,
     ChannelStatistics,
@@ -33,6 +35,7 @@ from ._channels import (
 from ._errors import BaseMultiError, Cancelled, MultiError, NurseryClosed
 from ._factory import eager_task_factory
 from ._parts import TaskStatus
+from ._processes import current_default_process_limiter, to_process
 from ._race import race
 from ._results import as_completed, gather
 from ._results import map as map  # not in __all__: `import *` hides no builtin
@@ -49,13 +52,18 @@ from ._sync import (
     Semaphore,
 )
 from ._taskgroup import TaskGroup
+from ._threads import check_cancelled, current_default_thread_limiter, to_thread
+from ._worker_processes import BrokenWorkerProcess
 
 __all__ = [
     "BaseMultiError",
     "BoundedSemaphore",
     "BrokenResourceError",
+    "BrokenWorkerProcess",
     "CancelScope",
     "Cancelled",
+    "CapacityLimiter",
+    "CapacityLimiterStatistics",
     "ChannelStatistics",
     "ClosedResourceError",
     "Condition",
@@ -78,13 +86,17 @@ __all__ = [
     "WouldBlock",
     "as_completed",
     "as_safe_channel",
+    "check_cancelled",
     "checkpoint",
     "checkpoint_if_cancelled",
+    "current_default_process_limiter",
+    "current_default_thread_limiter",
     "current_effective_deadline",
     "current_time",
     "eager_task_factory",
     "fail_after",
     "fail_at",
+    "from_thread",
     "gather",
     "move_on_after",
     "move_on_at",
@@ -96,5 +108,7 @@ __all__ = [
     "sleep_forever",
     "sleep_until",
     "task_factory",
+    "to_process",
+    "to_thread",
     "warn_stuck_after",
 ]

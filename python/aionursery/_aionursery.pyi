@@ -8,6 +8,8 @@ from typing import Any, Literal, Self, TypeVar, TypeVarTuple, final, overload
 
 from typing_extensions import disjoint_base
 
+from ._capacity import CapacityLimiter
+
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
 _R = TypeVar("_R")
@@ -163,6 +165,26 @@ class Nursery:
         *args: *_Ts,
         name: object = None,
         context: Context | None = None,
+        shield: bool = False,
+    ) -> Task[_R]: ...
+    def start_thread(
+        self,
+        fn: Callable[[*_Ts], _R],
+        /,
+        *args: *_Ts,
+        limiter: CapacityLimiter | None = None,
+        abandon: bool = False,
+        name: object = None,
+        shield: bool = False,
+    ) -> Task[_R]: ...
+    def start_process(
+        self,
+        fn: Callable[[*_Ts], _R],
+        /,
+        *args: *_Ts,
+        limiter: CapacityLimiter | None = None,
+        grace: float = 5.0,
+        name: object = None,
         shield: bool = False,
     ) -> Task[_R]: ...
     def cancel(self, reason: object = None) -> None: ...

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ._aionursery import Nursery
 from ._limit import start_when_free
+from ._processes import start_process
+from ._threads import start_thread
 
-for _method in (start_when_free,):
-    _method.__qualname__ = f"Nursery.{_method.__name__}"
-    setattr(Nursery, _method.__name__, _method)
+
+def _put(*methods: Any) -> None:
+    for method in methods:
+        method.__qualname__ = f"Nursery.{method.__name__}"
+        setattr(Nursery, method.__name__, method)
+
+
+_put(start_when_free, start_thread, start_process)

@@ -97,6 +97,24 @@ async def channels() -> None:
             assert_type(letter, str)
 
 
+def plain(text: str, times: int) -> bytes:
+    aionursery.check_cancelled()
+    assert_type(aionursery.from_thread.run(count, text, times), int)
+    assert_type(aionursery.from_thread.run_sync(len, text), int)
+    return text.encode() * times
+
+
+async def threads_and_processes() -> None:
+    limiter = aionursery.CapacityLimiter(1)
+    assert_type(await aionursery.to_thread(plain, "a", 2, limiter=limiter), bytes)
+    async with limiter:
+        assert_type(limiter.statistics().borrowed_tokens, int)
+    async with Nursery() as nursery:
+        assert_type(nursery.start_thread(plain, "a", 2, abandon=True), Task[bytes])
+        assert_type(nursery.start_process(abs, -1, grace=1), Task[int])
+    assert_type(await aionursery.to_process(len, "abc"), int)
+
+
 async def scopes_and_waits() -> None:
     with aionursery.fail_after(1) as scope:
         assert_type(scope, CancelScope)
@@ -144,6 +162,7 @@ async def main() -> str:
     await children_keep_their_type()
     await many_keep_their_types()
     await channels()
+    await threads_and_processes()
     await scopes_and_waits()
     await errors()
     await groups()

@@ -65,7 +65,7 @@ impl Target {
                 let text = format!(
                     "start_soon() was given the function {}, which returned {} instead of an \
                      awaitable; is it missing 'async'? Run a plain function with \
-                     start_soon(asyncio.to_thread(fn, ...))",
+                     start_thread(fn, ...), or start_process(fn, ...) if it computes",
                     repr(target),
                     repr(made.as_ptr())
                 );
