@@ -9,7 +9,7 @@ TYPED = python $(wildcard tests/typing)
 STUBTEST_ALLOWS = $(addprefix --allowlist ,$(wildcard tests/typing/stubtest.txt))
 
 .PHONY: help build demo test test-rust test-python test-debug attack test-real test-peers sanitize loom lint format \
-    instructions bench wheel clean
+    instructions bench platforms wheel clean
 
 help:  ## show this
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -81,6 +81,9 @@ instructions:  ## count the instructions of the hottest paths, and compare them 
 bench:  ## measure against the peers, in one run
 	@$(VENV) bench
 	.venv/bin/python benches/run.py $(ARGS)
+
+platforms:  ## check that the crates compile for Linux, macOS and Windows; ARGS="TARGET..."
+	@tools/platforms.sh $(ARGS)
 
 wheel:  ## build a release wheel, with a profile of the hottest paths where the toolchain can
 	@PYTHON="$(PYTHON)" tools/wheel.sh

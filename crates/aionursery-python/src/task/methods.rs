@@ -145,14 +145,14 @@ unsafe extern "C" fn cancel(
 
 unsafe extern "C" fn cancelling(task: Raw, _: Raw) -> Raw {
     // SAFETY: as above.
-    unsafe { ffi::PyLong_FromLong(data(task).inbox.get().requests.asked().into()) }
+    unsafe { ffi::PyLong_FromUnsignedLong(data(task).inbox.get().requests.asked().into()) }
 }
 
 unsafe extern "C" fn uncancel(task: Raw, _: Raw) -> Raw {
     // SAFETY: as above.
     unsafe {
         let left = data(task).change_inbox(Inbox::take_back);
-        ffi::PyLong_FromLong(left.into())
+        ffi::PyLong_FromUnsignedLong(left.into())
     }
 }
 
