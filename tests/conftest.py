@@ -10,18 +10,18 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
-import uvloop
 
 import aionursery
+
+from .loop_kinds import LOOPS
 
 #: After this many seconds a test hangs.
 PATIENCE = 20
 
 WORLDS: dict[str, tuple[Callable[[], asyncio.AbstractEventLoop], bool]] = {
-    "asyncio": (asyncio.new_event_loop, False),
-    "asyncio-ours": (asyncio.new_event_loop, True),
-    "uvloop": (uvloop.new_event_loop, False),
-    "uvloop-ours": (uvloop.new_event_loop, True),
+    name + suffix: (kind, ours)
+    for name, kind in LOOPS.items()
+    for suffix, ours in [("", False), ("-ours", True)]
 }
 
 

@@ -14,7 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from .loop_kinds import LOOPS
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
+#: What the examples have an option for.
+RUN_ON = [name for name in LOOPS if name in ("asyncio", "uvloop")]
 
 SHOWN = {
     "two_children": [
@@ -44,14 +48,14 @@ def run(
     return subprocess.run(command, input=text, capture_output=True, text=True, timeout=60)
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("loop", RUN_ON)
 @pytest.mark.parametrize("name", SHOWN)
 def test_the_seed_s_example_prints_what_it_shows(name, loop):
     done = run(name, "--loop", loop, options=("-X", "dev"))
     assert (done.stdout.splitlines(), done.stderr, done.returncode) == (SHOWN[name], "", 0)
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("loop", RUN_ON)
 def test_the_health_check_finds_every_target_as_expected(tmp_path, loop):
     report = tmp_path / "report.json"
     targets = str(EXAMPLES / "targets.txt")

@@ -8,6 +8,8 @@ import textwrap
 
 import pytest
 
+from .loop_kinds import LOOPS
+
 BUSY = """
 import threading, aionursery
 
@@ -31,7 +33,8 @@ print("ends", flush=True)
 #: A daemon thread that Python code called by ours never lets go on, and an end that takes its time.
 STAYS = """
 import asyncio, gc, threading, time
-import aionursery, uvloop
+import aionursery
+from tests.loop_kinds import LOOPS
 
 class Slow:
     def __init__(self):
@@ -184,7 +187,7 @@ def test_a_daemon_thread_with_a_busy_nursery_does_not_crash_the_end():
 @pytest.mark.parametrize("where", PROGRAMS)
 def test_a_daemon_thread_that_stays_where_ours_called_it_does_not_crash_the_end(where, how):
     kinds = {"call_soon": ["Loop"], "time": ["LateLoop"]}
-    for kind in kinds.get(where, ["asyncio.SelectorEventLoop", "uvloop.new_event_loop"]):
+    for kind in kinds.get(where, [f"LOOPS[{name!r}]" for name in LOOPS]):
         program = textwrap.dedent(PROGRAMS[where])
         end(STAYS.format(program=program, how=how, kind=kind))
 

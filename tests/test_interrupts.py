@@ -9,12 +9,12 @@ import asyncio
 import sys
 
 import pytest
-import uvloop
 
 import aionursery
 from aionursery import CancelScope, Nursery
 
 from .helpers import turns
+from .loop_kinds import KINDS
 
 ENDS = [KeyboardInterrupt, SystemExit]
 
@@ -43,7 +43,7 @@ def loop_that_schedules_badly(base: type, callback, end: type[BaseException]):
 
 
 @pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("base", [asyncio.SelectorEventLoop, uvloop.Loop])
+@pytest.mark.parametrize("base", KINDS)
 def test_r9_an_interrupt_while_a_callback_is_scheduled_leaves_the_loop(base, end):
     def note(_):
         pass
@@ -66,7 +66,7 @@ def test_r9_an_interrupt_while_a_callback_is_scheduled_leaves_the_loop(base, end
 
 
 @pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("base", [asyncio.SelectorEventLoop, uvloop.Loop])
+@pytest.mark.parametrize("base", KINDS)
 def test_r9_an_interrupt_while_a_wait_is_over_leaves_the_loop(base, end):
     def note(_):
         pass
@@ -95,7 +95,7 @@ class Ends(asyncio.Future):
 
 
 @pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("base", [asyncio.SelectorEventLoop, uvloop.Loop])
+@pytest.mark.parametrize("base", KINDS)
 @pytest.mark.parametrize("ours", [True, False], ids=["ours", "asyncio"])
 @pytest.mark.parametrize("by", ["callback", "task", "deadline"])
 def test_r9_an_interrupt_while_a_scope_cancels_leaves_the_loop(base, end, ours, by):
@@ -132,7 +132,7 @@ def test_r9_an_interrupt_while_a_scope_cancels_leaves_the_loop(base, end, ours, 
 
 
 @pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("base", [asyncio.SelectorEventLoop, uvloop.Loop])
+@pytest.mark.parametrize("base", KINDS)
 def test_r9_an_interrupt_in_the_exception_handler_leaves_the_loop(base, end):
     loop = base()
 

@@ -10,15 +10,13 @@ import textwrap
 import weakref
 
 import pytest
-import uvloop
 
 import aionursery
 from aionursery import Nursery, fail_after, move_on_after
 from aionursery._aionursery import loop_state
 
 from .helpers import turns
-
-KINDS = [asyncio.SelectorEventLoop, uvloop.new_event_loop]
+from .loop_kinds import KINDS, LOOPS
 
 
 async def hosts_a_nursery() -> None:
@@ -65,7 +63,7 @@ def no_collector():
     gc.enable()
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("kind", KINDS, ids=LOOPS)
 @pytest.mark.parametrize("ours", [False, True])
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.__name__)
 def test_r10_a_closed_loop_goes_without_the_collector(no_collector, kind, ours, program):

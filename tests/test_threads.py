@@ -7,14 +7,12 @@ import sys
 import threading
 
 import pytest
-import uvloop
 
 import aionursery
 from aionursery import CancelScope, Nursery
 
 from .helpers import forever, turns
-
-LOOPS = [asyncio.SelectorEventLoop, uvloop.Loop]
+from .loop_kinds import KINDS
 
 
 def in_a_thread(function):
@@ -106,7 +104,7 @@ async def test_r23_what_another_thread_asks_the_loop_for_is_cancelled(world):
     assert asyncio.all_tasks() == before
 
 
-@pytest.mark.parametrize("make", LOOPS)
+@pytest.mark.parametrize("make", KINDS)
 def test_r23_any_thread_may_cancel_a_task_of_a_loop_that_does_not_run(make):
     loop = make()
     task = aionursery.Task(forever(), loop=loop)
@@ -119,7 +117,7 @@ def test_r23_any_thread_may_cancel_a_task_of_a_loop_that_does_not_run(make):
     loop.close()
 
 
-@pytest.mark.parametrize("make", LOOPS)
+@pytest.mark.parametrize("make", KINDS)
 def test_r23_a_loop_may_run_in_one_thread_after_another(make):
     loop = make()
     task = in_a_thread(lambda: loop.run_until_complete(enter()))
@@ -138,7 +136,7 @@ async def enter():
 @pytest.mark.skipif(
     sys.version_info >= (3, 14), reason="asyncio's own task refuses a step inside another's there"
 )
-@pytest.mark.parametrize("make", LOOPS)
+@pytest.mark.parametrize("make", KINDS)
 @pytest.mark.parametrize("ours", [True, False])
 def test_r30_a_loop_that_runs_inside_another_cancels_the_outer_ones_tasks(make, ours):
     outer, inner = make(), asyncio.SelectorEventLoop()

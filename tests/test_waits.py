@@ -7,11 +7,11 @@ import gc
 import weakref
 
 import pytest
-import uvloop
 
 import aionursery
 
 from .helpers import turns
+from .loop_kinds import KINDS
 
 
 async def test_r23_a_wait_that_was_cancelled_before_it_began_takes_callbacks(world):
@@ -25,7 +25,7 @@ async def test_r23_a_wait_that_was_cancelled_before_it_began_takes_callbacks(wor
     assert wait.get_loop() is asyncio.get_running_loop()
 
 
-@pytest.mark.parametrize("kind", [asyncio.SelectorEventLoop, uvloop.Loop])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("how", ["cancel", "set_result"])
 def test_r7_a_wait_that_ends_after_its_loop_was_closed_says_so_once(kind, how):
     loop = kind()
