@@ -5,6 +5,8 @@
 PYTHON ?=
 
 VENV = tools/venv.sh .venv "$(PYTHON)"
+# A workspace of its own, which the tests build.
+NATIVE = tests/native
 TYPED = python $(wildcard tests/typing)
 STUBTEST_ALLOWS = $(addprefix --allowlist ,$(wildcard tests/typing/stubtest.txt))
 
@@ -58,10 +60,13 @@ loom:  ## run what crosses threads in every order, up to a number of preemptions
 lint:  ## check formats, lints and types
 	@$(VENV) test lint
 	cargo fmt --all --check
+	cargo fmt --manifest-path $(NATIVE)/Cargo.toml --check
 	PYO3_PYTHON="$(CURDIR)/.venv/bin/python" \
 	    cargo clippy --locked --quiet --workspace --all-targets -- -D warnings
 	cargo clippy --locked --quiet -p aionursery --all-targets --all-features -- -D warnings
 	cargo clippy --locked --quiet -p aionursery --all-targets --no-default-features -- -D warnings
+	PYO3_NO_PYTHON=1 PYO3_BUILD_EXTENSION_MODULE=1 cargo clippy --locked --quiet \
+	    --manifest-path $(NATIVE)/Cargo.toml --target-dir $${CARGO_TARGET_DIR:-target}/native -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --no-deps -p nursery-core -p aionursery --all-features
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -72,6 +77,7 @@ lint:  ## check formats, lints and types
 format:  ## write the formats that lint wants
 	@$(VENV) lint
 	cargo fmt --all
+	cargo fmt --manifest-path $(NATIVE)/Cargo.toml
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
