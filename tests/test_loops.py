@@ -12,7 +12,7 @@ import weakref
 import pytest
 
 import aionursery
-from aionursery import Nursery, fail_after, move_on_after
+from aionursery import CancelScope, Nursery, fail_after, move_on_after
 from aionursery._aionursery import loop_state
 
 from .helpers import turns
@@ -195,7 +195,7 @@ def test_a_loop_and_one_that_stands_in_for_it_have_one_state_each(first):
 PROGRAM = """
 import asyncio, gc
 import aionursery
-from aionursery import Nursery, fail_after, move_on_after
+from aionursery import CancelScope, Nursery, fail_after, move_on_after
 
 class Forgets(asyncio.SelectorEventLoop):
     pass
@@ -254,3 +254,29 @@ def test_a_loop_that_forgets_its_state_in_a_call_of_ours_takes_nothing_apart(nam
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, "alive\n"), done.stderr
+
+
+@pytest.mark.parametrize("new_loop", KINDS)
+def test_a_loop_whose_attribute_is_taken_away_keeps_its_state(new_loop):
+    async def child():
+        with move_on_after(3600):
+            await turns(2)
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        state = loop_state(loop)
+        async with Nursery() as nursery:
+            nursery.start_soon(child())
+            if hasattr(loop, "__dict__"):
+                vars(loop).pop("_aionursery", None)
+            # Another loop in this thread's memory: the state is looked up anew.
+            other = new_loop()
+            loop_state(other)
+            other.close()
+            with CancelScope():
+                await turns(1)
+            assert loop_state(loop) is state
+
+    loop = new_loop()
+    loop.run_until_complete(main())
+    loop.close()

@@ -162,13 +162,23 @@ impl LoopState {
                 // What stands in for another loop shows that one's attributes as its own.
                 taken = state.find_loop().is_some();
             }
-            let kept = KEPT.0.borrow().clone();
-            for state in kept.iter().filter_map(|object| inside(object)) {
-                if state.is_of(event_loop) {
-                    return Ok(state.remember(event_loop));
+            // It is one of those that the module keeps; or the program has taken the attribute away
+            // while tasks have places in the tree.
+            let mut found = None;
+            each_state(|state| {
+                if found.is_none() && state.is_of(event_loop) {
+                    found = Some(state.remember(event_loop));
                 }
+            });
+            if let Some(home) = found {
+                if attribute.is_none() {
+                    let this = home.this.get();
+                    if ffi::PyObject_SetAttr(event_loop, names().state, this) < 0 {
+                        ffi::PyErr_Clear();
+                    }
+                }
+                return Ok(home);
             }
-            drop(kept);
             let py = Python::assume_attached();
             let made = Self::create(py, event_loop).map_err(|error| restore(error))?;
             let home = made.get().remember(event_loop);
