@@ -25,14 +25,20 @@ impl<F: Face> Tree<F> {
     /// cancelled from a scope upwards. One that is set already is not too late.
     pub(crate) fn set_budgets(&mut self, at: u32) {
         let mut at = at;
+        let mut guaranteed = false;
         while at != NONE && self.scopes[at].effective {
             if self.scopes[at].budget.is_none() {
                 self.set_budget(at);
             }
-            if self.scopes[at].settings.shield {
+            if guaranteed {
+                self.look_again(at);
+            }
+            let scope = &self.scopes[at];
+            if scope.settings.shield {
                 return;
             }
-            at = self.scopes[at].parent;
+            guaranteed |= scope.floor() > 0.0;
+            at = scope.parent;
         }
     }
 
@@ -63,16 +69,24 @@ impl<F: Face> Tree<F> {
     /// It is now `now`: every task below for which the time that this scope gives has passed, and
     /// that still waits, is told again. For the others an alarm is set.
     pub(crate) fn insist(&mut self, scope: ScopeId, now: f64, out: &mut Effects<F>) {
+        self.insist_from(scope, now, true, out);
+    }
+
+    /// As [`insist`](Self::insist); for what has a guarantee, which may be told of several scopes, only
+    /// the alarm is set if `all` is not.
+    fn insist_from(&mut self, scope: ScopeId, now: f64, all: bool, out: &mut Effects<F>) {
         let seconds = self.seconds(scope.at);
         let mut next = f64::INFINITY;
-        // Where tasks stand, and since when they can hear of this scope there.
-        let mut walk = vec![(scope.at, self.scopes[scope.at].cancelled_at)];
-        while let Some((at, since)) = walk.pop() {
+        // Where tasks stand, since when they can hear of this scope there, and how many seconds they
+        // have at the least.
+        let mut walk = vec![(scope.at, self.scopes[scope.at].cancelled_at, 0.0)];
+        while let Some((at, since, floor)) = walk.pop() {
+            let seconds = seconds.max(floor);
             let mut members = Vec::new();
             self.inhabitants(at, |member| members.push(member));
             for member in members {
                 let moment = end_of(seconds, since.max(self.members[member].hears_since));
-                if moment > now {
+                if moment > now || !(all || floor == 0.0) {
                     next = next.min(moment);
                 } else {
                     self.insist_on(member, moment, out);
@@ -82,7 +96,7 @@ impl<F: Face> Tree<F> {
             while below != NONE {
                 let scope = &self.scopes[below];
                 if !scope.settings.shield {
-                    walk.push((below, since.max(scope.lifted_at)));
+                    walk.push((below, since.max(scope.lifted_at), floor.max(scope.floor())));
                 }
                 below = scope.next;
             }
@@ -114,7 +128,7 @@ impl<F: Face> Tree<F> {
                 self.set_budget(at);
                 self.spread(at, out);
                 if self.seconds(at) == 0.0 {
-                    self.insist(self.id(at), now, out);
+                    self.insist_from(self.id(at), now, false, out);
                 }
             }
             self.heirs(at, &mut walk);
@@ -139,15 +153,18 @@ impl<F: Face> Tree<F> {
         let entry = &self.members[member];
         let mut since = entry.hears_since;
         let mut earliest = f64::INFINITY;
+        let mut floor = 0.0_f64;
         let mut at = entry.scope;
         while at != NONE && self.scopes[at].effective {
             let scope = &self.scopes[at];
             if scope.cause.is_some() {
-                earliest = earliest.min(end_of(self.seconds(at), since.max(scope.cancelled_at)));
+                let seconds = self.seconds(at).max(floor);
+                earliest = earliest.min(end_of(seconds, since.max(scope.cancelled_at)));
             }
             if scope.settings.shield || earliest == f64::NEG_INFINITY {
                 break;
             }
+            floor = floor.max(scope.floor());
             since = since.max(scope.lifted_at);
             at = scope.parent;
         }
@@ -166,7 +183,7 @@ impl<F: Face> Tree<F> {
             return f64::INFINITY;
         }
         match scope.cleanup(given) {
-            Cleanup::Seconds(seconds) => seconds,
+            Cleanup::Seconds(seconds) | Cleanup::Guaranteed(seconds) => seconds,
             Cleanup::Inherited | Cleanup::Never => f64::INFINITY,
         }
     }
@@ -195,6 +212,40 @@ impl<F: Face> Tree<F> {
     #[must_use]
     pub fn cleanup_of(&self, scope: ScopeId) -> Cleanup {
         self.scopes[scope.at].cleanup(self.given(scope.at))
+    }
+
+    /// What is in a scope has time left that the cancelled scopes above do not give (R27a): each of
+    /// these has an alarm from now on.
+    pub(crate) fn guarantee(&mut self, at: u32) {
+        let mut at = self.scopes[at].parent;
+        while at != NONE && self.scopes[at].effective {
+            self.look_again(at);
+            let scope = &self.scopes[at];
+            at = if scope.settings.shield { NONE } else { scope.parent };
+        }
+    }
+
+    /// A guarantee in a scope is another one by now: each cancelled scope that reaches it counts anew
+    /// at the next look at the clock.
+    pub(crate) fn change_guarantee(&mut self, at: u32) {
+        let mut above = at;
+        while above != NONE && self.scopes[above].effective {
+            if let Some(timer) = self.scopes[above].budget.take() {
+                self.timers.remove(timer);
+            }
+            self.look_again(above);
+            let scope = &self.scopes[above];
+            above = if scope.settings.shield { NONE } else { scope.parent };
+        }
+    }
+
+    /// A cancelled scope without an alarm looks at the next moment whose time is over.
+    fn look_again(&mut self, at: u32) {
+        let scope = &self.scopes[at];
+        if scope.cause.is_some() && scope.budget.is_none() {
+            let timer = self.timers.insert(scope.cancelled_at, Alarm::Budget(self.id(at)));
+            self.scopes[at].budget = Some(timer);
+        }
     }
 
     /// Sets the alarm for the end of a cancelled scope's budget.

@@ -217,13 +217,18 @@ impl<F: Face> Tree<F> {
                 continue;
             }
             let seconds = self.seconds_with(scope, given);
-            let hard = hard && !scope.settings.shield || scope.cause.is_some() && seconds == 0.0;
+            let guarantees = scope.floor() > 0.0 && self.sees_above(scope);
+            let hard = hard && !scope.settings.shield && !guarantees
+                || scope.cause.is_some() && seconds == 0.0;
             let given = scope.gives().unwrap_or(given);
             let brought = Self::is_brought(scope);
             self.scopes[at].effective = effective;
             if brought && self.scopes[at].budget.is_none() {
                 // It insists for itself if nothing above does any more.
                 self.set_budget(at);
+            }
+            if guarantees {
+                self.guarantee(at);
             }
             let mut members = Vec::new();
             self.inhabitants(at, |member| members.push(member));
@@ -252,7 +257,8 @@ impl<F: Face> Tree<F> {
         while !hard && above != NONE && self.scopes[above].effective {
             let scope = &self.scopes[above];
             hard = scope.cause.is_some() && self.seconds(above) == 0.0;
-            above = if scope.settings.shield { NONE } else { scope.parent };
+            let ends = scope.settings.shield || scope.floor() > 0.0;
+            above = if ends { NONE } else { scope.parent };
         }
         Wave { at, given, hard }
     }

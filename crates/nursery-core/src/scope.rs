@@ -64,6 +64,8 @@ pub enum Cleanup {
     Never,
     /// For so many seconds; with 0 every await is cancelled.
     Seconds(f64),
+    /// As `Seconds`, and for at least so long also after a cancellation of a scope above (R27a).
+    Guaranteed(f64),
 }
 
 impl Default for Settings {
@@ -118,6 +120,11 @@ impl<R> Scope<R> {
     pub(crate) fn gives(&self) -> Option<Cleanup> {
         let Settings { cleanup, abrupt, .. } = self.settings;
         (cleanup != Cleanup::Inherited && !abrupt).then_some(cleanup)
+    }
+
+    /// How many seconds what is in it has at the least, whatever is cancelled above (R27a).
+    pub(crate) fn floor(&self) -> f64 {
+        if let Cleanup::Guaranteed(seconds) = self.settings.cleanup { seconds } else { 0.0 }
     }
 
     /// Its own budget, where that from above is known.

@@ -281,8 +281,9 @@ impl<F: Face> Tree<F> {
     /// Hangs a scope below the one around that which it hangs below. If that is a shield, what is
     /// inside can hear of what lies above from now on (R18).
     fn raise(&mut self, id: u32, now: f64, out: &mut Effects<F>) {
-        let Scope { parent, settings: Settings { shield, .. }, lifted_at, .. } =
-            self.scopes[self.scopes[id].parent];
+        let above = &self.scopes[self.scopes[id].parent];
+        let guaranteed = above.floor() > 0.0;
+        let &Scope { parent, settings: Settings { shield, .. }, lifted_at, .. } = above;
         self.unhang(id);
         self.hang(id, parent);
         let hears = if shield { now } else { lifted_at };
@@ -292,6 +293,9 @@ impl<F: Face> Tree<F> {
             self.set_budgets(parent);
         }
         self.change_budgets(id, now, out);
+        if guaranteed {
+            self.change_guarantee(id);
+        }
     }
 
     /// Takes a scope's alarms out of the heap.

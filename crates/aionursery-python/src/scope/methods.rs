@@ -178,7 +178,7 @@ impl CancelScope {
             _ => self.settings.get().cleanup,
         };
         match cleanup {
-            Cleanup::Seconds(seconds) => Some(seconds),
+            Cleanup::Seconds(seconds) | Cleanup::Guaranteed(seconds) => Some(seconds),
             Cleanup::Never => None,
             Cleanup::Inherited => Some(CLEANUP),
         }

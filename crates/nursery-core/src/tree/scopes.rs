@@ -63,6 +63,10 @@ impl<F: Face> Tree<F> {
             // What waited for the next await waits for the end of the shield.
             self.refresh(host.0, out);
         }
+        if visible && !settings.shield && self.scopes[id].floor() > 0.0 {
+            self.guarantee(id);
+            self.refresh(host.0, out);
+        }
         if settings.deadline < f64::INFINITY {
             if settings.deadline <= now {
                 let cause = Cause { source: Source::Deadline, reason: None };
@@ -119,6 +123,9 @@ impl<F: Face> Tree<F> {
         if above {
             if left.settings.shield {
                 self.hears_from_now(MemberId(host), now);
+            }
+            if left.floor() > 0.0 {
+                self.change_guarantee(parent);
             }
             match flight {
                 Flight::Cancelled | Flight::Group if !caught => {
@@ -200,6 +207,9 @@ impl<F: Face> Tree<F> {
             member.hears_since = member.hears_since.max(lifted_at);
             if settings.shield {
                 self.hears_from_now(MemberId(host), now);
+            }
+            if self.scopes[at].floor() > 0.0 && parent != NONE {
+                self.change_guarantee(parent);
             }
             self.refresh(host, out);
         } else {
@@ -300,8 +310,16 @@ impl<F: Face> Tree<F> {
         now: f64,
         out: &mut Effects<F>,
     ) {
-        self.scopes[scope.at].settings.cleanup = cleanup;
-        self.change_budgets(scope.at, now, out);
+        let scope = scope.at;
+        let before = self.scopes[scope].floor();
+        self.scopes[scope].settings.cleanup = cleanup;
+        if self.scopes[scope].floor().total_cmp(&before).is_ne() {
+            if self.scopes[scope].cause.is_none() {
+                self.spread(scope, out);
+            }
+            self.change_guarantee(scope);
+        }
+        self.change_budgets(scope, now, out);
     }
 
     /// The earliest deadline that can reach a task: minus infinity if it is already cancelled.

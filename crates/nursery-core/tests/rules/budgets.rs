@@ -1,9 +1,9 @@
 //! From when on the seconds for cleaning up count, and whose they are (R18); and what a
 //! cancellation takes from a task beside its wait (R12a).
 
-use nursery_core::{Cause, Cleanup, Effects, Flight, Outcome, Settings, Source};
+use nursery_core::{Cause, Cleanup, Effects, Flight, Outcome, ScopeId, Settings, Source};
 
-use crate::world::{PLAIN, SHIELD, World, cleaning, finish, host};
+use crate::world::{PLAIN, SHIELD, World, cleaning, finish, guaranteeing, host};
 
 const ABRUPT: Settings = Settings { abrupt: true, ..PLAIN };
 const PATIENT: Settings = Settings { cleanup: Cleanup::Never, ..PLAIN };
@@ -363,5 +363,130 @@ fn r12a_a_task_group_takes_even_a_result_but_from_nobody_who_has_heard() {
     world.body_ended(group, Outcome::Cancelled);
     assert!(world.close(host, group, false).cancelled);
     assert!(world.exit(host, outer, Flight::Cancelled).caught);
+    finish(world, host);
+}
+
+/// A host in a guaranteed scope below a cancelled one that gives `given` seconds.
+fn guaranteed(foreign: bool, given: f64, seconds: f64) -> (World, usize, [ScopeId; 2]) {
+    let (mut world, host) = host(foreign);
+    let outer = world.enter(host, cleaning(given));
+    let inner = world.enter(host, guaranteeing(seconds));
+    world.cancel(outer);
+    world.step(host);
+    (world, host, [outer, inner])
+}
+
+fn leave(mut world: World, host: usize, scopes: [ScopeId; 2]) {
+    for scope in scopes.into_iter().rev() {
+        world.exit(host, scope, Flight::Cancelled);
+    }
+    finish(world, host);
+}
+
+#[test]
+fn r27a_a_guaranteed_budget_counts_against_a_cancellation_from_above() {
+    for foreign in [false, true] {
+        for given in [0.0, 1.0, 3.0] {
+            let (mut world, host, scopes) = guaranteed(foreign, given, 3.0);
+            is_over_at(&mut world, host, 3.0);
+            leave(world, host, scopes);
+        }
+    }
+}
+
+#[test]
+fn r27a_a_guaranteed_budget_takes_nothing_from_what_the_cancelled_scope_gives() {
+    for foreign in [false, true] {
+        let (mut world, host, scopes) = guaranteed(foreign, 5.0, 3.0);
+        is_over_at(&mut world, host, 5.0);
+        leave(world, host, scopes);
+    }
+}
+
+#[test]
+fn r27a_a_guaranteed_budget_counts_for_what_is_opened_inside_it() {
+    let (mut world, host, scopes) = guaranteed(false, 0.0, 3.0);
+    let inside = world.enter(host, cleaning(0.0));
+    is_over_at(&mut world, host, 3.0);
+    world.exit(host, inside, Flight::Cancelled);
+    leave(world, host, scopes);
+}
+
+#[test]
+fn r27a_a_guaranteed_budget_ends_when_its_scope_is_left() {
+    let (mut world, host, [outer, inner]) = guaranteed(false, 0.0, 3.0);
+    assert!(!world.suspended(host));
+    world.exit(host, inner, Flight::Nothing);
+    assert!(world.suspended(host), "the cancelled scope gives no time");
+    world.exit(host, outer, Flight::Cancelled);
+    finish(world, host);
+}
+
+#[test]
+fn r27a_a_guaranteed_budget_counts_for_a_scope_that_is_entered_after_the_cancellation() {
+    let (mut world, host) = host(false);
+    let outer = world.enter(host, cleaning(0.0));
+    world.cancel(outer);
+    world.step(host);
+    world.advance(1.0);
+    let inner = world.enter(host, guaranteeing(3.0));
+    is_over_at(&mut world, host, 3.0);
+    leave(world, host, [outer, inner]);
+}
+
+#[test]
+fn r27a_a_guaranteed_budget_begins_at_the_end_of_a_shield_inside_it() {
+    let (mut world, host) = host(false);
+    let outer = world.enter(host, cleaning(0.0));
+    let inner = world.enter(host, guaranteeing(3.0));
+    let shield = world.enter(host, SHIELD);
+    world.cancel(outer);
+    world.advance(10.0);
+    assert!(!world.pending(host));
+    world.exit(host, shield, Flight::Nothing);
+    world.step(host);
+    is_over_at(&mut world, host, 13.0);
+    leave(world, host, [outer, inner]);
+}
+
+#[test]
+fn r27a_a_guarantee_that_is_taken_back_ends_the_time() {
+    let (mut world, host, [outer, inner]) = guaranteed(false, 0.0, 3.0);
+    assert!(!world.suspended(host));
+    let none = Cleanup::Seconds(0.0);
+    world.change(|tree, now, out| {
+        tree.set_cleanup(inner, none, now, out);
+        let cause = Cause { source: Source::Host, reason: None };
+        tree.cancel(inner, cause, now, out);
+    });
+    assert!(world.pending(host), "what it waits for is cancelled");
+    world.step(host);
+    leave(world, host, [outer, inner]);
+}
+
+#[test]
+fn r27a_of_two_guaranteed_scopes_each_has_its_own_time() {
+    let (mut world, host) = host(false);
+    let nursery = world.open(host, cleaning(0.0), false);
+    let children = [(); 2].map(|()| world.start(nursery, false).unwrap());
+    let scopes = [4.0, 2.0].map(guaranteeing);
+    let inner: Vec<_> = children
+        .iter()
+        .zip(scopes)
+        .map(|(&child, settings)| world.enter(child, settings))
+        .collect();
+    world.cancel(world.tree.scope(nursery));
+    for child in children {
+        world.step(child);
+    }
+    world.step(host);
+    is_over_at(&mut world, children[1], 2.0);
+    is_over_at(&mut world, children[0], 4.0);
+    for (child, scope) in children.into_iter().zip(inner) {
+        world.exit(child, scope, Flight::Cancelled);
+        world.end(child, Outcome::Cancelled);
+    }
+    world.body_ended(nursery, Outcome::Cancelled);
+    world.close(host, nursery, false);
     finish(world, host);
 }

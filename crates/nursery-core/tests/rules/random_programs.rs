@@ -250,16 +250,30 @@ impl Program {
             above = *parent;
         }
         match said {
-            Cleanup::Seconds(seconds) => seconds,
+            Cleanup::Seconds(seconds) | Cleanup::Guaranteed(seconds) => seconds,
             Cleanup::Never | Cleanup::Inherited => f64::INFINITY,
         }
+    }
+
+    /// How many seconds the blocks between a task and one above guarantee (R27a).
+    fn floor(&self, task: usize, above: usize) -> f64 {
+        let mut at = self.place(task);
+        let mut floor = 0.0_f64;
+        while let Some(block) = at.filter(|&block| block != above) {
+            if let Cleanup::Guaranteed(seconds) = self.blocks[block].settings.cleanup {
+                floor = floor.max(seconds);
+            }
+            at = self.blocks[block].parent;
+        }
+        floor
     }
 
     /// From when on a task's awaits are cancelled again: each block that cancels it insists for
     /// itself, a time after the task could hear of it. One that its own host has cancelled by what
     /// it had heard from farther out leaves that to the one farther out (R18).
     fn level(&self, task: usize) -> f64 {
-        let level = |&(block, since): &(usize, f64)| match self.seconds(block) {
+        let seconds = |block| self.seconds(block).max(self.floor(task, block));
+        let level = |&(block, since): &(usize, f64)| match seconds(block) {
             _ if self.blocks[block].by_host && self.above(block) => f64::INFINITY,
             0.0 => f64::NEG_INFINITY,
             seconds => since + seconds,
@@ -379,6 +393,7 @@ impl Program {
         match self.random.below(8) {
             0..4 => Cleanup::Inherited,
             4 => Cleanup::Never,
+            5 => Cleanup::Guaranteed(self.random.pick(&seconds)),
             _ => Cleanup::Seconds(self.random.pick(&seconds)),
         }
     }

@@ -345,6 +345,11 @@ pub fn cleaning(seconds: f64) -> Settings {
     Settings { cleanup: Cleanup::Seconds(seconds), ..PLAIN }
 }
 
+/// A scope with a budget that what is in it has also if a scope above is cancelled.
+pub fn guaranteeing(seconds: f64) -> Settings {
+    Settings { cleanup: Cleanup::Guaranteed(seconds), ..PLAIN }
+}
+
 /// A world with one task in it.
 pub fn host(foreign: bool) -> (World, usize) {
     let mut world = World::new();
