@@ -6,14 +6,13 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nursery_core::Settings;
+use nursery_core::{Cleanup, Settings};
 
 use crate::about::Place;
 use crate::clock::{Clock, Own, Time};
 use crate::driver::Block;
 use crate::dump::Dump;
 use crate::nursery::{Local, LocalNursery, Nursery};
-use crate::scope::budget;
 use crate::stuck;
 
 /// What a child's error does to its siblings (R6).
@@ -311,7 +310,10 @@ impl Builder {
         Settings {
             deadline: self.deadline.map_or(f64::INFINITY, |moment| clock.seconds(moment)),
             shield: self.shield,
-            cleanup: budget(self.cleanup),
+            // What is in a nursery has its budget, whatever is cancelled above (R27a).
+            cleanup: self
+                .cleanup
+                .map_or(Cleanup::Inherited, |time| Cleanup::Guaranteed(time.as_secs_f64())),
             ..Settings::default()
         }
     }

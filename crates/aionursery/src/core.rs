@@ -29,7 +29,7 @@ use crate::error::{Failure, NurseryClosed};
 use crate::limit::Gate;
 use crate::ready::{Driven, Share};
 use crate::scope::{Reason, Scope, lock};
-use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::task::Running;
 #[cfg(feature = "tokio")]
@@ -45,12 +45,6 @@ pub(crate) struct Core<E> {
     /// No child is a plain one: there is a gate, or all are noted.
     pub(crate) special: bool,
     local: Driven<Local<E>>,
-    /// Children that have not ended, as the lifecycle will count them once it is told.
-    alive: AtomicU32,
-    /// Children that the lifecycle was told of and that have not started. The driver's to change.
-    spare: AtomicU32,
-    /// Children that have returned and that it was not told of. The driver's to change.
-    done: AtomicU32,
     /// Something was started elsewhere.
     waits: AtomicBool,
     /// How an error leaves its type behind and keeps its value, once it is known that it may.
@@ -108,11 +102,8 @@ impl<E> Core<E> {
             ready,
             collect,
             gate,
-            alive: AtomicU32::new(0),
             records,
             special,
-            spare: AtomicU32::new(0),
-            done: AtomicU32::new(0),
             waits: AtomicBool::new(false),
             erase: OnceLock::new(),
             state: Mutex::new(state),
@@ -131,8 +122,7 @@ impl<E> Core<E> {
     /// How many children have not ended. Exact where the nursery is driven; elsewhere as of a
     /// moment ago.
     pub(crate) fn running(&self) -> usize {
-        let not_running = self.spare.load(Ordering::Relaxed) + self.done.load(Ordering::Relaxed);
-        self.alive.load(Ordering::Acquire).saturating_sub(not_running) as usize
+        self.scope.children.running() as usize
     }
 
     /// A child of this task starts, or is handed back.
@@ -158,6 +148,7 @@ impl<E> Core<E> {
             let Ok(id) = self.admit(state, 1) else { return Err(task) };
             task.admit(id);
             state.inbox.push(task);
+            self.scope.children.waiting.fetch_add(1, Ordering::Relaxed);
             self.waits.store(true, Ordering::Release);
             self.show();
             state.inbox.len() == 1
@@ -187,6 +178,10 @@ impl<E> Core<E> {
     fn start_spawned_elsewhere(&self) -> Result<u32, NurseryClosed> {
         let id = self.admit(&mut self.state(), 1)?;
         self.show();
+        if self.scope.children.spawned() == 1 {
+            // The driver has a turn to say that there is a spawned child now (R27a).
+            self.ready.poke();
+        }
         Ok(id)
     }
 
@@ -209,12 +204,14 @@ impl<E> Core<E> {
         }
     }
 
-    /// The driver's turn is over: what was spawned in it is in reach of whoever cancels. Once the
-    /// nursery has closed there is nobody left to reach.
+    /// The driver's turn is over, and it holds so many children: what was spawned in it is in reach
+    /// of whoever cancels. Once the nursery has closed there is nobody left to reach.
     #[cfg(feature = "tokio")]
-    pub(crate) fn end_turn(&self, closed: bool) {
+    pub(crate) fn end_turn(&self, closed: bool, held: usize) {
         self.local.with(|local| {
             let local = local.expect("the driver is who drives");
+            let held = held + local.fresh.borrow().len();
+            self.scope.children.held.store(held as u32, Ordering::Relaxed);
             let spawned = local.spawned.take();
             if closed {
                 drop(spawned);
@@ -233,11 +230,11 @@ impl<E> Core<E> {
     /// The number of a child that the lifecycle was told of. `None` if it refuses.
     #[inline]
     fn next(&self, local: &Local<E>) -> Option<u32> {
-        let mut spare = self.spare.load(Ordering::Relaxed);
+        let mut spare = self.scope.children.spare.load(Ordering::Relaxed);
         if spare == 0 {
             spare = self.tell_of_more(local)?;
         }
-        self.spare.store(spare - 1, Ordering::Relaxed);
+        self.scope.children.spare.store(spare - 1, Ordering::Relaxed);
         Some(local.last.get() - (spare - 1))
     }
 
@@ -254,7 +251,7 @@ impl<E> Core<E> {
             return Err(NurseryClosed);
         }
         state.life.children_started(count).map_err(|_| NurseryClosed)?;
-        self.alive.fetch_add(count, Ordering::Relaxed);
+        self.scope.children.alive.fetch_add(count, Ordering::Relaxed);
         // 0 is the body's.
         state.ids = state.ids.checked_add(count).unwrap_or(count);
         Ok(state.ids)
@@ -262,14 +259,17 @@ impl<E> Core<E> {
 
     /// Children have returned: the lifecycle hears of it, and of all that it was not told of.
     fn tell(&self, state: &mut State<E>, returned: u32) {
-        let alive = self.alive.fetch_sub(returned, Ordering::AcqRel) - returned;
+        let alive = self.scope.children.alive.fetch_sub(returned, Ordering::AcqRel) - returned;
         state.life.children_done(state.life.running() as u32 - alive);
     }
 
     /// A child of the driver's has returned.
     #[inline]
     pub(crate) fn returned(&self) {
-        self.done.store(self.done.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        self.scope
+            .children
+            .done
+            .store(self.scope.children.done.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
     /// One step under the lock: tells the lifecycle of the ends, hands out what was started once all
@@ -282,7 +282,10 @@ impl<E> Core<E> {
             self.show();
             if fresh.as_slice().is_empty() {
                 let mut started = local.fresh.take();
-                started.append(&mut state.inbox);
+                if !state.inbox.is_empty() {
+                    self.scope.children.waiting.store(0, Ordering::Relaxed);
+                    started.append(&mut state.inbox);
+                }
                 self.waits.store(false, Ordering::Relaxed);
                 *fresh = started.into_iter();
             }
@@ -302,12 +305,12 @@ impl<E> Core<E> {
     /// Whether nobody was started here since the driver's last look. While numbers are left that
     /// nobody has taken, the last child would not know that it is the last.
     fn is_settled(&self, local: &Local<E>) -> bool {
-        local.fresh.borrow().is_empty() && self.spare.load(Ordering::Relaxed) == 0
+        local.fresh.borrow().is_empty() && self.scope.children.spare.load(Ordering::Relaxed) == 0
     }
 
     fn settle(&self, local: &Local<E>, state: &mut State<E>) {
-        let spare = self.spare.swap(0, Ordering::Relaxed);
-        self.tell(state, spare + self.done.swap(0, Ordering::Relaxed));
+        let spare = self.scope.children.spare.swap(0, Ordering::Relaxed);
+        self.tell(state, spare + self.scope.children.done.swap(0, Ordering::Relaxed));
         if state.ids == local.last.get() {
             // Nobody has taken a number since: these are given again.
             state.ids -= spare;
@@ -318,7 +321,8 @@ impl<E> Core<E> {
     #[cfg(feature = "tokio")]
     #[inline]
     pub(crate) fn spawned_returned(&self) {
-        if self.alive.fetch_sub(1, Ordering::AcqRel) == 1 {
+        let before = self.scope.children.alive.fetch_sub(1, Ordering::AcqRel);
+        if before == 1 || self.scope.is_held() {
             self.last_returned();
         }
     }
@@ -335,6 +339,7 @@ impl<E> Core<E> {
         if closed {
             self.ready.poke();
         }
+        self.scope.signal.tell_holders();
     }
 
     /// A child has failed or was cancelled.
@@ -342,7 +347,7 @@ impl<E> Core<E> {
         let (cancel, closed, left) = {
             let state = &mut *self.state();
             let cancel = state.life.child_ended(outcome).cancel;
-            self.alive.fetch_sub(1, Ordering::AcqRel);
+            self.scope.children.alive.fetch_sub(1, Ordering::AcqRel);
             self.tell(state, 0);
             self.show();
             (cancel, state.life.phase() == Phase::Closed, self.farewell(state))
@@ -352,6 +357,7 @@ impl<E> Core<E> {
         if closed {
             self.ready.poke();
         }
+        self.scope.signal.tell_holders();
     }
 
     /// An error of a child that has ended without it. Cancels as any other does (R6).
@@ -401,6 +407,7 @@ impl<E> Core<E> {
     /// The driver gives the errors back.
     pub(crate) fn finish(&self) -> Vec<Failure<E>> {
         self.scope.signal.about.set_stage(Stage::Closed);
+        self.scope.signal.tell_holders();
         let state = &mut *self.state();
         state.heir = Heir::Over;
         state.errors()

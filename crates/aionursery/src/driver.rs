@@ -95,6 +95,12 @@ struct Driver<E> {
     /// How the child ended that has just been polled; none in between.
     outcome: Option<Outcome<Failure<E>>>,
     stopped: bool,
+    /// The whole nursery is a shield.
+    shields: bool,
+    /// It has time of its own to clean up.
+    has_budget: bool,
+    /// Whether an owner around may not drop it is known there.
+    is_known: bool,
     shelter: Shelter,
     timer: Timer,
     watch: Option<Box<Watch>>,
@@ -153,6 +159,7 @@ where
         let span = driver.span.clone();
         #[cfg(feature = "tracing")]
         let _entered = span.enter();
+        let inside = wall::count();
         let scope = driver.scope.take().expect("a nursery is not polled while it is being polled");
         let standing = Standing::in_scope(scope);
         let outermost = standing.is_outermost();
@@ -170,10 +177,16 @@ where
             let turn = driver.turn(this.body.as_mut(), this.value, cx);
             frame::leave(frame);
             #[cfg(feature = "tokio")]
-            driver.core.end_turn(turn.is_ready());
+            driver.core.end_turn(turn.is_ready(), driver.children.len() + driver.fresh.len());
             turn
         });
         driver.scope = Some(standing.leave());
+        if driver.shields {
+            // Its own wall stands for those inside.
+            wall::forget(inside);
+        } else if turn.is_pending() && !outermost {
+            driver.raise_wall(inside);
+        }
         if wall::count() > since {
             match outermost {
                 true => wall::forget(since),
@@ -235,11 +248,33 @@ impl<E> Driver<E> {
             woken_first: false,
             outcome: None,
             stopped: false,
+            shields: builder.shield,
+            has_budget: builder.cleanup.is_some_and(|budget| !budget.is_zero()),
+            is_known: false,
             shelter,
             timer: Timer::new(),
             watch: builder.stuck.clone().map(|rule| Box::new(Watch::new(rule))),
             #[cfg(feature = "tracing")]
             span,
+        }
+    }
+
+    /// From the first spawned child on, or if it has a budget of its own, the owners of what it stands
+    /// in wait for it (R27a); and from the first nursery of that kind on that stands in it: both are
+    /// taken along. `inside`: where the walls begin that were raised in it.
+    #[inline]
+    fn raise_wall(&mut self, inside: usize) {
+        if self.is_known {
+            return;
+        }
+        let scope = &self.core.scope;
+        if self.has_budget
+            || scope.children.spawned() > 0
+            || scope.adopts()
+            || wall::has_nursery(inside)
+        {
+            self.is_known = true;
+            wall::raise_nursery(scope);
         }
     }
 

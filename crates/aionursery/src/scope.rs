@@ -3,6 +3,7 @@
 //! decided by the core's `Tree`; this only carries out.
 
 mod cause;
+mod children;
 mod signal;
 
 use std::convert::Infallible;
@@ -15,11 +16,13 @@ use nursery_core::{
 
 pub use cause::Cause;
 pub(crate) use cause::Reason;
+pub(crate) use children::Children;
 #[cfg(feature = "tokio-util")]
 pub(crate) use signal::LISTENS;
+use signal::{ADOPTS, ALONG};
 pub(crate) use signal::{HARD, LATE, LEFT, Owner, SOFT, Signal, TIMED};
 
-use crate::about::{About, Kind};
+use crate::about::{About, Kind, Stage};
 use crate::adopted::LostError;
 use crate::clock::{Own, Time};
 use crate::domain::{self, Domain};
@@ -75,6 +78,8 @@ pub(crate) struct Scope {
     member: MemberId,
     id: ScopeId,
     pub(crate) signal: Arc<Signal>,
+    /// How many children it has, if it is a nursery's.
+    pub(crate) children: Children,
     orphans: Option<Mutex<Orphans>>,
     /// It has left the tree.
     left: bool,
@@ -127,7 +132,8 @@ impl Scope {
             tree.thrown(member);
         }
         let orphans = nursery.then(Mutex::default);
-        Arc::new(Self { domain, parent, member, id, signal, orphans, left: false })
+        let children = Children::default();
+        Arc::new(Self { domain, parent, member, id, signal, children, orphans, left: false })
     }
 
     pub(crate) fn domain(&self) -> &Domain {
@@ -170,9 +176,48 @@ impl Scope {
 
     /// Whether whoever owns a scope above drops it: then its own end is nobody's to hear of (R13).
     pub(crate) fn is_taken_along(&self) -> bool {
-        self.parent.as_ref().is_some_and(|parent| parent.is_hard())
-            && !lock(&self.domain.tree).settings(self.id).shield
-            && self.is_at_home()
+        let is_above = || {
+            self.parent.as_ref().is_some_and(|parent| parent.is_hard())
+                && !lock(&self.domain.tree).settings(self.id).shield
+        };
+        (self.signal.flags() & ALONG != 0 || is_above()) && self.is_at_home()
+    }
+
+    /// The future that this nursery stands in is dropped as soon as it has ended: so it is cancelled
+    /// (R27a).
+    pub(crate) fn take_along(&self) {
+        let before = self.signal.flags.fetch_or(ALONG, Ordering::AcqRel);
+        if before & (ALONG | SOFT) == 0 {
+            self.cancel(Source::Host, None);
+        }
+    }
+
+    /// Whether an owner waits for this nursery, to drop what it stands in.
+    #[inline]
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_held(&self) -> bool {
+        self.signal.flags() & ALONG != 0
+    }
+
+    /// Whether this nursery has ended, or was dropped.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.signal.about.stage(), Stage::Closed | Stage::Dropped)
+    }
+
+    /// Whether it has children that do not end by being dropped with it: its own spawned ones, and
+    /// those that it has adopted.
+    pub(crate) fn has_tasks(&self) -> bool {
+        self.children.spawned() > 0 || (self.adopts() && self.has_orphans())
+    }
+
+    /// Whether it waits, or has waited, for what others have left behind.
+    #[inline]
+    pub(crate) fn adopts(&self) -> bool {
+        self.signal.flags() & ADOPTS != 0
+    }
+
+    fn has_orphans(&self) -> bool {
+        self.orphans.as_ref().is_some_and(|orphans| lock(orphans).running > 0)
     }
 
     /// Cancels it and what is below, up to shields (R12). Says whether it was not cancelled yet.
@@ -195,17 +240,12 @@ impl Scope {
         });
     }
 
-    /// Why it is cancelled: its own cause, or that of the scope above that reaches it.
+    /// Why it is cancelled: by itself, if that came first, or by a scope above that reaches it.
     pub(crate) fn cause(&self) -> Option<Cause> {
         if !self.is_soft() {
             return None;
         }
-        let tree = lock(&self.domain.tree);
-        let cause = match tree.cause(self.id) {
-            Some(cause) => Some(cause),
-            None => tree.catcher(self.member).map(|(_, cause)| cause),
-        };
-        cause.cloned().map(Cause)
+        lock(&self.domain.tree).first_cause(self.id).cloned().map(Cause)
     }
 
     /// Why it was cancelled itself, not by a scope above.
@@ -304,6 +344,7 @@ impl Scope {
             };
             at = above?;
         }
+        at.signal.flags.fetch_or(ADOPTS, Ordering::AcqRel);
         if let Some(orphans) = &self.orphans {
             lock(orphans).above = Some(at.clone());
         }
@@ -336,6 +377,7 @@ impl Scope {
         }
         if last {
             quietly(|| self.signal.owner.poke());
+            self.signal.tell_holders();
         }
         None
     }

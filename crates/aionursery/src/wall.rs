@@ -1,40 +1,56 @@
-//! Shields that stand. To drop a future is to drop whatever is in it: so whoever is about to drop
-//! one because it is cancelled asks first whether a shield stands inside, and waits until it has
-//! fallen (R12, R19). Who opens a shield says so, once, to all who are polling at that moment, from
-//! the inside outwards. It must cost nobody anything who has no shield inside, and never hold
-//! against who does not ask: a `select!` that loses, an executor (R20).
+//! What a future may not be dropped for. To drop a future is to drop whatever is in it: so the owner
+//! that is about to drop one because it is cancelled asks first whether a shield stands inside
+//! (R12, R19), or a nursery with live children (R27a), and waits until that has ended. A shield and
+//! such a nursery raise a wall, once, of which all that are polling at that moment hear, from the
+//! inside outwards. It must cost nothing where there is neither, and never hold against what does
+//! not ask: a `select!` that loses, an executor (R20, R28).
 
 use std::cell::{Cell, RefCell};
-use std::sync::Arc;
-use std::task::Waker;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Waker};
 
 use crate::frame;
 use crate::quiet::quietly;
-use crate::scope::lock;
+use crate::scope::{Scope, lock};
 #[cfg(all(test, aionursery_loom))]
 use crate::sync::LocalCell;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{AtomicWaker, Mutex, thread_local};
+use crate::timer::Timer;
 
 thread_local! {
     /// The walls that were raised in the polls that this thread is in, and that all around are yet
     /// to see.
-    static RAISED: RefCell<Vec<Arc<Wall>>> = const { RefCell::new(Vec::new()) };
+    static RAISED: RefCell<Vec<Wall>> = const { RefCell::new(Vec::new()) };
     /// How many these are, without a destructor, which costs each access.
     static COUNT: Cell<usize> = const { Cell::new(0) };
 }
 
-/// A shield, to those who are around it.
-pub(crate) struct Wall {
-    /// Who waits for it to fall; `None` once it has.
+/// What holds a future, to those that are around it.
+#[derive(Clone)]
+enum Wall {
+    Shield(Arc<Shield>),
+    /// A nursery that has, or had, children that do not end by being dropped.
+    Nursery(Weak<Scope>),
+}
+
+struct Shield {
+    /// What waits for it to fall; `None` once it has.
     waiting: Mutex<Option<Vec<Arc<Waiter>>>>,
 }
 
-/// Who waits for all the walls in one future to fall.
-struct Waiter {
-    /// How many of them stand.
-    walls: AtomicUsize,
+/// An owner that waits for all the walls in one future to fall.
+pub(crate) struct Waiter {
+    /// How many shields among them stand.
+    shields: AtomicUsize,
     waker: AtomicWaker,
+}
+
+impl Waiter {
+    /// It looks again.
+    pub(crate) fn wake(&self) {
+        quietly(|| self.waker.wake());
+    }
 }
 
 impl Drop for Waiter {
@@ -44,33 +60,48 @@ impl Drop for Waiter {
 }
 
 impl Wall {
+    /// It will not stand again.
     fn has_fallen(&self) -> bool {
-        lock(&self.waiting).is_none()
+        match self {
+            Self::Shield(shield) => lock(&shield.waiting).is_none(),
+            Self::Nursery(scope) => scope.upgrade().is_none_or(|scope| scope.is_over()),
+        }
     }
+}
 
+impl Shield {
     /// If it stands, `waiter` is told when it falls.
     fn is_waited_for(&self, waiter: &Arc<Waiter>) {
         if let Some(waiting) = &mut *lock(&self.waiting) {
-            waiter.walls.fetch_add(1, Ordering::Relaxed);
+            waiter.shields.fetch_add(1, Ordering::Relaxed);
             waiting.push(waiter.clone());
         }
     }
 }
 
-/// Its owner's side: it falls when this is dropped.
-pub(crate) struct Raised(Arc<Wall>);
+fn raise(wall: Wall) {
+    // A thread that is ending has no list left: nothing hears of it, as of a bare drop.
+    let _ = RAISED.try_with(|raised| {
+        let raised = &mut *raised.borrow_mut();
+        raised.push(wall);
+        COUNT.set(raised.len());
+    });
+    frame::mark_wall();
+}
+
+/// A nursery has children that do not end by being dropped.
+pub(crate) fn raise_nursery(scope: &Arc<Scope>) {
+    raise(Wall::Nursery(Arc::downgrade(scope)));
+}
+
+/// The side of a shield's owner: the wall falls when this is dropped.
+pub(crate) struct Raised(Arc<Shield>);
 
 impl Raised {
     pub(crate) fn new() -> Self {
-        let wall = Arc::new(Wall { waiting: Mutex::new(Some(Vec::new())) });
-        // A thread that is ending has no list left: nobody hears of it, as of a bare drop.
-        let _ = RAISED.try_with(|raised| {
-            let raised = &mut *raised.borrow_mut();
-            raised.push(wall.clone());
-            COUNT.set(raised.len());
-        });
-        frame::mark_wall();
-        Self(wall)
+        let shield = Arc::new(Shield { waiting: Mutex::new(Some(Vec::new())) });
+        raise(Wall::Shield(shield.clone()));
+        Self(shield)
     }
 }
 
@@ -78,8 +109,8 @@ impl Drop for Raised {
     fn drop(&mut self) {
         let waiting = lock(&self.0.waiting).take();
         for waiter in waiting.into_iter().flatten() {
-            if waiter.walls.fetch_sub(1, Ordering::AcqRel) == 1 {
-                quietly(|| waiter.waker.wake());
+            if waiter.shields.fetch_sub(1, Ordering::AcqRel) == 1 {
+                waiter.wake();
             }
         }
     }
@@ -89,6 +120,16 @@ impl Drop for Raised {
 #[inline]
 pub(crate) fn count() -> usize {
     COUNT.get()
+}
+
+/// Whether a nursery is among the walls that were raised since then.
+#[inline]
+pub(crate) fn has_nursery(since: usize) -> bool {
+    let is_nursery = |wall: &Wall| matches!(wall, Wall::Nursery(_));
+    count() > since
+        && RAISED
+            .try_with(|raised| raised.borrow()[since..].iter().any(is_nursery))
+            .unwrap_or(false)
 }
 
 /// All around have seen those that were raised since then.
@@ -107,9 +148,23 @@ pub(crate) fn forget(since: usize) {
 #[derive(Default)]
 pub(crate) struct Held {
     /// Those that nobody has asked about yet.
-    new: Vec<Arc<Wall>>,
-    /// Counts the others.
-    waiter: Option<Arc<Waiter>>,
+    new: Vec<Wall>,
+    asked: Option<Box<Asked>>,
+}
+
+/// Those that its owner waits for.
+struct Asked {
+    waiter: Arc<Waiter>,
+    nurseries: Vec<Joining>,
+}
+
+/// A nursery that is to end before the future that it stands in is dropped.
+struct Joining {
+    scope: Weak<Scope>,
+    /// Looks at the clock for it: its own future may not be polled any more.
+    timer: Timer,
+    /// How often its owner has asked since its last child has ended.
+    asked: u8,
 }
 
 impl Held {
@@ -121,17 +176,59 @@ impl Held {
         let _ = RAISED.try_with(|raised| self.new.extend_from_slice(&raised.borrow()[since..]));
     }
 
-    /// Whether one of them stands: then `waker` is woken when the last has fallen, and the future
-    /// must not be dropped yet.
+    /// Whether one of them stands, and the future must not be dropped yet: then `waker` is woken when
+    /// that may have changed. Only an owner that would drop the future asks: nurseries in it are
+    /// cancelled by that.
     pub(crate) fn stands(&mut self, waker: &Waker) -> bool {
-        if self.new.is_empty() && self.waiter.is_none() {
+        if self.new.is_empty() && self.asked.is_none() {
             return false;
         }
-        let waiter = self.waiter.get_or_insert_with(|| {
-            Arc::new(Waiter { walls: AtomicUsize::new(0), waker: AtomicWaker::new() })
+        let Asked { waiter, nurseries } = &mut **self.asked.get_or_insert_with(|| {
+            let waiter = Waiter { shields: AtomicUsize::new(0), waker: AtomicWaker::new() };
+            Box::new(Asked { waiter: Arc::new(waiter), nurseries: Vec::new() })
         });
         waiter.waker.register(waker);
-        self.new.drain(..).for_each(|wall| wall.is_waited_for(waiter));
-        waiter.walls.load(Ordering::Acquire) > 0
+        for wall in self.new.drain(..) {
+            match wall {
+                Wall::Shield(shield) => shield.is_waited_for(waiter),
+                Wall::Nursery(scope) => {
+                    nurseries.push(Joining { scope, timer: Timer::new(), asked: 0 });
+                }
+            }
+        }
+        let mut stands = false;
+        nurseries.retain_mut(|nursery| {
+            let joins = nursery.joins(waiter, waker);
+            stands |= joins == Some(true);
+            joins.is_some()
+        });
+        stands || waiter.shields.load(Ordering::Acquire) > 0
+    }
+}
+
+impl Joining {
+    /// Whether it has something to wait for: time to clean up, or children that end by themselves.
+    /// `None` if it has ended. The other children end with the future that they stand in.
+    fn joins(&mut self, waiter: &Arc<Waiter>, waker: &Waker) -> Option<bool> {
+        let scope = self.scope.upgrade().filter(|scope| !scope.is_over())?;
+        scope.take_along();
+        scope.signal.add_holder(waiter);
+        loop {
+            if !scope.is_hard() || scope.has_tasks() {
+                if self.timer.poll(&scope, &mut Context::from_waker(waker)) {
+                    continue;
+                }
+                self.asked = 0;
+                return Some(true);
+            }
+            // If its future is still polled, it gives its errors back there (R7): an owner asks before
+            // each poll, and after it.
+            self.asked = self.asked.saturating_add(1);
+            let has_turn = self.asked <= 2;
+            if has_turn {
+                waker.wake_by_ref();
+            }
+            return Some(has_turn);
+        }
     }
 }

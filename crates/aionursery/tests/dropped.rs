@@ -8,6 +8,7 @@ use std::future::{pending, poll_fn};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use aionursery::{Builder, End, Nursery, nursery, nursery_local, yield_now};
 use futures::FutureExt;
@@ -338,4 +339,25 @@ fn r28_an_orphan_may_be_handed_on_more_often_than_a_stack_is_deep() {
     let error = small.spawn(run).unwrap().join().unwrap().unwrap_err();
     let adopted: Vec<_> = error.adopted().map(ToString::to_string).collect();
     assert_eq!(adopted, ["the last"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r6_a_nursery_that_has_adopted_an_error_still_cancels_its_children_for_its_own() {
+    let start = tokio::time::Instant::now();
+    let error = nursery(async |n: Nursery<'_, &str>| {
+        let inner = nursery(async |n: Nursery<'_, &str>| {
+            n.shielded().spawn(async { Err::<(), _>("left behind") });
+            std::future::pending::<Result<(), _>>().await
+        });
+        assert!(futures::FutureExt::now_or_never(inner).is_none());
+        n.start_soon(async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Err::<(), _>("its own")
+        });
+        n.start_soon(std::future::pending::<Result<(), _>>());
+        Ok(())
+    })
+    .await
+    .unwrap_err();
+    assert_eq!((error.len(), start.elapsed()), (2, Duration::from_secs(1)));
 }

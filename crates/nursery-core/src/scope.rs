@@ -105,6 +105,8 @@ pub(crate) struct Scope<R> {
     pub(crate) warning: Option<TimerId>,
     pub(crate) cause: Option<Cause<R>>,
     pub(crate) cancelled_at: f64,
+    /// Which of the tree's cancellations that was.
+    pub(crate) order: u64,
     /// A cancellation is visible from here: its own, or one above with no shield between.
     pub(crate) effective: bool,
     /// When its shield was lifted: nothing below could hear of what lies above before (R18).
@@ -149,6 +151,7 @@ impl<R> Scope<R> {
             warning: None,
             cause: None,
             cancelled_at: f64::INFINITY,
+            order: 0,
             effective: false,
             lifted_at: f64::NEG_INFINITY,
             charge: Charge::default(),

@@ -94,6 +94,8 @@ pub struct Tree<F: Face> {
     pub timers: Timers<Alarm<F::Wake>>,
     pub(crate) walk: Vec<Wave>,
     serial: u32,
+    /// How many scopes have been cancelled.
+    cancelled: u64,
     /// The budget of a scope with none above it that says anything (R18).
     pub cleanup: Cleanup,
     /// After how many seconds a cancelled scope that still has tasks raises
@@ -110,6 +112,7 @@ impl<F: Face<Error: Clone>> Clone for Tree<F> {
             timers: self.timers.clone(),
             walk: Vec::new(),
             serial: self.serial,
+            cancelled: self.cancelled,
             cleanup: self.cleanup,
             warn_after: self.warn_after,
         }
@@ -133,6 +136,7 @@ impl<F: Face> Tree<F> {
             timers: Timers::new(),
             walk: Vec::new(),
             serial: 0,
+            cancelled: 0,
             cleanup: Cleanup::Never,
             warn_after: f64::INFINITY,
         }

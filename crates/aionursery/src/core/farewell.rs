@@ -40,6 +40,7 @@ impl<E> Core<E> {
         self.keep_all(local.spawned.take());
         self.scope.close_to_orphans(true);
         self.scope.signal.about.set_stage(Stage::Dropped);
+        self.scope.signal.tell_holders();
         left
     }
 

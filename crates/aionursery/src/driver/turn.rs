@@ -18,6 +18,7 @@ use crate::quiet::discard;
 use crate::scope::{HARD, LATE, Reason};
 use crate::sync::atomic::Ordering;
 use crate::task::{Header, NEW, NOWHERE, Running, Step, waker};
+use crate::wall;
 
 /// How often a turn looks again for what was woken or started meanwhile.
 const ROUNDS: usize = 4;
@@ -278,6 +279,7 @@ impl<E> Driver<E> {
         if shielded && child.header().index.load(Ordering::Relaxed) == NOWHERE {
             shelter.raise();
         }
+        let inside = wall::count();
         let step = if child.header().asked_to_cancel() && !shelter.holds(child.task()) {
             *outcome = Some(child.cancel());
             Step::Ended
@@ -286,8 +288,13 @@ impl<E> Driver<E> {
             let step = child.poll(outcome);
             Self::heed(child, step, frame::leave(frame), outcome, shelter)
         };
-        if shielded && step != Step::Pending {
-            shelter.lower();
+        if shielded {
+            if step != Step::Pending {
+                shelter.lower();
+            }
+            // The nursery's own wall stands for those inside.
+            wall::forget(inside);
+            shelter.pass_over();
         }
         step
     }
@@ -368,7 +375,8 @@ impl<E> Driver<E> {
     fn adopt_errors(&self) {
         if self.core.scope.has_orphan_errors() {
             for error in self.core.scope.take_orphan_errors() {
-                self.core.state().life.error(Outcome::Failed(Failure::adopted(error)));
+                let failure = Failure::adopted(error);
+                self.core.state().life.adopted(Outcome::Failed(failure));
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What a scope's inhabitants look at and wait for: its flags, who is to be woken, and who is to be
 //! ended on other threads. It must never decide who is cancelled.
 
+use std::sync::Arc;
 use std::task::Waker;
 
 use super::lock;
@@ -10,6 +11,7 @@ use crate::quiet::quietly;
 use crate::ready::Share;
 use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::sync::{AtomicWaker, Mutex};
+use crate::wall::Waiter;
 
 /// Cancelled: who asks can hear it.
 pub(crate) const SOFT: u8 = 1;
@@ -21,6 +23,10 @@ pub(crate) const TIMED: u8 = 4;
 pub(crate) const LATE: u8 = 8;
 /// Errors of nurseries that it has adopted wait to be reported.
 pub(crate) const LEFT: u8 = 32;
+/// The future that this nursery stands in is dropped when it has ended (R27a).
+pub(crate) const ALONG: u8 = 64;
+/// This nursery waits, or has waited, for spawned children that others have left behind.
+pub(crate) const ADOPTS: u8 = 128;
 /// It is cancelled when a token is: its owner must listen to that.
 #[cfg(feature = "tokio-util")]
 pub(crate) const LISTENS: u8 = 16;
@@ -68,6 +74,8 @@ pub(crate) struct Signal {
     pub(super) owner: Owner,
     pub(crate) about: About,
     pub(crate) clock: Time,
+    /// Those that wait for this nursery, to drop what it stands in.
+    holders: Mutex<Vec<Arc<Waiter>>>,
     #[cfg(feature = "tokio")]
     pub(crate) workers: crate::spawned::Workers,
     #[cfg(feature = "tokio-util")]
@@ -88,6 +96,7 @@ impl Signal {
             owner,
             about,
             clock,
+            holders: Mutex::default(),
             #[cfg(feature = "tokio")]
             workers: crate::spawned::Workers::default(),
             #[cfg(feature = "tokio-util")]
@@ -155,6 +164,28 @@ impl Signal {
         }
     }
 
+    /// `waiter` is told of what changes for this nursery.
+    pub(crate) fn add_holder(&self, waiter: &Arc<Waiter>) {
+        let holders = &mut *lock(&self.holders);
+        if !holders.iter().any(|other| Arc::ptr_eq(other, waiter)) {
+            holders.push(waiter.clone());
+        }
+    }
+
+    /// Tells those that wait for this nursery that something has changed.
+    #[inline]
+    pub(crate) fn tell_holders(&self) {
+        if self.flags() & ALONG != 0 {
+            self.tell_all_holders();
+        }
+    }
+
+    #[cold]
+    fn tell_all_holders(&self) {
+        let holders = std::mem::take(&mut *lock(&self.holders));
+        holders.iter().for_each(|waiter| waiter.wake());
+    }
+
     /// Sets flags and wakes everybody.
     pub(super) fn raise(&self, flags: u8) {
         let wakers: Vec<Waker> = {
@@ -176,5 +207,6 @@ impl Signal {
             quietly(|| self.tokens.cancel());
         }
         quietly(|| self.owner.poke());
+        self.tell_holders();
     }
 }

@@ -6,7 +6,8 @@
 //! outside inwards: who is cancelled farther out takes along what is inside.
 //!
 //! A task is a stack: its own code, and what that has opened. To drop a part of it is to drop all
-//! above, so no part is dropped while a shield stands above it.
+//! above, so no part is dropped while a shield stands above it, or a nursery that has spawned children:
+//! such a one is cancelled first.
 
 use std::collections::VecDeque;
 
@@ -144,10 +145,10 @@ impl Model {
         let part = &self.tasks[task].stack[at];
         let (kind, scope) = (part.kind, part.scope);
         match kind {
-            Kind::Task if self.is_to_end(task) && !self.shielded(task, 0) => {
+            Kind::Task if self.is_to_end(task) && !self.held(task, 0) => {
                 self.drop_task(task);
             }
-            Kind::Scope(id) if self.reached(scope) && !self.shielded(task, at + 1) => {
+            Kind::Scope(id) if self.reached(scope) && !self.held(task, at + 1) => {
                 self.drop_above(task, at + 1);
                 if self.taken_along(scope) {
                     self.tasks[task].stack[at].kind = Kind::Gone;
@@ -157,13 +158,43 @@ impl Model {
                     self.go_on(task);
                 }
             }
-            Kind::Body(block) if self.reached(scope) && !self.shielded(task, at + 1) => {
+            Kind::Body(block) if self.reached(scope) && !self.held(task, at + 1) => {
                 self.drop_above(task, at + 1);
                 self.tasks[task].stack[at].kind = Kind::Joining(block);
+            }
+            Kind::Task if self.is_to_end(task) => return self.take_along(task, 0),
+            Kind::Scope(_) | Kind::Body(_) if self.reached(scope) => {
+                return self.take_along(task, at + 1);
             }
             _ => return false,
         }
         true
+    }
+
+    /// A part of a task is to be dropped, and all above: the nurseries in it that have spawned
+    /// children are cancelled, up to shields (R27a). Says whether one was not yet.
+    fn take_along(&mut self, task: usize, from: usize) -> bool {
+        let mut changed = false;
+        for at in from..self.tasks[task].stack.len() {
+            let part = &self.tasks[task].stack[at];
+            let (kind, scope) = (part.kind, part.scope);
+            if kind != Kind::Task && self.scopes[scope].shield {
+                break;
+            }
+            let (Kind::Body(block) | Kind::Joining(block)) = kind else { continue };
+            if self.blocks[block].known && !self.scopes[scope].along {
+                self.scopes[scope].along = true;
+                self.scopes[scope].cancelled |= !self.reached(scope);
+                changed = true;
+            }
+            for child in self.children(block).collect::<Vec<_>>() {
+                let it = &self.tasks[child];
+                if it.began && !it.spawned && !it.shield {
+                    changed |= self.take_along(child, 0);
+                }
+            }
+        }
+        changed
     }
 
     fn drop_task(&mut self, task: usize) {
@@ -348,6 +379,7 @@ impl Model {
             adopted: 0,
             over: false,
             dropped: false,
+            known: false,
         });
         let kind = self.entered(scope, Kind::Body(block));
         self.blocks[block].over = kind == Kind::Gone;
@@ -361,6 +393,9 @@ impl Model {
         if self.blocks[block].dropped {
             return;
         }
+        if spawned {
+            self.make_known(block);
+        }
         let within = self.blocks[block].scope;
         let code = code.into_iter().map(Order::Step).collect();
         let scope = if shield { self.scope(Some(within), true, None) } else { within };
@@ -368,6 +403,32 @@ impl Model {
         if let Some(time) = by_hand {
             let code = VecDeque::from([Order::Stop(self.tasks.len() - 1)]);
             self.add(None, block, within, false, false, time, code);
+        }
+    }
+
+    /// A nursery has spawned children: so have, to those around, the nurseries that it stands in, up to
+    /// the next shield, and to the next task of the runtime's.
+    fn make_known(&mut self, mut block: usize) {
+        loop {
+            self.blocks[block].known = true;
+            let host = self.blocks[block].host;
+            let is_its =
+                |part: &Part| part.kind == Kind::Body(block) || part.kind == Kind::Joining(block);
+            let at = self.tasks[host].stack.iter().position(is_its).expect("it is awaited");
+            for part in self.tasks[host].stack[..=at].iter().rev() {
+                let shields = part.kind != Kind::Task && self.scopes[part.scope].shield;
+                if shields {
+                    return;
+                }
+                if let Kind::Body(outer) | Kind::Joining(outer) = part.kind {
+                    self.blocks[outer].known = true;
+                }
+            }
+            let it = &self.tasks[host];
+            match it.nursery.filter(|_| !it.spawned && !it.shield) {
+                Some(outer) => block = outer,
+                None => return,
+            }
         }
     }
 

@@ -11,6 +11,8 @@ pub struct Scope {
     pub deadline: Option<u64>,
     /// Somebody stands in it.
     pub open: bool,
+    /// What this nursery stands in is dropped when it has ended (R27a).
+    pub along: bool,
 }
 
 pub struct Block {
@@ -26,6 +28,8 @@ pub struct Block {
     pub adopted: usize,
     pub over: bool,
     pub dropped: bool,
+    /// It has had spawned children.
+    pub known: bool,
 }
 
 pub struct Task {
@@ -91,24 +95,32 @@ impl Model {
     /// Whether it is reached from outside.
     pub fn taken_along(&self, scope: usize) -> bool {
         let at = &self.scopes[scope];
-        !at.shield && at.parent.is_some_and(|above| self.reached(above))
+        at.along || (!at.shield && at.parent.is_some_and(|above| self.reached(above)))
     }
 
     pub fn scope(&mut self, parent: Option<usize>, shield: bool, time: Option<u64>) -> usize {
         let deadline = time.map(|time| self.now + time);
-        self.scopes.push(Scope { parent, shield, cancelled: false, deadline, open: true });
+        self.scopes.push(Scope {
+            parent,
+            shield,
+            cancelled: false,
+            deadline,
+            open: true,
+            along: false,
+        });
         self.scopes.len() - 1
     }
 
-    /// Whether a shield stands in a part of a task, or above it.
-    pub fn shielded(&self, task: usize, from: usize) -> bool {
+    /// Whether a shield stands in a part of a task, or above it, or a nursery with spawned children.
+    pub fn held(&self, task: usize, from: usize) -> bool {
         self.tasks[task].stack[from..].iter().any(|part| match part.kind {
             Kind::Scope(_) => self.scopes[part.scope].shield,
             Kind::Body(block) | Kind::Joining(block) => {
-                self.scopes[self.blocks[block].scope].shield
+                self.blocks[block].known
+                    || self.scopes[self.blocks[block].scope].shield
                     || self.children(block).any(|child| {
                         let it = &self.tasks[child];
-                        it.began && !it.spawned && (it.shield || self.shielded(child, 0))
+                        it.began && !it.spawned && (it.shield || self.held(child, 0))
                     })
             }
             Kind::Task | Kind::Gone => false,

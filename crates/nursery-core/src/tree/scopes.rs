@@ -247,7 +247,9 @@ impl<F: Face> Tree<F> {
             let timer = self.timers.insert(now + self.warn_after, Alarm::Warning(scope));
             self.scopes[id].warning = Some(timer);
         }
+        self.cancelled += 1;
         let entry = &mut self.scopes[id];
+        entry.order = self.cancelled;
         entry.cause = Some(cause);
         entry.cancelled_at = now;
         self.set_budget(id);
@@ -259,6 +261,25 @@ impl<F: Face> Tree<F> {
     #[must_use]
     pub fn cause(&self, scope: ScopeId) -> Option<&Cause<F::Reason>> {
         self.scopes[scope.at].cause.as_ref()
+    }
+
+    /// Why a scope is cancelled: by itself, if that came first; or by the outermost one that reaches
+    /// it, which is the one that catches.
+    #[must_use]
+    pub fn first_cause(&self, scope: ScopeId) -> Option<&Cause<F::Reason>> {
+        let mut at = scope.at;
+        let own = self.scopes[at].cause.as_ref();
+        let order = self.scopes[at].order;
+        let (mut is_first, mut outermost) = (true, None);
+        while at != NONE && self.scopes[at].effective {
+            let scope = &self.scopes[at];
+            if scope.cause.is_some() {
+                is_first &= order <= scope.order;
+                outermost = scope.cause.as_ref();
+            }
+            at = if scope.settings.shield { NONE } else { scope.parent };
+        }
+        own.filter(|_| is_first).or(outermost)
     }
 
     /// What a scope was told.

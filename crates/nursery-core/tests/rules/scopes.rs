@@ -482,3 +482,29 @@ fn r18_a_cancelled_scope_that_still_has_tasks_warns_and_names_them() {
     assert!(world.close(host, nursery, false).exit.caught);
     finish(world, host);
 }
+
+#[test]
+fn r11_a_scope_that_was_cancelled_after_one_above_says_why_that_was() {
+    let (mut world, host) = host(false);
+    let outer = world.enter(host, until(2.0));
+    let inner = world.enter(host, PLAIN);
+    let source = |world: &World, scope| world.tree.first_cause(scope).map(|cause| cause.source);
+    assert_eq!(source(&world, inner), None);
+    world.advance(2.0);
+    world.cancel(inner);
+    assert_eq!(source(&world, inner), Some(Source::Deadline));
+    world.exit(host, inner, Flight::Cancelled);
+    world.exit(host, outer, Flight::Cancelled);
+
+    let outer = world.enter(host, PLAIN);
+    let shield = world.enter(host, SHIELD);
+    let inner = world.enter(host, until(4.0));
+    world.cancel(outer);
+    assert_eq!(source(&world, inner), None, "a shield stands between");
+    world.advance(4.0);
+    assert_eq!(source(&world, inner), Some(Source::Deadline));
+    world.exit(host, inner, Flight::Cancelled);
+    world.exit(host, shield, Flight::Nothing);
+    world.exit(host, outer, Flight::Cancelled);
+    finish(world, host);
+}

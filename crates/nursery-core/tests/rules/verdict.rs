@@ -154,3 +154,14 @@ fn r7_and_r9_say_of_each_kind_of_exception_how_it_ends_a_body_and_a_child() {
     assert_eq!(closes(Role::Body), Outcome::Alone(Oops(1)));
     assert_eq!(closes(Role::Child), Outcome::Failed(Oops(1)), "an ordinary error");
 }
+
+#[test]
+fn r6_an_adopted_error_leaves_the_first_failure_to_cancel_the_siblings() {
+    let mut life = running(2, false);
+    assert_eq!(life.adopted(Outcome::Failed(Oops(1))), None);
+    assert_eq!(life.adopted(Outcome::Failed(Oops(1))), Some(Oops(1)), "R7: once");
+    assert!(life.child_ended(Outcome::Failed(Oops(2))).cancel);
+    life.child_ended(Outcome::Cancelled);
+    life.body_ended(Outcome::Cancelled);
+    assert_eq!(life.verdict(), Verdict::Errors(vec![Oops(1), Oops(2)]));
+}
