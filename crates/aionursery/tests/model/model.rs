@@ -76,6 +76,7 @@ impl Model {
     /// A task has run: what it stands in and those who await it have their turn, from the inside
     /// outwards.
     fn ran(&mut self, mut task: usize) {
+        self.take_all_along();
         let mut below = self.tasks[task].stack.len();
         loop {
             let (host, at, goes_on) = if let Some(at) = below.checked_sub(1) {
@@ -125,7 +126,7 @@ impl Model {
 
     /// All else that follows.
     fn settle(&mut self) {
-        while self.stop_one() || self.begin_one() || self.close_one() {}
+        while self.take_all_along() || self.stop_one() || self.begin_one() || self.close_one() {}
     }
 
     fn stop_one(&mut self) -> bool {
@@ -162,13 +163,30 @@ impl Model {
                 self.drop_above(task, at + 1);
                 self.tasks[task].stack[at].kind = Kind::Joining(block);
             }
-            Kind::Task if self.is_to_end(task) => return self.take_along(task, 0),
-            Kind::Scope(_) | Kind::Body(_) if self.reached(scope) => {
-                return self.take_along(task, at + 1);
-            }
             _ => return false,
         }
         true
+    }
+
+    /// Nurseries in what is to be dropped are cancelled. Says whether one was not yet.
+    fn take_all_along(&mut self) -> bool {
+        let mut changed = false;
+        for task in 0..self.tasks.len() {
+            if self.tasks[task].ended || !self.tasks[task].began {
+                continue;
+            }
+            for at in 0..self.tasks[task].stack.len() {
+                let part = &self.tasks[task].stack[at];
+                changed |= match part.kind {
+                    Kind::Task if self.is_to_end(task) => self.take_along(task, 0),
+                    Kind::Scope(_) | Kind::Body(_) if self.reached(part.scope) => {
+                        self.take_along(task, at + 1)
+                    }
+                    _ => false,
+                };
+            }
+        }
+        changed
     }
 
     /// A part of a task is to be dropped, and all above: the nurseries in it that have spawned
