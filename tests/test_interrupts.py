@@ -184,7 +184,7 @@ def test_r9_an_interrupt_while_the_clock_is_read_leaves_the_loop(end):
 
 
 @pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("base", [asyncio.SelectorEventLoop, uvloop.Loop])
+@pytest.mark.parametrize("base", KINDS)
 def test_r9_an_interrupt_while_the_loop_says_whether_it_debugs_comes_out_of_the_start(base, end):
     class Loop(base):
         armed = False
