@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import subprocess
 import sys
 
 import pytest
+
+import aionursery
 
 
 @pytest.mark.parametrize("first", ["aionursery", "asyncio"])
@@ -18,3 +21,7 @@ def test_asyncio_keeps_its_fast_parts_whichever_is_imported_first(first):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+def test_the_version_is_that_of_the_distribution():
+    assert aionursery.__version__ == importlib.metadata.version("aionursery")

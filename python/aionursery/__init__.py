@@ -55,6 +55,8 @@ from ._taskgroup import TaskGroup
 from ._threads import check_cancelled, current_default_thread_limiter, to_thread
 from ._worker_processes import BrokenWorkerProcess
 
+__version__ = "1.0.0b1"
+
 __all__ = [
     "BaseMultiError",
     "BoundedSemaphore",
