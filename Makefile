@@ -11,7 +11,7 @@ TYPED = python $(wildcard tests/typing)
 STUBTEST_ALLOWS = $(addprefix --allowlist ,$(wildcard tests/typing/stubtest.txt))
 
 .PHONY: help build demo test test-rust test-python test-debug attack test-real test-peers sanitize loom lint format \
-    instructions bench platforms wheel clean
+    instructions bench platforms wheel wheels sdist test-wheel clean
 
 help:  ## show this
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -91,8 +91,20 @@ bench:  ## measure against the peers, in one run
 platforms:  ## check that the crates compile for Linux, macOS and Windows; ARGS="TARGET..."
 	@tools/platforms.sh $(ARGS)
 
-wheel:  ## build a release wheel, with a profile of the hottest paths where the toolchain can
-	@PYTHON="$(PYTHON)" tools/wheel.sh
+wheel:  ## build a release wheel for each CPython that is here; ARGS="TARGET..." for other platforms
+	@PYTHON="$(PYTHON)" tools/wheel.sh $(ARGS)
+
+wheels: WHEEL_TARGETS = $(shell rustc -vV | sed -n 's/^host: //p') aarch64-unknown-linux-gnu \
+    x86_64-unknown-linux-musl aarch64-unknown-linux-musl x86_64-pc-windows-gnu
+
+wheels:  ## build wheels for other Linuxes and for Windows, too
+	@PYTHON="$(PYTHON)" tools/wheel.sh $(WHEEL_TARGETS)
+
+sdist:  ## build a source distribution, and a wheel from what it unpacks to
+	@PYTHON="$(PYTHON)" tools/sdist.sh
+
+test-wheel:  ## try the wheels that were built where there is no Rust; ARGS="WHEEL..."
+	@PYTHON="$(PYTHON)" tools/test-wheel.sh $(ARGS)
 
 clean:  ## remove everything that was built
 	rm -rf target .venv .venvs python/aionursery/_aionursery.*.so

@@ -3,6 +3,7 @@
 # unpacks them into a cache outside the tree: no root, nothing installed, apt's own state untouched.
 #   tools/debian-pythons.sh NAME...      3.14, 3.15, 3.13-dbg: what is not there yet is fetched
 #   tools/debian-pythons.sh --list       prints what is there: "3.14 /path/to/python3.14"
+# 3.14-arm64 is one for another processor, which needs QEMU (qemu-aarch64 -L): it is not listed.
 # What is there stays as it is; delete its folder to get the newest.
 set -eu
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/aionursery/pythons"
@@ -10,6 +11,7 @@ cache="${XDG_CACHE_HOME:-$HOME/.cache}/aionursery/pythons"
 program() {
     case $1 in
     *-dbg) echo "$cache/$1/usr/bin/python${1%-dbg}d" ;;
+    *-arm64) echo "$cache/$1/usr/bin/python${1%-arm64}" ;;
     *) echo "$cache/$1/usr/bin/python$1" ;;
     esac
 }
@@ -17,6 +19,7 @@ program() {
 if [ "${1:-}" = --list ]; then
     for tree in "$cache"/3.*; do
         name=${tree##*/}
+        case $name in *-arm64) continue ;; esac
         if [ -x "$(program "$name")" ]; then
             echo "$name $(program "$name")"
         fi
@@ -69,6 +72,10 @@ Acquire::Languages "none";
 Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "0";
 END_OF_CONF
 export APT_CONFIG="$work/apt.conf"
+# One run fetches for one processor.
+case $missing in
+*-arm64) echo 'APT::Architecture "arm64"; APT::Architectures "arm64";' >> "$work/apt.conf" ;;
+esac
 if ! apt-get -qq --error-on=any update >"$work/log" 2>&1; then
     cat "$work/log" >&2
     echo "no CPython$missing: Debian's unstable suite cannot be read" >&2
@@ -77,12 +84,14 @@ fi
 
 for name in $missing; do
     minor=${name%-dbg}
+    minor=${minor%-arm64}
     tree="$work/$name"
     echo "fetching CPython $name from Debian"
     packages="python$minor python$minor-venv libpython$minor-testsuite libpython$minor-dev patchelf"
-    if [ "$name" != "$minor" ]; then
-        packages="$packages python$minor-dbg"
-    fi
+    case $name in
+    *-dbg) packages="$packages python$minor-dbg" ;;
+    *-arm64) packages="python$minor" ;;
+    esac
     # shellcheck disable=SC2086
     if ! apt-get -qq -y --download-only install $packages >"$work/log" 2>&1; then
         cat "$work/log" >&2
@@ -95,6 +104,16 @@ for name in $missing; do
             --exclude=./usr/share/man --exclude=./usr/lib/debug --exclude='./usr/lib/*/*.a'
         rm "$package"
     done
+
+    case $name in
+    *-arm64)
+        # Debian's own package of directories, which is not among these, has this link.
+        ln -s usr/lib "$tree/lib"
+        rm -rf "${cache:?}/$name"
+        mv "$tree" "$cache/$name"
+        continue
+        ;;
+    esac
 
     # The interpreter is told to find its own loader and libraries, where a wrapper that sets
     # variables would break environments, and what they hold would reach every child process.
