@@ -6,12 +6,12 @@ import asyncio
 import gc
 
 import pytest
-import uvloop
 
 import aionursery
 from aionursery import CancelScope, MultiError, Nursery, TaskGroup
 
 from .helpers import fail, forever, note_cancellation, turns
+from .loop_kinds import KINDS, LOOPS
 
 
 async def test_r3_a_nursery_never_left_in_a_child_is_joined_by_the_block_outside(world):
@@ -391,7 +391,7 @@ async def test_r3_a_nursery_that_the_block_outside_joins_can_still_be_closed(wor
 
 
 @pytest.mark.parametrize("task", [asyncio.Task, aionursery.Task])
-@pytest.mark.parametrize("new_loop", [asyncio.SelectorEventLoop, uvloop.new_event_loop])
+@pytest.mark.parametrize("new_loop", KINDS)
 def test_r3_children_whose_loop_is_closed_take_no_step_when_their_host_goes(task, new_loop):
     trace, reports = [], []
 
@@ -408,7 +408,7 @@ def test_r3_children_whose_loop_is_closed_take_no_step_when_their_host_goes(task
         async with Nursery() as nursery:
             nursery.start_soon(begun())
             await asyncio.sleep(0)
-            if new_loop is not uvloop.new_event_loop:
+            if new_loop is not LOOPS.get("uvloop"):
                 # uvloop still runs what was ready when it was stopped.
                 nursery.start_soon(fresh())
             asyncio.get_running_loop().stop()

@@ -86,8 +86,15 @@ for wheel in "$@"; do
         site colorama
         printf 'python313.zip\r\n.\r\n..\\here\\site\r\n..\\here\\examples\r\n..\\here\r\n' \
             > "$work/wine/python313._pth"
-        # Hypothesis is not there; what Wine says about itself is not ours.
-        WINEPREFIX="$work/prefix" WINEDEBUG=-all run "$wine" "$work/wine/python.exe"
+        # Python's streams are pipes: it cannot open a file of this side that Wine hands it.
+        cat > "$work/python" <<END_OF_SCRIPT
+#!/bin/sh
+export WINEPREFIX="$work/prefix" WINEDEBUG=-all
+{ "$wine" "$work/wine/python.exe" "\$@" 2>&1; echo \$? > "$work/status"; } </dev/null | cat
+exit "\$(cat "$work/status")"
+END_OF_SCRIPT
+        chmod +x "$work/python"
+        run "$work/python"
         ;;
     *manylinux*"_$(uname -m).whl" | *macosx*"_$(uname -m).whl")
         "$python" -m venv "$work/here/venv"
