@@ -80,6 +80,83 @@ def test_r9_an_interrupt_while_a_wait_is_over_leaves_the_loop(base, end):
     run_until_it_leaves(loop, end)
 
 
+async def waits_for_a_child(before):
+    async with Nursery() as nursery:
+        nursery.start_soon(call(before))
+
+
+async def waits_for_a_future(before):
+    future = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(lambda: (before(), future.set_result(None)))
+    await future
+
+
+async def waits_for_a_task(before):
+    await aionursery.Task(call(before), loop=asyncio.get_running_loop())
+
+
+async def waits_for_an_event(before):
+    event = aionursery.Event()
+    asyncio.get_running_loop().call_soon(lambda: (before(), event.set()))
+    await event.wait()
+
+
+async def yields(before):
+    before()
+    await asyncio.sleep(0)
+
+
+async def call(function):
+    await turns(2)
+    function()
+
+
+WAITS = [waits_for_a_child, waits_for_a_future, waits_for_a_task, waits_for_an_event, yields]
+
+
+@pytest.mark.parametrize("end", [*ENDS, MemoryError])
+@pytest.mark.parametrize("base", [asyncio.SelectorEventLoop, uvloop.Loop])
+@pytest.mark.parametrize("wait", WAITS)
+@pytest.mark.parametrize("times", [1, 2])
+def test_r9_an_error_while_a_turn_is_asked_for_forgets_no_task(base, wait, end, times):
+    left = 0
+
+    class Loop(base):
+        def call_soon(self, function, *args, context=None):
+            nonlocal left
+            if left and getattr(function, "__name__", "") == "run_ready_tasks":
+                left -= 1
+                raise end  # as the signal handler would in a function of Python's
+            return super().call_soon(function, *args, context=context)
+
+    def fail_next():
+        nonlocal left
+        left = times
+
+    async def host():
+        await wait(fail_next)
+        return "value"
+
+    loop, reports = Loop(), []
+    loop.set_exception_handler(lambda _, context: reports.append(context["exception"]))
+    task = aionursery.Task(host(), loop=loop)
+    handle = loop.call_later(5, loop.stop)
+    # Where the loop refuses twice, whatever is scheduled next takes the task along.
+    later = []
+    loop.call_later(0.001, lambda: later.append(aionursery.Task(turns(1), loop=loop)))
+    for _ in range(3):
+        try:
+            loop.run_until_complete(asyncio.wait([aionursery.Task(turns(9), loop=loop), task]))
+        except end:
+            pass
+    while not later or not later[0].done():
+        loop.run_until_complete(asyncio.sleep(0.001))
+    handle.cancel()
+    assert left < times and task.result() == "value"
+    assert {type(error) for error in reports} <= {MemoryError}
+    loop.close()
+
+
 class Ends(asyncio.Future):
     """What it waits for ends the program when it is cancelled."""
 

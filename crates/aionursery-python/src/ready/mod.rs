@@ -25,7 +25,7 @@ use pyo3::gc::PyTraverseError;
 
 use crate::imports::{imports, names};
 use crate::link::Address;
-use crate::object::{Aside, Fallible, Owned, Raw, Slot, call_method};
+use crate::object::{Aside, Fallible, Owned, Raised, Raw, Slot, call_method, method0, truth};
 use crate::state::LoopState;
 use crate::task;
 use turn::Turns;
@@ -217,15 +217,32 @@ pub unsafe fn push(state: &LoopState, task: Owned) -> Fallible<()> {
     }
 }
 
-/// As [`push`], where an error has no way out: it is reported.
+/// As [`push`], where an error has no way out: it is reported. Nothing else would wake the task, so
+/// it is queued all the same, unless the loop is closed.
 pub unsafe fn push_or_report(state: &LoopState, task: Owned) {
     // SAFETY: attached.
     unsafe {
         let _aside = Aside::new();
+        let Err(raised) = push(state, task.clone()) else { return };
+        state.report_failure("A task could not be scheduled", raised, task.as_ptr());
+        let closed = method0(state.event_loop.get(), names().is_closed);
+        if closed.and_then(|closed| truth(&closed)).unwrap_or_else(clear_and_false) {
+            return;
+        }
+        // An interrupt has passed by now, and a lack of memory may have. If the loop still refuses,
+        // the next call of the drain takes the task along.
         if let Err(raised) = push(state, task.clone()) {
-            state.report_failure("A task could not be scheduled", raised, task.as_ptr());
+            state.forget(raised);
+            state.ready.append(task);
         }
     }
+}
+
+/// A loop that cannot say whether it is closed counts as open.
+fn clear_and_false(raised: Raised) -> bool {
+    // SAFETY: attached; the call has just failed.
+    unsafe { raised.forget() };
+    false
 }
 
 /// In debug mode every step is a handle of its own, so that the loop can say which one was slow.
