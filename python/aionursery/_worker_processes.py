@@ -8,6 +8,7 @@ its death is always seen. Must know nothing of loops and tasks.
 from __future__ import annotations
 
 import atexit
+import io
 import multiprocessing
 import os
 import pickle
@@ -41,7 +42,7 @@ class Worker:
 
         Raises what the function raises, what pickling raises, and BrokenWorkerProcess.
         """
-        call = ForkingPickler.dumps((fn, args))
+        call = _pickled((fn, args))
         del fn, args
         try:
             self._pipe.send_bytes(call)
@@ -77,10 +78,10 @@ def _serve(pipe: Connection) -> None:
         try:
             fn, args = pickle.loads(call)
             value = fn(*args)
-            answer = ForkingPickler.dumps((True, value, ""))
+            answer = _pickled((True, value, ""))
             del fn, args, value
         except BaseException as exc:
-            answer = ForkingPickler.dumps((False, _picklable(exc), traceback.format_exc()))
+            answer = _pickled((False, _picklable(exc), traceback.format_exc()))
         try:
             pipe.send_bytes(answer)
         except OSError:
@@ -88,10 +89,17 @@ def _serve(pipe: Connection) -> None:
         del call, answer
 
 
+def _pickled(value: object) -> bytes:
+    # Not `ForkingPickler.dumps`, which leaves a buffer that complains when an error keeps it.
+    buffer = io.BytesIO()
+    ForkingPickler(buffer).dump(value)
+    return buffer.getvalue()
+
+
 def _picklable(error: BaseException) -> BaseException:
     """Return an error that arrives at the other side: itself if it does."""
     try:
-        pickle.loads(ForkingPickler.dumps(error))
+        pickle.loads(_pickled(error))
     except Exception:
         return RuntimeError(f"{error!r}, which cannot be pickled")
     return error

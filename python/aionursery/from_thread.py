@@ -43,11 +43,12 @@ def run_sync(fn: Callable[[*Ts], R], /, *args: *Ts) -> R:
     """
     call = current_call("from_thread.run_sync")
     answer: list[Answer[R]] = [Answer()]
-    call.loop.call_soon_threadsafe(_call, fn, args, copy_context(), answer[0])
+    call.loop.call_soon_threadsafe(_call, fn, args, copy_context(), answer.copy())
     return answer.pop().result()
 
 
-# The frames of an error that is an answer must not hold the answer: that would be a cycle.
+# The frames of an error that is an answer, and the loop's handle behind them, must not hold the
+# answer: that would be a cycle.
 
 
 def _start(
@@ -84,9 +85,12 @@ def _end(answer: Answer[R], _: object) -> None:
         answer.set_exception(Cancelled("it was cancelled before its first step"))
 
 
-def _call(fn: Callable[..., R], args: tuple[Any, ...], context: Context, answer: Answer[R]) -> None:
+def _call(
+    fn: Callable[..., R], args: tuple[Any, ...], context: Context, answer: list[Answer[R]]
+) -> None:
     try:
-        answer.set_result(context.run(fn, *args))
+        value = context.run(fn, *args)
     except BaseException as exc:
-        answer.set_exception(exc)
-        del answer
+        answer.pop().set_exception(exc)
+    else:
+        answer.pop().set_result(value)
