@@ -115,7 +115,7 @@ WAITS = [waits_for_a_child, waits_for_a_future, waits_for_a_task, waits_for_an_e
 
 
 @pytest.mark.parametrize("end", [*ENDS, MemoryError])
-@pytest.mark.parametrize("base", [asyncio.SelectorEventLoop, uvloop.Loop])
+@pytest.mark.parametrize("base", KINDS)
 @pytest.mark.parametrize("wait", WAITS)
 @pytest.mark.parametrize("times", [1, 2])
 def test_r9_an_error_while_a_turn_is_asked_for_forgets_no_task(base, wait, end, times):

@@ -12,7 +12,7 @@ from typing import Any
 from . import classes
 from .actor import BLOCK, Cursor, run
 from .objects import Thing
-from .world import World
+from .world import Interrupt, World
 
 
 def seconds(a: int) -> float:
@@ -106,6 +106,10 @@ async def swallow(world: World, cursor: Cursor, depth: int, a: int, b: int) -> N
 async def cleanup(world: World, cursor: Cursor, depth: int, a: int, b: int) -> None:
     try:
         await run(world, cursor, depth)
+    except Interrupt as exc:
+        # A cancellation that comes during this takes its place, and a scope may catch that.
+        world.interrupts_seen.add(exc.args[0])
+        raise
     finally:
         world.hook(b)
         for _ in range(a % 3):

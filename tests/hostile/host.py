@@ -113,7 +113,7 @@ def _turns(world: World, count: int, until: Any = None) -> None:
             world.see(exc, "run_forever", out=True)
         if world.pause is not None:
             pause, world.pause = world.pause, None
-            pause()
+            _call(world, pause)
 
 
 def _tick(loop: Any, left: int, until: Any) -> None:
@@ -191,7 +191,7 @@ def _call(world: World, method: Any) -> None:
 def _close(world: World, pending: list[Any]) -> None:
     loop = world.loop
     # asyncio's tasks, too, are lost where an interrupt comes while they are scheduled.
-    excused = world.interrupts > 0
+    excused = world.interrupts > 0 or world.lost_steps
     if pending and not loop.is_closed() and not excused:
         shown = [repr(task)[:160] for task in pending[:3]]
         world.find("stuck", f"{len(pending)} tasks never end: {shown}")

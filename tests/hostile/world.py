@@ -51,6 +51,8 @@ class World:
         self.sent: list[weakref.ref[Any]] = []
         self.interrupts = 0
         self.interrupts_seen: set[int] = set()
+        # Steps of asyncio's own tasks were taken out of the loop.
+        self.lost_steps = False
         self.loops: list[weakref.ref[Any]] = []
         self.steps: dict[str, Any] = {}
         self.order: dict[int, int] = {}
