@@ -73,10 +73,7 @@ def test_r9_an_interrupt_while_a_wait_is_over_leaves_the_loop(base, end):
 
     loop = loop_that_schedules_badly(base, note, end)
 
-    async def begin():
-        aionursery.sleep(0.001).add_done_callback(note)
-
-    loop.run_until_complete(begin())
+    loop.call_soon(lambda: aionursery.sleep(0.001).add_done_callback(note))
     run_until_it_leaves(loop, end)
 
 
