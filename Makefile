@@ -7,7 +7,7 @@ PYTHON ?=
 VENV = tools/venv.sh .venv "$(PYTHON)"
 # A workspace of its own, which the tests build.
 NATIVE = tests/native
-TYPED = python $(wildcard tests/typing)
+TYPED = python tools/layers.py $(wildcard tests/typing)
 STUBTEST_ALLOWS = $(addprefix --allowlist ,$(wildcard tests/typing/stubtest.txt))
 
 .PHONY: help build demo test test-rust test-python test-debug attack test-real test-peers sanitize loom lint format \
@@ -59,6 +59,7 @@ loom:  ## run what crosses threads in every order, up to a number of preemptions
 
 lint:  ## check formats, lints and types
 	@$(VENV) test lint
+	.venv/bin/python tools/layers.py
 	cargo fmt --all --check
 	cargo fmt --manifest-path $(NATIVE)/Cargo.toml --check
 	PYO3_PYTHON="$(CURDIR)/.venv/bin/python" \
