@@ -8,30 +8,17 @@
 // CPython calls functions with raw pointers; each says in its first comment what it relies on.
 #![allow(clippy::missing_safety_doc)]
 
-mod args;
-mod entry;
-mod exit;
-mod foreign;
-mod function;
-mod group;
-mod handover;
-mod home;
-mod host;
-mod imports;
-mod link;
+mod cpython;
+mod drain;
+mod engine;
+mod hosts;
+mod loop_class;
 mod nursery;
-mod object;
-mod raised;
-mod ready;
 mod scope;
 mod sleep;
-mod start;
-mod state;
-mod target;
+mod step;
 mod task;
-mod threads;
-mod timers;
-mod trash;
+mod task_class;
 mod wait;
 
 use pyo3::prelude::*;
@@ -39,8 +26,8 @@ use pyo3::prelude::*;
 /// The extension module.
 #[pymodule(gil_used = true)]
 fn _aionursery(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    imports::load(module.py())?;
-    exit::prepare();
+    cpython::imports::load(module.py())?;
+    cpython::shutdown::prepare();
     task::add_to(module)?;
     task::add_iterator_to(module)?;
     task::add_functions(module)?;
@@ -48,9 +35,9 @@ fn _aionursery(module: &Bound<'_, PyModule>) -> PyResult<()> {
     wait::add_to(module)?;
     scope::add_to(module)?;
     sleep::add_to(module)?;
-    state::add_to(module)?;
+    loop_class::add_to(module)?;
     nursery::add_to(module)?;
-    start::add_to(module)?;
-    handover::add_to(module)?;
-    group::add_to(module)
+    nursery::start::add_to(module)?;
+    nursery::handover::add_to(module)?;
+    nursery::taskgroup::add_to(module)
 }

@@ -6,15 +6,18 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::Nursery;
-use super::force::{close_by_force, finish_now, part_from_host};
-use crate::imports::imports;
-use crate::object::{
+use super::abandoned::{close_by_force, finish_now, part_from_host};
+use crate::cpython::imports::imports;
+use crate::cpython::object::{
     Fallible, Owned, Raised, Raw, call, call1, checked, getattr_opt, optional, raise,
     raise_in_context, type_name,
 };
-use crate::raised::{self, Group};
-use crate::state::{Failure, Key, LoopState, thread_mark};
-use crate::{foreign, host, task, wait};
+use crate::cpython::raised::{self, Group};
+use crate::engine::state::{Failure, Key, LoopState, thread_mark};
+use crate::hosts::foreign;
+use crate::hosts::host;
+use crate::task;
+use crate::wait;
 
 /// How the body has ended.
 unsafe fn body_outcome(exception: Raw) -> Outcome<Failure> {
@@ -49,7 +52,7 @@ pub unsafe fn check_leaver(join: Raw) -> Fallible<()> {
         let Some((home, _)) = object.get().place() else {
             return Ok(());
         };
-        let current = crate::imports::current_task(home.event_loop.get())?;
+        let current = crate::cpython::imports::current_task(home.event_loop.get())?;
         if current.as_ptr() as usize == object.get().leaver.get() {
             return Ok(());
         }
@@ -128,7 +131,7 @@ pub unsafe fn begin_join(join: Raw) -> Fallible<bool> {
             | Outcome::Bare(Failure { error, .. })
             | Outcome::Alone(Failure { error, .. }) => {
                 let text = format!("the nursery's body failed: {}", type_name(error.as_ptr()));
-                optional(crate::object::string(&text))
+                optional(crate::cpython::object::string(&text))
             }
             Outcome::Done | Outcome::Cancelled => None,
         };
@@ -160,7 +163,7 @@ impl Nursery {
     unsafe fn leaver(&self, state: &LoopState, id: NurseryId, closes: bool) -> Fallible<Leaver> {
         // SAFETY: attached.
         unsafe {
-            let current = crate::imports::current_task(state.event_loop.get())?;
+            let current = crate::cpython::imports::current_task(state.event_loop.get())?;
             self.leaver.set(current.as_ptr() as usize);
             let host = self.host.cloned();
             // A task of asyncio's says nothing when it ends.
@@ -205,7 +208,7 @@ impl Nursery {
         unsafe {
             let now = state.now_or_zero();
             let [early, reason] = ["a nursery around it was left", text]
-                .map(|text| optional(crate::object::string(text)));
+                .map(|text| optional(crate::cpython::object::string(text)));
             if text == WRONG_ORDER {
                 state.change(|tree, out| tree.cancel_inside(tree.scope(id), early, now, out));
             }
@@ -379,7 +382,7 @@ unsafe fn leave_without_host(
         let held = wait::wait(join).take_held();
         let thrown = wait::wait(join).value().take();
         let was_thrown = wait::was_thrown(join);
-        let current = crate::imports::current_task(state.event_loop.get())?;
+        let current = crate::cpython::imports::current_task(state.event_loop.get())?;
         let verdict = match (misuse, verdict) {
             (None, verdict) => verdict,
             (Some(misuse), Verdict::Clean) => {
@@ -475,7 +478,7 @@ unsafe fn plain_cancelled(join: Raw) -> Owned {
         let kind = imports().cancelled_error;
         let error = match wait::message(join) {
             Some(message) => call1(kind, message.as_ptr()),
-            None => crate::object::call0(kind),
+            None => crate::cpython::object::call0(kind),
         };
         error.unwrap_or_else(|raised| raised.take())
     }
@@ -492,7 +495,7 @@ unsafe fn raise_together(nursery: &Bound<'_, Nursery>, errors: Vec<Failure>) -> 
                 let name = name.as_ref().map_or(ffi::Py_None(), Owned::as_ptr);
                 checked(ffi::PyList_Append(names.as_ptr(), name))?;
             }
-            match getattr_opt(nursery.as_ptr(), crate::imports::names().make_group)? {
+            match getattr_opt(nursery.as_ptr(), crate::cpython::imports::names().make_group)? {
                 None => {
                     let mut args = [std::ptr::null_mut(), list.as_ptr(), names.as_ptr()];
                     call(imports().parts.multi_error_of, &mut args)

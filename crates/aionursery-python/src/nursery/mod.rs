@@ -2,25 +2,30 @@
 //! program sees of it, `join` how it is left, `force` what happens where it cannot be. Life, errors
 //! and cancellation are the tree's; this drives it.
 
-mod force;
+mod abandoned;
+mod class;
+pub mod handover;
 mod join;
-mod methods;
+pub mod start;
+mod target;
+pub mod taskgroup;
 
 use std::cell::Cell;
 
 use nursery_core::{Cause, Cleanup, NurseryId, Phase, Settings, Source};
 use pyo3::prelude::*;
 
-use crate::home::{Home, HomeSlot};
-use crate::imports::{imports, running_loop};
-use crate::object::{Fallible, Owned, Raw, Slot, set_error_text};
+use crate::cpython::imports::{imports, running_loop};
+use crate::cpython::object::{Fallible, Owned, Raw, Slot, set_error_text};
+use crate::engine::home::{Home, HomeSlot};
+use crate::engine::state::{LoopState, thread_mark};
+use crate::hosts::foreign;
+use crate::hosts::host;
 use crate::scope::CancelScope;
-use crate::state::{LoopState, thread_mark};
-use crate::{foreign, host};
 
-pub use force::{abandon, discard};
+pub use abandoned::{abandon, discard};
+pub use class::add_to;
 pub use join::{begin_join, check_leaver, finish_join, host_cancelled};
-pub use methods::add_to;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {

@@ -5,12 +5,14 @@ use nursery_core::{Flight, MemberId, ScopeId, Source};
 use pyo3::ffi;
 
 use super::CancelScope;
-use crate::object::{
+use crate::cpython::object::{
     Aside, Fallible, Owned, Raised, Raw, optional, raise, raise_in_context, string,
 };
-use crate::raised::{self, Group};
-use crate::state::{LoopState, thread_mark};
-use crate::{foreign, host, task};
+use crate::cpython::raised::{self, Group};
+use crate::engine::state::{LoopState, thread_mark};
+use crate::hosts::foreign;
+use crate::hosts::host;
+use crate::task;
 
 /// How a scope is left as it must not be.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -206,7 +208,7 @@ unsafe fn flight(exception: Raw) -> Fallible<(Flight, Option<Owned>)> {
 unsafe fn timeout(cancelled: Raw) -> Raised {
     // SAFETY: attached; the caller's exception is alive.
     unsafe {
-        match crate::object::call0(ffi::PyExc_TimeoutError) {
+        match crate::cpython::object::call0(ffi::PyExc_TimeoutError) {
             Ok(error) => {
                 let cause = Owned::share(cancelled);
                 ffi::PyException_SetCause(error.as_ptr(), cause.into_ptr());

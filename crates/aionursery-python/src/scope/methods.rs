@@ -9,9 +9,9 @@ use pyo3::types::{PyDict, PyTuple};
 
 use super::settings::{finite, span};
 use super::{Budget, CancelScope, Stage, fetch, relative_of, settings_of, source_name};
-use crate::args::{given, parse_call};
-use crate::object::{Owned, Slot};
-use crate::state::CLEANUP;
+use crate::cpython::args::{given, parse_call};
+use crate::cpython::object::{Owned, Slot};
+use crate::engine::state::CLEANUP;
 
 #[pymethods]
 impl CancelScope {

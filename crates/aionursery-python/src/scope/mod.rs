@@ -5,7 +5,6 @@
 mod leave;
 mod methods;
 mod settings;
-mod stuck;
 mod within;
 
 use std::cell::Cell;
@@ -14,17 +13,18 @@ use nursery_core::{Cause, ScopeId, Settings, Source};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use crate::args::parse;
-use crate::entry::guard;
-use crate::function::Method;
-use crate::home::{Home, HomeSlot};
-use crate::imports::running_loop;
-use crate::object::{Fallible, Owned, Raised, Raw, Slot};
-use crate::state::{LoopState, thread_mark};
-use crate::{host, threads, timers};
+use crate::cpython::args::parse;
+use crate::cpython::function::Method;
+use crate::cpython::guard::guard;
+use crate::cpython::imports::running_loop;
+use crate::cpython::object::{Fallible, Owned, Raised, Raw, Slot};
+use crate::engine::home::{Home, HomeSlot};
+use crate::engine::state::{LoopState, thread_mark};
+use crate::engine::threads;
+use crate::engine::timers;
+use crate::hosts::host;
 
 pub use settings::{Budget, relative_of, settings, settings_of};
-pub use stuck::warn_stuck;
 
 /// Turns a failure into PyO3's error.
 pub fn fetch(py: Python<'_>, raised: Raised) -> PyErr {

@@ -7,9 +7,9 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::restore;
-use crate::args::given;
-use crate::function::real;
-use crate::object::{Fallible, Raw, set_error};
+use crate::cpython::args::given;
+use crate::cpython::function::real;
+use crate::cpython::object::{Fallible, Raw, set_error};
 
 /// A number of seconds that is one.
 pub fn finite(name: &str, seconds: f64) -> PyResult<f64> {

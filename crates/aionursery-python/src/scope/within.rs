@@ -7,12 +7,12 @@ use pyo3::prelude::*;
 
 use super::settings::finite;
 use super::{Budget, CancelScope, fetch, restore, settings, settings_of};
-use crate::args::{given, parse};
-use crate::entry::guard;
-use crate::function::{Method, real};
-use crate::host;
-use crate::object::{Fallible, Owned, Raw, set_error_text};
-use crate::state::LoopState;
+use crate::cpython::args::{given, parse};
+use crate::cpython::function::{Method, real};
+use crate::cpython::guard::guard;
+use crate::cpython::object::{Fallible, Owned, Raw, set_error_text};
+use crate::engine::state::LoopState;
+use crate::hosts::host;
 
 /// What a function of the family makes.
 #[derive(Clone, Copy)]

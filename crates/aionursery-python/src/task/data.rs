@@ -12,12 +12,13 @@ use nursery_core::{Effects, Inbox, MemberId};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::{likeness, methods, watch};
-use crate::home::HomeSlot;
-use crate::imports::imports;
-use crate::object::{Fallible, Owned, Raw, Slot};
-use crate::state::LoopState;
-use crate::trash::Going;
+use super::callbacks as watch;
+use crate::cpython::imports::imports;
+use crate::cpython::object::{Fallible, Owned, Raw, Slot};
+use crate::cpython::trash::Going;
+use crate::engine::home::HomeSlot;
+use crate::engine::state::LoopState;
+use crate::task_class::{compat as likeness, methods};
 
 /// What a task has been through, one bit each.
 pub mod flag {

@@ -9,11 +9,11 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::data::{data, flag, is_ours};
-use crate::entry::guard;
-use crate::function::Method;
-use crate::imports::imports;
-use crate::object::{Owned, Raw, none};
-use crate::state::{Key, each_state};
+use crate::cpython::function::Method;
+use crate::cpython::guard::guard;
+use crate::cpython::imports::imports;
+use crate::cpython::object::{Owned, Raw, none};
+use crate::engine::state::{Key, each_state};
 
 /// Children are entered when somebody looks.
 static LAZY: AtomicBool = AtomicBool::new(false);
@@ -33,7 +33,7 @@ pub unsafe fn register(task: Raw) {
         let imports = imports();
         let done = if imports.scheduled.is_null() {
             data.registration.set(none());
-            crate::object::call1(imports.register_task, task).is_ok()
+            crate::cpython::object::call1(imports.register_task, task).is_ok()
         } else {
             let reference = ffi::PyWeakref_NewRef(task, imports.scheduled_remove);
             Owned::maybe(reference).is_some_and(|reference| {

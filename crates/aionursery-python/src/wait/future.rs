@@ -5,16 +5,15 @@ use std::ffi::{c_int, c_void};
 
 use pyo3::ffi;
 
-use super::awaited::raise_cancelled;
-use super::waiters::{self, Waiter};
-use super::{
-    Kind, Phase, Wait, at_home, complete, host_cancelled, notify, start, stop_waiting, wait,
-};
-use crate::args::{given, parse};
-use crate::entry::guard;
-use crate::imports::imports;
-use crate::object::{Fallible, Owned, Raw, checked, none, set_error};
-use crate::{task, threads};
+use super::coroutine::raise_cancelled;
+use super::waiters::{self, Waiter, notify};
+use super::{Kind, Phase, Wait, at_home, complete, host_cancelled, start, stop_waiting, wait};
+use crate::cpython::args::{given, parse};
+use crate::cpython::guard::guard;
+use crate::cpython::imports::imports;
+use crate::cpython::object::{Fallible, Owned, Raw, checked, none, set_error};
+use crate::engine::threads;
+use crate::task;
 
 unsafe fn check_thread(this: &Wait, what: &str) -> Fallible<()> {
     // SAFETY: attached. One that knows no loop is nobody's yet.

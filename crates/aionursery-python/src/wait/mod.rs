@@ -3,12 +3,12 @@
 //! it the future that it expects, and `create_task` the coroutine. It must never decide what a
 //! cancellation means: a withdrawn wait says that it waits no longer, no more.
 //!
-//! What it is and how it goes is here; `waiters` is who waits, `awaited` its side as a coroutine,
-//! `future` its side as a future, `object` its type.
+//! What it is and how it goes is here; `waiters` is who waits, `coroutine` its side as a coroutine,
+//! `future` its side as a future, `class` its type.
 
-mod awaited;
+mod class;
+mod coroutine;
 mod future;
-mod object;
 mod waiters;
 
 use std::cell::{Cell, RefCell};
@@ -17,12 +17,14 @@ use std::sync::OnceLock;
 use nursery_core::{Alarm, TimerId};
 use pyo3::ffi;
 
-use crate::home::{Home, HomeSlot};
-use crate::object::{Fallible, Owned, Raw, Slot};
-use crate::state::{Key, LoopState};
-use crate::{nursery, task, timers};
+use crate::cpython::object::{Fallible, Owned, Raw, Slot};
+use crate::engine::home::{Home, HomeSlot};
+use crate::engine::state::{Key, LoopState};
+use crate::engine::timers;
+use crate::nursery;
+use crate::task;
 
-pub use object::add_to;
+pub use class::add_to;
 use waiters::Waiter;
 pub use waiters::{notify, park, resume, withdraw};
 
@@ -256,7 +258,7 @@ pub unsafe fn is_cancelled(object: Raw) -> bool {
 /// What a wait that was cancelled brings.
 pub unsafe fn cancelled_error(object: Raw) -> Owned {
     // SAFETY: attached; the caller's wait is alive.
-    unsafe { awaited::raise_cancelled(wait(object)).take() }
+    unsafe { coroutine::raise_cancelled(wait(object)).take() }
 }
 
 /// Takes a wait out of wherever it stands.

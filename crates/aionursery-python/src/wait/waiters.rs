@@ -5,11 +5,12 @@
 
 use pyo3::ffi;
 
-use super::{Kind, Phase, Wait, awaited, host_cancelled, stop_waiting, wait};
-use crate::foreign;
-use crate::imports::names;
-use crate::object::{Aside, Fallible, Owned, Raw, call1, getattr_opt, optional};
-use crate::state::LoopState;
+use super::coroutine;
+use super::{Kind, Phase, Wait, host_cancelled, stop_waiting, wait};
+use crate::cpython::imports::names;
+use crate::cpython::object::{Aside, Fallible, Owned, Raw, call1, getattr_opt, optional};
+use crate::engine::state::LoopState;
+use crate::hosts::foreign;
 use crate::task;
 
 /// A waiter beside the first task of ours.
@@ -164,7 +165,7 @@ pub unsafe fn withdraw(object: Raw, task: Raw) -> bool {
         remove(this, &[task]);
         if has_any(this) {
             // The wait brings nothing to this one, which will throw into it.
-            task::data(task).set_incoming(awaited::raise_cancelled(this).take());
+            task::data(task).set_incoming(coroutine::raise_cancelled(this).take());
             this.leaving.set(this.leaving.get() + 1);
         } else {
             this.phase.set(Phase::Cancelled);

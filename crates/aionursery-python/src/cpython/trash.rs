@@ -1,0 +1,76 @@
+//! How an object lets go of what it held where that may be the first of a long chain: a task whose
+//! result is a task whose result is a task. Each would go inside the going of the one before, and the
+//! stack would not last. It must never keep anything longer than the outermost of them takes to go.
+
+use std::cell::{Cell, RefCell};
+
+use pyo3::gc::PyTraverseError;
+
+use crate::cpython::object::{Owned, Raw};
+
+/// How many of our objects may go inside each other, as CPython has it for its own.
+const DEPTH: usize = 50;
+
+/// What objects of one loop have still to let go of.
+#[derive(Default)]
+pub struct Trash {
+    depth: Cell<usize>,
+    later: RefCell<Vec<Owned>>,
+}
+
+impl Trash {
+    pub fn traverse(
+        &self,
+        visit: impl Fn(Raw) -> Result<(), PyTraverseError>,
+    ) -> Result<(), PyTraverseError> {
+        match self.later.try_borrow() {
+            Ok(later) => later.iter().try_for_each(|object| visit(object.as_ptr())),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// An object goes, until what this returns does.
+    #[inline]
+    pub fn begin(&self) -> Going<'_> {
+        self.depth.set(self.depth.get() + 1);
+        Going { trash: self, deep: self.depth.get() > DEPTH }
+    }
+
+    /// The list is free each time: to let go may run Python code, and may put off more.
+    #[cold]
+    fn empty(&self) {
+        let next = || self.later.borrow_mut().pop();
+        while let Some(object) = next() {
+            drop(object);
+        }
+    }
+}
+
+/// See [`Trash::begin`].
+pub struct Going<'a> {
+    trash: &'a Trash,
+    deep: bool,
+}
+
+impl Going<'_> {
+    /// Whether what it holds must wait.
+    #[inline]
+    pub fn is_deep(&self) -> bool {
+        self.deep
+    }
+
+    /// Lets go of one reference when there is stack for it.
+    pub fn put_off(&self, object: Option<Owned>) {
+        self.trash.later.borrow_mut().extend(object);
+    }
+}
+
+impl Drop for Going<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.trash.depth.get() == 1 && !self.trash.later.borrow().is_empty() {
+            self.trash.empty();
+        }
+        self.trash.depth.set(self.trash.depth.get() - 1);
+    }
+}

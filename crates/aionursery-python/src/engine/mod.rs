@@ -1,0 +1,15 @@
+//! One event loop's part of the library: its tree, its ready queue, its timer. It must never know what a
+//! task or a wait of ours is made of.
+
+pub mod current;
+pub mod find;
+pub mod home;
+pub mod link;
+pub mod ready;
+pub mod report;
+pub mod state;
+pub mod stuck;
+pub mod threads;
+pub mod timers;
+pub mod tree;
+pub mod turns;

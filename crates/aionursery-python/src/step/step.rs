@@ -1,0 +1,424 @@
+//! How a task moves: one step of its coroutine, what it waits for, how it is woken. It decides nothing
+//! of scopes and nurseries: it asks the tree.
+
+use nursery_core::{Inbox, MemberId, Throw, Told, Waited};
+use pyo3::ffi;
+
+use super::cancel::{cancel_wait, cancelled_by_scope, cancelled_error, is_asked, is_shielded};
+use super::end::{fail, finish};
+use crate::cpython::function::Method;
+use crate::cpython::guard::guard;
+use crate::cpython::imports::names;
+use crate::cpython::object::{Aside, Fallible, Owned, Raw, checked, method1, set_error_text};
+use crate::cpython::raised;
+use crate::engine::current::{enter, leave, overwrite, restore};
+use crate::engine::ready;
+use crate::engine::state::{LoopState, thread_mark};
+use crate::step::future;
+use crate::task::call_graph as graph;
+use crate::task::callbacks::{self as watch, Watcher};
+use crate::task::data::{TaskData, data, flag, is_ours};
+use crate::wait;
+
+/// Steps a task that the ready queue has come to. Only what leaves the loop (KeyboardInterrupt,
+/// SystemExit) is raised.
+#[inline]
+pub unsafe fn run(state: &LoopState, task: Owned) -> Fallible<()> {
+    // SAFETY: attached.
+    unsafe {
+        let ours = data(task.as_ptr());
+        if ours.has(flag::DONE) || ours.has(flag::RUNNING) {
+            ours.lower_flags(flag::SCHEDULED);
+            return Ok(());
+        }
+        let context = ours.context().get();
+        if let Err(raised) = checked(ffi::PyContext_Enter(context)) {
+            // Somebody runs in that context: the task cannot, and says so.
+            ours.set_incoming(raised.take());
+            return step(state, &task, true);
+        }
+        let result = step(state, &task, true);
+        let aside = if result.is_err() { Some(Aside::new()) } else { None };
+        if ffi::PyContext_Exit(context) < 0 {
+            ffi::PyErr_Clear();
+        }
+        drop(aside);
+        result
+    }
+}
+
+/// Steps a task inside the step of another.
+pub unsafe fn run_nested(state: &LoopState, task: Owned) -> Fallible<()> {
+    // SAFETY: attached. The queue still has the task and will find that it has moved on.
+    unsafe {
+        let _outside = state.ready.outside_batch();
+        let outer = state.lingering.replace(false);
+        let result = run(state, task);
+        let aside = if result.is_err() { Some(Aside::new()) } else { None };
+        leave(state);
+        drop(aside);
+        state.lingering.set(outer);
+        result
+    }
+}
+
+/// Takes one step in the context that is entered. In a drain, the current task lingers.
+#[inline]
+pub unsafe fn step(state: &LoopState, task: &Owned, drain: bool) -> Fallible<()> {
+    // SAFETY: attached; the task is kept alive by the caller.
+    unsafe {
+        let this = task.as_ptr();
+        let ours = data(this);
+        let throw = prepare(state, this, ours);
+        let entered = if drain && state.lingering.get() {
+            overwrite(state, this).map(|()| None)
+        } else {
+            enter(state, this)
+        };
+        let Ok(before) = entered else {
+            // No memory for it: the task fails, and is not left half-way.
+            ours.lower_flags(flag::RUNNING);
+            return fail(state, this, ours);
+        };
+        let outer = state.running.replace(this);
+        let mut value = std::ptr::null_mut();
+        let coroutine = ours.coroutine().get();
+        let sent = match throw {
+            None => ffi::PyIter_Send(coroutine, ffi::Py_None(), &mut value),
+            Some(exception) => throw_into(coroutine, &exception, &mut value),
+        };
+        let result = match sent {
+            ffi::PySendResult::PYGEN_NEXT => {
+                suspend(state, task, ours, Owned::new(value)?);
+                Ok(())
+            }
+            ffi::PySendResult::PYGEN_RETURN => {
+                let value = Owned::maybe(value);
+                if ours.change_inbox(|inbox| inbox.returned(|| is_shielded(state, ours))) {
+                    finish(state, this, ours, flag::DONE | flag::CANCELLED, None);
+                } else {
+                    finish(state, this, ours, flag::DONE, value);
+                }
+                Ok(())
+            }
+            ffi::PySendResult::PYGEN_ERROR => fail(state, this, ours),
+        };
+        state.running.set(outer);
+        ours.lower_flags(flag::RUNNING);
+        if drain && before.is_none() {
+            state.lingering.set(true);
+        } else {
+            let aside = if result.is_err() { Some(Aside::new()) } else { None };
+            restore(state, before);
+            drop(aside);
+        }
+        result
+    }
+}
+
+/// What the step is to throw, if anything.
+#[inline]
+unsafe fn prepare(state: &LoopState, task: Raw, ours: &TaskData) -> Option<Owned> {
+    // SAFETY: attached; the task is alive.
+    unsafe {
+        let joining = ours.has(flag::JOINING);
+        let flags = ours.flags.get() & !(flag::SCHEDULED | flag::JOINING);
+        ours.flags.set(flags | flag::RUNNING);
+        let waited = ours.waiting.take();
+        if joining {
+            // The nursery that it joins decides what becomes of a cancellation.
+            return None;
+        }
+        let incoming = if ours.rare.borrow().is_some() {
+            ours.end_await();
+            ours.take_incoming()
+        } else {
+            None
+        };
+        let incoming = match &waited {
+            Some(waited) if !wait::is_wait(waited.as_ptr()) => {
+                graph::end(waited.as_ptr(), task);
+                incoming.or_else(|| error_of(waited))
+            }
+            Some(waited) if wait::is_cancelled(waited.as_ptr()) => {
+                incoming.or_else(|| Some(wait::cancelled_error(waited.as_ptr())))
+            }
+            _ => incoming,
+        };
+        if ours.inbox.get().is_quiet() {
+            ours.change_inbox(Inbox::begin_quietly);
+            return incoming;
+        }
+        prepare_cancellation(state, task, ours, waited.is_some(), incoming)
+    }
+}
+
+/// The error of a task of ours that was awaited directly: it is thrown, as that of any future.
+#[inline]
+unsafe fn error_of(awaited: &Owned) -> Option<Owned> {
+    // SAFETY: attached; the object is alive.
+    unsafe {
+        let this = awaited.as_ptr();
+        if !is_ours(this) || !data(this).has(flag::FAILED | flag::CANCELLED) {
+            return None;
+        }
+        crate::task_class::methods::result_of(this).err().map(|raised| raised.take())
+    }
+}
+
+/// What the step is to throw where a cancellation may have come. `incoming` is the error that the
+/// wait has brought.
+#[cold]
+unsafe fn prepare_cancellation(
+    state: &LoopState,
+    task: Raw,
+    ours: &TaskData,
+    waited: bool,
+    incoming: Option<Owned>,
+) -> Option<Owned> {
+    // SAFETY: attached; the task is alive.
+    unsafe {
+        let member = ours.member.get();
+        let told = member.map_or_else(Told::default, |member| {
+            let tree = state.tree.borrow();
+            let pending = tree.is_pending(member);
+            Told {
+                pending,
+                abrupt: pending && tree.is_abrupt(member),
+                shielded: tree.is_shielded(member),
+            }
+        });
+        let waited = match &incoming {
+            Some(error) if raised::is_cancellation(error.as_ptr()) => Waited::Cancelled,
+            Some(_) => Waited::Got,
+            None if waited => Waited::Got,
+            None => Waited::Nothing,
+        };
+        let first = !ours.inbox.get().has_started();
+        let step = ours.change_inbox(|inbox| inbox.before_step(told, waited));
+        let Some(member) = member else {
+            return if step.throw == Throw::Plain { Some(cancelled_error(task)) } else { incoming };
+        };
+        let thrown = match step.throw {
+            Throw::Plain => Some(cancelled_error(task)),
+            Throw::Scoped => Some(cancelled_by_scope(state, member)),
+            Throw::Nothing => incoming,
+        };
+        if step.heard {
+            state.tree.touch(|tree| tree.thrown(member));
+        } else if step.throw == Throw::Scoped {
+            state.tree.touch(|tree| tree.thrown_late(member));
+        } else if first && told.pending {
+            let now = state.now_or_zero();
+            state.change(|tree, _| tree.hears_from_now(member, now));
+        }
+        thrown
+    }
+}
+
+/// `coroutine.throw(exception)`, as `PyIter_Send` would answer.
+unsafe fn throw_into(coroutine: Raw, exception: &Owned, value: &mut Raw) -> ffi::PySendResult {
+    // SAFETY: attached; the coroutine is alive.
+    unsafe {
+        match method1(coroutine, names().throw, exception.as_ptr()) {
+            Ok(yielded) => {
+                *value = yielded.into_ptr();
+                ffi::PySendResult::PYGEN_NEXT
+            }
+            Err(raised) => {
+                if ffi::PyErr_ExceptionMatches(ffi::PyExc_StopIteration) == 0 {
+                    return ffi::PySendResult::PYGEN_ERROR;
+                }
+                let stop = raised.take();
+                match crate::cpython::object::getattr(stop.as_ptr(), names().value) {
+                    Ok(result) => {
+                        *value = result.into_ptr();
+                        ffi::PySendResult::PYGEN_RETURN
+                    }
+                    Err(_) => ffi::PySendResult::PYGEN_ERROR,
+                }
+            }
+        }
+    }
+}
+
+/// A coroutine has yielded: the task waits for what it yielded.
+#[inline]
+unsafe fn suspend(state: &LoopState, task: &Owned, ours: &TaskData, yielded: Owned) {
+    // SAFETY: attached; all is alive.
+    unsafe {
+        let this = task.as_ptr();
+        ours.lower_flags(flag::RUNNING);
+        graph::begin_child(state, this, ours);
+        let what = yielded.as_ptr();
+        if what == ffi::Py_None() {
+            ours.raise_flags(flag::SCHEDULED);
+            if ours.member.get().is_some_and(|member| insist(state, member)) {
+                ours.change_inbox(Inbox::tell);
+            }
+            ready::push_or_report(state, task.clone());
+            return;
+        }
+        if wait::is_wait(what) {
+            if wait::park(state, what, this) {
+                return settle(state, this, ours, yielded);
+            }
+        } else if is_ours(what) && data(what).has(flag::BLOCKING) {
+            data(what).lower_flags(flag::BLOCKING);
+            if what == this {
+                return refuse(
+                    state,
+                    task,
+                    &format!("Task cannot await on itself: {}", text(what)),
+                );
+            }
+            let here = data(what).state().is_some_and(|its| std::ptr::eq(its, state));
+            if here && !data(what).has(flag::DONE) {
+                watch::add(data(what), Watcher::Joiner(task.clone()));
+                return settle(state, this, ours, yielded);
+            }
+            data(what).raise_flags(flag::BLOCKING);
+        }
+        future::wait_for(state, task, ours, yielded);
+    }
+}
+
+/// The task waits for `what`. If a cancellation came while it ran, that is cancelled at once.
+#[inline]
+pub(super) unsafe fn settle(state: &LoopState, task: Raw, ours: &TaskData, what: Owned) {
+    // SAFETY: attached; all is alive.
+    unsafe {
+        if !wait::is_wait(what.as_ptr()) {
+            graph::begin(what.as_ptr(), task);
+        }
+        ours.waiting.set(what);
+        if ours.has(flag::JOINING | flag::SCHEDULED) {
+            // What it waits for is there already if a step is to come; nothing is to be cancelled.
+            if !ours.has(flag::JOINING) && ours.member.get().is_some_and(|it| insist(state, it)) {
+                ours.change_inbox(Inbox::tell);
+            }
+            return;
+        }
+        let asked = ours.inbox.get().requests.is_waiting() && is_asked(state, task);
+        if asked && cancel_wait(state, task, true) {
+            let shielded = is_shielded(state, ours);
+            ours.change_inbox(|inbox| inbox.handed_on_late(shielded));
+            return;
+        }
+        if ours.member.get().is_some_and(|member| insist(state, member)) {
+            ours.change_inbox(Inbox::tell);
+            cancel_wait(state, task, false);
+        }
+    }
+}
+
+/// Whether the wait that begins is to be cancelled at once (R18).
+#[inline]
+unsafe fn insist(state: &LoopState, member: MemberId) -> bool {
+    // SAFETY: attached. The clock may run Python code, so it is read outside the tree.
+    unsafe {
+        let (now, pending) = {
+            let mut asked = false;
+            let pending = state.tree.touch(|tree| {
+                tree.suspended(member, || {
+                    asked = true;
+                    f64::NEG_INFINITY
+                })
+            });
+            (asked, pending)
+        };
+        if !now || pending {
+            return pending;
+        }
+        let now = state.now_or_zero();
+        state.tree.touch(|tree| tree.suspended(member, || now))
+    }
+}
+
+pub(super) unsafe fn text(object: Raw) -> String {
+    // SAFETY: as the caller's.
+    unsafe { crate::cpython::object::repr(object) }
+}
+
+/// The task yielded something it must not: its next step throws a RuntimeError.
+pub(super) unsafe fn refuse(state: &LoopState, task: &Owned, text: &str) {
+    // SAFETY: attached.
+    unsafe {
+        let error = set_error_text(ffi::PyExc_RuntimeError, text).take();
+        refuse_with(state, task, error);
+    }
+}
+
+pub(super) unsafe fn refuse_with(state: &LoopState, task: &Owned, error: Owned) {
+    // SAFETY: attached.
+    unsafe {
+        let ours = data(task.as_ptr());
+        ours.set_incoming(error);
+        ours.raise_flags(flag::SCHEDULED);
+        ready::push_or_report(state, task.clone());
+    }
+}
+
+static STEP: Method = Method::no_args(c"step", bound_step_call);
+
+/// A task's step as a function, for a loop to call in the task's context.
+pub unsafe fn bound_step(task: Raw) -> Fallible<Owned> {
+    // SAFETY: the caller's task is alive.
+    unsafe { STEP.bind(task) }
+}
+
+unsafe extern "C" fn bound_step_call(task: Raw, _: Raw) -> Raw {
+    // SAFETY: bound to a task, which the call keeps alive; the loop has entered its context.
+    unsafe { step_from_loop(task) }
+}
+
+/// A step that the loop asks for, in the task's context.
+pub(super) unsafe fn step_from_loop(task: Raw) -> Raw {
+    // SAFETY: as above.
+    unsafe {
+        guard(std::ptr::null_mut(), |_| {
+            let ours = data(task);
+            let Some(home) = ours.home.cloned() else {
+                return crate::cpython::object::none().into_ptr();
+            };
+            let state = &*home;
+            if ours.has(flag::DONE | flag::RUNNING) {
+                return crate::cpython::object::none().into_ptr();
+            }
+            let _outside = state.ready.outside_batch();
+            state.thread.set(thread_mark());
+            let stepped = step(state, &Owned::share(task), false);
+            match stepped.and_then(|()| state.check_interrupt()) {
+                Ok(()) => crate::cpython::object::none().into_ptr(),
+                Err(raised) => raised.null(),
+            }
+        })
+    }
+}
+
+/// What a task of ours has waited for is there.
+#[inline]
+pub unsafe fn wake(state: &LoopState, task: Owned) {
+    // SAFETY: attached.
+    unsafe {
+        let ours = data(task.as_ptr());
+        if ours.has(flag::DONE | flag::SCHEDULED | flag::RUNNING) {
+            return;
+        }
+        ours.raise_flags(flag::SCHEDULED);
+        ready::push_or_report(state, task);
+    }
+}
+
+/// Steps a task at once that [`wake`] would have queued.
+pub unsafe fn resume(state: &LoopState, task: Owned) -> Fallible<()> {
+    // SAFETY: attached; called between two steps.
+    unsafe {
+        let ours = data(task.as_ptr());
+        if ours.has(flag::DONE | flag::SCHEDULED | flag::RUNNING) {
+            return Ok(());
+        }
+        ours.raise_flags(flag::SCHEDULED);
+        run(state, task)
+    }
+}
