@@ -5,11 +5,13 @@
 use crate::cpython::function::Method;
 use crate::cpython::guard::guard;
 use crate::cpython::object::{Aside, Fallible, Owned, Raw, none};
+use crate::cpython::thread::thread_mark;
+use crate::engine::current;
 use crate::engine::link::Link;
-use crate::engine::state::{LoopState, thread_mark};
+use crate::engine::state::LoopState;
 use crate::engine::timers;
 use crate::engine::turns::{self as turn, Turn};
-use crate::task;
+use crate::step;
 use crate::wait;
 
 /// What the loop calls, bound to a turn's link.
@@ -45,7 +47,7 @@ unsafe fn run(state: &LoopState, end: u64) -> Fallible<()> {
         let mut batch = Batch::begin(state, end);
         loop {
             while let Some(task) = batch.next() {
-                task::run(state, task)?;
+                step::run(state, task)?;
                 state.check_interrupt()?;
             }
             let Some(join) = state.ready.last_join.take() else {
@@ -110,7 +112,7 @@ impl Drop for Batch<'_> {
         let (state, ready) = (self.state, &self.state.ready);
         // SAFETY: attached; an exception that is on its way out is put aside.
         unsafe {
-            task::leave(state);
+            current::leave(state);
             state.lingering.set(self.outer_lingers);
             ready.current.set(self.outer_end);
             let rest = self.rest.take();

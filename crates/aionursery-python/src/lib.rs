@@ -28,10 +28,10 @@ use pyo3::prelude::*;
 fn _aionursery(module: &Bound<'_, PyModule>) -> PyResult<()> {
     cpython::imports::load(module.py())?;
     cpython::shutdown::prepare();
-    task::add_to(module)?;
-    task::add_iterator_to(module)?;
-    task::add_functions(module)?;
-    task::set_up_registry(module.py())?;
+    task::data::add_to(module)?;
+    task_class::add_iterator_to(module)?;
+    task_class::add_functions(module)?;
+    task::registry::set_up(module.py())?;
     wait::add_to(module)?;
     scope::add_to(module)?;
     sleep::add_to(module)?;

@@ -6,10 +6,10 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
+use crate::cpython::errors::fetch;
 use crate::cpython::object::Raw;
 use crate::engine::home::Home;
 use crate::engine::state::{Failure, Key, LoopState};
-use crate::scope::fetch;
 use crate::task;
 use crate::wait;
 

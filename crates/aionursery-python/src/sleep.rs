@@ -3,10 +3,10 @@
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use crate::cpython::errors::fetch;
 use crate::cpython::object::{Fallible, Owned};
 use crate::engine::state::LoopState;
 use crate::hosts::host;
-use crate::scope::fetch;
 use crate::wait::{self, Kind};
 
 fn make<'py>(

@@ -9,14 +9,15 @@ use pyo3::prelude::*;
 
 use super::state::LoopState;
 use super::tree::SharedTree;
+use crate::cpython::errors::{fetch, restore};
 use crate::cpython::imports::{imports, is_debug, names, running_loop};
 use crate::cpython::object::{Fallible, Owned, Raw, Slot, getattr_opt, method0, truth};
+use crate::cpython::thread::thread_mark;
 use crate::cpython::trash::Trash;
 use crate::engine::home::Home;
 use crate::engine::link::Address;
 use crate::engine::ready::{Ready, Ways};
 use crate::engine::timers;
-use crate::scope::{fetch, restore};
 
 /// How many states have died. A state's address can be another one's later, and a state dies in
 /// whichever thread the collector runs, so what threads remember is good for one epoch only.
@@ -74,12 +75,6 @@ thread_local! {
     static LAST: Cell<Last> = const {
         Cell::new(Last { event_loop: std::ptr::null_mut(), state: std::ptr::null(), epoch: 0 })
     };
-}
-
-/// A number that no other living thread has.
-#[inline]
-pub fn thread_mark() -> usize {
-    LAST.with(|last| std::ptr::from_ref(last) as usize)
 }
 
 /// The inside of a state. The reference lives as long as the caller keeps the object.

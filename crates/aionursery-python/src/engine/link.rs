@@ -7,12 +7,12 @@ use std::rc::Rc;
 
 use pyo3::prelude::*;
 
+use crate::cpython::errors::{fetch, restore};
 use crate::cpython::function::Method;
 use crate::cpython::imports::{is_debug, names};
 use crate::cpython::object::{Fallible, Owned, Raw, method1};
 use crate::engine::home::Home;
 use crate::engine::state::LoopState;
-use crate::scope::{fetch, restore};
 
 /// The address of a state, shared by all that is bound to it; null once the state has gone.
 pub type Address = Rc<Cell<*const LoopState>>;

@@ -3,6 +3,7 @@
 
 pub mod current;
 pub mod find;
+pub mod guests;
 pub mod home;
 pub mod link;
 pub mod ready;
@@ -13,3 +14,4 @@ pub mod threads;
 pub mod timers;
 pub mod tree;
 pub mod turns;
+pub mod words;

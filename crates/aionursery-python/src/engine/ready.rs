@@ -27,6 +27,7 @@ use crate::cpython::object::{
 };
 use crate::engine::link::Address;
 use crate::engine::state::LoopState;
+use crate::step;
 use crate::task;
 
 /// What a loop lets us do.
@@ -249,7 +250,7 @@ fn clear_and_false(raised: Raised) -> bool {
 unsafe fn push_alone(state: &LoopState, task: Owned) -> Fallible<()> {
     // SAFETY: attached.
     unsafe {
-        let step = task::bound_step(task.as_ptr())?;
+        let step = step::bound_step(task.as_ptr())?;
         let mut args = [std::ptr::null_mut(), step.as_ptr(), task::context(task.as_ptr())];
         call_method(state.event_loop.get(), names().call_soon, &mut args, imports().kw_context)?;
         Ok(())

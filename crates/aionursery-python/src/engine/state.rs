@@ -10,7 +10,7 @@ use nursery_core::{Effects, Face, Identity, MemberId, Tree};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-pub use super::find::{each_state, thread_mark};
+use super::guests::Hosts;
 pub use super::tree::{CLEANUP, SharedTree};
 use crate::cpython::function::real;
 use crate::cpython::imports::{imports, names};
@@ -21,6 +21,7 @@ use crate::engine::link::Address;
 use crate::engine::ready::Ready;
 use crate::engine::timers;
 use crate::hosts::foreign;
+use crate::step;
 use crate::task;
 use crate::wait;
 
@@ -92,7 +93,7 @@ pub struct LoopState {
     /// What is to leave the loop.
     pub interrupt: Slot,
     /// Tasks that are not ours and host scopes; each holds one reference.
-    pub foreign: RefCell<foreign::Hosts>,
+    pub foreign: RefCell<Hosts>,
 }
 
 // SAFETY: all access is serialised by the GIL, see the type's comment.
@@ -173,7 +174,7 @@ impl LoopState {
             }
             for delivery in out.into_iter().filter(|delivery| delivery.throw) {
                 if task::is_ours(delivery.key.0) {
-                    task::reach(self, delivery.key.0);
+                    step::reach(self, delivery.key.0);
                 } else {
                     foreign::reach(self, delivery.key.0);
                 }

@@ -6,7 +6,7 @@ use pyo3::ffi;
 use crate::cpython::imports::imports;
 use crate::cpython::object::{Fallible, Owned, call, checked};
 use crate::engine::state::LoopState;
-use crate::scope::source_name;
+use crate::engine::words::source_name;
 
 /// A scope was cancelled a while ago and still has tasks: they are named, with where they wait.
 pub unsafe fn warn_stuck(state: &LoopState, id: ScopeId) {

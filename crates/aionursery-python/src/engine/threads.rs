@@ -7,7 +7,8 @@ use pyo3::ffi;
 
 use crate::cpython::imports::{imports, names};
 use crate::cpython::object::{Fallible, getattr_opt, method0, optional, set_error_text, truth};
-use crate::engine::state::{LoopState, thread_mark};
+use crate::cpython::thread::thread_mark;
+use crate::engine::state::LoopState;
 
 /// Raises if another thread runs the loop. `what` was used; `instead` is what to hand over.
 #[inline]

@@ -14,8 +14,9 @@ use crate::cpython::imports::names;
 use crate::cpython::object::{
     Aside, Fallible, Owned, Raised, Raw, Slot, call_method, method0, none, raise, truth,
 };
+use crate::cpython::thread::thread_mark;
 use crate::engine::link::Link;
-use crate::engine::state::{Key, LoopState, thread_mark};
+use crate::engine::state::{Key, LoopState};
 use crate::wait;
 
 /// When the loop will call back.

@@ -4,50 +4,21 @@
 //! that runs.
 
 use std::cell::Cell;
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 
 use nursery_core::{MemberId, Source};
 use pyo3::ffi;
 
 use crate::cpython::function::{Method, number};
+use crate::cpython::futures::is_done;
+use crate::cpython::futures::is_running;
 use crate::cpython::guard::guard;
 use crate::cpython::imports::{imports, names};
 use crate::cpython::object::{
     Fallible, Owned, Raw, call_method, getattr_opt, method0, method1, none, optional, truth, utf8,
 };
+use crate::engine::guests::Host;
 use crate::engine::state::{Key, LoopState};
-use crate::scope::source_name;
-
-/// Foreign hosts by their address.
-pub type Hosts = HashMap<usize, Host, BuildHasherDefault<ByAddress>>;
-
-/// Addresses need no more than their bits spread.
-#[derive(Default)]
-pub struct ByAddress(u64);
-
-impl Hasher for ByAddress {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_usize(usize::from(*byte));
-        }
-    }
-
-    fn write_usize(&mut self, address: usize) {
-        self.0 = (self.0 ^ address as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
-    }
-}
-
-/// A foreign task that hosts scopes.
-pub struct Host {
-    pub member: MemberId,
-    /// It joins a nursery's children.
-    pub joining: Cell<bool>,
-}
+use crate::engine::words::source_name;
 
 /// The place of a foreign task in the tree, if it has one.
 pub fn find_member(state: &LoopState, task: Raw) -> Option<MemberId> {
@@ -65,18 +36,6 @@ pub unsafe fn member(state: &LoopState, task: Raw) -> MemberId {
     let host = Host { member, joining: Cell::new(false) };
     state.foreign.borrow_mut().insert(task as usize, host);
     member
-}
-
-/// Whether a future has ended.
-pub unsafe fn is_done(future: Raw) -> Fallible<bool> {
-    // SAFETY: attached; the caller's object is alive.
-    unsafe {
-        let imports = imports();
-        if imports.futures.as_ref().is_some_and(|futures| futures.made(future)) {
-            return truth(&imports.done.call_on(future)?);
-        }
-        truth(&method0(future, names().done)?)
-    }
 }
 
 /// A foreign task has left a scope: if it was its last one, it leaves the tree.
@@ -157,21 +116,6 @@ pub unsafe fn take_back(task: Raw, count: u32) -> Fallible<()> {
         unsafe { method0(task, names().uncancel)? };
     }
     Ok(())
-}
-
-/// Whether a task's coroutine runs just now, of whatever kind the task is.
-pub unsafe fn is_running(task: Raw) -> Fallible<bool> {
-    // SAFETY: the caller's task is alive.
-    unsafe {
-        let Some(get_coro) = getattr_opt(task, names().get_coro)? else {
-            return Ok(false);
-        };
-        let coroutine = crate::cpython::object::call0(get_coro.as_ptr())?;
-        match getattr_opt(coroutine.as_ptr(), names().cr_running)? {
-            Some(running) => truth(&running),
-            None => Ok(false),
-        }
-    }
 }
 
 /// The tree has cancelled a foreign task.

@@ -5,7 +5,7 @@ use nursery_core::MemberId;
 use pyo3::ffi;
 
 use crate::cpython::imports::{current_task, imports, names};
-use crate::cpython::object::{Fallible, Owned, Raised, Raw, call_method, set_error_text};
+use crate::cpython::object::{Fallible, Owned, Raw, call_method, set_error_text};
 use crate::engine::state::LoopState;
 use crate::engine::timers;
 use crate::hosts::foreign;
@@ -126,10 +126,4 @@ pub unsafe fn is_cancelled(state: &LoopState, task: Raw) -> Fallible<bool> {
 pub unsafe fn is_a_scopes(exception: Raw) -> bool {
     // SAFETY: the caller's exception is alive.
     unsafe { ffi::Py_TYPE(exception).cast() == imports().parts.cancelled }
-}
-
-/// Raises a RuntimeError.
-pub unsafe fn misuse(text: &str) -> Raised {
-    // SAFETY: attached.
-    unsafe { set_error_text(ffi::PyExc_RuntimeError, text) }
 }

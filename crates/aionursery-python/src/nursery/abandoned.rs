@@ -11,6 +11,7 @@ use crate::cpython::object::{Aside, Fallible, Owned, Raw, method0, optional, tru
 use crate::engine::state::{Failure, Key, LoopState};
 use crate::hosts::foreign;
 use crate::hosts::host;
+use crate::step;
 use crate::task::{self, flag};
 
 /// Steps what a cancelled nursery has below it at once, as far as it goes: for a host that may not
@@ -36,9 +37,9 @@ pub unsafe fn finish_now(state: &LoopState, id: NurseryId) -> bool {
                 if can && !ours.has(flag::DONE | flag::RUNNING) {
                     moved = true;
                     if !ours.has(flag::SCHEDULED) {
-                        task::collect(task.as_ptr());
+                        step::collect(task.as_ptr());
                     }
-                    if let Err(raised) = task::run_nested(state, task.clone()) {
+                    if let Err(raised) = step::run_nested(state, task.clone()) {
                         let text = "A task that was closed by force";
                         state.report_failure(text, raised, task.as_ptr());
                     }
@@ -124,7 +125,7 @@ unsafe fn close_children(state: &LoopState, id: NurseryId) {
             state.tree.borrow().children(id).map(|key| Owned::share(key.0)).collect();
         for child in children {
             if !task::data(child.as_ptr()).has(flag::DONE | flag::RUNNING) {
-                task::give_up(state, child.as_ptr());
+                step::give_up(state, child.as_ptr());
             }
         }
     }

@@ -10,6 +10,7 @@ use pyo3::types::{PyDict, PyList, PyTuple};
 
 use super::{Nursery, Stage};
 use crate::cpython::args::{given, parse, parse_call};
+use crate::cpython::errors::{fetch, restore};
 use crate::cpython::function::Method;
 use crate::cpython::guard::guard;
 use crate::cpython::imports::imports;
@@ -18,8 +19,8 @@ use crate::cpython::object::{
 };
 use crate::engine::state::Key;
 use crate::engine::threads;
-use crate::scope::{fetch, relative_of, restore, settings_of};
-use crate::task;
+use crate::scope::{relative_of, settings_of};
+use crate::step;
 use crate::wait::{self, Kind};
 
 /// What a nursery is called with.
@@ -124,7 +125,7 @@ impl Nursery {
                 state.tree.borrow().children(id).map(|Key(child)| Owned::share(*child)).collect();
             for child in children {
                 if child.as_ptr() != state.running.get() {
-                    task::cancel(child.as_ptr(), None).map_err(|raised| fetch(py, raised))?;
+                    step::cancel(child.as_ptr(), None).map_err(|raised| fetch(py, raised))?;
                 }
             }
             Ok(())

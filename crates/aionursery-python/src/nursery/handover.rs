@@ -4,10 +4,10 @@
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
+use crate::cpython::errors::fetch;
 use crate::cpython::imports::imports;
 use crate::cpython::object::{Owned, set_error_text};
 use crate::nursery::Nursery;
-use crate::scope::fetch;
 use crate::task;
 
 /// Keep a nursery from closing until `unreserve` is called: a child is to come.

@@ -7,15 +7,19 @@ use pyo3::prelude::*;
 
 use super::Nursery;
 use super::abandoned::{close_by_force, finish_now, part_from_host};
+use crate::cpython::errors::misuse;
+use crate::cpython::futures;
 use crate::cpython::imports::imports;
 use crate::cpython::object::{
     Fallible, Owned, Raised, Raw, call, call1, checked, getattr_opt, optional, raise,
     raise_in_context, type_name,
 };
 use crate::cpython::raised::{self, Group};
-use crate::engine::state::{Failure, Key, LoopState, thread_mark};
+use crate::cpython::thread::thread_mark;
+use crate::engine::state::{Failure, Key, LoopState};
 use crate::hosts::foreign;
 use crate::hosts::host;
+use crate::step;
 use crate::task;
 use crate::wait;
 
@@ -36,8 +40,7 @@ pub unsafe fn nursery<'py>(py: Python<'py>, join: Raw) -> Fallible<Bound<'py, Nu
     // SAFETY: attached; a join's payload is its nursery.
     unsafe {
         let payload = wait::wait(join).payload().cloned();
-        let payload =
-            payload.ok_or_else(|| host::misuse("this nursery's exit was already awaited"))?;
+        let payload = payload.ok_or_else(|| misuse("this nursery's exit was already awaited"))?;
         let object = Bound::from_owned_ptr(py, payload.into_ptr());
         Ok(object.cast_into_unchecked::<Nursery>())
     }
@@ -56,9 +59,7 @@ pub unsafe fn check_leaver(join: Raw) -> Fallible<()> {
         if current.as_ptr() as usize == object.get().leaver.get() {
             return Ok(());
         }
-        Err(host::misuse(
-            "this nursery's __aexit__ is being awaited already, by the task that leaves it",
-        ))
+        Err(misuse("this nursery's __aexit__ is being awaited already, by the task that leaves it"))
     }
 }
 
@@ -85,17 +86,17 @@ pub unsafe fn begin_join(join: Raw) -> Fallible<bool> {
         let object = nursery(py, join)?;
         let this = object.get();
         let Some((home, id)) = this.place() else {
-            return Err(host::misuse("this nursery is left without having been entered"));
+            return Err(misuse("this nursery is left without having been entered"));
         };
         let state = &*home;
         if this.thread.get() != thread_mark() {
-            return Err(host::misuse(
+            return Err(misuse(
                 "this nursery is left in another thread than entered it; enter and leave a \
                  nursery in one task",
             ));
         }
         if this.left.replace(true) {
-            return Err(host::misuse(
+            return Err(misuse(
                 "this nursery is already being left: its __aexit__ was called before",
             ));
         }
@@ -168,7 +169,7 @@ impl Nursery {
             let host = self.host.cloned();
             // A task of asyncio's says nothing when it ends.
             let ended = match &host {
-                Some(host) => foreign::is_done(host.as_ptr())?,
+                Some(host) => futures::is_done(host.as_ptr())?,
                 None => true,
             };
             let alive = !ended && state.tree.borrow().host(id).is_some();
@@ -184,7 +185,7 @@ impl Nursery {
                 return Ok(Leaver::Stranger(WRONG_ORDER));
             }
             let runs = match &host {
-                Some(host) if alive => foreign::is_running(host.as_ptr())?,
+                Some(host) if alive => futures::is_running(host.as_ptr())?,
                 _ => false,
             };
             if closes && (runs || current.as_ptr() == ffi::Py_None()) {
@@ -213,7 +214,7 @@ impl Nursery {
                 state.change(|tree, out| tree.cancel_inside(tree.scope(id), early, now, out));
             }
             part_from_host(state, id, now).1?;
-            self.misuse.set(host::misuse(text).take());
+            self.misuse.set(misuse(text).take());
             state.change(|tree, out| {
                 let cause = Cause { source: Source::Failure, reason };
                 tree.cancel(tree.scope(id), cause, now, out)
@@ -246,7 +247,7 @@ pub unsafe fn finish_join(join: Raw, joined: bool) -> Fallible<Owned> {
         let object = nursery(py, join)?;
         wait::wait(join).payload().clear();
         let Some((home, id)) = object.get().place() else {
-            return Err(host::misuse("this nursery is left without having been entered"));
+            return Err(misuse("this nursery is left without having been entered"));
         };
         let misuse = object.get().misuse.take();
         match object.get().host.cloned() {
@@ -285,7 +286,7 @@ unsafe fn leave(
             || state.tree.borrow().is_cancelled(member);
         let honoured = if matters { host::honoured(host)? } else { 0 };
         let cancelled = if own && !held && state.tree.borrow().is_pending(member) {
-            Some(task::cancelled_by_scope(state, member))
+            Some(step::cancelled_by_scope(state, member))
         } else {
             None
         };

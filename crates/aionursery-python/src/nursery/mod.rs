@@ -15,11 +15,13 @@ use std::cell::Cell;
 use nursery_core::{Cause, Cleanup, NurseryId, Phase, Settings, Source};
 use pyo3::prelude::*;
 
+use crate::cpython::errors::misuse;
+use crate::cpython::futures;
 use crate::cpython::imports::{imports, running_loop};
 use crate::cpython::object::{Fallible, Owned, Raw, Slot, set_error_text};
+use crate::cpython::thread::thread_mark;
 use crate::engine::home::{Home, HomeSlot};
-use crate::engine::state::{LoopState, thread_mark};
-use crate::hosts::foreign;
+use crate::engine::state::LoopState;
 use crate::hosts::host;
 use crate::scope::CancelScope;
 
@@ -91,7 +93,7 @@ impl Nursery {
             match self.stage.get() {
                 Stage::New => {}
                 Stage::Open => {
-                    return Err(host::misuse(
+                    return Err(misuse(
                         "this nursery is already entered; open a new one for each 'async with'",
                     ));
                 }
@@ -103,8 +105,8 @@ impl Nursery {
             let event_loop = running_loop()?;
             let state = LoopState::of(event_loop.as_ptr())?;
             let task = host::current(&state, "a nursery")?;
-            if foreign::is_done(task.as_ptr())? {
-                return Err(host::misuse(
+            if futures::is_done(task.as_ptr())? {
+                return Err(misuse(
                     "the current task has ended: what runs while it is being ended, as a \
                      destructor or a future's cancel(), cannot enter a nursery",
                 ));
@@ -196,7 +198,7 @@ impl Nursery {
                     scope.settle(settings, cause, self.caught.get());
                 }
             }
-            self.scope_object().ok_or_else(|| host::misuse("this nursery is being taken apart"))
+            self.scope_object().ok_or_else(|| misuse("this nursery is being taken apart"))
         }
     }
 

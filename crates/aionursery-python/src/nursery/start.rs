@@ -8,6 +8,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::cpython::args::given;
+use crate::cpython::errors::fetch;
+use crate::cpython::errors::misuse;
 use crate::cpython::function::Method;
 use crate::cpython::guard::guard;
 use crate::cpython::imports::{imports, running_loop};
@@ -17,10 +19,9 @@ use crate::cpython::object::{
 use crate::engine::home::Home;
 use crate::engine::ready;
 use crate::engine::state::{Key, LoopState};
-use crate::hosts::host;
 use crate::nursery::Nursery;
 use crate::nursery::target::{Target, refuse};
-use crate::scope::fetch;
+use crate::step;
 use crate::task::{self, flag};
 
 /// How a child is to be started; borrowed, null for what was not given.
@@ -48,7 +49,7 @@ impl Nursery {
                         return Ok((state, id));
                     }
                 }
-                return Err(host::misuse(
+                return Err(misuse(
                     "start_soon() was called from another thread or another event loop than the \
                  nursery's; use loop.call_soon_threadsafe(nursery.start_soon, fn, ...), or \
                  asyncio.run_coroutine_threadsafe",
@@ -60,7 +61,7 @@ impl Nursery {
                  any more",
                 ));
             }
-            Err(host::misuse(
+            Err(misuse(
                 "this nursery has not been entered; write 'async with Nursery() as nursery:' and start \
              children inside the block",
             ))
@@ -120,7 +121,7 @@ unsafe fn begin_child(
             task::set_name(task.as_ptr(), order.name)?;
         }
         if state.debug.get() {
-            task::trace_source(ours)?;
+            step::trace_source(ours)?;
         }
         if nursery.is_over() || state.tree.borrow().phase(id) == Phase::Closed {
             return Err(closed("this nursery has closed meanwhile; no child can be started in it"));
@@ -140,13 +141,13 @@ unsafe fn begin_child(
             ours.change_inbox(nursery_core::Inbox::tell);
         }
         let begun = if order.at_once {
-            task::start_eagerly(state, task.as_ptr())
+            step::start_eagerly(state, task.as_ptr())
         } else {
             ours.raise_flags(flag::SCHEDULED);
             ready::push(state, task.clone())
         };
         if let Err(raised) = begun {
-            task::give_up(state, task.as_ptr());
+            step::give_up(state, task.as_ptr());
             return Err(raised);
         }
         Ok(task)

@@ -12,7 +12,7 @@ use crate::cpython::imports::names;
 use crate::cpython::object::{Fallible, Owned, Raw, method0};
 use crate::nursery::Nursery;
 use crate::nursery::start::{self, Order};
-use crate::task;
+use crate::task_class;
 
 /// What a usual call asks for; None for any other.
 unsafe fn usual(args: *const Raw, count: ffi::Py_ssize_t, kwnames: Raw) -> Option<Order> {
@@ -48,7 +48,7 @@ unsafe fn is_lazy(event_loop: Raw) -> Fallible<bool> {
     // SAFETY: attached; the loop is alive.
     unsafe {
         let factory = method0(event_loop, names().get_task_factory)?;
-        Ok(factory.as_ptr() == ffi::Py_None() || task::is_lazy(factory.as_ptr()))
+        Ok(factory.as_ptr() == ffi::Py_None() || task_class::is_lazy(factory.as_ptr()))
     }
 }
 

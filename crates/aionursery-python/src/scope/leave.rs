@@ -5,12 +5,14 @@ use nursery_core::{Flight, MemberId, ScopeId, Source};
 use pyo3::ffi;
 
 use super::CancelScope;
+use crate::cpython::errors::misuse;
+use crate::cpython::futures;
 use crate::cpython::object::{
     Aside, Fallible, Owned, Raised, Raw, optional, raise, raise_in_context, string,
 };
 use crate::cpython::raised::{self, Group};
-use crate::engine::state::{LoopState, thread_mark};
-use crate::hosts::foreign;
+use crate::cpython::thread::thread_mark;
+use crate::engine::state::LoopState;
 use crate::hosts::host;
 use crate::task;
 
@@ -53,13 +55,11 @@ impl CancelScope {
         unsafe {
             self.check_own()?;
             let (Some(home), Some(id)) = (self.state(), self.id.get()) else {
-                return Err(host::misuse("this CancelScope is left without having been entered"));
+                return Err(misuse("this CancelScope is left without having been entered"));
             };
             let state = &*home;
             if self.thread.get() != thread_mark() {
-                return Err(host::misuse(
-                    "a CancelScope is left in another thread than entered it",
-                ));
+                return Err(misuse("a CancelScope is left in another thread than entered it"));
             }
             // To look into a group may run the program's code, so that is done first.
             let (flight, rest) = flight(exception)?;
@@ -72,13 +72,13 @@ impl CancelScope {
             let shield = self.id.get().is_some_and(|id| state.tree.borrow().settings(id).shield);
             let now = if shield { state.now_or_zero() } else { 0.0 };
             if self.id.get() != Some(id) {
-                return Err(host::misuse("this CancelScope was left meanwhile"));
+                return Err(misuse("this CancelScope was left meanwhile"));
             }
             let member = match self.leaver(state, id, host)? {
                 Ok(member) => member,
-                Err(misuse) => {
-                    self.remove(state, id, host, misuse == Misuse::Order);
-                    return Err(host::misuse(misuse.text()));
+                Err(wrong) => {
+                    self.remove(state, id, host, wrong == Misuse::Order);
+                    return Err(misuse(wrong.text()));
                 }
             };
             let exit = state.change(|tree, out| {
@@ -178,7 +178,7 @@ impl Drop for CancelScope {
         unsafe {
             let _aside = Aside::new();
             // A task of asyncio's says nothing when it ends.
-            let ended = optional(foreign::is_done(host.as_ptr())).unwrap_or(false);
+            let ended = optional(futures::is_done(host.as_ptr())).unwrap_or(false);
             if ended || state.tree.borrow().is_abandoned(id) {
                 self.remove(&state, id, host.as_ptr(), false);
             }

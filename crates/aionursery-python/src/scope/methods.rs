@@ -8,10 +8,12 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::settings::{finite, span};
-use super::{Budget, CancelScope, Stage, fetch, relative_of, settings_of, source_name};
+use super::{Budget, CancelScope, Stage, relative_of, settings_of};
 use crate::cpython::args::{given, parse_call};
+use crate::cpython::errors::fetch;
 use crate::cpython::object::{Owned, Slot};
 use crate::engine::state::CLEANUP;
+use crate::engine::words::source_name;
 
 #[pymethods]
 impl CancelScope {

@@ -14,42 +14,21 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::cpython::args::parse;
+use crate::cpython::errors::fetch;
+use crate::cpython::errors::misuse;
+use crate::cpython::errors::restore;
 use crate::cpython::function::Method;
 use crate::cpython::guard::guard;
 use crate::cpython::imports::running_loop;
-use crate::cpython::object::{Fallible, Owned, Raised, Raw, Slot};
+use crate::cpython::object::{Fallible, Owned, Raw, Slot};
+use crate::cpython::thread::thread_mark;
 use crate::engine::home::{Home, HomeSlot};
-use crate::engine::state::{LoopState, thread_mark};
+use crate::engine::state::LoopState;
 use crate::engine::threads;
 use crate::engine::timers;
 use crate::hosts::host;
 
 pub use settings::{Budget, relative_of, settings, settings_of};
-
-/// Turns a failure into PyO3's error.
-pub fn fetch(py: Python<'_>, raised: Raised) -> PyErr {
-    // SAFETY: attached; the reference is handed on.
-    PyErr::from_value(unsafe { Bound::from_owned_ptr(py, raised.take().into_ptr()) })
-}
-
-/// Raises PyO3's error.
-pub unsafe fn restore(error: PyErr) -> Raised {
-    // SAFETY: the caller is attached.
-    unsafe {
-        error.restore(Python::assume_attached());
-        Raised::seen()
-    }
-}
-
-/// What brought a cancellation, in the words of the Python API.
-pub fn source_name(source: Source) -> &'static str {
-    match source {
-        Source::Explicit => "cancel",
-        Source::Failure => "failure",
-        Source::Deadline => "deadline",
-        Source::Host => "host",
-    }
-}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -272,9 +251,7 @@ impl CancelScope {
         if self.is_nurserys.get() {
             // SAFETY: attached.
             return Err(unsafe {
-                host::misuse(
-                    "this CancelScope is a nursery's: it is entered and left with the nursery",
-                )
+                misuse("this CancelScope is a nursery's: it is entered and left with the nursery")
             });
         }
         Ok(())
@@ -287,12 +264,12 @@ impl CancelScope {
             match self.stage.get() {
                 Stage::New => {}
                 Stage::Entered => {
-                    return Err(host::misuse(
+                    return Err(misuse(
                         "this CancelScope is already entered; make a new one for each 'with'",
                     ));
                 }
                 Stage::Left => {
-                    return Err(host::misuse(
+                    return Err(misuse(
                         "this CancelScope was already used; make a new one for each 'with'",
                     ));
                 }

@@ -6,8 +6,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::restore;
 use crate::cpython::args::given;
+use crate::cpython::errors::restore;
 use crate::cpython::function::real;
 use crate::cpython::object::{Fallible, Raw, set_error};
 

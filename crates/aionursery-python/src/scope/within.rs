@@ -6,8 +6,10 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::settings::finite;
-use super::{Budget, CancelScope, fetch, restore, settings, settings_of};
+use super::{Budget, CancelScope, settings, settings_of};
 use crate::cpython::args::{given, parse};
+use crate::cpython::errors::fetch;
+use crate::cpython::errors::restore;
 use crate::cpython::function::{Method, real};
 use crate::cpython::guard::guard;
 use crate::cpython::object::{Fallible, Owned, Raw, set_error_text};

@@ -4,36 +4,13 @@
 use nursery_core::{Ask, At, Inbox, MemberId, Source};
 use pyo3::ffi;
 
-use super::step::wake;
 use crate::cpython::imports::{imports, names};
 use crate::cpython::object::{Aside, Fallible, Owned, Raw, call_method, checked, set_error, truth};
 use crate::engine::state::LoopState;
 use crate::task::data::{TaskData, data, flag, is_exact, is_ours};
+use crate::task::is_shielded;
+use crate::task::wake;
 use crate::wait;
-
-/// Whether a bare cancellation waits to be thrown and no shield holds it back.
-pub unsafe fn is_asked(state: &LoopState, task: Raw) -> bool {
-    // SAFETY: the caller's task is alive.
-    let ours = unsafe { data(task) };
-    ours.inbox.get().is_asked(|| is_shielded(state, ours))
-}
-
-/// Whether a bare cancellation is held back (R20).
-pub(super) fn is_shielded(state: &LoopState, ours: &TaskData) -> bool {
-    ours.member.get().is_some_and(|member| state.tree.borrow().is_shielded(member))
-}
-
-/// The tree has cancelled a task: its count of cancellations rises.
-pub unsafe fn charge(task: Raw, charges: u32) {
-    // SAFETY: the caller's task is alive.
-    unsafe {
-        data(task).change_inbox(|inbox| {
-            for _ in 0..charges {
-                inbox.requests.ask();
-            }
-        });
-    }
-}
 
 /// The tree has cancelled a task: what it waits for is cancelled, its next step throws.
 pub unsafe fn reach(state: &LoopState, task: Raw) {
@@ -201,22 +178,6 @@ unsafe fn is_asked_from_inside(task: Raw) -> bool {
     }
 }
 
-/// The `CancelledError` for a cancellation from outside, with its message.
-pub unsafe fn cancelled_error(task: Raw) -> Owned {
-    // SAFETY: attached; the caller's task is alive.
-    unsafe {
-        let message = data(task).cancel_message.cloned();
-        let kind = imports().cancelled_error;
-        let error = match message {
-            Some(message) if message.as_ptr() != ffi::Py_None() => {
-                crate::cpython::object::call1(kind, message.as_ptr())
-            }
-            _ => crate::cpython::object::call0(kind),
-        };
-        error.unwrap_or_else(|raised| raised.take())
-    }
-}
-
 /// The `CancelledError` for a scope's cancellation: it says which, and why (R11).
 pub unsafe fn cancelled_by_scope(state: &LoopState, member: MemberId) -> Owned {
     // SAFETY: attached; nothing of the tree is borrowed while Python runs.
@@ -260,7 +221,7 @@ unsafe fn make_cancelled(source: Source, reason: Option<&Owned>) -> Fallible<Own
             set(names().reason, reason.as_ptr())?;
         }
         if source != Source::Explicit {
-            let text = crate::cpython::object::string(crate::scope::source_name(source))?;
+            let text = crate::cpython::object::string(crate::engine::words::source_name(source))?;
             set(names().source, text.as_ptr())?;
         }
         Ok(error)

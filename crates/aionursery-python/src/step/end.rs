@@ -9,8 +9,8 @@ use crate::cpython::object::{
     Aside, Fallible, Owned, Raised, Raw, method0, optional, raise, set_error_text, type_name,
 };
 use crate::cpython::raised;
-use crate::engine::state::{Failure, Key, LoopState};
-use crate::task::data::{TaskData, data, flag, is_ours};
+use crate::engine::state::{Failure, LoopState};
+use crate::task::data::{TaskData, data, flag};
 use crate::task::registry::unregister;
 use crate::task::{call_graph as graph, callbacks as watch};
 
@@ -147,7 +147,7 @@ unsafe fn tell_tree(
 unsafe fn leave_unleft(state: &LoopState, task: Raw, nursery: NurseryId) {
     // SAFETY: attached; the caller's task is alive.
     unsafe {
-        let name = crate::task_class::methods::name_text(task);
+        let name = crate::task::name::name_text(task);
         let text = format!(
             "task {name} has ended without leaving a nursery that it had entered; write \
              'async with Nursery() as nursery:', and do not yield inside one in an async generator \
@@ -188,7 +188,7 @@ unsafe fn outcome(task: Raw, ours: &TaskData) -> Outcome<Failure> {
 /// What a child that has failed is called.
 unsafe fn failure_name(task: Raw) -> Option<Owned> {
     // SAFETY: attached; the caller's task is alive.
-    unsafe { optional(crate::task_class::methods::name(task)) }
+    unsafe { optional(crate::task::name::name(task)) }
 }
 
 /// The words with which siblings are cancelled: who failed, and with what.
@@ -196,37 +196,8 @@ unsafe fn failure_text(task: Raw, ours: &TaskData) -> Option<Owned> {
     // SAFETY: attached; a failure here leaves no words.
     unsafe {
         let error = ours.outcome.cloned()?;
-        let name = crate::task_class::methods::name_text(task);
+        let name = crate::task::name::name_text(task);
         let text = format!("sibling {name} failed: {}", type_name(error.as_ptr()));
         optional(crate::cpython::object::string(&text))
-    }
-}
-
-/// Whether the tree holds a reference to a task: to children and to foreign hosts. A task of ours
-/// that only hosts scopes leaves the tree when it goes, so that it can be collected.
-pub unsafe fn is_held(task: Raw) -> bool {
-    // SAFETY: what stands in the tree is alive.
-    unsafe { !is_ours(task) || data(task).has(flag::CHILD) }
-}
-
-/// The place of a task of ours in the tree, made if it has none.
-pub unsafe fn member(state: &LoopState, task: Raw) -> MemberId {
-    // SAFETY: the caller's task is alive.
-    unsafe {
-        let ours = data(task);
-        if let Some(member) = ours.member.get() {
-            return member;
-        }
-        let member = state.tree.touch(|tree| tree.enroll(Key(task), false));
-        ours.member.set(Some(member));
-        member
-    }
-}
-
-/// The loop's state goes: the task has no place in a tree any more.
-pub unsafe fn leave_tree(task: Raw) {
-    // SAFETY: the caller's task is alive.
-    unsafe {
-        data(task).member.set(None);
     }
 }

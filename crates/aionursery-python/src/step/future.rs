@@ -128,7 +128,7 @@ pub unsafe fn collect(task: Raw) {
         let done = method0(what.as_ptr(), names().done).and_then(|done| truth(&done));
         let result = match done {
             Ok(true) => method0(what.as_ptr(), names().result),
-            Ok(false) => Err(raise(crate::step::cancelled_error(task))),
+            Ok(false) => Err(raise(crate::task::cancelled_error(task))),
             Err(raised) => Err(raised),
         };
         if let Err(raised) = result {

@@ -4,10 +4,13 @@
 mod cancel;
 mod end;
 pub mod future;
-pub mod step;
+mod make;
+#[expect(clippy::module_inception, reason = "one step is what the folder is about")]
+mod step;
 mod wakeup;
 
-pub use cancel::{cancel, cancelled_by_scope, cancelled_error, charge, is_asked, reach};
-pub use end::{give_up, is_held, leave_tree, member};
+pub use cancel::{cancel, cancelled_by_scope, reach};
+pub use end::give_up;
 pub use future::collect;
-pub use step::{bound_step, resume, run, run_nested, wake};
+pub use make::{start_eagerly, trace_source};
+pub use step::{bound_step, resume, run, run_nested};

@@ -4,20 +4,24 @@
 use nursery_core::{Inbox, MemberId, Throw, Told, Waited};
 use pyo3::ffi;
 
-use super::cancel::{cancel_wait, cancelled_by_scope, cancelled_error, is_asked, is_shielded};
+use super::cancel::{cancel_wait, cancelled_by_scope};
 use super::end::{fail, finish};
 use crate::cpython::function::Method;
 use crate::cpython::guard::guard;
 use crate::cpython::imports::names;
 use crate::cpython::object::{Aside, Fallible, Owned, Raw, checked, method1, set_error_text};
 use crate::cpython::raised;
+use crate::cpython::thread::thread_mark;
 use crate::engine::current::{enter, leave, overwrite, restore};
 use crate::engine::ready;
-use crate::engine::state::{LoopState, thread_mark};
+use crate::engine::state::LoopState;
 use crate::step::future;
 use crate::task::call_graph as graph;
 use crate::task::callbacks::{self as watch, Watcher};
+use crate::task::cancelled_error;
 use crate::task::data::{TaskData, data, flag, is_ours};
+use crate::task::is_asked;
+use crate::task::is_shielded;
 use crate::wait;
 
 /// Steps a task that the ready queue has come to. Only what leaves the loop (KeyboardInterrupt,
@@ -162,7 +166,7 @@ unsafe fn error_of(awaited: &Owned) -> Option<Owned> {
         if !is_ours(this) || !data(this).has(flag::FAILED | flag::CANCELLED) {
             return None;
         }
-        crate::task_class::methods::result_of(this).err().map(|raised| raised.take())
+        crate::task::result::result_of(this).err().map(|raised| raised.take())
     }
 }
 
@@ -393,20 +397,6 @@ pub(super) unsafe fn step_from_loop(task: Raw) -> Raw {
                 Err(raised) => raised.null(),
             }
         })
-    }
-}
-
-/// What a task of ours has waited for is there.
-#[inline]
-pub unsafe fn wake(state: &LoopState, task: Owned) {
-    // SAFETY: attached.
-    unsafe {
-        let ours = data(task.as_ptr());
-        if ours.has(flag::DONE | flag::SCHEDULED | flag::RUNNING) {
-            return;
-        }
-        ours.raise_flags(flag::SCHEDULED);
-        ready::push_or_report(state, task);
     }
 }
 

@@ -7,10 +7,10 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use super::step::step_from_loop;
+use crate::cpython::errors::{fetch, restore};
 use crate::cpython::imports::{current_task, names};
 use crate::cpython::object::{Fallible, Owned, Raw, Slot, method0, optional};
 use crate::engine::ready;
-use crate::scope::{fetch, restore};
 use crate::task::data::{data, flag};
 
 /// What a future calls.

@@ -100,7 +100,7 @@ pub unsafe fn tell(state: &LoopState, task: Raw) {
             match watcher {
                 Watcher::Joiner(joiner) => {
                     if data::data(joiner.as_ptr()).waiting.get() == task {
-                        crate::step::wake(state, joiner);
+                        super::wake::wake(state, joiner);
                     }
                 }
                 Watcher::Callback(function, context) => {

@@ -136,6 +136,12 @@ pub unsafe fn data<'a>(task: Raw) -> &'a TaskData {
     unsafe { &*task.cast::<u8>().add(OURS.load(Ordering::Relaxed)).cast() }
 }
 
+/// The context that a task's steps run in; borrowed.
+pub unsafe fn context(task: Raw) -> Raw {
+    // SAFETY: the caller's task is alive.
+    unsafe { data(task).context().get() }
+}
+
 impl TaskData {
     #[inline]
     pub fn has(&self, flags: u32) -> bool {

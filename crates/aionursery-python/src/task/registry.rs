@@ -13,7 +13,8 @@ use crate::cpython::function::Method;
 use crate::cpython::guard::guard;
 use crate::cpython::imports::imports;
 use crate::cpython::object::{Owned, Raw, none};
-use crate::engine::state::{Key, each_state};
+use crate::engine::find::each_state;
+use crate::engine::state::Key;
 
 /// Children are entered when somebody looks.
 static LAZY: AtomicBool = AtomicBool::new(false);

@@ -6,17 +6,18 @@ use std::ffi::CStr;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::methods;
 use crate::cpython::args::{given, parse, parse_call};
 use crate::cpython::guard::guard;
 use crate::cpython::imports::{imports, is_debug};
 use crate::cpython::object::{
-    Fallible, Owned, Raw, call0, call1, checked, repr, set_error, set_error_text, truth, type_name,
+    Fallible, Owned, Raw, call0, call1, repr, set_error, set_error_text, truth, type_name,
 };
 use crate::engine::ready;
 use crate::engine::state::LoopState;
-use crate::step::step;
-use crate::task::data::{TaskData, allocate, begin, data, flag};
+use crate::step::start_eagerly;
+use crate::step::trace_source;
+use crate::task::data::{allocate, begin, data, flag};
+use crate::task::name;
 use crate::task::registry::register;
 
 /// `Task.__init__(coro, *, loop=None, name=None, context=None, eager_start=False)`.
@@ -72,7 +73,7 @@ unsafe fn fill(
         }
         let state = LoopState::of(event_loop)?;
         // What the program's own code may raise comes first, as with asyncio.
-        let name = given(name).map(|name| methods::as_name(name)).transpose()?;
+        let name = given(name).map(|name| name::as_name(name)).transpose()?;
         let context = given(context).unwrap_or(std::ptr::null_mut());
         if !context.is_null() && ffi::PyContext_CheckExact(context) == 0 {
             let text = format!("a contextvars.Context was expected, got {}", type_name(context));
@@ -123,38 +124,6 @@ unsafe fn is_running(event_loop: Raw) -> Fallible<bool> {
             crate::cpython::imports::names().is_running,
         )?;
         truth(&answer)
-    }
-}
-
-/// In debug mode a task remembers where it was made.
-pub unsafe fn trace_source(ours: &TaskData) -> Fallible<()> {
-    // SAFETY: attached.
-    unsafe {
-        let traceback = call0(imports().parts.extract_stack)?;
-        drop(ours.with_rare(|rare| rare.source_traceback.replace(Some(traceback))));
-        Ok(())
-    }
-}
-
-/// Takes a new task's first step at once, inside the step of whoever made it.
-pub unsafe fn start_eagerly(state: &LoopState, task: Raw) -> Fallible<()> {
-    // SAFETY: attached; the caller's task is alive.
-    unsafe {
-        let context = data(task).context().get();
-        checked(ffi::PyContext_Enter(context))?;
-        let _outside = state.ready.outside_batch();
-        let result = step::step(state, &Owned::share(task), false);
-        let aside = if result.is_err() { Some(crate::cpython::object::Aside::new()) } else { None };
-        if ffi::PyContext_Exit(context) < 0 {
-            ffi::PyErr_Clear();
-        }
-        drop(aside);
-        if data(task).has(flag::DONE) {
-            // As asyncio has it: nobody has seen such a task suspended, so nobody asks for its
-            // coroutine, and it is let go at once.
-            data(task).coroutine().clear();
-        }
-        result
     }
 }
 

@@ -10,14 +10,16 @@ use super::{awaiting as joined, factory};
 use crate::cpython::args::{given, parse};
 use crate::cpython::guard::guard;
 use crate::cpython::imports::{imports, names};
-use crate::cpython::object::{
-    Aside, Fallible, Owned, Raised, Raw, call, call1, checked, none, raise_in_context, set_error,
-    set_error_text, utf8,
-};
-use crate::engine::state::LoopState;
+use crate::cpython::object::{Aside, Fallible, Owned, Raw, call, call1, checked, none, set_error};
 use crate::engine::threads;
 use crate::task::callbacks::{self as watch, Watcher};
 use crate::task::data::{data, flag};
+use crate::task::name::name;
+use crate::task::result::alive;
+use crate::task::result::invalid_state;
+use crate::task::result::raise_cancelled;
+use crate::task::result::result_of;
+use crate::task::set_name;
 
 type FastCall = unsafe extern "C" fn(Raw, *const Raw, ffi::Py_ssize_t, Raw) -> Raw;
 
@@ -29,61 +31,6 @@ fn answer(answer: Fallible<Owned>) -> Raw {
 unsafe fn boolean(value: bool) -> Owned {
     // SAFETY: True and False are always alive.
     unsafe { Owned::share(if value { ffi::Py_True() } else { ffi::Py_False() }) }
-}
-
-/// The loop's part of a task whose `__init__` has run.
-unsafe fn alive<'a>(task: Raw) -> Fallible<&'a LoopState> {
-    // SAFETY: the caller's task is alive.
-    unsafe {
-        data(task)
-            .state()
-            .ok_or_else(|| set_error(ffi::PyExc_RuntimeError, c"Task object is not initialized."))
-    }
-}
-
-unsafe fn invalid_state(text: &str) -> Raised {
-    // SAFETY: attached.
-    unsafe { set_error_text(imports().invalid_state_error, text) }
-}
-
-/// The `CancelledError` of a cancelled task: the one that ended it the first time it is asked for,
-/// a new one with the same message afterwards.
-unsafe fn raise_cancelled(task: Raw) -> Raised {
-    // SAFETY: attached; the task is alive.
-    unsafe {
-        let kept = data(task).outcome.take();
-        raise_in_context(kept.unwrap_or_else(|| crate::step::cancelled_error(task)))
-    }
-}
-
-pub unsafe fn result_of(task: Raw) -> Fallible<Owned> {
-    // SAFETY: attached; the task is alive.
-    unsafe {
-        let ours = data(task);
-        alive(task)?;
-        if !ours.has(flag::DONE) {
-            return Err(invalid_state("Result is not set."));
-        }
-        if ours.has(flag::CANCELLED) {
-            return Err(raise_cancelled(task));
-        }
-        let outcome = ours.outcome.cloned();
-        if ours.has(flag::FAILED) {
-            ours.lower_flags(flag::LOG_TRACEBACK);
-            let Some(exception) = outcome else {
-                return Err(invalid_state("Result is lost."));
-            };
-            // The traceback is the one it had when it ended, however often it was raised since.
-            let traceback = {
-                let rare = ours.rare.borrow();
-                rare.as_ref().and_then(|rare| rare.exception_traceback.cloned())
-            };
-            let traceback = traceback.as_ref().map_or(ffi::Py_None(), Owned::as_ptr);
-            ffi::PyException_SetTraceback(exception.as_ptr(), traceback);
-            return Err(raise_in_context(exception));
-        }
-        Ok(outcome.unwrap_or_else(|| none()))
-    }
 }
 
 unsafe extern "C" fn result(task: Raw, _: Raw) -> Raw {
@@ -207,53 +154,6 @@ unsafe extern "C" fn remove_done_callback(task: Raw, function: Raw) -> Raw {
     }
 }
 
-/// What a task is called.
-pub unsafe fn name(task: Raw) -> Fallible<Owned> {
-    // SAFETY: attached; the task is alive.
-    unsafe {
-        let ours = data(task);
-        if ours.name().is_empty() {
-            let text = format!("Task-{}", ours.number.get());
-            ours.name().set(crate::cpython::object::string(&text)?);
-        }
-        Ok(ours.name().cloned().unwrap_or_else(|| none()))
-    }
-}
-
-/// What a task is called, for messages.
-pub unsafe fn name_text(task: Raw) -> String {
-    // SAFETY: as above.
-    unsafe {
-        match name(task) {
-            Ok(name) => utf8(name.as_ptr()).unwrap_or_default().to_owned(),
-            Err(raised) => {
-                raised.forget();
-                String::new()
-            }
-        }
-    }
-}
-
-/// `str(name)`, as a task keeps it.
-pub unsafe fn as_name(name: Raw) -> Fallible<Owned> {
-    // SAFETY: attached; the caller's object is alive.
-    unsafe {
-        if ffi::PyUnicode_CheckExact(name) != 0 {
-            return Ok(Owned::share(name));
-        }
-        Owned::new(ffi::PyObject_Str(name))
-    }
-}
-
-/// Names a task `str(name)`.
-pub unsafe fn set_name(task: Raw, name: Raw) -> Fallible<()> {
-    // SAFETY: as above.
-    unsafe {
-        data(task).name().set(as_name(name)?);
-        Ok(())
-    }
-}
-
 unsafe extern "C" fn get_name(task: Raw, _: Raw) -> Raw {
     // SAFETY: as above.
     unsafe { guard(std::ptr::null_mut(), |_| answer(name(task))) }
@@ -352,7 +252,7 @@ unsafe extern "C" fn make_cancelled_error(task: Raw, _: Raw) -> Raw {
         guard(std::ptr::null_mut(), |_| {
             let ours = data(task);
             let kept = if ours.has(flag::CANCELLED) { ours.outcome.take() } else { None };
-            kept.unwrap_or_else(|| crate::step::cancelled_error(task)).into_ptr()
+            kept.unwrap_or_else(|| crate::task::cancelled_error(task)).into_ptr()
         })
     }
 }

@@ -6,6 +6,5 @@ pub mod compat;
 mod factory;
 pub mod methods;
 
-pub use awaiting::{add_to as add_iterator_to, raise_thrown, sent, stop};
-pub use factory::{add_functions, is_lazy, start_eagerly, trace_source};
-pub use methods::set_name;
+pub use awaiting::add_to as add_iterator_to;
+pub use factory::{add_functions, is_lazy};

@@ -5,13 +5,13 @@ use pyo3::ffi;
 
 use super::waiters;
 use super::{Kind, Phase, Wait, start, wait};
+use crate::cpython::generator::{raise_thrown, sent, stop};
 use crate::cpython::guard::guard;
 use crate::cpython::imports::imports;
 use crate::cpython::object::{Aside, Fallible, Owned, Raised, Raw, none, raise, set_error};
 use crate::engine::state::LoopState;
 use crate::engine::timers;
 use crate::nursery;
-use crate::task::{raise_thrown, sent, stop};
 
 pub(super) unsafe extern "C" fn send(object: Raw, _: Raw, value: *mut Raw) -> ffi::PySendResult {
     // SAFETY: CPython calls it on one of our waits.

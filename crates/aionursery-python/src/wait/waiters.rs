@@ -7,10 +7,12 @@ use pyo3::ffi;
 
 use super::coroutine;
 use super::{Kind, Phase, Wait, host_cancelled, stop_waiting, wait};
+use crate::cpython::futures;
 use crate::cpython::imports::names;
 use crate::cpython::object::{Aside, Fallible, Owned, Raw, call1, getattr_opt, optional};
+use crate::engine::current;
 use crate::engine::state::LoopState;
-use crate::hosts::foreign;
+use crate::step;
 use crate::task;
 
 /// A waiter beside the first task of ours.
@@ -89,7 +91,7 @@ pub unsafe fn resume(state: &LoopState, object: &Owned) -> Fallible<()> {
         let this = wait(object.as_ptr());
         if let Some(task) = this.task.take() {
             notify(object.as_ptr());
-            return task::resume(state, task);
+            return step::resume(state, task);
         }
         let only = matches!(this.others.borrow().as_slice(), [Waiter::Callback(..)]);
         let only = if only { this.others.borrow_mut().pop() } else { None };
@@ -98,7 +100,7 @@ pub unsafe fn resume(state: &LoopState, object: &Owned) -> Fallible<()> {
             return Ok(());
         };
         // A task of asyncio's makes itself the current one, and nobody may be.
-        task::leave(state);
+        current::leave(state);
         if ffi::PyContext_Enter(context.as_ptr()) < 0 {
             ffi::PyErr_Clear();
             this.others.borrow_mut().push(Waiter::Callback(function, context));
@@ -214,9 +216,9 @@ unsafe fn runs(waiter: &Waiter) -> bool {
     // SAFETY: attached; a failure means that it is no task.
     unsafe {
         let running = match waiter {
-            Waiter::Task(task) => foreign::is_running(task.as_ptr()),
+            Waiter::Task(task) => futures::is_running(task.as_ptr()),
             Waiter::Callback(function, _) => match getattr_opt(function.as_ptr(), names().self_) {
-                Ok(Some(task)) => foreign::is_running(task.as_ptr()),
+                Ok(Some(task)) => futures::is_running(task.as_ptr()),
                 Ok(None) => Ok(false),
                 Err(raised) => Err(raised),
             },
