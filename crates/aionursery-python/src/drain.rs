@@ -2,9 +2,11 @@
 //! `run_until_complete`, a modal dialog); then what is left of the batch runs there. It must never
 //! leave a task of its batch without a call that will come to it.
 
+use pyo3::ffi;
+
 use crate::cpython::function::Method;
 use crate::cpython::guard::guard;
-use crate::cpython::object::{Aside, Fallible, Owned, Raw, none};
+use crate::cpython::object::{Aside, Fallible, Owned, Raw, call1, none};
 use crate::cpython::thread::thread_mark;
 use crate::engine::current;
 use crate::engine::link::Link;
@@ -12,7 +14,9 @@ use crate::engine::state::LoopState;
 use crate::engine::timers;
 use crate::engine::turns::{self as turn, Turn};
 use crate::step;
+use crate::task;
 use crate::wait;
+use crate::wait::clock;
 
 /// What the loop calls, bound to a turn's link.
 pub static DRAIN: Method = Method::no_args(c"run_ready_tasks", drain);
@@ -43,7 +47,7 @@ unsafe fn run(state: &LoopState, end: u64) -> Fallible<()> {
     // SAFETY: attached; the loop calls this.
     unsafe {
         // A deadline that passed while the program computed acts at the first await (R21).
-        timers::look_if_armed(state);
+        clock::look_if_armed(state);
         let mut batch = Batch::begin(state, end);
         loop {
             while let Some(task) = batch.next() {
@@ -54,7 +58,7 @@ unsafe fn run(state: &LoopState, end: u64) -> Fallible<()> {
                 return Ok(());
             };
             if state.ready.is_last() {
-                wait::resume(state, &join)?;
+                resume_host(state, &join)?;
             } else {
                 wait::notify(join.as_ptr());
             }
@@ -134,5 +138,79 @@ impl Drop for Batch<'_> {
                 wait::notify(join.as_ptr());
             }
         }
+    }
+}
+
+/// What the loop calls for its timer, bound to a link.
+pub static FIRE: Method = Method::no_args(c"fire_timers", fire);
+
+unsafe extern "C" fn fire(this: Raw, _: Raw) -> Raw {
+    // SAFETY: bound to a link, which the call keeps alive.
+    unsafe {
+        guard(std::ptr::null_mut(), |_| {
+            let Some(state) = Link::of(this).state() else {
+                return none().into_ptr();
+            };
+            let _outside = state.ready.outside_batch();
+            state.thread.set(thread_mark());
+            let armed = state.timers.at.replace(f64::INFINITY);
+            state.timers.handle.clear();
+            state.timers.weak_handle.clear();
+            // The loop says it is time; its clock may lag behind by its resolution.
+            let now = match state.now() {
+                Ok(now) => now.max(armed),
+                Err(raised) => return raised.null(),
+            };
+            clock::ring(&state, now);
+            timers::arm(&state);
+            match state.check_interrupt() {
+                Ok(()) => none().into_ptr(),
+                Err(raised) => raised.null(),
+            }
+        })
+    }
+}
+
+/// Steps the host whose join is over, here and now. Only what leaves the loop is raised.
+unsafe fn resume_host(state: &LoopState, object: &Owned) -> Fallible<()> {
+    // SAFETY: attached; a drain has just ended a step.
+    unsafe {
+        let this = wait::wait(object.as_ptr());
+        if let Some(task) = this.take_task() {
+            wait::notify(object.as_ptr());
+            return resume(state, task);
+        }
+        let Some((function, context)) = this.take_only_callback() else {
+            wait::notify(object.as_ptr());
+            return Ok(());
+        };
+        // A task of asyncio's makes itself the current one, and nobody may be.
+        current::leave(state);
+        if ffi::PyContext_Enter(context.as_ptr()) < 0 {
+            ffi::PyErr_Clear();
+            this.put_back(function, context);
+            wait::notify(object.as_ptr());
+            return Ok(());
+        }
+        let result = call1(function.as_ptr(), object.as_ptr()).map(drop);
+        let aside = if result.is_err() { Some(Aside::new()) } else { None };
+        if ffi::PyContext_Exit(context.as_ptr()) < 0 {
+            ffi::PyErr_Clear();
+        }
+        drop(aside);
+        result
+    }
+}
+
+/// Steps a task at once that [`task::wake`] would have queued.
+unsafe fn resume(state: &LoopState, task: Owned) -> Fallible<()> {
+    // SAFETY: attached; called between two steps.
+    unsafe {
+        let ours = task::data(task.as_ptr());
+        if ours.has(task::flag::DONE | task::flag::SCHEDULED | task::flag::RUNNING) {
+            return Ok(());
+        }
+        ours.raise_flags(task::flag::SCHEDULED);
+        step::run(state, task)
     }
 }

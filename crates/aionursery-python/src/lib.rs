@@ -28,6 +28,14 @@ use pyo3::prelude::*;
 fn _aionursery(module: &Bound<'_, PyModule>) -> PyResult<()> {
     cpython::imports::load(module.py())?;
     cpython::shutdown::prepare();
+    engine::hooks::install(engine::hooks::Hooks {
+        deliver: hosts::deliver,
+        discard: nursery::discard,
+        step: step::step_from_loop,
+        step_alone: step::step_alone,
+        drain: &drain::DRAIN,
+        fire: &drain::FIRE,
+    });
     task::data::add_to(module)?;
     task_class::add_iterator_to(module)?;
     task_class::add_functions(module)?;

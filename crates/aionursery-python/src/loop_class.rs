@@ -7,7 +7,8 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use crate::cpython::errors::fetch;
-use crate::cpython::object::Raw;
+use crate::cpython::object::{Owned, Raw, none};
+use crate::engine::find;
 use crate::engine::home::Home;
 use crate::engine::state::{Failure, Key, LoopState};
 use crate::task;
@@ -122,5 +123,49 @@ impl LoopState {
         // SAFETY: attached; Python calls a method of the state.
         let home = unsafe { Home::of(self) };
         home.ok_or_else(|| PyRuntimeError::new_err("the loop is gone"))
+    }
+}
+
+impl LoopState {
+    /// Lets go of every reference; the loop is gone.
+    fn forget_everything(&self) {
+        self.gone.set(true);
+        find::forget(self);
+        self.address.set(std::ptr::null());
+        find::forget_all();
+        let tree = self.tree.take();
+        // SAFETY: the references that the tree's keys stood for are let go once each.
+        unsafe {
+            for Key(task) in tree.keys() {
+                let held = task::is_held(*task);
+                if task::is_ours(*task) {
+                    task::leave_tree(*task);
+                }
+                if held {
+                    drop(Owned::maybe(*task));
+                }
+            }
+            for alarm in tree.timers.values() {
+                if let Alarm::Wake(Key(wait)) = alarm {
+                    wait::forget_timer(*wait);
+                    drop(Owned::maybe(*wait));
+                }
+            }
+        }
+        drop(tree);
+        drop(self.foreign.take());
+        self.ready.clear();
+        self.timers.clear();
+        self.interrupt.clear();
+        self.weak_loop.clear();
+        // Code that still asks the loop for something gets an error.
+        // SAFETY: attached.
+        self.event_loop.set(unsafe { none() });
+    }
+}
+
+impl Drop for LoopState {
+    fn drop(&mut self) {
+        self.forget_everything();
     }
 }

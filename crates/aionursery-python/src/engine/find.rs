@@ -126,22 +126,6 @@ impl LoopState {
         unsafe { self.find_loop().is_some_and(|found| found.as_ptr() == event_loop) }
     }
 
-    /// The loop, if it still lives, where nothing holds it.
-    pub unsafe fn find_loop(&self) -> Option<Owned> {
-        let reference = self.weak_loop.get();
-        if reference.is_null() {
-            return None;
-        }
-        // SAFETY: attached; a weak reference.
-        unsafe {
-            let mut event_loop = std::ptr::null_mut();
-            if ffi::compat::PyWeakref_GetRef(reference, &mut event_loop) < 0 {
-                ffi::PyErr_Clear();
-            }
-            Owned::maybe(event_loop)
-        }
-    }
-
     #[cold]
     unsafe fn find(event_loop: Raw) -> Fallible<Home> {
         // SAFETY: attached; the loop is alive, and every state is kept while it is looked at.

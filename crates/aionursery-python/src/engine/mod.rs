@@ -1,10 +1,12 @@
 //! One event loop's part of the library: its tree, its ready queue, its timer. It must never know what a
 //! task or a wait of ours is made of.
 
+mod change;
 pub mod current;
 pub mod find;
 pub mod guests;
 pub mod home;
+pub mod hooks;
 pub mod link;
 pub mod ready;
 pub mod report;

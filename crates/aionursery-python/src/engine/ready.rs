@@ -22,13 +22,10 @@ use pyo3::gc::PyTraverseError;
 
 use super::turns::{self as turn, Turns};
 use crate::cpython::imports::{imports, names};
-use crate::cpython::object::{
-    Aside, Fallible, Owned, Raised, Raw, Slot, call_method, method0, truth,
-};
+use crate::cpython::object::{Aside, Fallible, Owned, Raised, Raw, Slot, method0, truth};
+use crate::engine::hooks::hooks;
 use crate::engine::link::Address;
 use crate::engine::state::LoopState;
-use crate::step;
-use crate::task;
 
 /// What a loop lets us do.
 #[derive(Clone, Copy, Default)]
@@ -203,7 +200,7 @@ pub unsafe fn push(state: &LoopState, task: Owned) -> Fallible<()> {
     // SAFETY: attached.
     unsafe {
         if state.debug.get() {
-            return push_alone(state, task);
+            return (hooks().step_alone)(state, task);
         }
         if !state.ready.last_is_open() {
             // Once a turn is often enough to notice that somebody has switched debug mode.
@@ -243,16 +240,4 @@ fn clear_and_false(raised: Raised) -> bool {
     // SAFETY: attached; the call has just failed.
     unsafe { raised.forget() };
     false
-}
-
-/// In debug mode every step is a handle of its own, so that the loop can say which one was slow.
-#[cold]
-unsafe fn push_alone(state: &LoopState, task: Owned) -> Fallible<()> {
-    // SAFETY: attached.
-    unsafe {
-        let step = step::bound_step(task.as_ptr())?;
-        let mut args = [std::ptr::null_mut(), step.as_ptr(), task::context(task.as_ptr())];
-        call_method(state.event_loop.get(), names().call_soon, &mut args, imports().kw_context)?;
-        Ok(())
-    }
 }

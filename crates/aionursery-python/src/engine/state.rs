@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::num::NonZeroUsize;
 
-use nursery_core::{Effects, Face, Identity, MemberId, Tree};
+use nursery_core::{Face, Identity};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -14,16 +14,12 @@ use super::guests::Hosts;
 pub use super::tree::{CLEANUP, SharedTree};
 use crate::cpython::function::real;
 use crate::cpython::imports::{imports, names};
-use crate::cpython::object::{Fallible, Owned, Raw, Slot, call0, method0, none};
+use crate::cpython::object::{Fallible, Owned, Raw, Slot, call0, method0};
 use crate::cpython::trash::Trash;
 use crate::engine::home::Home;
 use crate::engine::link::Address;
 use crate::engine::ready::Ready;
-use crate::engine::timers;
-use crate::hosts::foreign;
-use crate::step;
-use crate::task;
-use crate::wait;
+use crate::engine::timers::Armed;
 
 /// A task, or a wait, by its address. The tree's owner holds the reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +84,7 @@ pub struct LoopState {
     pub debug: Cell<bool>,
     /// The loop's clock is `time.monotonic`, called through `BaseEventLoop.time`.
     pub base_clock: Cell<bool>,
-    pub timers: timers::Armed,
+    pub timers: Armed,
     pub trash: Trash,
     /// What is to leave the loop.
     pub interrupt: Slot,
@@ -140,138 +136,28 @@ impl LoopState {
             })
         }
     }
-
-    /// Runs a change of the tree and delivers the cancellations that come of it.
-    #[inline]
-    pub unsafe fn change<R>(
-        &self,
-        change: impl FnOnce(&mut Tree<PyFace>, &mut Effects<PyFace>) -> R,
-    ) -> R {
-        let (result, effects) = self.tree.change(change);
-        // SAFETY: attached.
-        unsafe {
-            if !effects.deliveries.is_empty() || !effects.joined.is_empty() {
-                self.deliver(effects);
-            }
-            timers::arm(self);
-        }
-        result
-    }
-
-    /// Brings cancellations to their tasks. What one task makes of it can change what the next
-    /// one's place in the tree is, so each is looked up again when its turn comes.
-    #[cold]
-    pub unsafe fn deliver(&self, effects: Effects<PyFace>) {
-        // SAFETY: attached; the references are taken before anything can run.
-        unsafe {
-            let out = effects.deliveries;
-            let held: Vec<Owned> = out.iter().map(|one| Owned::share(one.key.0)).collect();
-            let _aside = crate::cpython::object::Aside::new();
-            for delivery in &out {
-                if task::is_ours(delivery.key.0) {
-                    task::charge(delivery.key.0, delivery.charges);
-                }
-            }
-            for delivery in out.into_iter().filter(|delivery| delivery.throw) {
-                if task::is_ours(delivery.key.0) {
-                    step::reach(self, delivery.key.0);
-                } else {
-                    foreign::reach(self, delivery.key.0);
-                }
-            }
-            drop(held);
-            for nursery in effects.joined {
-                if self.tree.borrow().has_nursery(nursery) {
-                    self.wake_joiner(nursery);
-                }
-            }
-        }
-    }
-
-    /// A nursery has closed: wakes the join that waits for it, or lets go of it if nothing of the
-    /// program's has to do with it any more.
-    pub unsafe fn wake_joiner(&self, nursery: nursery_core::NurseryId) {
-        let (joiner, released) = {
-            let tree = self.tree.borrow();
-            (tree.joiner(nursery).copied(), tree.is_released(nursery))
-        };
-        // SAFETY: attached; a join that the tree knows is alive.
-        unsafe {
-            match joiner {
-                Some(Key(join)) => wait::join_is_over(self, join),
-                None if released => crate::nursery::discard(self, nursery),
-                None => {}
-            }
-        }
-    }
-
-    /// The place of a task in the tree, made if it has none.
-    pub unsafe fn member_of(&self, host: Raw) -> MemberId {
-        // SAFETY: the caller's task is alive.
-        unsafe {
-            if task::is_ours(host) { task::member(self, host) } else { foreign::member(self, host) }
-        }
-    }
-
-    /// The place of a task in the tree, if it has one.
-    pub unsafe fn find_member(&self, host: Raw) -> Option<MemberId> {
-        // SAFETY: the caller's task is alive.
-        unsafe {
-            if task::is_ours(host) {
-                task::data(host).member.get()
-            } else {
-                foreign::find_member(self, host)
-            }
-        }
-    }
 }
 
 impl LoopState {
+    /// The loop, if it still lives, where nothing holds it.
+    pub unsafe fn find_loop(&self) -> Option<Owned> {
+        let reference = self.weak_loop.get();
+        if reference.is_null() {
+            return None;
+        }
+        // SAFETY: attached; a weak reference.
+        unsafe {
+            let mut event_loop = std::ptr::null_mut();
+            if ffi::compat::PyWeakref_GetRef(reference, &mut event_loop) < 0 {
+                ffi::PyErr_Clear();
+            }
+            Owned::maybe(event_loop)
+        }
+    }
+
     /// Whether a place in the tree still means something.
     #[inline]
     pub fn is_gone(&self) -> bool {
         self.gone.get()
-    }
-
-    /// Lets go of every reference; the loop is gone.
-    pub fn forget_everything(&self) {
-        self.gone.set(true);
-        super::find::forget(self);
-        self.address.set(std::ptr::null());
-        super::find::forget_all();
-        let tree = self.tree.take();
-        // SAFETY: the references that the tree's keys stood for are let go once each.
-        unsafe {
-            for Key(task) in tree.keys() {
-                let held = task::is_held(*task);
-                if task::is_ours(*task) {
-                    task::leave_tree(*task);
-                }
-                if held {
-                    drop(Owned::maybe(*task));
-                }
-            }
-            for alarm in tree.timers.values() {
-                if let nursery_core::Alarm::Wake(Key(wait)) = alarm {
-                    wait::forget_timer(*wait);
-                    drop(Owned::maybe(*wait));
-                }
-            }
-        }
-        drop(tree);
-        drop(self.foreign.take());
-        self.ready.clear();
-        self.timers.clear();
-        self.interrupt.clear();
-        self.weak_loop.clear();
-        // Code that still asks the loop for something gets an error.
-        // SAFETY: attached.
-        self.event_loop.set(unsafe { none() });
-    }
-}
-
-impl Drop for LoopState {
-    fn drop(&mut self) {
-        self.forget_everything();
     }
 }

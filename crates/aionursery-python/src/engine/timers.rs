@@ -3,28 +3,23 @@
 
 use std::cell::Cell;
 
-use nursery_core::Alarm;
 use pyo3::ffi;
 use pyo3::gc::PyTraverseError;
 
-use super::stuck;
-use crate::cpython::function::Method;
-use crate::cpython::guard::guard;
+use super::hooks::hooks;
 use crate::cpython::imports::names;
 use crate::cpython::object::{
-    Aside, Fallible, Owned, Raised, Raw, Slot, call_method, method0, none, raise, truth,
+    Aside, Fallible, Owned, Raised, Raw, Slot, call_method, method0, raise, truth,
 };
-use crate::cpython::thread::thread_mark;
 use crate::engine::link::Link;
-use crate::engine::state::{Key, LoopState};
-use crate::wait;
+use crate::engine::state::LoopState;
 
 /// When the loop will call back.
 pub struct Armed {
-    at: Cell<f64>,
+    pub at: Cell<f64>,
     /// The loop holds its handle and the handle its loop: we know it weakly, if that can be.
-    weak_handle: Slot,
-    handle: Slot,
+    pub weak_handle: Slot,
+    pub handle: Slot,
     callback: Slot,
 }
 
@@ -108,7 +103,7 @@ unsafe fn arm_at(state: &LoopState, when: f64) {
             let callback = match state.timers.callback.cloned() {
                 Some(callback) => callback,
                 None => {
-                    let made = Link::bind(&state.address, &FIRE)?;
+                    let made = Link::bind(&state.address, hooks().fire)?;
                     state.timers.callback.set(made.clone());
                     made
                 }
@@ -139,84 +134,4 @@ fn clear_and_false(raised: Raised) -> bool {
     // SAFETY: attached; the call has just failed.
     drop(unsafe { raised.take() });
     false
-}
-
-static FIRE: Method = Method::no_args(c"fire_timers", fire);
-
-unsafe extern "C" fn fire(this: Raw, _: Raw) -> Raw {
-    // SAFETY: bound to a link, which the call keeps alive.
-    unsafe {
-        guard(std::ptr::null_mut(), |_| {
-            let Some(state) = Link::of(this).state() else {
-                return none().into_ptr();
-            };
-            let _outside = state.ready.outside_batch();
-            state.thread.set(thread_mark());
-            let armed = state.timers.at.replace(f64::INFINITY);
-            state.timers.handle.clear();
-            state.timers.weak_handle.clear();
-            // The loop says it is time; its clock may lag behind by its resolution.
-            let now = match state.now() {
-                Ok(now) => now.max(armed),
-                Err(raised) => return raised.null(),
-            };
-            ring(&state, now);
-            arm(&state);
-            match state.check_interrupt() {
-                Ok(()) => none().into_ptr(),
-                Err(raised) => raised.null(),
-            }
-        })
-    }
-}
-
-/// It is now `now`: what is due is done.
-unsafe fn ring(state: &LoopState, now: f64) {
-    // SAFETY: attached.
-    unsafe {
-        loop {
-            let (alarm, effects) = state.tree.change(|tree, out| tree.advance(now, out));
-            if !effects.deliveries.is_empty() {
-                state.deliver(effects);
-            }
-            match alarm {
-                None => break,
-                Some(Alarm::Wake(Key(waiting))) => {
-                    if let Some(waiting) = Owned::maybe(waiting) {
-                        wait::fire(&waiting);
-                    }
-                }
-                Some(Alarm::Warning(id)) => stuck::warn_stuck(state, id),
-                Some(Alarm::Deadline(_) | Alarm::Budget(_)) => {}
-            }
-        }
-    }
-}
-
-/// Looks at the clock, for a deadline that has passed while the program computed (R21). Returns what
-/// time it is.
-pub unsafe fn look(state: &LoopState) -> Fallible<f64> {
-    // SAFETY: attached.
-    unsafe {
-        let now = state.now()?;
-        let next = state.tree.borrow().next_alarm();
-        if next.is_some_and(|next| next <= now) {
-            ring(state, now);
-            arm(state);
-        }
-        Ok(now)
-    }
-}
-
-/// As [`look`], where there may be nothing to look for, and an error has no way out.
-#[inline]
-pub unsafe fn look_if_armed(state: &LoopState) {
-    if state.tree.borrow().next_alarm().is_some() {
-        // SAFETY: attached; the error is taken back.
-        unsafe {
-            if let Err(raised) = look(state) {
-                state.forget(raised);
-            }
-        }
-    }
 }

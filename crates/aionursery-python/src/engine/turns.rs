@@ -11,6 +11,7 @@ use pyo3::gc::PyTraverseError;
 
 use crate::cpython::imports::{imports, is_debug, names};
 use crate::cpython::object::{Fallible, Owned, Raw, call, call_method, getattr, method0, truth};
+use crate::engine::hooks::hooks;
 use crate::engine::link::{Address, Link};
 use crate::engine::state::LoopState;
 
@@ -31,7 +32,7 @@ impl Turn {
         // SAFETY: attached.
         unsafe {
             let link = Link::create(address)?;
-            let drain = crate::drain::DRAIN.bind(link.as_ptr())?;
+            let drain = hooks().drain.bind(link.as_ptr())?;
             Ok(Self { link, drain, handle: None })
         }
     }

@@ -4,12 +4,13 @@
 use nursery_core::MemberId;
 use pyo3::ffi;
 
+use super::dispatch;
 use crate::cpython::imports::{current_task, imports, names};
 use crate::cpython::object::{Fallible, Owned, Raw, call_method, set_error_text};
 use crate::engine::state::LoopState;
-use crate::engine::timers;
 use crate::hosts::foreign;
 use crate::task;
+use crate::wait::clock;
 
 /// The task that runs now, for something called `what` that needs one.
 pub unsafe fn current(state: &LoopState, what: &str) -> Fallible<Owned> {
@@ -80,7 +81,7 @@ pub unsafe fn left_scope(state: &LoopState, task: Raw, member: MemberId) {
 pub unsafe fn left_any_scope(state: &LoopState, task: Raw) {
     // SAFETY: the caller's task is alive.
     unsafe {
-        if let Some(member) = state.find_member(task) {
+        if let Some(member) = dispatch::find_member(state, task) {
             left_scope(state, task, member);
         }
     }
@@ -106,7 +107,7 @@ pub unsafe fn rearm(task: Raw) -> Fallible<()> {
 pub unsafe fn is_cancelled(state: &LoopState, task: Raw) -> Fallible<bool> {
     // SAFETY: the caller's task is alive.
     unsafe {
-        let now = timers::look(state)?;
+        let now = clock::look(state)?;
         if !task::is_ours(task) {
             return foreign::is_cancelled(state, task);
         }

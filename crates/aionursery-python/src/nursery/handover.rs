@@ -9,6 +9,7 @@ use crate::cpython::imports::imports;
 use crate::cpython::object::{Owned, set_error_text};
 use crate::nursery::Nursery;
 use crate::task;
+use crate::wait;
 
 /// Keep a nursery from closing until `unreserve` is called: a child is to come.
 ///
@@ -37,7 +38,7 @@ fn unreserve(nursery: &Bound<'_, Nursery>) {
     unsafe {
         let now = state.now_or_zero();
         if let Some(closed) = state.change(|tree, out| tree.unreserve(id, now, out)) {
-            state.wake_joiner(closed);
+            wait::wake_joiner(&state, closed);
         }
     }
 }
@@ -73,7 +74,7 @@ fn move_child(
         match moved {
             Ok(closed) => {
                 if let Some(closed) = closed {
-                    state.wake_joiner(closed);
+                    wait::wake_joiner(&state, closed);
                 }
                 Ok(true)
             }

@@ -17,6 +17,7 @@ use crate::cpython::object::{
 use crate::cpython::raised::{self, Group};
 use crate::cpython::thread::thread_mark;
 use crate::engine::state::{Failure, Key, LoopState};
+use crate::hosts;
 use crate::hosts::foreign;
 use crate::hosts::host;
 use crate::step;
@@ -177,7 +178,7 @@ impl Nursery {
                 && alive
                 && host.as_ptr() == current.as_ptr()
             {
-                let member = state.member_of(host.as_ptr());
+                let member = hosts::member_of(state, host.as_ptr());
                 let tree = state.tree.borrow();
                 if tree.innermost(member) == Some(tree.scope(id)) {
                     return Ok(Leaver::Host(host.clone()));
@@ -279,7 +280,7 @@ unsafe fn leave(
             task::data(host).change_inbox(|inbox| inbox.requests.deliver());
             held = true;
         }
-        let member = state.member_of(host);
+        let member = hosts::member_of(state, host);
         // Where nothing was cancelled, the host's count decides nothing.
         let matters = held
             || !wait::wait(join).value().is_empty()

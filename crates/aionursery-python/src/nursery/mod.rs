@@ -22,6 +22,7 @@ use crate::cpython::object::{Fallible, Owned, Raw, Slot, set_error_text};
 use crate::cpython::thread::thread_mark;
 use crate::engine::home::{Home, HomeSlot};
 use crate::engine::state::LoopState;
+use crate::hosts;
 use crate::hosts::host;
 use crate::scope::CancelScope;
 
@@ -119,7 +120,7 @@ impl Nursery {
             let now = if timed { state.now()? } else { 0.0 };
             settings.deadline = settings.deadline.min(now + relative);
             let honoured = host::honoured(task.as_ptr())?;
-            let member = state.member_of(task.as_ptr());
+            let member = hosts::member_of(&state, task.as_ptr());
             let (id, scope_id) = state.change(|tree, out| {
                 let id = tree.open(member, settings, self.collect, honoured, now, out);
                 let scope = tree.scope(id);

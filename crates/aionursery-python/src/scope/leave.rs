@@ -13,6 +13,7 @@ use crate::cpython::object::{
 use crate::cpython::raised::{self, Group};
 use crate::cpython::thread::thread_mark;
 use crate::engine::state::LoopState;
+use crate::hosts;
 use crate::hosts::host;
 use crate::task;
 
@@ -131,7 +132,7 @@ impl CancelScope {
             if current.as_ptr() != host {
                 return Ok(Err(Misuse::Task));
             }
-            let member = state.member_of(host);
+            let member = hosts::member_of(state, host);
             if state.tree.borrow().innermost(member) != Some(id) {
                 return Ok(Err(Misuse::Order));
             }

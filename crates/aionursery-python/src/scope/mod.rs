@@ -25,8 +25,9 @@ use crate::cpython::thread::thread_mark;
 use crate::engine::home::{Home, HomeSlot};
 use crate::engine::state::LoopState;
 use crate::engine::threads;
-use crate::engine::timers;
+use crate::hosts;
 use crate::hosts::host;
+use crate::wait::clock;
 
 pub use settings::{Budget, relative_of, settings, settings_of};
 
@@ -216,7 +217,7 @@ impl CancelScope {
         };
         if timed && self.thread.get() == thread_mark() {
             // SAFETY: attached.
-            unsafe { timers::look_if_armed(state) };
+            unsafe { clock::look_if_armed(state) };
         }
     }
 
@@ -286,7 +287,7 @@ impl CancelScope {
                 self.settings.set(settings);
             }
             let honoured = host::honoured(task.as_ptr())?;
-            let member = state.member_of(task.as_ptr());
+            let member = hosts::member_of(&state, task.as_ptr());
             let early = self.early();
             let id = state.change(|tree, out| {
                 let id = tree.enter(member, settings, honoured, now, out);

@@ -14,6 +14,7 @@ use crate::cpython::function::{Method, real};
 use crate::cpython::guard::guard;
 use crate::cpython::object::{Fallible, Owned, Raw, set_error_text};
 use crate::engine::state::LoopState;
+use crate::hosts;
 use crate::hosts::host;
 
 /// What a function of the family makes.
@@ -132,7 +133,7 @@ fn current_effective_deadline(py: Python<'_>) -> PyResult<f64> {
         (|| -> Fallible<f64> {
             let state = LoopState::current()?;
             let task = host::current(&state, "current_effective_deadline()")?;
-            let member = state.find_member(task.as_ptr());
+            let member = hosts::find_member(&state, task.as_ptr());
             let tree = state.tree.borrow();
             Ok(member.map_or(f64::INFINITY, |member| tree.effective_deadline(member)))
         })()

@@ -13,6 +13,7 @@ use crate::engine::state::{Failure, LoopState};
 use crate::task::data::{TaskData, data, flag};
 use crate::task::registry::unregister;
 use crate::task::{call_graph as graph, callbacks as watch};
+use crate::wait;
 
 /// A step has raised.
 #[cold]
@@ -111,7 +112,7 @@ unsafe fn end_in_tree(
             state.tree.touch(|tree| tree.returned(member))
         };
         if let Some(nursery) = returned.unwrap_or_else(|| tell_tree(state, task, ours, member)) {
-            state.wake_joiner(nursery);
+            wait::wake_joiner(state, nursery);
         }
         drop(Owned::maybe(task));
     }

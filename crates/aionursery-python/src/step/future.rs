@@ -4,13 +4,14 @@
 
 use pyo3::ffi;
 
-use super::step::{refuse, refuse_with, settle, step_from_loop, text};
+use super::step::{refuse, refuse_with, settle, text};
 use super::wakeup;
 use crate::cpython::function::Method;
 use crate::cpython::imports::{FutureParts, imports, names};
 use crate::cpython::object::{
     Fallible, Owned, Raw, call_method, checked, getattr_opt, method0, none, raise, truth,
 };
+use crate::engine::hooks::hooks;
 use crate::engine::state::LoopState;
 use crate::task::data::{TaskData, data, flag};
 use crate::wait;
@@ -166,6 +167,6 @@ unsafe extern "C" fn wakeup(task: Raw, future: Raw) -> Raw {
             Ok(result) => drop(result),
             Err(raised) => data(task).set_incoming(raised.take()),
         }
-        step_from_loop(task)
+        (hooks().step)(task)
     }
 }

@@ -3,6 +3,7 @@
 
 mod cancel;
 mod end;
+mod entry;
 pub mod future;
 mod make;
 #[expect(clippy::module_inception, reason = "one step is what the folder is about")]
@@ -11,6 +12,7 @@ mod wakeup;
 
 pub use cancel::{cancel, cancelled_by_scope, reach};
 pub use end::give_up;
+pub use entry::{step_alone, step_from_loop};
 pub use future::collect;
 pub use make::{start_eagerly, trace_source};
-pub use step::{bound_step, resume, run, run_nested};
+pub use step::{run, run_nested};

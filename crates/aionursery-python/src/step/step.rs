@@ -6,12 +6,9 @@ use pyo3::ffi;
 
 use super::cancel::{cancel_wait, cancelled_by_scope};
 use super::end::{fail, finish};
-use crate::cpython::function::Method;
-use crate::cpython::guard::guard;
 use crate::cpython::imports::names;
 use crate::cpython::object::{Aside, Fallible, Owned, Raw, checked, method1, set_error_text};
 use crate::cpython::raised;
-use crate::cpython::thread::thread_mark;
 use crate::engine::current::{enter, leave, overwrite, restore};
 use crate::engine::ready;
 use crate::engine::state::LoopState;
@@ -360,55 +357,5 @@ pub(super) unsafe fn refuse_with(state: &LoopState, task: &Owned, error: Owned) 
         ours.set_incoming(error);
         ours.raise_flags(flag::SCHEDULED);
         ready::push_or_report(state, task.clone());
-    }
-}
-
-static STEP: Method = Method::no_args(c"step", bound_step_call);
-
-/// A task's step as a function, for a loop to call in the task's context.
-pub unsafe fn bound_step(task: Raw) -> Fallible<Owned> {
-    // SAFETY: the caller's task is alive.
-    unsafe { STEP.bind(task) }
-}
-
-unsafe extern "C" fn bound_step_call(task: Raw, _: Raw) -> Raw {
-    // SAFETY: bound to a task, which the call keeps alive; the loop has entered its context.
-    unsafe { step_from_loop(task) }
-}
-
-/// A step that the loop asks for, in the task's context.
-pub(super) unsafe fn step_from_loop(task: Raw) -> Raw {
-    // SAFETY: as above.
-    unsafe {
-        guard(std::ptr::null_mut(), |_| {
-            let ours = data(task);
-            let Some(home) = ours.home.cloned() else {
-                return crate::cpython::object::none().into_ptr();
-            };
-            let state = &*home;
-            if ours.has(flag::DONE | flag::RUNNING) {
-                return crate::cpython::object::none().into_ptr();
-            }
-            let _outside = state.ready.outside_batch();
-            state.thread.set(thread_mark());
-            let stepped = step(state, &Owned::share(task), false);
-            match stepped.and_then(|()| state.check_interrupt()) {
-                Ok(()) => crate::cpython::object::none().into_ptr(),
-                Err(raised) => raised.null(),
-            }
-        })
-    }
-}
-
-/// Steps a task at once that [`wake`] would have queued.
-pub unsafe fn resume(state: &LoopState, task: Owned) -> Fallible<()> {
-    // SAFETY: attached; called between two steps.
-    unsafe {
-        let ours = data(task.as_ptr());
-        if ours.has(flag::DONE | flag::SCHEDULED | flag::RUNNING) {
-            return Ok(());
-        }
-        ours.raise_flags(flag::SCHEDULED);
-        run(state, task)
     }
 }

@@ -6,10 +6,10 @@ use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
-use super::step::step_from_loop;
 use crate::cpython::errors::{fetch, restore};
 use crate::cpython::imports::{current_task, names};
 use crate::cpython::object::{Fallible, Owned, Raw, Slot, method0, optional};
+use crate::engine::hooks::hooks;
 use crate::engine::ready;
 use crate::task::data::{data, flag};
 
@@ -60,7 +60,7 @@ impl Wakeup {
             }
             let nobody = current_task(home.event_loop.get())?.as_ptr() == ffi::Py_None();
             if nobody && home.running.get().is_null() {
-                return Owned::new(step_from_loop(task.as_ptr())).map(drop);
+                return Owned::new((hooks().step)(task.as_ptr())).map(drop);
             }
             // It is called in the middle of a step, perhaps the task's own.
             ours.raise_flags(flag::SCHEDULED);

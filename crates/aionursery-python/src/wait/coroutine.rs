@@ -10,8 +10,8 @@ use crate::cpython::guard::guard;
 use crate::cpython::imports::imports;
 use crate::cpython::object::{Aside, Fallible, Owned, Raised, Raw, none, raise, set_error};
 use crate::engine::state::LoopState;
-use crate::engine::timers;
 use crate::nursery;
+use crate::wait::clock;
 
 pub(super) unsafe extern "C" fn send(object: Raw, _: Raw, value: *mut Raw) -> ffi::PySendResult {
     // SAFETY: CPython calls it on one of our waits.
@@ -110,7 +110,7 @@ unsafe fn look_at_clock(this: &Wait) -> Fallible<()> {
             },
         };
         if home.running.get().is_null() {
-            timers::look_if_armed(&home);
+            clock::look_if_armed(&home);
         }
         Ok(())
     }

@@ -7,8 +7,10 @@
 //! `future` its side as a future, `class` its type.
 
 mod class;
+pub mod clock;
 mod coroutine;
 mod future;
+mod over;
 mod waiters;
 
 use std::cell::{Cell, RefCell};
@@ -25,8 +27,8 @@ use crate::nursery;
 use crate::task;
 
 pub use class::add_to;
-use waiters::Waiter;
-pub use waiters::{notify, park, resume, withdraw};
+pub use over::{cancelled_error, complete, wake_joiner};
+pub use waiters::{Waiter, notify, park, withdraw};
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,6 +154,27 @@ impl Wait {
         self.held.take()
     }
 
+    /// Takes the task of ours that waits out.
+    pub fn take_task(&self) -> Option<Owned> {
+        self.task.take()
+    }
+
+    /// Takes a callback out that is all there is: the function and its context.
+    pub fn take_only_callback(&self) -> Option<(Owned, Owned)> {
+        if !matches!(self.others.borrow().as_slice(), [Waiter::Callback(..)]) {
+            return None;
+        }
+        match self.others.borrow_mut().pop() {
+            Some(Waiter::Callback(function, context)) => Some((function, context)),
+            _ => None,
+        }
+    }
+
+    /// Puts back what [`Self::take_only_callback`] has taken.
+    pub fn put_back(&self, function: Owned, context: Owned) {
+        self.others.borrow_mut().push(Waiter::Callback(function, context));
+    }
+
     /// Whether a nursery still counts on its being awaited.
     fn joins(&self) -> bool {
         self.kind.get() == Kind::Join && self.phase.get() == Phase::Waiting
@@ -208,57 +231,11 @@ unsafe fn start(object: Raw) -> Fallible<()> {
     }
 }
 
-/// What was waited for is there.
-pub unsafe fn complete(object: Raw, value: Option<Owned>) {
-    // SAFETY: attached; the caller's wait is alive.
-    unsafe {
-        let this = wait(object);
-        if !matches!(this.phase.get(), Phase::New | Phase::Waiting) {
-            return;
-        }
-        if value.is_some() {
-            drop(this.value.replace(value));
-        }
-        this.phase.set(Phase::Done);
-        notify(object);
-    }
-}
-
-/// The nursery that a host joins has closed.
-pub unsafe fn join_is_over(state: &LoopState, object: Raw) {
-    // SAFETY: attached; the caller's wait is alive.
-    unsafe {
-        let this = wait(object);
-        if this.phase.get() != Phase::Waiting {
-            return;
-        }
-        this.phase.set(Phase::Done);
-        if !state.ready.take_last(object) {
-            notify(object);
-        }
-    }
-}
-
-/// The timer of a wait has fired; the heap's reference has become the caller's.
-pub unsafe fn fire(object: &Owned) {
-    // SAFETY: attached.
-    unsafe {
-        wait(object.as_ptr()).timer.set(None);
-        complete(object.as_ptr(), None);
-    }
-}
-
 /// Whether a wait was cut short or cancelled.
 #[inline]
 pub unsafe fn is_cancelled(object: Raw) -> bool {
     // SAFETY: the caller's wait is alive.
     unsafe { wait(object).phase.get() == Phase::Cancelled }
-}
-
-/// What a wait that was cancelled brings.
-pub unsafe fn cancelled_error(object: Raw) -> Owned {
-    // SAFETY: attached; the caller's wait is alive.
-    unsafe { coroutine::raise_cancelled(wait(object)).take() }
 }
 
 /// Takes a wait out of wherever it stands.

@@ -3,16 +3,12 @@
 //! becomes of one does not end the wait for the others. It must never leave anybody waiting for what
 //! has ended.
 
-use pyo3::ffi;
-
 use super::coroutine;
 use super::{Kind, Phase, Wait, host_cancelled, stop_waiting, wait};
 use crate::cpython::futures;
 use crate::cpython::imports::names;
-use crate::cpython::object::{Aside, Fallible, Owned, Raw, call1, getattr_opt, optional};
-use crate::engine::current;
+use crate::cpython::object::{Aside, Owned, Raw, getattr_opt, optional};
 use crate::engine::state::LoopState;
-use crate::step;
 use crate::task;
 
 /// A waiter beside the first task of ours.
@@ -82,39 +78,6 @@ pub fn add(this: &Wait, function: Owned, context: Owned) {
 
 fn has_any(this: &Wait) -> bool {
     !this.task.is_empty() || !this.others.borrow().is_empty()
-}
-
-/// Steps the host whose join is over, here and now. Only what leaves the loop is raised.
-pub unsafe fn resume(state: &LoopState, object: &Owned) -> Fallible<()> {
-    // SAFETY: attached; a drain has just ended a step.
-    unsafe {
-        let this = wait(object.as_ptr());
-        if let Some(task) = this.task.take() {
-            notify(object.as_ptr());
-            return step::resume(state, task);
-        }
-        let only = matches!(this.others.borrow().as_slice(), [Waiter::Callback(..)]);
-        let only = if only { this.others.borrow_mut().pop() } else { None };
-        let Some(Waiter::Callback(function, context)) = only else {
-            notify(object.as_ptr());
-            return Ok(());
-        };
-        // A task of asyncio's makes itself the current one, and nobody may be.
-        current::leave(state);
-        if ffi::PyContext_Enter(context.as_ptr()) < 0 {
-            ffi::PyErr_Clear();
-            this.others.borrow_mut().push(Waiter::Callback(function, context));
-            notify(object.as_ptr());
-            return Ok(());
-        }
-        let result = call1(function.as_ptr(), object.as_ptr()).map(drop);
-        let aside = if result.is_err() { Some(Aside::new()) } else { None };
-        if ffi::PyContext_Exit(context.as_ptr()) < 0 {
-            ffi::PyErr_Clear();
-        }
-        drop(aside);
-        result
-    }
 }
 
 /// Wakes every waiter.
