@@ -36,7 +36,7 @@ fn _aionursery(module: &Bound<'_, PyModule>) -> PyResult<()> {
         drain: &drain::DRAIN,
         fire: &drain::FIRE,
     });
-    task::data::add_to(module)?;
+    task_class::add_to(module)?;
     task_class::add_iterator_to(module)?;
     task_class::add_functions(module)?;
     task::registry::set_up(module.py())?;

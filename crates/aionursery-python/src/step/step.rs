@@ -14,11 +14,11 @@ use crate::engine::ready;
 use crate::engine::state::LoopState;
 use crate::step::future;
 use crate::task::call_graph as graph;
-use crate::task::callbacks::{self as watch, Watcher};
 use crate::task::cancelled_error;
 use crate::task::data::{TaskData, data, flag, is_ours};
 use crate::task::is_asked;
 use crate::task::is_shielded;
+use crate::task::{Watcher, callbacks as watch};
 use crate::wait;
 
 /// Steps a task that the ready queue has come to. Only what leaves the loop (KeyboardInterrupt,

@@ -1,47 +1,11 @@
 //! Who is to be told of a task's end: callbacks, which the loop calls, and tasks of ours that await
 //! it, which go straight to the ready queue. In the order in which they came.
 
-use std::ffi::{c_int, c_void};
-
-use pyo3::ffi;
-
 use super::data::{self, TaskData};
+use super::watchers::Watcher;
 use crate::cpython::imports::{imports, names};
 use crate::cpython::object::{Fallible, Owned, Raw, call_method};
 use crate::engine::state::LoopState;
-
-pub enum Watcher {
-    /// A callback and the context to call it in.
-    Callback(Owned, Owned),
-    /// A task of ours that awaits this one.
-    Joiner(Owned),
-}
-
-#[derive(Default)]
-pub struct Watchers {
-    pub list: Vec<Watcher>,
-}
-
-impl Watchers {
-    pub unsafe fn visit(&self, visit: ffi::visitproc, arg: *mut c_void) -> c_int {
-        // SAFETY: the collector's visit of references that are held.
-        unsafe {
-            for watcher in &self.list {
-                let (first, second) = match watcher {
-                    Watcher::Callback(function, context) => (function, Some(context)),
-                    Watcher::Joiner(task) => (task, None),
-                };
-                for object in [Some(first), second].into_iter().flatten() {
-                    let answer = visit(object.as_ptr(), arg);
-                    if answer != 0 {
-                        return answer;
-                    }
-                }
-            }
-        }
-        0
-    }
-}
 
 /// Adds a watcher to a task that has not ended.
 pub fn add(task: &TaskData, watcher: Watcher) {

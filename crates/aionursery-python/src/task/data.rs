@@ -12,13 +12,12 @@ use nursery_core::{Effects, Inbox, MemberId};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::callbacks as watch;
+use super::watchers::Watchers;
 use crate::cpython::imports::imports;
 use crate::cpython::object::{Fallible, Owned, Raw, Slot};
 use crate::cpython::trash::Going;
 use crate::engine::home::HomeSlot;
 use crate::engine::state::LoopState;
-use crate::task_class::{compat as likeness, methods};
 
 /// What a task has been through, one bit each.
 pub mod flag {
@@ -65,7 +64,7 @@ pub struct TaskData {
     /// The weak reference that stands in asyncio's set of tasks.
     pub registration: Slot,
     /// What is to be told of its end.
-    pub watchers: RefCell<Option<Box<watch::Watchers>>>,
+    pub watchers: RefCell<Option<Box<Watchers>>>,
     pub rare: RefCell<Option<Box<Rare>>>,
 }
 
@@ -393,63 +392,38 @@ unsafe extern "C" fn dealloc(task: Raw) {
     }
 }
 
-/// Makes the type and adds it to the module.
-pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    if TASK_TYPE.get().is_none() {
-        TASK_TYPE.get_or_init(|| {
-            // SAFETY: at import, attached.
-            unsafe { create_type() }
-        });
-    }
-    if task_type().object.is_null() {
-        return Err(PyErr::fetch(module.py()));
-    }
-    find_inherited(module.py())?;
-    // SAFETY: a type is an object.
-    let class = unsafe { Bound::from_borrowed_ptr(module.py(), class()) };
-    class.setattr("__module__", "aionursery")?;
-    module.add("Task", class)
+/// The slots of the type that its memory is for.
+pub fn slots() -> [ffi::PyType_Slot; 4] {
+    let slot = |slot: c_int, pfunc: *mut c_void| ffi::PyType_Slot { slot, pfunc };
+    [
+        slot(ffi::Py_tp_new, new as *mut c_void),
+        slot(ffi::Py_tp_traverse, traverse as *mut c_void),
+        slot(ffi::Py_tp_clear, clear as *mut c_void),
+        slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
+    ]
 }
 
-unsafe fn create_type() -> TaskType {
-    // SAFETY: asyncio's type is ready; every slot is a function of the right signature, and the
-    // tables live for ever.
-    unsafe {
-        let base = imports().task_type;
-        let align = align_of::<TaskData>();
-        let offset = ((*base).tp_basicsize as usize).next_multiple_of(align);
+/// Takes the type that `make` makes of the size of a task, asyncio's part and ours behind it; once.
+/// Says whether there is one.
+pub fn set_type(make: impl FnOnce(usize) -> *mut ffi::PyTypeObject) -> bool {
+    let made = TASK_TYPE.get_or_init(|| {
+        // SAFETY: at import, attached; asyncio's type is ready.
+        let base = unsafe { &*imports().task_type };
+        let offset = (base.tp_basicsize as usize).next_multiple_of(align_of::<TaskData>());
         OURS.store(offset, Ordering::Relaxed);
-        let slot = |slot: c_int, pfunc: *mut c_void| ffi::PyType_Slot { slot, pfunc };
-        let mut slots = vec![
-            slot(ffi::Py_tp_new, new as *mut c_void),
-            slot(ffi::Py_tp_traverse, traverse as *mut c_void),
-            slot(ffi::Py_tp_clear, clear as *mut c_void),
-            slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
-        ];
-        slots.extend(methods::slots());
-        slots.push(slot(ffi::Py_tp_getset, likeness::table().cast()));
-        slots.push(slot(0, std::ptr::null_mut()));
-        let flags = ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_BASETYPE | ffi::Py_TPFLAGS_HAVE_GC;
-        let mut spec = ffi::PyType_Spec {
-            name: c"aionursery._aionursery.Task".as_ptr(),
-            basicsize: (offset + size_of::<TaskData>()) as c_int,
-            itemsize: 0,
-            flags: flags as u32,
-            slots: slots.as_mut_ptr(),
-        };
-        let object = ffi::PyType_FromSpecWithBases(&mut spec, base.cast());
         TaskType {
-            object: object.cast(),
-            base_frees_type: (*base).tp_flags & ffi::Py_TPFLAGS_HEAPTYPE != 0,
-            base_traverse: (*base).tp_traverse.expect("asyncio's Task is collected"),
-            base_clear: (*base).tp_clear.expect("asyncio's Task is collected"),
-            base_dealloc: (*base).tp_dealloc.expect("every type has a destructor"),
+            object: make(offset + size_of::<TaskData>()),
+            base_frees_type: base.tp_flags & ffi::Py_TPFLAGS_HEAPTYPE != 0,
+            base_traverse: base.tp_traverse.expect("asyncio's Task is collected"),
+            base_clear: base.tp_clear.expect("asyncio's Task is collected"),
+            base_dealloc: base.tp_dealloc.expect("every type has a destructor"),
         }
-    }
+    });
+    !made.object.is_null()
 }
 
 /// Finds the fields of asyncio's tasks that ours use, in a task of asyncio's whose parts are known.
-fn find_inherited(py: Python<'_>) -> PyResult<()> {
+pub fn find_inherited(py: Python<'_>) -> PyResult<()> {
     let sample = py.import("aionursery._parts")?.call_method0("sample_task")?;
     let [task, coroutine, context, name]: [Bound<'_, PyAny>; 4] = sample.extract()?;
     let ours = OURS.load(Ordering::Relaxed);

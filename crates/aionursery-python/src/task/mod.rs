@@ -10,6 +10,7 @@ mod place;
 pub mod registry;
 pub mod result;
 mod wake;
+mod watchers;
 
 pub use callbacks::call_soon;
 pub use data::{TaskData, allocate, begin, context, data, flag, is_ours};
@@ -19,3 +20,4 @@ pub use place::{is_held, leave_tree, member};
 pub use registry::register_child;
 pub use result::cancelled_error;
 pub use wake::wake;
+pub use watchers::Watcher;

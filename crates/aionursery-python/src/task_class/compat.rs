@@ -8,7 +8,7 @@ use pyo3::ffi;
 use crate::cpython::guard::guard;
 use crate::cpython::object::{Fallible, Owned, Raw, checked, none, set_error, truth};
 use crate::step::future;
-use crate::task::callbacks::Watcher;
+use crate::task::Watcher;
 use crate::task::data::{data, flag};
 use crate::task_class::methods::event_loop;
 

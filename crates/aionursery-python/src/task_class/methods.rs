@@ -12,7 +12,6 @@ use crate::cpython::guard::guard;
 use crate::cpython::imports::{imports, names};
 use crate::cpython::object::{Aside, Fallible, Owned, Raw, call, call1, checked, none, set_error};
 use crate::engine::threads;
-use crate::task::callbacks::{self as watch, Watcher};
 use crate::task::data::{data, flag};
 use crate::task::name::name;
 use crate::task::result::alive;
@@ -20,6 +19,7 @@ use crate::task::result::invalid_state;
 use crate::task::result::raise_cancelled;
 use crate::task::result::result_of;
 use crate::task::set_name;
+use crate::task::{Watcher, callbacks as watch};
 
 type FastCall = unsafe extern "C" fn(Raw, *const Raw, ffi::Py_ssize_t, Raw) -> Raw;
 

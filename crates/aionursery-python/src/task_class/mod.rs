@@ -2,9 +2,11 @@
 //! awaited. It must never touch the tree.
 
 mod awaiting;
-pub mod compat;
+mod class;
+mod compat;
 mod factory;
-pub mod methods;
+mod methods;
 
 pub use awaiting::add_to as add_iterator_to;
+pub use class::add_to;
 pub use factory::{add_functions, is_lazy};
