@@ -42,6 +42,7 @@ fn _aionursery(module: &Bound<'_, PyModule>) -> PyResult<()> {
     task::registry::set_up(module.py())?;
     wait::add_to(module)?;
     scope::add_to(module)?;
+    scope::add_functions(module)?;
     sleep::add_to(module)?;
     loop_class::add_to(module)?;
     nursery::add_to(module)?;

@@ -2,12 +2,10 @@
 //! can be done is done, and what cannot is reported; nothing is ever lost in silence.
 
 use nursery_core::{Cause, NurseryId, Outcome, Phase, Source, Verdict};
-use pyo3::prelude::*;
 
 use super::Nursery;
-use super::join::nursery;
 use crate::cpython::imports::{names, running_loop};
-use crate::cpython::object::{Aside, Fallible, Owned, Raw, method0, optional, truth};
+use crate::cpython::object::{Aside, Fallible, Owned, method0, optional, truth};
 use crate::engine::state::{Failure, Key, LoopState};
 use crate::hosts::foreign;
 use crate::hosts::host;
@@ -51,23 +49,6 @@ pub unsafe fn finish_now(state: &LoopState, id: NurseryId) -> bool {
             if !moved {
                 return state.tree.borrow().phase(id) == Phase::Closed;
             }
-        }
-    }
-}
-
-/// The host's coroutine is thrown out of its join: it must not await any more.
-pub unsafe fn abandon(join: Raw) {
-    // SAFETY: attached; an exception on its way is put aside.
-    unsafe {
-        let py = Python::assume_attached();
-        let _aside = Aside::new();
-        match nursery(py, join) {
-            Ok(object) => {
-                if let Some((state, id)) = object.get().place() {
-                    close_by_force(object.get(), &state, id);
-                }
-            }
-            Err(raised) => raised.forget(),
         }
     }
 }

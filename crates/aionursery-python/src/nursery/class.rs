@@ -8,7 +8,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
-use super::{Nursery, Stage};
+use super::{Nursery, Stage, join};
 use crate::cpython::args::{given, parse, parse_call};
 use crate::cpython::errors::{fetch, restore};
 use crate::cpython::function::Method;
@@ -247,11 +247,8 @@ unsafe extern "C" fn aexit(
             let exit = || -> Fallible<Owned> {
                 let names = ["exc_type", "exc_value", "traceback"];
                 let [_, exception, _] = parse("__aexit__", names, 3, args, count, kwnames)?;
-                let join = wait::create(Kind::Join, 0.0, Some(Owned::share(this)))?;
-                if let Some(exception) = given(exception) {
-                    wait::wait(join.as_ptr()).value().set(Owned::share(exception));
-                }
-                Ok(join)
+                let exception = given(exception).map(|exception| Owned::share(exception));
+                join::create(Owned::share(this), exception)
             };
             exit().map_or(std::ptr::null_mut(), Owned::into_ptr)
         })

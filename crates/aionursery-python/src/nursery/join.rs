@@ -7,14 +7,14 @@ use pyo3::prelude::*;
 
 use super::Nursery;
 use super::abandoned::{close_by_force, finish_now, part_from_host};
+use super::raise::{plain_cancelled, raise_verdict, without_cancellations};
 use crate::cpython::errors::misuse;
 use crate::cpython::futures;
 use crate::cpython::imports::imports;
 use crate::cpython::object::{
-    Fallible, Owned, Raised, Raw, call, call1, checked, getattr_opt, optional, raise,
-    raise_in_context, type_name,
+    Aside, Fallible, Owned, Raised, Raw, optional, raise, raise_in_context, type_name,
 };
-use crate::cpython::raised::{self, Group};
+use crate::cpython::raised::{self};
 use crate::cpython::thread::thread_mark;
 use crate::engine::state::{Failure, Key, LoopState};
 use crate::hosts;
@@ -22,7 +22,7 @@ use crate::hosts::foreign;
 use crate::hosts::host;
 use crate::step;
 use crate::task;
-use crate::wait;
+use crate::wait::{self, Ops, Phase as WaitPhase};
 
 /// How the body has ended.
 unsafe fn body_outcome(exception: Raw) -> Outcome<Failure> {
@@ -36,8 +36,41 @@ unsafe fn body_outcome(exception: Raw) -> Outcome<Failure> {
     }
 }
 
+/// A cancellation of the host came while it joined.
+const HELD: u8 = 1;
+/// ... and was thrown in, so that the join's value is that error and not the body's.
+const THROWN: u8 = 1 << 1;
+
+static OPS: Ops =
+    Ops { begin: begin_join, again: check_leaver, finish: finish_join, throw, abandon, cancelled };
+
+/// A nursery's join. `exception` is what the body has ended with, if anything.
+pub unsafe fn create(nursery: Owned, exception: Option<Owned>) -> Fallible<Owned> {
+    // SAFETY: attached; the new wait is alive.
+    unsafe {
+        let join = wait::create_join(&OPS, nursery)?;
+        drop(wait::wait(join.as_ptr()).value().replace(exception));
+        Ok(join)
+    }
+}
+
+/// Whether a cancellation of the host came while it joined; asked once.
+unsafe fn take_held(join: Raw) -> bool {
+    // SAFETY: the caller's wait is alive.
+    let notes = unsafe { wait::wait(join) }.notes();
+    let held = notes.get() & HELD != 0;
+    notes.set(notes.get() & !HELD);
+    held
+}
+
+/// Whether what a join holds was thrown into it, and is not what the body ended with.
+unsafe fn was_thrown(join: Raw) -> bool {
+    // SAFETY: the caller's wait is alive.
+    unsafe { wait::wait(join) }.notes().get() & THROWN != 0
+}
+
 /// The nursery that a join waits for.
-pub unsafe fn nursery<'py>(py: Python<'py>, join: Raw) -> Fallible<Bound<'py, Nursery>> {
+unsafe fn nursery<'py>(py: Python<'py>, join: Raw) -> Fallible<Bound<'py, Nursery>> {
     // SAFETY: attached; a join's payload is its nursery.
     unsafe {
         let payload = wait::wait(join).payload().cloned();
@@ -49,7 +82,7 @@ pub unsafe fn nursery<'py>(py: Python<'py>, join: Raw) -> Fallible<Bound<'py, Nu
 
 /// A join that has begun is awaited again: its own task may do that, any other would wait where no
 /// cancellation reaches it.
-pub unsafe fn check_leaver(join: Raw) -> Fallible<()> {
+unsafe fn check_leaver(join: Raw) -> Fallible<()> {
     // SAFETY: attached; called with the GIL by the wait.
     unsafe {
         let object = nursery(Python::assume_attached(), join)?;
@@ -80,7 +113,7 @@ enum Leaver {
 }
 
 /// The body has ended and the host begins to join. Returns whether there is nothing to wait for.
-pub unsafe fn begin_join(join: Raw) -> Fallible<bool> {
+unsafe fn begin_join(join: Raw) -> Fallible<bool> {
     // SAFETY: attached; called with the GIL by the wait.
     unsafe {
         let py = Python::assume_attached();
@@ -226,7 +259,7 @@ impl Nursery {
 }
 
 /// The host was cancelled from outside while it joins (R15).
-pub unsafe fn host_cancelled(state: &LoopState, nursery: &Owned, reason: Option<Owned>) {
+unsafe fn tell_of_cancellation(state: &LoopState, nursery: &Owned, reason: Option<Owned>) {
     // SAFETY: attached; the payload of a join is a nursery.
     unsafe {
         let py = Python::assume_attached();
@@ -239,9 +272,75 @@ pub unsafe fn host_cancelled(state: &LoopState, nursery: &Owned, reason: Option<
     }
 }
 
+/// The host was cancelled from outside while it joins (R15).
+unsafe fn cancelled(state: &LoopState, object: Raw) {
+    // SAFETY: attached; the caller's wait is alive.
+    unsafe {
+        let this = wait::wait(object);
+        this.notes().set(this.notes().get() | HELD);
+        if let Some(nursery) = this.payload().cloned() {
+            let host = this.task().get();
+            let message = if host.is_null() {
+                wait::message(object)
+            } else {
+                task::data(host).cancel_message.cloned()
+            };
+            tell_of_cancellation(state, &nursery, message);
+        }
+    }
+}
+
+/// A cancellation of the host goes on to the children and waits for the end of the join (R15);
+/// the coroutine's own end cannot wait.
+unsafe fn throw(object: Raw, raised: Raised) -> Raw {
+    // SAFETY: attached.
+    unsafe {
+        let this = wait::wait(object);
+        let is_cancel = ffi::PyErr_ExceptionMatches(imports().cancelled_error) != 0;
+        if !is_cancel || matches!(this.phase().get(), WaitPhase::New | WaitPhase::Spent) {
+            let _aside = Aside::new();
+            if this.phase().get() == WaitPhase::Waiting {
+                wait::interrupt(object, WaitPhase::Spent);
+            }
+            this.phase().set(WaitPhase::Spent);
+            this.task().clear();
+            abandon(object);
+            return raised.null();
+        }
+        let cancelled = raised.take();
+        this.notes().set(HELD | THROWN);
+        if this.phase().get() == WaitPhase::Waiting {
+            if let (Some(nursery), Some(state)) = (this.payload().cloned(), this.state()) {
+                drop(this.value().replace(Some(cancelled)));
+                tell_of_cancellation(state, &nursery, None);
+            }
+        } else {
+            drop(this.value().replace(Some(cancelled)));
+        }
+        wait::go_on(object)
+    }
+}
+
+/// The host's coroutine is thrown out of its join: it must not await any more.
+unsafe fn abandon(join: Raw) {
+    // SAFETY: attached; an exception on its way is put aside.
+    unsafe {
+        let py = Python::assume_attached();
+        let _aside = Aside::new();
+        match nursery(py, join) {
+            Ok(object) => {
+                if let Some((state, id)) = object.get().place() {
+                    close_by_force(object.get(), &state, id);
+                }
+            }
+            Err(raised) => raised.forget(),
+        }
+    }
+}
+
 /// Body and children have ended: the block is left. Returns whether the body's exception is
 /// swallowed, or raises what the nursery raises.
-pub unsafe fn finish_join(join: Raw, joined: bool) -> Fallible<Owned> {
+unsafe fn finish_join(join: Raw, joined: bool) -> Fallible<Owned> {
     // SAFETY: attached; called with the GIL by the wait.
     unsafe {
         let py = Python::assume_attached();
@@ -273,7 +372,7 @@ unsafe fn leave(
     unsafe {
         let host = host.as_ptr();
         let own = task::is_ours(host);
-        let mut held = wait::wait(join).take_held();
+        let mut held = take_held(join);
         if !own {
             foreign::set_joining(state, host, false);
         } else if joined && task::is_asked(state, host) {
@@ -338,7 +437,7 @@ unsafe fn leave(
             }
             Verdict::Clean => {
                 if let Some(body) = thrown.as_ref()
-                    && !wait::was_thrown(join)
+                    && !was_thrown(join)
                 {
                     let bare = raised::innermost(body);
                     if own && cancelled_here && !above && host::is_a_scopes(bare.as_ptr()) {
@@ -381,9 +480,9 @@ unsafe fn leave_without_host(
         });
         object.get().leave(settings, cause, false);
         let (verdict, _) = without_cancellations(verdict);
-        let held = wait::wait(join).take_held();
+        let held = take_held(join);
         let thrown = wait::wait(join).value().take();
-        let was_thrown = wait::was_thrown(join);
+        let was_thrown = was_thrown(join);
         let current = crate::cpython::imports::current_task(state.event_loop.get())?;
         let verdict = match (misuse, verdict) {
             (None, verdict) => verdict,
@@ -412,105 +511,6 @@ unsafe fn leave_without_host(
                 }
                 raise_verdict(object, state, current.as_ptr(), verdict, thrown)
             }
-        }
-    }
-}
-
-/// Raises what a nursery raises; `thrown` is what is on its way already.
-unsafe fn raise_verdict(
-    object: &Bound<'_, Nursery>,
-    state: &LoopState,
-    task: Raw,
-    verdict: Verdict<Failure>,
-    thrown: Option<Owned>,
-) -> Fallible<Owned> {
-    // SAFETY: attached.
-    unsafe {
-        match verdict {
-            Verdict::Clean => Ok(Owned::share(ffi::Py_False())),
-            Verdict::Errors(errors) => Err(raise_together(object, errors)),
-            Verdict::Bare { error: Failure { error, .. }, beside } => {
-                for Failure { error: other, .. } in beside {
-                    let text = "A nursery was left by KeyboardInterrupt or SystemExit; \
-                                this error was beside it";
-                    state.report(text, Some(&other), task);
-                }
-                if thrown.is_some_and(|thrown| thrown.as_ptr() == error.as_ptr()) {
-                    return Ok(Owned::share(ffi::Py_False()));
-                }
-                Err(raise_in_context(error))
-            }
-        }
-    }
-}
-
-/// Takes the cancellations out of groups among the errors: none leaves a block as a member of a group
-/// (R13, R13a). Returns what is left, and whether there was any.
-unsafe fn without_cancellations(verdict: Verdict<Failure>) -> (Verdict<Failure>, bool) {
-    let mut found = false;
-    let mut without = |errors: Vec<Failure>| -> Vec<Failure> {
-        let mut left = Vec::with_capacity(errors.len());
-        for Failure { error, name } in errors {
-            // SAFETY: attached; the error is alive.
-            match unsafe { Group::of_error(error.as_ptr()) } {
-                Group::Without => left.push(Failure { error, name }),
-                Group::With(rest) => {
-                    found = true;
-                    left.extend(rest.map(|error| Failure { error, name }));
-                }
-            }
-        }
-        left
-    };
-    let verdict = match verdict {
-        Verdict::Clean => Verdict::Clean,
-        Verdict::Bare { error, beside } => Verdict::Bare { error, beside: without(beside) },
-        Verdict::Errors(errors) => match without(errors) {
-            left if left.is_empty() => Verdict::Clean,
-            left => Verdict::Errors(left),
-        },
-    };
-    (verdict, found)
-}
-
-/// The `CancelledError` of a foreign host, with the message it was cancelled with.
-unsafe fn plain_cancelled(join: Raw) -> Owned {
-    // SAFETY: attached.
-    unsafe {
-        let kind = imports().cancelled_error;
-        let error = match wait::message(join) {
-            Some(message) => call1(kind, message.as_ptr()),
-            None => crate::cpython::object::call0(kind),
-        };
-        error.unwrap_or_else(|raised| raised.take())
-    }
-}
-
-/// Raises the errors as a `MultiError` (R8). A subclass may have a group of its own.
-unsafe fn raise_together(nursery: &Bound<'_, Nursery>, errors: Vec<Failure>) -> Raised {
-    // SAFETY: attached.
-    unsafe {
-        let make = || -> Fallible<Owned> {
-            let (list, names) = (Owned::new(ffi::PyList_New(0))?, Owned::new(ffi::PyList_New(0))?);
-            for Failure { error, name } in errors {
-                checked(ffi::PyList_Append(list.as_ptr(), error.as_ptr()))?;
-                let name = name.as_ref().map_or(ffi::Py_None(), Owned::as_ptr);
-                checked(ffi::PyList_Append(names.as_ptr(), name))?;
-            }
-            match getattr_opt(nursery.as_ptr(), crate::cpython::imports::names().make_group)? {
-                None => {
-                    let mut args = [std::ptr::null_mut(), list.as_ptr(), names.as_ptr()];
-                    call(imports().parts.multi_error_of, &mut args)
-                }
-                Some(make) => call1(make.as_ptr(), list.as_ptr()),
-            }
-        };
-        match make() {
-            Ok(error) => {
-                ffi::PyException_SetCause(error.as_ptr(), std::ptr::null_mut());
-                raise(error)
-            }
-            Err(raised) => raised,
         }
     }
 }

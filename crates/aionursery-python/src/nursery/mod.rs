@@ -6,6 +6,7 @@ mod abandoned;
 mod class;
 pub mod handover;
 mod join;
+mod raise;
 pub mod start;
 mod target;
 pub mod taskgroup;
@@ -26,9 +27,8 @@ use crate::hosts;
 use crate::hosts::host;
 use crate::scope::CancelScope;
 
-pub use abandoned::{abandon, discard};
+pub use abandoned::discard;
 pub use class::add_to;
-pub use join::{begin_join, check_leaver, finish_join, host_cancelled};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {

@@ -30,6 +30,7 @@ use crate::hosts::host;
 use crate::wait::clock;
 
 pub use settings::{Budget, relative_of, settings, settings_of};
+pub use within::add_to as add_functions;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -353,5 +354,5 @@ pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<CancelScope>()?;
     ENTER.add_to_class::<CancelScope>(module.py())?;
     EXIT.add_to_class::<CancelScope>(module.py())?;
-    within::add_to(module)
+    Ok(())
 }

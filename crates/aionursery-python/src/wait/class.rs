@@ -12,7 +12,7 @@ use super::future::{
     method_exception, method_get_loop, method_remove_done_callback, method_result,
     method_set_result, set_blocking,
 };
-use super::waiters::Waiter;
+use super::waiter::Waiter;
 use super::{Kind, Phase, TYPE, Wait, wait};
 use crate::cpython::guard::guard;
 use crate::cpython::object::{Aside, Owned, Raw};
@@ -96,10 +96,12 @@ unsafe extern "C" fn dealloc(object: Raw) {
 unsafe fn abandon(object: Raw) {
     // SAFETY: attached; the object's parts are there.
     unsafe {
-        if wait(object).joins() {
+        if let Some(ops) = wait(object).ops.get()
+            && wait(object).phase.get() == Phase::Waiting
+        {
             guard((), |_| {
                 wait(object).phase.set(Phase::Spent);
-                crate::nursery::abandon(object);
+                (ops.abandon)(object);
             });
         }
     }

@@ -7,10 +7,8 @@ use super::waiters;
 use super::{Kind, Phase, Wait, start, wait};
 use crate::cpython::generator::{raise_thrown, sent, stop};
 use crate::cpython::guard::guard;
-use crate::cpython::imports::imports;
-use crate::cpython::object::{Aside, Fallible, Owned, Raised, Raw, none, raise, set_error};
+use crate::cpython::object::{Fallible, Owned, Raw, none, set_error};
 use crate::engine::state::LoopState;
-use crate::nursery;
 use crate::wait::clock;
 
 pub(super) unsafe extern "C" fn send(object: Raw, _: Raw, value: *mut Raw) -> ffi::PySendResult {
@@ -55,9 +53,10 @@ unsafe fn advance(object: Raw) -> Fallible<Advance> {
                 Ok(Advance::Yield(none()))
             }
             (Kind::Join, Phase::New) => {
-                if nursery::begin_join(object)? {
+                let ops = this.join_ops();
+                if (ops.begin)(object)? {
                     this.phase.set(Phase::Spent);
-                    return nursery::finish_join(object, false).map(Advance::Return);
+                    return (ops.finish)(object, false).map(Advance::Return);
                 }
                 this.phase.set(Phase::Waiting);
                 this.blocking.set(true);
@@ -65,10 +64,10 @@ unsafe fn advance(object: Raw) -> Fallible<Advance> {
             }
             (Kind::Join, Phase::Done) => {
                 this.phase.set(Phase::Spent);
-                nursery::finish_join(object, true).map(Advance::Return)
+                (this.join_ops().finish)(object, true).map(Advance::Return)
             }
             (Kind::Join, Phase::Waiting) => {
-                nursery::check_leaver(object)?;
+                (this.join_ops().again)(object)?;
                 this.blocking.set(true);
                 Ok(Advance::Yield(Owned::share(object)))
             }
@@ -88,7 +87,7 @@ unsafe fn advance(object: Raw) -> Fallible<Advance> {
                 if !this.shared.get() {
                     this.phase.set(Phase::Spent);
                 }
-                Err(raise_cancelled(this))
+                Err(this.raise_cancelled())
             }
         }
     }
@@ -116,21 +115,6 @@ unsafe fn look_at_clock(this: &Wait) -> Fallible<()> {
     }
 }
 
-pub(super) unsafe fn raise_cancelled(this: &Wait) -> Raised {
-    // SAFETY: attached.
-    unsafe {
-        let kind = imports().cancelled_error;
-        let error = match this.message.cloned() {
-            Some(message) => crate::cpython::object::call1(kind, message.as_ptr()),
-            None => crate::cpython::object::call0(kind),
-        };
-        match error {
-            Ok(error) => raise(error),
-            Err(raised) => raised,
-        }
-    }
-}
-
 pub(super) unsafe extern "C" fn next(object: Raw) -> Raw {
     // SAFETY: as above.
     unsafe {
@@ -145,6 +129,12 @@ pub(super) unsafe extern "C" fn next(object: Raw) -> Raw {
 
 pub(super) unsafe extern "C" fn method_send(object: Raw, _: Raw) -> Raw {
     // SAFETY: as above.
+    unsafe { go_on(object) }
+}
+
+/// What `send(None)` answers.
+pub unsafe fn go_on(object: Raw) -> Raw {
+    // SAFETY: attached; the caller's wait is alive.
     unsafe { sent(next(object)) }
 }
 
@@ -158,8 +148,8 @@ pub(super) unsafe extern "C" fn method_throw(
         guard(std::ptr::null_mut(), |_| {
             let raised = raise_thrown(args, count);
             let this = wait(object);
-            if this.kind.get() == Kind::Join {
-                return throw_into_join(object, raised);
+            if let Some(ops) = this.ops.get() {
+                return (ops.throw)(object, raised);
             }
             match this.phase.get() {
                 Phase::Waiting => waiters::interrupt(object, Phase::Cancelled),
@@ -173,50 +163,19 @@ pub(super) unsafe extern "C" fn method_throw(
     }
 }
 
-/// A cancellation of the host goes on to the children and waits for the end of the join (R15);
-/// the coroutine's own end cannot wait.
-unsafe fn throw_into_join(object: Raw, raised: Raised) -> Raw {
-    // SAFETY: attached.
-    unsafe {
-        let this = wait(object);
-        let is_cancel = ffi::PyErr_ExceptionMatches(imports().cancelled_error) != 0;
-        if !is_cancel || matches!(this.phase.get(), Phase::New | Phase::Spent) {
-            let _aside = Aside::new();
-            if this.phase.get() == Phase::Waiting {
-                waiters::interrupt(object, Phase::Spent);
-            }
-            this.phase.set(Phase::Spent);
-            this.task.clear();
-            nursery::abandon(object);
-            return raised.null();
-        }
-        let cancelled = raised.take();
-        this.held.set(true);
-        this.thrown.set(true);
-        if this.phase.get() == Phase::Waiting {
-            if let (Some(nursery), Some(state)) = (this.payload.cloned(), this.state()) {
-                drop(this.value.replace(Some(cancelled)));
-                nursery::host_cancelled(state, &nursery, None);
-            }
-        } else {
-            drop(this.value.replace(Some(cancelled)));
-        }
-        sent(next(object))
-    }
-}
-
 pub(super) unsafe extern "C" fn method_close(object: Raw, _: Raw) -> Raw {
     // SAFETY: as above.
     unsafe {
         guard(std::ptr::null_mut(), |_| {
             let this = wait(object);
             match this.phase.get() {
-                Phase::Waiting if this.kind.get() == Kind::Join => {
+                Phase::Waiting => {
                     waiters::interrupt(object, Phase::Spent);
-                    this.phase.set(Phase::Spent);
-                    nursery::abandon(object);
+                    if let Some(ops) = this.ops.get() {
+                        this.phase.set(Phase::Spent);
+                        (ops.abandon)(object);
+                    }
                 }
-                Phase::Waiting => waiters::interrupt(object, Phase::Spent),
                 // Others may still come for its outcome.
                 Phase::Done | Phase::Cancelled if this.shared.get() => {}
                 _ => this.phase.set(Phase::Spent),

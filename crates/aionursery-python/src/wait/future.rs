@@ -5,8 +5,8 @@ use std::ffi::{c_int, c_void};
 
 use pyo3::ffi;
 
-use super::coroutine::raise_cancelled;
-use super::waiters::{self, Waiter, notify};
+use super::waiter::Waiter;
+use super::waiters::{self, notify};
 use super::{Kind, Phase, Wait, at_home, complete, host_cancelled, start, stop_waiting, wait};
 use crate::cpython::args::{given, parse};
 use crate::cpython::guard::guard;
@@ -45,7 +45,7 @@ pub(super) unsafe extern "C" fn method_result(object: Raw, _: Raw) -> Raw {
                 Phase::Done | Phase::Spent => {
                     this.value.cloned().unwrap_or_else(|| none()).into_ptr()
                 }
-                Phase::Cancelled => raise_cancelled(this).null(),
+                Phase::Cancelled => this.raise_cancelled().null(),
                 Phase::New | Phase::Waiting => {
                     set_error(imports().invalid_state_error, c"Result is not set.").null()
                 }

@@ -11,6 +11,7 @@ pub mod clock;
 mod coroutine;
 mod future;
 mod over;
+mod waiter;
 mod waiters;
 
 use std::cell::{Cell, RefCell};
@@ -19,16 +20,17 @@ use std::sync::OnceLock;
 use nursery_core::{Alarm, TimerId};
 use pyo3::ffi;
 
-use crate::cpython::object::{Fallible, Owned, Raw, Slot};
+use crate::cpython::imports::imports;
+use crate::cpython::object::{Fallible, Owned, Raised, Raw, Slot, call0, call1, raise};
 use crate::engine::home::{Home, HomeSlot};
 use crate::engine::state::{Key, LoopState};
 use crate::engine::timers;
-use crate::nursery;
-use crate::task;
 
 pub use class::add_to;
+pub use coroutine::go_on;
 pub use over::{cancelled_error, complete, wake_joiner};
-pub use waiters::{Waiter, notify, park, withdraw};
+use waiter::Waiter;
+pub use waiters::{interrupt, notify, park, withdraw};
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +46,7 @@ pub enum Kind {
     Moment,
     /// Nothing that could ever come.
     Forever,
-    /// A nursery's children; the payload is the nursery.
+    /// What its ops say: a nursery's children.
     Join,
     /// Whatever somebody sets: a turn at a lock, an event, an item.
     Parked,
@@ -62,6 +64,23 @@ pub enum Phase {
     Spent,
 }
 
+/// What a join does, which is above what waits are: when it begins, and what becomes of what comes to
+/// it meanwhile.
+pub struct Ops {
+    /// The first `send`. Returns whether there is nothing to wait for.
+    pub begin: unsafe fn(Raw) -> Fallible<bool>,
+    /// It is awaited once more while it waits: raises if that is a mistake.
+    pub again: unsafe fn(Raw) -> Fallible<()>,
+    /// What was waited for is there: gives what `await` does. `true` if it has waited.
+    pub finish: unsafe fn(Raw, bool) -> Fallible<Owned>,
+    /// An exception is thrown in, which has been raised: what `throw` answers.
+    pub throw: unsafe fn(Raw, Raised) -> Raw,
+    /// It was closed, or goes, while it waited; nobody comes for its end.
+    pub abandon: unsafe fn(Raw),
+    /// What waits for it was cancelled from outside.
+    pub cancelled: unsafe fn(&LoopState, Raw),
+}
+
 #[repr(C)]
 pub struct Wait {
     head: ffi::PyObject,
@@ -70,17 +89,17 @@ pub struct Wait {
     blocking: Cell<bool>,
     /// A child was made of it: that it was never awaited says nothing.
     claimed: Cell<bool>,
-    /// A cancellation of the host came while it joined.
-    held: Cell<bool>,
-    /// ... and was thrown in, so that `value` is that error and not the body's.
-    thrown: Cell<bool>,
+    /// What its ops keep here.
+    notes: Cell<u8>,
+    /// Of a join, and of no other.
+    ops: Cell<Option<&'static Ops>>,
     timer: Cell<Option<TimerId>>,
     when: Cell<f64>,
     home: HomeSlot,
     /// The task of ours that waits.
     task: Slot,
     payload: Slot,
-    /// What `await` returns, or the exception that the block ended with (`Join`).
+    /// What `await` returns; for `Join`, what its ops keep there.
     value: Slot,
     others: RefCell<Vec<Waiter>>,
     /// More than one has waited for it at a time: it keeps its outcome, as a future does.
@@ -126,6 +145,26 @@ pub unsafe fn create(kind: Kind, when: f64, payload: Option<Owned>) -> Fallible<
     }
 }
 
+/// A new join, which has `ops`.
+pub unsafe fn create_join(ops: &'static Ops, payload: Owned) -> Fallible<Owned> {
+    // SAFETY: attached; the new wait is alive.
+    unsafe {
+        let made = create(Kind::Join, 0.0, Some(payload))?;
+        wait(made.as_ptr()).ops.set(Some(ops));
+        Ok(made)
+    }
+}
+
+/// What waits for a wait was cancelled from outside while it holds cancellations back (R15).
+pub unsafe fn host_cancelled(state: &LoopState, object: Raw) {
+    // SAFETY: attached; the caller's wait is alive.
+    unsafe {
+        if let Some(ops) = wait(object).ops.get() {
+            (ops.cancelled)(state, object);
+        }
+    }
+}
+
 /// Ties a wait to a loop.
 pub unsafe fn settle_in(object: Raw, state: &LoopState) {
     // SAFETY: the caller's wait is alive.
@@ -144,14 +183,45 @@ impl Wait {
         &self.payload
     }
 
-    /// What it brings; for a join, the exception that the body ended with.
+    /// What it brings; a join's ops keep an exception there.
     pub fn value(&self) -> &Slot {
         &self.value
     }
 
-    /// Whether a cancellation of the host came while it joined; asked once.
-    pub fn take_held(&self) -> bool {
-        self.held.take()
+    /// What a join does.
+    fn join_ops(&self) -> &'static Ops {
+        self.ops.get().expect("a join was made with its ops")
+    }
+
+    /// What its ops keep in it.
+    pub fn notes(&self) -> &Cell<u8> {
+        &self.notes
+    }
+
+    /// Where it stands; its ops may end it.
+    pub fn phase(&self) -> &Cell<Phase> {
+        &self.phase
+    }
+
+    /// The task of ours that waits.
+    pub fn task(&self) -> &Slot {
+        &self.task
+    }
+
+    /// Raises the `CancelledError` of a wait that was cancelled, with its message.
+    unsafe fn raise_cancelled(&self) -> Raised {
+        // SAFETY: attached.
+        unsafe {
+            let kind = imports().cancelled_error;
+            let error = match self.message.cloned() {
+                Some(message) => call1(kind, message.as_ptr()),
+                None => call0(kind),
+            };
+            match error {
+                Ok(error) => raise(error),
+                Err(raised) => raised,
+            }
+        }
     }
 
     /// Takes the task of ours that waits out.
@@ -173,11 +243,6 @@ impl Wait {
     /// Puts back what [`Self::take_only_callback`] has taken.
     pub fn put_back(&self, function: Owned, context: Owned) {
         self.others.borrow_mut().push(Waiter::Callback(function, context));
-    }
-
-    /// Whether a nursery still counts on its being awaited.
-    fn joins(&self) -> bool {
-        self.kind.get() == Kind::Join && self.phase.get() == Phase::Waiting
     }
 
     fn clear(&self) {
@@ -258,12 +323,6 @@ pub unsafe fn forget_timer(object: Raw) {
     unsafe { wait(object).timer.set(None) }
 }
 
-/// Whether what a join holds was thrown into it, and is not what the body ended with.
-pub unsafe fn was_thrown(object: Raw) -> bool {
-    // SAFETY: the caller's wait is alive.
-    unsafe { wait(object).thrown.get() }
-}
-
 /// What a wait was cancelled with.
 pub unsafe fn message(object: Raw) -> Option<Owned> {
     // SAFETY: the caller's wait is alive.
@@ -282,24 +341,6 @@ pub unsafe fn close(object: Raw) {
     unsafe {
         if wait(object).phase.get() == Phase::New {
             wait(object).phase.set(Phase::Spent);
-        }
-    }
-}
-
-/// The host was cancelled from outside while it joins (R15).
-pub unsafe fn host_cancelled(state: &LoopState, object: Raw) {
-    // SAFETY: attached; the caller's wait is alive.
-    unsafe {
-        let this = wait(object);
-        this.held.set(true);
-        if let Some(nursery) = this.payload.cloned() {
-            let host = this.task.get();
-            let message = if host.is_null() {
-                this.message.cloned()
-            } else {
-                task::data(host).cancel_message.cloned()
-            };
-            nursery::host_cancelled(state, &nursery, message);
         }
     }
 }

@@ -3,7 +3,7 @@
 use nursery_core::NurseryId;
 
 use super::waiters::notify;
-use super::{Phase, coroutine, wait};
+use super::{Phase, wait};
 use crate::cpython::object::{Owned, Raw};
 use crate::engine::hooks::hooks;
 use crate::engine::state::{Key, LoopState};
@@ -51,7 +51,7 @@ pub unsafe fn fire(object: &Owned) {
 /// What a wait that was cancelled brings.
 pub unsafe fn cancelled_error(object: Raw) -> Owned {
     // SAFETY: attached; the caller's wait is alive.
-    unsafe { coroutine::raise_cancelled(wait(object)).take() }
+    unsafe { wait(object).raise_cancelled().take() }
 }
 
 /// A nursery has closed: wakes the join that waits for it, or lets go of it if nothing of the

@@ -3,37 +3,13 @@
 //! becomes of one does not end the wait for the others. It must never leave anybody waiting for what
 //! has ended.
 
-use super::coroutine;
+use super::waiter::Waiter;
 use super::{Kind, Phase, Wait, host_cancelled, stop_waiting, wait};
 use crate::cpython::futures;
 use crate::cpython::imports::names;
 use crate::cpython::object::{Aside, Owned, Raw, getattr_opt, optional};
 use crate::engine::state::LoopState;
 use crate::task;
-
-/// A waiter beside the first task of ours.
-#[derive(Clone)]
-pub enum Waiter {
-    Task(Owned),
-    /// A function, and the context to call it in.
-    Callback(Owned, Owned),
-}
-
-impl Waiter {
-    pub fn parts(&self) -> impl Iterator<Item = &Owned> {
-        let (first, second) = match self {
-            Self::Task(task) => (task, None),
-            Self::Callback(function, context) => (function, Some(context)),
-        };
-        std::iter::once(first).chain(second)
-    }
-
-    fn subject(&self) -> &Owned {
-        match self {
-            Self::Task(it) | Self::Callback(it, _) => it,
-        }
-    }
-}
 
 /// One of our tasks has yielded a wait: it waits for it from now on. Says no if it must be treated
 /// as any future instead (a join that another awaits, another loop's wait).
@@ -130,7 +106,7 @@ pub unsafe fn withdraw(object: Raw, task: Raw) -> bool {
         remove(this, &[task]);
         if has_any(this) {
             // The wait brings nothing to this one, which will throw into it.
-            task::data(task).set_incoming(coroutine::raise_cancelled(this).take());
+            task::data(task).set_incoming(this.raise_cancelled().take());
             this.leaving.set(this.leaving.get() + 1);
         } else {
             this.phase.set(Phase::Cancelled);
