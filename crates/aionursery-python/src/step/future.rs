@@ -4,20 +4,34 @@
 
 use pyo3::ffi;
 
-use super::step::{refuse, refuse_with, settle, text};
 use super::wakeup;
 use crate::cpython::function::Method;
 use crate::cpython::imports::{FutureParts, imports, names};
 use crate::cpython::object::{
-    Fallible, Owned, Raw, call_method, checked, getattr_opt, method0, none, raise, truth,
+    Fallible, Owned, Raw, call_method, checked, getattr_opt, method0, none, raise, repr,
+    set_error_text, truth,
 };
 use crate::engine::hooks::hooks;
 use crate::engine::state::LoopState;
 use crate::task::data::{TaskData, data, flag};
 use crate::wait;
 
-/// The task waits for `future`, which its coroutine has yielded.
-pub unsafe fn wait_for(state: &LoopState, task: &Owned, ours: &TaskData, future: Owned) {
+/// What a task cannot wait for.
+pub struct Refused {
+    /// What the coroutine gets instead.
+    pub error: Owned,
+    /// It goes once the task is to take its next step: its destructor may be the program's.
+    _future: Owned,
+}
+
+/// The task is to be called back by `future`, which its coroutine has yielded. Gives the future back.
+#[inline]
+pub unsafe fn begin(
+    state: &LoopState,
+    task: &Owned,
+    ours: &TaskData,
+    future: Owned,
+) -> Result<Owned, Refused> {
     // SAFETY: attached; all is alive.
     unsafe {
         let what = future.as_ptr();
@@ -25,16 +39,17 @@ pub unsafe fn wait_for(state: &LoopState, task: &Owned, ours: &TaskData, future:
             Some(futures) => match begin_at_once(state, task, ours, what, futures) {
                 Ok(true) => Ok(Ok(())),
                 // A misuse: the long way round says which.
-                Ok(false) => begin(state, task, ours, what),
+                Ok(false) => begin_by_attributes(state, task, ours, what),
                 Err(raised) => Err(raised),
             },
-            None => begin(state, task, ours, what),
+            None => begin_by_attributes(state, task, ours, what),
         };
-        match begun {
-            Ok(Ok(())) => settle(state, task.as_ptr(), ours, future),
-            Ok(Err(text)) => refuse(state, task, &text),
-            Err(raised) => refuse_with(state, task, raised.take()),
-        }
+        let error = match begun {
+            Ok(Ok(())) => return Ok(future),
+            Ok(Err(text)) => set_error_text(ffi::PyExc_RuntimeError, &text).take(),
+            Err(raised) => raised.take(),
+        };
+        Err(Refused { error, _future: future })
     }
 }
 
@@ -63,7 +78,7 @@ unsafe fn begin_at_once(
 }
 
 /// Adds the task's wake-up to a future. The inner error is the text of a misuse.
-unsafe fn begin(
+unsafe fn begin_by_attributes(
     state: &LoopState,
     task: &Owned,
     ours: &TaskData,
@@ -79,11 +94,11 @@ unsafe fn begin(
             _ if ffi::PyGen_Check(what) != 0 => {
                 return Ok(Err(format!(
                     "yield was used instead of yield from for generator in task {} with {}",
-                    text(this),
-                    text(what)
+                    repr(this),
+                    repr(what)
                 )));
             }
-            _ => return Ok(Err(format!("Task got bad yield: {}", text(what)))),
+            _ => return Ok(Err(format!("Task got bad yield: {}", repr(what)))),
         };
         let event_loop = if ffi::PyObject_HasAttr(what, names.get_loop) != 0 {
             Some(method0(what, names.get_loop)?)
@@ -93,19 +108,19 @@ unsafe fn begin(
         if event_loop.is_some_and(|it| it.as_ptr() != state.event_loop.get()) {
             return Ok(Err(format!(
                 "Task {} got Future {} attached to a different loop",
-                text(this),
-                text(what)
+                repr(this),
+                repr(what)
             )));
         }
         if !blocking {
             return Ok(Err(format!(
                 "yield was used instead of yield from in task {} with {}",
-                text(this),
-                text(what)
+                repr(this),
+                repr(what)
             )));
         }
         if what == this {
-            return Ok(Err(format!("Task cannot await on itself: {}", text(this))));
+            return Ok(Err(format!("Task cannot await on itself: {}", repr(this))));
         }
         checked(ffi::PyObject_SetAttr(what, names.asyncio_future_blocking, ffi::Py_False()))?;
         let wakeup = wakeup::create(this)?;

@@ -8,6 +8,7 @@ pub mod future;
 mod make;
 #[expect(clippy::module_inception, reason = "one step is what the folder is about")]
 mod step;
+mod suspend;
 mod wakeup;
 
 pub use cancel::{cancel, cancelled_by_scope, reach};

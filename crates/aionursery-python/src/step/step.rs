@@ -1,24 +1,21 @@
 //! How a task moves: one step of its coroutine, what it waits for, how it is woken. It decides nothing
 //! of scopes and nurseries: it asks the tree.
 
-use nursery_core::{Inbox, MemberId, Throw, Told, Waited};
+use nursery_core::{Inbox, Throw, Told, Waited};
 use pyo3::ffi;
 
-use super::cancel::{cancel_wait, cancelled_by_scope};
+use super::cancel::cancelled_by_scope;
 use super::end::{fail, finish};
+use super::suspend::suspend;
 use crate::cpython::imports::names;
-use crate::cpython::object::{Aside, Fallible, Owned, Raw, checked, method1, set_error_text};
+use crate::cpython::object::{Aside, Fallible, Owned, Raw, checked, method1};
 use crate::cpython::raised;
 use crate::engine::current::{enter, leave, overwrite, restore};
-use crate::engine::ready;
 use crate::engine::state::LoopState;
-use crate::step::future;
 use crate::task::call_graph as graph;
 use crate::task::cancelled_error;
 use crate::task::data::{TaskData, data, flag, is_ours};
-use crate::task::is_asked;
 use crate::task::is_shielded;
-use crate::task::{Watcher, callbacks as watch};
 use crate::wait;
 
 /// Steps a task that the ready queue has come to. Only what leaves the loop (KeyboardInterrupt,
@@ -240,122 +237,5 @@ unsafe fn throw_into(coroutine: Raw, exception: &Owned, value: &mut Raw) -> ffi:
                 }
             }
         }
-    }
-}
-
-/// A coroutine has yielded: the task waits for what it yielded.
-#[inline]
-unsafe fn suspend(state: &LoopState, task: &Owned, ours: &TaskData, yielded: Owned) {
-    // SAFETY: attached; all is alive.
-    unsafe {
-        let this = task.as_ptr();
-        ours.lower_flags(flag::RUNNING);
-        graph::begin_child(state, this, ours);
-        let what = yielded.as_ptr();
-        if what == ffi::Py_None() {
-            ours.raise_flags(flag::SCHEDULED);
-            if ours.member.get().is_some_and(|member| insist(state, member)) {
-                ours.change_inbox(Inbox::tell);
-            }
-            ready::push_or_report(state, task.clone());
-            return;
-        }
-        if wait::is_wait(what) {
-            if wait::park(state, what, this) {
-                return settle(state, this, ours, yielded);
-            }
-        } else if is_ours(what) && data(what).has(flag::BLOCKING) {
-            data(what).lower_flags(flag::BLOCKING);
-            if what == this {
-                return refuse(
-                    state,
-                    task,
-                    &format!("Task cannot await on itself: {}", text(what)),
-                );
-            }
-            let here = data(what).state().is_some_and(|its| std::ptr::eq(its, state));
-            if here && !data(what).has(flag::DONE) {
-                watch::add(data(what), Watcher::Joiner(task.clone()));
-                return settle(state, this, ours, yielded);
-            }
-            data(what).raise_flags(flag::BLOCKING);
-        }
-        future::wait_for(state, task, ours, yielded);
-    }
-}
-
-/// The task waits for `what`. If a cancellation came while it ran, that is cancelled at once.
-#[inline]
-pub(super) unsafe fn settle(state: &LoopState, task: Raw, ours: &TaskData, what: Owned) {
-    // SAFETY: attached; all is alive.
-    unsafe {
-        if !wait::is_wait(what.as_ptr()) {
-            graph::begin(what.as_ptr(), task);
-        }
-        ours.waiting.set(what);
-        if ours.has(flag::JOINING | flag::SCHEDULED) {
-            // What it waits for is there already if a step is to come; nothing is to be cancelled.
-            if !ours.has(flag::JOINING) && ours.member.get().is_some_and(|it| insist(state, it)) {
-                ours.change_inbox(Inbox::tell);
-            }
-            return;
-        }
-        let asked = ours.inbox.get().requests.is_waiting() && is_asked(state, task);
-        if asked && cancel_wait(state, task, true) {
-            let shielded = is_shielded(state, ours);
-            ours.change_inbox(|inbox| inbox.handed_on_late(shielded));
-            return;
-        }
-        if ours.member.get().is_some_and(|member| insist(state, member)) {
-            ours.change_inbox(Inbox::tell);
-            cancel_wait(state, task, false);
-        }
-    }
-}
-
-/// Whether the wait that begins is to be cancelled at once (R18).
-#[inline]
-unsafe fn insist(state: &LoopState, member: MemberId) -> bool {
-    // SAFETY: attached. The clock may run Python code, so it is read outside the tree.
-    unsafe {
-        let (now, pending) = {
-            let mut asked = false;
-            let pending = state.tree.touch(|tree| {
-                tree.suspended(member, || {
-                    asked = true;
-                    f64::NEG_INFINITY
-                })
-            });
-            (asked, pending)
-        };
-        if !now || pending {
-            return pending;
-        }
-        let now = state.now_or_zero();
-        state.tree.touch(|tree| tree.suspended(member, || now))
-    }
-}
-
-pub(super) unsafe fn text(object: Raw) -> String {
-    // SAFETY: as the caller's.
-    unsafe { crate::cpython::object::repr(object) }
-}
-
-/// The task yielded something it must not: its next step throws a RuntimeError.
-pub(super) unsafe fn refuse(state: &LoopState, task: &Owned, text: &str) {
-    // SAFETY: attached.
-    unsafe {
-        let error = set_error_text(ffi::PyExc_RuntimeError, text).take();
-        refuse_with(state, task, error);
-    }
-}
-
-pub(super) unsafe fn refuse_with(state: &LoopState, task: &Owned, error: Owned) {
-    // SAFETY: attached.
-    unsafe {
-        let ours = data(task.as_ptr());
-        ours.set_incoming(error);
-        ours.raise_flags(flag::SCHEDULED);
-        ready::push_or_report(state, task.clone());
     }
 }
