@@ -9,10 +9,12 @@ use crate::cpython::guard::guard;
 use crate::cpython::object::{Aside, Fallible, Owned, Raw, call1, none};
 use crate::cpython::thread::thread_mark;
 use crate::engine::current;
+use crate::engine::home::Home;
 use crate::engine::link::Link;
+use crate::engine::ready;
 use crate::engine::state::LoopState;
 use crate::engine::timers;
-use crate::engine::turns::{self as turn, Turn};
+use crate::engine::turns::Turn;
 use crate::step;
 use crate::task;
 use crate::wait;
@@ -26,14 +28,14 @@ unsafe extern "C" fn drain(this: Raw, _: Raw) -> Raw {
     unsafe {
         guard(std::ptr::null_mut(), |_| {
             let link = Link::of(this);
-            let Some(state) = link.state() else {
+            let Some(state) = Home::behind(link) else {
                 return none().into_ptr();
             };
             let turn = state.ready.turns.begin(this, state.ready.pushed.get());
             let end = link.end.replace(0);
             let result = run(&state, end);
             if let Some(turn) = turn {
-                turn::give_back(&state, turn);
+                ready::give_back(&state, turn);
             }
             match result {
                 Ok(()) => none().into_ptr(),
@@ -98,10 +100,10 @@ impl Batch<'_> {
         unsafe {
             if left == 1 {
                 if let Some(rest) = self.rest.take() {
-                    turn::take_rest(self.state, rest);
+                    ready::take_rest(self.state, rest);
                 }
             } else if self.rest.is_none() {
-                self.rest = turn::put_rest(self.state, self.end).unwrap_or_else(|raised| {
+                self.rest = ready::put_rest(self.state, self.end).unwrap_or_else(|raised| {
                     self.state.forget(raised);
                     None
                 });
@@ -126,11 +128,11 @@ impl Drop for Batch<'_> {
             let _aside = Aside::new();
             if ready.taken.get() >= self.end {
                 if let Some(rest) = rest {
-                    turn::take_rest(state, rest);
+                    ready::take_rest(state, rest);
                 }
-            } else if rest.is_none_or(|rest| !turn::rest_stands(state, &rest)) {
+            } else if rest.is_none_or(|rest| !ready::rest_stands(state, &rest)) {
                 // What is due already comes before it, and drains what is left in the right order.
-                if let Err(raised) = turn::schedule(state) {
+                if let Err(raised) = ready::schedule(state) {
                     state.report_unraisable(raised);
                 }
             }
@@ -148,7 +150,7 @@ unsafe extern "C" fn fire(this: Raw, _: Raw) -> Raw {
     // SAFETY: bound to a link, which the call keeps alive.
     unsafe {
         guard(std::ptr::null_mut(), |_| {
-            let Some(state) = Link::of(this).state() else {
+            let Some(state) = Home::behind(Link::of(this)) else {
                 return none().into_ptr();
             };
             let _outside = state.ready.outside_batch();

@@ -14,10 +14,10 @@ use crate::cpython::imports::{imports, is_debug, names, running_loop};
 use crate::cpython::object::{Fallible, Owned, Raw, Slot, getattr_opt, method0, truth};
 use crate::cpython::thread::thread_mark;
 use crate::cpython::trash::Trash;
+use crate::engine::armed::Armed;
 use crate::engine::home::Home;
 use crate::engine::link::Address;
-use crate::engine::ready::{Ready, Ways};
-use crate::engine::timers;
+use crate::engine::queue::{Ready, Ways};
 
 /// How many states have died. A state's address can be another one's later, and a state dies in
 /// whichever thread the collector runs, so what threads remember is good for one epoch only.
@@ -199,7 +199,7 @@ impl LoopState {
                 nests: !is_uvloop(py, event_loop),
             };
             let debug = is_debug(event_loop).map_err(|raised| fetch(py, raised))?;
-            let address = Address::default();
+            let address = Address::new(Cell::new(std::ptr::null()));
             let state = Bound::new(
                 py,
                 Self {
@@ -216,7 +216,7 @@ impl LoopState {
                     gone: Cell::new(false),
                     debug: Cell::new(debug),
                     base_clock: Cell::new(base_clock),
-                    timers: timers::Armed::new(),
+                    timers: Armed::new(),
                     trash: Trash::default(),
                     interrupt: Slot::empty(),
                     foreign: RefCell::default(),
@@ -224,7 +224,7 @@ impl LoopState {
             )?;
             let inner = state.get();
             inner.this.set(state.as_ptr());
-            inner.address.set(inner);
+            inner.address.set(std::ptr::from_ref(inner).cast());
             STATES.0.borrow_mut().push(inner);
             match Owned::maybe(ffi::PyWeakref_NewRef(event_loop, std::ptr::null_mut())) {
                 Some(reference) => inner.weak_loop.set(reference),

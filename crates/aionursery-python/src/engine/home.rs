@@ -11,6 +11,7 @@ use std::ptr::NonNull;
 use pyo3::ffi;
 
 use crate::cpython::object::{Owned, Raw};
+use crate::engine::link::Link;
 use crate::engine::state::LoopState;
 
 /// One home. Keeps the loop's part alive, and with it the loop.
@@ -51,6 +52,14 @@ impl Home {
             let event_loop = state.find_loop()?;
             Some(Self::at(state, event_loop.as_ptr()))
         }
+    }
+
+    /// At the loop that a link is for, if that and its part are still there.
+    #[inline]
+    pub unsafe fn behind(link: &Link) -> Option<Self> {
+        let state = link.address().cast::<LoopState>();
+        // SAFETY: attached; a state that goes takes its address away first.
+        unsafe { if state.is_null() { None } else { Self::of(&*state) } }
     }
 }
 
@@ -132,5 +141,14 @@ impl HomeSlot {
             Some(state) => unsafe { visit(state.this.get(), arg) },
             None => 0,
         }
+    }
+}
+
+impl LoopState {
+    /// One more home, for a caller that has one.
+    #[inline]
+    pub unsafe fn home(&self) -> Home {
+        // SAFETY: attached; the caller's home keeps the loop.
+        unsafe { Home::beside(self) }
     }
 }

@@ -3,19 +3,18 @@
 //! closed loop goes when its last user does. It must never keep a state or a loop alive.
 
 use std::cell::Cell;
+use std::ffi::c_void;
 use std::rc::Rc;
 
 use pyo3::prelude::*;
 
-use crate::cpython::errors::{fetch, restore};
+use crate::cpython::errors::restore;
 use crate::cpython::function::Method;
-use crate::cpython::imports::{is_debug, names};
-use crate::cpython::object::{Fallible, Owned, Raw, method1};
-use crate::engine::home::Home;
-use crate::engine::state::LoopState;
+use crate::cpython::object::{Fallible, Owned, Raw};
 
-/// The address of a state, shared by all that is bound to it; null once the state has gone.
-pub type Address = Rc<Cell<*const LoopState>>;
+/// The address of a state, shared by all that is bound to it; null once the state has gone. `home`
+/// alone knows what lies there.
+pub type Address = Rc<Cell<*const c_void>>;
 
 /// Stands in a handle for the loop, too: asyncio asks the loop of a handle no more than this answers.
 #[pyclass(frozen, module = "aionursery._aionursery", name = "Link")]
@@ -59,34 +58,9 @@ impl Link {
         }
     }
 
-    /// A home at the state, if that and its loop are still there.
+    /// Where the state lies that it is for, or null.
     #[inline]
-    pub unsafe fn state(&self) -> Option<Home> {
-        let state = self.address.get();
-        // SAFETY: attached; a state that goes takes its address away first.
-        unsafe { if state.is_null() { None } else { Home::of(&*state) } }
-    }
-}
-
-#[pymethods]
-impl Link {
-    /// Whether the loop is in debug mode.
-    fn get_debug(&self, py: Python<'_>) -> PyResult<bool> {
-        // SAFETY: attached; the state is kept for the call.
-        unsafe {
-            let Some(state) = self.state() else { return Ok(false) };
-            is_debug(state.event_loop.get()).map_err(|raised| fetch(py, raised))
-        }
-    }
-
-    /// Hand on what a handle reports.
-    fn call_exception_handler(&self, context: &Bound<'_, PyAny>) -> PyResult<()> {
-        // SAFETY: attached; the state is kept for the call.
-        unsafe {
-            let Some(state) = self.state() else { return Ok(()) };
-            let handler = names().call_exception_handler;
-            let answer = method1(state.event_loop.get(), handler, context.as_ptr());
-            answer.map(drop).map_err(|raised| fetch(context.py(), raised))
-        }
+    pub fn address(&self) -> *const c_void {
+        self.address.get()
     }
 }

@@ -13,6 +13,7 @@ use crate::cpython::object::{
     Aside, Fallible, Owned, Raised, Raw, call_method, checked, method1, none, raise, string,
 };
 use crate::cpython::raised;
+use crate::engine::home::Home;
 use crate::engine::link::Link;
 
 impl LoopState {
@@ -143,7 +144,8 @@ unsafe extern "C" fn leave(this: Raw, _: Raw) -> Raw {
     // SAFETY: bound to a link, which the call keeps alive; the loop calls it.
     unsafe {
         guard(std::ptr::null_mut(), |_| {
-            let checked = Link::of(this).state().map_or(Ok(()), |state| state.check_interrupt());
+            let checked =
+                Home::behind(Link::of(this)).map_or(Ok(()), |state| state.check_interrupt());
             checked.map_or_else(Raised::null, |()| none().into_ptr())
         })
     }

@@ -4,56 +4,19 @@
 //! (`home`), and never run Python code while the tree is borrowed.
 
 use std::cell::{Cell, RefCell};
-use std::num::NonZeroUsize;
 
-use nursery_core::{Face, Identity};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::guests::Hosts;
-pub use super::tree::{CLEANUP, SharedTree};
+pub use super::tree::{CLEANUP, Failure, Key, PyFace, SharedTree};
 use crate::cpython::function::real;
 use crate::cpython::imports::{imports, names};
 use crate::cpython::object::{Fallible, Owned, Raw, Slot, call0, method0};
 use crate::cpython::trash::Trash;
-use crate::engine::home::Home;
+use crate::engine::armed::Armed;
 use crate::engine::link::Address;
-use crate::engine::ready::Ready;
-use crate::engine::timers::Armed;
-
-/// A task, or a wait, by its address. The tree's owner holds the reference.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key(pub Raw);
-
-/// An exception, and what the child is called that has raised it.
-#[derive(Clone, Debug)]
-pub struct Failure {
-    pub error: Owned,
-    pub name: Option<Owned>,
-}
-
-impl Failure {
-    /// An error that no child has raised.
-    pub fn unnamed(error: Owned) -> Self {
-        Self { error, name: None }
-    }
-}
-
-impl Identity for Failure {
-    fn identity(&self) -> Option<NonZeroUsize> {
-        NonZeroUsize::new(self.error.as_ptr() as usize)
-    }
-}
-
-/// What the tree holds for Python.
-pub struct PyFace;
-
-impl Face for PyFace {
-    type Key = Key;
-    type Error = Failure;
-    type Reason = Owned;
-    type Wake = Key;
-}
+use crate::engine::queue::Ready;
 
 /// One event loop's part of the library.
 ///
@@ -98,13 +61,6 @@ unsafe impl Send for LoopState {}
 unsafe impl Sync for LoopState {}
 
 impl LoopState {
-    /// One more home, for a caller that has one.
-    #[inline]
-    pub unsafe fn home(&self) -> Home {
-        // SAFETY: attached; the caller's home keeps the loop.
-        unsafe { Home::beside(self) }
-    }
-
     /// The loop's clock.
     #[inline]
     pub unsafe fn now(&self) -> Fallible<f64> {

@@ -1,81 +1,13 @@
 //! One loop timer for all of ours: deadlines, budgets and sleeps stand in the tree's heap, and the
 //! loop is asked to call back at its head. It must never fire early, and never poll.
 
-use std::cell::Cell;
-
 use pyo3::ffi;
-use pyo3::gc::PyTraverseError;
 
 use super::hooks::hooks;
 use crate::cpython::imports::names;
-use crate::cpython::object::{
-    Aside, Fallible, Owned, Raised, Raw, Slot, call_method, method0, raise, truth,
-};
+use crate::cpython::object::{Aside, Fallible, Owned, Raised, call_method, method0, raise, truth};
 use crate::engine::link::Link;
 use crate::engine::state::LoopState;
-
-/// When the loop will call back.
-pub struct Armed {
-    pub at: Cell<f64>,
-    /// The loop holds its handle and the handle its loop: we know it weakly, if that can be.
-    pub weak_handle: Slot,
-    pub handle: Slot,
-    callback: Slot,
-}
-
-impl Armed {
-    pub fn new() -> Self {
-        Self {
-            at: Cell::new(f64::INFINITY),
-            weak_handle: Slot::empty(),
-            handle: Slot::empty(),
-            callback: Slot::empty(),
-        }
-    }
-
-    pub fn traverse(
-        &self,
-        visit: impl Fn(Raw) -> Result<(), PyTraverseError>,
-    ) -> Result<(), PyTraverseError> {
-        visit(self.weak_handle.get())?;
-        visit(self.handle.get())?;
-        visit(self.callback.get())
-    }
-
-    pub fn clear(&self) {
-        self.weak_handle.clear();
-        self.handle.clear();
-        self.callback.clear();
-    }
-
-    unsafe fn keep(&self, handle: Owned) {
-        // SAFETY: attached.
-        let reference =
-            unsafe { Owned::maybe(ffi::PyWeakref_NewRef(handle.as_ptr(), std::ptr::null_mut())) };
-        if let Some(reference) = reference {
-            self.weak_handle.set(reference);
-        } else {
-            // SAFETY: attached.
-            unsafe { ffi::PyErr_Clear() };
-            self.handle.set(handle);
-        }
-    }
-
-    /// The handle that stands for the next call; taken out.
-    unsafe fn handle(&self) -> Option<Owned> {
-        let Some(reference) = self.weak_handle.take() else {
-            return self.handle.take();
-        };
-        // SAFETY: attached; a weak reference.
-        unsafe {
-            let mut handle = std::ptr::null_mut();
-            if ffi::compat::PyWeakref_GetRef(reference.as_ptr(), &mut handle) < 0 {
-                ffi::PyErr_Clear();
-            }
-            Owned::maybe(handle)
-        }
-    }
-}
 
 /// Sees to it that the loop calls back no later than the next alarm. A call that comes too early,
 /// because what it was for is gone, finds nothing to do: most deadlines never pass, and leaving one

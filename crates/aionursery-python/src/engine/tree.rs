@@ -1,11 +1,46 @@
-//! The loop's tree of scopes, behind a borrow that Python code never sees. It must never let go of a
+//! What the tree holds for Python, and the loop's tree of scopes, behind a borrow that Python code never sees. It must never let go of a
 //! value of the program's while it is borrowed: what the tree hands back outlives the borrow.
 
 use std::cell::{Ref, RefCell};
+use std::num::NonZeroUsize;
 
-use nursery_core::{Cleanup, Effects, Tree};
+use nursery_core::{Cleanup, Effects, Face, Identity, Tree};
 
-use super::state::PyFace;
+use crate::cpython::object::{Owned, Raw};
+
+/// A task, or a wait, by its address. The tree's owner holds the reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key(pub Raw);
+
+/// An exception, and what the child is called that has raised it.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    pub error: Owned,
+    pub name: Option<Owned>,
+}
+
+impl Failure {
+    /// An error that no child has raised.
+    pub fn unnamed(error: Owned) -> Self {
+        Self { error, name: None }
+    }
+}
+
+impl Identity for Failure {
+    fn identity(&self) -> Option<NonZeroUsize> {
+        NonZeroUsize::new(self.error.as_ptr() as usize)
+    }
+}
+
+/// What the tree holds for Python.
+pub struct PyFace;
+
+impl Face for PyFace {
+    type Key = Key;
+    type Error = Failure;
+    type Reason = Owned;
+    type Wake = Key;
+}
 
 /// The seconds that a cancelled task may go on awaiting, where nothing says anything else (R18).
 pub const CLEANUP: f64 = 10.0;

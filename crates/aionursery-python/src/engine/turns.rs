@@ -9,14 +9,13 @@ use std::collections::VecDeque;
 use pyo3::ffi;
 use pyo3::gc::PyTraverseError;
 
-use crate::cpython::imports::{imports, is_debug, names};
-use crate::cpython::object::{Fallible, Owned, Raw, call, call_method, getattr, method0, truth};
-use crate::engine::hooks::hooks;
+use crate::cpython::function::Method;
+use crate::cpython::imports::{imports, names};
+use crate::cpython::object::{Fallible, Owned, Raw, call, call_method, method0, truth};
 use crate::engine::link::{Address, Link};
-use crate::engine::state::LoopState;
 
 /// How many turns are kept for another time.
-const SPARE: usize = 16;
+pub const SPARE: usize = 16;
 
 /// A call of the drain.
 pub struct Turn {
@@ -24,15 +23,15 @@ pub struct Turn {
     link: Owned,
     drain: Owned,
     /// While it stands in the loop's queue, and for another time.
-    handle: Option<Owned>,
+    pub handle: Option<Owned>,
 }
 
 impl Turn {
-    unsafe fn create(address: &Address) -> Fallible<Self> {
+    unsafe fn create(address: &Address, drain: &'static Method) -> Fallible<Self> {
         // SAFETY: attached.
         unsafe {
             let link = Link::create(address)?;
-            let drain = hooks().drain.bind(link.as_ptr())?;
+            let drain = drain.bind(link.as_ptr())?;
             Ok(Self { link, drain, handle: None })
         }
     }
@@ -41,7 +40,7 @@ impl Turn {
         [&self.link, &self.drain].into_iter().chain(&self.handle)
     }
 
-    fn link(&self) -> &Link {
+    pub fn link(&self) -> &Link {
         // SAFETY: made as a link.
         unsafe { Link::of(self.link.as_ptr()) }
     }
@@ -56,7 +55,7 @@ impl Turn {
     }
 
     /// A handle as the loop would make it; the context is one that keeps nothing of the caller's.
-    unsafe fn make_handle(&mut self) -> Fallible<Owned> {
+    pub unsafe fn make_handle(&mut self) -> Fallible<Owned> {
         // SAFETY: attached.
         unsafe {
             if let Some(made) = &self.handle {
@@ -72,11 +71,11 @@ impl Turn {
         }
     }
 
-    unsafe fn call_soon(&mut self, state: &LoopState) -> Fallible<()> {
+    pub unsafe fn call_soon(&mut self, event_loop: Raw) -> Fallible<()> {
         // SAFETY: attached.
         unsafe {
             let mut args = [std::ptr::null_mut(), self.drain.as_ptr()];
-            let (event_loop, nothing) = (state.event_loop.get(), std::ptr::null_mut());
+            let nothing = std::ptr::null_mut();
             self.handle = Some(call_method(event_loop, names().call_soon, &mut args, nothing)?);
             Ok(())
         }
@@ -115,7 +114,7 @@ pub struct Turns {
     due: RefCell<VecDeque<Turn>>,
     /// The handle of the last one, borrowed; null if there is none.
     last: Cell<Raw>,
-    spare: RefCell<Vec<Turn>>,
+    pub spare: RefCell<Vec<Turn>>,
 }
 
 impl Turns {
@@ -155,7 +154,7 @@ impl Turns {
     }
 
     /// A new last one; the one before it ends with the last task that has come by now.
-    fn push(&self, turn: Turn, pushed: u64) {
+    pub fn push(&self, turn: Turn, pushed: u64) {
         let mut due = self.due.borrow_mut();
         if let Some(before) = due.back() {
             before.link().end.set(pushed);
@@ -183,124 +182,13 @@ impl Turns {
         turn
     }
 
-    unsafe fn fresh(&self) -> Fallible<Turn> {
+    /// A turn that is not due: one that was before, or a new one, which calls `drain`.
+    pub unsafe fn fresh(&self, drain: &'static Method) -> Fallible<Turn> {
         let spare = self.spare.borrow_mut().pop();
         match spare {
             Some(turn) => Ok(turn),
             // SAFETY: attached.
-            None => unsafe { Turn::create(&self.address) },
+            None => unsafe { Turn::create(&self.address, drain) },
         }
-    }
-}
-
-/// A turn whose handle has left the loop's queue.
-pub unsafe fn give_back(state: &LoopState, mut turn: Turn) {
-    turn.link().end.set(0);
-    // SAFETY: attached.
-    let usable = state.ready.ways.plain
-        && turn.handle.as_ref().is_some_and(|handle| !unsafe { is_cancelled(handle) });
-    if !usable {
-        drop(turn.handle.take());
-    }
-    let turns = &state.ready.turns;
-    if turns.spare.borrow().len() < SPARE {
-        turns.spare.borrow_mut().push(turn);
-    }
-}
-
-/// Asks the loop whether it is in debug mode. The loop may be the program's code.
-pub unsafe fn ask_debug(state: &LoopState) -> Fallible<()> {
-    // SAFETY: attached; the state's loop is alive.
-    unsafe {
-        let event_loop = state.event_loop.get();
-        state.debug.set(if state.ready.ways.plain {
-            truth(&getattr(event_loop, names().debug)?)?
-        } else {
-            is_debug(event_loop)?
-        });
-        Ok(())
-    }
-}
-
-/// The loop drains the queue once more.
-pub unsafe fn schedule(state: &LoopState) -> Fallible<()> {
-    // SAFETY: attached.
-    unsafe {
-        let ready = &state.ready;
-        let event_loop = state.event_loop.get();
-        let mut turn = ready.turns.fresh()?;
-        // `call_soon` says so if the loop is closed.
-        if ready.ways.plain && !truth(&getattr(event_loop, names().closed)?)? {
-            let handle = turn.make_handle()?;
-            imports().append.call_on(ready.loop_queue.get(), handle.as_ptr())?;
-        } else {
-            turn.call_soon(state)?;
-        }
-        ready.turns.push(turn, ready.pushed.get());
-        Ok(())
-    }
-}
-
-/// A turn for what is left of a batch, before everything else if the loop can do that: only who runs
-/// the loop inside a step comes to it. None for a loop that nobody can run there.
-pub unsafe fn put_rest(state: &LoopState, end: u64) -> Fallible<Option<Turn>> {
-    // SAFETY: attached.
-    unsafe {
-        let ready = &state.ready;
-        if !ready.ways.nests {
-            return Ok(None);
-        }
-        let mut turn = ready.turns.fresh()?;
-        turn.link().end.set(end);
-        if ready.ways.front {
-            let handle = turn.make_handle()?;
-            imports().append_left.call_on(ready.loop_queue.get(), handle.as_ptr())?;
-        } else {
-            turn.call_soon(state)?;
-        }
-        Ok(Some(turn))
-    }
-}
-
-/// Whether what [`put_rest`] has put into the queue will still be called there.
-pub unsafe fn rest_stands(state: &LoopState, turn: &Turn) -> bool {
-    // SAFETY: attached.
-    unsafe {
-        let Some(handle) = turn.handle.as_ref().filter(|_| turn.is_due()) else { return false };
-        (!state.ready.ways.front || is_first(state, handle)) && !is_cancelled(handle)
-    }
-}
-
-unsafe fn is_first(state: &LoopState, handle: &Owned) -> bool {
-    // SAFETY: a deque, whose first item is looked at.
-    unsafe {
-        let first = Owned::maybe(ffi::PySequence_GetItem(state.ready.loop_queue.get(), 0));
-        if first.is_none() {
-            ffi::PyErr_Clear();
-        }
-        first.is_some_and(|first| first.as_ptr() == handle.as_ptr())
-    }
-}
-
-/// Takes back what [`put_rest`] has put into the queue.
-pub unsafe fn take_rest(state: &LoopState, turn: Turn) {
-    // SAFETY: attached; nothing is raised, for the loop goes on as well without.
-    unsafe {
-        let due = turn.is_due();
-        turn.link().end.set(0);
-        if let Some(handle) = turn.handle.as_ref().filter(|_| due) {
-            if !state.ready.ways.front {
-                if let Err(raised) = method0(handle.as_ptr(), names().cancel) {
-                    state.forget(raised);
-                }
-            } else if !is_first(state, handle) {
-                // It may stand anywhere, or come back.
-                return;
-            } else if ffi::PySequence_DelItem(state.ready.loop_queue.get(), 0) < 0 {
-                ffi::PyErr_Clear();
-                return;
-            }
-        }
-        give_back(state, turn);
     }
 }

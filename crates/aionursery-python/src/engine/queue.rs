@@ -1,0 +1,192 @@
+//! One loop's ready queue: tasks that are to take a step, in the order in which they became ready.
+//! What becomes ready while a turn is drained waits for the next one, so that nothing starves. It
+//! must never lose an entry: neither what a step raises nor what somebody does to the loop's own
+//! queue takes more than a turn away.
+//!
+//! The queue is cut into batches, one for each call that the loop was asked for (`turn`), each drained
+//! by that call (`batch`). A task joins the last batch as long as that batch is the last thing in the
+//! loop's own queue; so tasks and `call_soon` keep the order in which a program asked for them. A loop
+//! that does not show its queue (uvloop) has one batch a turn.
+//!
+//! A batch is an end: how many tasks, counted from the beginning, have been stepped when it is done.
+//! So a batch whose call never came is made up for by the next one.
+//!
+//! A host whose nursery closes as the very last thing in the loop's queue goes on at once: it would
+//! be first in the next turn, and nobody can tell but by the time that a turn costs.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+
+use pyo3::ffi;
+use pyo3::gc::PyTraverseError;
+
+use super::turns::{self as turn, Turns};
+use crate::cpython::imports::imports;
+use crate::cpython::object::{Owned, Raw, Slot};
+use crate::engine::link::Address;
+
+/// What a loop lets us do.
+#[derive(Clone, Copy, Default)]
+pub struct Ways {
+    /// It schedules and runs handles as asyncio's own loops do, so it is given ours.
+    pub plain: bool,
+    /// What is put at the front of its queue runs next.
+    pub front: bool,
+    /// A step may run it.
+    pub nests: bool,
+}
+
+pub struct Ready {
+    /// Tasks; each entry holds one reference.
+    tasks: RefCell<VecDeque<Raw>>,
+    /// How many tasks came in, and how many were taken out, from the beginning.
+    pub pushed: Cell<u64>,
+    pub taken: Cell<u64>,
+    pub turns: Turns,
+    /// The loop's own queue, if it shows one.
+    pub loop_queue: Slot,
+    pub ways: Ways,
+    /// Where the handles that the loop is given say that they are cancelled, if they are ours.
+    pub cancelled: Option<isize>,
+    /// The end of the batch whose step runs; 0 for none.
+    pub current: Cell<u64>,
+    /// The join of a host that goes on when the batch has been drained.
+    pub last_join: Slot,
+}
+
+impl Ready {
+    pub fn new(loop_queue: Option<Owned>, ways: Ways, address: &Address) -> Self {
+        let queue = Slot::empty();
+        drop(queue.replace(loop_queue));
+        Self {
+            tasks: RefCell::default(),
+            pushed: Cell::new(0),
+            taken: Cell::new(0),
+            turns: Turns::new(address),
+            loop_queue: queue,
+            ways,
+            cancelled: imports().handle_cancelled.filter(|_| ways.plain),
+            current: Cell::new(0),
+            last_join: Slot::empty(),
+        }
+    }
+
+    pub fn traverse(
+        &self,
+        visit: impl Fn(Raw) -> Result<(), PyTraverseError>,
+    ) -> Result<(), PyTraverseError> {
+        visit(self.loop_queue.get())?;
+        visit(self.last_join.get())?;
+        self.turns.traverse(&visit)?;
+        if let Ok(tasks) = self.tasks.try_borrow() {
+            tasks.iter().try_for_each(|task| visit(*task))?;
+        }
+        Ok(())
+    }
+
+    pub fn clear(&self) {
+        let tasks = self.tasks.take();
+        self.taken.set(self.pushed.get());
+        for task in tasks {
+            // SAFETY: each entry holds one reference.
+            drop(unsafe { Owned::maybe(task) });
+        }
+        self.turns.clear();
+        self.loop_queue.clear();
+        self.last_join.clear();
+    }
+
+    /// Whether nothing waits in the loop's queue; a loop that does not show it may have something.
+    pub unsafe fn is_last(&self) -> bool {
+        let queue = self.loop_queue.get();
+        // SAFETY: a deque, whose length is asked for.
+        unsafe { !queue.is_null() && !self.is_open() && ffi::PySequence_Size(queue) == 0 }
+    }
+
+    /// The nursery that `join` waits for has closed. Says whether its host is seen to when this
+    /// batch has been drained, because nothing would come before it.
+    pub unsafe fn take_last(&self, join: Raw) -> bool {
+        // SAFETY: attached; the caller's wait is alive.
+        unsafe {
+            let drained = self.current.get() != 0 && self.current.get() == self.taken.get();
+            if !drained || !self.last_join.is_empty() || !self.is_last() {
+                return false;
+            }
+            self.last_join.set(Owned::share(join));
+            true
+        }
+    }
+
+    /// What runs until this goes is no step of the batch around it, which may end much later: a step
+    /// can run the loop itself.
+    #[inline]
+    pub fn outside_batch(&self) -> Outside<'_> {
+        Outside { ready: self, outer: self.current.replace(0) }
+    }
+
+    /// Whether anything is queued.
+    #[inline]
+    pub fn is_open(&self) -> bool {
+        !self.turns.last().is_null()
+    }
+
+    /// Whether a task can join the last batch without overtaking anything, and without sharing the
+    /// fate of a call that somebody has cancelled.
+    #[inline]
+    pub unsafe fn last_is_open(&self) -> bool {
+        let handle = self.turns.last();
+        if handle.is_null() {
+            return false;
+        }
+        let queue = self.loop_queue.get();
+        // SAFETY: the turn keeps its handle; a deque, whose last item is looked at.
+        unsafe {
+            if queue.is_null() {
+                return !self.ways.nests || !turn::is_cancelled(&Owned::share(handle));
+            }
+            match Owned::maybe(ffi::PySequence_GetItem(queue, -1)) {
+                Some(last) => {
+                    last.as_ptr() == handle
+                        && match self.cancelled {
+                            Some(offset) => !turn::is_set(&last, offset),
+                            None => !turn::is_cancelled(&last),
+                        }
+                }
+                None => {
+                    ffi::PyErr_Clear();
+                    false
+                }
+            }
+        }
+    }
+
+    /// Enters a task into the last batch.
+    #[inline]
+    pub fn append(&self, task: Owned) {
+        self.tasks.borrow_mut().push_back(task.into_ptr());
+        self.pushed.set(self.pushed.get() + 1);
+    }
+
+    /// Takes the first task out, of so many as there are before `end`; says how many those were.
+    #[inline]
+    pub fn take(&self, end: u64) -> Option<(Owned, u64)> {
+        let left = end.checked_sub(self.taken.get()).filter(|left| *left > 0)?;
+        let task = self.tasks.borrow_mut().pop_front()?;
+        self.taken.set(self.taken.get() + 1);
+        // SAFETY: the queue's reference.
+        Some((unsafe { Owned::maybe(task)? }, left))
+    }
+}
+
+/// See [`Ready::outside_batch`].
+pub struct Outside<'a> {
+    ready: &'a Ready,
+    outer: u64,
+}
+
+impl Drop for Outside<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.ready.current.set(self.outer);
+    }
+}
