@@ -3,8 +3,8 @@
 //! must never lose an entry: neither what a step raises nor what somebody does to the loop's own
 //! queue takes more than a turn away.
 //!
-//! The queue is cut into batches, one for each call that the loop was asked for (`turn`), each drained
-//! by that call (`batch`). A task joins the last batch as long as that batch is the last thing in the
+//! The queue is cut into batches, one for each call that the loop was asked for (`turns`), each drained
+//! by that call (`drain`). A task joins the last batch as long as that batch is the last thing in the
 //! loop's own queue; so tasks and `call_soon` keep the order in which a program asked for them. A loop
 //! that does not show its queue (uvloop) has one batch a turn.
 //!

@@ -1,6 +1,6 @@
-//! One event loop's part of the library: its tree of scopes, its clock, its timers. `find` is the way
-//! to it from the loop, `object` what Python sees of it, `report` what has failed and nobody can be
-//! told; the ready queue is in `ready`. It must never hold its loop while nothing is at home there
+//! One event loop's part of the library: its tree of scopes, its ready queue, its timers. `find` is the
+//! way to it from the loop, `report` what has failed where no caller can be
+//! told, `ready` how a task gets its turn. It must never hold its loop while nothing is at home there
 //! (`home`), and never run Python code while the tree is borrowed.
 
 use std::cell::{Cell, RefCell};

@@ -1,5 +1,6 @@
-//! `Nursery`: the object, how it is entered, and what it knows before and after. `methods` is what a
-//! program sees of it, `join` how it is left, `force` what happens where it cannot be. Life, errors
+//! `Nursery`: the object, how it is entered, and what it knows before and after. `class` is what a
+//! program sees of it, `start` how a child starts, `join` how it is left, `raise` what it raises,
+//! `abandoned` what happens where it cannot be left. Life, errors
 //! and cancellation are the tree's; this drives it.
 
 mod abandoned;

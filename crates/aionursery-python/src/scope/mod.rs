@@ -1,6 +1,7 @@
 //! `CancelScope`: how it is entered, and what it knows before and after. `leave` is how it is left,
 //! `methods` the rest of what a program sees of it, `settings` the arguments that it shares with
-//! nurseries, `within` the functions that make one, `stuck` the warning for a task that does not go. It asks the tree for every decision; it must never cancel a task itself.
+//! nurseries, `within` the functions that make one. It asks the tree for every decision; it must never
+//! cancel a task itself.
 
 mod leave;
 mod methods;

@@ -3,8 +3,8 @@
 //! it the future that it expects, and `create_task` the coroutine. It must never decide what a
 //! cancellation means: a withdrawn wait says that it waits no longer, no more.
 //!
-//! What it is and how it goes is here; `waiters` is who waits, `coroutine` its side as a coroutine,
-//! `future` its side as a future, `class` its type.
+//! What it is and how it goes is here; `waiters` is who waits, `over` how it ends, `clock` what is due,
+//! `coroutine` its side as a coroutine, `future` its side as a future, `class` its type.
 
 mod class;
 pub mod clock;
