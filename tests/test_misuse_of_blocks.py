@@ -472,3 +472,32 @@ async def test_r3_the_exit_of_a_nursery_is_awaited_by_one_task(world):
     asyncio.get_running_loop().call_later(0.01, nursery.cancel)
     await leaving
     assert trace == ["refused"]
+
+
+@pytest.mark.parametrize("task", [asyncio.Task, aionursery.Task])
+@pytest.mark.parametrize("new_loop", LOOPS.values(), ids=LOOPS)
+def test_r10_blocks_that_are_entered_and_forgotten_leave_nothing_behind(task, new_loop):
+    async def forgets_a_scope():
+        CancelScope(deadline=1e9).__enter__()
+
+    async def forgets_a_nursery():
+        nursery = Nursery()
+        await nursery.__aenter__()
+        nursery.__aexit__(None, None, None)
+        raise KeyboardInterrupt
+
+    loop = new_loop()
+    loop.set_exception_handler(lambda *_: None)
+    for _ in range(40):
+        for forgets in (forgets_a_scope, forgets_a_nursery):
+            try:
+                loop.run_until_complete(task(forgets(), loop=loop))
+            except KeyboardInterrupt:
+                pass
+        gc.collect()
+    loop.run_until_complete(turns(1))  # the error of the last one is let go
+    gc.collect()
+    # A task of asyncio's that has ended is found out when others come.
+    most = 0 if task is aionursery.Task else 20
+    assert max(loop._aionursery.size()) <= most
+    loop.close()

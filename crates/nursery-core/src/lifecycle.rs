@@ -79,6 +79,16 @@ impl<E> Outcome<E> {
         }
     }
 
+    /// The error that it carries, taken out.
+    pub(crate) fn into_error(self) -> Option<E> {
+        match self {
+            Self::Done | Self::Cancelled => None,
+            Self::Failed(error) | Self::Group(error) | Self::Bare(error) | Self::Alone(error) => {
+                Some(error)
+            }
+        }
+    }
+
     /// The error that it carries.
     pub(crate) fn error(&self) -> Option<&E> {
         match self {

@@ -99,6 +99,8 @@ pub(crate) struct Scope<R> {
     pub(crate) nursery: u32,
     /// It was made for a shielded child and goes with it.
     pub(crate) wall: bool,
+    /// The face will not ask for it any more: it goes with its host.
+    pub(crate) released: bool,
     pub(crate) settings: Settings,
     pub(crate) deadline: Option<TimerId>,
     pub(crate) budget: Option<TimerId>,
@@ -145,6 +147,7 @@ impl<R> Scope<R> {
             host,
             nursery: NONE,
             wall: false,
+            released: false,
             settings,
             deadline: None,
             budget: None,

@@ -328,6 +328,8 @@ impl<F: Face> Tree<F> {
             if self.scopes[scope].wall {
                 let cause = self.take_out(scope, now, out);
                 out.let_go(cause);
+            } else if self.is_forsaken(scope) {
+                self.take_forsaken(scope, out);
             }
             scope = parent;
         }

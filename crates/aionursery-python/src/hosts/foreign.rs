@@ -16,7 +16,7 @@ use crate::cpython::imports::{imports, names};
 use crate::cpython::object::{
     Fallible, Owned, Raw, call_method, getattr_opt, method0, method1, none, optional, truth, utf8,
 };
-use crate::engine::guests::Host;
+use crate::engine::guests::{Host, Hosts};
 use crate::engine::state::{Key, LoopState};
 use crate::engine::words::source_name;
 
@@ -30,12 +30,41 @@ pub unsafe fn member(state: &LoopState, task: Raw) -> MemberId {
     if let Some(member) = find_member(state, task) {
         return member;
     }
+    // SAFETY: attached; the caller's task is alive.
+    unsafe { let_go_of_ended(state) };
     // SAFETY: the caller's task is alive.
     let key = Key(unsafe { Owned::share(task) }.into_ptr());
     let member = state.tree.touch(|tree| tree.enroll(key, true));
     let host = Host { member, joining: Cell::new(false) };
     state.foreign.borrow_mut().insert(task as usize, host);
     member
+}
+
+/// Takes hosts out that have ended without leaving what they had entered: a foreign task does not say
+/// that it ends. They are looked for when the map is about to grow, so they are never more than the
+/// others have been.
+#[inline]
+unsafe fn let_go_of_ended(state: &LoopState) {
+    // SAFETY: attached; each host is kept while it is asked.
+    unsafe {
+        let is_full = |hosts: &Hosts| hosts.len() == hosts.capacity();
+        if !is_full(&state.foreign.borrow()) {
+            return;
+        }
+        let share = |host: &usize| Owned::share(*host as Raw);
+        let hosts: Vec<Owned> = state.foreign.borrow().keys().map(share).collect();
+        for host in hosts {
+            if !optional(is_done(host.as_ptr())).unwrap_or(false) {
+                continue;
+            }
+            let Some(gone) = state.foreign.borrow_mut().remove(&(host.as_ptr() as usize)) else {
+                continue;
+            };
+            state.change(|tree, out| tree.withdraw(gone.member, out));
+            // The reference that the tree's key stood for.
+            drop(Owned::maybe(host.as_ptr()));
+        }
+    }
 }
 
 /// A foreign task has left a scope: if it was its last one, it leaves the tree.

@@ -170,7 +170,7 @@ unsafe fn let_go(this: &Nursery, state: &LoopState, id: NurseryId, closed: bool)
             let scope = tree.scope(id);
             (tree.settings(scope), tree.cause(scope).cloned())
         };
-        state.tree.touch(|tree| tree.release(id));
+        drop(state.tree.change(|tree, out| tree.release(id, out)).1);
         this.retire();
         this.leave(settings, cause, false);
         if closed {
@@ -220,12 +220,12 @@ impl Nursery {
                 return;
             }
             let Some(running) = optional(running_loop()) else {
-                state.tree.touch(|tree| tree.release(id));
+                drop(state.tree.change(|tree, out| tree.release(id, out)).1);
                 return;
             };
             if running.as_ptr() != state.event_loop.get() {
                 // The collector may be taking the loop apart, and it must not be called then.
-                state.tree.touch(|tree| tree.release(id));
+                drop(state.tree.change(|tree, out| tree.release(id, out)).1);
                 return;
             }
             let text = "this nursery was never left";

@@ -182,6 +182,8 @@ impl Drop for CancelScope {
             let ended = optional(futures::is_done(host.as_ptr())).unwrap_or(false);
             if ended || state.tree.borrow().is_abandoned(id) {
                 self.remove(&state, id, host.as_ptr(), false);
+            } else {
+                state.tree.touch(|tree| tree.release_scope(id));
             }
         }
     }

@@ -4,7 +4,7 @@
 
 use crate::lifecycle::{Closed, Outcome, Phase, Verdict};
 use crate::member::MemberId;
-use crate::scope::{Cause, Source};
+use crate::scope::{Cause, ScopeId, Source};
 use crate::slab::NONE;
 use crate::tree::{Effects, Face, NurseryId, Tree};
 
@@ -17,9 +17,48 @@ impl<F: Face> Tree<F> {
     }
 
     /// The face will not ask for a nursery any more: it is to be [`discard`](Self::discard)ed once
-    /// it has closed.
-    pub fn release(&mut self, nursery: NurseryId) {
+    /// it has closed. One that is open and empty, and whose host has ended, goes at once: nothing can
+    /// end its body.
+    pub fn release(&mut self, nursery: NurseryId, out: &mut Effects<F>) {
         self.nurseries[nursery.at].released = true;
+        let scope = self.nurseries[nursery.at].scope;
+        if self.is_forsaken(scope) {
+            self.take_forsaken(scope, out);
+        }
+    }
+
+    /// The face will not ask for a scope any more that its host has not left: it goes when the host
+    /// ends.
+    pub fn release_scope(&mut self, scope: ScopeId) {
+        self.scopes[scope.at].released = true;
+    }
+
+    /// Whether a scope has neither a host nor anything in it, and nothing will ask for it.
+    pub(super) fn is_forsaken(&self, at: u32) -> bool {
+        let scope = &self.scopes[at];
+        if scope.host != NONE {
+            return false;
+        }
+        if scope.nursery == NONE {
+            return scope.released;
+        }
+        let nursery = &self.nurseries[scope.nursery];
+        nursery.released
+            && nursery.life.phase() == Phase::Open
+            && nursery.life.running() == 0
+            && scope.first_child == NONE
+    }
+
+    /// Takes out what nothing will leave.
+    pub(super) fn take_forsaken(&mut self, at: u32, out: &mut Effects<F>) {
+        let nursery = self.scopes[at].nursery;
+        if nursery != NONE {
+            let mut owner = self.nurseries.remove(nursery);
+            out.errors.extend(owner.life.outcomes().into_iter().filter_map(Outcome::into_error));
+        }
+        // No task stands in it whose time to clean up could begin by that.
+        let cause = self.take_out(at, f64::NEG_INFINITY, out);
+        out.let_go(cause);
     }
 
     /// Whether the face is to discard a nursery that has closed.

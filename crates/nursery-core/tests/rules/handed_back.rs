@@ -205,7 +205,7 @@ fn r31_what_a_nursery_that_goes_has_kept_is_handed_over_or_back() {
             let [a, b, c] = [(); 3].map(|()| world.start(orphan, false));
             world.fail(a, 1);
             if released {
-                world.tree.release(orphan);
+                world.change(|tree, _, out| tree.release(orphan, out));
             }
             world.adopt(orphan, 2);
             world.check();

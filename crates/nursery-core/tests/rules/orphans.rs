@@ -576,7 +576,7 @@ fn r3_nobody_waits_for_a_nursery_but_the_joiner_that_was_set_last() {
     world.tree.set_joiner(nursery, None);
     assert_eq!(world.tree.joiner(nursery), None);
     assert!(!world.tree.is_released(nursery));
-    world.tree.release(nursery);
+    world.change(|tree, _, out| tree.release(nursery, out));
     assert!(world.tree.is_released(nursery));
     world.end(child, Outcome::Done);
     world.disown(root, nursery);
@@ -671,4 +671,29 @@ fn r3_a_scope_with_nothing_inside_cancels_nothing() {
     assert!(!world.cancelled(host));
     world.exit(host, scope, Flight::Nothing);
     finish(world, host);
+}
+
+#[test]
+fn r10_what_is_released_goes_with_the_host_that_has_not_left_it() {
+    for first in [false, true] {
+        let (mut world, host) = host(false);
+        let scope = world.enter(host, SHIELD);
+        let nursery = world.open(host, PLAIN, false);
+        let inner = world.enter(host, PLAIN);
+        if first {
+            world.tree.release_scope(scope);
+            world.change(|tree, _, out| tree.release(nursery, out));
+        }
+        world.tree.release_scope(inner);
+        assert_eq!(world.tree.size(), (3, 1, 1), "its host may leave them still");
+        let member = world.tasks[host].member;
+        world.tasks[host].alive = false;
+        world.change(|tree, _, out| tree.withdraw(member, out));
+        if !first {
+            assert_eq!(world.tree.size(), (2, 0, 1), "they are still asked for");
+            world.change(|tree, _, out| tree.release(nursery, out));
+            world.change(|tree, now, out| tree.remove(scope, now, out));
+        }
+        assert_eq!(world.tree.size(), (0, 0, 0));
+    }
 }

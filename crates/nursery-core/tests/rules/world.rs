@@ -237,7 +237,7 @@ impl World {
         let member = self.tasks[child].member;
         for nursery in self.tree.unleft(member) {
             if released {
-                self.tree.release(nursery);
+                self.change(|tree, _, out| tree.release(nursery, out));
             }
             let error = Oops(LEFT_BEHIND + self.orphans);
             self.orphans += 1;
