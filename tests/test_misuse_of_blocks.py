@@ -501,3 +501,20 @@ def test_r10_blocks_that_are_entered_and_forgotten_leave_nothing_behind(task, ne
     most = 0 if task is aionursery.Task else 20
     assert max(loop._aionursery.size()) <= most
     loop.close()
+
+
+@pytest.mark.parametrize("body", ["joins", "sleeps"])
+async def test_r31_a_task_whose_coroutine_another_closes_still_ends(world, body):
+    async def waits():
+        if body == "joins":
+            async with Nursery() as nursery:
+                nursery.start_soon(forever())
+        else:
+            await aionursery.sleep(3600)
+
+    task = asyncio.ensure_future(waits())
+    await turns(3)
+    task.get_coro().close()
+    done, pending = await asyncio.wait([task], timeout=5)
+    assert not pending
+    assert task.cancelled() or isinstance(task.exception(), RuntimeError)

@@ -28,6 +28,9 @@ use pyo3::prelude::*;
 fn _aionursery(module: &Bound<'_, PyModule>) -> PyResult<()> {
     cpython::imports::load(module.py())?;
     cpython::shutdown::prepare();
+    // PyO3 makes a class when it is first needed, and panics if memory is short then.
+    module.py().get_type::<engine::link::Link>();
+    module.py().get_type::<step::wakeup::Wakeup>();
     engine::hooks::install(engine::hooks::Hooks {
         deliver: hosts::deliver,
         discard: nursery::discard,

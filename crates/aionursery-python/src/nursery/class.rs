@@ -10,7 +10,7 @@ use pyo3::types::{PyDict, PyList, PyTuple};
 
 use super::{Nursery, Stage, join};
 use crate::cpython::args::{given, parse, parse_call};
-use crate::cpython::errors::{fetch, restore};
+use crate::cpython::errors::{fetch, restore, text_object};
 use crate::cpython::function::Method;
 use crate::cpython::guard::guard;
 use crate::cpython::imports::imports;
@@ -167,8 +167,8 @@ impl Nursery {
         }
     }
 
-    fn __repr__(&self) -> String {
-        match (self.stage.get(), self.state(), self.id.get()) {
+    fn __repr__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let text = match (self.stage.get(), self.state(), self.id.get()) {
             (_, Some(state), Some(id)) => {
                 let tree = state.tree.borrow();
                 let phase = match tree.phase(id) {
@@ -180,7 +180,8 @@ impl Nursery {
             }
             (Stage::New, ..) => "<Nursery not entered>".to_owned(),
             _ => "<Nursery closed>".to_owned(),
-        }
+        };
+        text_object(py, &text)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

@@ -10,7 +10,7 @@ use pyo3::types::{PyDict, PyTuple};
 use super::settings::{finite, span};
 use super::{Budget, CancelScope, Stage, relative_of, settings_of};
 use crate::cpython::args::{given, parse_call};
-use crate::cpython::errors::fetch;
+use crate::cpython::errors::{fetch, text_object};
 use crate::cpython::object::{Owned, Slot};
 use crate::engine::state::CLEANUP;
 use crate::engine::words::source_name;
@@ -199,7 +199,7 @@ impl CancelScope {
         Ok(())
     }
 
-    fn __repr__(&self) -> String {
+    fn __repr__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let stage = match self.stage.get() {
             Stage::New => "not entered",
             Stage::Entered => "entered",
@@ -217,7 +217,7 @@ impl CancelScope {
             text.push_str(&format!(" deadline={deadline}"));
         }
         text.push('>');
-        text
+        text_object(py, &text)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

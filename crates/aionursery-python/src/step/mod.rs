@@ -9,7 +9,7 @@ mod make;
 #[expect(clippy::module_inception, reason = "one step is what the folder is about")]
 mod step;
 mod suspend;
-mod wakeup;
+pub mod wakeup;
 
 pub use cancel::{cancel, cancelled_by_scope, reach};
 pub use end::give_up;

@@ -6,7 +6,7 @@
 use super::waiter::Waiter;
 use super::{Kind, Phase, Wait, host_cancelled, stop_waiting, wait};
 use crate::cpython::futures;
-use crate::cpython::imports::names;
+use crate::cpython::imports::{current_task, names};
 use crate::cpython::object::{Aside, Owned, Raw, getattr_opt, optional};
 use crate::engine::state::LoopState;
 use crate::task;
@@ -66,13 +66,21 @@ pub unsafe fn notify(object: Raw) {
             task::wake(state, task);
         }
         for waiter in this.others.take() {
-            match waiter {
-                Waiter::Task(task) => task::wake(state, task),
-                Waiter::Callback(function, context) => {
-                    if let Err(raised) = task::call_soon(state, &function, object, &context) {
-                        let text = "A callback of a wait that is over could not be scheduled";
-                        state.report_failure(text, raised, std::ptr::null_mut());
-                    }
+            wake(state, object, waiter);
+        }
+    }
+}
+
+/// Wakes one waiter.
+unsafe fn wake(state: &LoopState, object: Raw, waiter: Waiter) {
+    // SAFETY: attached; the caller's wait is alive.
+    unsafe {
+        match waiter {
+            Waiter::Task(task) => task::wake(state, task),
+            Waiter::Callback(function, context) => {
+                if let Err(raised) = task::call_soon(state, &function, object, &context) {
+                    let text = "A callback of a wait that is over could not be scheduled";
+                    state.report_failure(text, raised, std::ptr::null_mut());
                 }
             }
         }
@@ -137,16 +145,43 @@ pub unsafe fn interrupt(object: Raw, after: Phase) {
                 gone.push(waiter.subject().as_ptr());
             }
         }
+        // A coroutine that another closes or drives runs outside of its task's step: the task has to be
+        // woken to find that out.
+        let mut stranded = Vec::new();
+        for waiter in &waiters {
+            if gone.contains(&waiter.subject().as_ptr()) && !steps(this, waiter) {
+                stranded.push(waiter.clone());
+            }
+        }
         if this.phase.get() != Phase::Waiting {
             return;
         }
         remove(this, &gone);
-        if !gone.is_empty() && has_any(this) {
-            return;
+        if gone.is_empty() || !has_any(this) {
+            this.phase.set(after);
+            stop_waiting(object);
+            notify(object);
         }
-        this.phase.set(after);
-        stop_waiting(object);
-        notify(object);
+        let Some(state) = this.home.cloned() else { return };
+        for waiter in stranded {
+            wake(&state, object, waiter);
+        }
+    }
+}
+
+/// Whether a task that waits takes a step just now.
+unsafe fn steps(this: &Wait, waiter: &Waiter) -> bool {
+    // SAFETY: attached; a failure means that it is no task.
+    unsafe {
+        match waiter {
+            Waiter::Task(task) => task::data(task.as_ptr()).has(task::flag::RUNNING),
+            Waiter::Callback(function, _) => {
+                let Some(state) = this.home.cloned() else { return false };
+                let task = optional(getattr_opt(function.as_ptr(), names().self_)).flatten();
+                let current = optional(current_task(state.event_loop.get()));
+                task.map(|task| task.as_ptr()) == current.map(|task| task.as_ptr())
+            }
+        }
     }
 }
 
