@@ -9,6 +9,7 @@ says how far it is. It decides nothing: what the two do differently by our rules
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import math
 import random
 import sys
@@ -24,12 +25,12 @@ import trio.testing
 
 import aionursery
 
-from .clock import BoundedLoop, BoundedUvloop, Hang
-from .faces import Ours, Trios, is_told_a_turn_late
+from .clock import BoundedLoop, Hang
+from .faces import Ours, Story, Trios, is_by_asyncios_host
 from .programs import numbered
 from .shrinking import smaller
 from .statements import Statement, show
-from .telling import END, Story, Telling
+from .telling import END, Telling
 
 Program = tuple[Statement, ...]
 
@@ -37,9 +38,11 @@ Program = tuple[Statement, ...]
 WORLDS: dict[str, tuple[Callable[[], asyncio.AbstractEventLoop], bool]] = {
     "asyncio": (BoundedLoop, False),
     "asyncio-ours": (BoundedLoop, True),
-    "uvloop": (BoundedUvloop, False),
-    "uvloop-ours": (BoundedUvloop, True),
 }
+if importlib.util.find_spec("uvloop"):
+    from .uvloop_clock import BoundedUvloop
+
+    WORLDS |= {"uvloop": (BoundedUvloop, False), "uvloop-ours": (BoundedUvloop, True)}
 
 #: How often trio is asked, each time with another order of the tasks of one turn.
 ORDERS = 400
@@ -160,9 +163,7 @@ def difference(program: Program, world: str, trio: Trio | None = None, orders: i
     trio = trio or Trio(program)
     if trio.tells(mine, orders):
         return ""
-    if not WORLDS[world][1] and any(
-        is_told_a_turn_late(mine["main"], story["main"]) for story in trio.stories
-    ):
+    if not WORLDS[world][1] and any(is_by_asyncios_host(mine, story) for story in trio.stories):
         return ""
     theirs = trio.stories[0]
     lines = []

@@ -2,8 +2,11 @@
 
 Owns every difference that stands, each in a function with its reason; all but these must be the
 same, so nothing else here may change what a program sees. Where our rules decide otherwise, `Trios`
-does as they say. What a rule leaves to the kind of host is `is_told_a_turn_late`, which looks at
-the two records.
+does as they say. What a rule leaves to the kind of host is `is_by_asyncios_host`, which looks at
+the two records. One thing no program does, though both can run it: a scope inside an async
+generator does not cancel the code that iterates over it, which stands behind a shield. That is a
+misuse (PEP 789). Such a cancellation outlives its scope; a nursery of trio's then swallows it, and
+one of ours lets it pass as asyncio's `TaskGroup` does (R16).
 """
 
 from __future__ import annotations
@@ -20,6 +23,9 @@ import trio
 import aionursery
 
 from .statements import Block, Scope
+
+#: What each task of a run told, in order; the last of each entry is the moment.
+Story = dict[str, list[Any]]
 
 #: What leaves a nursery bare (R9).
 ENDS_THE_PROGRAM = (KeyboardInterrupt, SystemExit)
@@ -339,14 +345,28 @@ class _TriosFail(AbstractContextManager[Any]):
 AWAITED = ("slept", "went on", "woke", "holds", "started")
 
 
-def is_told_a_turn_late(mine: list[Any], theirs: list[Any]) -> bool:
-    """R12a: a host of asyncio's is cancelled in the turn after it has begun to wait.
+def is_by_asyncios_host(mine: Story, theirs: Story) -> bool:
+    """R12a: a host of asyncio's is cancelled by its `cancel()`, in the turn after it began to wait.
 
-    What its wait was for may come in that same turn, and is not taken from it; on trio, and in a
-    task of ours, the wait is cut short as it begins. So the first difference of the host's records
-    must be such an await, at the moment at which the other record goes on.
+    On trio, and in a task of ours, the wait is cut short as it begins. So
+
+    - what the wait was for may come in that one turn, and is not taken from the host: the first
+      difference of its records is such an await, not later than what the other record has there;
+    - another task may raise a shield in that turn, which keeps out what the host has not heard: it
+      goes on later than in the other record, and there was a shield raised at that very moment;
+    - `cancel()` cannot be taken back when a shield is raised before the host's next step: a
+      checkpoint is cancelled that passes in the other record, at that very moment.
     """
-    for ours, trios in zip(mine, theirs, strict=False):
+    for ours, trios in zip(mine["main"], theirs["main"], strict=False):
         if ours != trios:
-            return ours[0] in AWAITED and ours[-1] == trios[-1]
+            shielded = any(
+                what[0] == "shields" and what[-1] == trios[-1]
+                for task, story in mine.items()
+                if task not in ("main", "reports")
+                for what in story
+            )
+            came = ours[0] in AWAITED and ours[-1] <= trios[-1]
+            late = shielded and ours[-1] > trios[-1]
+            passed = shielded and trios[0] == "went on" and ours[-1] == trios[-1]
+            return came or late or passed
     return False

@@ -14,13 +14,11 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from . import statements as p
-from .faces import Boom, Face
+from .faces import Boom, Face, Story
 from .programs import LONG, SHORT
 
 #: When a program that still runs is ended: its shields fall, its events are set, it is cancelled.
 END = 1000 * LONG
-
-Story = dict[str, list[Any]]
 
 
 class Task:
@@ -121,6 +119,8 @@ class Telling:
                     self.face.move(self.scopes[block], self.face.now() + seconds)
             case p.Wall(block, shield):
                 if block in self.scopes and not self.over:
+                    if shield:
+                        self.tell(task, "shields", block)
                     self.scopes[block].shield = shield
             case p.Look(block):
                 self.look(task, block)

@@ -12,7 +12,7 @@ import aionursery
 
 from . import against_trio
 from .against_trio import found
-from .faces import Ours, is_told_a_turn_late
+from .faces import Ours, is_by_asyncios_host
 from .settings import AGAINST_TRIO
 
 SHARES = 20
@@ -115,10 +115,21 @@ def test_a_planted_defect_is_found_and_made_small(defect, monkeypatch):
     assert len(program.splitlines()) <= 20, report
 
 
-def test_only_an_await_that_has_passed_in_the_same_moment_is_told_a_turn_late():
-    left = ("left", "0", "returned", True, True, 0)
-    assert is_told_a_turn_late([("woke", 0), left], [left])
-    assert not is_told_a_turn_late([left], [left])
-    assert not is_told_a_turn_late([("woke", 1), left], [left])
-    assert not is_told_a_turn_late([("catches", "cancelled", 0), left], [left])
-    assert not is_told_a_turn_late([left], [("woke", 0), left])
+def test_only_what_comes_of_a_host_of_asyncios_is_excused():
+    def excused(mine, theirs, *other):
+        return is_by_asyncios_host({"main": mine, "1": [*other]}, {"main": theirs})
+
+    left, later = (("left", "0", "returned", True, True, moment) for moment in (0, 5))
+    assert excused([("woke", 0), left], [left])
+    assert excused([("woke", 0), left], [later])
+    assert not excused([left], [left])
+    assert not excused([("woke", 1), left], [left])
+    assert not excused([("catches", "cancelled", 0), left], [left])
+    assert not excused([left], [("woke", 0), left], ("shields", 0, 0))
+    assert excused([later], [left], ("shields", 0, 0))
+    assert not excused([later], [left])
+    assert not excused([later], [left], ("shields", 0, 5))
+    assert not excused([left], [later], ("shields", 0, 0))
+    assert excused([left], [("went on", 0), left], ("shields", 0, 0))
+    assert not excused([left], [("went on", 0), left])
+    assert not excused([later], [("went on", 1), later], ("shields", 0, 0))
