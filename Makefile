@@ -28,6 +28,7 @@ test: test-rust test-python  ## run the tests, on every CPython that is here
 test-rust:  ## run the tests of the crates that need no Python
 	cargo test --quiet -p nursery-core
 	cargo test --quiet -p aionursery --all-features
+	cargo test --quiet -p aionursery-guides
 	cargo test --quiet -p aionursery --no-default-features
 
 test-python:  ## run the Python tests on every CPython that is here, and on those that Debian has

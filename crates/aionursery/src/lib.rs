@@ -121,13 +121,7 @@ pub use race::{Finish, Race, Racing, race};
 pub use scope::Cause;
 pub use start::{NotStarted, Starting, TaskStatus};
 
-/// The programs of the guides run as tests, too.
-#[cfg(all(doctest, feature = "tokio-util"))]
-mod guides {
-    #[doc = include_str!("../../../README.md")]
-    mod readme {}
-    #[doc = include_str!("../../../docs/rust.md")]
-    mod rust {}
-    #[doc = include_str!("../../../docs/rust-coming-from.md")]
-    mod rust_coming_from {}
-}
+/// The program of the package's own page runs as a test, too.
+#[cfg(all(doctest, feature = "tokio"))]
+#[doc = include_str!("../README.md")]
+mod readme {}
