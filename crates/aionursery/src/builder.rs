@@ -29,6 +29,7 @@ use crate::stuck;
 /// # });
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OnError {
     /// It cancels them.
     #[default]

@@ -39,6 +39,14 @@ use crate::scope::{Cause, Reason};
 #[derive(Clone, Default)]
 pub struct CancelScope(Arc<Shared>);
 
+impl std::fmt::Debug for CancelScope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CancelScope")
+            .field("cancelled", &self.is_cancelled())
+            .finish_non_exhaustive()
+    }
+}
+
 impl CancelScope {
     /// A scope without deadline and shield.
     ///

@@ -49,11 +49,12 @@ pub struct Child<T, E> {
 /// let child = n.start_soon(async { Ok(7) });
 /// match child.end().await {
 ///     End::Done(value) => assert_eq!(value, 7),
-///     End::Failed | End::Cancelled | End::Panicked => unreachable!(),
+///     other => unreachable!("{other:?}"),
 /// }
 /// # Ok::<_, String>(()) }).await.unwrap() });
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum End<T> {
     /// It returned this.
     Done(T),

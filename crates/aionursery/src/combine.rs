@@ -73,6 +73,12 @@ pin_project! {
     }
 }
 
+impl<I, F, Fut, T, E> std::fmt::Debug for Mapping<'_, I, F, Fut, T, E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mapping").finish_non_exhaustive()
+    }
+}
+
 impl<'env, I, F, Fut, T, E> Future for Mapping<'env, I, F, Fut, T, E>
 where
     I: Iterator,
@@ -178,6 +184,12 @@ pin_project! {
     pub struct ForEach<'env, S, F, Fut, E> {
         #[pin]
         block: Block<'env, (), E, Work<S, F>, Each<'env, S, F, Fut, E>>,
+    }
+}
+
+impl<S, F, Fut, E> std::fmt::Debug for ForEach<'_, S, F, Fut, E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ForEach").finish_non_exhaustive()
     }
 }
 

@@ -70,6 +70,12 @@ pin_project! {
     }
 }
 
+impl<T, E, B, F, M> std::fmt::Debug for Block<'_, T, E, B, F, M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Block").finish_non_exhaustive()
+    }
+}
+
 /// What begins with the first poll.
 ///
 /// The call stands here, and not in a bound of `Future`'s: whether a closure takes the handle of a

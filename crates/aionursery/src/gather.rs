@@ -87,12 +87,20 @@ pub struct Gathered<C, V> {
     values: V,
 }
 
+impl<C, V> std::fmt::Debug for Gathered<C, V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gathered").finish_non_exhaustive()
+    }
+}
+
 impl<C, V> Unpin for Gathered<C, V> {}
 
 /// The [form](Gather) of an iterator.
+#[derive(Debug)]
 pub enum Each {}
 
 /// The [form](Gather) of a tuple.
+#[derive(Debug)]
 pub enum Tuple {}
 
 impl<'env, I, F, T, E> Gather<'env, E, Each> for I

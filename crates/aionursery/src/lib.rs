@@ -47,6 +47,7 @@
 //! `ready/stack.rs`) and the memory that they lie in (`slots.rs`). Children that borrow are polled by
 //! the nursery's own future only: whoever forgets that future stops them, and frees nothing they use.
 #![deny(unsafe_code)]
+#![warn(missing_debug_implementations, clippy::exhaustive_enums)]
 
 mod about;
 mod adopted;
@@ -115,10 +116,9 @@ pub use error::{Cancelled, ChildError, ErrorKind, MultiError, NurseryClosed};
 pub use gather::{Gather, Gathered, gather};
 pub use node::{Node, NodeKind, State};
 pub use nursery::{Admits, Cancellation, Local, LocalNursery, Mode, Nursery, Sendable};
-pub use nursery_core::Source;
 pub use panics::{Panic, record_panic_locations};
 pub use race::{Finish, Race, Racing, race};
-pub use scope::Cause;
+pub use scope::{Cause, Source};
 pub use start::{NotStarted, Starting, TaskStatus};
 
 /// The program of the package's own page runs as a test, too.

@@ -21,6 +21,7 @@ use crate::scope::Cause;
 /// assert_eq!((kitchen.kind(), cook.kind()), (NodeKind::Nursery, NodeKind::Child));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NodeKind {
     /// A nursery.
     Nursery,
@@ -47,6 +48,7 @@ pub enum NodeKind {
 /// assert_eq!((kitchen.state(), cook.state()), (State::Running, State::Waiting));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum State {
     /// A child that has not had its first step, for want of a turn or of a free place.
     Waiting,

@@ -63,6 +63,16 @@ pub struct Nursery<'env, E, M = Sendable> {
 /// ```
 pub type LocalNursery<'env, E> = Nursery<'env, E, Local>;
 
+impl<E, M> std::fmt::Debug for Nursery<'_, E, M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Nursery")
+            .field("name", &self.core.scope.signal.about.name)
+            .field("running", &self.running())
+            .field("cancelled", &self.is_cancelled())
+            .finish_non_exhaustive()
+    }
+}
+
 impl<E, M> Clone for Nursery<'_, E, M> {
     fn clone(&self) -> Self {
         Self::new(self.core.clone(), self.name.clone(), self.shield)

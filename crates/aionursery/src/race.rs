@@ -78,6 +78,12 @@ pub struct Finish<'env, T, E> {
     won: Arc<Mutex<Option<T>>>,
 }
 
+impl<T, E> std::fmt::Debug for Finish<'_, T, E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Finish").finish_non_exhaustive()
+    }
+}
+
 impl<'env, T: Send + 'env, E: Send + 'env> Finish<'env, T, E> {
     #[track_caller]
     fn start<F>(&self, future: F)
@@ -218,6 +224,12 @@ pin_project_lite::pin_project! {
         #[pin]
         block: Block<'env, (), E, Runners<'env, T, E, L>, Ready<Result<(), E>>>,
         won: Arc<Mutex<Option<T>>>,
+    }
+}
+
+impl<T, E, L> std::fmt::Debug for Racing<'_, T, E, L> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Racing").finish_non_exhaustive()
     }
 }
 

@@ -11,11 +11,11 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use nursery_core::{
-    Cleanup, Delivery, Effects, Face, Flight, Identity, MemberId, ScopeId, Settings, Source, Tree,
+    Cleanup, Delivery, Effects, Face, Flight, Identity, MemberId, ScopeId, Settings, Tree,
 };
 
-pub use cause::Cause;
 pub(crate) use cause::Reason;
+pub use cause::{Cause, Source};
 pub(crate) use children::Children;
 #[cfg(feature = "tokio-util")]
 pub(crate) use signal::LISTENS;
@@ -188,7 +188,7 @@ impl Scope {
     pub(crate) fn take_along(&self) {
         let before = self.signal.flags.fetch_or(ALONG, Ordering::AcqRel);
         if before & (ALONG | SOFT) == 0 {
-            self.cancel(Source::Host, None);
+            self.cancel(nursery_core::Source::Host, None);
         }
     }
 
@@ -221,7 +221,7 @@ impl Scope {
     }
 
     /// Cancels it and what is below, up to shields (R12). Says whether it was not cancelled yet.
-    pub(crate) fn cancel(&self, source: Source, reason: Option<Reason>) -> bool {
+    pub(crate) fn cancel(&self, source: nursery_core::Source, reason: Option<Reason>) -> bool {
         let cause = nursery_core::Cause { source, reason };
         self.change(|tree, now, out| tree.cancel(self.id, cause, now, out))
     }
@@ -233,7 +233,7 @@ impl Scope {
             // levels.
             return;
         }
-        let cause = nursery_core::Cause { source: Source::Host, reason: None };
+        let cause = nursery_core::Cause { source: nursery_core::Source::Host, reason: None };
         self.change(|tree, now, out| {
             tree.set_cleanup(self.id, Cleanup::Seconds(0.0), now, out);
             tree.cancel(self.id, cause, now, out);

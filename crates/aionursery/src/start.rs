@@ -27,6 +27,7 @@ use crate::sync::Mutex;
 /// # });
 /// ```
 #[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NotStarted<E> {
     /// It failed before.
     Failed(E),
@@ -112,6 +113,12 @@ impl<V, E> Shared<V, E> {
 /// }
 /// ```
 pub struct TaskStatus<V, E>(Arc<Shared<V, E>>);
+
+impl<V, E> std::fmt::Debug for TaskStatus<V, E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TaskStatus").finish_non_exhaustive()
+    }
+}
 
 impl<V, E> TaskStatus<V, E> {
     /// Hands `value` to whoever started the child. From here on its errors are the nursery's.
@@ -289,6 +296,12 @@ pin_project_lite::pin_project! {
         #[pin]
         future: F,
         watch: Watch<V, E>,
+    }
+}
+
+impl<F, V, E> std::fmt::Debug for Starting<F, V, E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Starting").finish_non_exhaustive()
     }
 }
 

@@ -65,6 +65,12 @@ pin_project! {
     }
 }
 
+impl<F> std::fmt::Debug for Scoped<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scoped").finish_non_exhaustive()
+    }
+}
+
 impl<F> Scoped<F> {
     pub(super) fn new(shared: Arc<Shared>, future: F, place: &'static Location<'static>) -> Self {
         Self {

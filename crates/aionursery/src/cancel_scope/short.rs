@@ -107,6 +107,12 @@ pin_project! {
     }
 }
 
+impl<F> std::fmt::Debug for MovingOn<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MovingOn").finish_non_exhaustive()
+    }
+}
+
 impl<F: Future> Future for MovingOn<F> {
     type Output = Option<F::Output>;
 
@@ -128,6 +134,12 @@ pin_project! {
     pub struct Shielding<F> {
         #[pin]
         scoped: Scoped<F>,
+    }
+}
+
+impl<F> std::fmt::Debug for Shielding<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shielding").finish_non_exhaustive()
     }
 }
 

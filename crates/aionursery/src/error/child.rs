@@ -18,11 +18,13 @@ use crate::panics::Panic;
 ///         ErrorKind::Error(error) => assert_eq!(error, "no beans"),
 ///         ErrorKind::Panic(panic) => std::panic::resume_unwind(panic.into_payload()),
 ///         ErrorKind::Adopted(error) => eprintln!("{error}"),
+///         other => eprintln!("{other:?}"),
 ///     }
 /// }
 /// # });
 /// ```
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum ErrorKind<E> {
     /// What a child, or the body, failed with.
     Error(E),

@@ -28,6 +28,14 @@ impl Cancellation {
     }
 }
 
+impl std::fmt::Debug for Cancellation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cancellation")
+            .field("cancelled", &(self.scope.signal.flags() & SOFT != 0))
+            .finish_non_exhaustive()
+    }
+}
+
 impl Future for Cancellation {
     type Output = ();
 

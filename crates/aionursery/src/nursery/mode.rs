@@ -68,6 +68,7 @@ mod sealed {
 ///     n.cancel();
 /// }
 /// ```
+#[derive(Debug)]
 pub struct Sendable(());
 
 /// Children need not be `Send`: what [`nursery_local`](crate::nursery_local) makes.
@@ -78,6 +79,7 @@ pub struct Sendable(());
 ///     n.cancel();
 /// }
 /// ```
+#[derive(Debug)]
 pub struct Local(PhantomData<*const ()>);
 
 impl Mode for Sendable {}

@@ -3,10 +3,30 @@
 use std::borrow::Cow;
 use std::fmt::{self, Debug, Display};
 
-use nursery_core::Source;
-
 /// Why somebody cancelled, in words.
 pub(crate) type Reason = Cow<'static, str>;
+
+/// What brought a cancellation (R11).
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// # aionursery::nursery(async |n| {
+/// n.cancel();
+/// assert_eq!(n.cause().unwrap().source(), aionursery::Source::Explicit);
+/// # Ok::<_, String>(()) }).await.unwrap() });
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Source {
+    /// A call of `cancel` or `cancel_with`, or a token.
+    Explicit,
+    /// A child or the body failed.
+    Failure,
+    /// The deadline passed.
+    Deadline,
+    /// A cancellation from outside, or the body was left by one.
+    Host,
+}
 
 /// What brought a cancellation, and why (R11).
 ///
@@ -22,7 +42,7 @@ pub(crate) type Reason = Cow<'static, str>;
 pub struct Cause(pub(crate) nursery_core::Cause<Reason>);
 
 impl Cause {
-    pub(crate) fn new(source: Source, reason: Option<Reason>) -> Self {
+    pub(crate) fn new(source: nursery_core::Source, reason: Option<Reason>) -> Self {
         Self(nursery_core::Cause { source, reason })
     }
 
@@ -37,7 +57,12 @@ impl Cause {
     /// ```
     #[must_use]
     pub fn source(&self) -> Source {
-        self.0.source
+        match self.0.source {
+            nursery_core::Source::Explicit => Source::Explicit,
+            nursery_core::Source::Failure => Source::Failure,
+            nursery_core::Source::Deadline => Source::Deadline,
+            nursery_core::Source::Host => Source::Host,
+        }
     }
 
     /// The words given to [`cancel_with`](crate::Nursery::cancel_with); after a failure, who failed.
@@ -57,7 +82,7 @@ impl Cause {
 
 impl Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let source = match self.0.source {
+        let source = match self.source() {
             Source::Explicit => "by request",
             Source::Failure => "a child or the body failed",
             Source::Deadline => "the deadline has passed",

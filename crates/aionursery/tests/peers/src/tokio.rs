@@ -83,7 +83,7 @@ impl<T: 'static> JoinSet<T> {
                 End::Done(Ok(value)) => Ok(value),
                 End::Done(Err(_)) | End::Cancelled => Err(JoinError::Cancelled),
                 End::Panicked => Err(JoinError::Panicked(Box::new("a child"))),
-                End::Failed => unreachable!("it cannot fail"),
+                _ => unreachable!("it cannot fail"),
             }
         }));
         self.scopes.push(scope.clone());
