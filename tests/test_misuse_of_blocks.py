@@ -515,6 +515,6 @@ async def test_r31_a_task_whose_coroutine_another_closes_still_ends(world, body)
     task = asyncio.ensure_future(waits())
     await turns(3)
     task.get_coro().close()
-    done, pending = await asyncio.wait([task], timeout=5)
+    _, pending = await asyncio.wait([task], timeout=5)
     assert not pending
     assert task.cancelled() or isinstance(task.exception(), RuntimeError)
