@@ -7,6 +7,7 @@ from typing import Any
 from ._aionursery import Nursery
 from ._limit import start_when_free
 from ._processes import start_process
+from ._shutdown import shutdown, stopping
 from ._threads import start_thread
 
 
@@ -16,4 +17,5 @@ def _put(*methods: Any) -> None:
         setattr(Nursery, method.__name__, method)
 
 
-_put(start_when_free, start_thread, start_process)
+_put(start_when_free, start_thread, start_process, shutdown)
+setattr(Nursery, stopping.__name__, property(stopping))

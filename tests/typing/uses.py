@@ -115,6 +115,13 @@ async def threads_and_processes() -> None:
     assert_type(await aionursery.to_process(len, "abc"), int)
 
 
+async def services() -> None:
+    async with Nursery() as nursery:
+        assert_type(nursery.stopping, aionursery.Event)
+        nursery.start_soon(nursery.stopping.wait)
+        nursery.shutdown(grace=1)
+
+
 async def scopes_and_waits() -> None:
     with aionursery.fail_after(1) as scope:
         assert_type(scope, CancelScope)
@@ -163,6 +170,7 @@ async def main() -> str:
     await many_keep_their_types()
     await channels()
     await threads_and_processes()
+    await services()
     await scopes_and_waits()
     await errors()
     await groups()
