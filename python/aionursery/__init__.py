@@ -34,6 +34,7 @@ from ._channels import (
 )
 from ._errors import BaseMultiError, Cancelled, MultiError, NurseryClosed
 from ._factory import eager_task_factory
+from ._graceful import graceful
 from ._parts import TaskStatus
 from ._processes import current_default_process_limiter, to_process
 from ._race import race
@@ -100,6 +101,7 @@ __all__ = [
     "fail_at",
     "from_thread",
     "gather",
+    "graceful",
     "move_on_after",
     "move_on_at",
     "open_channel",

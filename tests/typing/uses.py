@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncGenerator, Generator
 from typing import Any, assert_type
 
@@ -120,6 +121,10 @@ async def services() -> None:
         assert_type(nursery.stopping, aionursery.Event)
         nursery.start_soon(nursery.stopping.wait)
         nursery.shutdown(grace=1)
+    async with aionursery.graceful(Nursery(limit=2), grace=1) as stoppable:
+        assert_type(stoppable, Nursery)
+    async with aionursery.graceful(aionursery.TaskGroup(), [signal.SIGTERM]) as group:
+        assert_type(group, aionursery.TaskGroup)
 
 
 async def scopes_and_waits() -> None:
