@@ -42,6 +42,7 @@ from ._results import as_completed, gather
 from ._results import map as map  # not in __all__: `import *` hides no builtin
 from ._runner import Runner, run
 from ._safe_channel import as_safe_channel
+from ._supervise import SupervisorError, supervise
 from ._sync import (
     BoundedSemaphore,
     Condition,
@@ -83,6 +84,7 @@ __all__ = [
     "Runner",
     "Semaphore",
     "SendChannel",
+    "SupervisorError",
     "Task",
     "TaskGroup",
     "TaskStatus",
@@ -111,6 +113,7 @@ __all__ = [
     "sleep",
     "sleep_forever",
     "sleep_until",
+    "supervise",
     "task_factory",
     "to_process",
     "to_thread",

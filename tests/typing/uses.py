@@ -121,6 +121,10 @@ async def services() -> None:
         assert_type(nursery.stopping, aionursery.Event)
         nursery.start_soon(nursery.stopping.wait)
         nursery.shutdown(grace=1)
+        assert_type(nursery.start_soon(aionursery.supervise(count, "a", 2)), Task[int])
+    assert_type(await aionursery.supervise(nothing, max_restarts=None, backoff=0), None)
+    assert_type(await aionursery.supervise(Waits, within=1, backoff=lambda n: n * 0.5), str)
+    assert_type(aionursery.SupervisorError([KeyError()])[0], Exception | ExceptionGroup[Exception])
     async with aionursery.graceful(Nursery(limit=2), grace=1) as stoppable:
         assert_type(stoppable, Nursery)
     async with aionursery.graceful(aionursery.TaskGroup(), [signal.SIGTERM]) as group:
