@@ -12,7 +12,7 @@ import traceback
 from asyncio import base_tasks, format_helpers
 from collections.abc import Awaitable, Callable
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar, cast
 
 from . import _aionursery
 from ._errors import BaseMultiError, Cancelled, NurseryClosed
@@ -117,18 +117,18 @@ class _NoLoop:
     call_exception_handler = call_soon
 
 
-def sample_task() -> tuple[object, object, object, object]:
-    """Return a task of asyncio's own with its coroutine, its context and its name."""
+def sample_task() -> tuple[object, object, object, object, object]:
+    """Return a task of asyncio's own with its coroutine, context and name, and a future."""
 
     async def nothing() -> None:
         pass
 
     coroutine, context, name = nothing(), Context(), "a task to look at"
-    make: Any = asyncio.Task
-    task = make(coroutine, loop=_NoLoop(), name=name, context=context)
+    loop, make, make_future = _NoLoop(), cast("Any", asyncio.Task), cast("Any", asyncio.Future)
+    task = make(coroutine, loop=loop, name=name, context=context)
     task._log_destroy_pending = False
     coroutine.close()
-    return task, coroutine, context, task.get_name()
+    return task, coroutine, context, task.get_name(), make_future(loop=loop)
 
 
 def look_at_all_tasks() -> bool:

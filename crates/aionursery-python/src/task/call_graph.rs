@@ -38,6 +38,8 @@ pub unsafe fn begin_child(state: &LoopState, child: Raw, ours: &TaskData) {
         && let Some(host) = host(state, ours)
     {
         ours.raise_flags(flag::AWAITED);
+        // SAFETY: attached.
+        unsafe { super::name::show_number(ours) };
         // SAFETY: a host is alive while its nursery is.
         unsafe { begin(child, host) };
     }

@@ -89,6 +89,9 @@ static OURS: AtomicUsize = AtomicUsize::new(0);
 static COROUTINE: AtomicIsize = AtomicIsize::new(0);
 static CONTEXT: AtomicIsize = AtomicIsize::new(0);
 static NAME: AtomicIsize = AtomicIsize::new(0);
+/// Where asyncio's part has the byte by which a debugger tells a task from a future.
+#[cfg(Py_3_14)]
+static IS_TASK: AtomicUsize = AtomicUsize::new(0);
 
 struct TaskType {
     object: *mut ffi::PyTypeObject,
@@ -304,6 +307,8 @@ unsafe extern "C" fn new(class: *mut ffi::PyTypeObject, _: Raw, _: Raw) -> Raw {
         if !task.is_null() {
             let ours = task.cast::<u8>().add(OURS.load(Ordering::Relaxed)).cast::<TaskData>();
             ours.write(TaskData::default());
+            #[cfg(Py_3_14)]
+            task.cast::<u8>().add(IS_TASK.load(Ordering::Relaxed)).write(1);
         }
         task
     }
@@ -330,6 +335,9 @@ pub unsafe fn begin(task: Raw, state: &LoopState, coroutine: Owned, context: Raw
         data.home.set(state.home());
         data.context().set(context);
         data.coroutine().set(coroutine);
+        // Null is an error to a debugger; a small int is always there, immortal, and a number to it.
+        #[cfg(Py_3_14)]
+        data.name().set(Owned::new(ffi::PyLong_FromLong(0))?);
         Ok(())
     }
 }
@@ -425,7 +433,7 @@ pub fn set_type(make: impl FnOnce(usize) -> *mut ffi::PyTypeObject) -> bool {
 /// Finds the fields of asyncio's tasks that ours use, in a task of asyncio's whose parts are known.
 pub fn find_inherited(py: Python<'_>) -> PyResult<()> {
     let sample = py.import("aionursery._parts")?.call_method0("sample_task")?;
-    let [task, coroutine, context, name]: [Bound<'_, PyAny>; 4] = sample.extract()?;
+    let [task, coroutine, context, name, future]: [Bound<'_, PyAny>; 5] = sample.extract()?;
     let ours = OURS.load(Ordering::Relaxed);
     let word = size_of::<Raw>();
     // SAFETY: a task of asyncio's own type, as large as that type says.
@@ -436,13 +444,37 @@ pub fn find_inherited(py: Python<'_>) -> PyResult<()> {
             .filter(|at| *task.as_ptr().cast::<u8>().add(*at).cast::<Raw>() == part.as_ptr());
         match (places.next(), places.next()) {
             (Some(at), None) => Ok(at as isize - ours as isize),
-            _ => Err(pyo3::exceptions::PyImportError::new_err(
-                "aionursery does not know the tasks of this version of asyncio",
-            )),
+            _ => Err(unknown()),
         }
     };
     COROUTINE.store(find(&coroutine)?, Ordering::Relaxed);
     CONTEXT.store(find(&context)?, Ordering::Relaxed);
     NAME.store(find(&name)?, Ordering::Relaxed);
+    #[cfg(Py_3_14)]
+    IS_TASK.store(find_is_task(&task, &future)?, Ordering::Relaxed);
+    let _ = future;
     Ok(())
+}
+
+/// Finds the one byte that is 1 in a new task and 0 in a new future of the same loop.
+#[cfg(Py_3_14)]
+fn find_is_task(task: &Bound<'_, PyAny>, future: &Bound<'_, PyAny>) -> PyResult<usize> {
+    // SAFETY: objects of asyncio's own types, as large as the future's says: a task begins as a
+    // future does.
+    unsafe {
+        let size = (*ffi::Py_TYPE(future.as_ptr())).tp_basicsize as usize;
+        let byte = |of: &Bound<'_, PyAny>, at| *of.as_ptr().cast::<u8>().add(at);
+        let mut places = (size_of::<ffi::PyObject>()..size)
+            .filter(|at| byte(task, *at) == 1 && byte(future, *at) == 0);
+        match (places.next(), places.next()) {
+            (Some(at), None) => Ok(at),
+            _ => Err(unknown()),
+        }
+    }
+}
+
+fn unknown() -> PyErr {
+    pyo3::exceptions::PyImportError::new_err(
+        "aionursery does not know the tasks of this version of asyncio",
+    )
 }

@@ -86,6 +86,7 @@ unsafe fn fill(
         if let Some(name) = name {
             data(task).name().set(name);
         }
+        name::show_number(data(task));
         if state.debug.get() {
             trace_source(data(task))?;
         }

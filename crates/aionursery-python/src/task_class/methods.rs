@@ -13,7 +13,7 @@ use crate::cpython::imports::{imports, names};
 use crate::cpython::object::{Aside, Fallible, Owned, Raw, call, call1, checked, none, set_error};
 use crate::engine::threads;
 use crate::task::data::{data, flag};
-use crate::task::name::name;
+use crate::task::name::{is_unnamed, name};
 use crate::task::result::alive;
 use crate::task::result::invalid_state;
 use crate::task::result::raise_cancelled;
@@ -163,7 +163,7 @@ unsafe extern "C" fn put_name(task: Raw, name: Raw) -> Raw {
     // SAFETY: as above.
     // 3.13.0's create_task sets the name None on every task of a factory that was given none.
     unsafe {
-        if name == ffi::Py_None() && data(task).name().is_empty() {
+        if name == ffi::Py_None() && is_unnamed(data(task)) {
             return none().into_ptr();
         }
         guard(std::ptr::null_mut(), |_| answer(set_name(task, name).map(|()| none())))
