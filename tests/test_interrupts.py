@@ -140,13 +140,19 @@ def test_r9_an_error_while_a_turn_is_asked_for_forgets_no_task(base, wait, end, 
     handle = loop.call_later(5, loop.stop)
     # Where the loop refuses twice, whatever is scheduled next takes the task along.
     later = []
-    loop.call_later(0.001, lambda: later.append(aionursery.Task(turns(1), loop=loop)))
+
+    def schedule():
+        later.append(aionursery.Task(turns(1), loop=loop))
+        if not task.done():
+            loop.call_later(0.001, schedule)
+
+    loop.call_later(0.001, schedule)
     for _ in range(3):
         try:
             loop.run_until_complete(asyncio.wait([aionursery.Task(turns(9), loop=loop), task]))
         except end:
             pass
-    while not later or not later[0].done():
+    while not later or not all(one.done() for one in later):
         loop.run_until_complete(asyncio.sleep(0.001))
     handle.cancel()
     assert left < times and task.result() == "value"
