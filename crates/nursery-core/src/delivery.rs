@@ -100,8 +100,8 @@ impl<F: Face> Tree<F> {
         heard
     }
 
-    /// Whether a host has heard of a cancellation from outside a scope since it had heard of so many,
-    /// also if a shield keeps that out by now.
+    /// Whether a host has heard of a cancellation from outside a scope since its count of those that it
+    /// has heard of was `told`, also if a shield keeps that out by now.
     pub(crate) fn has_heard_since(&self, scope: u32, told: u32) -> bool {
         let Scope { host, parent, .. } = self.scopes[scope];
         if host == NONE {

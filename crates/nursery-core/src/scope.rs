@@ -97,9 +97,8 @@ pub(crate) struct Scope<R> {
     pub(crate) host: u32,
     /// The nursery whose scope it is.
     pub(crate) nursery: u32,
-    /// It was made for a shielded child and goes with it.
-    pub(crate) wall: bool,
-    /// The face will not ask for it any more: it goes with its host.
+    /// Nothing asks for it, and it goes with its host: the face has let go of it, or the tree has made
+    /// it for a shielded child.
     pub(crate) released: bool,
     pub(crate) settings: Settings,
     pub(crate) deadline: Option<TimerId>,
@@ -146,7 +145,6 @@ impl<R> Scope<R> {
             prev: NONE,
             host,
             nursery: NONE,
-            wall: false,
             released: false,
             settings,
             deadline: None,

@@ -325,11 +325,8 @@ impl<F: Face> Tree<F> {
         while scope != base && scope != NONE {
             let parent = self.scopes[scope].parent;
             self.scopes[scope].host = NONE;
-            if self.scopes[scope].wall {
-                let cause = self.take_out(scope, now, out);
-                out.let_go(cause);
-            } else if self.is_forsaken(scope) {
-                self.take_forsaken(scope, out);
+            if self.is_forsaken(scope) {
+                self.take_forsaken(scope, now, out);
             }
             scope = parent;
         }

@@ -178,7 +178,7 @@ impl<F: Face> Tree<F> {
         let mut charges = 0;
         if shield {
             let settings = Settings { shield: true, ..Settings::default() };
-            let wall = Scope { wall: true, ..Scope::new(base, id, settings, 0) };
+            let wall = Scope { released: true, ..Scope::new(base, id, settings, 0) };
             let wall = self.link(wall, base);
             self.members[id].scope = wall;
         } else if self.scopes[base].effective {

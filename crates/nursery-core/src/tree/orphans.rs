@@ -23,7 +23,8 @@ impl<F: Face> Tree<F> {
         self.nurseries[nursery.at].released = true;
         let scope = self.nurseries[nursery.at].scope;
         if self.is_forsaken(scope) {
-            self.take_forsaken(scope, out);
+            // Nothing stands in it whose time to clean up could begin by that.
+            self.take_forsaken(scope, f64::NEG_INFINITY, out);
         }
     }
 
@@ -50,14 +51,13 @@ impl<F: Face> Tree<F> {
     }
 
     /// Takes out what nothing will leave.
-    pub(super) fn take_forsaken(&mut self, at: u32, out: &mut Effects<F>) {
+    pub(super) fn take_forsaken(&mut self, at: u32, now: f64, out: &mut Effects<F>) {
         let nursery = self.scopes[at].nursery;
         if nursery != NONE {
             let mut owner = self.nurseries.remove(nursery);
             out.errors.extend(owner.life.outcomes().into_iter().filter_map(Outcome::into_error));
         }
-        // No task stands in it whose time to clean up could begin by that.
-        let cause = self.take_out(at, f64::NEG_INFINITY, out);
+        let cause = self.take_out(at, now, out);
         out.let_go(cause);
     }
 
