@@ -186,7 +186,7 @@ unsafe fn resume_host(state: &LoopState, object: &Owned) -> Fallible<()> {
             wait::notify(object.as_ptr());
             return Ok(());
         };
-        // A task of asyncio's makes itself the current one, and nobody may be.
+        // A task of asyncio's makes itself the current one, and refuses if another is.
         current::leave(state);
         if ffi::PyContext_Enter(context.as_ptr()) < 0 {
             ffi::PyErr_Clear();

@@ -7,7 +7,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use crate::cpython::errors::fetch;
-use crate::cpython::object::{Owned, Raw, none};
+use crate::cpython::object::{Owned, Raw, none, show};
 use crate::engine::find;
 use crate::engine::home::Home;
 use crate::engine::state::{Failure, Key, LoopState};
@@ -77,13 +77,7 @@ impl LoopState {
         // SAFETY: the collector's visit; nothing is borrowed while Python code runs, so the cells
         // are free, and where one is not there is nothing to say.
         unsafe {
-            let py_visit = |object: Raw| -> Result<(), PyTraverseError> {
-                if object.is_null() {
-                    return Ok(());
-                }
-                let object: &Py<PyAny> = &*std::ptr::from_ref(&object).cast();
-                visit.call(object)
-            };
+            let py_visit = |object: Raw| show(&visit, object);
             py_visit(self.event_loop.get())?;
             py_visit(self.weak_loop.get())?;
             py_visit(self.interrupt.get())?;

@@ -204,8 +204,8 @@ impl<E> Core<E> {
         }
     }
 
-    /// The driver's turn is over, and it holds so many children: what was spawned in it is in reach
-    /// of whoever cancels. Once the nursery has closed there is nobody left to reach.
+    /// The driver's turn is over, and it holds `held` children: a cancellation reaches what was
+    /// spawned in it from now on. A nursery that has closed has none left to reach.
     #[cfg(feature = "tokio")]
     pub(crate) fn end_turn(&self, closed: bool, held: usize) {
         self.local.with(|local| {

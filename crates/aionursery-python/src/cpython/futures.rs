@@ -1,4 +1,4 @@
-//! What a future or a task says of itself, whoever made it. It must never change one.
+//! What a future or a task of any kind says of itself. It must never change one.
 
 use super::imports::{imports, names};
 use super::object::{Fallible, Raw, call0, getattr_opt, method0, truth};

@@ -348,6 +348,12 @@ pub unsafe fn current_task(event_loop: Raw) -> Fallible<Owned> {
     }
 }
 
+/// `loop.is_closed()`.
+pub unsafe fn is_closed(event_loop: Raw) -> Fallible<bool> {
+    // SAFETY: attached; the caller's loop is alive.
+    unsafe { crate::cpython::object::truth(&method0(event_loop, names().is_closed)?) }
+}
+
 /// `loop.get_debug()`.
 pub unsafe fn is_debug(event_loop: Raw) -> Fallible<bool> {
     // SAFETY: attached; the caller's loop is alive.

@@ -4,7 +4,8 @@
 use std::ffi::{CStr, c_int};
 use std::ptr::NonNull;
 
-use pyo3::ffi;
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::{Py, PyAny, ffi};
 
 /// Any Python object.
 pub type Raw = *mut ffi::PyObject;
@@ -180,6 +181,16 @@ impl Slot {
         // SAFETY: a collector's visit of a reference that is held.
         unsafe { visit(object, arg) }
     }
+}
+
+/// Shows the collector a reference that is held, for a class of PyO3's.
+pub unsafe fn show(visit: &PyVisit<'_>, object: Raw) -> Result<(), PyTraverseError> {
+    if object.is_null() {
+        return Ok(());
+    }
+    // SAFETY: `Py` is a pointer; the caller holds the reference.
+    let object: &Py<PyAny> = unsafe { &*std::ptr::from_ref(&object).cast() };
+    visit.call(object)
 }
 
 impl Default for Slot {

@@ -10,8 +10,8 @@ use pyo3::prelude::*;
 use super::state::LoopState;
 use super::tree::SharedTree;
 use crate::cpython::errors::{fetch, restore};
-use crate::cpython::imports::{imports, is_debug, names, running_loop};
-use crate::cpython::object::{Fallible, Owned, Raw, Slot, getattr_opt, method0, truth};
+use crate::cpython::imports::{imports, is_closed, is_debug, names, running_loop};
+use crate::cpython::object::{Fallible, Owned, Raw, Slot, getattr_opt, optional};
 use crate::cpython::thread::thread_mark;
 use crate::cpython::trash::Trash;
 use crate::engine::armed::Armed;
@@ -271,11 +271,7 @@ impl LoopState {
                 return false;
             }
             let Some(event_loop) = self.event_loop.cloned() else { return true };
-            let closed = method0(event_loop.as_ptr(), names().is_closed);
-            closed.and_then(|closed| truth(&closed)).unwrap_or_else(|raised| {
-                raised.forget();
-                false
-            })
+            optional(is_closed(event_loop.as_ptr())).unwrap_or(false)
         }
     }
 }

@@ -3,8 +3,8 @@
 
 use pyo3::ffi;
 
-use crate::cpython::imports::{imports, is_debug, names};
-use crate::cpython::object::{Aside, Fallible, Owned, Raised, getattr, method0, truth};
+use crate::cpython::imports::{imports, is_closed, is_debug, names};
+use crate::cpython::object::{Aside, Fallible, Owned, getattr, method0, optional, truth};
 use crate::engine::hooks::hooks;
 use crate::engine::state::LoopState;
 use crate::engine::turns::{SPARE, Turn, is_cancelled};
@@ -38,8 +38,8 @@ pub unsafe fn push_or_report(state: &LoopState, task: Owned) {
         let _aside = Aside::new();
         let Err(raised) = push(state, task.clone()) else { return };
         state.report_failure("A task could not be scheduled", raised, task.as_ptr());
-        let closed = method0(state.event_loop.get(), names().is_closed);
-        if closed.and_then(|closed| truth(&closed)).unwrap_or_else(clear_and_false) {
+        // A loop that cannot say whether it is closed counts as open.
+        if optional(is_closed(state.event_loop.get())).unwrap_or(false) {
             return;
         }
         // An interrupt has passed by now, and a lack of memory may have. If the loop still refuses,
@@ -49,13 +49,6 @@ pub unsafe fn push_or_report(state: &LoopState, task: Owned) {
             state.ready.append(task);
         }
     }
-}
-
-/// A loop that cannot say whether it is closed counts as open.
-fn clear_and_false(raised: Raised) -> bool {
-    // SAFETY: attached; the call has just failed.
-    unsafe { raised.forget() };
-    false
 }
 
 /// A turn whose handle has left the loop's queue.
@@ -106,8 +99,8 @@ pub unsafe fn schedule(state: &LoopState) -> Fallible<()> {
     }
 }
 
-/// A turn for what is left of a batch, before everything else if the loop can do that: only who runs
-/// the loop inside a step comes to it. None for a loop that nobody can run there.
+/// A turn for what is left of a batch, before everything else if the loop can do that: only a step
+/// that runs the loop comes to it. `None` for a loop that cannot be run inside a step.
 pub unsafe fn put_rest(state: &LoopState, end: u64) -> Fallible<Option<Turn>> {
     // SAFETY: attached.
     unsafe {

@@ -4,8 +4,8 @@
 use pyo3::ffi;
 
 use super::hooks::hooks;
-use crate::cpython::imports::names;
-use crate::cpython::object::{Aside, Fallible, Owned, Raised, call_method, method0, raise, truth};
+use crate::cpython::imports::{is_closed, names};
+use crate::cpython::object::{Aside, Fallible, Owned, call_method, method0, optional, raise};
 use crate::engine::link::Link;
 use crate::engine::state::LoopState;
 
@@ -50,8 +50,8 @@ unsafe fn arm_at(state: &LoopState, when: f64) {
         };
         if let Err(raised) = call() {
             let error = raised.take();
-            let closed = method0(state.event_loop.get(), names().is_closed);
-            if closed.and_then(|closed| truth(&closed)).unwrap_or_else(clear_and_false) {
+            // A loop that cannot say whether it is closed counts as open.
+            if optional(is_closed(state.event_loop.get())).unwrap_or(false) {
                 // Nothing happens on a closed loop any more.
                 return;
             }
@@ -59,11 +59,4 @@ unsafe fn arm_at(state: &LoopState, when: f64) {
             state.report_failure(text, raise(error), std::ptr::null_mut());
         }
     }
-}
-
-/// A loop that cannot say whether it is closed counts as open.
-fn clear_and_false(raised: Raised) -> bool {
-    // SAFETY: attached; the call has just failed.
-    drop(unsafe { raised.take() });
-    false
 }

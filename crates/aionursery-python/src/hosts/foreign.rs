@@ -9,8 +9,7 @@ use nursery_core::{MemberId, Source};
 use pyo3::ffi;
 
 use crate::cpython::function::{Method, number};
-use crate::cpython::futures::is_done;
-use crate::cpython::futures::is_running;
+use crate::cpython::futures::{is_done, is_running};
 use crate::cpython::guard::guard;
 use crate::cpython::imports::{imports, names};
 use crate::cpython::object::{

@@ -4,8 +4,8 @@
 use nursery_core::{Cause, NurseryId, Outcome, Phase, Source, Verdict};
 
 use super::Nursery;
-use crate::cpython::imports::{names, running_loop};
-use crate::cpython::object::{Aside, Fallible, Owned, method0, optional, truth};
+use crate::cpython::imports::{is_closed, running_loop};
+use crate::cpython::object::{Aside, Fallible, Owned, optional};
 use crate::engine::state::{Failure, Key, LoopState};
 use crate::hosts::foreign;
 use crate::hosts::host;
@@ -90,8 +90,7 @@ pub unsafe fn close_by_force(this: &Nursery, state: &LoopState, id: NurseryId) {
 unsafe fn is_stopped_for_good(state: &LoopState) -> bool {
     // SAFETY: attached; an error is taken back.
     unsafe {
-        let answer = method0(state.event_loop.get(), names().is_closed);
-        answer.and_then(|closed| truth(&closed)).unwrap_or_else(|raised| {
+        is_closed(state.event_loop.get()).unwrap_or_else(|raised| {
             state.forget(raised);
             true
         })

@@ -15,7 +15,7 @@ use crate::cpython::function::Method;
 use crate::cpython::guard::guard;
 use crate::cpython::imports::imports;
 use crate::cpython::object::{
-    Fallible, Owned, Raw, Slot, call1, repr, set_error_text, type_name, utf8,
+    Fallible, Owned, Raw, Slot, call1, repr, set_error_text, show, type_name, utf8,
 };
 use crate::engine::state::Key;
 use crate::engine::threads;
@@ -185,13 +185,9 @@ impl Nursery {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let held = self.slots().map(Slot::get).into_iter().chain([self.home.get()]);
-        for object in held.filter(|object| !object.is_null()) {
-            // SAFETY: `Py` is a pointer; the reference that is visited is held.
-            let object: &Py<PyAny> = unsafe { &*std::ptr::from_ref(&object).cast() };
-            visit.call(object)?;
-        }
-        Ok(())
+        let mut held = self.slots().map(Slot::get).into_iter().chain([self.home.get()]);
+        // SAFETY: what is visited is held.
+        held.try_for_each(|object| unsafe { show(&visit, object) })
     }
 
     fn __clear__(&self) {

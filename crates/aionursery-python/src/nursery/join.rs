@@ -12,17 +12,14 @@ use crate::cpython::errors::misuse;
 use crate::cpython::futures;
 use crate::cpython::imports::imports;
 use crate::cpython::object::{
-    Aside, Fallible, Owned, Raised, Raw, optional, raise, raise_in_context, type_name,
+    Aside, Fallible, Owned, Raised, Raw, optional, raise, raise_in_context, string, type_name,
 };
-use crate::cpython::raised::{self};
+use crate::cpython::raised;
 use crate::cpython::thread::thread_mark;
 use crate::engine::state::{Failure, Key, LoopState};
-use crate::hosts;
-use crate::hosts::foreign;
-use crate::hosts::host;
-use crate::step;
-use crate::task;
+use crate::hosts::{self, foreign, host};
 use crate::wait::{self, Ops, Phase as WaitPhase};
+use crate::{step, task};
 
 /// How the body has ended.
 unsafe fn body_outcome(exception: Raw) -> Outcome<Failure> {
@@ -97,8 +94,29 @@ unsafe fn check_leaver(join: Raw) -> Fallible<()> {
     }
 }
 
-const WRONG_ORDER: &str = "this nursery is left while a scope or nursery that was entered after it is \
-                           still open; leave them in the reverse order";
+/// How a nursery is left as it must not be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Misuse {
+    /// Another task leaves it.
+    Task,
+    /// Its host has entered another block inside it, and not left that.
+    Order,
+}
+
+impl Misuse {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Task => {
+                "this nursery is left in another task than entered it; enter and leave a nursery in \
+                 one task, and do not yield inside one in an async generator (PEP 789)"
+            }
+            Self::Order => {
+                "this nursery is left while a scope or nursery that was entered after it is still \
+                 open; leave them in the reverse order"
+            }
+        }
+    }
+}
 
 /// The task that leaves a nursery.
 enum Leaver {
@@ -106,8 +124,8 @@ enum Leaver {
     Host(Owned),
     /// Another task, after the host has ended, as asyncio allows it for its groups (R3).
     Successor,
-    /// Another task, or the host in the wrong order; the text says which.
-    Stranger(&'static str),
+    /// Another task, or the host in the wrong order.
+    Stranger(Misuse),
     /// The host's coroutine is being closed, and must not await any more.
     Force,
 }
@@ -151,7 +169,7 @@ unsafe fn begin_join(join: Raw) -> Fallible<bool> {
             // The nursery that has joined it says that it was not left; the body's error goes on.
             Leaver::Stranger(_)
                 if adopted && matches!(outcome, Outcome::Failed(_) | Outcome::Bare(_)) => {}
-            Leaver::Stranger(text) => this.disown(state, id, text)?,
+            Leaver::Stranger(how) => this.disown(state, id, *how)?,
             Leaver::Successor => part_from_host(state, id, state.now_or_zero()).1?,
             Leaver::Host(_) => {}
         }
@@ -166,7 +184,7 @@ unsafe fn begin_join(join: Raw) -> Fallible<bool> {
             | Outcome::Bare(Failure { error, .. })
             | Outcome::Alone(Failure { error, .. }) => {
                 let text = format!("the nursery's body failed: {}", type_name(error.as_ptr()));
-                optional(crate::cpython::object::string(&text))
+                optional(string(&text))
             }
             Outcome::Done | Outcome::Cancelled => None,
         };
@@ -216,7 +234,7 @@ impl Nursery {
                 if tree.innermost(member) == Some(tree.scope(id)) {
                     return Ok(Leaver::Host(host.clone()));
                 }
-                return Ok(Leaver::Stranger(WRONG_ORDER));
+                return Ok(Leaver::Stranger(Misuse::Order));
             }
             let runs = match &host {
                 Some(host) if alive => futures::is_running(host.as_ptr())?,
@@ -230,25 +248,22 @@ impl Nursery {
             if !alive && tree.settings(scope).abrupt && tree.cause(scope).is_none() {
                 return Ok(Leaver::Successor);
             }
-            Ok(Leaver::Stranger(
-                "this nursery is left in another task than entered it; enter and leave a nursery \
-                 in one task, and do not yield inside one in an async generator (PEP 789)",
-            ))
+            Ok(Leaver::Stranger(Misuse::Task))
         }
     }
 
     /// Takes it from its host, and cancels its children: it is left as it must not be (R3).
-    unsafe fn disown(&self, state: &LoopState, id: NurseryId, text: &str) -> Fallible<()> {
+    unsafe fn disown(&self, state: &LoopState, id: NurseryId, how: Misuse) -> Fallible<()> {
         // SAFETY: attached.
         unsafe {
             let now = state.now_or_zero();
-            let [early, reason] = ["a nursery around it was left", text]
-                .map(|text| optional(crate::cpython::object::string(text)));
-            if text == WRONG_ORDER {
+            if how == Misuse::Order {
+                let early = optional(string("a nursery around it was left"));
                 state.change(|tree, out| tree.cancel_inside(tree.scope(id), early, now, out));
             }
             part_from_host(state, id, now).1?;
-            self.misuse.set(misuse(text).take());
+            self.misuse.set(misuse(how.text()).take());
+            let reason = optional(string(how.text()));
             state.change(|tree, out| {
                 let cause = Cause { source: Source::Failure, reason };
                 tree.cancel(tree.scope(id), cause, now, out)
@@ -401,7 +416,7 @@ unsafe fn leave(
         };
         if misplaced {
             // What ran since the join began has entered something.
-            object.get().disown(state, id, WRONG_ORDER)?;
+            object.get().disown(state, id, Misuse::Order)?;
             let misuse = object.get().misuse.take();
             return leave_without_host(object, state, id, join, misuse);
         }

@@ -45,7 +45,7 @@ enum Stage {
 /// clock at which it is cancelled, relative_deadline the same in seconds from entry, the earlier
 /// counts; shield keeps out cancellation from outside; cleanup is how many seconds cancelled tasks
 /// may go on awaiting (None is for ever, 0 not at all; not given, it is inherited, 10 if there is
-/// none). With limit, so many children run at once, and the others wait for their first step in the
+/// none). With limit, no more children run at once, and the others wait for their first step in the
 /// order of starting.
 ///
 /// The block raises MultiError with all that failed, BaseMultiError if something in it is no

@@ -11,7 +11,7 @@ use super::settings::{finite, span};
 use super::{Budget, CancelScope, Stage, relative_of, settings_of};
 use crate::cpython::args::{given, parse_call};
 use crate::cpython::errors::{fetch, text_object};
-use crate::cpython::object::{Owned, Slot};
+use crate::cpython::object::{Owned, Slot, show};
 use crate::engine::state::CLEANUP;
 use crate::engine::words::source_name;
 
@@ -221,13 +221,9 @@ impl CancelScope {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let held = self.slots().map(Slot::get).into_iter().chain([self.home.get()]);
-        for object in held.filter(|object| !object.is_null()) {
-            // SAFETY: `Py` is a pointer; the reference that is visited is held.
-            let object: &Py<PyAny> = unsafe { &*std::ptr::from_ref(&object).cast() };
-            visit.call(object)?;
-        }
-        Ok(())
+        let mut held = self.slots().map(Slot::get).into_iter().chain([self.home.get()]);
+        // SAFETY: what is visited is held.
+        held.try_for_each(|object| unsafe { show(&visit, object) })
     }
 
     fn __clear__(&self) {

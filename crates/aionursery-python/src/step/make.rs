@@ -19,7 +19,7 @@ pub unsafe fn trace_source(ours: &TaskData) -> Fallible<()> {
     }
 }
 
-/// Takes a new task's first step at once, inside the step of whoever made it.
+/// Takes a new task's first step at once, inside the step that made it.
 pub unsafe fn start_eagerly(state: &LoopState, task: Raw) -> Fallible<()> {
     // SAFETY: attached; the caller's task is alive.
     unsafe {
@@ -33,7 +33,7 @@ pub unsafe fn start_eagerly(state: &LoopState, task: Raw) -> Fallible<()> {
         }
         drop(aside);
         if data(task).has(flag::DONE) {
-            // As asyncio has it: nobody has seen such a task suspended, so nobody asks for its
+            // As asyncio has it: such a task was never seen suspended, so nothing asks for its
             // coroutine, and it is let go at once.
             data(task).coroutine().clear();
         }

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 
 use crate::cpython::errors::{fetch, restore};
 use crate::cpython::imports::{current_task, names};
-use crate::cpython::object::{Fallible, Owned, Raw, Slot, method0, optional};
+use crate::cpython::object::{Fallible, Owned, Raw, Slot, method0, optional, show};
 use crate::engine::hooks::hooks;
 use crate::engine::ready;
 use crate::task::data::{data, flag};
@@ -88,13 +88,8 @@ impl Wakeup {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let task = self.task.get();
-        if task.is_null() {
-            return Ok(());
-        }
-        // SAFETY: `Py` is a pointer; the reference that is visited is held.
-        let task: &Py<PyAny> = unsafe { &*std::ptr::from_ref(&task).cast() };
-        visit.call(task)
+        // SAFETY: what is visited is held.
+        unsafe { show(&visit, self.task.get()) }
     }
 
     fn __clear__(&self) {

@@ -3,7 +3,7 @@
 //! it the future that it expects, and `create_task` the coroutine. It must never decide what a
 //! cancellation means: a withdrawn wait says that it waits no longer, no more.
 //!
-//! What it is and how it goes is here; `waiters` is who waits, `over` how it ends, `clock` what is due,
+//! What it is and how it goes is here; `waiters` has what waits for it, `over` how it ends, `clock` what is due,
 //! `coroutine` its side as a coroutine, `future` its side as a future, `class` its type.
 
 mod class;
@@ -75,7 +75,7 @@ pub struct Ops {
     pub finish: unsafe fn(Raw, bool) -> Fallible<Owned>,
     /// An exception is thrown in, which has been raised: what `throw` answers.
     pub throw: unsafe fn(Raw, Raised) -> Raw,
-    /// It was closed, or goes, while it waited; nobody comes for its end.
+    /// It was closed, or goes, while it waited; nothing asks for its end.
     pub abandon: unsafe fn(Raw),
     /// What waits for it was cancelled from outside.
     pub cancelled: unsafe fn(&LoopState, Raw),

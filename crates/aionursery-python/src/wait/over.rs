@@ -1,4 +1,4 @@
-//! How a wait is over: what was waited for is there, and who waits is woken. It must never run a task.
+//! How a wait is over: what was waited for is there, and its waiters are woken. It must never run a task.
 
 use nursery_core::NurseryId;
 

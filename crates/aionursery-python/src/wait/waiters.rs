@@ -139,18 +139,15 @@ pub unsafe fn interrupt(object: Raw, after: Phase) {
         // To find out which waiter runs may run Python code, so a copy is looked at.
         let first = this.task.cloned().map(Waiter::Task);
         let waiters: Vec<Waiter> = first.into_iter().chain(this.others.borrow().clone()).collect();
-        let mut gone = Vec::new();
+        let (mut gone, mut stranded) = (Vec::new(), Vec::new());
         for waiter in &waiters {
-            if runs(waiter) {
-                gone.push(waiter.subject().as_ptr());
+            if !runs(waiter) {
+                continue;
             }
-        }
-        // A coroutine that another closes or drives runs outside of its task's step: the task has to be
-        // woken to find that out.
-        let mut stranded = Vec::new();
-        for waiter in &waiters {
-            if gone.contains(&waiter.subject().as_ptr()) && !steps(this, waiter) {
-                stranded.push(waiter.clone());
+            gone.push(waiter.subject().as_ptr());
+            if !steps(this, waiter) {
+                // Another closes or drives its coroutine: it has to be woken to find that out.
+                stranded.push(waiter);
             }
         }
         if this.phase.get() != Phase::Waiting {
@@ -164,7 +161,7 @@ pub unsafe fn interrupt(object: Raw, after: Phase) {
         }
         let Some(state) = this.home.cloned() else { return };
         for waiter in stranded {
-            wake(&state, object, waiter);
+            wake(&state, object, waiter.clone());
         }
     }
 }
