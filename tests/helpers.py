@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from typing import Any
 
 
@@ -38,3 +39,28 @@ async def note_cancellation(trace: list[Any], name: Any) -> None:
     except asyncio.CancelledError:
         trace.append(name)
         raise
+
+
+async def value(result: Any, *, after: int = 0) -> Any:
+    """Return, after some turns of the loop."""
+    await turns(after)
+    return result
+
+
+class Noted(Exception):
+    """An error that takes a weak reference."""
+
+
+def raise_noted(references: list[weakref.ref[Noted]]) -> None:
+    """Raise an error that nothing but the raising holds."""
+    error = Noted()
+    references.append(weakref.ref(error))
+    try:
+        raise error
+    finally:
+        del error
+
+
+async def fail_noted(references: list[weakref.ref[Noted]]) -> None:
+    """Raise an error that nothing but the raising holds."""
+    raise_noted(references)

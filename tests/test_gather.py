@@ -13,26 +13,7 @@ import pytest
 import aionursery
 from aionursery import MultiError, Nursery, as_completed, gather, move_on_after
 
-from .helpers import fail, forever, note_cancellation, turns
-
-
-class Noted(Exception):
-    """An error that takes a weak reference."""
-
-
-async def fail_once(references):
-    """Raise an error that nothing but the raising holds."""
-    error = Noted()
-    references.append(weakref.ref(error))
-    try:
-        raise error
-    finally:
-        del error
-
-
-async def value(result, *, after=0):
-    await turns(after)
-    return result
+from .helpers import fail, fail_noted, forever, note_cancellation, turns, value
 
 
 class Closed:
@@ -149,7 +130,7 @@ async def test_r10_gather_leaves_no_reference_cycle(world):
         assert reference() is None
         references = []
         try:
-            await gather(fail_once(references), forever())
+            await gather(fail_noted(references), forever())
         except MultiError:
             pass
         await turns(1)

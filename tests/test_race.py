@@ -12,27 +12,8 @@ import pytest
 import aionursery
 from aionursery import MultiError, Nursery, race
 
-from .helpers import fail, forever, note_cancellation, turns
+from .helpers import fail, fail_noted, forever, note_cancellation, turns, value
 from .virtual_clock import virtual
-
-
-class Noted(Exception):
-    """An error that takes a weak reference."""
-
-
-async def fail_once(references):
-    """Raise an error that nothing but the raising holds."""
-    error = Noted()
-    references.append(weakref.ref(error))
-    try:
-        raise error
-    finally:
-        del error
-
-
-async def value(result, *, after=0):
-    await turns(after)
-    return result
 
 
 class Connection:
@@ -211,7 +192,7 @@ async def test_r10_race_leaves_no_reference_cycle(world):
         assert reference() is None
         references = []
         try:
-            await race(fail_once(references))
+            await race(fail_noted(references))
         except MultiError:
             pass
         await turns(2)

@@ -12,12 +12,7 @@ import pytest
 
 from aionursery import MultiError, Nursery, NurseryClosed, Task, sleep
 
-from .helpers import fail, forever, note_cancellation, turns
-
-
-async def value(result, *, after=0):
-    await turns(after)
-    return result
+from .helpers import fail, forever, note_cancellation, turns, value
 
 
 async def test_r23_it_is_a_task_and_a_future_of_asyncio(world):

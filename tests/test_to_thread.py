@@ -9,7 +9,6 @@ import gc
 import os
 import random
 import threading
-import weakref
 
 import pytest
 
@@ -25,7 +24,7 @@ from aionursery import (
     to_thread,
 )
 
-from .helpers import fail, forever, turns
+from .helpers import Noted, fail, forever, raise_noted, turns
 
 #: Starts under random cancellation, in all runs of the test together.
 STARTS = int(os.environ.get("AIONURSERY_THREAD_STARTS", "800"))
@@ -479,18 +478,10 @@ async def test_r3_many_starts_under_random_cancellation_leave_none(world):
 
 
 async def test_r10_a_call_leaves_no_reference_cycle(world):
-    class Noted(Exception):
-        pass
-
     references = []
 
     def fails():
-        error = Noted()
-        references.append(weakref.ref(error))
-        try:
-            raise error
-        finally:
-            del error
+        raise_noted(references)
 
     async def fails_in_the_loop():
         fails()

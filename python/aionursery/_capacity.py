@@ -1,4 +1,4 @@
-"""`CapacityLimiter`: so many borrowers at a time, each known by what it is.
+"""`CapacityLimiter`: a number of borrowers at a time, each known by what it is.
 
 Names and meaning are trio's and anyio's. A token that is given back goes to the first that waits.
 Must never lose a token, whatever is cancelled when.
@@ -12,8 +12,8 @@ from collections import OrderedDict
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from . import _aionursery
 from ._channels import WouldBlock
+from ._waiter import waiter
 
 
 class CapacityLimiterStatistics(NamedTuple):
@@ -89,9 +89,7 @@ class CapacityLimiter:
             return
         except WouldBlock:
             pass
-        future: asyncio.Future[None] = _aionursery.loop_state(
-            asyncio.get_running_loop()
-        ).create_future()
+        future: asyncio.Future[None] = waiter()
         self._waiting[borrower] = future
         try:
             await future

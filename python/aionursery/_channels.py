@@ -16,7 +16,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Generic, NamedTuple, NoReturn, Self, TypeVar
 
-from . import _aionursery
+from ._waiter import waiter
 
 T = TypeVar("T")
 
@@ -165,15 +165,8 @@ def _closed(end: object) -> ClosedResourceError:
     return ClosedResourceError(f"{end!r} is closed; clone() an end for each task that closes one")
 
 
-def _future() -> asyncio.Future[Any]:
-    return _aionursery.loop_state(asyncio.get_running_loop()).create_future()
-
-
-class SendChannel(Generic[T]):
-    """The end of a channel that items are put into. `open_channel` makes it.
-
-    ``with`` and ``async with`` close it behind the block.
-    """
+class _End(Generic[T]):
+    """What both kinds of ends are: open or closed, left as a block, closed by `close`."""
 
     __slots__ = ("__weakref__", "_closed", "_state", "_waiting")
 
@@ -181,6 +174,52 @@ class SendChannel(Generic[T]):
         self._state = state
         self._closed = False
         self._waiting = 0
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        """Close this end, for what expects a coroutine; it does not wait."""
+        self.close()
+
+    def statistics(self) -> ChannelStatistics:
+        """Return how full the channel is and what waits at it."""
+        return self._state.statistics()
+
+    def _turn_away(self, waiting: OrderedDict[asyncio.Future[Any], Any], mine: list[Any]) -> None:
+        """Tell what waits at this end that it is closed."""
+        for future in mine:
+            del waiting[future]
+            if not future.done():
+                future.set_result(_Refusal(partial(_closed, self)))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, et: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, et: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class SendChannel(_End[T]):
+    """The end of a channel that items are put into. `open_channel` makes it.
+
+    ``with`` and ``async with`` close it behind the block.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, state: _State[T]) -> None:
+        super().__init__(state)
         state.senders += 1
 
     async def send(self, item: T) -> None:
@@ -199,7 +238,7 @@ class SendChannel(Generic[T]):
         if len(state.buffer) < state.capacity:
             state.buffer.append(item)
             return
-        future: asyncio.Future[_Refusal | None] = _future()
+        future: asyncio.Future[_Refusal | None] = waiter()
         state.putters[future] = (self, item)
         self._waiting += 1
         try:
@@ -237,57 +276,29 @@ class SendChannel(Generic[T]):
         state = self._state
         state.senders -= 1
         if self._waiting:
-            for future in [future for future, (end, _) in state.putters.items() if end is self]:
-                del state.putters[future]
-                if not future.done():
-                    future.set_result(_Refusal(partial(_closed, self)))
+            mine = [future for future, (end, _) in state.putters.items() if end is self]
+            self._turn_away(state.putters, mine)
         if not state.senders:
             state.end()
 
-    async def aclose(self) -> None:
-        """Close this end, for what expects a coroutine; it does not wait."""
-        self.close()
-
-    def statistics(self) -> ChannelStatistics:
-        """Return how full the channel is and what waits at it."""
-        return self._state.statistics()
-
     def _refuse(self) -> NoReturn:
         raise _closed(self) if self._closed else _broken()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, et: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, et: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<SendChannel {'closed' if self._closed else 'open'} at {id(self):#x}>"
 
 
-class ReceiveChannel(Generic[T]):
+class ReceiveChannel(_End[T]):
     """The end of a channel that items come out of. `open_channel` makes it.
 
     ``async for`` gives items until every send end is closed. ``with`` and ``async with`` close it
     behind the block.
     """
 
-    __slots__ = ("__weakref__", "_closed", "_state", "_waiting")
+    __slots__ = ()
 
     def __init__(self, state: _State[T]) -> None:
-        self._state = state
-        self._closed = False
-        self._waiting = 0
+        super().__init__(state)
         state.receivers += 1
 
     async def receive(self) -> T:
@@ -308,7 +319,7 @@ class ReceiveChannel(Generic[T]):
                 pass
         if state.has_ended():
             raise _ended()
-        future: asyncio.Future[T | _Refusal] = _future()
+        future: asyncio.Future[T | _Refusal] = waiter()
         state.getters[future] = self
         self._waiting += 1
         try:
@@ -349,20 +360,10 @@ class ReceiveChannel(Generic[T]):
         state = self._state
         state.receivers -= 1
         if self._waiting:
-            for future in [future for future, end in state.getters.items() if end is self]:
-                del state.getters[future]
-                if not future.done():
-                    future.set_result(_Refusal(partial(_closed, self)))
+            mine = [future for future, end in state.getters.items() if end is self]
+            self._turn_away(state.getters, mine)
         if not state.receivers:
             state.break_off()
-
-    async def aclose(self) -> None:
-        """Close this end, for what expects a coroutine; it does not wait."""
-        self.close()
-
-    def statistics(self) -> ChannelStatistics:
-        """Return how full the channel is and what waits at it."""
-        return self._state.statistics()
 
     def __aiter__(self) -> Self:
         return self
@@ -372,22 +373,6 @@ class ReceiveChannel(Generic[T]):
             return await self.receive()
         except EndOfChannel:
             raise StopAsyncIteration from None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, et: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, et: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<ReceiveChannel {'closed' if self._closed else 'open'} at {id(self):#x}>"

@@ -150,6 +150,11 @@ def _details(group: BaseExceptionGroup[Any], indent: str) -> str:
     return "".join(lines)
 
 
+def alone(group: BaseMultiError[Any]) -> BaseException:
+    """Return the one error of a group that has no other, or the group."""
+    return group.exceptions[0] if len(group.exceptions) == 1 else group
+
+
 class NurseryClosed(RuntimeError):
     """A child was started in a nursery whose block has ended, or it was opened again."""
 

@@ -47,6 +47,9 @@ class MultiError(BaseMultiError[_X], ExceptionGroup[_X]):
     @overload
     def __getitem__(self, index: slice) -> tuple[_X | ExceptionGroup[_X], ...]: ...
 
+def alone(group: BaseMultiError[Any]) -> BaseException:
+    """Return the one error of a group that has no other, or the group."""
+
 class NurseryClosed(RuntimeError):
     """A child was started in a nursery whose block has ended, or it was opened again."""
 

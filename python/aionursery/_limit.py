@@ -1,4 +1,4 @@
-"""The places of a nursery with a limit: which child has one, and who waits for the next.
+"""The places of a nursery with a limit: which child has one, and which waits for the next.
 
 A place is taken before a child starts and given back when its task has ended, whatever it ended
 with. A place that is given back goes to the first that waits, so none is free while anything waits.
@@ -16,6 +16,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from . import _aionursery
+from ._waiter import waiter
 
 if TYPE_CHECKING:
     from . import Nursery, Task
@@ -54,7 +55,7 @@ class Gate:
 
     def line_up(self) -> Ticket:
         """Return what is done once a place has been taken for it."""
-        ticket = _aionursery.loop_state(asyncio.get_running_loop()).create_future()
+        ticket = waiter()
         if self.take_free():
             ticket.set_result(None)
         else:

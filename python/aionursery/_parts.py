@@ -15,7 +15,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar, cast
 
 from . import _aionursery
-from ._errors import BaseMultiError, Cancelled, NurseryClosed
+from ._errors import BaseMultiError, Cancelled, NurseryClosed, alone
 from ._inside import asked_from_inside
 from ._limit import Gate, start_in_place
 
@@ -203,7 +203,7 @@ async def start(
                     child(), name=name or getattr(fn, "__qualname__", None), shield=shield
                 )
         except BaseMultiError as group:
-            failed = group.exceptions[0] if len(group.exceptions) == 1 else group
+            failed = alone(group)
         if failed is not None:
             try:
                 raise failed

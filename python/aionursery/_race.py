@@ -49,7 +49,7 @@ async def race(*targets: Any, stagger: float | None = None) -> Any:
     goes to the loop's exception handler. An error does not end the race: if none succeeds, a
     `MultiError` has all of them, in the order of happening.
 
-    With ``stagger``, the second starts so many seconds after the first unless that has failed
+    With ``stagger``, the second starts that many seconds after the first unless that has failed
     before, and so on. Raises ValueError for no target at all, and for a negative stagger or a NaN;
     RuntimeError if no racer has won or failed because each was cancelled by hand.
     """

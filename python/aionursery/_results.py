@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeAlias, TypeVar, cast, overload
 
 from . import _aionursery
 from ._aionursery import Nursery
+from ._waiter import waiter
 
 T = TypeVar("T")
 T1 = TypeVar("T1")
@@ -128,7 +129,7 @@ async def map(
     *,
     limit: int | None = None,
 ) -> list[T]:
-    """Call an async function for each item, so many at once, and return the results in order.
+    """Call an async function for each item, ``limit`` at once, and return the results in order.
 
     An item is taken when there is a place for it, so the source may be long, lazy or asynchronous.
     Without a limit all run at once. The first call that fails cancels the others, and no further
@@ -187,8 +188,7 @@ class as_completed(AsyncIterator[asyncio.Task[T]], Generic[T]):
         while not self._ended:
             if len(self._waiting) >= self._left:
                 raise StopAsyncIteration
-            loop = asyncio.get_running_loop()
-            ready = _aionursery.loop_state(loop).create_future()
+            ready = waiter()
             self._waiting.append(ready)
             try:
                 await ready

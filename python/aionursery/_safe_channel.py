@@ -16,7 +16,7 @@ from typing import ParamSpec, TypeVar
 
 from ._aionursery import Nursery
 from ._channels import ReceiveChannel, SendChannel, _State
-from ._errors import BaseMultiError
+from ._errors import BaseMultiError, alone
 from ._sync import Event
 
 P = ParamSpec("P")
@@ -71,7 +71,7 @@ def as_safe_channel(
                     yield receive
                 nursery.cancel("the block around the channel was left")
         except BaseMultiError as group:
-            failed = group.exceptions[0] if len(group.exceptions) == 1 else group
+            failed = alone(group)
         if failed is not None:
             try:
                 raise failed

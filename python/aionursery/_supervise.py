@@ -21,7 +21,7 @@ Ts = TypeVarTuple("Ts")
 
 #: To this many seconds a pause grows by doubling.
 LONGEST = 60.0
-#: So many failures are counted where there is no bound; the memory stays flat.
+#: As many failures are counted where there is no bound; the memory stays flat.
 COUNTED = 1000
 
 
