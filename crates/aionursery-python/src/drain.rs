@@ -2,11 +2,10 @@
 //! `run_until_complete`, a modal dialog); then what is left of the batch runs there. It must never
 //! leave a task of its batch without a call that will come to it.
 
-use pyo3::ffi;
-
-use crate::cpython::function::Method;
-use crate::cpython::guard::guard;
-use crate::cpython::object::{Aside, Fallible, Owned, Raw, call1, none};
+use crate::cpython::call::{call1, enter_context, exit_context};
+use crate::cpython::errors::{Aside, Fallible};
+use crate::cpython::function::{Method, This, method};
+use crate::cpython::object::{Owned, none};
 use crate::cpython::thread::thread_mark;
 use crate::engine::current;
 use crate::engine::home::Home;
@@ -16,56 +15,51 @@ use crate::engine::state::LoopState;
 use crate::engine::timers;
 use crate::engine::turns::Turn;
 use crate::step;
-use crate::task;
-use crate::wait;
+use crate::task::{self, Task};
 use crate::wait::clock;
+use crate::wait::{self, WaitObject};
 
 /// What the loop calls, bound to a turn's link.
-pub static DRAIN: Method = Method::no_args(c"run_ready_tasks", drain);
+pub static DRAIN: Method<Link> = method!(no_args Link, c"run_ready_tasks", drain);
 
-unsafe extern "C" fn drain(this: Raw, _: Raw) -> Raw {
-    // SAFETY: bound to a link, which the call keeps alive.
-    unsafe {
-        guard(std::ptr::null_mut(), |_| {
-            let link = Link::of(this);
-            let Some(state) = Home::behind(link) else {
-                return none().into_ptr();
-            };
-            let turn = state.ready.turns.begin(this, state.ready.pushed.get());
-            let end = link.end.replace(0);
-            let result = run(&state, end);
-            if let Some(turn) = turn {
-                ready::give_back(&state, turn);
-            }
-            match result {
-                Ok(()) => none().into_ptr(),
-                Err(_) => std::ptr::null_mut(),
-            }
-        })
+fn drain(link: &This<'_, Link>) -> Fallible<Owned> {
+    let py = link.py();
+    let Some(state) = Home::behind(link) else {
+        return Ok(none(py));
+    };
+    let turn = state.ready.turns.begin(link.object(), state.ready.pushed.get());
+    let end = link.end.replace(0);
+    let result = run(&state, end);
+    if let Some(turn) = turn {
+        let _aside = Aside::of(py, &result);
+        ready::give_back(&state, turn);
     }
+    result.map(|()| none(py))
 }
 
-unsafe fn run(state: &LoopState, end: u64) -> Fallible<()> {
-    // SAFETY: attached; the loop calls this.
-    unsafe {
-        // A deadline that passed while the program computed acts at the first await (R21).
-        clock::look_if_armed(state);
-        let mut batch = Batch::begin(state, end);
-        loop {
-            while let Some(task) = batch.next() {
+fn run(state: &LoopState, end: u64) -> Fallible<()> {
+    // A deadline that passed while the program computed acts at the first await (R21).
+    clock::look_if_armed(state);
+    let mut batch = Batch::begin(state, end);
+    loop {
+        while let Some(task) = batch.next() {
+            if let Some(task) = task.object().cast::<Task>() {
                 step::run(state, task)?;
-                state.check_interrupt()?;
             }
-            let Some(join) = state.ready.last_join.take() else {
-                return Ok(());
-            };
-            if state.ready.is_last() {
-                resume_host(state, &join)?;
-            } else {
-                wait::notify(join.as_ptr());
-            }
+            drop(task);
             state.check_interrupt()?;
         }
+        let Some(join) = state.ready.last_join.take() else {
+            return Ok(());
+        };
+        if let Some(join) = join.object().cast::<WaitObject>() {
+            if state.ready.is_last() {
+                resume_host(state, join)?;
+            } else {
+                wait::notify(join);
+            }
+        }
+        state.check_interrupt()?;
     }
 }
 
@@ -92,22 +86,19 @@ impl Batch<'_> {
         }
     }
 
-    /// The next task to step.
+    /// The next task to step. A batch does without what cannot be put into the queue.
     #[inline]
-    unsafe fn next(&mut self) -> Option<Owned> {
+    fn next(&mut self) -> Option<Owned> {
         let (task, left) = self.state.ready.take(self.end)?;
-        // SAFETY: attached; a batch does without what cannot be put into the queue.
-        unsafe {
-            if left == 1 {
-                if let Some(rest) = self.rest.take() {
-                    ready::take_rest(self.state, rest);
-                }
-            } else if self.rest.is_none() {
-                self.rest = ready::put_rest(self.state, self.end).unwrap_or_else(|raised| {
-                    self.state.forget(raised);
-                    None
-                });
+        if left == 1 {
+            if let Some(rest) = self.rest.take() {
+                ready::take_rest(self.state, rest);
             }
+        } else if self.rest.is_none() {
+            self.rest = ready::put_rest(self.state, self.end).unwrap_or_else(|raised| {
+                self.state.forget(raised);
+                None
+            });
         }
         Some(task)
     }
@@ -116,103 +107,81 @@ impl Batch<'_> {
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
         let (state, ready) = (self.state, &self.state.ready);
-        // SAFETY: attached; an exception that is on its way out is put aside.
-        unsafe {
-            current::leave(state);
-            state.lingering.set(self.outer_lingers);
-            ready.current.set(self.outer_end);
-            let rest = self.rest.take();
-            if ready.taken.get() >= self.end && rest.is_none() && ready.last_join.is_empty() {
-                return;
+        current::leave(state);
+        state.lingering.set(self.outer_lingers);
+        ready.current.set(self.outer_end);
+        let rest = self.rest.take();
+        if ready.taken.get() >= self.end && rest.is_none() && ready.last_join.is_empty() {
+            return;
+        }
+        let _aside = Aside::new(state.py());
+        if ready.taken.get() >= self.end {
+            if let Some(rest) = rest {
+                ready::take_rest(state, rest);
             }
-            let _aside = Aside::new();
-            if ready.taken.get() >= self.end {
-                if let Some(rest) = rest {
-                    ready::take_rest(state, rest);
-                }
-            } else if rest.is_none_or(|rest| !ready::rest_stands(state, &rest)) {
-                // What is due already comes before it, and drains what is left in the right order.
-                if let Err(raised) = ready::schedule(state) {
-                    state.report_unraisable(raised);
-                }
+        } else if rest.is_none_or(|rest| !ready::rest_stands(state, &rest)) {
+            // What is due already comes before it, and drains what is left in the right order.
+            if let Err(raised) = ready::schedule(state) {
+                state.report_unraisable(raised);
             }
-            if let Some(join) = ready.last_join.take() {
-                wait::notify(join.as_ptr());
-            }
+        }
+        let join = ready.last_join.take();
+        if let Some(join) = join.as_ref().and_then(|join| join.object().cast::<WaitObject>()) {
+            wait::notify(join);
         }
     }
 }
 
 /// What the loop calls for its timer, bound to a link.
-pub static FIRE: Method = Method::no_args(c"fire_timers", fire);
+pub static FIRE: Method<Link> = method!(no_args Link, c"fire_timers", fire);
 
-unsafe extern "C" fn fire(this: Raw, _: Raw) -> Raw {
-    // SAFETY: bound to a link, which the call keeps alive.
-    unsafe {
-        guard(std::ptr::null_mut(), |_| {
-            let Some(state) = Home::behind(Link::of(this)) else {
-                return none().into_ptr();
-            };
-            let _outside = state.ready.outside_batch();
-            state.thread.set(thread_mark());
-            let armed = state.timers.at.replace(f64::INFINITY);
-            state.timers.handle.clear();
-            state.timers.weak_handle.clear();
-            // The loop says it is time; its clock may lag behind by its resolution.
-            let now = match state.now() {
-                Ok(now) => now.max(armed),
-                Err(raised) => return raised.null(),
-            };
-            clock::ring(&state, now);
-            timers::arm(&state);
-            match state.check_interrupt() {
-                Ok(()) => none().into_ptr(),
-                Err(raised) => raised.null(),
-            }
-        })
-    }
+fn fire(link: &This<'_, Link>) -> Fallible<Owned> {
+    let py = link.py();
+    let Some(state) = Home::behind(link) else {
+        return Ok(none(py));
+    };
+    let _outside = state.ready.outside_batch();
+    state.thread.set(thread_mark());
+    let armed = state.timers.at.replace(f64::INFINITY);
+    state.timers.handle.clear();
+    state.timers.weak_handle.clear();
+    let now = state.timers.time_of_call(state.now()?, armed);
+    clock::ring(&state, now);
+    timers::arm(&state);
+    state.check_interrupt()?;
+    Ok(none(py))
 }
 
 /// Steps the host whose join is over, here and now. Only what leaves the loop is raised.
-unsafe fn resume_host(state: &LoopState, object: &Owned) -> Fallible<()> {
-    // SAFETY: attached; a drain has just ended a step.
-    unsafe {
-        let this = wait::wait(object.as_ptr());
-        if let Some(task) = this.take_task() {
-            wait::notify(object.as_ptr());
-            return resume(state, task);
-        }
-        let Some((function, context)) = this.take_only_callback() else {
-            wait::notify(object.as_ptr());
-            return Ok(());
-        };
-        // A task of asyncio's makes itself the current one, and refuses if another is.
-        current::leave(state);
-        if ffi::PyContext_Enter(context.as_ptr()) < 0 {
-            ffi::PyErr_Clear();
-            this.put_back(function, context);
-            wait::notify(object.as_ptr());
-            return Ok(());
-        }
-        let result = call1(function.as_ptr(), object.as_ptr()).map(drop);
-        let aside = if result.is_err() { Some(Aside::new()) } else { None };
-        if ffi::PyContext_Exit(context.as_ptr()) < 0 {
-            ffi::PyErr_Clear();
-        }
-        drop(aside);
-        result
+fn resume_host(state: &LoopState, join: &WaitObject) -> Fallible<()> {
+    if let Some(task) = join.take_task() {
+        wait::notify(join);
+        return resume(state, &task);
     }
+    let Some((function, context)) = join.take_only_callback() else {
+        wait::notify(join);
+        return Ok(());
+    };
+    // A task of asyncio's makes itself the current one, and refuses if another is.
+    current::leave(state);
+    if enter_context(&context).is_err() {
+        join.put_back(function, context);
+        wait::notify(join);
+        return Ok(());
+    }
+    let result = call1(&function, join.object()).map(drop);
+    let aside = Aside::of(state.py(), &result);
+    exit_context(&context);
+    drop(aside);
+    result
 }
 
 /// Steps a task at once that [`task::wake`] would have queued.
-unsafe fn resume(state: &LoopState, task: Owned) -> Fallible<()> {
-    // SAFETY: attached; called between two steps.
-    unsafe {
-        let ours = task::data(task.as_ptr());
-        if ours.has(task::flag::DONE | task::flag::SCHEDULED | task::flag::RUNNING) {
-            return Ok(());
-        }
-        ours.raise_flags(task::flag::SCHEDULED);
-        step::run(state, task)
+fn resume(state: &LoopState, task: &Task) -> Fallible<()> {
+    let ours = task.data();
+    if ours.has(task::flag::DONE | task::flag::SCHEDULED | task::flag::RUNNING) {
+        return Ok(());
     }
+    ours.raise_flags(task::flag::SCHEDULED);
+    step::run(state, task)
 }

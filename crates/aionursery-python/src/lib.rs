@@ -5,8 +5,9 @@
 //! Every reference is visible to the garbage collector. And since the module declares that it
 //! needs the GIL, cells are enough: nothing here runs in two threads at once.
 
-// CPython calls functions with raw pointers; each says in its first comment what it relies on.
-#![allow(clippy::missing_safety_doc)]
+// Raw pointers stay in `cpython`, where CPython is called and calls, and in the memory of a task. The few
+// places elsewhere say why at each.
+#![deny(unsafe_code)]
 
 mod cpython;
 mod drain;
@@ -46,10 +47,14 @@ fn _aionursery(module: &Bound<'_, PyModule>) -> PyResult<()> {
     wait::add_to(module)?;
     scope::add_to(module)?;
     scope::add_functions(module)?;
+    scope::add_watching(module)?;
+    scope::strict::add_to(module)?;
     sleep::add_to(module)?;
     loop_class::add_to(module)?;
     nursery::add_to(module)?;
     nursery::start::add_to(module)?;
+    nursery::position::add_to(module)?;
     nursery::handover::add_to(module)?;
-    nursery::taskgroup::add_to(module)
+    nursery::taskgroup::add_to(module)?;
+    nursery::strict::add_to(module)
 }

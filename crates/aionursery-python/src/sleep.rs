@@ -3,8 +3,8 @@
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::cpython::errors::fetch;
-use crate::cpython::object::{Fallible, Owned};
+use crate::cpython::errors::{Fallible, fetch};
+use crate::cpython::object::{Owned, object};
 use crate::engine::state::LoopState;
 use crate::hosts::host;
 use crate::wait::{self, Kind};
@@ -15,14 +15,11 @@ fn make<'py>(
     when: f64,
     result: Option<Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    // SAFETY: attached; the new object is given away.
-    unsafe {
-        let made = wait::create(kind, when, None).map_err(|raised| fetch(py, raised))?;
-        if let Some(result) = result {
-            wait::wait(made.as_ptr()).value().set(Owned::share(result.as_ptr()));
-        }
-        Ok(Bound::from_owned_ptr(py, made.into_ptr()))
+    let made = wait::create(py, kind, when, None).map_err(|raised| fetch(py, raised))?;
+    if let Some(result) = result {
+        made.value().set(Owned::share(object(&result)));
     }
+    Ok(made.into_bound(py))
 }
 
 /// Wait for `delay` seconds, then return `result`.
@@ -70,15 +67,12 @@ fn checkpoint(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 /// Raises RuntimeError outside of a task.
 #[pyfunction]
 fn checkpoint_if_cancelled(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    // SAFETY: attached.
-    let cancelled = unsafe {
-        (|| -> Fallible<bool> {
-            let state = LoopState::current()?;
-            let task = host::current(&state, "checkpoint_if_cancelled()")?;
-            host::is_cancelled(&state, task.as_ptr())
-        })()
+    let cancelled = || -> Fallible<bool> {
+        let state = LoopState::current(py)?;
+        let task = host::current(&state, "checkpoint_if_cancelled()")?;
+        host::is_cancelled(&state, &task)
     };
-    let cancelled = cancelled.map_err(|raised| fetch(py, raised))?;
+    let cancelled = cancelled().map_err(|raised| fetch(py, raised))?;
     make(py, if cancelled { Kind::Turn } else { Kind::Ready }, 0.0, None)
 }
 

@@ -13,7 +13,6 @@ use aionursery::{
     Builder, CancelScope, Child, Nursery, OnError, as_completed, fail_after, nursery, shield,
     yield_now,
 };
-use futures::StreamExt;
 use futures::future::join_all;
 use futures::join;
 
@@ -69,7 +68,7 @@ paths! {
     child_is_awaited(count) {
         batches(count, async |n| {
             for child in (0..BATCH).map(|_| n.start_soon(yields())).collect::<Vec<_>>() {
-                child.await?;
+                child.value().await;
             }
             Ok(())
         }).await;
@@ -89,14 +88,17 @@ paths! {
     spawned_child_is_awaited(count) {
         batches(count, async |n| {
             for child in (0..BATCH).map(|_| n.spawn(yields())).collect::<Vec<_>>() {
-                child.await?;
+                child.value().await;
             }
             Ok(())
         }).await;
     }
     nursery_with_one_child(count) {
         for _ in 0..count {
-            nursery(async |n: Open| n.start_soon(yields()).await).await.unwrap();
+            nursery(async |n: Open| {
+                n.start_soon(yields()).value().await;
+                Ok(())
+            }).await.unwrap();
         }
     }
     fail_after_what_is_ready(count) {
@@ -173,7 +175,7 @@ paths! {
         nursery(async |n: Open| {
             let mut ends = as_completed((0..count).map(|_| n.start_soon(yields())));
             while let Some(end) = ends.next().await {
-                end?;
+                end.unwrap();
             }
             Ok(())
         }).await.unwrap();

@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use aionursery::{LocalNursery, Nursery, fail_after, keep_idle_tasks, nursery, nursery_local};
+use aionursery::{
+    LocalNursery, Nursery, fail_after, nursery, nursery_local, runtime::keep_idle_tasks,
+};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::runtime::{Builder, Runtime};
@@ -111,7 +113,7 @@ fn start_soon_awaited(runtime: &Runtime, yields: bool) -> Duration {
         nursery(async |n: Nursery<'_, ()>| {
             let children: Vec<_> = (0..CHILDREN).map(|_| n.start_soon(fallible(yields))).collect();
             for child in children {
-                child.await?;
+                child.value().await;
             }
             Ok(())
         })
@@ -138,7 +140,7 @@ fn spawn_awaited(runtime: &Runtime, yields: bool) -> Duration {
         nursery(async |n: Nursery<'_, ()>| {
             let children: Vec<_> = (0..CHILDREN).map(|_| n.spawn(fallible(yields))).collect();
             for child in children {
-                child.await?;
+                child.value().await;
             }
             Ok(())
         })
@@ -313,12 +315,12 @@ const ONCE: &[Once] = &[
     }),
     ("nursery, one start_soon", |yields| {
         repeat(async move || {
-            nursery(async |n| n.start_soon(fallible(yields)).await).await.unwrap();
+            nursery(async |n| Ok(n.start_soon(fallible(yields)).value().await)).await.unwrap();
         })
     }),
     ("nursery, one spawn", |yields| {
         repeat(async move || {
-            nursery(async |n| n.spawn(fallible(yields)).await).await.unwrap();
+            nursery(async |n| Ok(n.spawn(fallible(yields)).value().await)).await.unwrap();
         })
     }),
     ("FuturesUnordered of one", |yields| {

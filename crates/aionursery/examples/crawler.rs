@@ -49,7 +49,7 @@ fn visit<'env>(
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() {
+pub(crate) async fn main() {
     let web = Web::from([
         ("/", (10, ["/a", "/b", "/hangs"].as_slice())),
         ("/a", (20, &["/b", "/c"])),

@@ -20,7 +20,7 @@ async fn send_sms() -> Result<(), String> {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() {
+pub(crate) async fn main() {
     let mut receipt = None;
     let error = nursery(async |n| {
         let receipt = &mut receipt;

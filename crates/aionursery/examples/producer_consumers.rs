@@ -7,7 +7,7 @@ use aionursery::nursery;
 use tokio::sync::{Mutex, mpsc};
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+pub(crate) async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (send, receive) = mpsc::channel::<u64>(4);
     let receive = std::sync::Arc::new(Mutex::new(receive));
     let sum = nursery(async |n| {
@@ -31,7 +31,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             .collect();
         let mut sum = 0;
         for consumer in consumers {
-            sum += consumer.await?;
+            sum += consumer.value().await;
         }
         Ok(sum)
     })

@@ -2,29 +2,29 @@
 //! children are their nursery's, and the stream must never keep one alive or end one.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker, ready};
 
 use futures_core::Stream;
 
-use crate::child::{Child, hand_over, refuse};
-use crate::error::Fault;
+use crate::child::{Child, give, is_doomed, refuse};
+use crate::error::{ChildError, Fault};
 use crate::gone::Stopped;
 use crate::scope::lock;
 use crate::sync::Mutex;
 
 /// The results of these children, in the order in which they end.
 ///
-/// An item is what awaiting the child would give (see [`Child`]): a value; with
-/// `on_error = Collect` an error too; and a child that has nothing to give ends who reads the
-/// stream. Nothing is held back: children run and end whether the stream is read or not. To know
-/// which child it was, let it return that along with its value.
+/// [`next`](AsCompleted::next) gives what awaiting the child would give: every end by value (see
+/// [`Child`]). [`next_value`](AsCompleted::next_value) gives values, and a child that has none ends the
+/// code that reads, as [`Child::value`] does. Nothing is held back: children run and end whether their
+/// results are read or not. It is a `Stream`, too.
 ///
 /// ```
 /// # futures::executor::block_on(async {
 /// use aionursery::{as_completed, nursery, yield_now};
-/// use futures::StreamExt;
 ///
 /// let order = nursery(async |n| {
 ///     let mut results = as_completed([3, 1, 2].map(|turns| n.start_soon(async move {
@@ -50,11 +50,11 @@ pub fn as_completed<T, E>(children: impl IntoIterator<Item = Child<T, E>>) -> As
     all
 }
 
-/// A stream of children's results: see [`as_completed`].
+/// Children's results in the order in which they end: see [`as_completed`]. Children may be added while
+/// others run, as to a `JoinSet`; with a key of type `K`, as to a `JoinMap`.
 ///
 /// ```
 /// # futures::executor::block_on(async {
-/// use futures::StreamExt;
 /// let sum = aionursery::nursery(async |n| {
 ///     let mut running = aionursery::AsCompleted::new();
 ///     running.push(n.start_soon(async { Ok::<_, String>(1) }));
@@ -72,24 +72,32 @@ pub fn as_completed<T, E>(children: impl IntoIterator<Item = Child<T, E>>) -> As
 /// # });
 /// ```
 #[must_use = "streams do nothing unless polled"]
-pub struct AsCompleted<T, E> {
-    children: Vec<Slot<T, E>>,
+pub struct AsCompleted<T, E, K = ()> {
+    children: Vec<Slot<T, E, K>>,
     free: Vec<usize>,
     /// Those that nobody has asked yet.
     new: VecDeque<usize>,
     woken: Arc<Woken>,
     left: usize,
-    /// One has nothing to give.
-    refused: Option<Stopped>,
+    /// An end without a value that was asked for by code that goes no further.
+    parked: Option<Box<Parked<T, E, K>>>,
 }
 
-struct Slot<T, E> {
-    child: Option<Child<T, E>>,
+struct Slot<T, E, K> {
+    child: Option<(K, Child<T, E>)>,
     waker: Arc<Bell>,
 }
 
-/// A child's end, and whether its nursery collects errors.
-type Ended<T, E> = (Result<T, Fault<E>>, bool);
+/// A child's end, and the child.
+type Ended<T, E, K> = (Result<T, Fault<E>>, K, Child<T, E>);
+
+/// A child's end by value, and its key.
+type Keyed<T, E, K> = (K, Result<T, ChildError<E>>);
+
+struct Parked<T, E, K> {
+    ended: Ended<T, E, K>,
+    stopped: Stopped,
+}
 
 /// Which children have called since the last look, and who reads.
 #[derive(Default)]
@@ -157,14 +165,7 @@ impl<T, E> AsCompleted<T, E> {
     /// assert!(aionursery::AsCompleted::<(), String>::new().is_empty());
     /// ```
     pub fn new() -> Self {
-        Self {
-            children: Vec::new(),
-            free: Vec::new(),
-            new: VecDeque::new(),
-            woken: Arc::default(),
-            left: 0,
-            refused: None,
-        }
+        Self::keyed()
     }
 
     /// Adds a child, of this nursery or another.
@@ -177,7 +178,54 @@ impl<T, E> AsCompleted<T, E> {
     /// # Ok(()) }).await.unwrap() });
     /// ```
     pub fn push(&mut self, child: Child<T, E>) {
+        self.insert((), child);
+    }
+}
+
+impl<T, E, K> AsCompleted<T, E, K> {
+    /// Without children, for children with keys: [`insert`](Self::insert) them.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use aionursery::{AsCompleted, nursery};
+    /// let mut sizes = std::collections::BTreeMap::new();
+    /// nursery(async |n| {
+    ///     let mut pages = AsCompleted::keyed();
+    ///     for page in ["/", "/about"] {
+    ///         pages.insert(page, n.start_soon(async { Ok::<_, String>(page.len()) }));
+    ///     }
+    ///     while let Some((page, size)) = pages.next_with_key().await {
+    ///         sizes.insert(page, size.unwrap_or(0));
+    ///     }
+    ///     Ok(())
+    /// }).await.unwrap();
+    /// assert_eq!((sizes["/"], sizes["/about"]), (1, 6));
+    /// # });
+    /// ```
+    pub fn keyed() -> Self {
+        Self {
+            children: Vec::new(),
+            free: Vec::new(),
+            new: VecDeque::new(),
+            woken: Arc::default(),
+            left: 0,
+            parked: None,
+        }
+    }
+
+    /// Adds a child under a key, which comes back with its end. Several children may have the same.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// # aionursery::nursery(async |n| {
+    /// let mut results = aionursery::AsCompleted::keyed();
+    /// results.insert("first", n.start_soon(async { Ok::<_, String>(1) }));
+    /// assert_eq!(results.next_with_key().await.unwrap().0, "first");
+    /// # Ok(()) }).await.unwrap() });
+    /// ```
+    pub fn insert(&mut self, key: K, child: Child<T, E>) {
         self.left += 1;
+        let child = (key, child);
         let place = match self.free.pop() {
             Some(place) => {
                 self.children[place].child = Some(child);
@@ -193,6 +241,123 @@ impl<T, E> AsCompleted<T, E> {
         self.new.push_back(place);
     }
 
+    /// The end of the next child that ends, by value, as awaiting the child gives it; `None` if all have
+    /// been given. If the future of this call is dropped, nothing is lost.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// # aionursery::nursery(async |n| {
+    /// let child = n.named("reader").start_soon(std::future::pending::<Result<(), String>>());
+    /// child.cancel();
+    /// let mut results = aionursery::as_completed([child]);
+    /// let end = results.next().await.unwrap().unwrap_err();
+    /// assert_eq!(end.name(), Some("reader"));
+    /// assert!(end.cancelled().is_some());
+    /// assert!(results.next().await.is_none());
+    /// # Ok(()) }).await.unwrap() });
+    /// ```
+    #[expect(clippy::should_implement_trait, reason = "an iterator's gives no future")]
+    pub fn next(&mut self) -> impl Future<Output = Option<Result<T, ChildError<E>>>> {
+        poll_fn(|cx| self.poll_with_key(cx).map(|ended| ended.map(|(_, end)| end)))
+    }
+
+    /// As [`next`](Self::next), with the child's key.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// # aionursery::nursery(async |n| {
+    /// let mut results = aionursery::AsCompleted::keyed();
+    /// results.insert(7, n.start_soon(async { Ok::<_, String>("seven") }));
+    /// let (key, value) = results.next_with_key().await.unwrap();
+    /// assert_eq!((key, value.unwrap()), (7, "seven"));
+    /// # Ok(()) }).await.unwrap() });
+    /// ```
+    pub fn next_with_key(&mut self) -> impl Future<Output = Option<(K, Result<T, ChildError<E>>)>> {
+        poll_fn(|cx| self.poll_with_key(cx))
+    }
+
+    /// The value of the next child that ends, as [`Child::value`] gives it; `None` if all have been
+    /// given. A child without a value ends the code that awaits this, and its error is the nursery's.
+    /// If the future of this call is dropped, nothing is lost.
+    ///
+    /// # Panics
+    /// Where [`Child::value`] does.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// # aionursery::nursery(async |n| {
+    /// let mut results = aionursery::as_completed([n.start_soon(async { Ok::<_, String>(1) })]);
+    /// assert_eq!(results.next_value().await, Some(1));
+    /// assert_eq!(results.next_value().await, None);
+    /// # Ok(()) }).await.unwrap() });
+    /// ```
+    pub fn next_value(&mut self) -> impl Future<Output = Option<T>> {
+        poll_fn(|cx| self.poll_value(cx))
+    }
+
+    #[inline]
+    fn poll_with_key(&mut self, cx: &mut Context<'_>) -> Poll<Option<Keyed<T, E, K>>> {
+        if self.parked.is_none() {
+            match ready!(self.poll_ended(cx)) {
+                Some((Ok(value), key, _)) => return Poll::Ready(Some((key, Ok(value)))),
+                Some(ended) => self.park(ended),
+                None => return Poll::Ready(None),
+            };
+        }
+        self.poll_parked(cx).map(Some)
+    }
+
+    pub(crate) fn poll_value(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        if let Some(parked) = &mut self.parked {
+            return refuse(&mut parked.stopped, cx);
+        }
+        match ready!(self.poll_ended(cx)) {
+            Some((Ok(value), ..)) => Poll::Ready(Some(value)),
+            Some(ended) => {
+                ended.2.check_body();
+                refuse(&mut self.park(ended).stopped, cx)
+            }
+            None => Poll::Ready(None),
+        }
+    }
+
+    #[cold]
+    fn park(&mut self, ended: Ended<T, E, K>) -> &mut Parked<T, E, K> {
+        self.parked.insert(Box::new(Parked { ended, stopped: Stopped::default() }))
+    }
+
+    /// An end without a value, unless it would be lost: code that is being cancelled goes no further.
+    #[cold]
+    fn poll_parked(&mut self, cx: &Context<'_>) -> Poll<Keyed<T, E, K>> {
+        let parked = self.parked.as_mut().expect("the caller has looked");
+        if is_doomed() && parked.stopped.mark(cx) {
+            return Poll::Pending;
+        }
+        let (end, key, child) = self.parked.take().expect("it was there just now").ended;
+        Poll::Ready((key, end.map_err(|fault| give(fault, child.label()))))
+    }
+
+    /// Cancels those children, of the ones whose result has not been given, whose keys these are, as
+    /// [`Child::cancel`] does. Their ends are still to come, by [`next`](Self::next) or
+    /// [`next_with_key`](Self::next_with_key).
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// # aionursery::nursery(async |n| {
+    /// let mut results = aionursery::AsCompleted::keyed();
+    /// results.insert("slow", n.start_soon(std::future::pending::<Result<(), String>>()));
+    /// results.insert("fast", n.start_soon(async { Ok(()) }));
+    /// results.cancel_where(|key| *key == "slow");
+    /// while let Some((key, end)) = results.next_with_key().await {
+    ///     assert_eq!(end.is_ok(), key == "fast");
+    /// }
+    /// # Ok(()) }).await.unwrap() });
+    /// ```
+    pub fn cancel_where(&self, mut is_meant: impl FnMut(&K) -> bool) {
+        let children = self.children.iter().filter_map(|slot| slot.child.as_ref());
+        children.filter(|(key, _)| is_meant(key)).for_each(|(_, child)| child.cancel());
+    }
+
     /// How many results are still to come.
     ///
     /// ```
@@ -204,7 +369,7 @@ impl<T, E> AsCompleted<T, E> {
     /// ```
     #[must_use]
     pub fn len(&self) -> usize {
-        self.left
+        self.left + usize::from(self.parked.is_some())
     }
 
     /// Whether none is to come.
@@ -216,11 +381,11 @@ impl<T, E> AsCompleted<T, E> {
     /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.left == 0
+        self.len() == 0
     }
 
     /// The next that ends, whatever its end; `None` if all have.
-    pub(crate) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Option<Ended<T, E>>> {
+    pub(crate) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Option<Ended<T, E, K>>> {
         if self.left == 0 {
             return Poll::Ready(None);
         }
@@ -231,14 +396,13 @@ impl<T, E> AsCompleted<T, E> {
             };
             // A late call of a child that was there before finds another, or none: that is no end.
             let slot = &mut self.children[place];
-            let Some(child) = &mut slot.child else { continue };
+            let Some((_, child)) = &mut slot.child else { continue };
             let waker = Waker::from(slot.waker.clone());
             if let Poll::Ready(result) = child.poll_result(&mut Context::from_waker(&waker)) {
-                let collect = child.collects();
-                slot.child = None;
+                let (key, child) = slot.child.take().expect("it was there just now");
                 self.free.push(place);
                 self.left -= 1;
-                return Poll::Ready(Some((result, collect)));
+                return Poll::Ready(Some((result, key, child)));
             }
             if child.is_finished() {
                 // The runtime wants its turn. It has told the bell, who may be heard before that.
@@ -250,39 +414,29 @@ impl<T, E> AsCompleted<T, E> {
     }
 }
 
-impl<T, E> Default for AsCompleted<T, E> {
+impl<T, E, K> Default for AsCompleted<T, E, K> {
     fn default() -> Self {
-        Self::new()
+        Self::keyed()
     }
 }
 
-impl<T, E> Unpin for AsCompleted<T, E> {}
+impl<T, E, K> Unpin for AsCompleted<T, E, K> {}
 
-impl<T, E> Stream for AsCompleted<T, E> {
-    type Item = Result<T, E>;
+impl<T, E, K> Stream for AsCompleted<T, E, K> {
+    type Item = Result<T, ChildError<E>>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = self.get_mut();
-        if let Some(stopped) = &mut this.refused {
-            return refuse(stopped, cx);
-        }
-        match ready!(this.poll_ended(cx)) {
-            Some((Ok(value), _)) => Poll::Ready(Some(Ok(value))),
-            Some((Err(fault), collect)) => match hand_over(fault, collect) {
-                Some(error) => Poll::Ready(Some(Err(error))),
-                None => refuse(this.refused.insert(Stopped::default()), cx),
-            },
-            None => Poll::Ready(None),
-        }
+        let ended = ready!(self.get_mut().poll_with_key(cx));
+        Poll::Ready(ended.map(|(_, end)| end))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left, Some(self.left))
+        (self.len(), Some(self.len()))
     }
 }
 
-impl<T, E> std::fmt::Debug for AsCompleted<T, E> {
+impl<T, E, K> std::fmt::Debug for AsCompleted<T, E, K> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AsCompleted").field("len", &self.left).finish()
+        f.debug_struct("AsCompleted").field("len", &self.len()).finish()
     }
 }

@@ -1,18 +1,14 @@
-//! The rules of a nursery, said before it is opened, and the short ways to open one. Decides
-//! nothing: the core does.
+//! The rules of a nursery, said before it is opened. It must decide nothing: the core does.
 
-use std::future::Future;
 use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nursery_core::{Cleanup, Settings};
 
-use crate::about::Place;
 use crate::clock::{Clock, Own, Time};
-use crate::driver::Block;
 use crate::dump::Dump;
-use crate::nursery::{Local, LocalNursery, Nursery};
+use crate::scope::about::Place;
 use crate::stuck;
 
 /// What a child's error does to its siblings (R6).
@@ -67,7 +63,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// The rules of [`nursery`].
+    /// The rules of [`nursery`](crate::nursery()).
     ///
     /// ```
     /// # futures::executor::block_on(async {
@@ -104,7 +100,7 @@ impl Builder {
     ///         assert!(first.is_finished());
     ///         Ok(())
     ///     });
-    ///     second.await
+    ///     Ok(second.value().await)
     /// }).await.unwrap();
     /// # });
     /// ```
@@ -151,7 +147,7 @@ impl Builder {
     ///     let hears = n.clone();
     ///     let child = n.start_soon(async move { hears.cancelled().await; Ok::<_, String>("clean") });
     ///     n.cancel();
-    ///     child.await
+    ///     Ok(child.value().await)
     /// }).await;
     /// assert_eq!(cleaned.unwrap(), "clean");
     /// # });
@@ -162,7 +158,7 @@ impl Builder {
     }
 
     /// When the nursery is cancelled by itself (R21): a moment of the standard library's, or
-    /// tokio's. As after [`Nursery::cancel`], what the body had returned before is still the
+    /// tokio's. As after [`Nursery::cancel`](crate::Nursery::cancel), what the body had returned before is still the
     /// block's value; a [`fail_after`](crate::fail_after) around it makes every lateness an error.
     ///
     /// # Panics
@@ -174,7 +170,7 @@ impl Builder {
     /// use aionursery::Builder;
     /// let soon = Instant::now() + Duration::from_millis(5);
     /// let error = Builder::new().deadline(soon).nursery(async |n| {
-    ///     n.start_soon(std::future::pending::<Result<(), String>>()).await
+    ///     Ok(n.start_soon(std::future::pending::<Result<(), String>>()).value().await)
     /// }).await.unwrap_err();
     /// assert_eq!(error.to_string(), "nursery cancelled: the deadline has passed");
     /// # });
@@ -189,9 +185,9 @@ impl Builder {
     ///
     /// ```
     /// # struct Virtual;
-    /// # impl aionursery::Clock for Virtual {
+    /// # impl aionursery::time::Clock for Virtual {
     /// #     fn now(&self) -> std::time::Instant { std::time::Instant::now() }
-    /// #     fn sleep_until(&self, _: std::time::Instant) -> aionursery::Sleep {
+    /// #     fn sleep_until(&self, _: std::time::Instant) -> aionursery::time::Sleep {
     /// #         Box::pin(std::future::pending())
     /// #     }
     /// # }
@@ -223,7 +219,7 @@ impl Builder {
 
     /// Tells `hook` if the nursery has been cancelled, by whatever means, and has not ended `after`
     /// that: once, with the tree as it is then. It names the children that are still there and have
-    /// a name (or all, with [`record_children`](crate::record_children)), with where each was
+    /// a name (or all, with [`record_children`](crate::dump::record_children)), with where each was
     /// started, and says since when and why. Nobody is told unless this is asked for; a nursery that
     /// is not cancelled pays nothing.
     ///
@@ -260,51 +256,9 @@ impl Builder {
         self
     }
 
-    /// The nursery; see [`nursery`].
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// use aionursery::Builder;
-    /// let sum = Builder::new().limit(10).nursery(async |n| {
-    ///     Ok::<_, String>(n.start_soon(async { Ok(3) }).await? + 4)
-    /// }).await;
-    /// assert_eq!(sum.unwrap(), 7);
-    /// # });
-    /// ```
-    #[track_caller]
-    pub fn nursery<'env, T, E, B, F>(self, body: B) -> Block<'env, T, E, B, F>
-    where
-        B: FnOnce(Nursery<'env, E>) -> F,
-        F: Future<Output = Result<T, E>>,
-    {
-        Block::new(self.at(Location::caller()), body)
-    }
-
     pub(crate) fn at(mut self, place: &'static Location<'static>) -> Self {
         self.place = Some(place);
         self
-    }
-
-    /// The nursery; see [`nursery_local`].
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// use std::rc::Rc;
-    /// let shared = Rc::new(3);
-    /// let sum = aionursery::Builder::new().limit(10).nursery_local(async |n| {
-    ///     let other = shared.clone();
-    ///     Ok::<_, String>(n.start_soon(async move { Ok(*other) }).await? + *shared)
-    /// }).await;
-    /// assert_eq!(sum.unwrap(), 6);
-    /// # });
-    /// ```
-    #[track_caller]
-    pub fn nursery_local<'env, T, E, B, F>(self, body: B) -> Block<'env, T, E, B, F, Local>
-    where
-        B: FnOnce(LocalNursery<'env, E>) -> F,
-        F: Future<Output = Result<T, E>>,
-    {
-        Block::new(self.at(Location::caller()), body)
     }
 
     pub(crate) fn settings(&self, clock: &Time) -> Settings {
@@ -318,60 +272,4 @@ impl Builder {
             ..Settings::default()
         }
     }
-}
-
-/// Runs `body` with a nursery, and gives its value once it and all children have ended.
-///
-/// # Errors
-/// [`MultiError`](crate::MultiError) if anything failed or panicked, or if a cancellation took
-/// the body's value.
-///
-/// ```
-/// # async fn fetch(client: &str, what: &str) -> Result<usize, std::io::Error> {
-/// #     Ok(client.len() + what.len())
-/// # }
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> { futures::executor::block_on(async {
-/// let client = String::from("client");
-/// let both = aionursery::nursery(async |n| {
-///     let a = n.start_soon(fetch(&client, "a"));
-///     let b = n.start_soon(fetch(&client, "b"));
-///     Ok(a.await? + b.await?)
-/// }).await?;
-/// assert_eq!(both, 14);
-/// # Ok(()) }) }
-/// ```
-#[track_caller]
-pub fn nursery<'env, T, E, B, F>(body: B) -> Block<'env, T, E, B, F>
-where
-    B: FnOnce(Nursery<'env, E>) -> F,
-    F: Future<Output = Result<T, E>>,
-{
-    Block::new(Builder::new().at(Location::caller()), body)
-}
-
-/// As [`nursery`], for children that are not `Send`. The future is not `Send` either: it can be
-/// awaited in `block_on`, in `#[tokio::main]`, in a `LocalSet`, but not in `tokio::spawn`.
-///
-/// # Errors
-/// As [`nursery`].
-///
-/// ```
-/// # futures::executor::block_on(async {
-/// use std::rc::Rc;
-/// let shared = Rc::new(5);
-/// let sum = aionursery::nursery_local(async |n| {
-///     let other = shared.clone();
-///     let child = n.start_soon(async move { Ok::<_, String>(*other) });
-///     Ok(child.await? + *shared)
-/// }).await;
-/// assert_eq!(sum.unwrap(), 10);
-/// # });
-/// ```
-#[track_caller]
-pub fn nursery_local<'env, T, E, B, F>(body: B) -> Block<'env, T, E, B, F, Local>
-where
-    B: FnOnce(LocalNursery<'env, E>) -> F,
-    F: Future<Output = Result<T, E>>,
-{
-    Block::new(Builder::new().at(Location::caller()), body)
 }

@@ -20,7 +20,7 @@ pub use short::{
 };
 
 use crate::clock::{Clock, Own};
-use crate::scope::{Cause, Reason};
+use crate::error::{Cause, Reason};
 
 /// A scope that can be cancelled from anywhere, before, while or after something runs in it.
 ///
@@ -115,9 +115,9 @@ impl CancelScope {
     ///
     /// ```
     /// # struct Virtual;
-    /// # impl aionursery::Clock for Virtual {
+    /// # impl aionursery::time::Clock for Virtual {
     /// #     fn now(&self) -> std::time::Instant { std::time::Instant::now() }
-    /// #     fn sleep_until(&self, _: std::time::Instant) -> aionursery::Sleep {
+    /// #     fn sleep_until(&self, _: std::time::Instant) -> aionursery::time::Sleep {
     /// #         Box::pin(std::future::pending())
     /// #     }
     /// # }
@@ -236,7 +236,7 @@ impl CancelScope {
     ///
     /// ```
     /// # futures::executor::block_on(async {
-    /// use aionursery::{CancelScope, Scoped};
+    /// use aionursery::{CancelScope, future::Scoped};
     /// let scope = CancelScope::new();
     /// let stop = scope.clone();
     /// let end = scope.run(async move {

@@ -5,39 +5,64 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use crate::error::Fault;
+use nursery_core::Source;
+
+use crate::error::{Cancelled, Cause, ChildError, ErrorKind, Fault, Label};
 use crate::frame::{self, Kind};
 use crate::gone::Stopped;
 use crate::task::Handle;
 
-/// A child of a nursery. Awaiting it gives its value. Whoever has no use for that drops the handle:
-/// the child stays in the nursery, which waits for it and keeps its error.
+/// A child of a nursery. Code that has no use for its end drops the handle: the child stays in the
+/// nursery, which waits for it and keeps its error.
 ///
-/// A child that failed has no value to give, and its error belongs to the nursery: whoever awaits
-/// it is ended too, as a task that awaits a cancelled one is. With `on_error = Collect` (and to a
-/// shielded child, inside a shield, and outside any nursery) the error is handed over
-/// instead, as `Err`, and is then no longer the nursery's. A child that was cancelled or that
-/// panicked ends who awaits it in the same way; [`end`](Self::end) only says how it ended.
+/// `child.await` gives the child's end by value, as a `JoinHandle` of tokio's does: its value, or a
+/// [`ChildError`] with its error, its panic or its cancellation, and its name. It may be awaited
+/// anywhere, in `select!` by `&mut`, and in tasks that are no nursery's.
+/// [`child.value().await`](Self::value) is shorter where failing is the nursery's business: it gives
+/// the value, and the code that awaits it ends with the nursery if there is none.
+///
+/// An error or a panic that is given out is no longer the nursery's, but what it has done stays
+/// done: in a nursery that fails with its first error, siblings and body are cancelled, and code that is
+/// being cancelled ends here as at any await. So the error of a sibling is there to be handled with
+/// `on_error = Collect`, within a cleanup budget, in shields, and outside of that nursery.
+///
+/// `child.await?` converts as `?` does: for errors of the types `anyhow::Error`, `eyre::Report` and
+/// `Box<dyn Error + Send + Sync>` into one that holds the [`ChildError`]; for `std::io::Error` and
+/// `String` into the child's own error, if it failed, and else into the words of its end.
+///
+/// # Errors
+/// [`ErrorKind::Error`], [`Panic`](ErrorKind::Panic) and [`Cancelled`](ErrorKind::Cancelled); and
+/// [`Reported`](ErrorKind::Reported), if the nursery has ended and has given the error back.
 ///
 /// # Panics
-/// Awaiting one that has nothing to give, where nobody can be ended for it: outside of every nursery, in
-/// `spawn_blocking`, in a `block_on` amid another child. And asking in any way for a result that was
-/// given out before.
+/// If it is polled again after it has given the end.
 ///
 /// ```
 /// # futures::executor::block_on(async {
-/// let sum = aionursery::nursery(async |n| {
-///     let a = n.start_soon(async { Ok::<_, String>(1) });
-///     let b = n.start_soon(async { Ok(2) });
-///     Ok(a.await? + b.await?)
+/// use aionursery::{Builder, OnError};
+/// Builder::new().on_error(OnError::Collect).nursery(async |n| {
+///     let adds = n.start_soon(async { Ok(1 + 1) });
+///     let fails = n.named("cook").start_soon(async { Err::<(), _>("no beans") });
+///     let stays = n.start_soon(std::future::pending::<Result<(), _>>());
+///     stays.cancel();
+///     assert_eq!(adds.await.unwrap(), 2);
+///     let failed = fails.await.unwrap_err();
+///     assert_eq!((failed.name(), failed.error()), (Some("cook"), Some(&"no beans")));
+///     assert!(stays.await.unwrap_err().cancelled().is_some());
+///     Ok(())
 /// }).await.unwrap();
-/// assert_eq!(sum, 3);
 /// # });
 /// ```
 pub struct Child<T, E> {
     task: Handle<T, E>,
-    /// How often it was asked in vain. With this a handle is two words, which go in registers.
-    refused: Stopped,
+    /// Boxed: with this a handle is two words, which go in registers.
+    parked: Option<Box<Parked<E>>>,
+}
+
+/// An end without a value that was asked for by code that goes no further.
+struct Parked<E> {
+    fault: Fault<E>,
+    stopped: Stopped,
 }
 
 /// How a child ended, without its error: see [`Child::end`].
@@ -82,7 +107,7 @@ impl<T> End<T> {
 
 impl<T, E> Child<T, E> {
     pub(crate) fn new(task: Handle<T, E>) -> Self {
-        Self { task, refused: Stopped::default() }
+        Self { task, parked: None }
     }
 
     /// Cancels this child alone: no error, siblings unharmed (R16). It is dropped the next time
@@ -147,8 +172,8 @@ impl<T, E> Child<T, E> {
         self.task.header().name().map(|name| &**name)
     }
 
-    pub(crate) fn collects(&self) -> bool {
-        self.task.header().is_collected()
+    pub(crate) fn label(&self) -> Label {
+        self.task.header().label()
     }
 
     /// Waits for its end and says how it ended. Never ends who awaits it, never takes the error.
@@ -168,9 +193,49 @@ impl<T, E> Child<T, E> {
         match std::future::poll_fn(|cx| self.poll_result(cx)).await {
             Ok(value) => End::Done(value),
             Err(Fault::Failed(_)) => End::Failed,
-            Err(Fault::Cancelled) => End::Cancelled,
-            Err(Fault::Panicked) => End::Panicked,
+            Err(Fault::Cancelled(_)) => End::Cancelled,
+            Err(Fault::Panicked(_)) => End::Panicked,
         }
+    }
+
+    /// Its value, for code whose nursery deals with failures. If the child has none, the code that
+    /// awaits it ends at this await, as cancelled: a body or a sibling of a child that failed is being
+    /// cancelled anyway. The child's error stays the nursery's, which gives it back.
+    ///
+    /// A child that awaits the value of one that was cancelled alone is cancelled, too.
+    ///
+    /// # Panics
+    /// If the child has no value and the code that awaits it cannot be ended: in a task that is no
+    /// nursery's, in `spawn_blocking`, in a `block_on` amid another child. Also in a body, if the child's
+    /// own handle has cancelled it: to end the body for that would take the nursery's value. Awaiting
+    /// the child itself never panics for how it has ended.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// let sum = aionursery::nursery(async |n| {
+    ///     let a = n.start_soon(async { Ok::<_, std::fmt::Error>(1) });
+    ///     let b = n.start_soon(async { Ok(2) });
+    ///     Ok(a.value().await + b.value().await)
+    /// }).await.unwrap();
+    /// assert_eq!(sum, 3);
+    /// # });
+    /// ```
+    pub fn value(mut self) -> impl Future<Output = T> {
+        std::future::poll_fn(move |cx| self.poll_value(cx))
+    }
+
+    #[inline]
+    pub(crate) fn poll_value(&mut self, cx: &mut Context<'_>) -> Poll<T> {
+        if self.parked.is_none() {
+            match ready!(self.poll_result(cx)) {
+                Ok(value) => return Poll::Ready(value),
+                Err(fault) => {
+                    self.check_body();
+                    self.park(fault);
+                }
+            }
+        }
+        refuse(&mut self.parked.as_mut().expect("it was parked").stopped, cx)
     }
 
     pub(crate) fn poll_result(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Fault<E>>> {
@@ -181,36 +246,73 @@ impl<T, E> Child<T, E> {
 impl<T, E> Unpin for Child<T, E> {}
 
 impl<T, E> Future for Child<T, E> {
-    type Output = Result<T, E>;
+    type Output = Result<T, ChildError<E>>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
-        match ready!(self.task.poll(cx)) {
-            Some(Ok(value)) => Poll::Ready(Ok(value)),
-            Some(Err(fault)) => match hand_over(fault, self.collects()) {
-                Some(error) => Poll::Ready(Err(error)),
-                None => refuse(&mut self.refused, cx),
-            },
-            None => {
-                assert!(self.refused.has_marked(), "{ONCE}");
-                refuse(&mut self.refused, cx)
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.parked.is_none() {
+            match ready!(self.poll_result(cx)) {
+                Ok(value) => return Poll::Ready(Ok(value)),
+                Err(fault) => self.park(fault),
             }
         }
+        self.poll_parked(cx)
     }
+}
+
+impl<T, E> Child<T, E> {
+    #[cold]
+    fn park(&mut self, fault: Fault<E>) {
+        self.parked = Some(Box::new(Parked { fault, stopped: Stopped::default() }));
+    }
+
+    /// The end of a child without a value, unless it would be lost: code that is being cancelled goes
+    /// no further.
+    #[cold]
+    fn poll_parked(&mut self, cx: &Context<'_>) -> Poll<Result<T, ChildError<E>>> {
+        let parked = self.parked.as_mut().expect("the caller has looked");
+        if is_doomed() && parked.stopped.mark(cx) {
+            return Poll::Pending;
+        }
+        let parked = self.parked.take().expect("it was there just now");
+        Poll::Ready(Err(give(parked.fault, self.label())))
+    }
+
+    /// The handle's own cancellation must not take the body along in silence.
+    #[cold]
+    pub(crate) fn check_body(&self) {
+        let header = self.task.header();
+        assert!(
+            frame::kind() != Kind::Body || !header.is_cancelled_by_hand() || is_doomed(),
+            "{} was cancelled by its handle and has no value: await the child itself for its end",
+            header.label()
+        );
+    }
+}
+
+/// Whether the task that is being polled is dropped at this await: an error given to it would be lost.
+#[cold]
+pub(crate) fn is_doomed() -> bool {
+    frame::ends()
+        || (frame::kind().is_open() && frame::current().is_some_and(|scope| scope.is_hard()))
+}
+
+/// Why a child has no value, by value.
+#[cold]
+pub(crate) fn give<E>(fault: Fault<E>, label: Label) -> ChildError<E> {
+    let kind = match fault {
+        Fault::Failed(held) => held.take().map(ErrorKind::Error),
+        Fault::Panicked(held) => held.take().map(ErrorKind::Panic),
+        Fault::Cancelled(cause) => {
+            let unknown = || Box::new(Cancelled(Cause::new(Source::Host, None)));
+            Some(ErrorKind::Cancelled(*cause.unwrap_or_else(unknown)))
+        }
+    };
+    ChildError { kind: kind.unwrap_or(ErrorKind::Reported), label }
 }
 
 const ONCE: &str = "a child's result can be awaited once";
 
-/// The error of a child without a value, if that may be handed over to whoever awaits it.
-#[cold]
-pub(crate) fn hand_over<E>(fault: Fault<E>, collect: bool) -> Option<E> {
-    match fault {
-        Fault::Failed(held) if collect || frame::kind() != Kind::Open => held.take(),
-        _ => None,
-    }
-}
-
-/// What a child that has nothing to give gives to whoever awaits it: pending for ever. That one is
-/// ended.
+/// The poll of a value that does not exist: pending for ever. The code that awaits it is ended.
 ///
 /// # Panics
 /// If it cannot be.
@@ -218,8 +320,8 @@ pub(crate) fn hand_over<E>(fault: Fault<E>, collect: bool) -> Option<E> {
 pub(crate) fn refuse<R>(stopped: &mut Stopped, cx: &Context<'_>) -> Poll<R> {
     assert!(
         frame::kind() != Kind::Outside && stopped.mark(cx),
-        "awaited outside any nursery, or in a `block_on`, a child that was cancelled or panicked, \
-         or whose error is its nursery's, has nothing to give: use `Child::end`"
+        "the value of a child that has none was awaited outside any nursery, or in a `block_on`, \
+         where the code that awaits it cannot be ended: await the child itself for its end"
     );
     Poll::Pending
 }

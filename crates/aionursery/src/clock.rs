@@ -9,13 +9,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::alarm::Alarm;
-use crate::frame::{self, Around};
 use crate::quiet::discard;
 
 /// Waits for a moment: what [`Clock::sleep_until`] gives.
 ///
 /// ```
-/// use aionursery::Sleep;
+/// use aionursery::time::Sleep;
 /// let never: Sleep = Box::pin(std::future::pending());
 /// # drop(never);
 /// ```
@@ -31,7 +30,7 @@ pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 ///
 /// ```
 /// use std::time::{Duration, Instant};
-/// use aionursery::{CancelScope, Clock, Sleep};
+/// use aionursery::{CancelScope, time::{Clock, Sleep}};
 ///
 /// /// smol's timers, in place of the thread.
 /// struct Smol;
@@ -55,7 +54,7 @@ pub trait Clock: Send + Sync + 'static {
     /// The time.
     ///
     /// ```
-    /// # use aionursery::Clock;
+    /// # use aionursery::time::Clock;
     /// fn later(clock: &impl Clock) -> std::time::Instant {
     ///     clock.now() + std::time::Duration::from_secs(1)
     /// }
@@ -65,7 +64,7 @@ pub trait Clock: Send + Sync + 'static {
     /// A future that ends at `moment`, or later, but not earlier.
     ///
     /// ```
-    /// # use aionursery::Clock;
+    /// # use aionursery::time::Clock;
     /// async fn a_second(clock: &impl Clock) {
     ///     clock.sleep_until(clock.now() + std::time::Duration::from_secs(1)).await;
     /// }
@@ -204,11 +203,6 @@ impl Time {
             distance.and_then(|later| epoch().checked_add(later))
         }
     }
-}
-
-/// The time where the running code stands: on the clock of the scopes around it, if there are any.
-pub(crate) fn now() -> Instant {
-    frame::look(Around::now)
 }
 
 /// The time outside of every scope.

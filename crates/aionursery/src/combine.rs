@@ -18,6 +18,9 @@ use crate::driver::Block;
 use crate::error::MultiError;
 use crate::nursery::Nursery;
 
+pub use crate::gather::{Gather, Gathered};
+pub use crate::race::{Finish, Race, Racing};
+
 /// Runs `each` over all items, at most `limit` at once (at least one), and gives the values in their
 /// order. An item is taken when there is a place for it.
 ///
@@ -26,7 +29,7 @@ use crate::nursery::Nursery;
 ///
 /// ```
 /// # futures::executor::block_on(async {
-/// let doubled = aionursery::map(1..4, 2, async |n| Ok::<_, String>(2 * n)).await;
+/// let doubled = aionursery::combine::map(1..4, 2, async |n| Ok::<_, String>(2 * n)).await;
 /// assert_eq!(doubled.unwrap(), [2, 4, 6]);
 /// # });
 /// ```
@@ -61,7 +64,7 @@ pin_project! {
     ///
     /// ```
     /// # futures::executor::block_on(async {
-    /// use aionursery::{Mapping, map};
+    /// use aionursery::combine::{Mapping, map};
     /// let doubled: Mapping<'_, _, _, _, _, String> = map(1..4, 2, async |n| Ok(2 * n));
     /// assert_eq!(doubled.await.unwrap(), [2, 4, 6]);
     /// # });
@@ -130,11 +133,8 @@ where
                 values.push(None);
                 running.push(n.start_soon(async move { Ok((place, future.await?)) }));
             }
-            match ready!(Pin::new(&mut *running).poll_next(cx)) {
-                Some(ended) => {
-                    let (place, value) = ended?;
-                    values[place] = Some(value);
-                }
+            match ready!(running.poll_value(cx)) {
+                Some((place, value)) => values[place] = Some(value),
                 None => return Poll::Ready(Ok(mem::take(values).into_iter().flatten().collect())),
             }
         }
@@ -151,7 +151,7 @@ where
 /// # futures::executor::block_on(async {
 /// use std::sync::atomic::{AtomicU32, Ordering};
 /// let sum = AtomicU32::new(0);
-/// aionursery::for_each(futures::stream::iter(1..=4), 2, |n| {
+/// aionursery::combine::for_each(futures::stream::iter(1..=4), 2, |n| {
 ///     sum.fetch_add(n, Ordering::Relaxed);
 ///     async { Ok::<_, String>(()) }
 /// }).await.unwrap();
@@ -174,7 +174,7 @@ pin_project! {
     ///
     /// ```
     /// # futures::executor::block_on(async {
-    /// use aionursery::{ForEach, for_each};
+    /// use aionursery::combine::{ForEach, for_each};
     /// let stream = futures::stream::iter(1..=4);
     /// let all: ForEach<'_, _, _, _, String> = for_each(stream, 2, async |_| Ok(()));
     /// all.await.unwrap();

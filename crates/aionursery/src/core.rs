@@ -23,17 +23,15 @@ use nursery_core::{Lifecycle, Outcome, Phase, Source, Verdict};
 
 use farewell::{Heir, hand_over};
 
-use crate::about::{self, Stage};
-use crate::adopted::AdoptedError;
-use crate::error::{Failure, NurseryClosed};
+use crate::error::{AdoptedError, Failure, NurseryClosed, Reason};
 use crate::limit::Gate;
-use crate::ready::{Driven, Share};
-use crate::scope::{Reason, Scope, lock};
+use crate::scope::about::{self, Stage};
+use crate::scope::{Scope, lock};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, MutexGuard};
-use crate::task::Running;
 #[cfg(feature = "tokio")]
 use crate::task::TaskRef;
+use crate::task::{Driven, Running, Share};
 
 pub(crate) struct Core<E> {
     pub(crate) scope: Arc<Scope>,
@@ -386,7 +384,8 @@ impl<E> Core<E> {
         if ended.cancel && cancelled {
             // If it was the scope's own cancellation, or one from outside, that is known.
             if !self.scope.is_soft() {
-                self.scope.cancel(Source::Host, None);
+                let reason = "the body awaited the value of a child that had none";
+                self.scope.cancel(Source::Host, Some(reason.into()));
             }
         } else {
             self.act(ended.cancel, || "the body failed".into());

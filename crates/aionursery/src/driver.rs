@@ -16,7 +16,6 @@ use std::vec::IntoIter;
 use nursery_core::{Outcome, Phase};
 use pin_project_lite::pin_project;
 
-use crate::about::{self, About};
 use crate::builder::Builder;
 use crate::core::Core;
 use crate::error::{Failure, Label, MultiError};
@@ -24,10 +23,10 @@ use crate::frame::{self, Kind, Standing};
 use crate::gone::Gone;
 use crate::nursery::{Nursery, Sendable};
 use crate::quiet::{first, quietly};
-use crate::ready::{Seat, Share, Woken};
+use crate::scope::about::{self, About};
 use crate::scope::{Owner, Scope};
 use crate::stuck::Watch;
-use crate::task::{Running, TaskRef, make_idle};
+use crate::task::{Running, Seat, Share, TaskRef, Woken, make_idle};
 use crate::timer::Timer;
 use crate::wall;
 use shelter::Shelter;
@@ -38,7 +37,7 @@ pin_project! {
     /// ```
     /// # futures::executor::block_on(async {
     /// let block = aionursery::nursery(async |n| {
-    ///     n.start_soon(async { Ok::<_, String>(7) }).await
+    ///     Ok(n.start_soon(async { Ok::<_, String>(7) }).value().await)
     /// });
     /// // Nothing has run yet.
     /// assert_eq!(block.await.unwrap(), 7);
@@ -172,7 +171,7 @@ where
         driver.shelter.pass_over();
         let seat = this.seat.as_mut().expect("a driver has a seat");
         let turn = seat.drive(|| {
-            let frame = frame::enter(Kind::Open);
+            let frame = frame::enter(Kind::Open, false);
             if let Some(Start { body, call, .. }) = start {
                 let handle = Nursery::new(driver.core.clone(), None, false);
                 match catch_unwind(AssertUnwindSafe(|| call(body, handle))) {

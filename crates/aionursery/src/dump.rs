@@ -7,17 +7,20 @@ use std::time::Duration;
 
 use nursery_core::{ScopeId, Tree, View};
 
-use crate::about::{About, Kind, Note, Runs, Stage};
-use crate::domain;
+use crate::error::{Cause, Reason};
 use crate::frame;
-use crate::node::{Node, NodeKind, State};
 use crate::nursery::Nursery;
-use crate::scope::{Cause, Reason, Scope, Tokio, lock};
+use crate::scope::about::{About, Kind, Note, Runs, Stage};
+use crate::scope::domain;
+use crate::scope::{Scope, Tokio, lock};
+
+pub use crate::node::{Node, NodeKind, State};
+pub use crate::scope::about::record_children;
 
 /// The live tree at one moment: see [`dump`].
 ///
 /// ```
-/// # use aionursery::{Builder, NodeKind, State};
+/// # use aionursery::{Builder, dump::{NodeKind, State}};
 /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
 /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
 /// #     n.cancel_with("closing time");
@@ -37,7 +40,7 @@ impl Dump {
     /// The outermost nurseries and scopes.
     ///
     /// ```
-    /// # use aionursery::{Builder, NodeKind, State};
+    /// # use aionursery::{Builder, dump::{NodeKind, State}};
     /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
     /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
     /// #     n.cancel_with("closing time");
@@ -118,13 +121,13 @@ fn tree(f: &mut fmt::Formatter<'_>, root: &Node) -> fmt::Result {
 }
 
 /// Every nursery and every scope of this program that is alive, with its children: those that have
-/// a name, or all with [`record_children`](crate::record_children). Each part of the tree is
+/// a name, or all with [`record_children`]. Each part of the tree is
 /// copied at one moment; the program goes on meanwhile. How many children have no name is known as
 /// of their nursery's last turn.
 ///
 /// ```
 /// # futures::executor::block_on(async {
-/// use aionursery::{Builder, dump, yield_now};
+/// use aionursery::{Builder, yield_now, dump::dump};
 /// use std::future::pending;
 /// Builder::new().name("kitchen").nursery(async |n| {
 ///     n.named("cook").start_soon(pending::<Result<(), String>>());

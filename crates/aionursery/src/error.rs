@@ -1,18 +1,29 @@
 //! What a nursery gives back instead of a value: every error of its children and its body, in the
 //! order in which they happened. It must never lose one, and never show one twice (R7, R8).
 
+mod adopted;
+mod cause;
 mod child;
 mod failure;
+mod lost;
 mod multi;
+mod panics;
 
 use std::error::Error;
 use std::fmt::{self, Display};
 
+pub use adopted::AdoptedError;
+pub(crate) use cause::Reason;
+pub use cause::{Cause, Source};
+pub(crate) use child::Label;
 pub use child::{ChildError, ErrorKind};
-pub(crate) use failure::{Failure, Fault, Held, Label};
+pub(crate) use failure::{Failure, Fault, Held};
+pub(crate) use lost::report;
+pub use lost::{LostError, on_lost_error};
 pub use multi::MultiError;
+pub use panics::{Panic, record_panic_locations};
 
-use crate::scope::Cause;
+pub use crate::start::NotStarted;
 
 /// Body and children have ended: nothing can be started any more (R2).
 ///

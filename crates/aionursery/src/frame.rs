@@ -2,24 +2,28 @@
 //! it, and marks with which it says that it cannot go on, or that a shield was opened in it. One
 //! thread's own.
 
+mod home;
+
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::about;
 use crate::cancel_scope::Shared;
 use crate::clock;
-use crate::scope::{Cause, Scope};
+use crate::error::Cause;
+use crate::scope::Scope;
+use crate::scope::about;
 #[cfg(all(test, aionursery_loom))]
 use crate::sync::LocalCell;
 use crate::sync::thread_local;
+pub(crate) use home::now;
 
 thread_local! {
     // Nobody stands anywhere when a thread ends: no destructor is needed, which costs each access.
     static AROUND: Cell<ManuallyDrop<Around>> =
         const { Cell::new(ManuallyDrop::new(Around::Nothing)) };
-    static FRAME: Cell<Frame> = const { Cell::new(Frame { kind: Kind::Outside, since: 0 }) };
+    static FRAME: Cell<Frame> = const { Cell::new(Frame { kind: Kind::Outside, ends: false, since: 0 }) };
     // Beside the frame: it is looked at after every child.
     static MARKS: Cell<u8> = const { Cell::new(0) };
     static HEEDED: Cell<u16> = const { Cell::new(0) };
@@ -78,6 +82,15 @@ impl Around {
         }
     }
 
+    /// Whether `scope` is it, or below it.
+    pub(crate) fn is_above(&self, scope: &Arc<Scope>) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Scope(own) => scope.is_below(own),
+            Self::Later(shared) => shared.is_above(scope),
+        }
+    }
+
     pub(crate) fn now(&self) -> Instant {
         match self {
             Self::Nothing => clock::here(),
@@ -92,16 +105,27 @@ impl Around {
 pub(crate) enum Kind {
     /// Nobody of ours.
     Outside,
-    /// A body or a child that cancellation reaches.
+    /// A child that cancellation reaches.
     Open,
+    /// A nursery's body.
+    Body,
     /// A child that it does not reach.
     Shielded,
+}
+
+impl Kind {
+    /// Cancellation reaches it.
+    pub(crate) fn is_open(self) -> bool {
+        matches!(self, Self::Open | Self::Body)
+    }
 }
 
 /// One poll, or those of one driver's children one after the other.
 #[derive(Clone, Copy)]
 struct Frame {
     kind: Kind,
+    /// What is polled was cancelled, and is dropped as soon as nothing in it holds that up.
+    ends: bool,
     /// So many marks had been heeded on this thread when it began. Who marks twice and finds the same
     /// here was not heeded: an owner of ours does that at the end of a poll.
     since: u16,
@@ -109,8 +133,8 @@ struct Frame {
 
 impl Frame {
     #[inline]
-    fn new(kind: Kind) -> Self {
-        Self { kind, since: HEEDED.get() }
+    fn new(kind: Kind, ends: bool) -> Self {
+        Self { kind, ends, since: HEEDED.get() }
     }
 }
 
@@ -190,16 +214,19 @@ impl Drop for Entered {
     }
 }
 
-/// Somebody is polled from here on, until [`leave`], whose owner heeds what he marks.
+/// A future is polled from here on, until [`leave`], whose owner heeds what it marks, and is about to
+/// drop it if it `ends`.
 #[inline]
-pub(crate) fn enter(kind: Kind) -> Entered {
-    replace(Frame::new(kind))
+pub(crate) fn enter(kind: Kind, ends: bool) -> Entered {
+    replace(Frame::new(kind, ends))
 }
 
-/// As [`enter`], for one whose marks go on to the owner of whoever is being polled already.
+/// As [`enter`], for one whose marks go on to the owner of what is being polled already. In a shield it
+/// does not end with that.
 #[inline]
-pub(crate) fn enter_amid(kind: Kind) -> Entered {
-    replace(Frame { kind, ..FRAME.get() })
+pub(crate) fn enter_amid(kind: Kind, shield: bool) -> Entered {
+    let frame = FRAME.get();
+    replace(Frame { kind, ends: frame.ends && !shield, ..frame })
 }
 
 #[inline]
@@ -218,7 +245,7 @@ pub(crate) fn next() {
 #[cfg(feature = "tokio")]
 pub(crate) fn apart<R>(act: impl FnOnce() -> R) -> R {
     let standing = Standing::amid(Around::Nothing);
-    let entered = enter(Kind::Outside);
+    let entered = enter(Kind::Outside, false);
     let returned = act();
     leave(entered);
     drop(standing);
@@ -244,6 +271,11 @@ pub(crate) fn kind() -> Kind {
     FRAME.get().kind
 }
 
+/// Whether the owner of what is being polled is about to drop it.
+pub(crate) fn ends() -> bool {
+    FRAME.get().ends
+}
+
 /// Whoever is being polled cannot go on: it ends as cancelled. Says which poll it is.
 pub(crate) fn stop() -> u16 {
     mark(STOP);
@@ -260,7 +292,7 @@ pub(crate) fn heed() {
 #[cold]
 pub(crate) fn heed_here() {
     heed();
-    FRAME.set(Frame::new(kind()));
+    FRAME.set(Frame { since: HEEDED.get(), ..FRAME.get() });
 }
 
 /// A wall was raised in whoever is being polled.

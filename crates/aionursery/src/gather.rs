@@ -17,7 +17,7 @@ use crate::nursery::Nursery;
 ///
 /// ```
 /// # futures::executor::block_on(async {
-/// use aionursery::{Gather, Nursery, nursery};
+/// use aionursery::{Nursery, nursery, combine::Gather};
 /// async fn both<'env, G: Gather<'env, String, Form>, Form>(first: G, second: G) -> usize {
 ///     let all = nursery(async |n: Nursery<'env, String>| {
 ///         let first = first.gather_in(&n);
@@ -36,7 +36,7 @@ use crate::nursery::Nursery;
     note = "each future's output is a `Result` with the same type of error; the futures \
             and their values are `Send`, also in a tuple"
 )]
-pub trait Gather<'env, E, Form> {
+pub trait Gather<'env, E, Form>: sealed::Many<Form> {
     /// The values: a `Vec`, or a tuple.
     type Values;
 
@@ -51,7 +51,7 @@ pub trait Gather<'env, E, Form> {
     ///
     /// ```
     /// # futures::executor::block_on(async {
-    /// use aionursery::{Gather, Nursery, nursery};
+    /// use aionursery::{Nursery, nursery, combine::Gather};
     /// let both = nursery(async |n: Nursery<'_, String>| {
     ///     (async { Ok(1) }, async { Ok("two") }).gather_in(&n).await
     /// }).await;
@@ -73,7 +73,7 @@ pub trait Gather<'env, E, Form> {
 ///
 /// ```
 /// # futures::executor::block_on(async {
-/// use aionursery::{Gather, Gathered, Nursery, nursery};
+/// use aionursery::{Nursery, nursery, combine::{Gather, Gathered}};
 /// nursery(async |n: Nursery<'_, String>| {
 ///     let all: Gathered<_, _> = vec![std::future::ready(Ok(1))].gather_in(&n);
 ///     assert_eq!(all.await?, [1]);
@@ -103,6 +103,12 @@ pub enum Each {}
 #[derive(Debug)]
 pub enum Tuple {}
 
+/// Nothing else is gathered or raced, so methods may be added to these traits.
+pub(crate) mod sealed {
+    pub trait Many<Form> {}
+    impl<I: IntoIterator> Many<super::Each> for I {}
+}
+
 impl<'env, I, F, T, E> Gather<'env, E, Each> for I
 where
     I: IntoIterator<Item = F>,
@@ -131,7 +137,7 @@ impl<T, E> Future for Gathered<Vec<Child<T, E>>, Vec<T>> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { children, values } = self.get_mut();
         while let Some(next) = children.get_mut(values.len()) {
-            values.push(ready!(Pin::new(next).poll(cx))?);
+            values.push(ready!(next.poll_value(cx)));
         }
         Poll::Ready(Ok(std::mem::take(values)))
     }
@@ -139,6 +145,8 @@ impl<T, E> Future for Gathered<Vec<Child<T, E>>, Vec<T>> {
 
 macro_rules! tuples {
     ($(($($future:ident $value:ident $at:tt),+))+) => {$(
+        impl<$($future),+> sealed::Many<Tuple> for ($($future,)+) {}
+
         impl<'env, E, $($future, $value),+> Gather<'env, E, Tuple> for ($($future,)+)
         where
             $($future: Future<Output = Result<$value, E>> + Send + 'env,)+
@@ -168,7 +176,7 @@ macro_rules! tuples {
                 const TAKEN: &str = "gathered values are taken once";
                 let Self { children, values } = self.get_mut();
                 $(if values.$at.is_none() {
-                    values.$at = Some(ready!(Pin::new(&mut children.$at).poll(cx))?);
+                    values.$at = Some(ready!(children.$at.poll_value(cx)));
                 })+
                 Poll::Ready(Ok(($(values.$at.take().expect(TAKEN),)+)))
             }

@@ -1,14 +1,14 @@
-//! Who cannot go on, and is polled again. What a cancellation from outside has ended, or awaits a
-//! child that has nothing to give, stays pending and marks whoever polls it; that one's owner drops
-//! it. But who was pinned elsewhere may be polled by somebody else afterwards, and in a `block_on`
-//! amid a child nobody can drop it. It must never keep such a one waiting for ever.
+//! Futures that cannot go on, and are polled again: a cancellation from outside has ended them, or they
+//! await the value of a child that has none. They stay pending and mark the future that polls them, whose
+//! owner drops it. But one that was pinned elsewhere may be polled by other code afterwards, and in a
+//! `block_on` amid a child nothing can drop it. It must never keep such a future waiting for ever.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use crate::error::MultiError;
+use crate::error::{Cause, MultiError};
 use crate::frame;
-use crate::scope::{Cause, Scope};
+use crate::scope::Scope;
 
 /// Somebody who marks, each time it is polled, that it cannot go on. A word: in which poll of whoever
 /// polls it it was last; how often in that; how often it has asked for another.
@@ -44,10 +44,6 @@ impl Stopped {
         }
         true
     }
-
-    pub(crate) fn has_marked(self) -> bool {
-        self.0 != 0
-    }
 }
 
 /// What has ended because a scope above it was cancelled.
@@ -70,12 +66,12 @@ impl Gone {
     /// Why it has ended, for who is not ended with it.
     pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<Cause> {
         let cause = self.scope.cause();
-        if (cause.is_none() || self.scope.is_at_home()) && self.stopped.mark(cx) {
+        if (cause.is_none() || self.scope.is_left_here()) && self.stopped.mark(cx) {
             return Poll::Pending;
         }
         Poll::Ready(cause.expect(
-            "what awaits a child that has nothing to give was awaited in a `block_on`, where it \
-             cannot be dropped: use `Child::end`",
+            "what awaits the value of a child that has none was awaited in a `block_on`, where it \
+             cannot be dropped: await the child itself for its end",
         ))
     }
 }

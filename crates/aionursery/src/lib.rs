@@ -21,7 +21,7 @@
 //!     let a = n.start_soon(fetch(&client, "a"));    // borrows from outside; runs on this task
 //!     let b = n.start_soon(fetch(&client, "b"));
 //!     let c = n.spawn(crunch(bytes));               // Send + 'static; runs on the workers
-//!     Ok(a.await? + b.await? + c.await?)
+//!     Ok(a.value().await + b.value().await + c.value().await)
 //! }).await?;                                        // MultiError<E> if anything failed
 //! assert_eq!(sum, 17);
 //! # Ok(())
@@ -31,64 +31,73 @@
 //! * [`nursery`], [`nursery_local`], [`Builder`]: open one. [`Nursery`]: its handle.
 //! * [`Child`]: a child's handle. [`MultiError`]: all that failed.
 //! * [`CancelScope`], `fail_after`, `move_on_after`, [`shield`]: scopes without a nursery.
-//! * [`gather`], [`race`], [`as_completed`], [`map`], [`for_each`]: what is often done with one.
+//! * [`gather`], [`race`], [`as_completed`], and the rest of [`combine`]: what is often done with one.
+//!
+//! * [`Builder::open`]: a nursery that is a value.
+//! * [`mod@dump`], [`error`], [`service`], [`time`]: what runs, why it failed, what runs for long, whose time
+//!   counts. [`future`], [`mode`]: types that signatures name.
 //!
 //! # Features
 //! * `tokio` (default): `spawn`, `spawn_blocking`, tokio's clock and its coop budget. Without it
 //!   nurseries and scopes run on any executor, with deadlines by a thread of their own or by the
-//!   [`Clock`] that they are given.
+//!   [`Clock`](time::Clock) that they are given.
+//! * `signal`: `graceful`, which ends by Ctrl-C and SIGTERM.
 //! * `tokio-util`: `CancellationToken` both ways.
 //! * `tracing`: a span, of level `DEBUG`, for each nursery and for each child of `start_soon` and
 //!   `spawn` that has a name.
 //!
 //! # What is unsafe
-//! Three modules: the child (`task.rs`, `task/cell.rs`, its handle in `task/handle.rs`, and
-//! `task/away.rs` if it is spawned), the lists of those that were woken (`ready.rs`,
-//! `ready/stack.rs`) and the memory that they lie in (`slots.rs`). Children that borrow are polled by
-//! the nursery's own future only: whoever forgets that future stops them, and frees nothing they use.
+//! One module, `task`: a child (`task.rs`, `task/cell.rs`, its handle in `task/handle.rs`, and
+//! `task/away.rs` if it is spawned), the lists of those that were woken (`task/ready.rs`,
+//! `task/ready/stack.rs`) and the memory that they lie in (`task/slots.rs`). Children that borrow are
+//! polled by the nursery's own future only: code that forgets that future stops them, and frees nothing
+//! they use.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
-#![warn(missing_debug_implementations, clippy::exhaustive_enums)]
+#![warn(missing_debug_implementations, unreachable_pub, clippy::exhaustive_enums)]
 
-mod about;
-mod adopted;
 mod alarm;
 mod as_completed;
-mod blocks;
 mod builder;
 mod cancel_scope;
 #[cfg(feature = "tokio")]
 mod carrier;
 mod child;
 mod clock;
-mod combine;
+pub mod combine;
 mod core;
-mod domain;
 mod driver;
-mod dump;
-mod error;
+pub mod dump;
+mod entry;
+pub mod error;
 mod frame;
 mod gather;
 mod gone;
+#[cfg(feature = "signal")]
+mod graceful;
 mod limit;
 #[cfg(all(test, aionursery_loom))]
 #[expect(unsafe_code, reason = "what loom checks")]
 mod models;
 mod node;
 mod nursery;
-mod panics;
+#[cfg(feature = "tokio")]
+mod open_nursery;
+mod permit;
+mod plain;
 mod quiet;
 mod race;
-#[expect(unsafe_code, reason = "links of a lock-free list, and who may look behind it")]
-mod ready;
 mod scope;
-#[expect(unsafe_code, reason = "memory that is used again")]
-mod slots;
 #[cfg(feature = "tokio")]
 mod spawned;
 mod start;
 mod stuck;
+mod supervise;
 mod sync;
-#[expect(unsafe_code, reason = "one piece of memory for future, result and waker")]
+#[expect(
+    unsafe_code,
+    reason = "one piece of memory for future, result and waker, and the lists that it is in"
+)]
 mod task;
 mod timer;
 #[cfg(feature = "tokio-util")]
@@ -97,29 +106,55 @@ mod trace;
 mod wall;
 mod within;
 
-pub use about::record_children;
-pub use adopted::{AdoptedError, LostError, on_lost_error};
 pub use as_completed::{AsCompleted, as_completed};
-pub use builder::{Builder, OnError, nursery, nursery_local};
+pub use builder::{Builder, OnError};
 pub use cancel_scope::{
-    CancelScope, MovingOn, Scoped, Shielding, cancelled, current_effective_deadline, current_time,
-    fail_after, fail_at, move_on_after, move_on_at, shield,
+    CancelScope, cancelled, fail_after, fail_at, move_on_after, move_on_at, shield,
 };
-#[cfg(feature = "tokio")]
-pub use carrier::keep_idle_tasks;
 pub use child::{Child, End};
-pub use clock::{Clock, Sleep};
-pub use combine::{ForEach, Mapping, for_each, map, yield_now};
-pub use driver::Block;
-pub use dump::{Dump, dump};
+pub use combine::yield_now;
+pub use entry::{nursery, nursery_local};
 pub use error::{Cancelled, ChildError, ErrorKind, MultiError, NurseryClosed};
-pub use gather::{Gather, Gathered, gather};
-pub use node::{Node, NodeKind, State};
-pub use nursery::{Admits, Cancellation, Local, LocalNursery, Mode, Nursery, Sendable};
-pub use panics::{Panic, record_panic_locations};
-pub use race::{Finish, Race, Racing, race};
-pub use scope::{Cause, Source};
-pub use start::{NotStarted, Starting, TaskStatus};
+pub use gather::gather;
+pub use nursery::{LocalNursery, Nursery};
+#[cfg(feature = "tokio")]
+pub use open_nursery::OpenNursery;
+pub use permit::Permit;
+pub use race::race;
+pub use start::TaskStatus;
+
+/// The futures that the calls of this crate give, and those that they make children of.
+pub mod future {
+    pub use crate::cancel_scope::{MovingOn, Scoped, Shielding};
+    pub use crate::driver::Block;
+    pub use crate::plain::Plain;
+    pub use crate::scope::Cancellation;
+    pub use crate::start::Starting;
+}
+
+/// Which futures a nursery takes, in its type.
+pub mod mode {
+    pub use crate::nursery::{Admits, Local, Mode, Sendable};
+}
+
+/// How children run on tokio.
+#[cfg(feature = "tokio")]
+pub mod runtime {
+    pub use crate::carrier::keep_idle_tasks;
+}
+
+/// What runs for long: it is opened again when it fails, and ends when the program is asked to stop.
+pub mod service {
+    #[cfg(feature = "signal")]
+    pub use crate::graceful::graceful;
+    pub use crate::supervise::{Restarts, supervise};
+}
+
+/// Whose time counts, and how much of it is left.
+pub mod time {
+    pub use crate::cancel_scope::{current_effective_deadline, current_time};
+    pub use crate::clock::{Clock, Sleep};
+}
 
 /// The program of the package's own page runs as a test, too.
 #[cfg(all(doctest, feature = "tokio"))]

@@ -1,5 +1,6 @@
 //! At most so many children of a nursery run at once; the others wait for their first step in the
-//! order of starting. It must never hold a place for a child that is gone.
+//! order of starting, or are made only when there is a place. It must never hold a place for a child
+//! that is gone.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -31,10 +32,13 @@ impl Gate {
     /// Whether the child has a place. With a ticket it waits, until it is no longer among those who
     /// do: then it has been given one.
     fn poll_enter(&self, ticket: &mut Option<u64>, waker: &Waker) -> bool {
+        // A waker may be anybody's code: it is cloned before the lock is taken, and the old one is
+        // dropped after it was given back (R29).
+        let mut own = waker.clone();
         let places = &mut *lock(&self.0);
         match *ticket {
             Some(ticket) => match places.waiting.get_mut(&ticket) {
-                Some(own) => own.clone_from(waker),
+                Some(kept) => std::mem::swap(kept, &mut own),
                 None => return true,
             },
             None if places.free > 0 => {
@@ -42,7 +46,7 @@ impl Gate {
                 return true;
             }
             None => {
-                places.waiting.insert(places.next, waker.clone());
+                places.waiting.insert(places.next, own);
                 *ticket = Some(places.next);
                 places.next += 1;
             }
@@ -52,19 +56,17 @@ impl Gate {
 
     /// A child is gone, whether it has its place or waits.
     fn leave(&self, entered: bool, ticket: Option<u64>) {
-        let heir = {
+        let (own, heir) = {
             let places = &mut *lock(&self.0);
-            let had_place =
-                entered || ticket.is_some_and(|ticket| places.waiting.remove(&ticket).is_none());
-            if !had_place {
-                return;
-            }
-            let heir = places.waiting.pop_first();
-            if heir.is_none() {
+            let own = ticket.filter(|_| !entered).and_then(|own| places.waiting.remove(&own));
+            let had_place = entered || (ticket.is_some() && own.is_none());
+            let heir = if had_place { places.waiting.pop_first() } else { None };
+            if had_place && heir.is_none() {
                 places.free += 1;
             }
-            heir
+            (own, heir)
         };
+        quietly(|| drop(own));
         if let Some((_, waker)) = heir {
             // This may be the end of a child that has panicked.
             quietly(|| waker.wake());
@@ -72,10 +74,28 @@ impl Gate {
     }
 }
 
-struct Place {
+/// What a child has in the nursery, or waits for: a place.
+pub(crate) struct Place {
     gate: Option<Arc<Gate>>,
     entered: bool,
     ticket: Option<u64>,
+}
+
+impl Place {
+    pub(crate) fn new(gate: Option<Arc<Gate>>) -> Self {
+        Self { gate, entered: false, ticket: None }
+    }
+
+    /// Whether it is there. If not, `waker` is woken when it is.
+    pub(crate) fn poll(&mut self, waker: &Waker) -> bool {
+        if let Some(gate) = &self.gate
+            && !self.entered
+        {
+            self.entered = gate.poll_enter(&mut self.ticket, waker);
+            return self.entered;
+        }
+        true
+    }
 }
 
 impl Drop for Place {
@@ -96,8 +116,8 @@ pin_project! {
 }
 
 impl<F> Gated<F> {
-    pub(crate) fn new(gate: Option<Arc<Gate>>, future: F) -> Self {
-        Self { future, place: Place { gate, entered: false, ticket: None } }
+    pub(crate) fn new(place: Place, future: F) -> Self {
+        Self { future, place }
     }
 }
 
@@ -106,15 +126,9 @@ impl<F: Future> Future for Gated<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let place = this.place;
-        if let Some(gate) = &place.gate
-            && !place.entered
-        {
-            if !gate.poll_enter(&mut place.ticket, cx.waker()) {
-                return Poll::Pending;
-            }
-            place.entered = true;
+        match this.place.poll(cx.waker()) {
+            true => this.future.poll(cx),
+            false => Poll::Pending,
         }
-        this.future.poll(cx)
     }
 }

@@ -6,85 +6,23 @@
 
 mod adopted;
 mod in_task;
+mod open_nursery;
+mod places;
 mod shields;
 mod spawned;
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Poll, Waker};
 
 use loom::cell::UnsafeCell;
+use loom::sync::Mutex;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use loom::sync::{Mutex, Notify};
 use loom::thread;
 
+use crate::sync::{AtomicWaker, Worker};
 use crate::{End, Nursery, OnError, nursery};
-
-/// As `atomic_waker`'s, in loom's terms: what it promises is an order of registering and waking.
-pub(crate) struct AtomicWaker(Mutex<Option<Waker>>);
-
-impl AtomicWaker {
-    pub(crate) fn new() -> Self {
-        Self(Mutex::new(None))
-    }
-
-    pub(crate) fn register(&self, waker: &Waker) {
-        drop(self.0.lock().unwrap().replace(waker.clone()));
-    }
-
-    pub(crate) fn wake(&self) {
-        if let Some(waker) = self.take() {
-            waker.wake();
-        }
-    }
-
-    pub(crate) fn take(&self) -> Option<Waker> {
-        self.0.lock().unwrap().take()
-    }
-}
-
-struct Worker(Notify);
-
-impl Worker {
-    fn new() -> Arc<Self> {
-        Arc::new(Self(Notify::new()))
-    }
-
-    fn run<F: Future>(self: &Arc<Self>, mut future: Pin<&mut F>) -> F::Output {
-        let waker = Waker::from(self.clone());
-        loop {
-            match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-                Poll::Ready(output) => return output,
-                Poll::Pending => self.0.wait(),
-            }
-        }
-    }
-}
-
-impl Wake for Worker {
-    fn wake(self: Arc<Self>) {
-        self.0.notify();
-    }
-}
-
-/// As tokio's, for what has no result.
-pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> thread::JoinHandle<()> {
-    thread::spawn(move || Worker::new().run(pin!(future)))
-}
-
-/// One runtime is all there is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct RuntimeId;
-
-pub(crate) fn runtime() -> RuntimeId {
-    RuntimeId
-}
-
-/// As tokio's.
-pub(crate) fn spawn_blocking(function: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
-    thread::spawn(function)
-}
 
 fn block_on<F: Future>(future: F) -> F::Output {
     Worker::new().run(pin!(future))

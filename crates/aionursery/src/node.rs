@@ -6,12 +6,12 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::scope::Cause;
+use crate::error::Cause;
 
 /// What a [`Node`] is.
 ///
 /// ```
-/// # use aionursery::{Builder, NodeKind, State};
+/// # use aionursery::{Builder, dump::{NodeKind, State}};
 /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
 /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
 /// #     n.cancel_with("closing time");
@@ -38,7 +38,7 @@ pub enum NodeKind {
 /// How far a [`Node`] is.
 ///
 /// ```
-/// # use aionursery::{Builder, NodeKind, State};
+/// # use aionursery::{Builder, dump::{NodeKind, State}};
 /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
 /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
 /// #     n.cancel_with("closing time");
@@ -60,11 +60,11 @@ pub enum State {
     Dropped,
 }
 
-/// One nursery, scope or child in a [`Dump`](crate::Dump).
+/// One nursery, scope or child in a [`Dump`](crate::dump::Dump).
 ///
 /// ```
 /// # futures::executor::block_on(async {
-/// use aionursery::{Builder, NodeKind, State};
+/// use aionursery::{Builder, dump::{NodeKind, State}};
 /// Builder::new().name("kitchen").nursery(async |n| {
 ///     n.named("cook").start_soon(async { Ok::<_, String>(()) });
 ///     let dump = n.dump();
@@ -98,7 +98,7 @@ impl Node {
     /// What it is.
     ///
     /// ```
-    /// # use aionursery::{Builder, NodeKind, State};
+    /// # use aionursery::{Builder, dump::{NodeKind, State}};
     /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
     /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
     /// #     n.cancel_with("closing time");
@@ -115,7 +115,7 @@ impl Node {
     /// How far it is.
     ///
     /// ```
-    /// # use aionursery::{Builder, NodeKind, State};
+    /// # use aionursery::{Builder, dump::{NodeKind, State}};
     /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
     /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
     /// #     n.cancel_with("closing time");
@@ -132,7 +132,7 @@ impl Node {
     /// A child's number in its nursery, from 1.
     ///
     /// ```
-    /// # use aionursery::{Builder, NodeKind, State};
+    /// # use aionursery::{Builder, dump::{NodeKind, State}};
     /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
     /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
     /// #     n.cancel_with("closing time");
@@ -149,7 +149,7 @@ impl Node {
     /// Its name, if it was given one.
     ///
     /// ```
-    /// # use aionursery::{Builder, NodeKind, State};
+    /// # use aionursery::{Builder, dump::{NodeKind, State}};
     /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
     /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
     /// #     n.cancel_with("closing time");
@@ -166,7 +166,7 @@ impl Node {
     /// Where it was opened or started.
     ///
     /// ```
-    /// # use aionursery::{Builder, NodeKind, State};
+    /// # use aionursery::{Builder, dump::{NodeKind, State}};
     /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
     /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
     /// #     n.cancel_with("closing time");
@@ -184,7 +184,7 @@ impl Node {
     /// Whether cancellation from outside does not come in.
     ///
     /// ```
-    /// # use aionursery::{Builder, NodeKind, State};
+    /// # use aionursery::{Builder, dump::{NodeKind, State}};
     /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
     /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
     /// #     n.cancel_with("closing time");
@@ -201,7 +201,7 @@ impl Node {
     /// Whether a cancellation reaches it, its own or one from above.
     ///
     /// ```
-    /// # use aionursery::{Builder, NodeKind, State};
+    /// # use aionursery::{Builder, dump::{NodeKind, State}};
     /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
     /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
     /// #     n.cancel_with("closing time");
@@ -218,7 +218,7 @@ impl Node {
     /// Why it was cancelled itself.
     ///
     /// ```
-    /// # use aionursery::{Builder, NodeKind, State};
+    /// # use aionursery::{Builder, dump::{NodeKind, State}};
     /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
     /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
     /// #     n.cancel_with("closing time");
@@ -236,7 +236,7 @@ impl Node {
     /// How long ago it was cancelled itself.
     ///
     /// ```
-    /// # use aionursery::{Builder, NodeKind, State};
+    /// # use aionursery::{Builder, dump::{NodeKind, State}};
     /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
     /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
     /// #     n.cancel_with("closing time");
@@ -253,7 +253,7 @@ impl Node {
     /// The time that is left until its own deadline.
     ///
     /// ```
-    /// # use aionursery::{Builder, NodeKind, State};
+    /// # use aionursery::{Builder, dump::{NodeKind, State}};
     /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
     /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
     /// #     n.cancel_with("closing time");
@@ -270,7 +270,7 @@ impl Node {
     /// How many children of a nursery have not ended, also those that are not shown.
     ///
     /// ```
-    /// # use aionursery::{Builder, NodeKind, State};
+    /// # use aionursery::{Builder, dump::{NodeKind, State}};
     /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
     /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
     /// #     n.cancel_with("closing time");
@@ -288,7 +288,7 @@ impl Node {
     /// it, or in a child. Those that a child opened that is not shown stand beside the children.
     ///
     /// ```
-    /// # use aionursery::{Builder, NodeKind, State};
+    /// # use aionursery::{Builder, dump::{NodeKind, State}};
     /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
     /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
     /// #     n.cancel_with("closing time");

@@ -1,7 +1,6 @@
 //! The handle with which children are started and cancelled. It must never run a child: that is the
 //! driver's.
 
-mod cancellation;
 mod mode;
 
 use std::future::Future;
@@ -12,15 +11,14 @@ use std::time::Instant;
 
 use nursery_core::Source;
 
-pub use cancellation::Cancellation;
 pub use mode::{Admits, Local, Mode, Sendable};
 
-use crate::about::{Noted, Runs, Watched};
 use crate::child::Child;
 use crate::core::Core;
-use crate::error::{Failure, Label, NurseryClosed};
-use crate::limit::Gated;
-use crate::scope::{Cause, Reason, Scope};
+use crate::error::{Cause, Failure, Label, NurseryClosed, Reason};
+use crate::limit::{Gate, Gated, Place};
+use crate::scope::about::{Noted, Runs, Watched};
+use crate::scope::{Cancellation, Scope};
 use crate::task::{Handle, Making, Running, make};
 use crate::within::Within;
 
@@ -57,7 +55,7 @@ pub struct Nursery<'env, E, M = Sendable> {
 /// use aionursery::{LocalNursery, nursery_local};
 /// nursery_local(async |n: LocalNursery<'_, String>| {
 ///     let shared = std::rc::Rc::new(7);
-///     n.start_soon(async move { Ok(*shared) }).await
+///     Ok(n.start_soon(async move { Ok(*shared) }).value().await)
 /// }).await.unwrap();
 /// # });
 /// ```
@@ -140,13 +138,13 @@ impl<'env, E, M> Nursery<'env, E, M> {
         if !self.is_plain() {
             return self.start_special(future, Location::caller());
         }
-        let (task, handle) =
-            make(&core.ready, future, Making { shield: false, collect: core.collect, name: None });
+        let (task, handle) = make(&core.ready, future, Making { shield: false, name: None });
         self.admit(task, handle)
     }
 
-    /// A child that is named, noted or shielded, or that has to wait for its place.
+    /// Apart from the way of a plain child, which makes no place.
     #[cold]
+    #[inline(never)]
     fn start_special<F, T>(
         &self,
         future: F,
@@ -155,13 +153,26 @@ impl<'env, E, M> Nursery<'env, E, M> {
     where
         F: Future<Output = Result<T, E>> + 'env,
     {
+        self.start_seated(future, Place::new(self.gate()), place)
+    }
+
+    /// A child that is named, noted or shielded, or that has to wait for its place.
+    fn start_seated<F, T>(
+        &self,
+        future: F,
+        seat: Place,
+        place: &'static Location<'static>,
+    ) -> Result<Child<T, E>, NurseryClosed>
+    where
+        F: Future<Output = Result<T, E>> + 'env,
+    {
         let core = &self.core;
-        let making = Making { shield: self.shield, collect: core.collect, name: self.name.clone() };
+        let making = Making { shield: self.shield, name: self.name.clone() };
         let noted = (core.records || self.name.is_some()).then(|| {
             Noted::new(&core.scope.signal, self.name.clone(), self.shield, Runs::Here, Some(place))
         });
         let note = noted.as_ref().map(|noted| noted.note().clone());
-        let gated = Gated::new(core.gate.clone(), Watched::new(noted, future));
+        let gated = Gated::new(seat, Watched::new(noted, future));
         let within = Within::child(core.scope.clone(), self.shield, note.clone(), gated);
         let (task, handle) = match &self.name {
             Some(name) => make(&core.ready, crate::trace::child(name, within), making),
@@ -172,6 +183,27 @@ impl<'env, E, M> Nursery<'env, E, M> {
             note.set_id(child.id());
         }
         Ok(child)
+    }
+
+    /// Starts a child in a place that it was given beforehand.
+    #[track_caller]
+    pub(crate) fn start_in<F, T>(
+        &self,
+        seat: Place,
+        future: F,
+    ) -> Result<Child<T, E>, NurseryClosed>
+    where
+        F: Future<Output = Result<T, E>> + 'env,
+        M: Admits<F>,
+    {
+        match self.is_plain() {
+            true => self.try_start_soon(future),
+            false => self.start_seated(future, seat, Location::caller()),
+        }
+    }
+
+    pub(crate) fn gate(&self) -> Option<Arc<Gate>> {
+        self.core.gate.clone()
     }
 
     #[inline]
@@ -196,7 +228,7 @@ impl<'env, E, M> Nursery<'env, E, M> {
     /// aionursery::nursery(async |n| {
     ///     let child = n.named("reader").start_soon(async { Ok::<_, String>(()) });
     ///     assert_eq!(child.name(), Some("reader"));
-    ///     child.await
+    ///     Ok(child.value().await)
     /// }).await.unwrap();
     /// # });
     /// ```
@@ -345,7 +377,7 @@ impl<'env, E, M> Nursery<'env, E, M> {
     ///
     /// ```
     /// # futures::executor::block_on(async {
-    /// use aionursery::{Source, nursery};
+    /// use aionursery::{nursery, error::Source};
     /// let error = nursery(async |n| {
     ///     n.set_deadline(std::time::Instant::now());
     ///     std::future::pending::<Result<(), String>>().await

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use crate::builder::Builder;
 use crate::driver::Block;
 use crate::error::MultiError;
-use crate::gather::{Each, Tuple};
+use crate::gather::{Each, Tuple, sealed};
 use crate::nursery::Nursery;
 use crate::scope::lock;
 use crate::sync::Mutex;
@@ -22,7 +22,7 @@ use crate::sync::Mutex;
 ///
 /// ```
 /// # futures::executor::block_on(async {
-/// use aionursery::{Race, race};
+/// use aionursery::{race, combine::Race};
 /// async fn fastest<'env, R: Race<'env, String, Form>, Form>(runners: R) -> Option<R::Value> {
 ///     race(runners).await.ok().flatten()
 /// }
@@ -35,14 +35,14 @@ use crate::sync::Mutex;
     note = "each future's output is a `Result` with the same type of value and of error; the \
             futures and the value are `Send`"
 )]
-pub trait Race<'env, E, Form> {
+pub trait Race<'env, E, Form>: sealed::Many<Form> {
     /// What the winner gives.
     type Value;
 
     /// Starts all of them towards this finish.
     ///
     /// ```
-    /// use aionursery::{Finish, Race};
+    /// use aionursery::combine::{Finish, Race};
     /// fn both<'env, R: Race<'env, String, Form>, Form>(
     ///     first: R,
     ///     second: R,
@@ -54,7 +54,7 @@ pub trait Race<'env, E, Form> {
     /// ```
     fn race_to(self, finish: &Finish<'env, Self::Value, E>);
 
-    /// What waits for the finish, as for a [`Gather`](crate::Gather).
+    /// What waits for the finish, as for a [`Gather`](crate::combine::Gather).
     #[doc(hidden)]
     type Later: Race<'env, E, Form, Value = Self::Value>;
 
@@ -65,7 +65,7 @@ pub trait Race<'env, E, Form> {
 /// Where the runners of a [`race`] arrive: the first value stays, and ends the race.
 ///
 /// ```
-/// use aionursery::{Finish, Race};
+/// use aionursery::combine::{Finish, Race};
 /// fn start<'env, R: Race<'env, String, Form>, Form>(
 ///     runners: R,
 ///     finish: &Finish<'env, R::Value, String>,
@@ -214,7 +214,7 @@ pin_project_lite::pin_project! {
     ///
     /// ```
     /// # futures::executor::block_on(async {
-    /// use aionursery::{Racing, race};
+    /// use aionursery::{race, combine::Racing};
     /// let first: Racing<'_, u8, String, _> = race([async { Ok(7) }]);
     /// assert_eq!(first.await.unwrap(), Some(7));
     /// # });

@@ -2,9 +2,14 @@
 //! spawned children that a nursery dropped below it has left. What a cancellation reaches is
 //! decided by the core's `Tree`; this only carries out.
 
-mod cause;
+pub(crate) mod about;
+mod cancellation;
 mod children;
+pub(crate) mod domain;
 mod signal;
+#[cfg(feature = "tokio-util")]
+mod tokens;
+mod waiter;
 
 use std::convert::Infallible;
 use std::sync::{Arc, PoisonError};
@@ -14,19 +19,20 @@ use nursery_core::{
     Cleanup, Delivery, Effects, Face, Flight, Identity, MemberId, ScopeId, Settings, Tree,
 };
 
-pub(crate) use cause::Reason;
-pub use cause::{Cause, Source};
+use about::{About, Kind, Stage};
+pub use cancellation::Cancellation;
 pub(crate) use children::Children;
+use domain::Domain;
 #[cfg(feature = "tokio-util")]
-pub(crate) use signal::LISTENS;
+use signal::LISTENS;
 use signal::{ADOPTS, ALONG};
 pub(crate) use signal::{HARD, LATE, LEFT, Owner, SOFT, Signal, TIMED};
+#[cfg(feature = "tokio-util")]
+pub(crate) use tokens::REASON;
+pub(crate) use waiter::Waiter;
 
-use crate::about::{About, Kind, Stage};
-use crate::adopted::LostError;
 use crate::clock::{Own, Time};
-use crate::domain::{self, Domain};
-use crate::frame;
+use crate::error::{Cause, LostError, Reason};
 use crate::quiet::quietly;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Mutex, MutexGuard};
@@ -56,6 +62,7 @@ impl Face for Tokio {
     type Error = NoError;
     type Reason = Reason;
     type Wake = Infallible;
+    type Watch = Infallible;
 }
 
 /// Spawned children that a nursery dropped below this one has left behind (R28).
@@ -168,19 +175,9 @@ impl Scope {
         false
     }
 
-    /// Whether whoever polls what runs in it stands where it was opened, or further down.
-    pub(crate) fn is_at_home(&self) -> bool {
-        let parent = self.parent.as_ref();
-        parent.is_none_or(|parent| frame::look(|around| around.is_below(parent)))
-    }
-
-    /// Whether whoever owns a scope above drops it: then its own end is nobody's to hear of (R13).
-    pub(crate) fn is_taken_along(&self) -> bool {
-        let is_above = || {
-            self.parent.as_ref().is_some_and(|parent| parent.is_hard())
-                && !lock(&self.domain.tree).settings(self.id).shield
-        };
-        (self.signal.flags() & ALONG != 0 || is_above()) && self.is_at_home()
+    /// Whether no cancellation from above reaches it.
+    pub(crate) fn is_shield(&self) -> bool {
+        lock(&self.domain.tree).settings(self.id).shield
     }
 
     /// The future that this nursery stands in is dropped as soon as it has ended: so it is cancelled
@@ -194,7 +191,6 @@ impl Scope {
 
     /// Whether an owner waits for this nursery, to drop what it stands in.
     #[inline]
-    #[cfg(feature = "tokio")]
     pub(crate) fn is_held(&self) -> bool {
         self.signal.flags() & ALONG != 0
     }
@@ -415,7 +411,7 @@ impl Scope {
         match heir {
             Some(heir) => Some((heir, errors)),
             None => {
-                crate::adopted::report(errors);
+                crate::error::report(errors);
                 None
             }
         }

@@ -9,16 +9,16 @@ use std::sync::Arc;
 
 use nursery_core::Settings;
 
-use crate::about::{About, Noted, Runs, Watched};
 use crate::carrier;
 use crate::child::Child;
 use crate::core::Core;
 use crate::error::NurseryClosed;
-use crate::limit::Gated;
+use crate::limit::{Gated, Place};
 use crate::nursery::Nursery;
+use crate::scope::about::{About, Noted, Runs, Watched};
 use crate::scope::{Owner, Scope, lock};
 use crate::sync::Mutex;
-use crate::task::{Making, TaskRef, make_away};
+use crate::task::{Making, TaskRef, make_away, make_here};
 
 impl<E: Send + 'static, M> Nursery<'_, E, M> {
     /// Starts a child on the runtime's workers. It is joined, cancelled and its errors collected
@@ -32,7 +32,7 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
     /// let answer = aionursery::nursery(async |n| {
     ///     let child = n.spawn(async { Ok::<_, String>(6 * 7) });
-    ///     child.await
+    ///     Ok(child.value().await)
     /// }).await;
     /// assert_eq!(answer.unwrap(), 42);
     /// # });
@@ -60,7 +60,7 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
     /// let mut kept = None;
     /// aionursery::nursery(async |n| {
     ///     kept = Some(n.clone());
-    ///     n.try_spawn(async { Ok::<_, String>(7) }).unwrap().await
+    ///     Ok(n.try_spawn(async { Ok::<_, String>(7) }).unwrap().value().await)
     /// }).await.unwrap();
     /// assert!(kept.unwrap().try_spawn(async { Ok(7) }).is_err());
     /// # });
@@ -77,7 +77,7 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         }
         let core = self.core();
         let id = core.start_spawned()?;
-        let making = Making { shield: false, collect: core.collect, name: None };
+        let making = Making { shield: false, name: None };
         let (load, handle, reach) = make_away(core, core.scope.clone(), id, making, future);
         carrier::send(load);
         // From here on a cancellation reaches it.
@@ -85,8 +85,93 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         Ok(Child::new(handle))
     }
 
-    /// A child that is named, noted or shielded, or that has to wait for its place.
+    /// As [`spawn`](Self::spawn), on another runtime than the one that this code runs on: the child is
+    /// this nursery's like any other, and its deadlines and budgets are told by this nursery's clock.
+    ///
+    /// # Panics
+    /// If the nursery is closed.
+    ///
+    /// ```
+    /// let other = tokio::runtime::Runtime::new().unwrap();
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let ran_on = aionursery::nursery(async |n| {
+    ///     let child = n.spawn_on(other.handle(), async {
+    ///         Ok::<_, String>(tokio::runtime::Handle::current().id())
+    ///     });
+    ///     Ok(child.value().await)
+    /// }).await;
+    /// assert_eq!(ran_on.unwrap(), other.handle().id());
+    /// # });
+    /// ```
+    #[track_caller]
+    pub fn spawn_on<F, T>(&self, runtime: &tokio::runtime::Handle, future: F) -> Child<T, E>
+    where
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let _entered = runtime.enter();
+        self.spawn(future)
+    }
+
+    /// As [`spawn`](Self::spawn), for a future that is not `Send`, on the `LocalSet` that this code runs
+    /// in: a task of its own on this thread, of any nursery's.
+    ///
+    /// # Panics
+    /// If the nursery is closed, or outside a `LocalSet`, as `tokio::task::spawn_local`.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// use std::rc::Rc;
+    /// let set = tokio::task::LocalSet::new();
+    /// let answered = set.run_until(aionursery::nursery(async |n| {
+    ///     let shared = Rc::new(42);
+    ///     Ok(n.spawn_local(async move { Ok::<_, String>(*shared) }).value().await)
+    /// }));
+    /// assert_eq!(answered.await.unwrap(), 42);
+    /// # });
+    /// ```
+    #[track_caller]
+    pub fn spawn_local<F, T>(&self, future: F) -> Child<T, E>
+    where
+        F: Future<Output = Result<T, E>> + 'static,
+        T: 'static,
+    {
+        let core = self.core();
+        let away = self.prepare(Location::caller()).unwrap_or_else(|closed| panic!("{closed}"));
+        let Away { id, noted, scope, making } = away;
+        let gated = Gated::new(Place::new(core.gate.clone()), Watched::new(noted, future));
+        let (load, handle, reach) = match &making.name.clone() {
+            Some(name) => {
+                let traced = traced(core, name, gated);
+                make_here(core, scope, id, making, traced)
+            }
+            None => make_here(core, scope, id, making, gated),
+        };
+        drop(tokio::task::spawn_local(load));
+        reach.into_iter().for_each(|child| core.keep(child));
+        Child::new(handle)
+    }
+
+    /// Spawns a child in a place that it was given beforehand.
+    #[track_caller]
+    pub(crate) fn spawn_in<F, T>(
+        &self,
+        seat: Place,
+        future: F,
+    ) -> Result<Child<T, E>, NurseryClosed>
+    where
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+    {
+        match self.is_plain() {
+            true => self.try_spawn(future),
+            false => self.spawn_seated(future, seat, Location::caller()),
+        }
+    }
+
+    /// Apart from the way of a plain child, which makes no place.
     #[cold]
+    #[inline(never)]
     fn spawn_special<F, T>(
         &self,
         future: F,
@@ -96,21 +181,26 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         F: Future<Output = Result<T, E>> + Send + 'static,
         T: Send + 'static,
     {
+        self.spawn_seated(future, Place::new(self.gate()), place)
+    }
+
+    /// A child that is named, noted or shielded, or that has to wait for its place.
+    fn spawn_seated<F, T>(
+        &self,
+        future: F,
+        seat: Place,
+        place: &'static Location<'static>,
+    ) -> Result<Child<T, E>, NurseryClosed>
+    where
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+    {
         let core = self.core();
-        let (name, shield) = self.options();
-        let id = core.start_spawned()?;
-        let noted = self.note(id, Runs::Away, place);
-        let scope = match shield {
-            true => wall(core, About::wall(noted.as_ref().map(|noted| noted.note().clone()))),
-            false => core.scope.clone(),
-        };
-        let making = Making { shield, collect: core.collect, name: name.clone() };
-        let gated = Gated::new(core.gate.clone(), Watched::new(noted, future));
-        let (handle, reach) = match &name {
+        let Away { id, noted, scope, making } = self.prepare(place)?;
+        let gated = Gated::new(seat, Watched::new(noted, future));
+        let (handle, reach) = match &making.name.clone() {
             Some(name) => {
-                let counted = Counted(core);
-                let traced = crate::trace::child(name, gated);
-                std::mem::forget(counted);
+                let traced = traced(core, name, gated);
                 let (load, handle, reach) = make_away(core, scope, id, making, traced);
                 crate::trace::send(name, load);
                 (handle, reach)
@@ -125,6 +215,20 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         Ok(Child::new(handle))
     }
 
+    /// Counts a child that is to be spawned.
+    fn prepare(&self, place: &'static Location<'static>) -> Result<Away, NurseryClosed> {
+        let core = self.core();
+        let (name, shield) = self.options();
+        let id = core.start_spawned()?;
+        let noted = self.note(id, Runs::Away, place);
+        let scope = match shield {
+            true => wall(core, About::wall(noted.as_ref().map(|noted| noted.note().clone()))),
+            false => core.scope.clone(),
+        };
+        let making = Making { shield, name };
+        Ok(Away { id, noted, scope, making })
+    }
+
     /// What a dump shows of a child.
     fn note(&self, id: u32, runs: Runs, place: &'static Location<'static>) -> Option<Noted> {
         let core = self.core();
@@ -135,6 +239,29 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
             noted
         })
     }
+}
+
+/// What a child is made of, beside its future.
+struct Away {
+    id: u32,
+    noted: Option<Noted>,
+    scope: Arc<Scope>,
+    making: Making,
+}
+
+/// The future of a counted child with a name.
+fn traced<F, E>(
+    core: &Core<E>,
+    name: &Arc<str>,
+    future: F,
+) -> impl Future<Output = F::Output> + use<F, E>
+where
+    F: Future,
+{
+    let counted = Counted(core);
+    let traced = crate::trace::child(name, future);
+    std::mem::forget(counted);
+    traced
 }
 
 /// A child that is counted and is not there yet: a subscriber of `tracing` may panic before that.

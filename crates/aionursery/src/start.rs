@@ -16,7 +16,7 @@ use crate::sync::Mutex;
 ///
 /// ```
 /// # futures::executor::block_on(async {
-/// use aionursery::{NotStarted, TaskStatus, nursery_local};
+/// use aionursery::{TaskStatus, nursery_local, error::NotStarted};
 /// nursery_local(async |n| {
 ///     let port = n.start(async |_status: TaskStatus<u16, String>| {
 ///         Err::<(), _>(String::from("the port is taken"))

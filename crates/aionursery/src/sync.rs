@@ -10,7 +10,11 @@ pub(crate) use {
 };
 
 #[cfg(all(feature = "tokio", not(all(test, aionursery_loom))))]
-pub(crate) use tokio::{runtime::Id as RuntimeId, spawn, task::spawn_blocking};
+pub(crate) use tokio::{
+    runtime::Id as RuntimeId,
+    spawn,
+    task::{JoinError, JoinHandle, spawn_blocking},
+};
 
 /// Which runtime this thread is in.
 ///
@@ -23,8 +27,13 @@ pub(crate) fn runtime() -> RuntimeId {
 }
 
 #[cfg(all(test, aionursery_loom))]
+mod stand_ins;
+#[cfg(all(test, aionursery_loom))]
+pub(crate) use stand_ins::{
+    AtomicWaker, JoinError, JoinHandle, RuntimeId, Worker, runtime, spawn, spawn_blocking,
+};
+#[cfg(all(test, aionursery_loom))]
 pub(crate) use {
-    crate::models::{AtomicWaker, RuntimeId, runtime, spawn, spawn_blocking},
     loom::cell,
     loom::sync::{Mutex, MutexGuard, atomic},
 };

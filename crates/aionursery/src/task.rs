@@ -16,8 +16,11 @@
 
 #[cfg(feature = "tokio")]
 mod away;
+mod blocks;
 mod cell;
 mod handle;
+mod ready;
+mod slots;
 
 use std::marker::PhantomData;
 use std::mem::{self, ManuallyDrop};
@@ -25,18 +28,18 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::task::{Context, RawWaker, RawWakerVTable, Waker};
 
-use nursery_core::Outcome;
+use nursery_core::{Outcome, Source};
 
 #[cfg(feature = "tokio")]
-pub(crate) use away::{Load, make_away};
+pub(crate) use away::{Load, make_away, make_here};
 pub(crate) use cell::{make, make_idle};
 pub(crate) use handle::Handle;
+pub(crate) use ready::{Driven, Seat, Share, Woken};
+use slots::{Block, give_back};
 
-use crate::error::{Failure, Label};
-use crate::frame::{self, Kind};
+use crate::error::{Cancelled, Cause, Failure, Label};
+use crate::frame::{self, Around, Kind};
 use crate::quiet::quietly;
-use crate::ready::Share;
-use crate::slots::{Block, give_back};
 use crate::sync::AtomicWaker;
 use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
@@ -55,8 +58,8 @@ const SHIELD: usize = 1 << 4;
 const WAITS: usize = 1 << 5;
 /// The handle has left a waker: whoever ends the child calls it.
 const JOINED: usize = 1 << 6;
-/// Its error is for whoever awaits it; set from the start.
-const COLLECT: usize = 1 << 7;
+/// Its handle asked for its end, and not a scope.
+const BY_HAND: usize = 1 << 7;
 /// One reference.
 const REF: usize = 1 << 8;
 
@@ -104,13 +107,12 @@ unsafe impl Sync for TaskRef {}
 /// How a task is to be made.
 pub(crate) struct Making {
     pub(crate) shield: bool,
-    pub(crate) collect: bool,
     pub(crate) name: Option<Arc<str>>,
 }
 
 impl Making {
     fn flags(&self) -> usize {
-        (if self.shield { SHIELD } else { 0 }) | (if self.collect { COLLECT } else { 0 })
+        if self.shield { SHIELD } else { 0 }
     }
 }
 
@@ -268,17 +270,37 @@ impl Header {
         self.state.load(Ordering::Relaxed) & SHIELD != 0
     }
 
-    /// Whether its error may be handed over to whoever awaits it.
-    pub(crate) fn is_collected(&self) -> bool {
-        self.state.load(Ordering::Relaxed) & COLLECT != 0
-    }
-
     pub(crate) fn is_done(&self) -> bool {
         self.state.load(Ordering::Acquire) & DONE != 0
     }
 
     pub(crate) fn asked_to_cancel(&self) -> bool {
         self.state.load(Ordering::Acquire) & CANCEL != 0
+    }
+
+    /// Whether its handle asked for its end.
+    pub(crate) fn is_cancelled_by_hand(&self) -> bool {
+        self.state.load(Ordering::Acquire) & BY_HAND != 0
+    }
+
+    /// Why a child ends that is dropped where it stands; nothing if no handle will ask.
+    #[inline]
+    fn cause_of_end(&self) -> Option<Box<Cancelled>> {
+        let state = self.state.load(Ordering::Acquire);
+        (state & HANDLE != 0).then(|| Self::cause_for_handle(state))
+    }
+
+    #[cold]
+    fn cause_for_handle(state: usize) -> Box<Cancelled> {
+        let cause = match state & BY_HAND {
+            0 => frame::look(Around::cause).unwrap_or_else(|| {
+                let reason =
+                    "it awaited the value of a child that had none, or its runtime is gone";
+                Cause::new(Source::Host, Some(reason.into()))
+            }),
+            _ => Cause::new(Source::Explicit, Some("its handle cancelled it".into())),
+        };
+        Box::new(Cancelled(cause))
     }
 
     /// It is to end as soon as no shield stands inside any more.
@@ -292,7 +314,7 @@ impl Header {
         self.index.load(Ordering::Relaxed) == AWAY
     }
 
-    fn label(&self) -> Label {
+    pub(crate) fn label(&self) -> Label {
         Label { id: self.id(), name: self.name().cloned() }
     }
 }
@@ -315,10 +337,7 @@ impl<E> Running<E> {
     #[inline]
     pub(crate) fn release(self) {
         let raw = self.task.0;
-        if self.header().state.load(Ordering::Acquire)
-            & !(DONE | CANCEL | SHIELD | JOINED | COLLECT)
-            == REF
-        {
+        if self.header().state.load(Ordering::Acquire) & !(DONE | CANCEL | SHIELD | JOINED) == REF {
             mem::forget(self);
             // SAFETY: the only reference was ours, so nobody can make another; no handle is left.
             unsafe { free(raw) };
@@ -342,7 +361,7 @@ impl<E> Running<E> {
     pub(crate) fn cancel(&mut self) -> Outcome<Failure<E>> {
         let mut outcome = None;
         // What its destructors mark is nobody else's.
-        let frame = frame::enter(Kind::Open);
+        let frame = frame::enter(Kind::Open, false);
         self.run(None, &mut outcome);
         frame::leave(frame);
         outcome.expect("a child without a future has ended")

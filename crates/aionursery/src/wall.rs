@@ -10,12 +10,10 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Waker};
 
 use crate::frame;
-use crate::quiet::quietly;
-use crate::scope::{Scope, lock};
+use crate::scope::{Scope, Waiter, lock};
 #[cfg(all(test, aionursery_loom))]
 use crate::sync::LocalCell;
-use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::sync::{AtomicWaker, Mutex, thread_local};
+use crate::sync::{Mutex, thread_local};
 use crate::timer::Timer;
 
 thread_local! {
@@ -39,26 +37,6 @@ struct Shield {
     waiting: Mutex<Option<Vec<Arc<Waiter>>>>,
 }
 
-/// An owner that waits for all the walls in one future to fall.
-pub(crate) struct Waiter {
-    /// How many shields among them stand.
-    shields: AtomicUsize,
-    waker: AtomicWaker,
-}
-
-impl Waiter {
-    /// It looks again.
-    pub(crate) fn wake(&self) {
-        quietly(|| self.waker.wake());
-    }
-}
-
-impl Drop for Waiter {
-    fn drop(&mut self) {
-        quietly(|| drop(self.waker.take()));
-    }
-}
-
 impl Wall {
     /// It will not stand again.
     fn has_fallen(&self) -> bool {
@@ -73,7 +51,7 @@ impl Shield {
     /// If it stands, `waiter` is told when it falls.
     fn is_waited_for(&self, waiter: &Arc<Waiter>) {
         if let Some(waiting) = &mut *lock(&self.waiting) {
-            waiter.shields.fetch_add(1, Ordering::Relaxed);
+            waiter.add_shield();
             waiting.push(waiter.clone());
         }
     }
@@ -109,9 +87,7 @@ impl Drop for Raised {
     fn drop(&mut self) {
         let waiting = lock(&self.0.waiting).take();
         for waiter in waiting.into_iter().flatten() {
-            if waiter.shields.fetch_sub(1, Ordering::AcqRel) == 1 {
-                waiter.wake();
-            }
+            waiter.shield_has_fallen();
         }
     }
 }
@@ -184,10 +160,9 @@ impl Held {
             return false;
         }
         let Asked { waiter, nurseries } = &mut **self.asked.get_or_insert_with(|| {
-            let waiter = Waiter { shields: AtomicUsize::new(0), waker: AtomicWaker::new() };
-            Box::new(Asked { waiter: Arc::new(waiter), nurseries: Vec::new() })
+            Box::new(Asked { waiter: Arc::new(Waiter::new()), nurseries: Vec::new() })
         });
-        waiter.waker.register(waker);
+        waiter.register(waker);
         for wall in self.new.drain(..) {
             match wall {
                 Wall::Shield(shield) => shield.is_waited_for(waiter),
@@ -202,7 +177,7 @@ impl Held {
             stands |= joins == Some(true);
             joins.is_some()
         });
-        stands || waiter.shields.load(Ordering::Acquire) > 0
+        stands || waiter.has_shields()
     }
 }
 

@@ -9,8 +9,8 @@ use std::task::{Context, Poll};
 use nursery_core::Settings;
 use pin_project_lite::pin_project;
 
-use crate::about::{About, Note};
 use crate::frame::Standing;
+use crate::scope::about::{About, Note};
 use crate::scope::{Owner, Scope};
 
 pin_project! {

@@ -126,7 +126,7 @@ fn r29_a_nursery_may_be_polled_on_one_thread_and_then_on_another() {
                     .collect();
                 let mut sum = 0;
                 for child in children {
-                    sum += child.await?;
+                    sum += child.value().await;
                 }
                 Ok(sum)
             })

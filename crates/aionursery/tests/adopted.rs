@@ -5,8 +5,9 @@ use std::future::pending;
 use std::sync::{Arc, Mutex, Once};
 
 use aionursery::{
-    AdoptedError, Builder, ChildError, ErrorKind, LostError, MultiError, NotStarted, Nursery,
-    OnError, nursery, nursery_local, on_lost_error, yield_now,
+    Builder, ChildError, ErrorKind, MultiError, Nursery, OnError,
+    error::{AdoptedError, LostError, NotStarted, on_lost_error},
+    nursery, nursery_local, yield_now,
 };
 use futures::FutureExt;
 use tokio::sync::Notify;
@@ -128,7 +129,13 @@ async fn r7_an_error_that_somebody_has_taken_is_not_reported_again() {
         let taken = &std::cell::Cell::new(None);
         poll_and_drop(Builder::new().on_error(OnError::Collect).nursery_local(async |n| {
             n.shielded().spawn(pending::<Result<(), NoWords>>()).cancel();
-            taken.set(n.start_soon(async { Err::<(), _>(NoWords(3)) }).await.err());
+            taken.set(
+                n.start_soon(async { Err::<(), _>(NoWords(3)) })
+                    .await
+                    .unwrap_err()
+                    .into_error()
+                    .ok(),
+            );
             pending::<Result<(), _>>().await
         }));
         assert_eq!(taken.take(), Some(NoWords(3)));

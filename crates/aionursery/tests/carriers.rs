@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use aionursery::{Child, End, Nursery, as_completed, keep_idle_tasks, nursery, yield_now};
-use futures::TryStreamExt;
+use aionursery::{Child, End, Nursery, as_completed, nursery, runtime::keep_idle_tasks, yield_now};
+use futures::StreamExt;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task;
 
@@ -29,7 +29,7 @@ async fn ids(count: usize) -> Vec<task::Id> {
     let ended = nursery(async |n: Nursery<'_, ()>| {
         let mut ids = Vec::new();
         for _ in 0..count {
-            ids.push(n.spawn(async { Ok(task::id()) }).await?);
+            ids.push(n.spawn(async { Ok(task::id()) }).value().await);
         }
         Ok(ids)
     });
@@ -102,7 +102,7 @@ fn a_thread_that_turns_to_another_runtime_takes_none_of_the_first_ones() {
             crowd(100).await;
             let home = Handle::current().id();
             let ended = nursery(async |n: Nursery<'_, ()>| {
-                n.spawn(async { Ok(Handle::current().id()) }).await
+                Ok(n.spawn(async { Ok(Handle::current().id()) }).value().await)
             });
             assert_eq!(ended.await.unwrap(), home);
         });
@@ -194,7 +194,7 @@ fn each_child_has_a_budget_of_its_own() {
                     }
                     Ok(steps)
                 });
-                assert!(spent.await? >= 100);
+                assert!(spent.value().await >= 100);
             }
             Ok(())
         });
@@ -258,7 +258,8 @@ fn r16_the_results_of_many_that_have_ended_are_read_where_no_task_of_the_runtime
             while !children.iter().all(Child::is_finished) {
                 tokio::task::yield_now().await;
             }
-            as_completed(children).try_fold(0, async |sum, value| Ok(sum + value)).await
+            let add = async |sum, value: Result<_, _>| sum + value.unwrap();
+            Ok(as_completed(children).fold(0, add).await)
         }));
         say.send(sum.unwrap()).unwrap();
     });

@@ -10,8 +10,10 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use aionursery::{
-    Builder, CancelScope, Clock, Sleep, Source, cancelled, current_effective_deadline,
-    current_time, fail_after, move_on_after, move_on_at, nursery_local,
+    Builder, CancelScope, cancelled,
+    error::Source,
+    fail_after, move_on_after, move_on_at, nursery_local,
+    time::{Clock, Sleep, current_effective_deadline, current_time},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -81,8 +83,10 @@ fn poll<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
 fn r21_a_deadline_in_virtual_time_acts_when_it_has_come_and_not_before() {
     let clock = Virtual::new();
     let builder = Builder::new().clock(clock.clone()).deadline(clock.now() + 10 * SECOND);
-    let mut block =
-        pin!(builder.nursery_local(async |n| { n.start_soon(pending::<Result<(), ()>>()).await }));
+    let mut block = pin!(builder.nursery_local(async |n| {
+        n.start_soon(pending::<Result<(), ()>>()).value().await;
+        Ok(())
+    }));
     assert!(poll(block.as_mut()).is_pending());
     assert_eq!(clock.waits(), [10]);
     clock.pass(9 * SECOND);

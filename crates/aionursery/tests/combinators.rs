@@ -6,8 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aionursery::{
-    AsCompleted, Builder, OnError, as_completed, for_each, gather, map, nursery_local, race,
-    yield_now,
+    AsCompleted, Builder, OnError, as_completed,
+    combine::{for_each, map},
+    gather, nursery_local, race, yield_now,
 };
 use futures::executor::block_on;
 use futures::{FutureExt, Stream, StreamExt, stream};
@@ -102,8 +103,11 @@ async fn nurseries_in_anything_may_stand_in_a_task_also_such_that_start_themselv
     let task = tokio::spawn(async {
         let text = String::from("beans");
         let text = &text;
-        let length =
-            || nursery(async |n| n.start_soon(async { Ok::<_, String>(text.len()) }).await);
+        let length = || {
+            nursery(async |n| {
+                n.start_soon(async { Ok::<_, String>(text.len()) }).await.map_err(String::from)
+            })
+        };
         let (a, b) = futures::join!(length(), length());
         assert_eq!((a.unwrap(), b.unwrap()), (5, 5));
         tree(3).await
@@ -162,8 +166,8 @@ fn results_come_in_the_order_in_which_children_end() {
         let mut results = as_completed(children);
         assert_eq!((results.len(), results.size_hint()), (4, (4, Some(4))));
         let mut order = Vec::new();
-        while let Some(turns) = results.next().await {
-            order.push(turns?);
+        while let Some(turns) = results.next_value().await {
+            order.push(turns);
         }
         assert!(results.is_empty() && results.next().await.is_none());
         Ok(order)
@@ -190,8 +194,8 @@ fn r6_whoever_reads_results_ends_with_the_child_that_fails() {
             n.start_soon(after(2, Err("no more"))),
             n.start_soon(pending()),
         ]);
-        while let Some(value) = results.next().await {
-            read.set(read.get() + value?);
+        while let Some(value) = results.next_value().await {
+            read.set(read.get() + value);
         }
         unreachable!("the failure ends the body");
         #[expect(unreachable_code, reason = "the type of the body")]
@@ -207,7 +211,9 @@ fn r7_with_collect_the_results_hand_errors_over_and_the_nursery_has_them_no_more
         let children = (0..4).map(|turns| {
             n.start_soon(after(turns, if turns % 2 == 0 { Ok(turns) } else { Err(turns) }))
         });
-        Ok(as_completed(children).collect::<Vec<_>>().await)
+        let ends =
+            as_completed(children).map(|end| end.map_err(|error| error.into_error().unwrap()));
+        Ok(ends.collect::<Vec<_>>().await)
     }));
     assert_eq!(ends.unwrap(), [Ok(0), Err(1), Ok(2), Err(3)]);
 }
@@ -222,11 +228,11 @@ fn a_place_that_is_free_again_is_used_for_the_next_child() {
             running.push(n.start_soon(after(turn % 7, Ok::<_, ()>(()))));
             most.set(most.get().max(running.len()));
             while running.len() >= 3 {
-                running.next().await.unwrap()?;
+                running.next_value().await.unwrap();
                 done += 1;
             }
         }
-        while running.next().await.is_some() {
+        while running.next_value().await.is_some() {
             done += 1;
         }
         Ok(done)
@@ -241,8 +247,8 @@ fn a_reader_that_is_not_woken_by_an_old_child_loses_no_new_one() {
         running.push(n.start_soon(after(2, Ok::<_, ()>(1))));
         assert!(running.next().now_or_never().is_none());
         running.push(n.start_soon(after(1, Ok(2))));
-        assert_eq!(running.next().await, Some(Ok(2)));
-        assert_eq!(running.next().await, Some(Ok(1)));
+        assert_eq!(running.next_value().await, Some(2));
+        assert_eq!(running.next_value().await, Some(1));
         Ok(())
     }))
     .unwrap();

@@ -1,5 +1,5 @@
 //! R4, R13, R29: destructors that are at work when a nursery drops what they belong to: they await in vain
-//! what has nothing to give, and start children. Nobody is ended for the first, and nobody waits for ever
+//! the value of a child that has none, and start children. Nobody is ended for the first, and nobody waits for ever
 //! for the second.
 
 #[path = "common/cancelled_child.rs"]
@@ -38,7 +38,7 @@ async fn r13_what_the_bodys_values_await_in_vain_when_they_go_cancels_no_sibling
             }
             let mut awaited = Some(awaited);
             let looks = OnDrop(move || {
-                assert!(awaited.take().unwrap().now_or_never().is_none());
+                assert!(awaited.take().unwrap().value().now_or_never().is_none());
             });
             // It goes after the body has returned.
             poll_fn(move |_| {
@@ -70,7 +70,7 @@ fn r13_who_cancels_a_queued_child_is_not_ended_for_what_its_destructors_await() 
     let error = runtime.block_on(collects.nursery(async |n: Open| {
         let mut awaited = Some(cancelled_child(&n).await);
         let looks = OnDrop(move || {
-            awaited.take().unwrap().now_or_never();
+            awaited.take().unwrap().value().now_or_never();
         });
         let queued = n.spawn_blocking(move || {
             drop(looks);
@@ -87,7 +87,9 @@ fn r13_who_cancels_a_queued_child_is_not_ended_for_what_its_destructors_await() 
         Ok(())
     }));
     let error = error.unwrap_err();
-    assert!(error.panics().next().unwrap().message().ends_with("use `Child::end`"));
+    assert!(
+        error.panics().next().unwrap().message().ends_with("await the child itself for its end")
+    );
     assert_eq!(error.len(), 1);
 }
 

@@ -3,8 +3,10 @@
 use std::future::pending;
 
 use aionursery::{
-    Builder, CancelScope, Dump, Node, NodeKind, Source, State, dump, nursery_local,
-    record_children, yield_now,
+    Builder, CancelScope,
+    dump::{Dump, Node, NodeKind, State, dump, record_children},
+    error::Source,
+    nursery_local, yield_now,
 };
 use futures::FutureExt;
 use futures::channel::oneshot;

@@ -14,8 +14,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use aionursery::{
-    CancelScope, Child, End, LocalNursery, Nursery, Source, fail_after, move_on_after, nursery,
-    nursery_local, shield, yield_now,
+    CancelScope, Child, End, LocalNursery, Nursery, error::Source, fail_after, move_on_after,
+    nursery, nursery_local, shield, yield_now,
 };
 use cancelled_child::cancelled_child;
 use futures::StreamExt;
@@ -74,7 +74,7 @@ async fn r13_who_polls_elsewhere_what_was_cancelled_with_another_scope_is_not_en
             yield_now().await;
             Ok(waits)
         });
-        child.await
+        Ok(child.value().await)
     });
     assert_eq!(ended.await.unwrap(), 1);
 }
@@ -107,8 +107,8 @@ async fn r19_who_awaits_a_failed_child_beside_a_shield_is_ended_when_that_has_fa
             }
             saved = true;
         });
-        let _ = futures::join!(fails, save);
-        Ok("it has awaited a child that has nothing to give")
+        let _ = futures::join!(fails.value(), save);
+        Ok("it has awaited the value of a child that has none")
     });
     let error = error.await.unwrap_err();
     assert_eq!(error.errors().collect::<Vec<_>>(), [&"failed"]);
@@ -201,7 +201,8 @@ fn r26_a_child_without_a_value_in_a_block_on_amid_another_makes_that_one_panic()
         n.spawn(async move {
             let wait = async {
                 awaited.send(()).unwrap();
-                fails.await
+                fails.value().await;
+                Ok(())
             };
             block_in_place(|| Handle::current().block_on(wait))
         });
@@ -209,7 +210,9 @@ fn r26_a_child_without_a_value_in_a_block_on_amid_another_makes_that_one_panic()
     }));
     let error = error.unwrap_err();
     assert_eq!(error.errors().collect::<Vec<_>>(), [&"failed"]);
-    assert!(error.panics().next().unwrap().message().ends_with("use `Child::end`"));
+    assert!(
+        error.panics().next().unwrap().message().ends_with("await the child itself for its end")
+    );
     assert_eq!(error.len(), 2);
 }
 
@@ -223,7 +226,11 @@ fn r12_a_nursery_in_a_block_on_ends_although_others_beside_it_are_stopped() {
         let others = aionursery::Builder::new().shield(true).nursery(async |n: Open| {
             for _ in 0..100 {
                 let awaited = cancelled_child(&n).await;
-                assert_eq!(n.start_soon(awaited).end().await, End::Cancelled);
+                let awaits = async {
+                    awaited.value().await;
+                    Ok(())
+                };
+                assert_eq!(n.start_soon(awaits).end().await, End::Cancelled);
             }
             Ok(())
         });
@@ -234,7 +241,7 @@ fn r12_a_nursery_in_a_block_on_ends_although_others_beside_it_are_stopped() {
     assert_eq!(error, "nursery cancelled: by request: enough");
 }
 
-/// Runs `all` in a child, with another that has nothing to give, and that `all` awaits.
+/// Runs `all` in a child, with another that has no value, for which `all` waits.
 async fn await_in_vain<F: Future>(all: impl FnOnce(Child<(), &'static str>, Calm) -> F) {
     let (calm, passed) = (Calm::default(), Cell::new(false));
     nursery_local(async |n: LocalNursery<'_, &str>| {
@@ -268,7 +275,7 @@ async fn r13_who_awaits_a_cancelled_child_in_a_local_set_is_ended() {
         let set = LocalSet::new();
         set.spawn_local(async move {
             let _calm = calm;
-            child.await
+            child.value().await
         });
         set.await;
     })
@@ -281,7 +288,7 @@ async fn r13_who_awaits_a_cancelled_child_in_an_executor_of_its_own_is_ended() {
         let executor = smol::LocalExecutor::new();
         let task = executor.spawn(async move {
             let _calm = calm;
-            child.await
+            child.value().await
         });
         executor.run(task).await
     })
@@ -293,10 +300,11 @@ async fn r19_a_shield_that_cannot_go_on_ends_who_awaits_it_wherever_that_is() {
     nursery(async |n: Nursery<'_, &str>| {
         let awaited = cancelled_child(&n).await;
         let awaits = n.start_soon(async {
-            let mut stuck = pin!(shield(awaited));
+            let mut stuck = pin!(shield(awaited.value()));
             let first = move_on_after(SECOND, async { futures::poll!(&mut stuck) }).await;
             assert!(first.unwrap().is_pending());
-            stuck.await
+            stuck.await;
+            Ok(())
         });
         assert_eq!(awaits.end().await, End::Cancelled);
         Ok(())
@@ -308,14 +316,14 @@ async fn r19_a_shield_that_cannot_go_on_ends_who_awaits_it_wherever_that_is() {
 #[tokio::test]
 async fn r13_any_number_of_children_may_look_at_one_that_has_nothing_to_give() {
     let looks = nursery_local(async |n: LocalNursery<'_, &str>| {
-        let awaited = RefCell::new(cancelled_child(&n).await);
+        let awaited = RefCell::new(Box::pin(cancelled_child(&n).await.value()));
         let inner = nursery_local(async |n: LocalNursery<'_, &str>| {
             let mut looks = 0;
             for _ in 0..10_000 {
                 let look = poll_fn(|cx| {
-                    Poll::Ready(Ok(pin!(&mut *awaited.borrow_mut()).poll(cx).is_pending()))
+                    Poll::Ready(Ok(awaited.borrow_mut().as_mut().poll(cx).is_pending()))
                 });
-                looks += usize::from(n.start_soon(look).await?);
+                looks += usize::from(n.start_soon(look).value().await);
             }
             Ok(looks)
         });

@@ -5,7 +5,7 @@ use std::future::pending;
 use std::sync::Arc;
 
 use aionursery::{
-    Builder, End, MultiError, Nursery, OnError, Source, nursery, nursery_local, yield_now,
+    Builder, End, MultiError, Nursery, OnError, error::Source, nursery, nursery_local, yield_now,
 };
 
 fn texts(error: &MultiError<&'static str>) -> Vec<&'static str> {
@@ -65,14 +65,18 @@ async fn r6_collect_leaves_the_siblings_alone_and_keeps_every_error_in_order() {
 async fn r7_an_error_that_the_body_awaits_and_lets_pass_is_one_error() {
     let error = nursery(async |n| {
         let child = n.start_soon(async { Err::<(), _>("once") });
-        child.await
+        child.value().await;
+        Ok(())
     })
     .await
     .unwrap_err();
     assert_eq!(texts(&error), ["once"]);
     let error = Builder::new()
         .on_error(OnError::Collect)
-        .nursery(async |n| n.start_soon(async { Err::<(), _>("once") }).await)
+        .nursery(async |n| {
+            let ended = n.start_soon(async { Err::<(), _>("once") }).await;
+            ended.map_err(|error| error.into_error().unwrap())
+        })
         .await
         .unwrap_err();
     assert_eq!(texts(&error), ["once"]);
@@ -169,14 +173,38 @@ async fn r8_it_works_with_question_mark_anyhow_eyre_and_thiserror() {
 }
 
 #[tokio::test]
-async fn awaiting_a_child_that_was_cancelled_ends_who_awaits_it() {
+async fn r26_errors_come_by_value_only_if_no_panic_and_no_cancellation_goes_unseen_with_them() {
+    let of = |which: &'static str| {
+        Builder::new().on_error(OnError::Collect).nursery(async move |n: Nursery<'_, &str>| {
+            n.start_soon(async { Err::<(), _>("child") });
+            match which {
+                "panic" => panic!("no pot"),
+                _ => Err::<(), _>("body"),
+            }
+        })
+    };
+    let errors = of("none").await.unwrap_err();
+    assert_eq!(errors.first().unwrap().id(), 0);
+    assert_eq!(errors.into_errors().unwrap(), ["body", "child"]);
+    assert_eq!(of("panic").await.unwrap_err().into_errors().unwrap_err().panics().count(), 1);
+    let cancelled = nursery(async |n: Nursery<'_, &str>| {
+        n.cancel();
+        pending::<Result<(), _>>().await
+    });
+    let cancelled = cancelled.await.unwrap_err();
+    assert!(cancelled.first().is_none());
+    assert!(cancelled.into_errors().unwrap_err().is_cancelled());
+}
+
+#[tokio::test]
+async fn r16_awaiting_the_value_of_a_child_that_was_cancelled_ends_the_child_that_awaits_it() {
     let reached = Cell::new(false);
     nursery_local(async |n| {
         let child = n.start_soon(pending::<Result<(), &str>>());
         child.cancel();
         let reached = &reached;
         let awaiting = n.start_soon(async move {
-            child.await?;
+            child.value().await;
             reached.set(true);
             Ok(())
         });
@@ -234,7 +262,7 @@ async fn r26_a_panic_is_an_error_with_its_payload_wherever_it_happens() {
 
 #[tokio::test]
 async fn r26_a_panic_knows_its_place_once_places_are_recorded() {
-    aionursery::record_panic_locations();
+    aionursery::error::record_panic_locations();
     let error = nursery(async |n: Nursery<'_, &str>| {
         n.start_soon(async { if true { panic!("here") } else { Ok(()) } });
         Ok(())

@@ -67,7 +67,7 @@ fn a_smol_task_on_another_thread_wakes_a_child() {
         let sender = smol::spawn(async move { send.send(7).await.unwrap() });
         let got = nursery(async |n| {
             let child = n.start_soon(async { receive.recv().await });
-            child.await
+            Ok(child.value().await)
         })
         .await;
         sender.await;

@@ -10,7 +10,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use aionursery::{
-    Builder, CancelScope, Nursery, Source, cancelled, fail_after, move_on_after, nursery, shield,
+    Builder, CancelScope, End, Nursery, cancelled, error::Source, fail_after, move_on_after,
+    nursery, shield,
 };
 use tokio::time::{Instant, sleep};
 
@@ -330,11 +331,11 @@ async fn r27a_what_is_behind_a_shield_is_not_cancelled_by_what_it_holds_up() {
     let end = fail_after(SECOND, async {
         let inner = async {
             let block = nursery(async |n: Nursery<'_, String>| {
-                n.spawn(async {
+                let child = n.spawn(async {
                     sleep(3 * SECOND).await;
                     Ok(7)
-                })
-                .await
+                });
+                Ok(child.value().await)
             });
             block.await.unwrap()
         };
@@ -352,11 +353,11 @@ async fn r27a_a_nursery_in_a_shielded_child_is_not_cancelled_by_what_it_holds_up
     let block = nursery(async |n: Nursery<'_, String>| {
         n.shielded().start_soon(async {
             let inner = nursery(async |n: Nursery<'_, String>| {
-                n.spawn(async {
+                let child = n.spawn(async {
                     sleep(3 * SECOND).await;
                     Ok(7)
-                })
-                .await
+                });
+                Ok(child.value().await)
             });
             value.store(inner.await.map_err(|errors| errors.to_string())?, SeqCst);
             Ok(())
@@ -393,11 +394,11 @@ async fn r27a_a_nursery_in_a_task_of_its_own_is_not_below_the_scope() {
     let mut task = None;
     let end = fail_after(SECOND, async {
         task = Some(tokio::spawn(nursery(async |n: Nursery<'_, String>| {
-            n.spawn(async {
+            let child = n.spawn(async {
                 sleep(3 * SECOND).await;
                 Ok(7)
-            })
-            .await
+            });
+            Ok(child.value().await)
         })));
         pending::<()>().await
     });
@@ -421,4 +422,34 @@ async fn r28_a_foreign_timeout_still_drops_it_and_the_nursery_above_waits() {
     .await
     .unwrap();
     assert_eq!((done.count(), start.elapsed()), (0, SECOND));
+}
+
+#[tokio::test(start_paused = true)]
+async fn r27a_a_child_cancelled_by_hand_goes_no_further_than_the_scope_that_it_awaits() {
+    for spawns in [true, false] {
+        let went_on = AtomicBool::new(false);
+        nursery(async |outer: Nursery<'_, String>| {
+            let went_on = &went_on;
+            let child = outer.shielded().start_soon(async move {
+                let block = nursery(async |n: Nursery<'_, String>| {
+                    n.cancel();
+                    shield(sleep(3 * SECOND)).await;
+                    if spawns {
+                        n.spawn(pending::<Result<(), _>>());
+                    }
+                    pending::<Result<(), _>>().await
+                });
+                _ = move_on_after(2 * SECOND, block).await;
+                went_on.store(true, SeqCst);
+                Ok(())
+            });
+            sleep(SECOND).await;
+            child.cancel();
+            assert_eq!(child.end().await, End::Cancelled);
+            Ok(())
+        })
+        .await
+        .unwrap();
+        assert!(!went_on.into_inner());
+    }
 }

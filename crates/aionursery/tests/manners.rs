@@ -4,8 +4,10 @@ use std::fmt::Debug;
 use std::future::{pending, ready};
 
 use aionursery::{
-    Builder, CancelScope, Finish, LocalNursery, Nursery, Starting, TaskStatus, as_completed,
-    for_each, gather, map, nursery, nursery_local, race, shield, yield_now,
+    Builder, CancelScope, LocalNursery, Nursery, TaskStatus, as_completed,
+    combine::{Finish, for_each, map},
+    future::Starting,
+    gather, nursery, nursery_local, race, shield, yield_now,
 };
 use futures::executor::block_on;
 

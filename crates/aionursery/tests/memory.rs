@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
 use aionursery::{
-    CancelScope, Child, Nursery, for_each, nursery, nursery_local, shield, yield_now,
+    CancelScope, Child, Nursery, combine::for_each, nursery, nursery_local, shield, yield_now,
 };
 use futures::executor::block_on;
 use futures::stream::{self, StreamExt};
@@ -57,7 +57,7 @@ fn r5_a_child_that_starts_takes_the_place_of_one_that_has_ended() {
     block_on(nursery(async |n: Nursery<'_, ()>| {
         let round = async || {
             for child in (0..100).map(|_| n.start_soon(quick())).collect::<Vec<_>>() {
-                child.await?;
+                child.value().await;
             }
             Ok(())
         };
@@ -89,7 +89,7 @@ fn r5_children_whose_handles_are_dropped_on_another_thread_leave_nothing() {
         let round = async || {
             for _ in 0..50 {
                 let mut child = n.start_soon(quick());
-                poll_fn(|cx| Pin::new(&mut child).poll(cx)).await?;
+                poll_fn(|cx| Pin::new(&mut child).poll(cx)).await.unwrap();
                 let (done, wait) = std::sync::mpsc::channel();
                 send.send((child, done)).unwrap();
                 wait.recv().unwrap();
@@ -122,16 +122,16 @@ fn r5_shields_that_have_ended_leave_nothing_in_those_around_them() {
                 Ok(())
             });
             for child in (0..300).map(|_| n.start_soon(shield(quick()))).collect::<Vec<_>>() {
-                child.await?;
+                child.value().await;
             }
-            again.await
+            again.value().await
         };
         for _ in 0..3 {
-            round().await?;
+            round().await;
         }
         let held = HELD.load(Ordering::SeqCst);
         for _ in 0..30 {
-            round().await?;
+            round().await;
             for _ in 0..100 {
                 shield(yield_now()).await;
             }
@@ -308,7 +308,7 @@ fn children_of_every_size_and_alignment_lie_where_they_should() {
         }
         let mut sum = 0;
         for child in children {
-            sum += child.await?;
+            sum += child.value().await;
         }
         Ok(sum)
     }));
@@ -386,7 +386,8 @@ fn r5_shields_in_a_blocking_child_leave_nothing_while_it_runs() {
             assert!(HELD.load(Ordering::SeqCst) < held + 10_000, "it grows");
             Ok(())
         });
-        child.await
+        child.value().await;
+        Ok(())
     });
     runtime.block_on(blocking).unwrap();
 }

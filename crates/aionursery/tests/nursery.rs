@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aionursery::{
-    Child, End, MultiError, Nursery, NurseryClosed, Source, nursery, nursery_local, shield,
+    Child, End, MultiError, Nursery, NurseryClosed, error::Source, nursery, nursery_local, shield,
     yield_now,
 };
 use futures::FutureExt;
@@ -163,7 +163,7 @@ async fn r16_a_child_cancelled_by_hand_ends_alone() {
         away.cancel();
         assert_eq!(here.end().await, End::Cancelled);
         assert_eq!(away.end().await, End::Cancelled);
-        sibling.await
+        Ok(sibling.value().await)
     })
     .await;
     assert_eq!(value.unwrap(), 7);
@@ -274,9 +274,9 @@ async fn r25_children_borrow_and_the_future_stays_send() {
                 })
                 .collect();
             let away = n.spawn(async { Ok(10) });
-            let mut sum = away.await?;
+            let mut sum = away.value().await;
             for child in here {
-                sum += child.await?;
+                sum += child.value().await;
             }
             Ok(sum)
         })
@@ -311,7 +311,7 @@ async fn r16_what_a_destructor_asks_for_does_not_end_a_sibling() {
         struct Asks(Option<Child<(), &'static str>>);
         impl Drop for Asks {
             fn drop(&mut self) {
-                let _ = self.0.take().unwrap().now_or_never();
+                let _ = self.0.take().unwrap().value().now_or_never();
             }
         }
         let gone = n.start_soon(pending::<Result<(), &str>>());
@@ -330,7 +330,7 @@ async fn r16_what_a_destructor_asks_for_does_not_end_a_sibling() {
         });
         yield_now().await;
         by_hand.cancel();
-        sibling.await
+        Ok(sibling.value().await)
     });
     assert_eq!(ended.await.unwrap(), 7);
 }
@@ -346,7 +346,7 @@ async fn r3_what_a_blocking_child_awaits_ends_by_itself_when_the_nursery_is_canc
             let inner = nursery(async |inner: Nursery<'_, String>| {
                 begun.send(()).unwrap();
                 hears.cancelled().await;
-                inner.start_soon(async { Ok(3) }).await
+                Ok(inner.start_soon(async { Ok(3) }).value().await)
             });
             said.send(runtime.block_on(inner).unwrap()).unwrap();
             Ok(())

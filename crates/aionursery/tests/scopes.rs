@@ -5,8 +5,9 @@ use std::future::pending;
 use std::time::Duration;
 
 use aionursery::{
-    Builder, CancelScope, End, MultiError, Nursery, Source, cancelled, current_effective_deadline,
-    fail_after, fail_at, move_on_after, move_on_at, nursery, nursery_local, shield, yield_now,
+    Builder, CancelScope, End, MultiError, Nursery, cancelled, error::Source, fail_after, fail_at,
+    move_on_after, move_on_at, nursery, nursery_local, shield, time::current_effective_deadline,
+    yield_now,
 };
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
@@ -214,7 +215,10 @@ async fn r21_a_deadline_acts_on_children_that_are_always_ready() {
     let soon = || Instant::now() + Duration::from_millis(1);
     let builder = Builder::new().deadline(soon());
     let error = builder
-        .nursery(async |n: Nursery<'_, &str>| n.start_soon::<_, ()>(busy()).await)
+        .nursery(async |n: Nursery<'_, &str>| {
+            n.start_soon::<_, ()>(busy()).value().await;
+            Ok(())
+        })
         .await
         .unwrap_err();
     assert_eq!(error.cause().unwrap().source(), Source::Deadline);
@@ -222,12 +226,20 @@ async fn r21_a_deadline_acts_on_children_that_are_always_ready() {
     let error = builder
         .nursery(async |n: Nursery<'_, &str>| {
             n.cancel();
-            n.start_soon::<_, ()>(busy()).await
+            n.start_soon::<_, ()>(busy()).value().await;
+            Ok(())
         })
         .await
         .unwrap_err();
     assert!(error.is_cancelled());
-    let late = fail_at(soon(), nursery(async |n| n.start_soon::<_, ()>(busy()).await)).await;
+    let late = fail_at(
+        soon(),
+        nursery(async |n| {
+            n.start_soon::<_, ()>(busy()).value().await;
+            Ok(())
+        }),
+    )
+    .await;
     let late: Result<Result<(), MultiError<&str>>, _> = late;
     assert!(late.is_err());
 }

@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use aionursery::{
-    Builder, CancelScope, Child, End, Nursery, Source, fail_after, move_on_after, nursery,
+    Builder, CancelScope, Child, End, Nursery, error::Source, fail_after, move_on_after, nursery,
     nursery_local, shield, yield_now,
 };
 use tokio::time::{Instant, sleep};
@@ -347,7 +347,7 @@ async fn r7_a_failed_child_awaited_inside_a_shield_hands_its_error_over() {
             Err("bad")
         });
         n.start_soon(async move {
-            assert_eq!(shield(bad).await, Err("bad"));
+            assert_eq!(shield(bad).await.unwrap_err().error(), Some(&"bad"));
             log.add("handed over");
             Ok(())
         });
@@ -359,7 +359,7 @@ async fn r7_a_failed_child_awaited_inside_a_shield_hands_its_error_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn awaiting_a_cancelled_child_inside_a_shield_ends_who_awaits_it() {
+async fn awaiting_the_value_of_a_cancelled_child_inside_a_shield_ends_the_child_that_awaits_it() {
     let log = Log::new();
     nursery_local(async |n| {
         let log = &log;
@@ -368,7 +368,7 @@ async fn awaiting_a_cancelled_child_inside_a_shield_ends_who_awaits_it() {
         child.cancel();
         let waits = n.start_soon(async move {
             let _gone = Gone(log, "gone");
-            let _ = scope.run(shield(child)).await;
+            let _ = scope.run(shield(child.value())).await;
             log.add("must not happen");
             Ok(())
         });

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
-use aionursery::{NotStarted, Nursery, TaskStatus, nursery, nursery_local, yield_now};
+use aionursery::{Nursery, TaskStatus, error::NotStarted, nursery, nursery_local, yield_now};
 use tokio::sync::oneshot;
 
 /// A waker that does something when its last clone goes.

@@ -86,7 +86,10 @@ async fn nobody_is_told_of_a_nursery_that_ends_in_time_or_is_not_cancelled() {
         Ok(())
     });
     block.await.unwrap();
-    let block = told.builder(SECOND).nursery(async |n| n.start_soon(lasts(100)).await);
+    let block = told.builder(SECOND).nursery(async |n| {
+        n.start_soon(lasts(100)).value().await;
+        Ok(())
+    });
     block.await.unwrap();
     assert_eq!(told.take(), []);
 }

@@ -16,7 +16,8 @@ async fn r11_a_nursery_is_cancelled_by_a_token_that_another_task_cancels() {
         n.cancel_on(&other);
         n.cancel_on(&token);
         tokio::spawn(async move { stop.cancel() });
-        n.start_soon(pending::<Result<(), _>>()).await
+        n.start_soon(pending::<Result<(), _>>()).value().await;
+        Ok(())
     });
     let error = error.await.unwrap_err();
     assert_eq!(error.cause().unwrap().reason(), Some("its token was cancelled"));

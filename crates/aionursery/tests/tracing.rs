@@ -124,7 +124,8 @@ fn a_nursery_and_its_named_children_have_spans_one_below_the_other() {
         block_on(Builder::new().name("kitchen").nursery_local(async |n| {
             n.named("cook").start_soon(async {
                 let pot = Builder::new().name("pot").nursery_local(async |pot| {
-                    pot.named("beans").start_soon(async { Ok::<_, ()>(()) }).await
+                    pot.named("beans").start_soon(async { Ok::<_, ()>(()) }).value().await;
+                    Ok(())
                 });
                 pot.await.map_err(drop)
             });
@@ -197,7 +198,10 @@ async fn a_spawned_child_has_its_span_below_its_nurserys() {
     let _default = tracing::subscriber::set_default(recorder.clone());
     Builder::new()
         .name("kitchen")
-        .nursery(async |n| n.named("away").spawn(async { Ok::<_, ()>(()) }).await)
+        .nursery(async |n| {
+            n.named("away").spawn(async { Ok::<_, ()>(()) }).value().await;
+            Ok(())
+        })
         .await
         .unwrap();
     let (kitchen, _) = recorder.named("kitchen");

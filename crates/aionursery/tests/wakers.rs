@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
 use aionursery::{Nursery, as_completed, nursery, yield_now};
-use futures::{FutureExt, Stream, StreamExt};
+use futures::{FutureExt, Stream};
 
 /// A waker that does something when its last clone goes.
 struct Last<F: Fn() + Send + Sync>(F);
@@ -151,7 +151,8 @@ async fn r29_a_waker_may_start_children_when_it_is_dropped_or_called() {
         let waker = Waker::from(Arc::new(Starts(n.clone(), count.clone())));
         assert!(child.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
         drop(waker);
-        child.await
+        child.await.unwrap();
+        Ok(())
     })
     .await
     .unwrap();
@@ -173,7 +174,7 @@ fn r29_a_reader_of_ends_may_cause_one_when_its_waker_is_dropped() {
         let waker = Last::waker(move || drop(runtime.lock().unwrap().take()));
         assert!(ends.as_mut().poll_next(&mut Context::from_waker(&waker)).is_pending());
         drop(waker);
-        let _ = ends.next().await;
+        ends.next_value().await;
         Ok(())
     }));
     assert!(ended.unwrap_err().is_cancelled());
@@ -203,9 +204,8 @@ fn r29_a_waker_that_cannot_be_cloned_leaves_the_thread_as_it_was() {
     let ended = futures::executor::block_on(ended);
     assert_eq!(ended.unwrap_err().len(), 1);
     assert!(aionursery::cancelled().now_or_never().is_none());
-    let mut kept = kept.unwrap();
-    let awaited =
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (&mut kept).now_or_never()));
+    let value = std::panic::AssertUnwindSafe(kept.unwrap().value());
+    let awaited = std::panic::catch_unwind(|| value.now_or_never());
     assert!(awaited.is_err(), "it waits for a nursery that has gone: {awaited:?}");
 }
 

@@ -9,8 +9,8 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use aionursery::{
-    Builder, CancelScope, Child, Nursery, OnError, as_completed, cancelled, dump, fail_after,
-    gather, move_on_after, nursery, on_lost_error, race, shield, yield_now,
+    Builder, CancelScope, Child, Nursery, OnError, as_completed, cancelled, dump::dump,
+    error::on_lost_error, fail_after, gather, move_on_after, nursery, race, shield, yield_now,
 };
 use futures::StreamExt;
 use futures::future::join_all;
@@ -206,24 +206,26 @@ async fn open(random: &mut Random, place: &Place) -> Result<(), String> {
 
 async fn body(n: Open, mut random: Random, mut place: Place) -> Result<u32, String> {
     place.around.push(n.clone());
-    let mut children = Vec::new();
+    // A body that awaits the value of the latter panics, for which nobody has asked.
+    let (mut children, mut cancelled) = (Vec::new(), Vec::new());
     for _ in 0..random.below(5) {
         let child = start(&n, &mut random, &place);
         match random.below(5) {
             0 => drop(child),
             1 => {
                 child.cancel();
-                children.push(child);
+                cancelled.push(child);
             }
             _ => children.push(child),
         }
     }
     match random.below(6) {
-        0 => drop(join_all(children.into_iter().map(Child::end)).await),
+        0 => drop(join_all(children.into_iter().chain(cancelled).map(Child::end)).await),
         1 => {
             for child in children {
                 child.await?;
             }
+            drop(join_all(cancelled).await);
         }
         2 => {
             let mut results = as_completed(children);
@@ -232,7 +234,8 @@ async fn body(n: Open, mut random: Random, mut place: Place) -> Result<u32, Stri
             }
         }
         3 => {
-            let mut ends: FuturesUnordered<_> = children.into_iter().map(Child::end).collect();
+            let all = children.into_iter().chain(cancelled);
+            let mut ends: FuturesUnordered<_> = all.collect();
             while ends.next().await.is_some() {}
         }
         4 => return program(random, place).await,
@@ -346,7 +349,7 @@ fn run(seed: u64) {
         Place { scopes, around: vec![], may_block: workers, depth: 0, alive: alive.clone() };
     let top = nursery(async |n: Open| {
         n.spawn(program(random.fork(), place.clone()));
-        n.start_soon(program(random.fork(), place.clone())).await
+        Ok(n.start_soon(program(random.fork(), place.clone())).value().await)
     });
     // A race goes on with a loser's panic.
     let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(top)));

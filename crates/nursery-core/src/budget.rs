@@ -1,7 +1,7 @@
 //! How long a cancelled task may go on awaiting (R18): which budget counts for it, from when on, and
 //! what happens once it is spent. It must never poll: each end has an alarm, or is told at once.
 
-use crate::member::MemberId;
+use crate::member::{Member, MemberId};
 use crate::scope::{Cause, Cleanup, Scope, ScopeId, Source};
 use crate::slab::NONE;
 use crate::tree::{Alarm, Delivery, Effects, Face, Tree};
@@ -18,26 +18,42 @@ impl<F: Face> Tree<F> {
         let member = &mut self.members[member.0];
         member.hears_since = now;
         let at = member.scope;
-        self.set_budgets(at);
+        self.set_budgets(at, now);
     }
 
-    /// Sets alarms for the end of the time to clean up, for tasks that hear from now on of what is
-    /// cancelled from a scope upwards. One that is set already is not too late.
-    pub(crate) fn set_budgets(&mut self, at: u32) {
+    /// A task has left a shield that was raised after so many cancellations. What it was told of before
+    /// goes on: a shield in its cleanup does not begin its time to clean up again.
+    pub(crate) fn leaves_shield(&mut self, member: u32, raised_after: u64, now: f64) {
+        let mut news = false;
+        self.visit(member, |charge| news |= !charge.delivered);
+        let mut at = self.members[member].scope;
+        while !news && at != NONE && self.scopes[at].effective {
+            let scope = &self.scopes[at];
+            news = scope.cause.is_some() && scope.order > raised_after;
+            at = if scope.settings.shield { NONE } else { scope.parent };
+        }
+        if news {
+            self.hears_from_now(MemberId(member), now);
+        } else {
+            let Member { scope, hears_since, .. } = self.members[member];
+            self.set_budgets(scope, hears_since);
+        }
+    }
+
+    /// Sets alarms for the end of the time to clean up, for tasks that hear from that moment on of what
+    /// is cancelled from a scope upwards.
+    pub(crate) fn set_budgets(&mut self, at: u32, heard: f64) {
         let mut at = at;
-        let mut guaranteed = false;
+        let mut floor = 0.0_f64;
         while at != NONE && self.scopes[at].effective {
-            if self.scopes[at].budget.is_none() {
-                self.set_budget(at);
-            }
-            if guaranteed {
-                self.look_again(at);
-            }
+            let scope = &self.scopes[at];
+            let heard = heard.max(scope.cancelled_at);
+            self.look_by(at, end_of(self.seconds(at).max(floor), heard));
             let scope = &self.scopes[at];
             if scope.settings.shield {
                 return;
             }
-            guaranteed |= scope.floor() > 0.0;
+            floor = floor.max(scope.floor());
             at = scope.parent;
         }
     }
@@ -101,10 +117,7 @@ impl<F: Face> Tree<F> {
                 below = scope.next;
             }
         }
-        if next < f64::INFINITY && self.scopes[scope.at].budget.is_none() {
-            let timer = self.timers.insert(next, Alarm::Budget(scope));
-            self.scopes[scope.at].budget = Some(timer);
-        }
+        self.look_by(scope.at, next);
     }
 
     /// Tells a task again: its time to clean up was over at that moment.
@@ -214,61 +227,43 @@ impl<F: Face> Tree<F> {
         self.scopes[scope.at].cleanup(self.given(scope.at))
     }
 
-    /// What is in a scope has time left that the cancelled scopes above do not give (R27a): each of
-    /// these has an alarm from now on.
-    pub(crate) fn guarantee(&mut self, at: u32) {
-        let mut at = self.scopes[at].parent;
+    /// A guarantee in a scope is another one by now (R27a): each cancelled scope that reaches it counts
+    /// anew at the next look at the clock.
+    pub(crate) fn change_guarantee(&mut self, at: u32) {
+        let mut at = at;
         while at != NONE && self.scopes[at].effective {
-            self.look_again(at);
+            self.look_by(at, self.scopes[at].cancelled_at);
             let scope = &self.scopes[at];
             at = if scope.settings.shield { NONE } else { scope.parent };
         }
     }
 
-    /// A guarantee in a scope is another one by now: each cancelled scope that reaches it counts anew
-    /// at the next look at the clock.
-    pub(crate) fn change_guarantee(&mut self, at: u32) {
-        let mut above = at;
-        while above != NONE && self.scopes[above].effective {
-            if let Some(timer) = self.scopes[above].budget.take() {
-                self.timers.remove(timer);
-            }
-            self.look_again(above);
-            let scope = &self.scopes[above];
-            above = if scope.settings.shield { NONE } else { scope.parent };
-        }
+    /// Sets the alarm for the end of a cancelled scope's budget.
+    pub(crate) fn set_budget(&mut self, at: u32) {
+        self.part_alarm(at);
+        self.look_by(at, end_of(self.seconds(at), self.scopes[at].cancelled_at));
     }
 
-    /// A cancelled scope without an alarm looks at the next moment whose time is over.
-    fn look_again(&mut self, at: u32) {
-        let scope = &self.scopes[at];
-        if scope.cause.is_some() && scope.budget.is_none() {
-            let timer = self.timers.insert(scope.cancelled_at, Alarm::Budget(self.id(at)));
+    /// A scope looks at that moment at the latest whose time is over, if that is a moment. An alarm that
+    /// is set already may be later: for tasks that heard later, or to which more time is guaranteed.
+    pub(crate) fn look_by(&mut self, at: u32, moment: f64) {
+        let in_time = |budget| self.timers.when(budget) <= moment;
+        if moment.is_finite() && !self.scopes[at].budget.is_some_and(in_time) {
+            self.part_alarm(at);
+            let timer = self.timers.insert(moment, Alarm::Budget(self.id(at)));
             self.scopes[at].budget = Some(timer);
         }
     }
 
-    /// Sets the alarm for the end of a cancelled scope's budget.
-    pub(crate) fn set_budget(&mut self, at: u32) {
+    fn part_alarm(&mut self, at: u32) {
         if let Some(timer) = self.scopes[at].budget.take() {
             self.timers.remove(timer);
-        }
-        if self.scopes[at].cause.is_none() {
-            return;
-        }
-        let seconds = self.seconds(at);
-        if seconds > 0.0 && seconds < f64::INFINITY {
-            let moment = self.scopes[at].cancelled_at + seconds;
-            if moment < f64::INFINITY {
-                let timer = self.timers.insert(moment, Alarm::Budget(self.id(at)));
-                self.scopes[at].budget = Some(timer);
-            }
         }
     }
 }
 
 /// When the time to clean up of a task is over that could first hear at that moment: minus infinity
 /// if there is none.
-fn end_of(seconds: f64, heard: f64) -> f64 {
+pub(crate) fn end_of(seconds: f64, heard: f64) -> f64 {
     if seconds == 0.0 { f64::NEG_INFINITY } else { heard + seconds }
 }

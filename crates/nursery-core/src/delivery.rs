@@ -1,6 +1,7 @@
 //! How a cancellation reaches tasks: the walk down the tree, what a task is told and when again.
 //! It must never tell a task twice of what it was already told, but for a spent budget (R18).
 
+use crate::budget::end_of;
 use crate::member::MemberId;
 use crate::scope::{Cause, Charge, Cleanup, Scope, ScopeId, Source};
 use crate::slab::NONE;
@@ -223,12 +224,15 @@ impl<F: Face> Tree<F> {
             let given = scope.gives().unwrap_or(given);
             let brought = Self::is_brought(scope);
             self.scopes[at].effective = effective;
-            if brought && self.scopes[at].budget.is_none() {
+            if effective && self.scopes[at].watched {
+                self.call_watches(at, out);
+            }
+            if brought {
                 // It insists for itself if nothing above does any more.
-                self.set_budget(at);
+                self.look_by(at, end_of(seconds, self.scopes[at].cancelled_at));
             }
             if guarantees {
-                self.guarantee(at);
+                self.change_guarantee(self.scopes[at].parent);
             }
             let mut members = Vec::new();
             self.inhabitants(at, |member| members.push(member));

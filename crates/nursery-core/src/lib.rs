@@ -36,6 +36,7 @@
 //!     type Error = Trouble;
 //!     type Reason = &'static str;
 //!     type Wake = ();
+//!     type Watch = ();
 //! }
 //!
 //! let mut tree = Tree::<Names>::new();
@@ -63,6 +64,7 @@
 //! assert_eq!(close.exit.take_back, 1);
 //! ```
 #![forbid(unsafe_code)]
+#![warn(missing_debug_implementations, unreachable_pub)]
 
 mod branch;
 mod budget;
@@ -83,5 +85,7 @@ pub use member::MemberId;
 pub use requests::Requests;
 pub use scope::{Cause, Cleanup, ScopeId, Settings, Source};
 pub use timers::{TimerId, Timers};
-pub use tree::{Alarm, Close, Delivery, Effects, Exit, Face, Flight, NurseryId, Start, Tree};
-pub use view::View;
+pub use tree::{
+    Alarm, Close, Delivery, Effects, Event, Exit, Face, Flight, NurseryId, Start, Tree,
+};
+pub use view::{Moment, View};

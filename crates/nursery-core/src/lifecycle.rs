@@ -160,7 +160,9 @@ pub struct Lifecycle<E> {
     collect: bool,
     failed: bool,
     cancelled: bool,
+    /// With the services.
     running: u32,
+    services: u32,
     bare: Option<E>,
     /// One of the errors leaves bare if it is the only one.
     alone: bool,
@@ -178,6 +180,7 @@ impl<E: Identity> Lifecycle<E> {
             failed: false,
             cancelled: false,
             running: 0,
+            services: 0,
             bare: None,
             alone: false,
             errors: Vec::new(),
@@ -196,7 +199,7 @@ impl<E: Identity> Lifecycle<E> {
         }
     }
 
-    /// How many children run.
+    /// How many children run, with the services.
     #[must_use]
     pub fn running(&self) -> usize {
         self.running as usize
@@ -228,6 +231,47 @@ impl<E: Identity> Lifecycle<E> {
         }
         self.running += count;
         Ok(())
+    }
+
+    /// A service starts: a child that runs for the body and the other children, and ends after them.
+    ///
+    /// # Errors
+    /// [`Closed`] once body and children have ended.
+    pub fn service_started(&mut self) -> Result<(), Closed> {
+        self.child_started()?;
+        self.services += 1;
+        Ok(())
+    }
+
+    /// Whether there are services.
+    #[must_use]
+    pub fn has_services(&self) -> bool {
+        self.services > 0
+    }
+
+    /// Whether body and children have ended, but for the services.
+    #[inline]
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        !self.body_runs && self.running == self.services
+    }
+
+    /// Whether the body has ended and one child runs, beside the services.
+    #[inline]
+    #[must_use]
+    pub fn has_one_left(&self) -> bool {
+        !self.body_runs && self.running == self.services + 1
+    }
+
+    /// A service has ended. That it was cancelled says nothing of the work: it is how it is ended.
+    pub fn service_ended(&mut self, outcome: Outcome<E>) -> Ended<E> {
+        debug_assert!(self.services > 0, "more services ended than started");
+        self.services -= 1;
+        self.child_ended(match outcome {
+            Outcome::Cancelled => Outcome::Done,
+            Outcome::Group(error) => Outcome::Failed(error),
+            outcome => outcome,
+        })
     }
 
     /// So many children have returned.

@@ -36,6 +36,8 @@ pub(crate) struct Member<K> {
     /// Since when it can hear of what lies above it: its first step, or the end of the last shield
     /// that it has left (R18).
     pub(crate) hears_since: f64,
+    /// It ends after the body and the other children of its nursery.
+    pub(crate) service: bool,
     /// A redelivery counts: the task is not of the face's own kind and counts for itself.
     pub(crate) foreign: bool,
 }
@@ -57,6 +59,7 @@ impl<K> Member<K> {
             refused: 0,
             superseded: false,
             hears_since: f64::NEG_INFINITY,
+            service: false,
             foreign,
         }
     }

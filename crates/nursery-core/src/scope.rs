@@ -108,8 +108,13 @@ pub(crate) struct Scope<R> {
     pub(crate) cancelled_at: f64,
     /// Which of the tree's cancellations that was.
     pub(crate) order: u64,
+    /// How many cancellations of the tree's there had been when its shield was raised where one above
+    /// could be seen; 0 if none could (R18).
+    pub(crate) raised_after: u64,
     /// A cancellation is visible from here: its own, or one above with no shield between.
     pub(crate) effective: bool,
+    /// Something is to be called when that comes to be so (R12b).
+    pub(crate) watched: bool,
     /// When its shield was lifted: nothing below could hear of what lies above before (R18).
     pub(crate) lifted_at: f64,
     /// What the host owes to this scope.
@@ -153,7 +158,9 @@ impl<R> Scope<R> {
             cause: None,
             cancelled_at: f64::INFINITY,
             order: 0,
+            raised_after: 0,
             effective: false,
+            watched: false,
             lifted_at: f64::NEG_INFINITY,
             charge: Charge::default(),
             baseline,

@@ -78,6 +78,13 @@ impl<T> Slab<T> {
         self.entries().map(|(_, value)| value)
     }
 
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.entries.iter_mut().filter_map(|entry| match entry {
+            Entry::Full(value) => Some(value),
+            Entry::Vacant(_) => None,
+        })
+    }
+
     pub(crate) fn entries(&self) -> impl Iterator<Item = (u32, &T)> {
         (0..).zip(&self.entries).filter_map(|(key, entry)| match entry {
             Entry::Full(value) => Some((key, value)),

@@ -98,6 +98,12 @@ impl<T> Timers<T> {
         value
     }
 
+    /// The moment of a timer.
+    #[must_use]
+    pub fn when(&self, id: TimerId) -> f64 {
+        self.heap[self.slots[id.0].position as usize].when
+    }
+
     /// The earliest moment.
     #[inline]
     #[must_use]

@@ -2,12 +2,15 @@
 //! It decides who is cancelled, who takes a cancellation back and what a nursery raises; it must
 //! never run anything, read a clock, or keep a task alive on its own account. Here are its parts,
 //! its tasks and the links between scopes; what is done with a scope is in `scopes.rs`, with a
-//! nursery in `nurseries.rs` and `orphans.rs`; how a cancellation reaches tasks is in `delivery.rs`,
+//! nursery in `nurseries.rs` and `orphans.rs`, what watches a scope in `watches.rs`; how a cancellation reaches tasks is in `delivery.rs`,
 //! how long they may go on then in `budget.rs`.
 
 mod nurseries;
 mod orphans;
 mod scopes;
+mod watches;
+
+use std::fmt;
 
 use crate::delivery::Wave;
 use crate::lifecycle::Identity;
@@ -31,6 +34,8 @@ pub trait Face {
     type Reason: Clone;
     /// What the face's own timers are for.
     type Wake: Clone;
+    /// What is to be called when a cancellation reaches a scope (R12b).
+    type Watch: Clone;
 }
 
 /// What a timer of the tree is for.
@@ -59,6 +64,31 @@ pub struct Delivery<K> {
     pub throw: bool,
 }
 
+/// What seldom comes of a change of the tree.
+pub enum Event<F: Face> {
+    /// A nursery has closed that another has joined in its host's place: what still waits for it is to
+    /// be woken.
+    Joined(NurseryId),
+    /// Nothing will raise this error any more: the face reports it (R7).
+    Lost(F::Error),
+    /// A cancellation has reached what this watches: it is to be called, once no borrow is held (R12b).
+    Called(F::Watch),
+    /// What this watches is gone, and no cancellation has reached it.
+    Uncalled(F::Watch),
+}
+
+/// Shows which kind it is: a face's values need no text.
+impl<F: Face> fmt::Debug for Event<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Joined(nursery) => f.debug_tuple("Joined").field(nursery).finish(),
+            Self::Lost(_) => f.write_str("Lost(..)"),
+            Self::Called(_) => f.write_str("Called(..)"),
+            Self::Uncalled(_) => f.write_str("Uncalled(..)"),
+        }
+    }
+}
+
 /// What comes of a change of the tree: whom to tell, and what the tree no longer keeps. The tree
 /// never drops a value of the face: that may run anybody's code, and the face has the tree borrowed.
 pub struct Effects<F: Face> {
@@ -68,20 +98,38 @@ pub struct Effects<F: Face> {
     pub reasons: Vec<F::Reason>,
     /// Errors that the tree does not keep, because they were reported before (R7).
     pub errors: Vec<F::Error>,
-    /// Nurseries that have closed and that another has joined in their host's place: what still waits
-    /// for one is to be woken.
-    pub joined: Vec<NurseryId>,
+    /// What else the face is to do, in order.
+    pub events: Vec<Event<F>>,
 }
 
 impl<F: Face> Default for Effects<F> {
     fn default() -> Self {
-        Self { deliveries: Vec::new(), reasons: Vec::new(), errors: Vec::new(), joined: Vec::new() }
+        Self { deliveries: Vec::new(), reasons: Vec::new(), errors: Vec::new(), events: Vec::new() }
     }
 }
 
 impl<F: Face> Effects<F> {
+    /// Whether the face has nothing to do but to drop what is in it.
+    #[inline]
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.deliveries.is_empty() && self.events.is_empty()
+    }
+
     fn let_go(&mut self, cause: Option<Cause<F::Reason>>) {
         self.reasons.extend(cause.and_then(|cause| cause.reason));
+    }
+}
+
+/// Shows how many there are of each: a face's values need no text.
+impl<F: Face> fmt::Debug for Effects<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Effects")
+            .field("deliveries", &self.deliveries.len())
+            .field("reasons", &self.reasons.len())
+            .field("errors", &self.errors.len())
+            .field("events", &self.events)
+            .finish()
     }
 }
 
@@ -93,7 +141,10 @@ pub struct Tree<F: Face> {
     /// Deadlines, budgets and the face's own moments.
     pub timers: Timers<Alarm<F::Wake>>,
     pub(crate) walk: Vec<Wave>,
-    serial: u32,
+    /// What watches which scope, in the order of coming: few scopes are watched. `NONE` stands for one
+    /// that was left, by a host that will take what has watched it.
+    pub(crate) watches: Vec<(u32, F::Watch)>,
+    pub(crate) serial: u32,
     /// How many scopes have been cancelled.
     cancelled: u64,
     /// The budget of a scope with none above it that says anything (R18).
@@ -101,6 +152,17 @@ pub struct Tree<F: Face> {
     /// After how many seconds a cancelled scope that still has tasks raises
     /// [`Alarm::Warning`]; infinity for never.
     pub warn_after: f64,
+}
+
+/// Shows its settings and how often it has cancelled: a face's values need no text.
+impl<F: Face> fmt::Debug for Tree<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tree")
+            .field("cleanup", &self.cleanup)
+            .field("warn_after", &self.warn_after)
+            .field("cancelled", &self.cancelled)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<F: Face<Error: Clone>> Clone for Tree<F> {
@@ -111,6 +173,7 @@ impl<F: Face<Error: Clone>> Clone for Tree<F> {
             nurseries: self.nurseries.clone(),
             timers: self.timers.clone(),
             walk: Vec::new(),
+            watches: self.watches.clone(),
             serial: self.serial,
             cancelled: self.cancelled,
             cleanup: self.cleanup,
@@ -135,6 +198,7 @@ impl<F: Face> Tree<F> {
             nurseries: Slab::new(),
             timers: Timers::new(),
             walk: Vec::new(),
+            watches: Vec::new(),
             serial: 0,
             cancelled: 0,
             cleanup: Cleanup::Never,
@@ -182,6 +246,11 @@ impl<F: Face> Tree<F> {
     /// Every error the nurseries keep, for a garbage collector.
     pub fn errors(&self) -> impl Iterator<Item = &F::Error> {
         self.nurseries.iter().flat_map(Nursery::errors)
+    }
+
+    /// Every error the nurseries keep, taken out: the tree goes, and nothing will raise them.
+    pub fn take_errors(&mut self) -> Vec<F::Error> {
+        self.nurseries.iter_mut().flat_map(Nursery::take_errors).collect()
     }
 
     /// Every reason the scopes keep, for a garbage collector.
@@ -271,6 +340,9 @@ impl<F: Face> Tree<F> {
             self.raise(self.scopes[id].first_child, now, out);
         }
         self.unhang(id);
+        if self.scopes[id].watched {
+            self.part_watches(id);
+        }
         let mut scope = self.scopes.remove(id);
         scope.parent = parent;
         scope
@@ -279,7 +351,11 @@ impl<F: Face> Tree<F> {
     /// Takes a scope out that its host does not leave. Returns why it was cancelled, if it was.
     fn take_out(&mut self, id: u32, now: f64, out: &mut Effects<F>) -> Option<Cause<F::Reason>> {
         self.silence(id);
-        self.unlink(id, now, out).cause
+        let scope = self.unlink(id, now, out);
+        if scope.watched {
+            out.events.extend(self.uncalled().into_iter().map(Event::Uncalled));
+        }
+        scope.cause
     }
 
     /// Hangs a scope below the one around that which it hangs below. If that is a shield, what is
@@ -294,7 +370,7 @@ impl<F: Face> Tree<F> {
         self.scopes[id].lifted_at = self.scopes[id].lifted_at.max(hears);
         self.spread(id, out);
         if shield {
-            self.set_budgets(parent);
+            self.set_budgets(parent, now);
         }
         self.change_budgets(id, now, out);
         if guaranteed {

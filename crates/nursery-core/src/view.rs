@@ -1,8 +1,12 @@
 //! The tree as it stands, for whoever wants to show it. Changes nothing and decides nothing.
 
+use crate::member::MemberId;
 use crate::scope::{Cause, ScopeId, Settings};
 use crate::slab::NONE;
 use crate::tree::{Face, Tree};
+
+/// A moment in the life of a tree: how many scopes have been entered by then. Counts anew after 2³².
+pub type Moment = u32;
 
 /// One scope, as it stands.
 pub struct View<'a, F: Face> {
@@ -16,6 +20,16 @@ pub struct View<'a, F: Face> {
     pub is_cancelled: bool,
 }
 
+/// Shows what needs no text of a face's values.
+impl<F: Face> std::fmt::Debug for View<'_, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("View")
+            .field("settings", &self.settings)
+            .field("is_cancelled", &self.is_cancelled)
+            .finish_non_exhaustive()
+    }
+}
+
 impl<F: Face> Tree<F> {
     /// One scope, as it stands.
     #[must_use]
@@ -27,6 +41,29 @@ impl<F: Face> Tree<F> {
             cause: scope.cause.as_ref().map(|cause| (cause, scope.cancelled_at)),
             is_cancelled: scope.effective,
         }
+    }
+
+    /// It is now this moment: what is entered from now on bears a later one.
+    #[must_use]
+    pub fn moment(&self) -> Moment {
+        self.serial
+    }
+
+    /// The host of the nursery that a task is a child of, and when that nursery was entered.
+    #[must_use]
+    pub fn parent(&self, child: MemberId) -> Option<(&F::Key, Moment)> {
+        let nursery = self.members[child.0].nursery;
+        if nursery == NONE {
+            return None;
+        }
+        let scope = &self.scopes[self.nurseries[nursery].scope];
+        (scope.host != NONE).then(|| (&self.members[scope.host].key, scope.serial))
+    }
+
+    /// When the nurseries were entered that a task has entered and not left, the latest first.
+    #[must_use]
+    pub fn entered(&self, host: MemberId) -> Vec<Moment> {
+        self.unleft(host).into_iter().map(|nursery| self.scope(nursery).serial).collect()
     }
 
     /// The scopes that have none above them, in no order.

@@ -6,17 +6,20 @@ use std::sync::OnceLock;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use crate::cpython::function::{Attribute, Direct, DirectKeywords, DirectOne, slot_offset};
-use crate::cpython::object::{Fallible, Owned, Raw, call1, method0};
+use super::call::{call1, getattr, has_class, method0, truth_of};
+use super::containers::dict_get;
+use super::direct::{Attribute, Direct, DirectKeywords, DirectMethod, DirectOne, Member, forever};
+use super::errors::{Fallible, optional};
+use super::object::{Object, Owned, none, object};
 
 macro_rules! names {
     ($($(#[$when:meta])* $field:ident = $text:literal),* $(,)?) => {
         /// Interned names of attributes and keywords.
-        pub struct Names { $($(#[$when])* pub $field: Raw,)* }
+        pub struct Names { $($(#[$when])* pub $field: &'static Object,)* }
 
         impl Names {
             fn new(py: Python<'_>) -> Self {
-                Self { $($(#[$when])* $field: pyo3::types::PyString::intern(py, $text).into_ptr(),)* }
+                Self { $($(#[$when])* $field: kept(pyo3::types::PyString::intern(py, $text)),)* }
             }
         }
     };
@@ -40,6 +43,7 @@ names! {
     cr_running = "cr_running",
     #[cfg(Py_3_14)]
     cr_suspended = "cr_suspended",
+    coroutine_of = "_coroutine_of",
     create_any_task = "_create_any_task",
     debug = "_debug",
     done = "done",
@@ -48,16 +52,21 @@ names! {
     fut_waiter = "_fut_waiter",
     future = "future",
     get_coro = "get_coro",
+    refused = "_refused",
+    start_elsewhere = "_start_elsewhere",
     get_debug = "get_debug",
     get_loop = "get_loop",
     get_task_factory = "get_task_factory",
     is_closed = "is_closed",
     is_running = "is_running",
+    leave_empty = "_leave_empty",
     loop_ = "_loop",
     make_group = "_make_group",
     message = "message",
+    module = "__module__",
     name = "name",
     must_cancel = "_must_cancel",
+    qualname = "__qualname__",
     ready = "_ready",
     run_once = "_run_once",
     reason = "reason",
@@ -82,51 +91,52 @@ names! {
 pub struct Imports {
     pub names: Names,
     /// `("context",)` and `("msg",)`.
-    pub kw_context: Raw,
-    pub kw_msg: Raw,
-    pub future_type: *mut ffi::PyTypeObject,
-    pub task_type: *mut ffi::PyTypeObject,
-    pub cancelled_error: Raw,
-    pub invalid_state_error: Raw,
+    pub kw_context: &'static Object,
+    pub kw_msg: &'static Object,
+    pub future_type: &'static Object,
+    pub task_type: &'static Object,
+    pub cancelled_error: &'static Object,
+    pub invalid_state_error: &'static Object,
     pub get_running_loop: Direct,
     /// As that, but None if no loop runs.
     pub peek_running_loop: Direct,
     /// How a future of asyncio's own types is awaited, where those types are what we know.
     pub futures: Option<FutureParts>,
     /// `asyncio.Task.cancelling`, for tasks of just that type.
-    pub cancelling: Direct,
+    pub cancelling: DirectMethod,
     /// `asyncio.Future.done`, for futures and tasks of just those types.
-    pub done: Direct,
-    pub current_task: Raw,
-    pub register_task: Raw,
-    /// Before 3.14: the dict from loops to current tasks. Null where the thread state has it.
-    pub current_tasks: Raw,
-    pub swap_current_task: Raw,
+    pub done: DirectMethod,
+    pub current_task: &'static Object,
+    pub register_task: &'static Object,
+    /// Before 3.14: the dict from loops to current tasks. None where the thread state has it.
+    pub current_tasks: Option<&'static Object>,
+    /// Where the thread state has it.
+    pub swap_current_task: Option<&'static Object>,
     /// From 3.14 on: how asyncio is told who awaits whom.
     #[cfg(Py_3_14)]
-    pub add_awaited_by: Raw,
+    pub add_awaited_by: &'static Object,
     #[cfg(Py_3_14)]
-    pub discard_awaited_by: Raw,
+    pub discard_awaited_by: &'static Object,
     /// The set inside the `WeakSet` of scheduled tasks.
-    pub scheduled: Raw,
+    pub scheduled: Option<&'static Object>,
     /// What that `WeakSet` has its references call.
-    pub scheduled_remove: Raw,
+    pub scheduled_remove: Option<&'static Object>,
     /// `BaseEventLoop.time`, for loops that have not replaced it.
-    pub base_time: Raw,
-    pub base_loop: Raw,
+    pub base_time: &'static Object,
+    pub base_loop: &'static Object,
     /// How asyncio's own loops schedule and run handles, and what those are.
-    pub base_call_soon: Raw,
-    pub base_run_once: Raw,
-    pub base_get_debug: Raw,
-    pub handle_type: Raw,
+    pub base_call_soon: &'static Object,
+    pub base_run_once: &'static Object,
+    pub base_get_debug: &'static Object,
+    pub handle_type: &'static Object,
     /// Where a handle says that it is cancelled.
-    pub handle_cancelled: Option<isize>,
+    pub handle_cancelled: Option<Member>,
     /// A deque's.
     pub append: DirectOne,
     pub append_left: DirectOne,
-    pub time_dict: Raw,
+    pub time_dict: &'static Object,
     pub time_monotonic: Direct,
-    pub deque_type: *mut ffi::PyTypeObject,
+    pub deque_type: &'static Object,
     /// The package's own Python part.
     pub parts: Parts,
 }
@@ -136,61 +146,59 @@ pub struct FutureParts {
     pub blocking: Attribute,
     pub event_loop: Attribute,
     pub add_done_callback: DirectKeywords,
-    pub result: Direct,
-    types: [*mut ffi::PyTypeObject; 2],
+    pub result: DirectMethod,
+    types: [&'static Object; 2],
 }
 
 impl FutureParts {
-    fn of(future: &Bound<'_, PyAny>, task: &Bound<'_, PyAny>) -> Option<Self> {
-        // SAFETY: attached; references are given away.
-        let part = |name: &str| unsafe {
-            future.getattr(name).ok().map(|part| Owned::share(part.as_ptr()))
-        };
-        // SAFETY: as above; asyncio's future is a type.
-        unsafe {
-            Some(Self {
-                blocking: Attribute::of(part("_asyncio_future_blocking")?)?,
-                event_loop: Attribute::of(part("_loop")?)?,
-                add_done_callback: DirectKeywords::of(part("add_done_callback")?)?,
-                result: Direct::method(part("result")?),
-                types: [future.as_ptr().cast(), task.as_ptr().cast()],
-            })
-        }
+    fn of(names: &Names, future: &Bound<'_, PyAny>, task: &Bound<'_, PyAny>) -> Option<Self> {
+        let part = |name: &Object| optional(getattr(object(future), name));
+        Some(Self {
+            blocking: Attribute::of(
+                part(names.asyncio_future_blocking)?,
+                names.asyncio_future_blocking,
+            )?,
+            event_loop: Attribute::of(part(names.loop_)?, names.loop_)?,
+            add_done_callback: DirectKeywords::of(
+                part(names.add_done_callback)?,
+                names.add_done_callback,
+            )?,
+            result: DirectMethod::of(part(names.result)?),
+            types: [kept(future.clone()), kept(task.clone())],
+        })
     }
 
     /// Whether the object is of just these types; a subclass may have its own ways.
     #[inline]
-    pub unsafe fn made(&self, object: Raw) -> bool {
-        // SAFETY: the caller's object is alive.
-        self.types.contains(&unsafe { ffi::Py_TYPE(object) })
+    pub fn made(&self, object: &Object) -> bool {
+        self.types.iter().any(|class| has_class(object, class))
     }
 }
 
 /// What is best in Python.
 pub struct Parts {
-    pub cancelled: Raw,
-    pub closed: Raw,
+    pub cancelled: &'static Object,
+    pub closed: &'static Object,
     /// `BaseMultiError._of`.
-    pub multi_error_of: Raw,
-    pub wrap_awaitable: Raw,
-    pub asked_from_inside: Raw,
-    pub shielded: Raw,
-    pub format_task: Raw,
-    pub stack: Raw,
-    pub print_stack: Raw,
-    pub extract_stack: Raw,
-    pub warn_stuck: Raw,
-    pub cancel_and_wait: Raw,
-    pub is_coroutine: Raw,
-    pub is_awaitable: Raw,
-    pub start: Raw,
+    pub multi_error_of: &'static Object,
+    pub wrap_awaitable: &'static Object,
+    pub asked_from_inside: &'static Object,
+    pub shielded: &'static Object,
+    pub format_task: &'static Object,
+    pub stack: &'static Object,
+    pub print_stack: &'static Object,
+    pub extract_stack: &'static Object,
+    pub warn_stuck: &'static Object,
+    pub cancel_and_wait: &'static Object,
+    pub is_coroutine: &'static Object,
+    pub is_awaitable: &'static Object,
+    pub start: &'static Object,
     /// `_limit.Gate`, and how a child of a nursery that has one starts.
-    pub gate: Raw,
-    pub start_in_place: Raw,
+    pub gate: &'static Object,
+    pub start_in_place: &'static Object,
 }
 
-// SAFETY: written once at import, read afterwards; the objects are only touched by attached
-// threads, and the module declares that it needs the GIL.
+// SAFETY: written once at import, read afterwards; who reads it has the token of an attached thread.
 unsafe impl Send for Imports {}
 // SAFETY: as above.
 unsafe impl Sync for Imports {}
@@ -199,18 +207,23 @@ static IMPORTS: OnceLock<Imports> = OnceLock::new();
 
 /// What was looked up at import.
 #[inline]
-pub fn imports() -> &'static Imports {
+pub fn imports(_: Python<'_>) -> &'static Imports {
     IMPORTS.get().expect("the module has been imported")
 }
 
 #[inline]
-pub fn names() -> &'static Names {
-    &imports().names
+pub fn names(py: Python<'_>) -> &'static Names {
+    &imports(py).names
+}
+
+/// What is kept for the life of the process.
+fn kept<T>(found: Bound<'_, T>) -> &'static Object {
+    forever(Owned::share(object(&found)))
 }
 
 /// Looks everything up. A second import (a sub-interpreter, a reload) finds it done.
 pub fn load(py: Python<'_>) -> PyResult<()> {
-    // SAFETY: attached.
+    // SAFETY: attached, as the token says.
     if unsafe { ffi::PyInterpreterState_Get() != ffi::PyInterpreterState_Main() } {
         return Err(pyo3::exceptions::PyImportError::new_err(
             "aionursery cannot be used in a subinterpreter; use it in the main one",
@@ -227,51 +240,49 @@ pub fn load(py: Python<'_>) -> PyResult<()> {
     let base_loop = py.import("asyncio.base_events")?.getattr("BaseEventLoop")?;
     let time = py.import("time")?;
     let parts = py.import("aionursery._parts")?;
-    let get = |module: &Bound<'_, PyModule>, name: &str| -> PyResult<Raw> {
-        Ok(module.getattr(name)?.into_ptr())
+    let get = |module: &Bound<'_, PyModule>, name: &str| -> PyResult<&'static Object> {
+        Ok(kept(module.getattr(name)?))
+    };
+    let part_of = |class: &Bound<'_, PyAny>, name: &str| -> PyResult<Owned> {
+        Ok(Owned::share(object(&class.getattr(name)?)))
     };
     let direct = |module: &Bound<'_, PyModule>, name: &str| -> PyResult<Direct> {
-        // SAFETY: attached; a reference is given away.
-        Ok(unsafe { Direct::function(Owned::share(module.getattr(name)?.as_ptr())) })
+        Ok(Direct::of(part_of(module, name)?))
     };
-    let method = |class: &Bound<'_, PyAny>, name: &str| -> PyResult<Direct> {
-        // SAFETY: as above.
-        Ok(unsafe { Direct::method(Owned::share(class.getattr(name)?.as_ptr())) })
+    let method = |class: &Bound<'_, PyAny>, name: &str| -> PyResult<DirectMethod> {
+        Ok(DirectMethod::of(part_of(class, name)?))
     };
     let handle_type = py.import("asyncio.events")?.getattr("Handle")?;
     let deque_type = py.import("collections")?.getattr("deque")?;
-    let deque = |name: &str| -> PyResult<DirectOne> {
-        // SAFETY: as above.
-        Ok(unsafe { DirectOne::of(Owned::share(deque_type.getattr(name)?.as_ptr())) })
-    };
-    let get_opt = |module: &Bound<'_, PyModule>, name: &str| -> Raw {
-        module.getattr(name).map_or(std::ptr::null_mut(), Bound::into_ptr)
-    };
+    let deque =
+        |name: &str| -> PyResult<DirectOne> { Ok(DirectOne::of(part_of(&deque_type, name)?)) };
+    let get_opt = |module: &Bound<'_, PyModule>, name: &str| module.getattr(name).map(kept).ok();
     // From 3.14 on asyncio keeps its tasks, and tasks of subclasses, in a list of its own.
     let scheduled = if cfg!(Py_3_14) {
         Err(PyErr::new::<pyo3::exceptions::PyAttributeError, _>("_scheduled_tasks"))
     } else {
         tasks.getattr("_scheduled_tasks").or_else(|_| tasks.getattr("_all_tasks"))
     };
-    let part = |name: &str| match &scheduled {
-        Ok(set) => set.getattr(name).map_or(std::ptr::null_mut(), Bound::into_ptr),
-        Err(_) => std::ptr::null_mut(),
-    };
-    let keyword = |name: &str| -> PyResult<Raw> {
+    let part = |name: &str| scheduled.as_ref().ok()?.getattr(name).map(kept).ok();
+    let keyword = |name: &str| -> PyResult<&'static Object> {
         let name = pyo3::types::PyString::intern(py, name);
-        Ok(pyo3::types::PyTuple::new(py, [name])?.into_ptr())
+        Ok(kept(pyo3::types::PyTuple::new(py, [name])?))
     };
+    let names = Names::new(py);
     let imports = Imports {
-        names: Names::new(py),
         kw_context: keyword("context")?,
         kw_msg: keyword("msg")?,
-        future_type: get(&accelerated, "Future")?.cast(),
-        task_type: get(&accelerated, "Task")?.cast(),
+        future_type: get(&accelerated, "Future")?,
+        task_type: get(&accelerated, "Task")?,
         cancelled_error: get(&exceptions, "CancelledError")?,
         invalid_state_error: get(&exceptions, "InvalidStateError")?,
         get_running_loop: direct(&accelerated, "get_running_loop")?,
         peek_running_loop: direct(&accelerated, "_get_running_loop")?,
-        futures: FutureParts::of(&accelerated.getattr("Future")?, &accelerated.getattr("Task")?),
+        futures: FutureParts::of(
+            &names,
+            &accelerated.getattr("Future")?,
+            &accelerated.getattr("Task")?,
+        ),
         cancelling: method(&accelerated.getattr("Task")?, "cancelling")?,
         done: method(&accelerated.getattr("Future")?, "done")?,
         current_task: get(&tasks, "current_task")?,
@@ -284,25 +295,22 @@ pub fn load(py: Python<'_>) -> PyResult<()> {
         discard_awaited_by: get(&accelerated, "future_discard_from_awaited_by")?,
         scheduled: part("data"),
         scheduled_remove: part("_remove"),
-        base_time: base_loop.getattr("time")?.into_ptr(),
-        base_call_soon: base_loop.getattr("call_soon")?.into_ptr(),
-        base_run_once: base_loop.getattr("_run_once")?.into_ptr(),
-        base_get_debug: base_loop.getattr("get_debug")?.into_ptr(),
-        // SAFETY: as above.
-        handle_cancelled: unsafe {
-            slot_offset(Owned::share(handle_type.getattr("_cancelled")?.as_ptr()))
-        },
+        base_time: kept(base_loop.getattr("time")?),
+        base_call_soon: kept(base_loop.getattr("call_soon")?),
+        base_run_once: kept(base_loop.getattr("_run_once")?),
+        base_get_debug: kept(base_loop.getattr("get_debug")?),
+        handle_cancelled: Member::of(part_of(&handle_type, "_cancelled")?),
         append: deque("append")?,
         append_left: deque("appendleft")?,
-        deque_type: deque_type.clone().into_ptr().cast(),
-        handle_type: handle_type.into_ptr(),
-        base_loop: base_loop.into_ptr(),
-        time_dict: time.dict().into_ptr(),
+        deque_type: kept(deque_type.clone()),
+        handle_type: kept(handle_type),
+        base_loop: kept(base_loop),
+        time_dict: kept(time.dict()),
         time_monotonic: direct(&time, "monotonic")?,
         parts: Parts {
             cancelled: get(&parts, "Cancelled")?,
             closed: get(&parts, "NurseryClosed")?,
-            multi_error_of: parts.getattr("BaseMultiError")?.getattr("_of")?.into_ptr(),
+            multi_error_of: kept(parts.getattr("BaseMultiError")?.getattr("_of")?),
             wrap_awaitable: get(&parts, "wrap_awaitable")?,
             asked_from_inside: get(&parts, "asked_from_inside")?,
             shielded: get(&parts, "shielded")?,
@@ -318,44 +326,37 @@ pub fn load(py: Python<'_>) -> PyResult<()> {
             gate: get(&parts, "Gate")?,
             start_in_place: get(&parts, "start_in_place")?,
         },
+        names,
     };
     let _ = IMPORTS.set(imports);
     Ok(())
 }
 
 /// The loop that runs in this thread; raises if none does.
-pub unsafe fn running_loop() -> Fallible<Owned> {
-    // SAFETY: a function that takes nothing.
-    unsafe { imports().get_running_loop.call() }
+pub fn running_loop(py: Python<'_>) -> Fallible<Owned> {
+    imports(py).get_running_loop.call()
 }
 
 /// The loop's current task, or None.
-pub unsafe fn current_task(event_loop: Raw) -> Fallible<Owned> {
-    // SAFETY: the caller's loop is alive.
-    unsafe {
-        let imports = imports();
-        if imports.current_tasks.is_null() {
-            return call1(imports.current_task, event_loop);
-        }
-        let task = ffi::PyDict_GetItemWithError(imports.current_tasks, event_loop);
-        if task.is_null() {
-            if !ffi::PyErr_Occurred().is_null() {
-                return Err(crate::cpython::object::Raised::seen());
-            }
-            return Ok(crate::cpython::object::none());
-        }
-        Ok(Owned::share(task))
+pub fn current_task(event_loop: &Object) -> Fallible<Owned> {
+    let py = event_loop.py();
+    match imports(py).current_tasks {
+        Some(tasks) => Ok(dict_get(tasks, event_loop)?.unwrap_or_else(|| none(py))),
+        None => call1(imports(py).current_task, event_loop),
     }
 }
 
 /// `loop.is_closed()`.
-pub unsafe fn is_closed(event_loop: Raw) -> Fallible<bool> {
-    // SAFETY: attached; the caller's loop is alive.
-    unsafe { crate::cpython::object::truth(&method0(event_loop, names().is_closed)?) }
+pub fn is_closed(event_loop: &Object) -> Fallible<bool> {
+    truth_of(method0(event_loop, names(event_loop.py()).is_closed))
+}
+
+/// Whether a loop is closed; one that cannot say counts as open.
+pub fn is_known_closed(event_loop: &Object) -> bool {
+    optional(is_closed(event_loop)).unwrap_or(false)
 }
 
 /// `loop.get_debug()`.
-pub unsafe fn is_debug(event_loop: Raw) -> Fallible<bool> {
-    // SAFETY: attached; the caller's loop is alive.
-    unsafe { crate::cpython::object::truth(&method0(event_loop, names().get_debug)?) }
+pub fn is_debug(event_loop: &Object) -> Fallible<bool> {
+    truth_of(method0(event_loop, names(event_loop.py()).get_debug))
 }

@@ -1,169 +1,330 @@
-//! Owned references and calls into CPython, for the code that every step of a task runs through.
-//! It owns nothing; it must never hide an exception: what fails leaves CPython's error set.
+//! References to Python objects, and the two facts that they stand for. Code that has a reference to
+//! an [`Object`] runs in an attached thread, and the object is alive as long as the reference: a
+//! reference comes from CPython, for a call of its own, or from an [`Owned`], and can go to no other
+//! thread; and nothing here ever detaches one. So what takes an `&Object` needs no other proof; what
+//! takes none has `Python<'_>` for that. It must never hand out a reference that outlives what keeps it.
 
-use std::ffi::{CStr, c_int};
+use std::cell::{Cell, UnsafeCell};
+use std::ffi::{c_int, c_void};
+use std::marker::PhantomData;
+use std::ops::Deref;
 use std::ptr::NonNull;
+use std::rc::Rc;
 
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::{Py, PyAny, ffi};
+use pyo3::prelude::*;
+use pyo3::{Borrowed, PyClass, ffi};
 
-/// Any Python object.
+/// Any Python object, as C has it.
 pub type Raw = *mut ffi::PyObject;
 
-/// The error indicator is set: something has failed, and its exception waits. There is one for each
-/// failure, and it is used up: given to CPython, which raises the exception, taken, or forgotten.
-#[derive(Debug)]
-#[must_use = "an exception waits: hand this on, take the exception or forget it"]
-pub struct Raised(());
-
-impl Raised {
-    /// CPython says that a call of its own has failed.
-    #[cold]
-    pub unsafe fn seen() -> Self {
-        // SAFETY: attached.
-        unsafe {
-            if ffi::PyErr_Occurred().is_null() {
-                let text = c"aionursery: a call failed without an exception";
-                return set_error(ffi::PyExc_SystemError, text);
-            }
-        }
-        Self(())
-    }
-
-    /// Takes the exception, with its traceback, and clears the error indicator.
-    pub unsafe fn take(self) -> Owned {
-        // SAFETY: attached. Where the exception has gone, somebody has broken this type's promise.
-        unsafe { take_raised().unwrap_or_else(|| Self::seen().take()) }
-    }
-
-    /// Lets the exception go, where it means no more than that there is no answer.
-    pub unsafe fn forget(self) {
-        // SAFETY: attached.
-        unsafe { ffi::PyErr_Clear() }
-    }
-
-    /// The answer by which CPython knows to raise the exception.
-    pub fn null(self) -> Raw {
-        std::ptr::null_mut()
-    }
-
-    /// As [`Self::null`], for what answers with a number.
-    pub fn negative(self) -> c_int {
-        -1
-    }
-}
-
-pub type Fallible<T> = Result<T, Raised>;
-
-/// One strong reference. Unlike `Py<T>` it counts at once, and may be dropped where PyO3 does not
-/// know that the thread is attached. It must only be used by a thread that is.
-#[derive(Debug)]
+/// Any Python object, behind a reference. The cell makes that one for this thread only, and says that
+/// CPython changes what is behind it.
 #[repr(transparent)]
-pub struct Owned(NonNull<ffi::PyObject>);
+pub struct Object(UnsafeCell<ffi::PyObject>);
 
-impl Owned {
-    /// Takes over a new reference; null means that an exception was set.
+impl Object {
+    /// # Safety
+    /// The thread is attached, and the object alive for `'a`.
     #[inline]
-    pub unsafe fn new(object: Raw) -> Fallible<Self> {
-        match NonNull::new(object) {
-            Some(object) => Ok(Self(object)),
-            // SAFETY: as the caller says.
-            None => Err(unsafe { Raised::seen() }),
-        }
+    pub unsafe fn from_ptr<'a>(object: Raw) -> &'a Self {
+        // SAFETY: the caller's object is alive, and `Object` is laid out as it.
+        unsafe { &*object.cast_const().cast() }
     }
 
-    /// Takes over a new reference that may be absent.
+    /// As [`Self::from_ptr`], for what may be null.
+    ///
+    /// # Safety
+    /// As there, if it is not null.
     #[inline]
-    pub unsafe fn maybe(object: Raw) -> Option<Self> {
-        NonNull::new(object).map(Self)
-    }
-
-    /// One more reference to a borrowed object.
-    #[inline]
-    pub unsafe fn share(object: Raw) -> Self {
-        // SAFETY: the caller borrows a live object.
-        unsafe {
-            ffi::Py_INCREF(object);
-            Self(NonNull::new_unchecked(object))
-        }
+    pub unsafe fn from_ptr_or_opt<'a>(object: Raw) -> Option<&'a Self> {
+        // SAFETY: as the caller says.
+        unsafe { object.cast_const().cast::<Self>().as_ref() }
     }
 
     #[inline]
     pub fn as_ptr(&self) -> Raw {
-        self.0.as_ptr()
+        self.0.get()
+    }
+
+    /// Which object it is, as a number.
+    #[inline]
+    pub fn address(&self) -> usize {
+        self.as_ptr() as usize
+    }
+
+    /// The token of an attached thread.
+    #[inline]
+    pub fn py(&self) -> Python<'_> {
+        // SAFETY: see the module: the reference exists in an attached thread only.
+        unsafe { Python::assume_attached() }
+    }
+
+    /// Its type.
+    #[inline]
+    pub fn class(&self) -> &Self {
+        // SAFETY: it is alive, so its type is; a type is an object.
+        unsafe { Self::from_ptr(ffi::Py_TYPE(self.as_ptr()).cast()) }
+    }
+
+    /// Whether both are the same object.
+    #[inline]
+    pub fn is(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+
+    #[inline]
+    pub fn is_none(&self) -> bool {
+        self.is(none_ref(self.py()))
+    }
+
+    /// The inside of it, if it is of that type.
+    #[inline]
+    pub fn cast<T: Typed>(&self) -> Option<&T> {
+        // SAFETY: the type is looked at.
+        T::is(self).then(|| unsafe { T::see(self) })
+    }
+
+    /// As PyO3 has it.
+    #[inline]
+    pub fn to_bound<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        // SAFETY: it is alive; the bound object has a reference of its own.
+        unsafe { Bound::from_borrowed_ptr(py, self.as_ptr()) }
+    }
+
+    /// As PyO3 has it, without a reference of its own.
+    #[inline]
+    pub fn borrow(&self) -> Borrowed<'_, '_, PyAny> {
+        // SAFETY: it is alive as long as this reference.
+        unsafe { Borrowed::from_ptr(self.py(), self.as_ptr()) }
+    }
+}
+
+/// An object of PyO3's, as we have it.
+#[inline]
+pub fn object<'a, T>(bound: &'a Bound<'_, T>) -> &'a Object {
+    // SAFETY: it is held as long as the reference, in an attached thread.
+    unsafe { Object::from_ptr(bound.as_ptr()) }
+}
+
+/// What Rust code sees of objects of some type.
+///
+/// # Safety
+/// Where `is` answers yes, `see` is sound: it gives a part of the object's memory, or all of it.
+pub unsafe trait Typed {
+    fn is(object: &Object) -> bool;
+
+    /// # Safety
+    /// `is` answers yes.
+    unsafe fn see(object: &Object) -> &Self;
+}
+
+// SAFETY: every object is one.
+unsafe impl Typed for Object {
+    #[inline]
+    fn is(_: &Object) -> bool {
+        true
+    }
+
+    #[inline]
+    unsafe fn see(object: &Object) -> &Self {
+        object
+    }
+}
+
+/// What [`Typed`] sees as the object itself, and nothing inside of it.
+///
+/// # Safety
+/// A reference to it is a reference to the object: `see` changes the type only.
+pub unsafe trait Whole: Typed {}
+
+// SAFETY: `see` gives back what it was given.
+unsafe impl Whole for Object {}
+
+/// Says that a class of PyO3's can be seen inside, and that the GIL keeps its objects for one thread at
+/// a time: the module declares that it needs the GIL, makes no threads and never detaches.
+macro_rules! class {
+    ($class:ty) => {
+        // SAFETY: every access is an attached thread's, see the macro.
+        #[allow(unsafe_code, reason = "written once for every class")]
+        unsafe impl Send for $class {}
+        // SAFETY: as above.
+        #[allow(unsafe_code, reason = "written once for every class")]
+        unsafe impl Sync for $class {}
+        // SAFETY: PyO3 looks at the type, and knows where the inside lies.
+        #[allow(unsafe_code, reason = "written once for every class")]
+        unsafe impl $crate::cpython::object::Typed for $class {
+            #[inline]
+            fn is(object: &$crate::cpython::object::Object) -> bool {
+                object.borrow().cast::<Self>().is_ok()
+            }
+
+            #[inline]
+            unsafe fn see(object: &$crate::cpython::object::Object) -> &Self {
+                // SAFETY: as the caller says. PyO3's reference is alive as long as the object's.
+                unsafe { &*std::ptr::from_ref(object.borrow().cast_unchecked::<Self>().get()) }
+            }
+        }
+    };
+}
+pub(crate) use class;
+
+/// One strong reference to an object that Rust code sees as `T`. Unlike `Py<T>` it counts at once, and
+/// may be dropped where PyO3 does not know that the thread is attached.
+#[repr(transparent)]
+pub struct Owned<T = Object>(NonNull<ffi::PyObject>, PhantomData<*const T>);
+
+impl Owned {
+    /// Takes over a new reference.
+    ///
+    /// # Safety
+    /// The thread is attached, and the reference, if there is one, the caller's to give.
+    #[inline]
+    pub unsafe fn from_ptr(object: Raw) -> Option<Self> {
+        NonNull::new(object).map(|object| Self(object, PhantomData))
+    }
+
+    /// The same reference, if the object is of that type.
+    #[inline]
+    pub fn cast<T: Typed>(self) -> Result<Owned<T>, Self> {
+        if T::is(&self) { Ok(Owned(self.into_non_null(), PhantomData)) } else { Err(self) }
+    }
+}
+
+impl<T: Whole> Owned<T> {
+    /// One more reference to a borrowed object.
+    #[inline]
+    pub fn share(object: &T) -> Self {
+        let object = NonNull::from(object).cast::<ffi::PyObject>();
+        // SAFETY: `T` is the whole object, and that is alive.
+        unsafe { ffi::Py_INCREF(object.as_ptr()) };
+        Self(object, PhantomData)
+    }
+}
+
+impl<T: PyClass + Typed> Owned<T> {
+    /// A reference of PyO3's, taken over.
+    #[inline]
+    pub fn of(bound: Bound<'_, T>) -> Self {
+        Self(NonNull::new(bound.into_ptr()).expect("PyO3 refers to an object"), PhantomData)
+    }
+}
+
+impl<T> Owned<T> {
+    /// The object.
+    #[inline]
+    pub fn object(&self) -> &Object {
+        // SAFETY: we hold a reference; only attached threads have this type, which is not `Send`.
+        unsafe { Object::from_ptr(self.0.as_ptr()) }
+    }
+
+    /// The same reference, to any object.
+    #[inline]
+    pub fn into_object(self) -> Owned {
+        Owned(self.into_non_null(), PhantomData)
     }
 
     /// Gives the reference away.
     #[inline]
     pub fn into_ptr(self) -> Raw {
-        let object = self.0.as_ptr();
+        self.into_non_null().as_ptr()
+    }
+
+    /// Gives the reference to PyO3.
+    #[inline]
+    pub fn into_bound(self, py: Python<'_>) -> Bound<'_, PyAny> {
+        // SAFETY: our reference is handed on.
+        unsafe { Bound::from_owned_ptr(py, self.into_ptr()) }
+    }
+
+    #[inline]
+    fn into_non_null(self) -> NonNull<ffi::PyObject> {
+        let object = self.0;
         std::mem::forget(self);
         object
     }
 }
 
-impl Clone for Owned {
+impl<T: Typed> Deref for Owned<T> {
+    type Target = T;
+
     #[inline]
-    fn clone(&self) -> Self {
-        // SAFETY: we hold a reference.
-        unsafe { Self::share(self.as_ptr()) }
+    fn deref(&self) -> &T {
+        // SAFETY: what makes this type has looked at the object's.
+        unsafe { T::see(self.object()) }
     }
 }
 
-impl Drop for Owned {
+impl<T> Clone for Owned<T> {
+    #[inline]
+    fn clone(&self) -> Self {
+        Owned(Owned::share(self.object()).into_non_null(), PhantomData)
+    }
+}
+
+impl<T> Drop for Owned<T> {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: we own one reference, and only attached threads use this type.
-        unsafe { ffi::Py_DECREF(self.as_ptr()) }
+        // SAFETY: we own one reference, and only attached threads have this type.
+        unsafe { ffi::Py_DECREF(self.0.as_ptr()) }
+    }
+}
+
+impl<T> std::fmt::Debug for Owned<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Owned").field(&self.0).finish()
     }
 }
 
 /// A slot for an object, as a struct of CPython's would have it: null or one strong reference.
-/// What was there is let go only after the slot has its new value: that may run Python code.
+/// What was there is let go only after the slot has its new value: that may run Python code. So what is
+/// in it is never lent, but to the collector: it is shared, or compared.
 #[derive(Debug)]
 #[repr(transparent)]
-pub struct Slot(std::cell::Cell<Raw>);
+pub struct Slot<T = Object>(Cell<Option<NonNull<ffi::PyObject>>>, PhantomData<*const T>);
 
-impl Slot {
+impl<T> Slot<T> {
     pub const fn empty() -> Self {
-        Self(std::cell::Cell::new(std::ptr::null_mut()))
-    }
-
-    /// Borrowed, or null.
-    #[inline]
-    pub fn get(&self) -> Raw {
-        self.0.get()
+        Self(Cell::new(None), PhantomData)
     }
 
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.0.get().is_null()
+        self.0.get().is_none()
+    }
+
+    /// Whether it holds just this object.
+    #[inline]
+    pub fn holds(&self, object: &Object) -> bool {
+        self.address() == object.address()
+    }
+
+    /// Which object it holds, as a number; 0 for none.
+    #[inline]
+    pub fn address(&self) -> usize {
+        self.0.get().map_or(0, |object| object.as_ptr() as usize)
     }
 
     /// A reference of the caller's own.
     #[inline]
-    pub fn cloned(&self) -> Option<Owned> {
-        let object = self.get();
-        // SAFETY: the slot holds a reference.
-        (!object.is_null()).then(|| unsafe { Owned::share(object) })
+    pub fn cloned(&self) -> Option<Owned<T>> {
+        self.traverse(|object| Owned(Owned::share(object).into_non_null(), PhantomData))
     }
 
     #[inline]
-    pub fn take(&self) -> Option<Owned> {
-        // SAFETY: the slot's reference becomes the caller's.
-        unsafe { Owned::maybe(self.0.replace(std::ptr::null_mut())) }
+    pub fn take(&self) -> Option<Owned<T>> {
+        self.0.take().map(|object| Owned(object, PhantomData))
     }
 
     #[inline]
-    pub fn set(&self, object: Owned) {
+    pub fn set(&self, object: Owned<T>) {
         drop(self.replace(Some(object)));
     }
 
     #[inline]
-    pub fn replace(&self, object: Option<Owned>) -> Option<Owned> {
-        let new = object.map_or(std::ptr::null_mut(), Owned::into_ptr);
-        // SAFETY: the slot's old reference becomes the caller's.
-        unsafe { Owned::maybe(self.0.replace(new)) }
+    pub fn replace(&self, object: Option<Owned<T>>) -> Option<Owned<T>> {
+        let before = self.0.replace(object.map(Owned::into_non_null));
+        before.map(|object| Owned(object, PhantomData))
     }
 
     #[inline]
@@ -171,276 +332,202 @@ impl Slot {
         drop(self.take());
     }
 
-    /// For `tp_traverse`.
+    /// For what changes no slot, as the collector and a new reference.
     #[inline]
-    pub unsafe fn visit(&self, visit: ffi::visitproc, arg: *mut std::ffi::c_void) -> i32 {
-        let object = self.get();
-        if object.is_null() {
-            return 0;
-        }
-        // SAFETY: a collector's visit of a reference that is held.
-        unsafe { visit(object, arg) }
+    pub fn traverse<R>(&self, visit: impl FnOnce(&Object) -> R) -> Option<R> {
+        // SAFETY: the slot holds a reference; a visit runs no code that could take it out.
+        self.0.get().map(|object| visit(unsafe { Object::from_ptr(object.as_ptr()) }))
+    }
+
+    /// Shows the collector what it holds.
+    #[inline]
+    pub fn show<E>(&self, visit: impl FnOnce(&Object) -> Result<(), E>) -> Result<(), E> {
+        self.traverse(visit).unwrap_or(Ok(()))
     }
 }
 
-/// Shows the collector a reference that is held, for a class of PyO3's.
-pub unsafe fn show(visit: &PyVisit<'_>, object: Raw) -> Result<(), PyTraverseError> {
-    if object.is_null() {
-        return Ok(());
-    }
-    // SAFETY: `Py` is a pointer; the caller holds the reference.
-    let object: &Py<PyAny> = unsafe { &*std::ptr::from_ref(&object).cast() };
-    visit.call(object)
-}
-
-impl Default for Slot {
+impl<T> Default for Slot<T> {
     fn default() -> Self {
         Self::empty()
     }
 }
 
-impl Drop for Slot {
+impl<T> Drop for Slot<T> {
     fn drop(&mut self) {
         self.clear();
     }
 }
 
-#[inline]
-pub unsafe fn none() -> Owned {
-    // SAFETY: None is always alive.
-    unsafe { Owned::share(ffi::Py_None()) }
+/// Where an object of a class of PyO3's finds itself: it is a part of that object.
+pub struct Myself<T> {
+    weakly: Weakly,
+    whole: PhantomData<*const T>,
 }
 
-#[inline]
-pub unsafe fn call0(function: Raw) -> Fallible<Owned> {
-    // SAFETY: the caller's object is alive.
-    unsafe { Owned::new(ffi::PyObject_CallNoArgs(function)) }
-}
+impl<T: PyClass> Myself<T> {
+    pub fn unknown() -> Self {
+        let nowhere = Cell::new(std::ptr::null_mut());
+        Self { weakly: Weakly(Rc::new(nowhere)), whole: PhantomData }
+    }
 
-#[inline]
-pub unsafe fn call1(function: Raw, arg: Raw) -> Fallible<Owned> {
-    // SAFETY: the caller's objects are alive.
-    unsafe { call(function, &mut [std::ptr::null_mut(), arg]) }
-}
+    /// Tells it. It must lie in the object.
+    pub fn set(&self, whole: &Bound<'_, T>) {
+        let (start, here) = (whole.as_ptr() as usize, std::ptr::from_ref(self) as usize);
+        // SAFETY: the object is alive, and so is its type.
+        let size = unsafe { (*ffi::Py_TYPE(whole.as_ptr())).tp_basicsize as usize };
+        assert!((start..start + size).contains(&here), "told of another object");
+        self.weakly.0.set(whole.as_ptr());
+    }
 
-/// `function(*args)`. `args` starts with an unused entry.
-#[inline]
-pub unsafe fn call(function: Raw, args: &mut [Raw]) -> Fallible<Owned> {
-    // SAFETY: the caller's objects are alive; the first entry is scratch space for the callee.
-    unsafe {
-        let count = (args.len() - 1) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
-        let nothing = std::ptr::null_mut();
-        Owned::new(ffi::PyObject_Vectorcall(function, args.as_ptr().add(1), count, nothing))
+    /// Which object it is, as a number.
+    #[inline]
+    pub fn address(&self) -> usize {
+        self.weakly.address()
+    }
+
+    /// One more reference to the object, which has been told, and is not going.
+    #[inline]
+    pub fn share(&self) -> Owned<T> {
+        // What it is a part of is alive.
+        let object = self.weakly.share().expect("it was told when it was made");
+        Owned(object.into_non_null(), PhantomData)
+    }
+
+    /// What finds the object without holding it.
+    pub fn weakly(&self) -> &Weakly {
+        &self.weakly
+    }
+
+    /// The object goes: nothing finds it any more. Its destructor must begin with this.
+    pub fn forget(&self) {
+        self.weakly.0.set(std::ptr::null_mut());
+    }
+
+    #[inline]
+    pub fn py(&self) -> Python<'_> {
+        // SAFETY: a part of an object, which only attached threads reach.
+        unsafe { Python::assume_attached() }
     }
 }
 
-/// `object.name(*args, **{kwnames: last of args})`. `args` starts with an unused entry.
-#[inline]
-pub unsafe fn call_method(
-    object: Raw,
-    name: Raw,
-    args: &mut [Raw],
-    kwnames: Raw,
-) -> Fallible<Owned> {
-    // SAFETY: the caller's objects are alive; `args[0]` takes the object, as the protocol wants.
-    unsafe {
-        args[0] = object;
-        let keywords = if kwnames.is_null() { 0 } else { ffi::PyTuple_GET_SIZE(kwnames) as usize };
-        let positional = args.len() - keywords;
-        Owned::new(ffi::PyObject_VectorcallMethod(name, args.as_ptr(), positional, kwnames))
-    }
-}
-
-#[inline]
-pub unsafe fn method0(object: Raw, name: Raw) -> Fallible<Owned> {
-    // SAFETY: as for `call_method`.
-    unsafe { call_method(object, name, &mut [std::ptr::null_mut()], std::ptr::null_mut()) }
-}
-
-#[inline]
-pub unsafe fn method1(object: Raw, name: Raw, arg: Raw) -> Fallible<Owned> {
-    // SAFETY: as for `call_method`.
-    unsafe { call_method(object, name, &mut [std::ptr::null_mut(), arg], std::ptr::null_mut()) }
-}
-
-#[inline]
-pub unsafe fn getattr(object: Raw, name: Raw) -> Fallible<Owned> {
-    // SAFETY: the caller's objects are alive.
-    unsafe { Owned::new(ffi::PyObject_GetAttr(object, name)) }
-}
-
-/// An attribute that may be missing; other errors are passed on.
-pub unsafe fn getattr_opt(object: Raw, name: Raw) -> Fallible<Option<Owned>> {
-    // SAFETY: the caller's objects are alive.
-    unsafe {
-        let mut value = std::ptr::null_mut();
-        checked(ffi::compat::PyObject_GetOptionalAttr(object, name, &mut value))?;
-        Ok(Owned::maybe(value))
-    }
-}
-
-/// `bool(object)`.
-#[inline]
-pub unsafe fn truth(object: &Owned) -> Fallible<bool> {
-    // SAFETY: the object is alive.
-    match unsafe { ffi::PyObject_IsTrue(object.as_ptr()) } {
-        // SAFETY: a call has failed.
-        -1 => Err(unsafe { Raised::seen() }),
-        value => Ok(value != 0),
-    }
-}
-
-/// What CPython answers with a negative number if it has failed.
-#[inline]
-pub unsafe fn checked(answer: c_int) -> Fallible<c_int> {
-    // SAFETY: the caller's call has failed.
-    if answer < 0 { Err(unsafe { Raised::seen() }) } else { Ok(answer) }
-}
-
-/// The answer, where a failure means no more than that there is none.
-#[inline]
-pub unsafe fn optional<T>(answer: Fallible<T>) -> Option<T> {
-    // SAFETY: attached.
-    answer.map_err(|raised| unsafe { raised.forget() }).ok()
-}
-
-/// Takes the error indicator, with its traceback; none if nothing was raised.
-unsafe fn take_raised() -> Option<Owned> {
-    // SAFETY: attached.
-    unsafe {
-        #[cfg(Py_3_12)]
-        let exception = ffi::PyErr_GetRaisedException();
-        #[cfg(not(Py_3_12))]
-        let exception = {
-            let mut kind = std::ptr::null_mut();
-            let mut value = std::ptr::null_mut();
-            let mut traceback = std::ptr::null_mut();
-            ffi::PyErr_Fetch(&mut kind, &mut value, &mut traceback);
-            if kind.is_null() {
-                return None;
-            }
-            ffi::PyErr_NormalizeException(&mut kind, &mut value, &mut traceback);
-            if !traceback.is_null() {
-                ffi::PyException_SetTraceback(value, traceback);
-            }
-            ffi::Py_XDECREF(kind);
-            ffi::Py_XDECREF(traceback);
-            value
-        };
-        Owned::maybe(exception)
-    }
-}
-
-/// Raises an exception object.
-pub unsafe fn raise(exception: Owned) -> Raised {
-    // SAFETY: an exception instance becomes the error indicator.
-    unsafe {
-        #[cfg(Py_3_12)]
-        ffi::PyErr_SetRaisedException(exception.into_ptr());
-        #[cfg(not(Py_3_12))]
-        {
-            let kind = ffi::Py_TYPE(exception.as_ptr()).cast();
-            ffi::Py_INCREF(kind);
-            let traceback = ffi::PyException_GetTraceback(exception.as_ptr());
-            ffi::PyErr_Restore(kind, exception.into_ptr(), traceback);
-        }
-    }
-    Raised(())
-}
-
-/// Raises an exception object as a `raise` statement does: what is being handled becomes its
-/// context.
-pub unsafe fn raise_in_context(exception: Owned) -> Raised {
-    // SAFETY: an exception instance becomes the error indicator.
-    unsafe {
-        let kind = ffi::Py_TYPE(exception.as_ptr()).cast();
-        ffi::PyErr_SetObject(kind, exception.as_ptr());
-    }
-    Raised(())
-}
-
-/// Raises `kind(text)`.
-pub unsafe fn set_error(kind: Raw, text: &CStr) -> Raised {
-    // SAFETY: an exception class and a C string.
-    unsafe { ffi::PyErr_SetString(kind, text.as_ptr()) };
-    Raised(())
-}
-
-/// Raises `kind(text)`, for a text that is put together.
-pub unsafe fn set_error_text(kind: Raw, text: &str) -> Raised {
-    // SAFETY: an exception class and a new string.
-    unsafe {
-        if let Ok(message) = string(text) {
-            ffi::PyErr_SetObject(kind, message.as_ptr());
-        }
-    }
-    Raised(())
-}
-
-/// A new `str`.
-pub unsafe fn string(text: &str) -> Fallible<Owned> {
-    // SAFETY: valid UTF-8 of the given length.
-    unsafe {
-        let length = text.len() as ffi::Py_ssize_t;
-        Owned::new(ffi::PyUnicode_FromStringAndSize(text.as_ptr().cast(), length))
-    }
-}
-
-/// `repr(object)`, or a stand-in if that fails: for messages.
-pub unsafe fn repr(object: Raw) -> String {
-    // SAFETY: the caller's object is alive; a failing `__repr__` is taken back.
-    unsafe {
-        let text = Owned::maybe(ffi::PyObject_Repr(object));
-        match text.as_ref().and_then(|text| utf8(text.as_ptr())) {
-            Some(text) => text.to_owned(),
-            None => {
-                ffi::PyErr_Clear();
-                format!("<{} object>", type_name(object))
-            }
-        }
-    }
-}
-
-/// The text of a `str`, which must outlive its use. None for a text that UTF-8 cannot have.
-pub unsafe fn utf8<'a>(text: Raw) -> Option<&'a str> {
-    // SAFETY: the caller's object is alive, and keeps its text as long as it is.
-    unsafe {
-        let mut length = 0;
-        let bytes = ffi::PyUnicode_AsUTF8AndSize(text, &mut length);
-        if bytes.is_null() {
-            ffi::PyErr_Clear();
-            return None;
-        }
-        let bytes = std::slice::from_raw_parts(bytes.cast::<u8>(), length as usize);
-        Some(std::str::from_utf8_unchecked(bytes))
-    }
-}
-
-/// The name of an object's type.
-pub unsafe fn type_name(object: Raw) -> String {
-    // SAFETY: the caller's object is alive, and so is its type.
-    unsafe {
-        let name = Owned::maybe(ffi::PyType_GetName(ffi::Py_TYPE(object)));
-        let text = name.as_ref().and_then(|name| utf8(name.as_ptr()));
-        text.unwrap_or("object").to_owned()
-    }
-}
-
-/// The error indicator is put aside while something runs that may change it.
-pub struct Aside(Option<Owned>);
-
-impl Aside {
-    pub unsafe fn new() -> Self {
-        // SAFETY: attached.
-        unsafe { Self(if ffi::PyErr_Occurred().is_null() { None } else { take_raised() }) }
-    }
-}
-
-impl Drop for Aside {
+impl<T> Drop for Myself<T> {
     fn drop(&mut self) {
-        if let Some(exception) = self.0.take() {
-            // SAFETY: it was the error indicator before; the code that saw it still holds its token.
-            let _ = unsafe { raise(exception) };
+        self.weakly.0.set(std::ptr::null_mut());
+    }
+}
+
+/// Where an object was, for as long as it is. Shared by all that look for it.
+#[derive(Clone)]
+pub struct Weakly(Rc<Cell<Raw>>);
+
+impl Weakly {
+    /// The object, if it has not gone.
+    #[inline]
+    pub fn share(&self) -> Option<Owned> {
+        NonNull::new(self.0.get()).map(|object| {
+            // SAFETY: an object that goes takes its address away first. Not `Send`, so attached.
+            Owned::share(unsafe { Object::from_ptr(object.as_ptr()) })
+        })
+    }
+
+    /// Which object it is, as a number; 0 for none.
+    pub fn address(&self) -> usize {
+        self.0.get() as usize
+    }
+}
+
+/// What only attached threads get at, one at a time.
+pub struct Guarded<T>(T);
+
+// SAFETY: what gets at it has the token of an attached thread, and the module needs the GIL.
+unsafe impl<T> Sync for Guarded<T> {}
+
+impl<T> Guarded<T> {
+    pub const fn new(inside: T) -> Self {
+        Self(inside)
+    }
+
+    #[inline]
+    pub fn get<'a>(&'a self, _: Python<'a>) -> &'a T {
+        &self.0
+    }
+}
+
+/// Shows the collector a reference that is held, for a class of PyO3's.
+pub fn show(visit: &PyVisit<'_>, object: &Object) -> Result<(), PyTraverseError> {
+    let object = object.as_ptr();
+    // SAFETY: `Py` is a pointer to an object, and this one is alive.
+    let object: &Py<PyAny> = unsafe { &*std::ptr::from_ref(&object).cast() };
+    visit.call(object)
+}
+
+/// The collector's visit of an object of ours.
+pub struct Visitor {
+    visit: ffi::visitproc,
+    arg: *mut c_void,
+    answer: c_int,
+}
+
+impl Visitor {
+    /// # Safety
+    /// What CPython has given to `tp_traverse`, for the length of that call.
+    pub unsafe fn new(visit: ffi::visitproc, arg: *mut c_void) -> Self {
+        Self { visit, arg, answer: 0 }
+    }
+
+    /// Shows a reference that the visited object holds.
+    #[inline]
+    pub fn show(&mut self, object: &Object) {
+        if self.answer == 0 {
+            // SAFETY: the collector's function, with its own argument.
+            self.answer = unsafe { (self.visit)(object.as_ptr(), self.arg) };
         }
     }
+
+    /// Shows what a slot of it holds.
+    #[inline]
+    pub fn slot<T>(&mut self, slot: &Slot<T>) {
+        slot.traverse(|object| self.show(object));
+    }
+
+    /// What the collector is to be answered.
+    pub fn answer(&self) -> c_int {
+        self.answer
+    }
+}
+
+/// References to what the interpreter keeps for as long as it is.
+macro_rules! kept {
+    ($($(#[$text:meta])* $name:ident = $object:expr),* $(,)?) => {$(
+        $(#[$text])*
+        #[inline]
+        pub fn $name(_: pyo3::Python<'_>) -> &'static $crate::cpython::object::Object {
+            // SAFETY: the interpreter keeps it; attached, as the token says.
+            unsafe { $crate::cpython::object::Object::from_ptr($object) }
+        }
+    )*};
+}
+pub(crate) use kept;
+
+kept! {
+    /// None.
+    none_ref = ffi::Py_None(),
+    true_ref = ffi::Py_True(),
+    false_ref = ffi::Py_False(),
+}
+
+#[inline]
+pub fn none(py: Python<'_>) -> Owned {
+    Owned::share(none_ref(py))
+}
+
+/// True or False.
+#[inline]
+pub fn boolean_ref(py: Python<'_>, value: bool) -> &'static Object {
+    if value { true_ref(py) } else { false_ref(py) }
+}
+
+#[inline]
+pub fn boolean(py: Python<'_>, value: bool) -> Owned {
+    Owned::share(boolean_ref(py, value))
 }

@@ -2,107 +2,94 @@
 //! cancellation. What that means is the core's to say.
 
 use nursery_core::Kind;
-use pyo3::ffi;
 
-use crate::cpython::imports::{imports, names};
-use crate::cpython::object::{Fallible, Owned, Raw, method1, optional};
+use super::call::{getattr, method1};
+use super::containers::{item, items};
+use super::errors::{Fallible, exc, is_of, optional};
+use super::imports::{imports, names};
+use super::object::{Object, Owned};
 
 /// Whether an exception is a cancellation.
 #[inline]
-pub unsafe fn is_cancellation(exception: Raw) -> bool {
-    // SAFETY: the caller's exception is alive.
-    unsafe { ffi::PyErr_GivenExceptionMatches(exception, imports().cancelled_error) != 0 }
+pub fn is_cancellation(exception: &Object) -> bool {
+    is_of(exception, imports(exception.py()).cancelled_error)
 }
 
 /// What an exception is.
-pub unsafe fn kind(exception: Raw) -> Kind {
-    // SAFETY: the caller's exception is alive.
-    unsafe {
-        let is = |class: Raw| ffi::PyErr_GivenExceptionMatches(exception, class) != 0;
-        if is_cancellation(exception) {
-            Kind::Cancellation
-        } else if is(ffi::PyExc_KeyboardInterrupt) || is(ffi::PyExc_SystemExit) {
-            Kind::Exit
-        } else if is(ffi::PyExc_GeneratorExit) {
-            Kind::Close
-        } else {
-            Kind::Error
-        }
+pub fn kind(exception: &Object) -> Kind {
+    let py = exception.py();
+    if is_cancellation(exception) {
+        Kind::Cancellation
+    } else if is_of(exception, exc::keyboard_interrupt(py))
+        || is_of(exception, exc::system_exit(py))
+    {
+        Kind::Exit
+    } else if is_of(exception, exc::generator_exit(py)) {
+        Kind::Close
+    } else {
+        Kind::Error
     }
 }
 
 /// What an exception is by which a child or a body has ended: a group is looked into. Runs no code of
 /// the program's.
-pub unsafe fn kind_of_end(exception: Raw) -> Kind {
-    // SAFETY: attached; the caller's exception is alive.
-    unsafe {
-        let kind = kind(exception);
-        if kind != Kind::Error || !may_carry_cancellations(exception) {
-            return kind;
-        }
-        match optional(contents(exception)) {
-            Some((true, true)) => Kind::Group,
-            Some((true, false)) => Kind::Cancellations,
-            _ => kind,
-        }
+pub fn kind_of_end(exception: &Object) -> Kind {
+    let kind = kind(exception);
+    if kind != Kind::Error || !may_carry_cancellations(exception) {
+        return kind;
+    }
+    match optional(contents(exception)) {
+        Some((true, true)) => Kind::Group,
+        Some((true, false)) => Kind::Cancellations,
+        _ => kind,
     }
 }
 
 /// Whether an exception is a group that can have a cancellation in it. One that is an `Exception`
 /// cannot.
-unsafe fn may_carry_cancellations(exception: Raw) -> bool {
-    // SAFETY: the caller's exception is alive.
-    unsafe {
-        ffi::PyErr_GivenExceptionMatches(exception, ffi::PyExc_BaseExceptionGroup) != 0
-            && ffi::PyErr_GivenExceptionMatches(exception, ffi::PyExc_Exception) == 0
-    }
+fn may_carry_cancellations(exception: &Object) -> bool {
+    let py = exception.py();
+    is_of(exception, exc::base_exception_group(py)) && !is_of(exception, exc::exception(py))
+}
+
+/// What is in a group, as a tuple. The base class is asked, since a subclass may say anything.
+fn members(group: &Object) -> Fallible<Owned> {
+    let py = group.py();
+    let members = getattr(exc::base_exception_group(py), names(py).exceptions)?;
+    method1(&members, names(py).descriptor_get, group)
 }
 
 /// Whether there are cancellations in a group, and whether there is anything else.
-unsafe fn contents(group: Raw) -> Fallible<(bool, bool)> {
-    // SAFETY: attached; the caller's group is alive, and keeps what is in it.
-    unsafe {
-        // Asked of the base class, since a subclass may say anything.
-        let class = ffi::PyExc_BaseExceptionGroup;
-        let members = Owned::new(ffi::PyObject_GetAttr(class, names().exceptions))?;
-        let (mut cancellations, mut errors) = (false, false);
-        let mut walk = vec![Owned::share(group)];
-        while let Some(group) = walk.pop() {
-            let parts = method1(members.as_ptr(), names().descriptor_get, group.as_ptr())?;
-            for at in 0..ffi::PyTuple_Size(parts.as_ptr()) {
-                let part = ffi::PyTuple_GetItem(parts.as_ptr(), at);
-                if ffi::PyErr_GivenExceptionMatches(part, class) != 0 {
-                    walk.push(Owned::share(part));
-                } else if is_cancellation(part) {
-                    cancellations = true;
-                } else {
-                    errors = true;
-                }
+fn contents(group: &Object) -> Fallible<(bool, bool)> {
+    let class = exc::base_exception_group(group.py());
+    let (mut cancellations, mut errors) = (false, false);
+    let mut walk = vec![Owned::share(group)];
+    while let Some(group) = walk.pop() {
+        let parts = members(&group)?;
+        for &part in items(&parts) {
+            if is_of(part, class) {
+                walk.push(Owned::share(part));
+            } else if is_cancellation(part) {
+                cancellations = true;
+            } else {
+                errors = true;
             }
         }
-        Ok((cancellations, errors))
     }
+    Ok((cancellations, errors))
 }
 
 /// The first cancellation in a group, or the exception itself if it is no group.
-pub unsafe fn innermost(exception: &Owned) -> Owned {
-    // SAFETY: attached; the caller's exception is alive.
-    unsafe {
-        let class = ffi::PyExc_BaseExceptionGroup;
-        let mut found = exception.clone();
-        while ffi::PyErr_GivenExceptionMatches(found.as_ptr(), class) != 0 {
-            let inner = || -> Fallible<Owned> {
-                let members = Owned::new(ffi::PyObject_GetAttr(class, names().exceptions))?;
-                let parts = method1(members.as_ptr(), names().descriptor_get, found.as_ptr())?;
-                Owned::new(ffi::PySequence_GetItem(parts.as_ptr(), 0))
-            };
-            match optional(inner()) {
-                Some(inner) => found = inner,
-                None => break,
-            }
+pub fn innermost(exception: &Owned) -> Owned {
+    let class = exc::base_exception_group(exception.py());
+    let mut found = exception.clone();
+    while is_of(&found, class) {
+        match optional(members(&found).and_then(|members| item(&members, 0))) {
+            Some(inner) => found = inner,
+            None => break,
         }
-        found
     }
+    found
 }
 
 /// A group of exceptions, seen for cancellations in it at any depth.
@@ -115,25 +102,21 @@ pub enum Group {
 
 impl Group {
     /// Looks into an exception. `split` may be anybody's.
-    pub unsafe fn of(exception: Raw) -> Fallible<Self> {
-        // SAFETY: attached; the caller's exception is alive.
-        unsafe {
-            if !may_carry_cancellations(exception) {
-                return Ok(Self::Without);
-            }
-            let parts = method1(exception, names().split, imports().cancelled_error)?;
-            let part = |at| Owned::new(ffi::PySequence_GetItem(parts.as_ptr(), at));
-            let (found, rest) = (part(0)?, part(1)?);
-            if found.as_ptr() == ffi::Py_None() {
-                return Ok(Self::Without);
-            }
-            Ok(Self::With((rest.as_ptr() != ffi::Py_None()).then_some(rest)))
+    pub fn of(exception: &Object) -> Fallible<Self> {
+        if !may_carry_cancellations(exception) {
+            return Ok(Self::Without);
         }
+        let imports = imports(exception.py());
+        let parts = method1(exception, imports.names.split, imports.cancelled_error)?;
+        let (found, rest) = (item(&parts, 0)?, item(&parts, 1)?);
+        if found.is_none() {
+            return Ok(Self::Without);
+        }
+        Ok(Self::With(if rest.is_none() { None } else { Some(rest) }))
     }
 
     /// As [`of`](Self::of), for an exception that must not be lost: one that cannot be split stays.
-    pub unsafe fn of_error(exception: Raw) -> Self {
-        // SAFETY: as above; the error is taken back.
-        unsafe { optional(Self::of(exception)).unwrap_or(Self::Without) }
+    pub fn of_error(exception: &Object) -> Self {
+        optional(Self::of(exception)).unwrap_or(Self::Without)
     }
 }

@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 
 use pyo3::gc::PyTraverseError;
 
-use crate::cpython::object::{Owned, Raw};
+use crate::cpython::object::{Object, Owned};
 
 /// How many of our objects may go inside each other, as CPython has it for its own.
 const DEPTH: usize = 50;
@@ -21,10 +21,10 @@ pub struct Trash {
 impl Trash {
     pub fn traverse(
         &self,
-        visit: impl Fn(Raw) -> Result<(), PyTraverseError>,
+        visit: impl Fn(&Object) -> Result<(), PyTraverseError>,
     ) -> Result<(), PyTraverseError> {
         match self.later.try_borrow() {
-            Ok(later) => later.iter().try_for_each(|object| visit(object.as_ptr())),
+            Ok(later) => later.iter().try_for_each(|object| visit(object)),
             Err(_) => Ok(()),
         }
     }

@@ -3,6 +3,7 @@
 
 use nursery_core::{Effects, Tree};
 
+use crate::cpython::errors::Aside;
 use crate::engine::hooks::hooks;
 use crate::engine::state::{LoopState, PyFace};
 use crate::engine::timers;
@@ -10,18 +11,24 @@ use crate::engine::timers;
 impl LoopState {
     /// Runs a change of the tree and delivers the cancellations that come of it.
     #[inline]
-    pub unsafe fn change<R>(
+    pub fn change<R>(
         &self,
         change: impl FnOnce(&mut Tree<PyFace>, &mut Effects<PyFace>) -> R,
     ) -> R {
         let (result, effects) = self.tree.change(change);
-        // SAFETY: attached.
-        unsafe {
-            if !effects.deliveries.is_empty() || !effects.joined.is_empty() {
-                (hooks().deliver)(self, effects);
-            }
-            timers::arm(self);
+        if !effects.is_silent() {
+            (hooks().deliver)(self, effects);
         }
+        timers::arm(self);
         result
+    }
+
+    /// Lets go of what watched scopes that were left. That may run anything; an exception on its way is
+    /// put aside.
+    #[cold]
+    pub fn drop_uncalled(&self) {
+        let _aside = Aside::new(self.py());
+        let uncalled = self.tree.touch(Tree::uncalled);
+        drop(uncalled);
     }
 }

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
+use crate::cpython::object::Owned;
 use nursery_core::MemberId;
 
 /// Foreign hosts by their address.
@@ -32,6 +33,8 @@ impl Hasher for ByAddress {
 
 /// A foreign task that hosts scopes.
 pub struct Host {
+    /// The tree's reference, which the state shows the collector with the tree's keys.
+    pub task: Owned,
     pub member: MemberId,
     /// It joins a nursery's children.
     pub joining: Cell<bool>,

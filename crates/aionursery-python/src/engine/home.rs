@@ -4,62 +4,51 @@
 //! It must never be had without the loop.
 
 use std::cell::Cell;
-use std::ffi::{c_int, c_void};
 use std::ops::Deref;
-use std::ptr::NonNull;
 
-use pyo3::ffi;
-
-use crate::cpython::object::{Owned, Raw};
+use crate::cpython::object::{Object, Owned};
 use crate::engine::link::Link;
 use crate::engine::state::LoopState;
 
 /// One home. Keeps the loop's part alive, and with it the loop.
-pub struct Home(NonNull<LoopState>);
+pub struct Home(Owned<LoopState>);
 
 impl Home {
     /// At a loop that is alive, as the caller has it.
     #[inline]
-    pub unsafe fn at(state: &LoopState, event_loop: Raw) -> Self {
+    pub fn at(state: &LoopState, event_loop: &Object) -> Self {
         if state.homes.get() == 0 {
-            // SAFETY: the caller's loop is alive. The slot is empty, so nothing is let go.
-            state.event_loop.set(unsafe { Owned::share(event_loop) });
+            // The slot is empty, so nothing is let go.
+            state.event_loop.set(Owned::share(event_loop));
         }
-        // SAFETY: attached; the loop is held from now on.
-        unsafe { Self::beside(state) }
+        Self::beside(state)
     }
 
     /// Where something else is at home already.
     #[inline]
-    pub unsafe fn beside(state: &LoopState) -> Self {
+    pub fn beside(state: &LoopState) -> Self {
         state.homes.set(state.homes.get() + 1);
-        // SAFETY: attached; the state is alive.
-        unsafe { ffi::Py_INCREF(state.this.get()) };
-        Self(NonNull::from(state))
+        Self(state.this.share())
     }
 
     /// At the loop of a part that may have survived it.
     #[inline]
-    pub unsafe fn of(state: &LoopState) -> Option<Self> {
-        // SAFETY: attached; the caller's state is alive.
-        unsafe {
-            if state.is_gone() {
-                return None;
-            }
-            if state.homes.get() > 0 {
-                return Some(Self::beside(state));
-            }
-            let event_loop = state.find_loop()?;
-            Some(Self::at(state, event_loop.as_ptr()))
+    pub fn of(state: &LoopState) -> Option<Self> {
+        if state.is_gone() {
+            return None;
         }
+        if state.homes.get() > 0 {
+            return Some(Self::beside(state));
+        }
+        let event_loop = state.find_loop()?;
+        Some(Self::at(state, &event_loop))
     }
 
     /// At the loop that a link is for, if that and its part are still there.
     #[inline]
-    pub unsafe fn behind(link: &Link) -> Option<Self> {
-        let state = link.address().cast::<LoopState>();
-        // SAFETY: attached; a state that goes takes its address away first.
-        unsafe { if state.is_null() { None } else { Self::of(&*state) } }
+    pub fn behind(link: &Link) -> Option<Self> {
+        let state = link.state.share()?;
+        Self::of(state.object().cast::<LoopState>()?)
     }
 }
 
@@ -68,32 +57,26 @@ impl Deref for Home {
 
     #[inline]
     fn deref(&self) -> &LoopState {
-        // SAFETY: the home's reference keeps it alive.
-        unsafe { self.0.as_ref() }
+        &self.0
     }
 }
 
 impl Clone for Home {
     #[inline]
     fn clone(&self) -> Self {
-        // SAFETY: attached; this home keeps the loop.
-        unsafe { Self::beside(self) }
+        self.homes.set(self.homes.get() + 1);
+        Self(self.0.clone())
     }
 }
 
 impl Drop for Home {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: attached, as for every object's owner. The reference goes last: to let go of the
-        // loop may run Python code.
-        unsafe {
-            let this = self.this.get();
-            let left = self.homes.get() - 1;
-            self.homes.set(left);
-            if left == 0 {
-                self.event_loop.clear();
-            }
-            ffi::Py_DECREF(this);
+        // The reference goes last: to let go of the loop may run Python code.
+        let left = self.homes.get() - 1;
+        self.homes.set(left);
+        if left == 0 {
+            self.event_loop.clear();
         }
     }
 }
@@ -103,18 +86,31 @@ impl Drop for Home {
 pub struct HomeSlot(Cell<Option<Home>>);
 
 impl HomeSlot {
-    /// The state, borrowed for as long as nothing is put into the slot or taken out.
+    /// Looks at what is there, which runs none of the program's code.
     #[inline]
-    pub fn state(&self) -> Option<&LoopState> {
-        // SAFETY: what is in a cell is looked at only here, and nothing else runs meanwhile.
-        unsafe { (*self.0.as_ptr()).as_deref() }
+    fn look<R>(&self, look: impl FnOnce(Option<&Home>) -> R) -> R {
+        let home = self.0.take();
+        let result = look(home.as_ref());
+        self.0.set(home);
+        result
+    }
+
+    /// Whether anything is there.
+    #[inline]
+    pub fn is_some(&self) -> bool {
+        self.look(|home| home.is_some())
+    }
+
+    /// Whether it is at this loop.
+    #[inline]
+    pub fn is_at(&self, state: &LoopState) -> bool {
+        self.look(|home| home.is_some_and(|home| std::ptr::eq::<LoopState>(&**home, state)))
     }
 
     /// A home of the caller's own.
     #[inline]
     pub fn cloned(&self) -> Option<Home> {
-        // SAFETY: as above.
-        unsafe { (*self.0.as_ptr()).clone() }
+        self.look(|home| home.cloned())
     }
 
     #[inline]
@@ -127,28 +123,17 @@ impl HomeSlot {
         drop(self.0.take());
     }
 
-    /// The object that is referred to, or null.
+    /// Shows the collector what is held.
     #[inline]
-    pub fn get(&self) -> Raw {
-        self.state().map_or(std::ptr::null_mut(), |state| state.this.get())
-    }
-
-    /// For `tp_traverse`.
-    #[inline]
-    pub unsafe fn visit(&self, visit: ffi::visitproc, arg: *mut c_void) -> c_int {
-        match self.state() {
-            // SAFETY: a collector's visit of a reference that is held.
-            Some(state) => unsafe { visit(state.this.get(), arg) },
-            None => 0,
-        }
+    pub fn traverse<R>(&self, visit: impl FnOnce(&Object) -> R) -> Option<R> {
+        self.look(|home| home.map(|home| visit(home.0.object())))
     }
 }
 
 impl LoopState {
     /// One more home, for a caller that has one.
     #[inline]
-    pub unsafe fn home(&self) -> Home {
-        // SAFETY: attached; the caller's home keeps the loop.
-        unsafe { Home::beside(self) }
+    pub fn home(&self) -> Home {
+        Home::beside(self)
     }
 }

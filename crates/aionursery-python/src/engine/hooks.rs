@@ -5,24 +5,26 @@ use std::sync::OnceLock;
 
 use nursery_core::{Effects, NurseryId};
 
+use crate::cpython::errors::Fallible;
 use crate::cpython::function::Method;
-use crate::cpython::object::{Fallible, Owned, Raw};
+use crate::cpython::object::{Object, Owned};
+use crate::engine::link::Link;
 use crate::engine::state::{LoopState, PyFace};
 
 /// What the layers above do for the engine.
 pub struct Hooks {
     /// Brings cancellations to their tasks, and wakes the joins of nurseries that have closed.
-    pub deliver: unsafe fn(&LoopState, Effects<PyFace>),
+    pub deliver: fn(&LoopState, Effects<PyFace>),
     /// A nursery has closed that no host waits for any more.
-    pub discard: unsafe fn(&LoopState, NurseryId),
+    pub discard: fn(&LoopState, NurseryId),
     /// Takes a step of a task that the loop calls, in the task's context.
-    pub step: unsafe fn(Raw) -> Raw,
+    pub step: fn(&Object) -> Fallible<()>,
     /// Has the loop call a task's next step by a handle of its own.
-    pub step_alone: unsafe fn(&LoopState, Owned) -> Fallible<()>,
+    pub step_alone: fn(&LoopState, Owned) -> Fallible<()>,
     /// What the loop calls for a batch, bound to a turn's link.
-    pub drain: &'static Method,
+    pub drain: &'static Method<Link>,
     /// What the loop calls for its timer, bound to a link.
-    pub fire: &'static Method,
+    pub fire: &'static Method<Link>,
 }
 
 static HOOKS: OnceLock<Hooks> = OnceLock::new();

@@ -3,9 +3,10 @@
 
 use pyo3::prelude::*;
 
+use crate::cpython::call::method1;
 use crate::cpython::errors::fetch;
 use crate::cpython::imports::{is_debug, names};
-use crate::cpython::object::method1;
+use crate::cpython::object::object;
 use crate::engine::home::Home;
 use crate::engine::link::Link;
 
@@ -13,21 +14,16 @@ use crate::engine::link::Link;
 impl Link {
     /// Whether the loop is in debug mode.
     fn get_debug(&self, py: Python<'_>) -> PyResult<bool> {
-        // SAFETY: attached; the state is kept for the call.
-        unsafe {
-            let Some(state) = Home::behind(self) else { return Ok(false) };
-            is_debug(state.event_loop.get()).map_err(|raised| fetch(py, raised))
-        }
+        let Some(state) = Home::behind(self) else { return Ok(false) };
+        is_debug(&state.event_loop()).map_err(|raised| fetch(py, raised))
     }
 
     /// Hand on what a handle reports.
     fn call_exception_handler(&self, context: &Bound<'_, PyAny>) -> PyResult<()> {
-        // SAFETY: attached; the state is kept for the call.
-        unsafe {
-            let Some(state) = Home::behind(self) else { return Ok(()) };
-            let handler = names().call_exception_handler;
-            let answer = method1(state.event_loop.get(), handler, context.as_ptr());
-            answer.map(drop).map_err(|raised| fetch(context.py(), raised))
-        }
+        let py = context.py();
+        let Some(state) = Home::behind(self) else { return Ok(()) };
+        let handler = names(py).call_exception_handler;
+        let answer = method1(&state.event_loop(), handler, object(context));
+        answer.map(drop).map_err(|raised| fetch(py, raised))
     }
 }

@@ -8,6 +8,7 @@ pub mod find;
 pub mod guests;
 pub mod home;
 pub mod hooks;
+pub mod last_name;
 pub mod link;
 mod link_class;
 pub mod queue;

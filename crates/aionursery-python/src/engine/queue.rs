@@ -17,13 +17,14 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
-use pyo3::ffi;
 use pyo3::gc::PyTraverseError;
+use pyo3::prelude::*;
 
 use super::turns::{self as turn, Turns};
+use crate::cpython::containers::{item, size};
+use crate::cpython::direct::Member;
 use crate::cpython::imports::imports;
-use crate::cpython::object::{Owned, Raw, Slot};
-use crate::engine::link::Address;
+use crate::cpython::object::{Object, Owned, Slot, Weakly};
 
 /// What a loop lets us do.
 #[derive(Clone, Copy, Default)]
@@ -37,8 +38,8 @@ pub struct Ways {
 }
 
 pub struct Ready {
-    /// Tasks; each entry holds one reference.
-    tasks: RefCell<VecDeque<Raw>>,
+    /// Tasks of ours.
+    tasks: RefCell<VecDeque<Owned>>,
     /// How many tasks came in, and how many were taken out, from the beginning.
     pub pushed: Cell<u64>,
     pub taken: Cell<u64>,
@@ -47,7 +48,7 @@ pub struct Ready {
     pub loop_queue: Slot,
     pub ways: Ways,
     /// Where the handles that the loop is given say that they are cancelled, if they are ours.
-    pub cancelled: Option<isize>,
+    pub cancelled: Option<Member>,
     /// The end of the batch whose step runs; 0 for none.
     pub current: Cell<u64>,
     /// The join of a host that goes on when the batch has been drained.
@@ -55,17 +56,17 @@ pub struct Ready {
 }
 
 impl Ready {
-    pub fn new(loop_queue: Option<Owned>, ways: Ways, address: &Address) -> Self {
+    pub fn new(py: Python<'_>, loop_queue: Option<Owned>, ways: Ways, state: &Weakly) -> Self {
         let queue = Slot::empty();
         drop(queue.replace(loop_queue));
         Self {
             tasks: RefCell::default(),
             pushed: Cell::new(0),
             taken: Cell::new(0),
-            turns: Turns::new(address),
+            turns: Turns::new(state),
             loop_queue: queue,
             ways,
-            cancelled: imports().handle_cancelled.filter(|_| ways.plain),
+            cancelled: imports(py).handle_cancelled.filter(|_| ways.plain),
             current: Cell::new(0),
             last_join: Slot::empty(),
         }
@@ -73,13 +74,13 @@ impl Ready {
 
     pub fn traverse(
         &self,
-        visit: impl Fn(Raw) -> Result<(), PyTraverseError>,
+        visit: impl Fn(&Object) -> Result<(), PyTraverseError>,
     ) -> Result<(), PyTraverseError> {
-        visit(self.loop_queue.get())?;
-        visit(self.last_join.get())?;
+        self.loop_queue.show(&visit)?;
+        self.last_join.show(&visit)?;
         self.turns.traverse(&visit)?;
         if let Ok(tasks) = self.tasks.try_borrow() {
-            tasks.iter().try_for_each(|task| visit(*task))?;
+            tasks.iter().try_for_each(|task| visit(task))?;
         }
         Ok(())
     }
@@ -87,34 +88,27 @@ impl Ready {
     pub fn clear(&self) {
         let tasks = self.tasks.take();
         self.taken.set(self.pushed.get());
-        for task in tasks {
-            // SAFETY: each entry holds one reference.
-            drop(unsafe { Owned::maybe(task) });
-        }
+        drop(tasks);
         self.turns.clear();
         self.loop_queue.clear();
         self.last_join.clear();
     }
 
     /// Whether nothing waits in the loop's queue; a loop that does not show it may have something.
-    pub unsafe fn is_last(&self) -> bool {
-        let queue = self.loop_queue.get();
-        // SAFETY: a deque, whose length is asked for.
-        unsafe { !queue.is_null() && !self.is_open() && ffi::PySequence_Size(queue) == 0 }
+    pub fn is_last(&self) -> bool {
+        !self.is_open()
+            && self.loop_queue.cloned().is_some_and(|queue| size(&queue).is_ok_and(|it| it == 0))
     }
 
     /// The nursery that `join` waits for has closed. Says whether its host is seen to when this
     /// batch has been drained, because nothing would come before it.
-    pub unsafe fn take_last(&self, join: Raw) -> bool {
-        // SAFETY: attached; the caller's wait is alive.
-        unsafe {
-            let drained = self.current.get() != 0 && self.current.get() == self.taken.get();
-            if !drained || !self.last_join.is_empty() || !self.is_last() {
-                return false;
-            }
-            self.last_join.set(Owned::share(join));
-            true
+    pub fn take_last(&self, join: &Object) -> bool {
+        let drained = self.current.get() != 0 && self.current.get() == self.taken.get();
+        if !drained || !self.last_join.is_empty() || !self.is_last() {
+            return false;
         }
+        self.last_join.set(Owned::share(join));
+        true
     }
 
     /// What runs until this goes is no step of the batch around it, which may end much later: a step
@@ -127,43 +121,38 @@ impl Ready {
     /// Whether anything is queued.
     #[inline]
     pub fn is_open(&self) -> bool {
-        !self.turns.last().is_null()
+        self.turns.last() != 0
     }
 
     /// Whether a task can join the last batch without overtaking anything, and without sharing the
     /// fate of a call that somebody has cancelled.
-    #[inline]
-    pub unsafe fn last_is_open(&self) -> bool {
+    #[inline(always)]
+    pub fn last_is_open(&self) -> bool {
         let handle = self.turns.last();
-        if handle.is_null() {
+        if handle == 0 {
             return false;
         }
-        let queue = self.loop_queue.get();
-        // SAFETY: the turn keeps its handle; a deque, whose last item is looked at.
-        unsafe {
-            if queue.is_null() {
-                return !self.ways.nests || !turn::is_cancelled(&Owned::share(handle));
-            }
-            match Owned::maybe(ffi::PySequence_GetItem(queue, -1)) {
-                Some(last) => {
-                    last.as_ptr() == handle
-                        && match self.cancelled {
-                            Some(offset) => !turn::is_set(&last, offset),
-                            None => !turn::is_cancelled(&last),
-                        }
+        let Some(queue) = self.loop_queue.cloned() else {
+            return !self.ways.nests || !self.turns.is_last_cancelled();
+        };
+        item(&queue, -1).is_ok_and(|last| {
+            last.address() == handle
+                && match &self.cancelled {
+                    Some(member) => member.is_true(&last) != Some(true),
+                    None => !turn::is_cancelled(&last),
                 }
-                None => {
-                    ffi::PyErr_Clear();
-                    false
-                }
-            }
-        }
+        })
+    }
+
+    /// Whether a task stands in it.
+    pub fn has_tasks(&self) -> bool {
+        !self.tasks.borrow().is_empty()
     }
 
     /// Enters a task into the last batch.
     #[inline]
     pub fn append(&self, task: Owned) {
-        self.tasks.borrow_mut().push_back(task.into_ptr());
+        self.tasks.borrow_mut().push_back(task);
         self.pushed.set(self.pushed.get() + 1);
     }
 
@@ -173,8 +162,7 @@ impl Ready {
         let left = end.checked_sub(self.taken.get()).filter(|left| *left > 0)?;
         let task = self.tasks.borrow_mut().pop_front()?;
         self.taken.set(self.taken.get() + 1);
-        // SAFETY: the queue's reference.
-        Some((unsafe { Owned::maybe(task)? }, left))
+        Some((task, left))
     }
 }
 

@@ -3,15 +3,14 @@
 //! step or the callback that is under way has come to its end. It must never let one of them go.
 
 use nursery_core::Kind;
-use pyo3::ffi;
 
 use super::state::LoopState;
-use crate::cpython::function::Method;
-use crate::cpython::guard::guard;
+use crate::cpython::call::method1;
+use crate::cpython::containers::{dict, dict_set};
+use crate::cpython::errors::{Aside, Fallible, Raised, raise, string, write_unraisable};
+use crate::cpython::function::{Method, This, method};
 use crate::cpython::imports::names;
-use crate::cpython::object::{
-    Aside, Fallible, Owned, Raised, Raw, call_method, checked, method1, none, raise, string,
-};
+use crate::cpython::object::{Object, Owned, none};
 use crate::cpython::raised;
 use crate::engine::home::Home;
 use crate::engine::link::Link;
@@ -19,134 +18,106 @@ use crate::engine::link::Link;
 impl LoopState {
     /// A call has failed whose caller cannot be told.
     #[cold]
-    pub unsafe fn report_failure(&self, message: &str, raised: Raised, task: Raw) {
-        // SAFETY: attached. The exception is taken before anything else can run.
-        unsafe { self.report_error(message, raised.take(), task) }
+    pub fn report_failure(&self, message: &str, raised: Raised, task: Option<&Object>) {
+        // The exception is taken before anything else can run.
+        self.report_error(message, raised.take(), task);
     }
 
     /// As [`Self::report_failure`], for an exception.
     #[cold]
-    pub unsafe fn report_error(&self, message: &str, error: Owned, task: Raw) {
-        // SAFETY: attached.
-        unsafe {
-            if let Some(error) = self.keep_interrupt(error) {
-                self.report(message, Some(&error), task);
-            }
+    pub fn report_error(&self, message: &str, error: Owned, task: Option<&Object>) {
+        if let Some(error) = self.keep_interrupt(error) {
+            self.report(message, Some(&error), task);
         }
     }
 
     /// A call has failed, and it means no more than that there is no answer.
     #[cold]
-    pub unsafe fn forget(&self, raised: Raised) {
-        // SAFETY: attached.
-        drop(unsafe { self.keep_interrupt(raised.take()) });
+    pub fn forget(&self, raised: Raised) {
+        drop(self.keep_interrupt(raised.take()));
     }
 
     /// What not even the exception handler can be told is written to stderr.
     #[cold]
-    pub unsafe fn report_unraisable(&self, raised: Raised) {
-        // SAFETY: attached.
-        unsafe {
-            if let Some(error) = self.keep_interrupt(raised.take()) {
-                let _ = raise(error);
-                ffi::PyErr_WriteUnraisable(self.event_loop.get());
-            }
+    pub fn report_unraisable(&self, raised: Raised) {
+        if let Some(error) = self.keep_interrupt(raised.take()) {
+            write_unraisable(raise(error), Some(&self.event_loop()));
         }
     }
 
     /// Sees to it that what ends the program leaves the loop; gives back anything else. One is enough.
-    unsafe fn keep_interrupt(&self, error: Owned) -> Option<Owned> {
-        // SAFETY: attached.
-        unsafe {
-            if raised::kind(error.as_ptr()) != Kind::Exit || !self.interrupt.is_empty() {
-                return Some(error);
-            }
-            let _aside = Aside::new();
-            self.interrupt.set(error);
-            // Nothing of ours may be under way, or nothing that the loop has called.
-            let later = || -> Fallible<Owned> {
-                let leave = Link::bind(&self.address, &LEAVE)?;
-                let mut args = [std::ptr::null_mut(), leave.as_ptr()];
-                let nothing = std::ptr::null_mut();
-                call_method(self.event_loop.get(), names().call_soon, &mut args, nothing)
-            };
-            if let Err(raised) = later() {
-                // A loop that is closed; or there are two, and one is enough.
-                raised.forget();
-            }
-            None
+    fn keep_interrupt(&self, error: Owned) -> Option<Owned> {
+        let py = self.py();
+        if raised::kind(&error) != Kind::Exit || !self.interrupt.is_empty() {
+            return Some(error);
         }
+        let _aside = Aside::new(py);
+        self.interrupt.set(error);
+        // Nothing of ours may be under way, or nothing that the loop has called.
+        let leave = Link::bind(py, self.this.weakly(), &LEAVE);
+        let later =
+            leave.and_then(|leave| method1(&self.event_loop(), names(py).call_soon, &leave));
+        if let Err(raised) = later {
+            // A loop that is closed; or there are two, and one is enough.
+            raised.forget();
+        }
+        None
     }
 
     /// Raises what is to leave the loop, at the end of something that the loop has called.
     #[inline]
-    pub unsafe fn check_interrupt(&self) -> Fallible<()> {
+    pub fn check_interrupt(&self) -> Fallible<()> {
         if self.interrupt.is_empty() {
             return Ok(());
         }
-        // SAFETY: attached.
-        unsafe { self.raise_interrupt() }
+        self.raise_interrupt()
     }
 
     #[cold]
-    unsafe fn raise_interrupt(&self) -> Fallible<()> {
+    fn raise_interrupt(&self) -> Fallible<()> {
         match self.interrupt.take() {
-            // SAFETY: attached.
-            Some(error) => Err(unsafe { raise(error) }),
+            Some(error) => Err(raise(error)),
             None => Ok(()),
         }
     }
 
     /// Reports what cannot be raised to the loop's exception handler.
-    pub unsafe fn report(&self, message: &str, exception: Option<&Owned>, task: Raw) {
+    pub fn report(&self, message: &str, exception: Option<&Owned>, task: Option<&Object>) {
+        let names = names(self.py());
         let mut context = vec![];
         if let Some(exception) = exception {
-            context.push((names().exception, exception.clone()));
+            context.push((names.exception, exception.clone()));
         }
-        if !task.is_null() {
+        if let Some(task) = task {
             // Not under "task": from 3.12 on the loop would enter that task's context for its
             // handler, and most reports are made while the context is entered.
-            // SAFETY: the caller's task is alive.
-            context.push((names().about, unsafe { Owned::share(task) }));
+            context.push((names.about, Owned::share(task)));
         }
-        // SAFETY: attached.
-        unsafe { self.report_context(message, &context) };
+        self.report_context(message, &context);
     }
 
     /// `loop.call_exception_handler(context)`; what that raises is written to stderr.
-    pub unsafe fn report_context(&self, message: &str, entries: &[(Raw, Owned)]) {
-        // SAFETY: attached; the loop is alive.
-        unsafe {
-            let _aside = Aside::new();
-            let report = || -> Fallible<Owned> {
-                let context = Owned::new(ffi::PyDict_New())?;
-                let message = string(message)?;
-                let set = |name, value: &Owned| {
-                    checked(ffi::PyDict_SetItem(context.as_ptr(), name, value.as_ptr()))
-                };
-                set(names().message, &message)?;
-                for (name, value) in entries {
-                    set(*name, value)?;
-                }
-                let handler = names().call_exception_handler;
-                method1(self.event_loop.get(), handler, context.as_ptr())
-            };
-            if let Err(raised) = report() {
-                self.report_unraisable(raised);
+    pub fn report_context(&self, message: &str, entries: &[(&Object, Owned)]) {
+        let py = self.py();
+        let _aside = Aside::new(py);
+        let report = || -> Fallible<Owned> {
+            let context = dict(py)?;
+            let message = string(py, message)?;
+            dict_set(&context, names(py).message, &message)?;
+            for (name, value) in entries {
+                dict_set(&context, name, value)?;
             }
+            method1(&self.event_loop(), names(py).call_exception_handler, &context)
+        };
+        if let Err(raised) = report() {
+            self.report_unraisable(raised);
         }
     }
 }
 
-static LEAVE: Method = Method::no_args(c"leave_loop", leave);
+static LEAVE: Method<Link> = method!(no_args Link, c"leave_loop", leave);
 
-unsafe extern "C" fn leave(this: Raw, _: Raw) -> Raw {
-    // SAFETY: bound to a link, which the call keeps alive; the loop calls it.
-    unsafe {
-        guard(std::ptr::null_mut(), |_| {
-            let checked =
-                Home::behind(Link::of(this)).map_or(Ok(()), |state| state.check_interrupt());
-            checked.map_or_else(Raised::null, |()| none().into_ptr())
-        })
-    }
+fn leave(this: &This<'_, Link>) -> Fallible<Owned> {
+    Home::behind(this).map_or(Ok(()), |state| state.check_interrupt())?;
+    Ok(none(this.py()))
 }

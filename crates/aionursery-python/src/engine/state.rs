@@ -5,17 +5,18 @@
 
 use std::cell::{Cell, RefCell};
 
-use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::guests::Hosts;
 pub use super::tree::{CLEANUP, Failure, Key, PyFace, SharedTree};
-use crate::cpython::function::real;
-use crate::cpython::imports::{imports, names};
-use crate::cpython::object::{Fallible, Owned, Raw, Slot, call0, method0};
+use crate::cpython::call::{call0, method0, real, referent};
+use crate::cpython::containers::dict_get;
+use crate::cpython::errors::{Fallible, optional};
+use crate::cpython::imports::imports;
+use crate::cpython::object::{Myself, Object, Owned, Slot, class, none};
 use crate::cpython::trash::Trash;
 use crate::engine::armed::Armed;
-use crate::engine::link::Address;
+use crate::engine::last_name::LastName;
 use crate::engine::queue::Ready;
 
 /// One event loop's part of the library.
@@ -24,11 +25,10 @@ use crate::engine::queue::Ready;
 /// the cells inside safe to share; no borrow is held while Python code can run.
 #[pyclass(frozen, weakref, module = "aionursery._aionursery", name = "LoopState")]
 pub struct LoopState {
-    pub this: Cell<Raw>,
-    /// What is bound to the state finds it here.
-    pub address: Address,
+    /// What is bound to the state finds it by this.
+    pub this: Myself<Self>,
     /// The loop, while something is at home here; nothing gets here without a home.
-    pub event_loop: Slot,
+    pub(super) event_loop: Slot,
     /// The loop, weakly. Empty if it cannot be known so; then it is held all the time.
     pub weak_loop: Slot,
     /// How many homes there are.
@@ -37,83 +37,106 @@ pub struct LoopState {
     pub ready: Ready,
     /// The thread in which the loop has called us last.
     pub thread: Cell<usize>,
-    /// The task of ours whose step runs now; borrowed.
-    pub running: Cell<Raw>,
+    /// The address of the task of ours whose step runs now; 0 for none.
+    pub running: Cell<usize>,
     /// Set while a drain has left its last task in place as the current one.
     pub lingering: Cell<bool>,
     /// The collector was here: the loop has gone, and the tree with every place in it.
     pub gone: Cell<bool>,
+    /// What failed in nurseries that nothing leaves any more has been reported.
+    pub finalized: Cell<bool>,
     /// Whether the loop is in debug mode, as of the last nursery or task that asked.
     pub debug: Cell<bool>,
     /// The loop's clock is `time.monotonic`, called through `BaseEventLoop.time`.
     pub base_clock: Cell<bool>,
+    /// What the clock showed when this was made, near enough to when the loop was.
+    pub born: Cell<f64>,
     pub timers: Armed,
     pub trash: Trash,
     /// What is to leave the loop.
     pub interrupt: Slot,
+    pub last_name: LastName,
     /// Tasks that are not ours and host scopes; each holds one reference.
     pub foreign: RefCell<Hosts>,
 }
 
-// SAFETY: all access is serialised by the GIL, see the type's comment.
-unsafe impl Send for LoopState {}
-// SAFETY: as above.
-unsafe impl Sync for LoopState {}
+class!(LoopState);
 
 impl LoopState {
+    #[inline]
+    pub fn py(&self) -> Python<'_> {
+        self.this.py()
+    }
+
+    /// The loop; None where nothing is at home here.
+    #[inline]
+    pub fn event_loop(&self) -> Owned {
+        self.event_loop.cloned().unwrap_or_else(|| none(self.py()))
+    }
+
+    /// Whether this is the loop that something is at home at here.
+    #[inline]
+    pub fn is_loop(&self, event_loop: &Object) -> bool {
+        self.event_loop.holds(event_loop)
+    }
+
     /// The loop's clock.
     #[inline]
-    pub unsafe fn now(&self) -> Fallible<f64> {
-        // SAFETY: attached.
-        unsafe {
-            let answer = if self.base_clock.get() {
-                // What the clock is replaced with, if somebody has, is what the loop would call.
-                let clock = ffi::PyDict_GetItem(imports().time_dict, names().monotonic);
-                let usual = &imports().time_monotonic;
-                if clock == usual.as_ptr() || clock.is_null() {
-                    usual.call()?
-                } else {
-                    call0(clock)?
-                }
-            } else {
-                method0(self.event_loop.get(), names().time)?
-            };
-            real(answer.as_ptr())
-        }
+    pub fn now(&self) -> Fallible<f64> {
+        let imports = imports(self.py());
+        let answer = if self.base_clock.get() {
+            // What the clock is replaced with, if somebody has, is what the loop would call.
+            let clock = optional(dict_get(imports.time_dict, imports.names.monotonic)).flatten();
+            let usual = &imports.time_monotonic;
+            match clock {
+                Some(clock) if !clock.is(usual.object()) => call0(&clock)?,
+                _ => usual.call()?,
+            }
+        } else {
+            method0(&self.event_loop(), imports.names.time)?
+        };
+        real(&answer)
+    }
+
+    /// Whether a deadline lies more than a minute before the loop was first used here. Such a one is of
+    /// no use as a moment, so a number of seconds is meant.
+    #[inline]
+    pub fn precedes(&self, deadline: f64) -> bool {
+        0.0 < deadline && deadline < self.born.get() - 60.0
     }
 
     /// The clock where an error has no way out: what fails counts as the beginning of time.
-    pub unsafe fn now_or_zero(&self) -> f64 {
-        // SAFETY: attached; the error is taken back.
-        unsafe {
-            self.now().unwrap_or_else(|raised| {
-                self.forget(raised);
-                0.0
-            })
-        }
+    pub fn now_or_zero(&self) -> f64 {
+        self.now().unwrap_or_else(|raised| {
+            self.forget(raised);
+            0.0
+        })
     }
-}
 
-impl LoopState {
     /// The loop, if it still lives, where nothing holds it.
-    pub unsafe fn find_loop(&self) -> Option<Owned> {
-        let reference = self.weak_loop.get();
-        if reference.is_null() {
-            return None;
-        }
-        // SAFETY: attached; a weak reference.
-        unsafe {
-            let mut event_loop = std::ptr::null_mut();
-            if ffi::compat::PyWeakref_GetRef(reference, &mut event_loop) < 0 {
-                ffi::PyErr_Clear();
-            }
-            Owned::maybe(event_loop)
-        }
+    pub fn find_loop(&self) -> Option<Owned> {
+        self.weak_loop.cloned().and_then(|reference| referent(&reference))
     }
 
     /// Whether a place in the tree still means something.
     #[inline]
     pub fn is_gone(&self) -> bool {
         self.gone.get()
+    }
+
+    /// Shows the collector what its own slots hold.
+    pub fn traverse_slots<E>(&self, visit: impl Fn(&Object) -> Result<(), E>) -> Result<(), E> {
+        self.event_loop.show(&visit)?;
+        self.weak_loop.show(&visit)?;
+        self.interrupt.show(&visit)?;
+        self.last_name.show(&visit)
+    }
+
+    /// The loop has gone: code that still asks it for something gets an error.
+    pub fn clear_slots(&self) {
+        self.interrupt.clear();
+        self.last_name.clear();
+        self.weak_loop.clear();
+        self.event_loop.set(none(self.py()));
     }
 }

@@ -3,14 +3,39 @@
 
 use std::cell::{Ref, RefCell};
 use std::num::NonZeroUsize;
+use std::ptr::NonNull;
 
 use nursery_core::{Cleanup, Effects, Face, Identity, Tree};
 
-use crate::cpython::object::{Owned, Raw};
+use crate::cpython::object::{Object, Owned};
+use pyo3::prelude::*;
 
-/// A task, or a wait, by its address. The tree's owner holds the reference.
+/// A task, or a join, by its address. One stands in the tree only, and only while its object is alive:
+/// the tree holds children and foreign hosts; any other task, and a join, leaves the tree when it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key(pub Raw);
+pub struct Key(NonNull<Object>);
+
+impl Key {
+    #[inline]
+    pub fn of(object: &Object) -> Self {
+        Self(NonNull::from(object))
+    }
+
+    /// The object, while the tree with the key in it is looked at.
+    #[inline]
+    #[expect(unsafe_code, reason = "what stands in the tree is alive")]
+    pub fn object<'a>(&'a self, _: Python<'a>) -> &'a Object {
+        // SAFETY: what stands in the tree is alive, and nothing changes that while a key is lent.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// A reference of the caller's own. The key must be of this moment: no code of the program's has run
+    /// since the tree gave it.
+    #[inline]
+    pub fn share(&self, py: Python<'_>) -> Owned {
+        Owned::share(self.object(py))
+    }
+}
 
 /// An exception, and what the child is called that has raised it.
 #[derive(Clone, Debug)]
@@ -28,7 +53,7 @@ impl Failure {
 
 impl Identity for Failure {
     fn identity(&self) -> Option<NonZeroUsize> {
-        NonZeroUsize::new(self.error.as_ptr() as usize)
+        NonZeroUsize::new(self.error.address())
     }
 }
 
@@ -39,7 +64,9 @@ impl Face for PyFace {
     type Key = Key;
     type Error = Failure;
     type Reason = Owned;
-    type Wake = Key;
+    /// A wait, which the heap holds.
+    type Wake = Owned;
+    type Watch = Owned;
 }
 
 /// The seconds that a cancelled task may go on awaiting, where nothing says anything else (R18).

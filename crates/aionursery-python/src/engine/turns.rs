@@ -6,13 +6,16 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
-use pyo3::ffi;
 use pyo3::gc::PyTraverseError;
 
+use crate::cpython::call::{call, empty_context, has_class, method0, method1, truth_of};
+use crate::cpython::containers::tuple;
+use crate::cpython::errors::{Fallible, optional};
 use crate::cpython::function::Method;
 use crate::cpython::imports::{imports, names};
-use crate::cpython::object::{Fallible, Owned, Raw, call, call_method, method0, truth};
-use crate::engine::link::{Address, Link};
+use crate::cpython::object::{Object, Owned, Weakly};
+use crate::engine::link::Link;
+use pyo3::prelude::*;
 
 /// How many turns are kept for another time.
 pub const SPARE: usize = 16;
@@ -20,33 +23,25 @@ pub const SPARE: usize = 16;
 /// A call of the drain.
 pub struct Turn {
     /// The drain is bound to it.
-    link: Owned,
+    link: Owned<Link>,
     drain: Owned,
     /// While it stands in the loop's queue, and for another time.
     pub handle: Option<Owned>,
 }
 
 impl Turn {
-    unsafe fn create(address: &Address, drain: &'static Method) -> Fallible<Self> {
-        // SAFETY: attached.
-        unsafe {
-            let link = Link::create(address)?;
-            let drain = drain.bind(link.as_ptr())?;
-            Ok(Self { link, drain, handle: None })
-        }
+    fn create(py: Python<'_>, state: &Weakly, drain: &'static Method<Link>) -> Fallible<Self> {
+        let link = Link::create(py, state)?;
+        let drain = drain.bind(&link)?;
+        Ok(Self { link, drain, handle: None })
     }
 
-    fn parts(&self) -> impl Iterator<Item = &Owned> {
-        [&self.link, &self.drain].into_iter().chain(&self.handle)
+    fn parts(&self) -> impl Iterator<Item = &Object> {
+        [self.link.object(), &self.drain].into_iter().chain(self.handle.as_deref())
     }
 
     pub fn link(&self) -> &Link {
-        // SAFETY: made as a link.
-        unsafe { Link::of(self.link.as_ptr()) }
-    }
-
-    fn handle(&self) -> Raw {
-        self.handle.as_ref().map_or(std::ptr::null_mut(), Owned::as_ptr)
+        &self.link
     }
 
     /// Whether its call is still to come, as far as we have seen.
@@ -55,83 +50,60 @@ impl Turn {
     }
 
     /// A handle as the loop would make it; the context is one that keeps nothing of the caller's.
-    pub unsafe fn make_handle(&mut self) -> Fallible<Owned> {
-        // SAFETY: attached.
-        unsafe {
-            if let Some(made) = &self.handle {
-                return Ok(made.clone());
-            }
-            let args = Owned::new(ffi::PyTuple_New(0))?;
-            let context = Owned::new(ffi::PyContext_New())?;
-            let (drain, link) = (self.drain.as_ptr(), self.link.as_ptr());
-            let mut args = [std::ptr::null_mut(), drain, args.as_ptr(), link, context.as_ptr()];
-            let made = call(imports().handle_type, &mut args)?;
-            self.handle = Some(made.clone());
-            Ok(made)
+    pub fn make_handle(&mut self) -> Fallible<Owned> {
+        if let Some(made) = &self.handle {
+            return Ok(made.clone());
         }
+        let py = self.drain.py();
+        let (args, context) = (tuple(py, &[])?, empty_context(py)?);
+        let class = imports(py).handle_type;
+        let made = call(class, [&*self.drain, &*args, self.link.object(), &*context])?;
+        self.handle = Some(made.clone());
+        Ok(made)
     }
 
-    pub unsafe fn call_soon(&mut self, event_loop: Raw) -> Fallible<()> {
-        // SAFETY: attached.
-        unsafe {
-            let mut args = [std::ptr::null_mut(), self.drain.as_ptr()];
-            let nothing = std::ptr::null_mut();
-            self.handle = Some(call_method(event_loop, names().call_soon, &mut args, nothing)?);
-            Ok(())
-        }
+    pub fn call_soon(&mut self, event_loop: &Object) -> Fallible<()> {
+        self.handle = Some(method1(event_loop, names(event_loop.py()).call_soon, &self.drain)?);
+        Ok(())
     }
 }
 
 /// Whether somebody has cancelled a handle; one that cannot say has not been.
-pub unsafe fn is_cancelled(handle: &Owned) -> bool {
-    // SAFETY: attached; the handle is alive.
-    unsafe {
-        let imports = imports();
-        if let Some(offset) = imports.handle_cancelled
-            && ffi::Py_TYPE(handle.as_ptr()).cast() == imports.handle_type
-        {
-            return is_set(handle, offset);
-        }
-        let answer = method0(handle.as_ptr(), names().cancelled);
-        answer.and_then(|answer| truth(&answer)).unwrap_or_else(|raised| {
-            raised.forget();
-            false
-        })
+pub fn is_cancelled(handle: &Object) -> bool {
+    let imports = imports(handle.py());
+    if has_class(handle, imports.handle_type)
+        && let Some(cancelled) = imports.handle_cancelled.and_then(|it| it.is_true(handle))
+    {
+        return cancelled;
     }
-}
-
-/// Whether a slot of a handle is True.
-#[inline]
-pub unsafe fn is_set(handle: &Owned, offset: isize) -> bool {
-    // SAFETY: the slot is where the handle's type has it; it is null before `__init__`.
-    unsafe { *handle.as_ptr().cast::<u8>().offset(offset).cast::<Raw>() == ffi::Py_True() }
+    optional(truth_of(method0(handle, imports.names.cancelled))).unwrap_or(false)
 }
 
 /// One loop's turns.
 pub struct Turns {
-    address: Address,
+    state: Weakly,
     /// Those that the loop is still to call, in its order. The last one has no end yet.
     due: RefCell<VecDeque<Turn>>,
-    /// The handle of the last one, borrowed; null if there is none.
-    last: Cell<Raw>,
+    /// The address of the handle of the last one; 0 if there is none.
+    last: Cell<usize>,
     pub spare: RefCell<Vec<Turn>>,
 }
 
 impl Turns {
-    pub fn new(address: &Address) -> Self {
+    pub fn new(state: &Weakly) -> Self {
         Self {
-            address: address.clone(),
+            state: state.clone(),
             due: RefCell::default(),
-            last: Cell::new(std::ptr::null_mut()),
+            last: Cell::new(0),
             spare: RefCell::default(),
         }
     }
 
     pub fn traverse(
         &self,
-        visit: &impl Fn(Raw) -> Result<(), PyTraverseError>,
+        visit: &impl Fn(&Object) -> Result<(), PyTraverseError>,
     ) -> Result<(), PyTraverseError> {
-        let visit_one = |turn: &Turn| turn.parts().try_for_each(|part| visit(part.as_ptr()));
+        let visit_one = |turn: &Turn| turn.parts().try_for_each(visit);
         if let Ok(due) = self.due.try_borrow() {
             due.iter().try_for_each(visit_one)?;
         }
@@ -142,14 +114,14 @@ impl Turns {
     }
 
     pub fn clear(&self) {
-        self.last.set(std::ptr::null_mut());
+        self.last.set(0);
         let gone = (self.due.take(), self.spare.take());
         drop(gone);
     }
 
     /// See the field.
     #[inline]
-    pub fn last(&self) -> Raw {
+    pub fn last(&self) -> usize {
         self.last.get()
     }
 
@@ -159,20 +131,20 @@ impl Turns {
         if let Some(before) = due.back() {
             before.link().end.set(pushed);
         }
-        self.last.set(turn.handle());
+        self.last.set(turn.handle.as_ref().map_or(0, |handle| handle.address()));
         due.push_back(turn);
     }
 
     /// The loop makes the call that `link` is for. What it was to call before that is lost, and must
     /// not be used again: whoever took it out of the queue may put it back.
-    pub fn begin(&self, link: Raw, pushed: u64) -> Option<Turn> {
+    pub fn begin(&self, link: &Object, pushed: u64) -> Option<Turn> {
         let (turn, lost) = {
             let mut due = self.due.borrow_mut();
-            let place = due.iter().position(|turn| turn.link.as_ptr() == link)?;
+            let place = due.iter().position(|turn| turn.link.object().is(link))?;
             let lost: Vec<Turn> = due.drain(..place).collect();
             let turn = due.pop_front();
             if due.is_empty() {
-                self.last.set(std::ptr::null_mut());
+                self.last.set(0);
                 turn.iter().for_each(|turn| turn.link().end.set(pushed));
             }
             (turn, lost)
@@ -182,13 +154,18 @@ impl Turns {
         turn
     }
 
+    /// Whether somebody has cancelled the last one's call.
+    pub fn is_last_cancelled(&self) -> bool {
+        let handle = self.due.borrow().back().and_then(|turn| turn.handle.clone());
+        handle.is_some_and(|handle| is_cancelled(&handle))
+    }
+
     /// A turn that is not due: one that was before, or a new one, which calls `drain`.
-    pub unsafe fn fresh(&self, drain: &'static Method) -> Fallible<Turn> {
+    pub fn fresh(&self, py: Python<'_>, drain: &'static Method<Link>) -> Fallible<Turn> {
         let spare = self.spare.borrow_mut().pop();
         match spare {
             Some(turn) => Ok(turn),
-            // SAFETY: attached.
-            None => unsafe { Turn::create(&self.address, drain) },
+            None => Turn::create(py, &self.state, drain),
         }
     }
 }

@@ -1,60 +1,76 @@
 //! Where the two kinds of tasks are told apart: what is delivered goes to each in its own way. It must
 //! never decide who is told.
 
-use nursery_core::{Effects, MemberId};
+use nursery_core::{Effects, Event, MemberId};
 
 use super::foreign;
-use crate::cpython::object::{Aside, Owned, Raw};
-use crate::engine::state::{LoopState, PyFace};
+use crate::cpython::call::call0;
+use crate::cpython::errors::Aside;
+use crate::cpython::object::{Object, Owned};
+use crate::engine::state::{Failure, LoopState, PyFace};
 use crate::step;
-use crate::task;
+use crate::task::{self, Task};
 use crate::wait;
 
 /// Brings cancellations to their tasks. What one task makes of it can change what the next
-/// one's place in the tree is, so each is looked up again when its turn comes.
-pub unsafe fn deliver(state: &LoopState, effects: Effects<PyFace>) {
-    // SAFETY: attached; the references are taken before anything can run.
-    unsafe {
-        let out = effects.deliveries;
-        let held: Vec<Owned> = out.iter().map(|one| Owned::share(one.key.0)).collect();
-        let _aside = Aside::new();
-        for delivery in &out {
-            if task::is_ours(delivery.key.0) {
-                task::charge(delivery.key.0, delivery.charges);
-            }
+/// one's place in the tree is, so each is looked up again when its turn comes. Then what watches a scope
+/// is called.
+pub fn deliver(state: &LoopState, effects: Effects<PyFace>) {
+    let py = state.py();
+    // The references are taken before anything can run.
+    let held: Vec<(Owned, _)> =
+        effects.deliveries.into_iter().map(|one| (one.key.share(py), one)).collect();
+    let _aside = Aside::new(py);
+    for (task, delivery) in &held {
+        if let Some(task) = task.object().cast::<Task>() {
+            task::charge(task, delivery.charges);
         }
-        for delivery in out.into_iter().filter(|delivery| delivery.throw) {
-            if task::is_ours(delivery.key.0) {
-                step::reach(state, delivery.key.0);
-            } else {
-                foreign::reach(state, delivery.key.0);
-            }
+    }
+    for (task, _) in held.iter().filter(|(_, delivery)| delivery.throw) {
+        match task.object().cast::<Task>() {
+            Some(task) => step::reach(state, task),
+            None => foreign::reach(state, task),
         }
-        drop(held);
-        for nursery in effects.joined {
+    }
+    drop(held);
+    // Behind the tasks: they have heard whatever what is called does.
+    for event in effects.events {
+        happen(state, event);
+    }
+}
+
+fn happen(state: &LoopState, event: Event<PyFace>) {
+    match event {
+        Event::Lost(Failure { error, .. }) => {
+            state.report_error("A nursery was never left", error, None);
+        }
+        Event::Joined(nursery) => {
             if state.tree.borrow().has_nursery(nursery) {
                 wait::wake_joiner(state, nursery);
             }
         }
+        Event::Called(watch) => {
+            if let Err(raised) = call0(&watch) {
+                let text = "A function that on_cancel() was given has failed";
+                state.report_failure(text, raised, None);
+            }
+        }
+        Event::Uncalled(_) => {}
     }
 }
 
 /// The place of a task in the tree, made if it has none.
-pub unsafe fn member_of(state: &LoopState, host: Raw) -> MemberId {
-    // SAFETY: the caller's task is alive.
-    unsafe {
-        if task::is_ours(host) { task::member(state, host) } else { foreign::member(state, host) }
+pub fn member_of(state: &LoopState, host: &Object) -> MemberId {
+    match host.cast::<Task>() {
+        Some(host) => task::member(state, host),
+        None => foreign::member(state, host),
     }
 }
 
 /// The place of a task in the tree, if it has one.
-pub unsafe fn find_member(state: &LoopState, host: Raw) -> Option<MemberId> {
-    // SAFETY: the caller's task is alive.
-    unsafe {
-        if task::is_ours(host) {
-            task::data(host).member.get()
-        } else {
-            foreign::find_member(state, host)
-        }
+pub fn find_member(state: &LoopState, host: &Object) -> Option<MemberId> {
+    match host.cast::<Task>() {
+        Some(host) => host.data().member.get(),
+        None => foreign::find_member(state, host),
     }
 }

@@ -1,243 +1,257 @@
 //! Nurseries whose host cannot leave them as it should: closed coroutines, collected nurseries. What
 //! can be done is done, and what cannot is reported; nothing is ever lost in silence.
 
-use nursery_core::{Cause, NurseryId, Outcome, Phase, Source, Verdict};
+use nursery_core::{Cause, Effects, Event, NurseryId, Outcome, Phase, Source, Tree, Verdict};
 
 use super::Nursery;
+use crate::cpython::errors::{Aside, Fallible, optional, raise, string, write_unraisable};
+use crate::cpython::futures;
 use crate::cpython::imports::{is_closed, running_loop};
-use crate::cpython::object::{Aside, Fallible, Owned, optional};
-use crate::engine::state::{Failure, Key, LoopState};
+use crate::cpython::object::Owned;
+use crate::engine::state::{Failure, LoopState, PyFace};
 use crate::hosts::foreign;
 use crate::hosts::host;
 use crate::step;
-use crate::task::{self, flag};
+use crate::task::{Task, flag};
 
 /// Steps what a cancelled nursery has below it at once, as far as it goes: for a host that may not
 /// be able to await. Where its loop does not run, nothing takes a step. Returns whether the nursery is
 /// closed.
-pub unsafe fn finish_now(state: &LoopState, id: NurseryId) -> bool {
-    // SAFETY: attached; each task is kept alive for its step.
-    unsafe {
-        let running = optional(running_loop());
-        if running.is_none_or(|running| running.as_ptr() != state.event_loop.get()) {
-            return state.tree.borrow().phase(id) == Phase::Closed;
-        }
-        loop {
-            let scope = state.tree.borrow().scope(id);
-            let below: Vec<Owned> =
-                state.tree.borrow().reached(scope).iter().map(|key| Owned::share(key.0)).collect();
-            let mut moved = false;
-            for task in below.iter().filter(|task| task::is_ours(task.as_ptr())) {
-                let ours = task::data(task.as_ptr());
-                let pending =
-                    ours.member.get().is_some_and(|it| state.tree.borrow().is_pending(it));
-                let can = ours.has(flag::SCHEDULED) || (pending && !ours.has(flag::JOINING));
-                if can && !ours.has(flag::DONE | flag::RUNNING) {
-                    moved = true;
-                    if !ours.has(flag::SCHEDULED) {
-                        step::collect(task.as_ptr());
-                    }
-                    if let Err(raised) = step::run_nested(state, task.clone()) {
-                        let text = "A task that was closed by force";
-                        state.report_failure(text, raised, task.as_ptr());
-                    }
-                    if state.tree.borrow().phase(id) == Phase::Closed {
-                        return true;
-                    }
+pub fn finish_now(state: &LoopState, id: NurseryId) -> bool {
+    let py = state.py();
+    if !runs_here(state) {
+        return is_closed_or_gone(state, id);
+    }
+    loop {
+        let scope = state.tree.borrow().scope(id);
+        let below: Vec<Owned> =
+            state.tree.borrow().reached(scope).iter().map(|key| key.share(py)).collect();
+        let mut moved = false;
+        for task in below.iter().filter_map(|task| task.object().cast::<Task>()) {
+            let ours = task.data();
+            let pending = ours.member.get().is_some_and(|it| state.tree.borrow().is_pending(it));
+            let can = ours.has(flag::SCHEDULED) || (pending && !ours.has(flag::JOINING));
+            if can && !ours.has(flag::DONE | flag::RUNNING) {
+                moved = true;
+                if !ours.has(flag::SCHEDULED) {
+                    step::collect(task);
+                }
+                if let Err(raised) = step::run_nested(state, task) {
+                    let text = "A task that was closed by force";
+                    state.report_failure(text, raised, Some(task));
+                }
+                if is_closed_or_gone(state, id) {
+                    return true;
                 }
             }
-            if !moved {
-                return state.tree.borrow().phase(id) == Phase::Closed;
-            }
+        }
+        if !moved {
+            return is_closed_or_gone(state, id);
         }
     }
+}
+
+/// Whether a loop runs in this thread.
+fn runs_here(state: &LoopState) -> bool {
+    optional(running_loop(state.py())).is_some_and(|running| state.is_loop(&running))
+}
+
+/// Whether all has ended in a nursery. The program's code may have run since it was found: another
+/// task may have left it.
+pub fn is_closed_or_gone(state: &LoopState, id: NurseryId) -> bool {
+    let tree = state.tree.borrow();
+    !tree.has_nursery(id) || tree.phase(id) == Phase::Closed
 }
 
 /// Ends a nursery whose host cannot join it. Its children are cancelled and end here and now, if
 /// they await nothing any more; that some do not is reported, for nothing can be done about it. Where
 /// the loop is closed no child can take a step: their coroutines are closed (R3).
-pub unsafe fn close_by_force(this: &Nursery, state: &LoopState, id: NurseryId) {
-    // SAFETY: attached.
-    unsafe {
-        let _aside = Aside::new();
-        let left = state.tree.borrow().running(id);
-        let stopped = left > 0 && is_stopped_for_good(state);
-        if stopped {
-            close_children(state, id);
-        }
-        if !state.tree.borrow().has_nursery(id) {
-            return;
-        }
-        let host = end_without_host(state, id, Source::Host, None);
-        let closed = finish_now(state, id);
-        let still = state.tree.borrow().running(id);
-        let_go(this, state, id, closed);
-        let text = if stopped {
-            format!("A nursery was closed after its loop; {left} of its children were closed")
-        } else if !closed {
-            format!(
-                "A nursery was closed by force (its coroutine was closed) while {still} of its \
-                 children still ran; they were cancelled and go on until they have cleaned up"
-            )
-        } else {
-            return;
-        };
-        state.report(&text, None, host.as_ref().map_or(std::ptr::null_mut(), Owned::as_ptr));
+pub fn close_by_force(this: &Nursery, state: &LoopState, id: NurseryId) {
+    let _aside = Aside::new(state.py());
+    let left = state.tree.borrow().running(id);
+    let stopped = left > 0 && is_stopped_for_good(state);
+    if stopped {
+        close_children(state, id);
     }
+    if !state.tree.borrow().has_nursery(id) {
+        return;
+    }
+    let host = end_without_host(state, id, Source::Host, None);
+    let closed = finish_now(state, id);
+    if !state.tree.borrow().has_nursery(id) {
+        return;
+    }
+    let still = state.tree.borrow().running(id);
+    let_go(this, state, id);
+    let text = if stopped {
+        format!("A nursery was closed after its loop; {left} of its children were closed")
+    } else if !closed {
+        format!(
+            "A nursery was closed by force (its coroutine was closed) while {still} of its \
+             children still ran; they were cancelled and go on until they have cleaned up"
+        )
+    } else {
+        return;
+    };
+    state.report(&text, None, host.as_deref());
 }
 
 /// Whether a loop runs nothing any more. One that is being taken apart may not be able to say.
-unsafe fn is_stopped_for_good(state: &LoopState) -> bool {
-    // SAFETY: attached; an error is taken back.
-    unsafe {
-        is_closed(state.event_loop.get()).unwrap_or_else(|raised| {
-            state.forget(raised);
-            true
-        })
-    }
+fn is_stopped_for_good(state: &LoopState) -> bool {
+    is_closed(&state.event_loop()).unwrap_or_else(|raised| {
+        state.forget(raised);
+        true
+    })
 }
 
 /// Closes the coroutines of a nursery's children, and with them what stands below.
-unsafe fn close_children(state: &LoopState, id: NurseryId) {
-    // SAFETY: attached; each task is kept alive while it is closed.
-    unsafe {
-        let children: Vec<Owned> =
-            state.tree.borrow().children(id).map(|key| Owned::share(key.0)).collect();
-        for child in children {
-            if !task::data(child.as_ptr()).has(flag::DONE | flag::RUNNING) {
-                step::give_up(state, child.as_ptr());
-            }
+fn close_children(state: &LoopState, id: NurseryId) {
+    let py = state.py();
+    let children: Vec<Owned> = state.tree.borrow().children(id).map(|key| key.share(py)).collect();
+    for child in children.iter().filter_map(|child| child.object().cast::<Task>()) {
+        if !child.data().has(flag::DONE | flag::RUNNING) {
+            step::give_up(state, child);
         }
     }
 }
 
-/// Takes a nursery from its host, if that still stands in it. Returns the host, and whether it could
-/// be given back what the nursery's scope was charged.
-pub unsafe fn part_from_host(
+/// Takes a nursery from its host, if that still stands in it. `disown` does that in the tree with all
+/// that belongs to it, before anything can run, and returns what the host is owed. Returns the host,
+/// and whether it could be given that back. A nursery that has gone by now is left alone.
+pub fn part_from_host(
     state: &LoopState,
     id: NurseryId,
-    now: f64,
+    disown: impl FnOnce(&mut Tree<PyFace>, &mut Effects<PyFace>) -> u32,
 ) -> (Option<Owned>, Fallible<()>) {
-    // SAFETY: attached.
-    unsafe {
-        let host = state.tree.borrow().host(id).map(|Key(host)| Owned::share(*host));
-        let owed = state.change(|tree, out| tree.disown(id, now, out));
-        let mut given_back = Ok(());
-        if let Some(host) = &host {
-            if !task::is_ours(host.as_ptr()) {
-                foreign::set_joining(state, host.as_ptr(), false);
-            }
-            given_back = host::take_back(host.as_ptr(), owed);
-            let _aside = Aside::new();
-            host::left_any_scope(state, host.as_ptr());
-        }
-        (host, given_back)
+    let py = state.py();
+    if !state.tree.borrow().has_nursery(id) {
+        return (None, Ok(()));
     }
+    let host = state.tree.borrow().host(id).map(|key| key.share(py));
+    let owed = state.change(disown);
+    let mut given_back = Ok(());
+    if let Some(host) = &host {
+        if host.object().cast::<Task>().is_none() {
+            foreign::set_joining(state, host, false);
+        }
+        given_back = host::take_back(host, owed);
+        let _aside = Aside::new(py);
+        host::left_any_scope(state, host);
+    }
+    (host, given_back)
 }
 
 /// Takes a nursery from its host, cancels its children and ends its body. Returns the host.
-unsafe fn end_without_host(
+fn end_without_host(
     state: &LoopState,
     id: NurseryId,
     source: Source,
     reason: Option<Owned>,
 ) -> Option<Owned> {
-    // SAFETY: attached.
-    unsafe {
-        let now = state.now_or_zero();
-        let (host, given_back) = part_from_host(state, id, now);
-        if let Err(raised) = given_back {
-            state.forget(raised);
+    let now = state.now_or_zero();
+    let (host, given_back) = part_from_host(state, id, |tree, out| {
+        let owed = tree.disown(id, now, out);
+        tree.set_joiner(id, None, None);
+        tree.cancel(tree.scope(id), Cause { source, reason }, now, out);
+        if tree.phase(id) == Phase::Open {
+            tree.body_ended(id, Outcome::Cancelled, now, None, out);
         }
-        state.change(|tree, out| {
-            tree.set_joiner(id, None);
-            tree.cancel(tree.scope(id), Cause { source, reason }, now, out);
-            if tree.phase(id) == Phase::Open {
-                tree.body_ended(id, Outcome::Cancelled, now, None, out);
-            }
-        });
-        host
+        owed
+    });
+    if let Err(raised) = given_back {
+        state.forget(raised);
     }
+    host
 }
 
 /// Nothing of the program's has to do with a nursery any more.
-unsafe fn let_go(this: &Nursery, state: &LoopState, id: NurseryId, closed: bool) {
-    // SAFETY: attached.
-    unsafe {
-        let (settings, cause) = {
-            let tree = state.tree.borrow();
-            let scope = tree.scope(id);
-            (tree.settings(scope), tree.cause(scope).cloned())
-        };
-        drop(state.tree.change(|tree, out| tree.release(id, out)).1);
-        this.retire();
-        this.leave(settings, cause, false);
-        if closed {
-            discard(state, id);
-        }
+fn let_go(this: &Nursery, state: &LoopState, id: NurseryId) {
+    let (settings, cause, closed) = {
+        let tree = state.tree.borrow();
+        let scope = tree.scope(id);
+        let closed = tree.phase(id) == Phase::Closed;
+        (tree.settings(scope), tree.cause(scope).cloned(), closed)
+    };
+    drop(state.tree.change(|tree, out| tree.release(id, out)).1);
+    this.retire();
+    this.leave(settings, cause, false);
+    if closed && state.tree.borrow().has_nursery(id) {
+        discard(state, id);
     }
 }
 
 /// A nursery has closed that no host waits for any more: what its children failed with since then
 /// is reported.
-pub unsafe fn discard(state: &LoopState, id: NurseryId) {
-    // SAFETY: attached.
-    unsafe {
-        let (verdict, _cause) = state.change(|tree, out| tree.discard(id, out));
-        let errors = match verdict {
-            Verdict::Clean => return,
-            Verdict::Errors(errors) => errors,
-            Verdict::Bare { error, mut beside } => {
-                beside.insert(0, error);
-                beside
-            }
-        };
-        for Failure { error, .. } in errors {
-            let text = "A child has failed after its nursery was closed by force";
-            state.report_error(text, error, std::ptr::null_mut());
+pub fn discard(state: &LoopState, id: NurseryId) {
+    let now = state.now_or_zero();
+    // A loop's own clock may be Python code that has brought this about.
+    if !state.tree.borrow().has_nursery(id) {
+        return;
+    }
+    let (verdict, _cause) = state.change(|tree, out| tree.discard(id, now, out));
+    let errors = match verdict {
+        Verdict::Clean => return,
+        Verdict::Errors(errors) => errors,
+        Verdict::Bare { error, mut beside } => {
+            beside.insert(0, error);
+            beside
         }
+    };
+    for Failure { error, .. } in errors {
+        let text = "A child has failed after its nursery was closed by force";
+        state.report_error(text, error, None);
     }
 }
 
 impl Nursery {
     /// Nobody can leave it any more: whoever entered it has let go of it. Its children are
     /// cancelled, and what they fail with is reported (R7).
-    pub(super) unsafe fn give_up(&self) {
-        // SAFETY: attached.
-        unsafe {
-            let Some((home, id)) = self.place() else {
-                return;
-            };
-            let state = &*home;
-            if !self.is_here() {
-                return;
-            }
-            let _aside = Aside::new();
-            if state.tree.borrow().phase(id) == Phase::Closed {
-                // Another has joined it, or nothing was in it any more.
-                let_go(self, state, id, true);
-                return;
-            }
-            let Some(running) = optional(running_loop()) else {
-                drop(state.tree.change(|tree, out| tree.release(id, out)).1);
-                return;
-            };
-            if running.as_ptr() != state.event_loop.get() {
-                // The collector may be taking the loop apart, and it must not be called then.
-                drop(state.tree.change(|tree, out| tree.release(id, out)).1);
-                return;
-            }
-            let text = "this nursery was never left";
-            let left = state.tree.borrow().running(id);
-            let reason = optional(crate::cpython::object::string(text));
-            let host = end_without_host(state, id, Source::Failure, reason);
-            let closed = state.tree.borrow().phase(id) == Phase::Closed;
-            let_go(self, state, id, closed);
-            let text = format!(
-                "A nursery was never left: the task that entered it did not call __aexit__; \
-                 {left} of its children were cancelled. Write 'async with Nursery() as nursery:'"
-            );
-            state.report(&text, None, host.as_ref().map_or(std::ptr::null_mut(), Owned::as_ptr));
+    pub(super) fn give_up(&self) {
+        let Some((home, id)) = self.place() else {
+            return;
+        };
+        let state = &*home;
+        if !self.is_here() {
+            return;
         }
+        let py = state.py();
+        let _aside = Aside::new(py);
+        if state.tree.borrow().phase(id) == Phase::Closed {
+            // Another has joined it, or nothing was in it any more.
+            let_go(self, state, id);
+            return;
+        }
+        if !runs_here(state) {
+            // The collector may be taking the loop apart, and it must not be called then. A task
+            // of asyncio's has said nothing when it ended.
+            let host = self.host.cloned();
+            let ended = host.is_some_and(|host| optional(futures::is_done(&host)).unwrap_or(false));
+            let ((), effects) = state.tree.change(|tree, out| {
+                if !tree.has_nursery(id) {
+                    return;
+                }
+                if ended {
+                    tree.disown(id, f64::NEG_INFINITY, out);
+                }
+                tree.release(id, out);
+            });
+            for event in effects.events {
+                if let Event::Lost(Failure { error, .. }) = event {
+                    write_unraisable(raise(error), None);
+                }
+            }
+            return;
+        }
+        let left = state.tree.borrow().running(id);
+        let reason = optional(string(py, "this nursery was never left"));
+        let host = end_without_host(state, id, Source::Failure, reason);
+        if state.tree.borrow().has_nursery(id) {
+            let_go(self, state, id);
+        }
+        let text = format!(
+            "A nursery was never left: the task that entered it did not call __aexit__; \
+             {left} of its children were cancelled. Write 'async with Nursery() as nursery:'"
+        );
+        state.report(&text, None, host.as_deref());
     }
 }

@@ -3,62 +3,66 @@
 
 use nursery_core::Phase;
 use pyo3::exceptions::PyRuntimeError;
-use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
 use super::{Nursery, Stage, join};
-use crate::cpython::args::{given, parse, parse_call};
-use crate::cpython::errors::{fetch, restore, text_object};
-use crate::cpython::function::Method;
-use crate::cpython::guard::guard;
+use crate::cpython::args::{Args, CallArgs, given};
+use crate::cpython::call::{call1, is_callable, is_context, is_text, repr, type_name, utf8};
+use crate::cpython::errors::{Fallible, exc, fetch, set_error, set_error_text, text_object};
+use crate::cpython::function::{Method, This, class_call, method};
 use crate::cpython::imports::imports;
-use crate::cpython::object::{
-    Fallible, Owned, Raw, Slot, call1, repr, set_error_text, show, type_name, utf8,
-};
-use crate::engine::state::Key;
+use crate::cpython::object::{Object, Owned, Slot, object, show};
 use crate::engine::threads;
 use crate::scope::{relative_of, settings_of};
 use crate::step;
+use crate::task::Task;
 use crate::wait::{self, Kind};
 
 /// What a nursery is called with.
-const ARGUMENTS: [&str; 6] =
-    ["on_error", "deadline", "shield", "cleanup", "relative_deadline", "limit"];
+const ARGUMENTS: [&str; 7] =
+    ["on_error", "deadline", "shield", "cleanup", "relative_deadline", "limit", "context"];
 
 /// A nursery as `Nursery(...)` and a subclass's `Sub(...)` make it.
-unsafe fn make(arguments: [Raw; 6]) -> Fallible<Nursery> {
-    let [on_error, deadline, shield, cleanup, relative, limit] = arguments;
-    // SAFETY: attached; the caller's objects are alive.
-    unsafe {
-        let collect = if on_error.is_null() { false } else { collects(on_error)? };
-        let settings = settings_of(deadline, shield, cleanup)?;
-        let relative = relative_of(relative)?;
-        let nursery = Nursery::make(settings, relative, collect);
-        if let Some(limit) = given(limit) {
-            nursery.gate.set(call1(imports().parts.gate, limit)?);
-        }
-        Ok(nursery)
+fn make(py: Python<'_>, arguments: [Option<&Object>; 7]) -> Fallible<Nursery> {
+    let [on_error, deadline, shield, cleanup, relative, limit, context] = arguments;
+    let handler = on_error.filter(|it| !is_text(it) && is_callable(it));
+    let collect = match on_error {
+        Some(on_error) if handler.is_none() => collects(on_error)?,
+        _ => false,
+    };
+    let settings = settings_of(py, deadline, shield, cleanup)?;
+    let nursery = Nursery::make(settings, relative_of(relative)?, collect);
+    if let Some(limit) = given(limit) {
+        nursery.gate.set(call1(imports(py).parts.gate, limit)?);
     }
+    drop(nursery.handler.replace(handler.map(Owned::share)));
+    if let Some(context) = given(context) {
+        if !is_context(context) {
+            let text = c"context must be a contextvars.Context or None";
+            return Err(set_error(exc::type_error(py), text));
+        }
+        nursery.context.set(Owned::share(context));
+    }
+    Ok(nursery)
 }
 
 /// Whether a failure leaves the siblings alone, in the words of `on_error`.
-unsafe fn collects(on_error: Raw) -> Fallible<bool> {
-    // SAFETY: attached; the caller's object is alive.
-    unsafe {
-        if ffi::PyUnicode_Check(on_error) == 0 {
-            let text = format!("on_error must be a str, not {}", type_name(on_error));
-            return Err(set_error_text(ffi::PyExc_TypeError, &text));
-        }
-        match utf8(on_error) {
-            Some("cancel") => Ok(false),
-            Some("collect") => Ok(true),
-            _ => {
-                let given = repr(on_error);
-                let text = format!("on_error must be \"cancel\" or \"collect\", not {given}");
-                Err(set_error_text(ffi::PyExc_ValueError, &text))
-            }
+fn collects(on_error: &Object) -> Fallible<bool> {
+    let py = on_error.py();
+    if !is_text(on_error) {
+        let text = format!("on_error must be a str or a function, not {}", type_name(on_error));
+        return Err(set_error_text(exc::type_error(py), &text));
+    }
+    match utf8(on_error) {
+        Some("cancel") => Ok(false),
+        Some("collect") => Ok(true),
+        _ => {
+            let given = repr(on_error);
+            let text =
+                format!("on_error must be \"cancel\", \"collect\" or a function, not {given}");
+            Err(set_error_text(exc::value_error(py), &text))
         }
     }
 }
@@ -69,15 +73,13 @@ impl Nursery {
     #[pyo3(
         signature = (*args, **kwargs),
         text_signature = "(*, on_error='cancel', deadline=1e999, shield=False, cleanup=..., \
-                          relative_deadline=None, limit=None)"
+                          relative_deadline=None, limit=None, context=None)"
     )]
     fn new(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
-        let given = kwargs.map_or(std::ptr::null_mut(), Bound::as_ptr);
-        // SAFETY: attached; PyO3's tuple and dict.
-        let made = unsafe {
-            parse_call("Nursery", ARGUMENTS, 0, args.as_ptr(), given).and_then(|given| make(given))
-        };
-        made.map_err(|raised| fetch(args.py(), raised))
+        let py = args.py();
+        let args = CallArgs::new(object(args), kwargs.map(object));
+        let made = args.parse(py, "Nursery", ARGUMENTS, 0).and_then(|given| make(py, given));
+        made.map_err(|raised| fetch(py, raised))
     }
 
     /// Start a child and wait until it calls task_status.started(value); return that value.
@@ -93,8 +95,7 @@ impl Nursery {
         shield: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
-        // SAFETY: attached; borrowed from the imports, which keep it.
-        let start = unsafe { Bound::from_borrowed_ptr(py, imports().parts.start) };
+        let start = imports(py).parts.start.to_bound(py);
         start.call1((slf, fn_, args, name, shield))
     }
 
@@ -103,10 +104,8 @@ impl Nursery {
     /// reason is shown by the Cancelled that they get. Raises RuntimeError from another thread.
     #[pyo3(signature = (reason = None))]
     fn cancel(&self, py: Python<'_>, reason: Option<Bound<'_, PyAny>>) -> PyResult<()> {
-        // SAFETY: a reference of ours.
-        let reason = reason.map(|reason| unsafe { Owned::share(reason.as_ptr()) });
-        // SAFETY: attached.
-        let scope = unsafe { self.scope() }.map_err(|raised| fetch(py, raised))?;
+        let reason = reason.map(|reason| Owned::share(object(&reason)));
+        let scope = self.scope(py).map_err(|raised| fetch(py, raised))?;
         scope.request(py, reason)
     }
 
@@ -114,22 +113,20 @@ impl Nursery {
     ///
     /// Raises RuntimeError before entry and from another thread.
     fn cancel_remaining(&self, py: Python<'_>) -> PyResult<()> {
-        // SAFETY: attached; the children are kept alive while they are cancelled.
-        unsafe {
-            let Some((state, id)) = self.place() else {
-                return if self.stage.get() == Stage::New { self.not_entered() } else { Ok(()) };
-            };
-            let what = "nursery.cancel_remaining";
-            threads::check(&state, what, what).map_err(|raised| fetch(py, raised))?;
-            let children: Vec<Owned> =
-                state.tree.borrow().children(id).map(|Key(child)| Owned::share(*child)).collect();
-            for child in children {
-                if child.as_ptr() != state.running.get() {
-                    step::cancel(child.as_ptr(), None).map_err(|raised| fetch(py, raised))?;
-                }
+        let Some((state, id)) = self.place() else {
+            return if self.stage.get() == Stage::New { self.not_entered() } else { Ok(()) };
+        };
+        let what = "nursery.cancel_remaining";
+        threads::check(&state, what, what).map_err(|raised| fetch(py, raised))?;
+        // The children are kept alive while they are cancelled.
+        let children: Vec<Owned> =
+            state.tree.borrow().children(id).map(|key| key.share(py)).collect();
+        for child in children.iter().filter_map(|child| child.object().cast::<Task>()) {
+            if child.address() != state.running.get() {
+                step::cancel(child, None).map_err(|raised| fetch(py, raised))?;
             }
-            Ok(())
         }
+        Ok(())
     }
 
     /// Whether body and children have ended.
@@ -145,13 +142,9 @@ impl Nursery {
     #[getter]
     fn children<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let children: Vec<Bound<'py, PyAny>> = match (self.state(), self.id.get()) {
-            (Some(state), Some(id)) => state
-                .tree
-                .borrow()
-                .children(id)
-                // SAFETY: the tree keeps its children alive.
-                .map(|Key(child)| unsafe { Bound::from_borrowed_ptr(py, *child) })
-                .collect(),
+            (Some(state), Some(id)) => {
+                state.tree.borrow().children(id).map(|key| key.object(py).to_bound(py)).collect()
+            }
             _ => Vec::new(),
         };
         PyList::new(py, children)
@@ -160,11 +153,8 @@ impl Nursery {
     /// The nursery's scope: its deadline, its shield, its budget for cleaning up.
     #[getter]
     fn cancel_scope<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        // SAFETY: attached; one more reference is handed out.
-        unsafe {
-            self.scope().map_err(|raised| fetch(py, raised))?;
-            Ok(Bound::from_borrowed_ptr(py, self.scope.get()))
-        }
+        let scope = self.scope(py).map_err(|raised| fetch(py, raised))?;
+        Ok(scope.into_bound(py))
     }
 
     fn __repr__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -185,24 +175,27 @@ impl Nursery {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let mut held = self.slots().map(Slot::get).into_iter().chain([self.home.get()]);
-        // SAFETY: what is visited is held.
-        held.try_for_each(|object| unsafe { show(&visit, object) })
+        let visit = |object: &Object| show(&visit, object);
+        self.slots().into_iter().try_for_each(|slot| slot.show(visit))?;
+        self.scope.show(visit)?;
+        self.home.traverse(visit).unwrap_or(Ok(()))
     }
 
     fn __clear__(&self) {
-        if let (Some(_), Some(scope)) = (self.id.take(), self.scope_object()) {
+        if let (Some(_), Some(scope)) = (self.id.take(), self.scope.cloned()) {
             scope.let_go();
         }
         self.slots().into_iter().for_each(Slot::clear);
+        self.scope.clear();
         self.home.clear();
     }
 }
 
 impl Nursery {
-    /// What it holds beside its home.
-    fn slots(&self) -> [&Slot; 5] {
-        [&self.host, &self.misuse, &self.scope, &self.reason, &self.gate]
+    /// What it holds beside its home and its scope.
+    fn slots(&self) -> [&Slot; 6] {
+        let Self { host, misuse, reason, gate, handler, context, .. } = self;
+        [host, misuse, reason, gate, handler, context]
     }
 
     fn not_entered(&self) -> PyResult<()> {
@@ -212,79 +205,40 @@ impl Nursery {
     }
 }
 
-unsafe extern "C" fn aenter(
-    this: Raw,
-    args: *const Raw,
-    count: ffi::Py_ssize_t,
-    kwnames: Raw,
-) -> Raw {
-    // SAFETY: CPython calls a method of a nursery with a vector of arguments.
-    unsafe {
-        guard(std::ptr::null_mut(), |py| {
-            let object = Bound::from_borrowed_ptr(py, this);
-            let enter = || -> Fallible<Owned> {
-                let [] = parse("__aenter__", [], 0, args, count, kwnames)?;
-                object.cast_unchecked::<Nursery>().get().enter()?;
-                wait::create(Kind::Ready, 0.0, Some(Owned::share(this)))
-            };
-            enter().map_or(std::ptr::null_mut(), Owned::into_ptr)
-        })
-    }
+pub fn aenter(this: &This<'_, Nursery>, args: Args<'_>) -> Fallible<Owned> {
+    let py = this.py();
+    let [] = args.parse(py, "__aenter__", [], 0)?;
+    // Made first: what is entered must not fail any more.
+    let entered = wait::create(py, Kind::Ready, 0.0, Some(Owned::share(this.object())))?;
+    this.enter(py)?;
+    Ok(entered.into_object())
 }
 
-unsafe extern "C" fn aexit(
-    this: Raw,
-    args: *const Raw,
-    count: ffi::Py_ssize_t,
-    kwnames: Raw,
-) -> Raw {
-    // SAFETY: as above.
-    unsafe {
-        guard(std::ptr::null_mut(), |_| {
-            let exit = || -> Fallible<Owned> {
-                let names = ["exc_type", "exc_value", "traceback"];
-                let [_, exception, _] = parse("__aexit__", names, 3, args, count, kwnames)?;
-                let exception = given(exception).map(|exception| Owned::share(exception));
-                join::create(Owned::share(this), exception)
-            };
-            exit().map_or(std::ptr::null_mut(), Owned::into_ptr)
-        })
-    }
+pub fn aexit(this: &This<'_, Nursery>, args: Args<'_>) -> Fallible<Owned> {
+    let py = this.py();
+    let names = ["exc_type", "exc_value", "traceback"];
+    let [_, exception, _] = args.parse(py, "__aexit__", names, 3)?;
+    let exception = given(exception).map(Owned::share);
+    join::create(py, Owned::share(this.object()), exception)
 }
 
 /// `Nursery(...)`, for just that class.
-unsafe extern "C" fn call(_: Raw, args: *const Raw, count: usize, kwnames: Raw) -> Raw {
-    // SAFETY: CPython calls the class with a vector of arguments.
-    unsafe {
-        guard(std::ptr::null_mut(), |py| {
-            let create = || -> Fallible<Owned> {
-                let count = ffi::PyVectorcall_NARGS(count);
-                let made = make(parse("Nursery", ARGUMENTS, 0, args, count, kwnames)?)?;
-                match Py::new(py, made) {
-                    Ok(nursery) => Owned::new(nursery.into_ptr()),
-                    Err(error) => Err(restore(error)),
-                }
-            };
-            create().map_or(std::ptr::null_mut(), Owned::into_ptr)
-        })
-    }
+fn create(py: Python<'_>, args: Args<'_>) -> Fallible<Owned> {
+    let made = make(py, args.parse(py, "Nursery", ARGUMENTS, 0)?)?;
+    Owned::make(py, made).map(Owned::into_object)
 }
 
-static AENTER: Method =
-    Method::fast(c"__aenter__", aenter).documented(c"__aenter__($self)\n--\n\n");
-static AEXIT: Method = Method::fast(c"__aexit__", aexit)
+static AENTER: Method<Nursery> =
+    method!(fast Nursery, c"__aenter__", aenter).documented(c"__aenter__($self)\n--\n\n");
+static AEXIT: Method<Nursery> = method!(fast Nursery, c"__aexit__", aexit)
     .documented(c"__aexit__($self, exc_type, exc_value, traceback, /)\n--\n\n");
 
 /// Puts the class into the module.
 pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     module.add_class::<Nursery>()?;
-    AENTER.add_to_class::<Nursery>(py)?;
-    AEXIT.add_to_class::<Nursery>(py)?;
-    // SAFETY: a class is called through this slot if it has one; subclasses do not inherit it.
-    unsafe {
-        let class = py.get_type::<Nursery>().as_ptr().cast::<ffi::PyTypeObject>();
-        (*class).tp_vectorcall = Some(call);
-    }
+    AENTER.add_to_class(py)?;
+    AEXIT.add_to_class(py)?;
+    class_call!(Nursery, py, create);
     Ok(())
 }

@@ -1,46 +1,92 @@
 //! Children that are another nursery's until they say that they are ready (R24): what the Python part
 //! of `Nursery.start` needs of the tree. It must never start a child.
 
+use nursery_core::NurseryId;
 use pyo3::exceptions::PyRuntimeError;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
-use crate::cpython::errors::fetch;
+use crate::cpython::errors::{Aside, fetch, set_error_text};
 use crate::cpython::imports::imports;
-use crate::cpython::object::{Owned, set_error_text};
+use crate::cpython::object::{Owned, class, object, show};
+use crate::engine::home::HomeSlot;
 use crate::nursery::Nursery;
-use crate::task;
+use crate::task::Task;
 use crate::wait;
 
-/// Keep a nursery from closing until `unreserve` is called: a child is to come.
-///
-/// Raises RuntimeError before entry and from another thread, NurseryClosed once the block has ended.
-#[pyfunction]
-fn reserve(py: Python<'_>, nursery: &Bound<'_, Nursery>) -> PyResult<()> {
-    let this = nursery.get();
-    // SAFETY: attached.
-    unsafe {
-        let (state, id) = this.admit().map_err(|raised| fetch(py, raised))?;
-        if state.tree.touch(|tree| tree.reserve(id)).is_err() {
-            let text = "this nursery is closed: no child can be started in it any more";
-            return Err(fetch(py, set_error_text(imports().parts.closed, text)));
-        }
-        Ok(())
-    }
+/// What keeps a nursery from closing while a child is to come: until it is released, left as a block,
+/// or gone.
+#[pyclass(frozen, module = "aionursery._aionursery", name = "Reservation")]
+struct Reservation {
+    home: HomeSlot,
+    id: NurseryId,
 }
 
-/// Let a nursery close again.
-#[pyfunction]
-fn unreserve(nursery: &Bound<'_, Nursery>) {
-    let Some((state, id)) = nursery.get().place() else {
-        return;
-    };
-    // SAFETY: attached.
-    unsafe {
+class!(Reservation);
+
+impl Reservation {
+    /// Lets the nursery close again.
+    fn end(&self) {
+        let Some(state) = self.home.cloned() else { return };
+        self.home.clear();
+        if state.is_gone() || !state.tree.borrow().has_nursery(self.id) {
+            return;
+        }
+        // It may end while an exception is on its way.
+        let _aside = Aside::new(state.py());
         let now = state.now_or_zero();
-        if let Some(closed) = state.change(|tree, out| tree.unreserve(id, now, out)) {
+        if let Some(closed) = state.change(|tree, out| tree.unreserve(self.id, now, out)) {
             wait::wake_joiner(&state, closed);
         }
     }
+}
+
+#[pymethods]
+impl Reservation {
+    /// Let the nursery close again; a second call changes nothing.
+    #[pyo3(signature = (*_of))]
+    fn release(&self, _of: &Bound<'_, PyTuple>) {
+        self.end();
+    }
+
+    fn __enter__(this: Bound<'_, Self>) -> Bound<'_, Self> {
+        this
+    }
+
+    #[pyo3(signature = (*_exc))]
+    fn __exit__(&self, _exc: &Bound<'_, PyTuple>) {
+        self.end();
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.home.traverse(|home| show(&visit, home)).unwrap_or(Ok(()))
+    }
+
+    fn __clear__(&self) {
+        self.end();
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Keep a nursery from closing while the block runs that this is used for: a child is to come.
+///
+/// Raises RuntimeError before entry and from another thread, NurseryClosed once the block has ended.
+#[pyfunction]
+fn reserve(py: Python<'_>, nursery: &Bound<'_, Nursery>) -> PyResult<Reservation> {
+    let (state, id) = nursery.get().admit(py).map_err(|raised| fetch(py, raised))?;
+    if state.tree.touch(|tree| tree.reserve(id)).is_err() {
+        let text = "this nursery is closed: no child can be started in it any more";
+        return Err(fetch(py, set_error_text(imports(py).parts.closed, text)));
+    }
+    let home = HomeSlot::default();
+    home.set(state);
+    Ok(Reservation { home, id })
 }
 
 /// Make a child of one nursery another's, unless the first is cancelled or the child has ended.
@@ -59,27 +105,26 @@ fn move_child(
              loop.call_soon_threadsafe(task_status.started, value)",
         ));
     }
-    // SAFETY: attached.
-    unsafe {
-        // It is kept alive while what it awaits may be told.
-        let child = Owned::share(child.as_ptr());
-        let Some(member) = task::data(child.as_ptr()).member.get() else {
-            return Ok(false);
-        };
-        if state.tree.borrow().is_scope_cancelled(old) {
-            return Ok(false);
-        }
-        let now = state.now_or_zero();
-        let moved = state.change(|tree, out| tree.move_child(member, new, now, out));
-        match moved {
-            Ok(closed) => {
-                if let Some(closed) = closed {
-                    wait::wake_joiner(&state, closed);
-                }
-                Ok(true)
+    // It is kept alive while what it awaits may be told.
+    let Ok(child) = Owned::share(object(child)).cast::<Task>() else {
+        return Ok(false);
+    };
+    let Some(member) = child.data().member.get() else {
+        return Ok(false);
+    };
+    if state.tree.borrow().is_scope_cancelled(old) {
+        return Ok(false);
+    }
+    let now = state.now_or_zero();
+    match state.change(|tree, out| tree.move_child(member, new, now, out)) {
+        Ok(closed) => {
+            to.get().hand_errors_on(&child);
+            if let Some(closed) = closed {
+                wait::wake_joiner(&state, closed);
             }
-            Err(nursery_core::Closed) => Ok(false),
+            Ok(true)
         }
+        Err(nursery_core::Closed) => Ok(false),
     }
 }
 
@@ -89,10 +134,11 @@ fn act_as_task_group(nursery: &Bound<'_, Nursery>) {
     nursery.get().act_as_task_group();
 }
 
-/// Puts the functions into the module.
+/// Puts the class and the functions into the module.
 pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    // PyO3 makes a class when it is first needed, and panics if memory is short then.
+    module.add_class::<Reservation>()?;
     module.add_function(wrap_pyfunction!(reserve, module)?)?;
-    module.add_function(wrap_pyfunction!(unreserve, module)?)?;
     module.add_function(wrap_pyfunction!(move_child, module)?)?;
     module.add_function(wrap_pyfunction!(act_as_task_group, module)?)
 }

@@ -7,8 +7,10 @@ mod abandoned;
 mod class;
 pub mod handover;
 mod join;
+pub mod position;
 mod raise;
 pub mod start;
+pub mod strict;
 mod target;
 pub mod taskgroup;
 
@@ -17,16 +19,16 @@ use std::cell::Cell;
 use nursery_core::{Cause, Cleanup, NurseryId, Phase, Settings, Source};
 use pyo3::prelude::*;
 
-use crate::cpython::errors::misuse;
+use crate::cpython::errors::{Fallible, misuse, set_error_text};
 use crate::cpython::futures;
 use crate::cpython::imports::{imports, running_loop};
-use crate::cpython::object::{Fallible, Owned, Raw, Slot, set_error_text};
+use crate::cpython::object::{Owned, Slot, class, none_ref};
 use crate::cpython::thread::thread_mark;
 use crate::engine::home::{Home, HomeSlot};
 use crate::engine::state::LoopState;
 use crate::hosts;
 use crate::hosts::host;
-use crate::scope::CancelScope;
+use crate::scope::{CancelScope, warn_if_meant_as_seconds};
 
 pub use abandoned::discard;
 pub use class::add_to;
@@ -41,12 +43,13 @@ enum Stage {
 /// A block that owns the tasks started in it.
 ///
 /// Used once, by async with; it is left when body and children have ended. on_error="cancel": the
-/// first failure cancels the rest; "collect": it does not. deadline is a moment on the loop's
+/// first failure cancels the rest; "collect": it does not; a function: it is called with each
+/// Exception of a child, and what it raises is the failure, if anything. deadline is a moment on the loop's
 /// clock at which it is cancelled, relative_deadline the same in seconds from entry, the earlier
 /// counts; shield keeps out cancellation from outside; cleanup is how many seconds cancelled tasks
 /// may go on awaiting (None is for ever, 0 not at all; not given, it is inherited, 10 if there is
 /// none). With limit, no more children run at once, and the others wait for their first step in the
-/// order of starting.
+/// order of starting. context is what children run in that are given none of their own.
 ///
 /// The block raises MultiError with all that failed, BaseMultiError if something in it is no
 /// Exception, and KeyboardInterrupt and SystemExit bare. Entering it again raises RuntimeError, or
@@ -56,6 +59,8 @@ pub struct Nursery {
     stage: Cell<Stage>,
     id: Cell<Option<NurseryId>>,
     collect: bool,
+    /// It is anyio's.
+    strict: bool,
     home: HomeSlot,
     thread: Cell<usize>,
     host: Slot,
@@ -66,22 +71,23 @@ pub struct Nursery {
     /// The error for the task that leaves it, if it is left as it must not be.
     misuse: Slot,
     /// Its scope as an object, once somebody has asked for it.
-    scope: Slot,
+    scope: Slot<CancelScope>,
     /// What that object is told if it is made before the block is entered or after it was left.
     settings: Cell<Settings>,
     /// After how many seconds from entry it is cancelled by itself.
     relative: Cell<f64>,
     /// What counts its children's places, if it has a limit.
     gate: Slot,
+    /// What is called with each error of a child in the block's place, if anything.
+    handler: Slot,
+    /// What its children run in, if that was given.
+    context: Slot,
     source: Cell<Option<Source>>,
     reason: Slot,
     caught: Cell<bool>,
 }
 
-// SAFETY: all access is serialised by the GIL, which the module declares that it needs.
-unsafe impl Send for Nursery {}
-// SAFETY: as above.
-unsafe impl Sync for Nursery {}
+class!(Nursery);
 
 impl Nursery {
     #[inline]
@@ -89,58 +95,63 @@ impl Nursery {
         self.home.cloned().filter(|state| !state.is_gone())
     }
 
-    unsafe fn enter(&self) -> Fallible<()> {
-        // SAFETY: attached.
-        unsafe {
-            match self.stage.get() {
-                Stage::New => {}
-                Stage::Open => {
-                    return Err(misuse(
-                        "this nursery is already entered; open a new one for each 'async with'",
-                    ));
-                }
-                Stage::Closed => {
-                    let text = "this nursery is closed and cannot be opened again; make a new one";
-                    return Err(set_error_text(imports().parts.closed, text));
-                }
-            }
-            let event_loop = running_loop()?;
-            let state = LoopState::of(event_loop.as_ptr())?;
-            let task = host::current(&state, "a nursery")?;
-            if futures::is_done(task.as_ptr())? {
+    fn enter(&self, py: Python<'_>) -> Fallible<()> {
+        match self.stage.get() {
+            Stage::New => {}
+            Stage::Open => {
                 return Err(misuse(
-                    "the current task has ended: what runs while it is being ended, as a \
-                     destructor or a future's cancel(), cannot enter a nursery",
+                    py,
+                    "this nursery is already entered; open a new one for each 'async with'",
                 ));
             }
-            let (mut settings, relative, early) = match self.scope_object() {
-                Some(scope) => (scope.settings(), scope.relative(), scope.early()),
-                None => (self.settings.get(), self.relative.get(), None),
-            };
-            let timed = settings.deadline.min(relative) < f64::INFINITY || early.is_some();
-            let now = if timed { state.now()? } else { 0.0 };
-            settings.deadline = settings.deadline.min(now + relative);
-            let honoured = host::honoured(task.as_ptr())?;
-            let member = hosts::member_of(&state, task.as_ptr());
-            let (id, scope_id) = state.change(|tree, out| {
-                let id = tree.open(member, settings, self.collect, honoured, now, out);
-                let scope = tree.scope(id);
-                if let Some(cause) = early {
-                    tree.cancel(scope, cause, now, out);
-                }
-                (id, scope)
-            });
-            let thread = thread_mark();
-            if let Some(scope) = self.scope_object() {
-                scope.bind(state.clone(), scope_id, &task, thread);
+            Stage::Closed => {
+                let text = "this nursery is closed and cannot be opened again; make a new one";
+                return Err(set_error_text(imports(py).parts.closed, text));
             }
-            self.id.set(Some(id));
-            self.stage.set(Stage::Open);
-            self.thread.set(thread);
-            self.home.set(state);
-            self.host.set(task);
-            Ok(())
         }
+        let event_loop = running_loop(py)?;
+        let state = LoopState::of(&event_loop)?;
+        let task = host::current(&state, "a nursery")?;
+        if futures::is_done(&task)? {
+            return Err(misuse(
+                py,
+                "the current task has ended: what runs while it is being ended, as a \
+                 destructor or a future's cancel(), cannot enter a nursery",
+            ));
+        }
+        let (mut settings, relative, early) = match self.scope.cloned() {
+            Some(scope) => (scope.settings(), scope.relative(), scope.early()),
+            None => (self.settings.get(), self.relative.get(), None),
+        };
+        let timed = settings.deadline.min(relative) < f64::INFINITY || early.is_some();
+        let now = if timed { state.now()? } else { 0.0 };
+        settings.deadline = settings.deadline.min(now + relative);
+        if timed && settings.deadline <= now {
+            warn_if_meant_as_seconds(&state, settings.deadline)?;
+        }
+        let honoured = host::honoured(&task)?;
+        let member = hosts::member_of(&state, &task);
+        let (id, scope_id) = state.change(|tree, out| {
+            let id = tree.open(member, settings, self.collect, honoured, now, out);
+            let scope = tree.scope(id);
+            if self.strict {
+                tree.be_strict(id);
+            }
+            if let Some(cause) = early {
+                tree.cancel(scope, cause, now, out);
+            }
+            (id, scope)
+        });
+        let thread = thread_mark();
+        if let Some(scope) = self.scope.cloned() {
+            scope.bind(state.clone(), scope_id, &task, thread);
+        }
+        self.id.set(Some(id));
+        self.stage.set(Stage::Open);
+        self.thread.set(thread);
+        self.home.set(state);
+        self.host.set(task);
+        Ok(())
     }
 
     fn make(settings: Settings, relative: f64, collect: bool) -> Self {
@@ -148,6 +159,7 @@ impl Nursery {
             stage: Cell::new(Stage::New),
             id: Cell::new(None),
             collect,
+            strict: false,
             home: HomeSlot::default(),
             thread: Cell::new(0),
             host: Slot::empty(),
@@ -158,49 +170,38 @@ impl Nursery {
             settings: Cell::new(settings),
             relative: Cell::new(relative),
             gate: Slot::empty(),
+            handler: Slot::empty(),
+            context: Slot::empty(),
             source: Cell::new(None),
             reason: Slot::empty(),
             caught: Cell::new(false),
         }
     }
 
-    /// Its scope, if somebody has asked for it.
-    fn scope_object(&self) -> Option<&CancelScope> {
-        let object = self.scope.get();
-        // SAFETY: the slot keeps what is in it, and never lets go of a scope but with the nursery.
-        (!object.is_null()).then(|| unsafe {
-            let py = Python::assume_attached();
-            let object = Bound::from_borrowed_ptr(py, object);
-            &*std::ptr::from_ref(object.cast_unchecked::<CancelScope>().get())
-        })
+    /// Its scope as an object: most nurseries never need one.
+    fn scope(&self, py: Python<'_>) -> Fallible<Owned<CancelScope>> {
+        if let Some(scope) = self.scope.cloned() {
+            return Ok(scope);
+        }
+        let settings = self.settings.get();
+        let new = self.stage.get() == Stage::New;
+        let relative = if new { self.relative.get() } else { f64::INFINITY };
+        let scope = CancelScope::create(py, settings, relative, false)?;
+        self.show(scope.clone());
+        Ok(scope)
     }
 
-    /// Its scope as an object: most nurseries never need one.
-    unsafe fn scope(&self) -> Fallible<&CancelScope> {
-        // SAFETY: attached.
-        unsafe {
-            if self.scope.is_empty() {
-                let settings = self.settings.get();
-                let new = self.stage.get() == Stage::New;
-                let relative = if new { self.relative.get() } else { f64::INFINITY };
-                let scope = CancelScope::create(settings, relative, false)?;
-                self.scope.set(scope);
-                if let Some(scope) = self.scope_object() {
-                    scope.belong_to_nursery();
-                }
-                if let (Some(scope), Some((state, id)), Some(host)) =
-                    (self.scope_object(), self.place(), self.host.cloned())
-                {
-                    let id = state.tree.borrow().scope(id);
-                    scope.bind(state.clone(), id, &host, self.thread.get());
-                } else if let (Some(scope), Stage::Closed) = (self.scope_object(), self.stage.get())
-                {
-                    let reason = self.reason.cloned();
-                    let cause = self.source.get().map(|source| Cause { source, reason });
-                    scope.settle(settings, cause, self.caught.get());
-                }
-            }
-            self.scope_object().ok_or_else(|| misuse("this nursery is being taken apart"))
+    /// This new object stands for its scope from now on.
+    fn show(&self, scope: Owned<CancelScope>) {
+        self.scope.set(scope.clone());
+        scope.belong_to_nursery();
+        if let (Some((state, id)), Some(host)) = (self.place(), self.host.cloned()) {
+            let id = state.tree.borrow().scope(id);
+            scope.bind(state.clone(), id, &host, self.thread.get());
+        } else if self.stage.get() == Stage::Closed {
+            let reason = self.reason.cloned();
+            let cause = self.source.get().map(|source| Cause { source, reason });
+            scope.settle(self.settings.get(), cause, self.caught.get());
         }
     }
 
@@ -208,7 +209,7 @@ impl Nursery {
     fn retire(&self) {
         self.stage.set(Stage::Closed);
         self.id.set(None);
-        if let Some(scope) = self.scope_object() {
+        if let Some(scope) = self.scope.cloned() {
             scope.let_go();
         }
     }
@@ -216,7 +217,7 @@ impl Nursery {
     /// Its own cancellation was found in a group of errors, and taken out.
     fn has_caught(&self) {
         self.caught.set(true);
-        if let Some(scope) = self.scope_object() {
+        if let Some(scope) = self.scope.cloned() {
             scope.has_caught();
         }
     }
@@ -227,14 +228,8 @@ impl Nursery {
         self.settings.set(Settings { abrupt: true, cleanup: Cleanup::Never, ..settings });
     }
 
-    /// What counts its children's places; null where it has no limit.
-    #[inline]
-    pub fn gate(&self) -> Raw {
-        self.gate.get()
-    }
-
     /// Where it stands in its loop's tree, while it is open or joining.
-    #[inline]
+    #[inline(always)]
     pub fn place(&self) -> Option<(Home, NurseryId)> {
         Some((self.state()?, self.id.get()?))
     }
@@ -243,6 +238,17 @@ impl Nursery {
     #[inline]
     pub fn is_here(&self) -> bool {
         self.thread.get() == thread_mark()
+    }
+
+    /// Whether the caller runs in another loop than the nursery's, while that is open.
+    #[inline]
+    pub fn is_elsewhere(&self, py: Python<'_>) -> Fallible<bool> {
+        let Some(state) = self.state() else { return Ok(false) };
+        if self.is_here() && (state.running.get() != 0 || state.ready.is_open()) {
+            return Ok(false);
+        }
+        let running = imports(py).peek_running_loop.call()?;
+        Ok(self.id.get().is_some() && !running.is(none_ref(py)) && !state.is_loop(&running))
     }
 
     /// Whether its body runs and nothing has cancelled it.
@@ -263,7 +269,7 @@ impl Nursery {
     fn leave(&self, settings: Settings, cause: Option<Cause<Owned>>, caught: bool) {
         self.stage.set(Stage::Closed);
         self.id.set(None);
-        if let Some(scope) = self.scope_object() {
+        if let Some(scope) = self.scope.cloned() {
             scope.settle(settings, cause, caught);
         } else {
             self.settings.set(settings);
@@ -280,9 +286,8 @@ impl Nursery {
 
 impl Drop for Nursery {
     fn drop(&mut self) {
-        // SAFETY: CPython frees the object, so the thread is attached.
-        unsafe { self.give_up() };
-        if let (Some(_), Some(scope)) = (self.id.get(), self.scope_object()) {
+        self.give_up();
+        if let (Some(_), Some(scope)) = (self.id.get(), self.scope.cloned()) {
             scope.let_go();
         }
     }

@@ -2,55 +2,55 @@
 //! cancellation. It must never decide which.
 
 use nursery_core::Verdict;
-use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::Nursery;
-use crate::cpython::imports::{self, imports};
-use crate::cpython::object::{
-    Fallible, Owned, Raised, Raw, call, call0, call1, checked, getattr_opt, raise, raise_in_context,
-};
+use crate::cpython::call::{call, call0, call1, getattr_opt};
+use crate::cpython::containers::list;
+use crate::cpython::errors::{Fallible, Raised, raise, raise_in_context, set_cause};
+use crate::cpython::imports::imports;
+use crate::cpython::object::{Object, Owned, boolean, none_ref};
 use crate::cpython::raised::Group;
 use crate::engine::state::{Failure, LoopState};
-use crate::wait;
+use crate::wait::Wait;
 
 /// Raises what a nursery raises; `thrown` is what is on its way already.
-pub unsafe fn raise_verdict(
-    object: &Bound<'_, Nursery>,
+pub fn raise_verdict(
+    nursery: &Owned<Nursery>,
     state: &LoopState,
-    task: Raw,
+    task: &Object,
     verdict: Verdict<Failure>,
     thrown: Option<Owned>,
 ) -> Fallible<Owned> {
-    // SAFETY: attached.
-    unsafe {
-        match verdict {
-            Verdict::Clean => Ok(Owned::share(ffi::Py_False())),
-            Verdict::Errors(errors) => Err(raise_together(object, errors)),
-            Verdict::Bare { error: Failure { error, .. }, beside } => {
-                for Failure { error: other, .. } in beside {
-                    let text = "A nursery was left by KeyboardInterrupt or SystemExit; \
-                                this error was beside it";
-                    state.report(text, Some(&other), task);
-                }
-                if thrown.is_some_and(|thrown| thrown.as_ptr() == error.as_ptr()) {
-                    return Ok(Owned::share(ffi::Py_False()));
-                }
-                Err(raise_in_context(error))
+    match verdict {
+        Verdict::Clean => Ok(boolean(state.py(), false)),
+        Verdict::Errors(errors) => Err(raise_together(nursery.object(), errors)),
+        Verdict::Bare { error, mut beside } if nursery.strict => {
+            beside.insert(0, error);
+            Err(raise_together(nursery.object(), beside))
+        }
+        Verdict::Bare { error: Failure { error, .. }, beside } => {
+            for Failure { error: other, .. } in beside {
+                let text = "A nursery was left by KeyboardInterrupt or SystemExit; \
+                            this error was beside it";
+                state.report(text, Some(&other), Some(task));
             }
+            if thrown.is_some_and(|thrown| thrown.is(&error)) {
+                return Ok(boolean(state.py(), false));
+            }
+            Err(raise_in_context(error))
         }
     }
 }
 
 /// Takes the cancellations out of groups among the errors: none leaves a block as a member of a group
 /// (R13, R13a). Returns what is left, and whether there was any.
-pub unsafe fn without_cancellations(verdict: Verdict<Failure>) -> (Verdict<Failure>, bool) {
+pub fn without_cancellations(verdict: Verdict<Failure>) -> (Verdict<Failure>, bool) {
     let mut found = false;
     let mut without = |errors: Vec<Failure>| -> Vec<Failure> {
         let mut left = Vec::with_capacity(errors.len());
         for Failure { error, name } in errors {
-            // SAFETY: attached; the error is alive.
-            match unsafe { Group::of_error(error.as_ptr()) } {
+            match Group::of_error(&error) {
                 Group::Without => left.push(Failure { error, name }),
                 Group::With(rest) => {
                     found = true;
@@ -72,43 +72,32 @@ pub unsafe fn without_cancellations(verdict: Verdict<Failure>) -> (Verdict<Failu
 }
 
 /// The `CancelledError` of a foreign host, with the message it was cancelled with.
-pub unsafe fn plain_cancelled(join: Raw) -> Owned {
-    // SAFETY: attached.
-    unsafe {
-        let kind = imports().cancelled_error;
-        let error = match wait::message(join) {
-            Some(message) => call1(kind, message.as_ptr()),
-            None => call0(kind),
-        };
-        error.unwrap_or_else(|raised| raised.take())
-    }
+pub fn plain_cancelled(py: Python<'_>, join: &Wait) -> Owned {
+    let kind = imports(py).cancelled_error;
+    let error = match join.message() {
+        Some(message) => call1(kind, &message),
+        None => call0(kind),
+    };
+    error.unwrap_or_else(Raised::take)
 }
 
 /// Raises the errors as a `MultiError` (R8). A subclass may have a group of its own.
-unsafe fn raise_together(nursery: &Bound<'_, Nursery>, errors: Vec<Failure>) -> Raised {
-    // SAFETY: attached.
-    unsafe {
-        let make = || -> Fallible<Owned> {
-            let (list, names) = (Owned::new(ffi::PyList_New(0))?, Owned::new(ffi::PyList_New(0))?);
-            for Failure { error, name } in errors {
-                checked(ffi::PyList_Append(list.as_ptr(), error.as_ptr()))?;
-                let name = name.as_ref().map_or(ffi::Py_None(), Owned::as_ptr);
-                checked(ffi::PyList_Append(names.as_ptr(), name))?;
-            }
-            match getattr_opt(nursery.as_ptr(), imports::names().make_group)? {
-                None => {
-                    let mut args = [std::ptr::null_mut(), list.as_ptr(), names.as_ptr()];
-                    call(imports().parts.multi_error_of, &mut args)
-                }
-                Some(make) => call1(make.as_ptr(), list.as_ptr()),
-            }
-        };
-        match make() {
-            Ok(error) => {
-                ffi::PyException_SetCause(error.as_ptr(), std::ptr::null_mut());
-                raise(error)
-            }
-            Err(raised) => raised,
+fn raise_together(nursery: &Object, errors: Vec<Failure>) -> Raised {
+    let py = nursery.py();
+    let make = || -> Fallible<Owned> {
+        let names = errors.iter().map(|it| it.name.as_deref().unwrap_or_else(|| none_ref(py)));
+        let names = list(py, names)?;
+        let list = list(py, errors.iter().map(|failure| &*failure.error))?;
+        match getattr_opt(nursery, imports(py).names.make_group)? {
+            None => call(imports(py).parts.multi_error_of, [&list, &names]),
+            Some(make) => call1(&make, &list),
         }
+    };
+    match make() {
+        Ok(error) => {
+            set_cause(&error, None);
+            raise(error)
+        }
+        Err(raised) => raised,
     }
 }

@@ -2,20 +2,23 @@
 //! come after everything that may run the program's code.
 
 use nursery_core::{Flight, MemberId, ScopeId, Source};
-use pyo3::ffi;
 
 use super::CancelScope;
-use crate::cpython::errors::misuse;
-use crate::cpython::futures;
-use crate::cpython::object::{
-    Aside, Fallible, Owned, Raised, Raw, optional, raise, raise_in_context, string,
+use crate::cpython::args::given;
+use crate::cpython::call::call0;
+use crate::cpython::errors::{
+    Aside, Fallible, Raised, exc, misuse, optional, raise, raise_in_context, set_cause, string,
 };
-use crate::cpython::raised::{self, Group};
+use crate::cpython::futures;
+use crate::cpython::object::{Object, Owned};
+use crate::cpython::raised;
+use crate::cpython::raised::Group;
 use crate::cpython::thread::thread_mark;
 use crate::engine::state::LoopState;
 use crate::hosts;
 use crate::hosts::host;
-use crate::task;
+use crate::task::{self, Task};
+use pyo3::prelude::*;
 
 /// How a scope is left as it must not be.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -29,8 +32,11 @@ enum Misuse {
 }
 
 impl Misuse {
-    fn text(self) -> &'static str {
+    fn text(self, strict: bool) -> &'static str {
         match self {
+            Self::Task if strict => {
+                "Attempted to exit cancel scope in a different task than it was entered in"
+            }
             Self::Ended => {
                 "the task that entered this CancelScope has ended without leaving it; enter and leave \
                  a scope in one task, and do not yield inside one in an async generator or a pytest \
@@ -51,120 +57,125 @@ impl Misuse {
 
 impl CancelScope {
     /// Says whether the exception in flight is swallowed.
-    pub(super) unsafe fn exit(&self, exception: Raw) -> Fallible<bool> {
-        // SAFETY: attached.
-        unsafe {
-            self.check_own()?;
-            let (Some(home), Some(id)) = (self.state(), self.id.get()) else {
-                return Err(misuse("this CancelScope is left without having been entered"));
-            };
-            let state = &*home;
-            if self.thread.get() != thread_mark() {
-                return Err(misuse("a CancelScope is left in another thread than entered it"));
+    #[inline(always)]
+    pub(super) fn exit(&self, py: Python<'_>, exception: Option<&Object>) -> Fallible<bool> {
+        self.check_own(py)?;
+        let (Some(home), Some(id)) = (self.state(), self.id.get()) else {
+            return Err(misuse(py, "this CancelScope is left without having been entered"));
+        };
+        let state = &*home;
+        if self.thread.get() != thread_mark() {
+            return Err(misuse(py, "a CancelScope is left in another thread than entered it"));
+        }
+        let exception = given(exception);
+        // To look into a group may run the program's code, so that is done first.
+        let (flight, rest) = flight(exception)?;
+        let Some(host) = self.host.cloned() else {
+            return Ok(false);
+        };
+        // These calls may run the program's code, so the checks come after them.
+        let honoured = host::honoured(&host)?;
+        let shield = self.id.get().is_some_and(|id| state.tree.borrow().settings(id).shield);
+        let now = if shield { state.now_or_zero() } else { 0.0 };
+        if self.id.get() != Some(id) {
+            return Err(misuse(py, "this CancelScope was left meanwhile"));
+        }
+        let member = match self.leaver(state, id, &host)? {
+            Ok(member) => member,
+            // anyio's stays where it is, for its host to leave.
+            Err(Misuse::Task) if self.strict => {
+                return Err(misuse(py, Misuse::Task.text(true)));
             }
-            // To look into a group may run the program's code, so that is done first.
-            let (flight, rest) = flight(exception)?;
-            let Some(held) = self.host.cloned() else {
-                return Ok(false);
-            };
-            let host = held.as_ptr();
-            // These calls may run the program's code, so the checks come after them.
-            let honoured = host::honoured(host)?;
-            let shield = self.id.get().is_some_and(|id| state.tree.borrow().settings(id).shield);
-            let now = if shield { state.now_or_zero() } else { 0.0 };
-            if self.id.get() != Some(id) {
-                return Err(misuse("this CancelScope was left meanwhile"));
+            Err(wrong) => {
+                self.remove(state, id, &host, wrong == Misuse::Order);
+                return Err(misuse(py, wrong.text(self.strict)));
             }
-            let member = match self.leaver(state, id, host)? {
-                Ok(member) => member,
-                Err(wrong) => {
-                    self.remove(state, id, host, wrong == Misuse::Order);
-                    return Err(misuse(wrong.text()));
+        };
+        let exit = state.change(|tree, out| {
+            self.let_go();
+            tree.exit(id, flight, honoured, now, out)
+        });
+        // Looked at before the host may leave the tree.
+        let cancelled = matches!(flight, Flight::Cancelled);
+        let above = cancelled && state.tree.borrow().is_cancelled(member);
+        let cancelled_here = exit.cause.is_some();
+        let timed_out = exit.cause.as_ref().map(|cause| cause.source) == Some(Source::Deadline);
+        let caught = exit.caught;
+        self.settle(exit.settings, exit.cause, caught);
+        host::left_scope(state, &host, member);
+        let taken = host::take_back(&host, exit.take_back);
+        if exit.watched {
+            state.drop_uncalled();
+        }
+        taken?;
+        let timeout = self.fails && timed_out;
+        match (flight, exception) {
+            (Flight::Group, Some(exception)) if caught => match rest {
+                // What is left of the group goes on.
+                Some(rest) => Err(raise(rest)),
+                None if timeout => Err(raise_timeout(exception)),
+                None => Ok(true),
+            },
+            (Flight::Cancelled, Some(exception)) if caught && timeout => {
+                Err(raise_timeout(exception))
+            }
+            (Flight::Cancelled, _) if caught => Ok(true),
+            (Flight::Cancelled, Some(exception))
+                if cancelled_here && !above && host::is_a_scopes(exception) =>
+            {
+                match host.object().cast::<Task>() {
+                    Some(host) => Err(raise_in_context(task::cancelled_error(host))),
+                    None => Ok(false),
                 }
-            };
-            let exit = state.change(|tree, out| {
-                self.let_go();
-                tree.exit(id, flight, honoured, now, out)
-            });
-            // Looked at before the host may leave the tree.
-            let above = state.tree.borrow().is_cancelled(member);
-            let cancelled_here = exit.cause.is_some();
-            let timed_out = exit.cause.as_ref().map(|cause| cause.source) == Some(Source::Deadline);
-            let caught = exit.caught;
-            self.settle(exit.settings, exit.cause, caught);
-            host::left_scope(state, host, member);
-            host::take_back(host, exit.take_back)?;
-            match flight {
-                Flight::Group if caught => match rest {
-                    // What is left of the group goes on.
-                    Some(rest) => Err(raise(rest)),
-                    None if self.fails && timed_out => Err(timeout(exception)),
-                    None => Ok(true),
-                },
-                Flight::Cancelled if caught && self.fails && timed_out => Err(timeout(exception)),
-                Flight::Cancelled if caught => Ok(true),
-                Flight::Cancelled
-                    if cancelled_here
-                        && !above
-                        && task::is_ours(host)
-                        && host::is_a_scopes(exception) =>
-                {
-                    Err(raise_in_context(task::cancelled_error(host)))
-                }
-                _ => Ok(false),
             }
+            _ => Ok(false),
         }
     }
 
     /// The place of its host, if that leaves it as it must; or what is wrong.
-    unsafe fn leaver(
+    fn leaver(
         &self,
         state: &LoopState,
         id: ScopeId,
-        host: Raw,
+        host: &Object,
     ) -> Fallible<Result<MemberId, Misuse>> {
-        // SAFETY: attached; the caller's task is alive.
-        unsafe {
-            if state.tree.borrow().is_abandoned(id) {
-                return Ok(Err(Misuse::Ended));
-            }
-            let current = host::current(state, "a CancelScope")?;
-            if current.as_ptr() != host {
-                return Ok(Err(Misuse::Task));
-            }
-            let member = hosts::member_of(state, host);
-            if state.tree.borrow().innermost(member) != Some(id) {
-                return Ok(Err(Misuse::Order));
-            }
-            Ok(Ok(member))
+        if state.tree.borrow().is_abandoned(id) {
+            return Ok(Err(Misuse::Ended));
         }
+        if !host::current(state, "a CancelScope")?.is(host) {
+            return Ok(Err(Misuse::Task));
+        }
+        let member = hosts::member_of(state, host);
+        if state.tree.borrow().innermost(member) != Some(id) {
+            return Ok(Err(Misuse::Order));
+        }
+        Ok(Ok(member))
     }
 
     /// Takes it from its host and out of the tree. `early`: what its host has entered inside it is
     /// cancelled; no other scope is (R3).
-    unsafe fn remove(&self, state: &LoopState, id: ScopeId, host: Raw, early: bool) {
-        // SAFETY: attached; the caller's task is alive, its error is taken back.
-        unsafe {
-            let now = state.now_or_zero();
-            if self.id.get() != Some(id) {
-                // The clock was the program's, and has left it.
-                return;
-            }
-            let settings = state.tree.borrow().settings(id);
-            let reason = if early { optional(string("a scope around it was left")) } else { None };
-            let (cause, owed) = state.change(|tree, out| {
-                self.let_go();
-                if early {
-                    tree.cancel_inside(id, reason, now, out);
-                }
-                tree.remove(id, now, out)
-            });
-            self.settle(settings, cause, false);
-            if let Err(raised) = host::take_back(host, owed) {
-                state.forget(raised);
-            }
-            host::left_any_scope(state, host);
+    fn remove(&self, state: &LoopState, id: ScopeId, host: &Object, early: bool) {
+        let now = state.now_or_zero();
+        if self.id.get() != Some(id) {
+            // The clock was the program's, and has left it.
+            return;
         }
+        let settings = state.tree.borrow().settings(id);
+        let words = || optional(string(state.py(), "a scope around it was left"));
+        let reason = if early { words() } else { None };
+        let (cause, owed) = state.change(|tree, out| {
+            self.let_go();
+            if early {
+                tree.cancel_inside(id, reason, now, out);
+            }
+            tree.remove(id, now, out)
+        });
+        self.settle(settings, cause, false);
+        if let Err(raised) = host::take_back(host, owed) {
+            state.forget(raised);
+        }
+        host::left_any_scope(state, host);
+        state.drop_uncalled();
     }
 }
 
@@ -174,50 +185,39 @@ impl Drop for CancelScope {
         else {
             return;
         };
-        // SAFETY: CPython frees the object, so the thread is attached; an exception on its way is put
-        // aside.
-        unsafe {
-            let _aside = Aside::new();
-            // A task of asyncio's says nothing when it ends.
-            let ended = optional(futures::is_done(host.as_ptr())).unwrap_or(false);
-            if ended || state.tree.borrow().is_abandoned(id) {
-                self.remove(&state, id, host.as_ptr(), false);
-            } else {
-                state.tree.touch(|tree| tree.release_scope(id));
-            }
+        let _aside = Aside::new(state.py());
+        // A task of asyncio's says nothing when it ends.
+        let ended = optional(futures::is_done(&host)).unwrap_or(false);
+        if ended || state.tree.borrow().is_abandoned(id) {
+            self.remove(&state, id, &host, false);
+        } else {
+            state.tree.touch(|tree| tree.release_scope(id));
         }
     }
 }
 
-/// What is in flight when a block is left with `exception`, or None; and what is left of a group
-/// without the cancellations in it.
-unsafe fn flight(exception: Raw) -> Fallible<(Flight, Option<Owned>)> {
-    // SAFETY: attached; the caller's object is alive.
-    unsafe {
-        if exception.is_null() || exception == ffi::Py_None() {
-            return Ok((Flight::Nothing, None));
-        }
-        if raised::is_cancellation(exception) {
-            return Ok((Flight::Cancelled, None));
-        }
-        Ok(match Group::of(exception)? {
-            Group::Without => (Flight::Error, None),
-            Group::With(rest) => (Flight::Group, rest),
-        })
+/// What is in flight when a block is left with `exception`; and what is left of a group without the
+/// cancellations in it.
+fn flight(exception: Option<&Object>) -> Fallible<(Flight, Option<Owned>)> {
+    let Some(exception) = exception else {
+        return Ok((Flight::Nothing, None));
+    };
+    if raised::is_cancellation(exception) {
+        return Ok((Flight::Cancelled, None));
     }
+    Ok(match Group::of(exception)? {
+        Group::Without => (Flight::Error, None),
+        Group::With(rest) => (Flight::Group, rest),
+    })
 }
 
 /// Raises `TimeoutError` from the cancellation that the deadline caused.
-unsafe fn timeout(cancelled: Raw) -> Raised {
-    // SAFETY: attached; the caller's exception is alive.
-    unsafe {
-        match crate::cpython::object::call0(ffi::PyExc_TimeoutError) {
-            Ok(error) => {
-                let cause = Owned::share(cancelled);
-                ffi::PyException_SetCause(error.as_ptr(), cause.into_ptr());
-                raise(error)
-            }
-            Err(raised) => raised,
+fn raise_timeout(cancelled: &Object) -> Raised {
+    match call0(exc::timeout_error(cancelled.py())) {
+        Ok(error) => {
+            set_cause(&error, Some(Owned::share(cancelled)));
+            raise(error)
         }
+        Err(raised) => raised,
     }
 }

@@ -5,18 +5,30 @@ use nursery_core::Cleanup;
 use pyo3::exceptions::PyTypeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyTuple, PyType};
 
 use super::settings::{finite, span};
-use super::{Budget, CancelScope, Stage, relative_of, settings_of};
-use crate::cpython::args::{given, parse_call};
-use crate::cpython::errors::{fetch, text_object};
-use crate::cpython::object::{Owned, Slot, show};
+use super::{Budget, CancelScope, Stage, relative_of, settings_of, warn_if_meant_as_seconds};
+use crate::cpython::args::{CallArgs, given};
+use crate::cpython::errors::{Fallible, fetch, text_object};
+use crate::cpython::object::{Object, Owned, Slot, object, show};
 use crate::engine::state::CLEANUP;
 use crate::engine::words::source_name;
 
 #[pymethods]
 impl CancelScope {
+    /// What a class of the program's overrides would not be asked for everywhere.
+    #[classmethod]
+    #[pyo3(signature = (**_kwargs))]
+    fn __init_subclass__(
+        _class: &Bound<'_, PyType>,
+        _kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<()> {
+        Err(PyTypeError::new_err(
+            "CancelScope cannot be a base class; keep a scope as an attribute",
+        ))
+    }
+
     #[new]
     #[pyo3(
         signature = (*args, **kwargs),
@@ -24,20 +36,24 @@ impl CancelScope {
                           relative_deadline=None)"
     )]
     fn new(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        if !args.is_empty() {
+            return Err(PyTypeError::new_err(
+                "CancelScope() takes keyword arguments only; for a number of seconds write \
+                 CancelScope(relative_deadline=...), fail_after(...) or move_on_after(...)",
+            ));
+        }
+        let py = args.py();
         let names = ["deadline", "shield", "cleanup", "reason", "relative_deadline"];
-        let kwargs = kwargs.map_or(std::ptr::null_mut(), Bound::as_ptr);
-        // SAFETY: attached; PyO3's tuple and dict.
-        let made = unsafe {
-            parse_call("CancelScope", names, 0, args.as_ptr(), kwargs).and_then(
-                |[deadline, shield, cleanup, reason, relative]| {
-                    let settings = settings_of(deadline, shield, cleanup)?;
-                    let scope = Self::make(settings, relative_of(relative)?, false);
-                    drop(scope.reason.replace(given(reason).map(|reason| Owned::share(reason))));
-                    Ok(scope)
-                },
-            )
+        let args = CallArgs::new(object(args), kwargs.map(object));
+        let make = || -> Fallible<Self> {
+            let [deadline, shield, cleanup, reason, relative] =
+                args.parse(py, "CancelScope", names, 0)?;
+            let settings = settings_of(py, deadline, shield, cleanup)?;
+            let scope = Self::make(settings, relative_of(relative)?, false);
+            drop(scope.reason.replace(given(reason).map(Owned::share)));
+            Ok(scope)
         };
-        made.map_err(|raised| fetch(args.py(), raised))
+        make().map_err(|raised| fetch(py, raised))
     }
 
     /// Cancel everything in the scope, up to shields.
@@ -47,8 +63,7 @@ impl CancelScope {
     #[pyo3(signature = (reason = None))]
     fn cancel(&self, py: Python<'_>, reason: Option<Bound<'_, PyAny>>) -> PyResult<()> {
         let reason = match reason {
-            // SAFETY: a reference of ours.
-            Some(reason) => Some(unsafe { Owned::share(reason.as_ptr()) }),
+            Some(reason) => Some(Owned::share(object(&reason))),
             None => self.reason.cloned(),
         };
         self.request(py, reason)
@@ -63,10 +78,7 @@ impl CancelScope {
         match self.place_now(py, "scope.cancel_after", "scope.cancel_after")? {
             Some((state, id, now)) => {
                 let earliest = state.tree.borrow().settings(id).deadline.min(now + seconds);
-                // SAFETY: attached.
-                unsafe {
-                    state.change(|tree, out| tree.set_deadline(id, earliest, now, out));
-                }
+                state.change(|tree, out| tree.set_deadline(id, earliest, now, out));
             }
             None => self.relative.set(self.relative.get().min(seconds)),
         }
@@ -75,14 +87,14 @@ impl CancelScope {
 
     /// Whether the scope was cancelled, by whatever means.
     #[getter]
-    fn cancel_called(&self) -> bool {
+    fn cancel_called(&self, py: Python<'_>) -> bool {
         match (self.state(), self.id.get()) {
             (Some(state), Some(id)) => {
                 self.look_at_deadline(&state, id);
                 state.tree.borrow().cause(id).is_some()
             }
             _ => {
-                self.look_at_deadline_before_entry();
+                self.look_at_deadline_before_entry(py);
                 self.source.get().is_some()
             }
         }
@@ -104,8 +116,7 @@ impl CancelScope {
             }
             _ => self.reason.cloned(),
         };
-        // SAFETY: a reference of ours is given away.
-        reason.map(|reason| unsafe { Bound::from_owned_ptr(py, reason.into_ptr()) }.unbind())
+        reason.map(|reason| reason.into_bound(py).unbind())
     }
 
     /// What cancelled the scope: "cancel", "failure", "deadline" or "host"; None if nothing has.
@@ -133,10 +144,15 @@ impl CancelScope {
         let deadline = finite("deadline", deadline)?;
         match self.place_now(py, "scope.deadline", "setattr, scope, 'deadline', ...")? {
             Some((state, id, now)) => {
-                // SAFETY: attached.
-                unsafe {
-                    state.change(|tree, out| tree.set_deadline(id, deadline, now, out));
+                if deadline <= now {
+                    warn_if_meant_as_seconds(&state, deadline)
+                        .map_err(|raised| fetch(py, raised))?;
+                    // A warning is shown by code of the program's, which may leave the scope.
+                    if self.id.get() != Some(id) {
+                        return Ok(());
+                    }
                 }
+                state.change(|tree, out| tree.set_deadline(id, deadline, now, out));
             }
             None => {
                 self.relative.set(f64::INFINITY);
@@ -162,10 +178,9 @@ impl CancelScope {
         }
         let shield = shield.is_truthy()?;
         match self.place_now(py, "scope.shield", "setattr, scope, 'shield', ...")? {
-            // SAFETY: attached.
-            Some((state, id, now)) => unsafe {
-                state.change(|tree, out| tree.set_shield(id, shield, now, out));
-            },
+            Some((state, id, now)) => {
+                state.change(|tree, out| tree.set_shield(id, shield, now, out))
+            }
             None => self.change_settings(|settings| settings.shield = shield),
         }
         Ok(())
@@ -190,10 +205,9 @@ impl CancelScope {
     fn set_cleanup(&self, py: Python<'_>, cleanup: Budget) -> PyResult<()> {
         let cleanup = cleanup.0;
         match self.place_now(py, "scope.cleanup", "setattr, scope, 'cleanup', ...")? {
-            // SAFETY: attached.
-            Some((state, id, now)) => unsafe {
-                state.change(|tree, out| tree.set_cleanup(id, cleanup, now, out));
-            },
+            Some((state, id, now)) => {
+                state.change(|tree, out| tree.set_cleanup(id, cleanup, now, out))
+            }
             None => self.change_settings(|settings| settings.cleanup = cleanup),
         }
         Ok(())
@@ -206,7 +220,7 @@ impl CancelScope {
             Stage::Left => "left",
         };
         let mut text = format!("<CancelScope {stage}");
-        if self.cancel_called() {
+        if self.cancel_called(py) {
             text.push_str(" cancelled");
         }
         if self.shield() {
@@ -221,9 +235,9 @@ impl CancelScope {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let mut held = self.slots().map(Slot::get).into_iter().chain([self.home.get()]);
-        // SAFETY: what is visited is held.
-        held.try_for_each(|object| unsafe { show(&visit, object) })
+        let visit = |object: &Object| show(&visit, object);
+        self.slots().into_iter().try_for_each(|slot| slot.show(visit))?;
+        self.home.traverse(visit).unwrap_or(Ok(()))
     }
 
     fn __clear__(&self) {

@@ -1,27 +1,25 @@
 //! `CancelScope`: how it is entered, and what it knows before and after. `leave` is how it is left,
 //! `methods` the rest of what a program sees of it, `settings` the arguments that it shares with
-//! nurseries, `within` the functions that make one. It asks the tree for every decision; it must never
-//! cancel a task itself.
+//! nurseries, `within` the functions that make one, `watch` what a cancellation of it calls, `strict`
+//! the scopes of anyio's. It asks the tree for every decision; it must never cancel a task itself.
 
 mod leave;
 mod methods;
 mod settings;
+pub mod strict;
+mod watch;
 mod within;
 
 use std::cell::Cell;
 
 use nursery_core::{Cause, ScopeId, Settings, Source};
-use pyo3::ffi;
 use pyo3::prelude::*;
 
-use crate::cpython::args::parse;
-use crate::cpython::errors::fetch;
-use crate::cpython::errors::misuse;
-use crate::cpython::errors::restore;
-use crate::cpython::function::Method;
-use crate::cpython::guard::guard;
+use crate::cpython::args::Args;
+use crate::cpython::errors::{Fallible, fetch, misuse};
+use crate::cpython::function::{Method, This, method};
 use crate::cpython::imports::running_loop;
-use crate::cpython::object::{Fallible, Owned, Raw, Slot};
+use crate::cpython::object::{Owned, Slot, boolean, class};
 use crate::cpython::thread::thread_mark;
 use crate::engine::home::{Home, HomeSlot};
 use crate::engine::state::LoopState;
@@ -30,7 +28,8 @@ use crate::hosts;
 use crate::hosts::host;
 use crate::wait::clock;
 
-pub use settings::{Budget, relative_of, settings, settings_of};
+pub use settings::{Budget, relative_of, settings, settings_of, warn_if_meant_as_seconds};
+pub use watch::add_to as add_watching;
 pub use within::add_to as add_functions;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -48,7 +47,7 @@ enum Stage {
 /// reason is what cancel() gives if it is given none. Raises ValueError for a NaN or a negative
 /// cleanup, RuntimeError if it is entered twice, outside of a task, or left in another task or
 /// another order than entered.
-#[pyclass(frozen, weakref, module = "aionursery", name = "CancelScope")]
+#[pyclass(frozen, weakref, subclass, module = "aionursery", name = "CancelScope")]
 pub struct CancelScope {
     stage: Cell<Stage>,
     settings: Cell<Settings>,
@@ -56,6 +55,8 @@ pub struct CancelScope {
     relative: Cell<f64>,
     /// Raises TimeoutError if its deadline ends the block.
     fails: bool,
+    /// It is anyio's.
+    strict: bool,
     /// It is a nursery's, and is left with that.
     is_nurserys: Cell<bool>,
     id: Cell<Option<ScopeId>>,
@@ -69,10 +70,7 @@ pub struct CancelScope {
     caught: Cell<bool>,
 }
 
-// SAFETY: all access is serialised by the GIL, which the module declares that it needs.
-unsafe impl Send for CancelScope {}
-// SAFETY: as above.
-unsafe impl Sync for CancelScope {}
+class!(CancelScope);
 
 impl CancelScope {
     pub fn make(settings: Settings, relative: f64, fails: bool) -> Self {
@@ -81,6 +79,7 @@ impl CancelScope {
             settings: Cell::new(settings),
             relative: Cell::new(relative),
             fails,
+            strict: false,
             is_nurserys: Cell::new(false),
             id: Cell::new(None),
             home: HomeSlot::default(),
@@ -93,15 +92,13 @@ impl CancelScope {
     }
 
     /// A new object.
-    pub unsafe fn create(settings: Settings, relative: f64, fails: bool) -> Fallible<Owned> {
-        // SAFETY: attached; the new reference is handed on.
-        unsafe {
-            let py = Python::assume_attached();
-            match Py::new(py, Self::make(settings, relative, fails)) {
-                Ok(scope) => Owned::new(scope.into_ptr()),
-                Err(error) => Err(restore(error)),
-            }
-        }
+    pub fn create(
+        py: Python<'_>,
+        settings: Settings,
+        relative: f64,
+        fails: bool,
+    ) -> Fallible<Owned<Self>> {
+        Owned::make(py, Self::make(settings, relative, fails))
     }
 
     /// It is a nursery's from now on.
@@ -167,11 +164,8 @@ impl CancelScope {
         let (Some(state), Some(id)) = (self.state(), self.id.get()) else {
             return Ok(None);
         };
-        // SAFETY: attached: a program asks.
-        unsafe {
-            threads::check(&state, what, instead)
-                .map_err(|raised| fetch(Python::assume_attached(), raised))?;
-        }
+        threads::check(&state, what, instead).map_err(|raised| fetch(state.py(), raised))?;
+
         Ok(Some((state, id)))
     }
 
@@ -185,21 +179,18 @@ impl CancelScope {
         let Some((state, _)) = self.place(what, instead)? else {
             return Ok(None);
         };
-        // SAFETY: attached.
-        let now = unsafe { state.now() }.map_err(|raised| fetch(py, raised))?;
+        let now = state.now().map_err(|raised| fetch(py, raised))?;
         Ok(self.id.get().map(|id| (state, id, now)))
     }
 
     pub fn request(&self, py: Python<'_>, reason: Option<Owned>) -> PyResult<()> {
         match self.place_now(py, "scope.cancel", "scope.cancel")? {
             Some((state, id, now)) => {
-                // SAFETY: attached. The caller's reference outlives the change of the tree.
-                unsafe {
-                    let kept = reason.clone();
-                    let cause = Cause { source: Source::Explicit, reason };
-                    state.change(|tree, out| tree.cancel(id, cause, now, out));
-                    drop(kept);
-                }
+                // The caller's reference outlives the change of the tree.
+                let kept = reason.clone();
+                let cause = Cause { source: Source::Explicit, reason };
+                state.change(|tree, out| tree.cancel(id, cause, now, out));
+                drop(kept);
             }
             None if self.source.get().is_none() => {
                 self.source.set(Some(Source::Explicit));
@@ -218,13 +209,12 @@ impl CancelScope {
             tree.cause(id).is_none() && tree.settings(id).deadline < f64::INFINITY
         };
         if timed && self.thread.get() == thread_mark() {
-            // SAFETY: attached.
-            unsafe { clock::look_if_armed(state) };
+            clock::look_if_armed(state);
         }
     }
 
     /// As above, for a scope that was not entered: it is cancelled from its first await on.
-    fn look_at_deadline_before_entry(&self) {
+    fn look_at_deadline_before_entry(&self, py: Python<'_>) {
         let deadline = self.settings.get().deadline;
         if self.stage.get() != Stage::New
             || self.source.get().is_some()
@@ -232,14 +222,10 @@ impl CancelScope {
         {
             return;
         }
-        // SAFETY: attached; outside of a loop there is no clock, and that error is taken back.
-        unsafe {
-            let now = LoopState::current().and_then(|state| state.now());
-            match now {
-                Ok(now) if deadline <= now => self.source.set(Some(Source::Deadline)),
-                Ok(_) => {}
-                Err(_) => ffi::PyErr_Clear(),
-            }
+        // Outside of a loop there is no clock, and that error is taken back.
+        let now = LoopState::current(py).and_then(|state| state.now());
+        if now.is_ok_and(|now| deadline <= now) {
+            self.source.set(Some(Source::Deadline));
         }
     }
 
@@ -250,110 +236,84 @@ impl CancelScope {
     }
 
     /// A nursery's scope is entered and left with the nursery.
-    unsafe fn check_own(&self) -> Fallible<()> {
+    fn check_own(&self, py: Python<'_>) -> Fallible<()> {
         if self.is_nurserys.get() {
-            // SAFETY: attached.
-            return Err(unsafe {
-                misuse("this CancelScope is a nursery's: it is entered and left with the nursery")
-            });
+            return Err(misuse(
+                py,
+                "this CancelScope is a nursery's: it is entered and left with the nursery",
+            ));
         }
         Ok(())
     }
 
-    unsafe fn enter(&self) -> Fallible<()> {
-        // SAFETY: attached.
-        unsafe {
-            self.check_own()?;
-            match self.stage.get() {
-                Stage::New => {}
-                Stage::Entered => {
-                    return Err(misuse(
-                        "this CancelScope is already entered; make a new one for each 'with'",
-                    ));
-                }
-                Stage::Left => {
-                    return Err(misuse(
-                        "this CancelScope was already used; make a new one for each 'with'",
-                    ));
-                }
+    #[inline(always)]
+    fn enter(&self, py: Python<'_>) -> Fallible<()> {
+        self.check_own(py)?;
+        match self.stage.get() {
+            Stage::New => {}
+            Stage::Entered => {
+                return Err(misuse(
+                    py,
+                    "this CancelScope is already entered; make a new one for each 'with'",
+                ));
             }
-            let event_loop = running_loop()?;
-            let state = LoopState::of(event_loop.as_ptr())?;
-            let task = host::current(&state, "a CancelScope")?;
-            let mut settings = self.settings.get();
-            let relative = self.relative.get();
-            let timed = relative < f64::INFINITY || settings.deadline < f64::INFINITY;
-            let now = if timed || self.source.get().is_some() { state.now()? } else { 0.0 };
-            if relative < f64::INFINITY {
-                settings.deadline = settings.deadline.min(now + relative);
-                self.settings.set(settings);
+            Stage::Left => {
+                return Err(misuse(
+                    py,
+                    "this CancelScope was already used; make a new one for each 'with'",
+                ));
             }
-            let honoured = host::honoured(task.as_ptr())?;
-            let member = hosts::member_of(&state, task.as_ptr());
-            let early = self.early();
-            let id = state.change(|tree, out| {
-                let id = tree.enter(member, settings, honoured, now, out);
-                if let Some(cause) = early {
-                    tree.cancel(id, cause, now, out);
-                }
-                id
-            });
-            self.bind(state, id, &task, thread_mark());
-            Ok(())
         }
-    }
-}
-
-unsafe extern "C" fn enter(
-    this: Raw,
-    args: *const Raw,
-    count: ffi::Py_ssize_t,
-    kwnames: Raw,
-) -> Raw {
-    // SAFETY: CPython calls a method of a scope with a vector of arguments.
-    unsafe {
-        guard(std::ptr::null_mut(), |py| {
-            let object = Bound::from_borrowed_ptr(py, this);
-            let enter = || -> Fallible<()> {
-                let [] = parse("__enter__", [], 0, args, count, kwnames)?;
-                object.cast_unchecked::<CancelScope>().get().enter()
-            };
-            enter().map_or(std::ptr::null_mut(), |()| Owned::share(this).into_ptr())
-        })
-    }
-}
-
-unsafe extern "C" fn exit(
-    this: Raw,
-    args: *const Raw,
-    count: ffi::Py_ssize_t,
-    kwnames: Raw,
-) -> Raw {
-    // SAFETY: as above.
-    unsafe {
-        guard(std::ptr::null_mut(), |py| {
-            let this = Bound::from_borrowed_ptr(py, this);
-            let exit = || -> Fallible<bool> {
-                let names = ["exc_type", "exc_value", "traceback"];
-                let [_, exception, _] = parse("__exit__", names, 3, args, count, kwnames)?;
-                this.cast_unchecked::<CancelScope>().get().exit(exception)
-            };
-            match exit() {
-                Ok(swallow) => ffi::PyBool_FromLong(swallow.into()),
-                Err(raised) => raised.null(),
+        let event_loop = running_loop(py)?;
+        let state = LoopState::of(&event_loop)?;
+        let task = host::current(&state, "a CancelScope")?;
+        let mut settings = self.settings.get();
+        let relative = self.relative.get();
+        let timed = relative < f64::INFINITY || settings.deadline < f64::INFINITY;
+        let now = if timed || self.source.get().is_some() { state.now()? } else { 0.0 };
+        if relative < f64::INFINITY {
+            settings.deadline = settings.deadline.min(now + relative);
+            self.settings.set(settings);
+        }
+        if timed && settings.deadline <= now {
+            warn_if_meant_as_seconds(&state, settings.deadline)?;
+        }
+        let honoured = host::honoured(&task)?;
+        let member = hosts::member_of(&state, &task);
+        let early = self.early();
+        let id = state.change(|tree, out| {
+            let id = tree.enter(member, settings, honoured, now, out);
+            if let Some(cause) = early {
+                tree.cancel(id, cause, now, out);
             }
-        })
+            id
+        });
+        self.bind(state, id, &task, thread_mark());
+        Ok(())
     }
 }
 
-static ENTER: Method = Method::fast(c"__enter__", enter).documented(c"__enter__($self)\n--\n\n");
-static EXIT: Method = Method::fast(c"__exit__", exit)
+fn enter(this: &This<'_, CancelScope>, args: Args<'_>) -> Fallible<Owned> {
+    let [] = args.parse(this.py(), "__enter__", [], 0)?;
+    this.enter(this.py())?;
+    Ok(Owned::share(this.object()))
+}
+
+fn exit(this: &This<'_, CancelScope>, args: Args<'_>) -> Fallible<Owned> {
+    let py = this.py();
+    let names = ["exc_type", "exc_value", "traceback"];
+    let [_, exception, _] = args.parse(py, "__exit__", names, 3)?;
+    Ok(boolean(py, this.exit(py, exception)?))
+}
+
+static ENTER: Method<CancelScope> =
+    method!(fast CancelScope, c"__enter__", enter).documented(c"__enter__($self)\n--\n\n");
+static EXIT: Method<CancelScope> = method!(fast CancelScope, c"__exit__", exit)
     .documented(c"__exit__($self, exc_type, exc_value, traceback, /)\n--\n\n");
 
 /// Puts the class and the functions that make one into the module.
 pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<CancelScope>()?;
-    ENTER.add_to_class::<CancelScope>(module.py())?;
-    EXIT.add_to_class::<CancelScope>(module.py())?;
-    Ok(())
+    ENTER.add_to_class(module.py())?;
+    EXIT.add_to_class(module.py())
 }

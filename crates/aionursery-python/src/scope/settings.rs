@@ -1,15 +1,17 @@
 //! The arguments that nurseries and scopes share: a deadline, a shield, a budget for cleaning up. It
 //! must never keep one.
 
+use std::ffi::CString;
+
 use nursery_core::{Cleanup, Settings};
 use pyo3::exceptions::PyValueError;
-use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::cpython::args::given;
-use crate::cpython::errors::restore;
-use crate::cpython::function::real;
-use crate::cpython::object::{Fallible, Raw, set_error};
+use crate::cpython::call::real;
+use crate::cpython::errors::{Fallible, exc, restore, set_error, warn};
+use crate::cpython::object::{Object, boolean_ref};
+use crate::engine::state::LoopState;
 
 /// A number of seconds that is one.
 pub fn finite(name: &str, seconds: f64) -> PyResult<f64> {
@@ -53,22 +55,24 @@ pub fn settings(deadline: f64, shield: bool, cleanup: Budget) -> PyResult<Settin
 }
 
 /// Settings from arguments that may be missing.
-pub unsafe fn settings_of(deadline: Raw, shield: Raw, cleanup: Raw) -> Fallible<Settings> {
-    // SAFETY: attached; the caller's objects are alive.
-    unsafe {
-        let mut settings = Settings { shield: flag(shield)?, ..Settings::default() };
-        if !deadline.is_null() {
-            let deadline = finite("deadline", real(deadline)?);
-            settings.deadline = deadline.map_err(|error| restore(error))?;
-        }
-        if !cleanup.is_null() {
-            settings.cleanup = match given(cleanup) {
-                Some(cleanup) => Budget::seconds(real(cleanup)?).map_err(|error| restore(error))?.0,
-                None => Cleanup::Never,
-            };
-        }
-        Ok(settings)
+pub fn settings_of(
+    py: Python<'_>,
+    deadline: Option<&Object>,
+    shield: Option<&Object>,
+    cleanup: Option<&Object>,
+) -> Fallible<Settings> {
+    let mut settings = Settings { shield: flag(shield)?, ..Settings::default() };
+    if let Some(deadline) = deadline {
+        let deadline = finite("deadline", real(deadline)?);
+        settings.deadline = deadline.map_err(|error| restore(py, error))?;
     }
+    if let Some(argument) = cleanup {
+        settings.cleanup = match given(cleanup) {
+            Some(_) => Budget::seconds(real(argument)?).map_err(|error| restore(py, error))?.0,
+            None => Cleanup::Never,
+        };
+    }
+    Ok(settings)
 }
 
 /// A number of seconds from a moment on: neither NaN nor negative.
@@ -81,28 +85,39 @@ pub fn span(name: &str, seconds: f64) -> PyResult<f64> {
 }
 
 /// The argument `relative_deadline`: seconds from entry; missing or None is for ever.
-pub unsafe fn relative_of(argument: Raw) -> Fallible<f64> {
-    // SAFETY: attached; the caller's object is alive.
-    unsafe {
-        match given(argument) {
-            Some(seconds) => {
-                span("relative_deadline", real(seconds)?).map_err(|error| restore(error))
-            }
-            None => Ok(f64::INFINITY),
+pub fn relative_of(argument: Option<&Object>) -> Fallible<f64> {
+    match given(argument) {
+        Some(seconds) => {
+            span("relative_deadline", real(seconds)?).map_err(|error| restore(seconds.py(), error))
         }
+        None => Ok(f64::INFINITY),
     }
 }
 
+/// Warns of a deadline that has passed before the loop was made. Looked at only where one has passed.
+#[cold]
+pub fn warn_if_meant_as_seconds(state: &LoopState, deadline: f64) -> Fallible<()> {
+    if !state.precedes(deadline) {
+        return Ok(());
+    }
+    let text = format!(
+        "deadline={deadline} lies before the event loop was made: a deadline is a moment on the \
+         loop's clock; for seconds from now use relative_deadline={deadline}, \
+         fail_after({deadline}) or move_on_after({deadline})"
+    );
+    let text = CString::new(text).expect("a number has no zero inside");
+    warn(exc::runtime_warning(state.py()), &text)
+}
+
 /// The argument `shield`, if it was given.
-unsafe fn flag(shield: Raw) -> Fallible<bool> {
-    // SAFETY: compares addresses only.
-    unsafe {
-        if shield.is_null() || shield == ffi::Py_False() {
-            Ok(false)
-        } else if shield == ffi::Py_True() {
-            Ok(true)
-        } else {
-            Err(set_error(ffi::PyExc_TypeError, c"shield must be True or False"))
-        }
+fn flag(shield: Option<&Object>) -> Fallible<bool> {
+    let Some(shield) = shield else { return Ok(false) };
+    let py = shield.py();
+    if shield.is(boolean_ref(py, false)) {
+        Ok(false)
+    } else if shield.is(boolean_ref(py, true)) {
+        Ok(true)
+    } else {
+        Err(set_error(exc::type_error(py), c"shield must be True or False"))
     }
 }

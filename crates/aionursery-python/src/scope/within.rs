@@ -2,17 +2,15 @@
 //! program enters many more deadlines than ever pass.
 
 use nursery_core::Settings;
-use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::settings::finite;
 use super::{Budget, CancelScope, settings, settings_of};
-use crate::cpython::args::{given, parse};
-use crate::cpython::errors::fetch;
-use crate::cpython::errors::restore;
-use crate::cpython::function::{Method, real};
-use crate::cpython::guard::guard;
-use crate::cpython::object::{Fallible, Owned, Raw, set_error_text};
+use crate::cpython::args::{Args, given};
+use crate::cpython::call::real;
+use crate::cpython::errors::{Fallible, exc, fetch, restore, set_error_text};
+use crate::cpython::function::{Method, This, method};
+use crate::cpython::object::{Object, Owned};
 use crate::engine::state::LoopState;
 use crate::hosts;
 use crate::hosts::host;
@@ -29,74 +27,60 @@ struct Within {
     fails: bool,
 }
 
-unsafe fn make(this: Within, args: *const Raw, count: isize, kwnames: Raw) -> Fallible<Owned> {
-    // SAFETY: attached; CPython's vector of arguments.
-    unsafe {
-        let names = [this.moment, "shield", "cleanup"];
-        let [moment, shield, cleanup] = parse(this.name, names, 1, args, count, kwnames)?;
-        if moment.is_null() {
-            let (name, moment) = (this.name, this.moment);
-            let text = format!("{name}() missing 1 required positional argument: '{moment}'");
-            return Err(set_error_text(ffi::PyExc_TypeError, &text));
-        }
-        let moment = match given(moment) {
-            Some(moment) => finite(this.moment, real(moment)?).map_err(|error| restore(error))?,
-            None => f64::INFINITY,
-        };
-        if this.relative && moment < 0.0 {
-            let text = format!("{} must not be negative", this.moment);
-            return Err(set_error_text(ffi::PyExc_ValueError, &text));
-        }
-        let (delay, deadline) =
-            if this.relative { (moment, f64::INFINITY) } else { (f64::INFINITY, moment) };
-        let settings = Settings { deadline, ..settings_of(std::ptr::null_mut(), shield, cleanup)? };
-        CancelScope::create(settings, delay, this.fails)
+#[inline(always)]
+fn make(py: Python<'_>, this: Within, args: Args<'_>) -> Fallible<Owned> {
+    let names = [this.moment, "shield", "cleanup"];
+    let [moment, shield, cleanup] = args.parse(py, this.name, names, 1)?;
+    let Some(moment) = moment else {
+        let (name, moment) = (this.name, this.moment);
+        let text = format!("{name}() missing 1 required positional argument: '{moment}'");
+        return Err(set_error_text(exc::type_error(py), &text));
+    };
+    let moment = match given(Some(moment)) {
+        Some(moment) => finite(this.moment, real(moment)?).map_err(|error| restore(py, error))?,
+        None => f64::INFINITY,
+    };
+    if this.relative && moment < 0.0 {
+        let text = format!("{} must not be negative", this.moment);
+        return Err(set_error_text(exc::value_error(py), &text));
     }
+    let (delay, deadline) =
+        if this.relative { (moment, f64::INFINITY) } else { (f64::INFINITY, moment) };
+    let settings = Settings { deadline, ..settings_of(py, None, shield, cleanup)? };
+    CancelScope::create(py, settings, delay, this.fails).map(Owned::into_object)
 }
+
+const FAIL_AFTER_AS: Within =
+    Within { name: "fail_after", moment: "delay", relative: true, fails: true };
+const FAIL_AT_AS: Within =
+    Within { name: "fail_at", moment: "deadline", relative: false, fails: true };
+const MOVE_ON_AFTER_AS: Within =
+    Within { name: "move_on_after", moment: "delay", relative: true, fails: false };
+const MOVE_ON_AT_AS: Within =
+    Within { name: "move_on_at", moment: "deadline", relative: false, fails: false };
 
 /// The C function of a member of the family.
 macro_rules! within {
-    ($function:ident, $this:expr) => {
-        unsafe extern "C" fn $function(
-            _: Raw,
-            args: *const Raw,
-            count: ffi::Py_ssize_t,
-            kwnames: Raw,
-        ) -> Raw {
-            // SAFETY: CPython's vector of arguments.
-            unsafe {
-                guard(std::ptr::null_mut(), |_| {
-                    make($this, args, count, kwnames).map_or(std::ptr::null_mut(), Owned::into_ptr)
-                })
-            }
-        }
+    ($name:literal, $this:ident) => {
+        method!(fast Object, $name, |module: &This<'_, Object>, args| {
+            make(module.py(), $this, args)
+        })
     };
 }
 
-within!(fail_after, Within { name: "fail_after", moment: "delay", relative: true, fails: true });
-within!(fail_at, Within { name: "fail_at", moment: "deadline", relative: false, fails: true });
-within!(
-    move_on_after,
-    Within { name: "move_on_after", moment: "delay", relative: true, fails: false }
-);
-within!(
-    move_on_at,
-    Within { name: "move_on_at", moment: "deadline", relative: false, fails: false }
-);
-
-static FAIL_AFTER: Method = Method::fast(c"fail_after", fail_after).documented(
+static FAIL_AFTER: Method = within!(c"fail_after", FAIL_AFTER_AS).documented(
     c"fail_after(delay, *, shield=False, cleanup=...)\n--\n\nA scope that raises TimeoutError if it is not left within `delay` seconds; None for never.\n\nshield keeps out cancellation from outside; cleanup is how many seconds cancelled tasks may go\non awaiting (None is for ever, 0 not at all; not given, it is inherited, 10 if there is none).\nRaises ValueError if delay is negative or NaN.",
 );
 
-static FAIL_AT: Method = Method::fast(c"fail_at", fail_at).documented(
+static FAIL_AT: Method = within!(c"fail_at", FAIL_AT_AS).documented(
     c"fail_at(deadline, *, shield=False, cleanup=...)\n--\n\nA scope that raises TimeoutError if it is not left by `deadline`, on the loop's clock.\n\nshield keeps out cancellation from outside; cleanup is how many seconds cancelled tasks may go\non awaiting (None is for ever, 0 not at all; not given, it is inherited, 10 if there is none).\nRaises ValueError if deadline is NaN.",
 );
 
-static MOVE_ON_AFTER: Method = Method::fast(c"move_on_after", move_on_after).documented(
+static MOVE_ON_AFTER: Method = within!(c"move_on_after", MOVE_ON_AFTER_AS).documented(
     c"move_on_after(delay, *, shield=False, cleanup=...)\n--\n\nA scope that is left quietly after `delay` seconds; None for never.\n\nshield keeps out cancellation from outside; cleanup is how many seconds cancelled tasks may go\non awaiting (None is for ever, 0 not at all; not given, it is inherited, 10 if there is none).\ncancelled_caught tells whether it was. Raises ValueError if delay is negative or NaN.",
 );
 
-static MOVE_ON_AT: Method = Method::fast(c"move_on_at", move_on_at).documented(
+static MOVE_ON_AT: Method = within!(c"move_on_at", MOVE_ON_AT_AS).documented(
     c"move_on_at(deadline, *, shield=False, cleanup=...)\n--\n\nA scope that is left quietly at `deadline`, on the loop's clock.\n\nshield keeps out cancellation from outside; cleanup is how many seconds cancelled tasks may go\non awaiting (None is for ever, 0 not at all; not given, it is inherited, 10 if there is none).\ncancelled_caught tells whether it was. Raises ValueError if deadline is NaN.",
 );
 
@@ -118,8 +102,7 @@ fn shield(deadline: f64, cleanup: Budget) -> PyResult<CancelScope> {
 /// What deadlines are counted on. Raises RuntimeError if no loop runs.
 #[pyfunction]
 fn current_time(py: Python<'_>) -> PyResult<f64> {
-    // SAFETY: attached.
-    let now = unsafe { LoopState::current().and_then(|state| state.now()) };
+    let now = LoopState::current(py).and_then(|state| state.now());
     now.map_err(|raised| fetch(py, raised))
 }
 
@@ -128,17 +111,14 @@ fn current_time(py: Python<'_>) -> PyResult<f64> {
 /// Seconds on the loop's clock, infinity for none. Raises RuntimeError outside of a task.
 #[pyfunction]
 fn current_effective_deadline(py: Python<'_>) -> PyResult<f64> {
-    // SAFETY: attached.
-    let deadline = unsafe {
-        (|| -> Fallible<f64> {
-            let state = LoopState::current()?;
-            let task = host::current(&state, "current_effective_deadline()")?;
-            let member = hosts::find_member(&state, task.as_ptr());
-            let tree = state.tree.borrow();
-            Ok(member.map_or(f64::INFINITY, |member| tree.effective_deadline(member)))
-        })()
+    let deadline = || -> Fallible<f64> {
+        let state = LoopState::current(py)?;
+        let task = host::current(&state, "current_effective_deadline()")?;
+        let member = hosts::find_member(&state, &task);
+        let tree = state.tree.borrow();
+        Ok(member.map_or(f64::INFINITY, |member| tree.effective_deadline(member)))
     };
-    deadline.map_err(|raised| fetch(py, raised))
+    deadline().map_err(|raised| fetch(py, raised))
 }
 
 pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {

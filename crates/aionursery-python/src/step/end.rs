@@ -2,203 +2,190 @@
 //! for others: the tree does.
 
 use nursery_core::{Kind, MemberId, NurseryId, Outcome, Role};
-use pyo3::ffi;
 
-use crate::cpython::imports::names;
-use crate::cpython::object::{
-    Aside, Fallible, Owned, Raised, Raw, method0, optional, raise, set_error_text, type_name,
+use crate::cpython::call::{call1, is_coroutine, method0, type_name};
+use crate::cpython::errors::{
+    Aside, Fallible, Raised, exc, is_of, misuse, optional, raise, set_error_text, string, traceback,
 };
+use crate::cpython::imports::names;
+use crate::cpython::object::Owned;
 use crate::cpython::raised;
 use crate::engine::state::{Failure, LoopState};
-use crate::task::data::{TaskData, data, flag};
+use crate::task::name::{name, name_text};
 use crate::task::registry::unregister;
-use crate::task::{call_graph as graph, callbacks as watch};
+use crate::task::{Task, call_graph as graph, callbacks as watch, flag};
 use crate::wait;
 
 /// A step has raised.
 #[cold]
-pub(super) unsafe fn fail(state: &LoopState, task: Raw, ours: &TaskData) -> Fallible<()> {
-    // SAFETY: attached; the task is kept alive by the caller.
-    unsafe {
-        let exception = Raised::seen().take();
-        let this = exception.as_ptr();
-        let kind = raised::kind(this);
-        if kind == Kind::Cancellation {
-            finish(state, task, ours, flag::DONE | flag::CANCELLED, Some(exception));
-            return Ok(());
-        }
-        let leaves = kind == Kind::Exit;
-        let child = ours.has(flag::CHILD);
-        let again = (leaves && !child).then(|| exception.clone());
-        let traceback = Owned::maybe(ffi::PyException_GetTraceback(this));
-        drop(ours.with_rare(|rare| rare.exception_traceback.replace(traceback)));
-        let mut how = flag::DONE | flag::FAILED;
-        if !child {
-            how |= flag::LOG_TRACEBACK;
-        }
-        finish(state, task, ours, how, Some(exception));
-        match again {
-            Some(exception) => Err(raise(exception)),
-            None => Ok(()),
-        }
+pub(super) fn fail(state: &LoopState, task: &Task, raised: Raised) -> Fallible<()> {
+    let ours = task.data();
+    let exception = raised.take();
+    let kind = raised::kind(&exception);
+    if kind == Kind::Cancellation {
+        finish(state, task, flag::DONE | flag::CANCELLED, Some(exception));
+        return Ok(());
+    }
+    let leaves = kind == Kind::Exit;
+    let child = ours.has(flag::CHILD);
+    let again = (leaves && !child).then(|| exception.clone());
+    let traceback = traceback(&exception);
+    drop(ours.with_rare(|rare| rare.exception_traceback.replace(traceback)));
+    let mut how = flag::DONE | flag::FAILED;
+    if !child {
+        how |= flag::LOG_TRACEBACK;
+    }
+    finish(state, task, how, Some(exception));
+    match again {
+        Some(exception) => Err(raise(exception)),
+        None => Ok(()),
     }
 }
 
 /// A task has ended. Its nursery is told directly, everybody else in the order of asking.
 #[inline]
-pub(super) unsafe fn finish(
-    state: &LoopState,
-    task: Raw,
-    ours: &TaskData,
-    how: u32,
-    outcome: Option<Owned>,
-) {
-    // SAFETY: attached; the task is kept alive by the caller.
-    unsafe {
-        let child = ours.has(flag::CHILD);
-        if child {
-            graph::end_child(state, task, ours);
-        }
-        // What runs from here on finds a task that has ended and is no child any more, and may enter a
-        // scope in it: that leaves the tree as any other host.
-        let member = ours.member.take();
-        ours.lower_flags(flag::CHILD);
-        ours.raise_flags(how);
-        drop(ours.outcome.replace(outcome));
-        unregister(task);
-        watch::tell(state, task);
-        if let Some(member) = member {
-            end_in_tree(state, task, ours, member, child);
-        }
+pub(super) fn finish(state: &LoopState, task: &Task, how: u32, outcome: Option<Owned>) {
+    let ours = task.data();
+    let child = ours.has(flag::CHILD);
+    if child {
+        graph::end_child(state, task);
+    }
+    // What runs from here on finds a task that has ended and is no child any more, and may enter a
+    // scope in it: that leaves the tree as any other host.
+    let member = ours.member.take();
+    ours.lower_flags(flag::CHILD);
+    ours.raise_flags(how);
+    drop(ours.outcome.replace(outcome));
+    unregister(task);
+    watch::tell(state, task);
+    if let Some(member) = member {
+        end_in_tree(state, task, member, child);
     }
 }
 
 /// Ends a child that can take no step any more, or not even its first: its coroutine is closed, and it
 /// has been cancelled.
-pub unsafe fn give_up(state: &LoopState, task: Raw) {
-    // SAFETY: attached; the caller's task is alive, and its error is put aside.
-    unsafe {
-        let _aside = Aside::new();
-        let ours = data(task);
-        if let Some(coroutine) = ours.coroutine().cloned()
-            && let Err(raised) = method0(coroutine.as_ptr(), names().close)
-        {
-            state.report_failure("A child has failed while it was closed", raised, task);
-        }
-        if !ours.has(flag::DONE) {
-            finish(state, task, ours, flag::DONE | flag::CANCELLED, None);
-        }
+pub fn give_up(state: &LoopState, task: &Task) {
+    let _aside = Aside::new(task.py());
+    let ours = task.data();
+    if let Some(coroutine) = ours.coroutine().cloned()
+        && let Err(raised) = method0(&coroutine, names(task.py()).close)
+    {
+        state.report_failure("A child has failed while it was closed", raised, Some(task));
+    }
+    if !ours.has(flag::DONE) {
+        finish(state, task, flag::DONE | flag::CANCELLED, None);
     }
 }
 
 #[inline]
-unsafe fn end_in_tree(
-    state: &LoopState,
-    task: Raw,
-    ours: &TaskData,
-    member: MemberId,
-    child: bool,
-) {
-    // SAFETY: attached. The tree's reference is let go after the tree is free again.
-    unsafe {
-        if !child {
-            let ((), effects) = state.tree.change(|tree, out| tree.withdraw(member, out));
-            drop(effects);
-            return;
-        }
-        let returned = if ours.has(flag::CANCELLED | flag::FAILED) {
-            None
-        } else {
-            state.tree.touch(|tree| tree.returned(member))
-        };
-        if let Some(nursery) = returned.unwrap_or_else(|| tell_tree(state, task, ours, member)) {
-            wait::wake_joiner(state, nursery);
-        }
-        drop(Owned::maybe(task));
+fn end_in_tree(state: &LoopState, task: &Task, member: MemberId, child: bool) {
+    if !child {
+        let ((), effects) = state.tree.change(|tree, out| tree.withdraw(member, out));
+        drop(effects);
+        return;
     }
+    let returned = if task.data().has(flag::CANCELLED | flag::FAILED) {
+        None
+    } else {
+        state.tree.touch(|tree| tree.returned(member))
+    };
+    if let Some(nursery) = returned.unwrap_or_else(|| tell_tree(state, task, member)) {
+        wait::wake_joiner(state, nursery);
+    }
+    // The tree's reference is let go after the tree is free again.
+    drop(task.release());
 }
 
 /// Tells the tree how a child has ended. Returns the nursery that has closed by it.
-unsafe fn tell_tree(
-    state: &LoopState,
-    task: Raw,
-    ours: &TaskData,
-    member: MemberId,
-) -> Option<NurseryId> {
-    // SAFETY: attached; the tree's reference keeps the task.
-    unsafe {
-        let unleft = state.tree.borrow().unleft(member);
-        let orphans = !unleft.is_empty();
-        for nursery in unleft {
-            leave_unleft(state, task, nursery);
-        }
-        let outcome = outcome(task, ours);
-        // Words and time are needed only if this failure cancels the siblings.
-        let (now, words) = match outcome {
-            Outcome::Done | Outcome::Cancelled if !orphans => (0.0, None),
-            Outcome::Done | Outcome::Cancelled => (state.now_or_zero(), None),
-            _ => (state.now_or_zero(), failure_text(task, ours)),
-        };
-        state.change(|tree, out| tree.ended(member, outcome, now, words, out))
+fn tell_tree(state: &LoopState, task: &Task, member: MemberId) -> Option<NurseryId> {
+    let unleft = state.tree.borrow().unleft(member);
+    let orphans = !unleft.is_empty();
+    for nursery in unleft {
+        leave_unleft(state, task, nursery);
     }
+    let outcome = outcome(task);
+    // Words and time are needed only if this failure cancels the siblings, or this end a service.
+    let (now, words) = match outcome {
+        Outcome::Done | Outcome::Cancelled
+            if !orphans && !state.tree.borrow().is_served(member) =>
+        {
+            (0.0, None)
+        }
+        Outcome::Done | Outcome::Cancelled => (state.now_or_zero(), None),
+        _ => (state.now_or_zero(), failure_text(task)),
+    };
+    state.change(|tree, out| tree.ended(member, outcome, now, words, out))
 }
 
 /// A child has ended without leaving a nursery: its own nursery joins that, and says so (R3).
 #[cold]
-unsafe fn leave_unleft(state: &LoopState, task: Raw, nursery: NurseryId) {
-    // SAFETY: attached; the caller's task is alive.
-    unsafe {
-        let name = crate::task::name::name_text(task);
-        let text = format!(
-            "task {name} has ended without leaving a nursery that it had entered; write \
-             'async with Nursery() as nursery:', and do not yield inside one in an async generator \
-             (PEP 789)"
-        );
-        let error = set_error_text(ffi::PyExc_RuntimeError, &text).take();
-        let failure = Failure { error, name: failure_name(task) };
-        let words = optional(crate::cpython::object::string("this nursery was never left"));
-        let now = state.now_or_zero();
-        state.change(|tree, out| {
-            if tree.has_nursery(nursery) {
-                tree.adopt(nursery, failure, words, now, out);
-            } else {
-                out.errors.push(failure);
-                out.reasons.extend(words);
-            }
-        });
-    }
+fn leave_unleft(state: &LoopState, task: &Task, nursery: NurseryId) {
+    let py = task.py();
+    let name = name_text(task);
+    let text = format!(
+        "task {name} has ended without leaving a nursery that it had entered; write \
+         'async with Nursery() as nursery:', and do not yield inside one in an async generator \
+         (PEP 789)"
+    );
+    let error = misuse(py, &text).take();
+    let failure = Failure { error, name: failure_name(task) };
+    let words = optional(string(py, "this nursery was never left"));
+    let now = state.now_or_zero();
+    state.change(|tree, out| {
+        if tree.has_nursery(nursery) {
+            tree.adopt(nursery, failure, words, now, out);
+        } else {
+            out.errors.push(failure);
+            out.reasons.extend(words);
+        }
+    });
 }
 
-unsafe fn outcome(task: Raw, ours: &TaskData) -> Outcome<Failure> {
+fn outcome(task: &Task) -> Outcome<Failure> {
+    let ours = task.data();
     if ours.has(flag::CANCELLED) {
         return Outcome::Cancelled;
     }
     if !ours.has(flag::FAILED) {
         return Outcome::Done;
     }
-    let Some(error) = ours.outcome.cloned() else {
+    let Some(error) = ours.outcome.cloned().and_then(|error| handled(task, error)) else {
         return Outcome::Done;
     };
-    // SAFETY: attached; the exception is alive.
-    let kind = unsafe { raised::kind_of_end(error.as_ptr()) };
-    // SAFETY: attached; the caller's task is alive.
-    let name = unsafe { failure_name(task) };
-    Outcome::raised(kind, Role::Child, Failure { error, name }).0
+    let kind = raised::kind_of_end(&error);
+    Outcome::raised(kind, Role::Child, Failure { error, name: failure_name(task) }).0
+}
+
+/// Hands an error to the function that its nursery has for that. Returns what is still a failure: what
+/// the function raises, or an error that it is not called with.
+fn handled(task: &Task, error: Owned) -> Option<Owned> {
+    let py = task.py();
+    let handler = task.data().rare.borrow().as_ref().and_then(|rare| rare.handler.take());
+    let Some(handler) = handler.filter(|_| is_of(&error, exc::exception(py))) else {
+        return Some(error);
+    };
+    let _aside = Aside::new(py);
+    let call = || -> Fallible<()> {
+        let answer = call1(&handler, &error)?;
+        if is_coroutine(&answer) {
+            method0(&answer, names(py).close)?;
+            let text = "on_error was given an async function; it must be a plain one";
+            return Err(set_error_text(exc::type_error(py), text));
+        }
+        Ok(())
+    };
+    call().err().map(Raised::take)
 }
 
 /// What a child that has failed is called.
-unsafe fn failure_name(task: Raw) -> Option<Owned> {
-    // SAFETY: attached; the caller's task is alive.
-    unsafe { optional(crate::task::name::name(task)) }
+fn failure_name(task: &Task) -> Option<Owned> {
+    optional(name(task))
 }
 
-/// The words with which siblings are cancelled: who failed, and with what.
-unsafe fn failure_text(task: Raw, ours: &TaskData) -> Option<Owned> {
-    // SAFETY: attached; a failure here leaves no words.
-    unsafe {
-        let error = ours.outcome.cloned()?;
-        let name = crate::task::name::name_text(task);
-        let text = format!("sibling {name} failed: {}", type_name(error.as_ptr()));
-        optional(crate::cpython::object::string(&text))
-    }
+/// The words with which siblings are cancelled: who failed, and with what. A failure here leaves none.
+fn failure_text(task: &Task) -> Option<Owned> {
+    let error = task.data().outcome.cloned()?;
+    let text = format!("sibling {} failed: {}", name_text(task), type_name(&error));
+    optional(string(task.py(), &text))
 }

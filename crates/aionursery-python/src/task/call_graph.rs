@@ -2,77 +2,64 @@
 //! or task that it is suspended in, and a nursery's host awaits its children. Before 3.14 there is
 //! nothing to tell, and all of this is empty.
 
-use super::data::TaskData;
+use super::data::Task;
 #[cfg(Py_3_14)]
 use super::data::flag;
-use crate::cpython::object::Raw;
+use crate::cpython::object::Object;
+#[cfg(Py_3_14)]
+use crate::cpython::{call::call, errors::optional, imports::imports, object::Owned};
 use crate::engine::state::LoopState;
 
 /// `waiter` awaits `awaited` from now on.
 #[inline]
-pub unsafe fn begin(awaited: Raw, waiter: Raw) {
+pub fn begin(awaited: &Object, waiter: &Object) {
     #[cfg(Py_3_14)]
-    // SAFETY: the caller's objects are alive.
-    unsafe {
-        tell(crate::cpython::imports::imports().add_awaited_by, awaited, waiter);
-    }
+    tell(imports(waiter.py()).add_awaited_by, awaited, waiter);
     let _ = (awaited, waiter);
 }
 
 /// `waiter` awaits `awaited` no longer.
 #[inline]
-pub unsafe fn end(awaited: Raw, waiter: Raw) {
+pub fn end(awaited: &Object, waiter: &Object) {
     #[cfg(Py_3_14)]
-    // SAFETY: the caller's objects are alive.
-    unsafe {
-        tell(crate::cpython::imports::imports().discard_awaited_by, awaited, waiter);
-    }
+    tell(imports(waiter.py()).discard_awaited_by, awaited, waiter);
     let _ = (awaited, waiter);
 }
 
 /// A child has suspended for the first time: its host awaits it.
 #[inline]
-pub unsafe fn begin_child(state: &LoopState, child: Raw, ours: &TaskData) {
+pub fn begin_child(state: &LoopState, child: &Task) {
     #[cfg(Py_3_14)]
-    if !ours.has(flag::AWAITED)
-        && let Some(host) = host(state, ours)
+    if !child.data().has(flag::AWAITED)
+        && let Some(host) = host(state, child)
     {
-        ours.raise_flags(flag::AWAITED);
-        // SAFETY: attached.
-        unsafe { super::name::show_number(ours) };
-        // SAFETY: a host is alive while its nursery is.
-        unsafe { begin(child, host) };
+        child.data().raise_flags(flag::AWAITED);
+        super::name::show_number(child);
+        begin(child, &host);
     }
-    let _ = (state, child, ours);
+    let _ = (state, child);
 }
 
 /// A child that had suspended has ended.
 #[inline]
-pub unsafe fn end_child(state: &LoopState, child: Raw, ours: &TaskData) {
+pub fn end_child(state: &LoopState, child: &Task) {
     #[cfg(Py_3_14)]
-    if ours.has(flag::AWAITED)
-        && let Some(host) = host(state, ours)
+    if child.data().has(flag::AWAITED)
+        && let Some(host) = host(state, child)
     {
-        // SAFETY: as above.
-        unsafe { end(child, host) };
+        end(child, &host);
     }
-    let _ = (state, child, ours);
+    let _ = (state, child);
 }
 
 #[cfg(Py_3_14)]
-fn host(state: &LoopState, ours: &TaskData) -> Option<Raw> {
-    let member = ours.member.get()?;
-    state.tree.borrow().host_of(member).map(|key| key.0)
+fn host(state: &LoopState, child: &Task) -> Option<Owned> {
+    let member = child.data().member.get()?;
+    state.tree.borrow().host_of(member).map(|key| key.share(state.py()))
 }
 
+/// The graph is for people, so a failure is let go.
 #[cfg(Py_3_14)]
-unsafe fn tell(function: Raw, awaited: Raw, waiter: Raw) {
-    // SAFETY: the caller's objects are alive; the graph is for people, so a failure is let go.
-    unsafe {
-        let told =
-            crate::cpython::object::call(function, &mut [std::ptr::null_mut(), awaited, waiter]);
-        if let Err(raised) = told {
-            raised.forget();
-        }
-    }
+fn tell(function: &Object, awaited: &Object, waiter: &Object) {
+    drop(optional(call(function, [awaited, waiter])));
 }

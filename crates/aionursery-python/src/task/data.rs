@@ -3,8 +3,11 @@
 //! those for the coroutine, the context and the name, so that what reads them (asyncio's own methods,
 //! a debugger) finds what it expects. It must never take a step or decide anything.
 
+#![expect(unsafe_code, reason = "the memory of a task, beside what asyncio knows of it")]
+
 use std::cell::{Cell, RefCell};
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
+use std::ops::Deref;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, Ordering};
 
@@ -13,10 +16,13 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::watchers::Watchers;
+use crate::cpython::call::copy_context;
+use crate::cpython::class::Slots;
+use crate::cpython::errors::{Fallible, answered};
 use crate::cpython::imports::imports;
-use crate::cpython::object::{Fallible, Owned, Raw, Slot};
+use crate::cpython::object::{Object, Owned, Raw, Slot, Typed, Visitor, Whole};
 use crate::cpython::trash::Going;
-use crate::engine::home::HomeSlot;
+use crate::engine::home::{Home, HomeSlot};
 use crate::engine::state::LoopState;
 
 /// What a task has been through, one bit each.
@@ -64,8 +70,10 @@ pub struct TaskData {
     /// The weak reference that stands in asyncio's set of tasks.
     pub registration: Slot,
     /// What is to be told of its end.
-    pub watchers: RefCell<Option<Box<Watchers>>>,
+    pub watchers: RefCell<Option<Box<Watchers<Task>>>>,
     pub rare: RefCell<Option<Box<Rare>>>,
+    /// The tree has a reference to it.
+    held: Cell<bool>,
 }
 
 /// What few tasks have.
@@ -79,6 +87,8 @@ pub struct Rare {
     pub number: Cell<u64>,
     /// The awaited-by set of 3.14 and later is in asyncio's part; nothing of it is here.
     pub exception_traceback: Slot,
+    /// What its nursery has called with its error, in the block's place.
+    pub handler: Slot,
 }
 
 static TASK_TYPE: OnceLock<TaskType> = OnceLock::new();
@@ -113,35 +123,80 @@ fn task_type() -> &'static TaskType {
 }
 
 /// The class, as an object.
-pub fn class() -> Raw {
-    task_type().object.cast()
+pub fn class(_: Python<'_>) -> &'static Object {
+    // SAFETY: a type is an object, and this one is kept for ever; attached, as the token says.
+    unsafe { Object::from_ptr(task_type().object.cast()) }
+}
+
+/// One of our tasks.
+#[repr(transparent)]
+pub struct Task(Object);
+
+impl Deref for Task {
+    type Target = Object;
+
+    #[inline]
+    fn deref(&self) -> &Object {
+        &self.0
+    }
+}
+
+// SAFETY: objects of our type, or of a class below it, are as large as that says, and filled by `new`.
+unsafe impl Typed for Task {
+    #[inline]
+    fn is(object: &Object) -> bool {
+        // SAFETY: looks at its type.
+        unsafe { ffi::PyObject_TypeCheck(object.as_ptr(), task_type().object) != 0 }
+    }
+
+    #[inline]
+    unsafe fn see(object: &Object) -> &Self {
+        // SAFETY: it is laid out as an object.
+        unsafe { &*std::ptr::from_ref(object).cast() }
+    }
+}
+
+// SAFETY: `see` changes the type only.
+unsafe impl Whole for Task {}
+
+impl Task {
+    /// Our part of it.
+    #[inline]
+    pub fn data(&self) -> &TaskData {
+        // SAFETY: a task of our type, whose part follows asyncio's, aligned for pointers.
+        unsafe { &*self.as_ptr().cast::<u8>().add(OURS.load(Ordering::Relaxed)).cast() }
+    }
+
+    /// Whether its methods are ours, too.
+    #[inline]
+    pub fn is_exact(&self) -> bool {
+        self.class().as_ptr() == task_type().object.cast()
+    }
+
+    /// The tree has a reference to it from now on, which the state shows the collector.
+    pub fn hold(&self) {
+        if !self.data().held.replace(true) {
+            let _ = Owned::share(self).into_ptr();
+        }
+    }
+
+    /// Takes the tree's reference out, if it has one.
+    #[must_use = "what goes may run Python code"]
+    pub fn release(&self) -> Option<Owned> {
+        // SAFETY: the reference that `hold` has given away, once.
+        self.data().held.take().then(|| unsafe { Owned::from_ptr(self.as_ptr()) })?
+    }
+
+    /// Whether the tree has a reference to it.
+    pub fn is_held(&self) -> bool {
+        self.data().held.get()
+    }
 }
 
 /// Whether an object is one of our tasks.
 #[inline]
-pub unsafe fn is_ours(object: Raw) -> bool {
-    // SAFETY: the caller's object is alive.
-    unsafe { ffi::PyObject_TypeCheck(object, task_type().object) != 0 }
-}
-
-/// Whether an object is a task of ours whose methods are ours, too.
-#[inline]
-pub unsafe fn is_exact(object: Raw) -> bool {
-    // SAFETY: the caller's object is alive.
-    unsafe { ffi::Py_TYPE(object) == task_type().object }
-}
-
-/// Our part of a task. The reference lives as long as the caller keeps the task.
-#[inline]
-pub unsafe fn data<'a>(task: Raw) -> &'a TaskData {
-    // SAFETY: the caller has checked the type; our part follows asyncio's, aligned for pointers.
-    unsafe { &*task.cast::<u8>().add(OURS.load(Ordering::Relaxed)).cast() }
-}
-
-/// The context that a task's steps run in; borrowed.
-pub unsafe fn context(task: Raw) -> Raw {
-    // SAFETY: the caller's task is alive.
-    unsafe { data(task).context().get() }
+pub fn is_ours(object: &Object) -> bool {
+    Task::is(object)
 }
 
 impl TaskData {
@@ -197,8 +252,8 @@ impl TaskData {
 
     /// The loop's part; absent before `__init__` and after the collector was there.
     #[inline]
-    pub fn state(&self) -> Option<&LoopState> {
-        self.home.state()
+    pub fn state(&self) -> Option<Home> {
+        self.home.cloned()
     }
 
     /// The rare part, made if need be.
@@ -246,7 +301,9 @@ impl TaskData {
 
     /// Lets go of everything.
     pub fn clear(&self) {
-        if let (Some(member), Some(state)) = (self.member.take(), self.state()) {
+        // Without a home it has been cleared before, or was never filled.
+        let home = self.home.cloned();
+        if let (Some(member), Some(state)) = (self.member.take(), home.as_deref()) {
             // It goes without having ended; the tree must not know it any longer. (Children are
             // held by the tree, so they come here only when their whole loop goes.)
             if !self.has(flag::CHILD) {
@@ -254,8 +311,6 @@ impl TaskData {
                 drop::<Effects<_>>(effects);
             }
         }
-        // Without a home it has been cleared before, or was never filled.
-        let home = self.home.cloned();
         let going = home.as_ref().map(|home| home.trash.begin());
         if let Some(going) = going.as_ref().filter(|going| going.is_deep()) {
             self.put_off(going);
@@ -283,6 +338,7 @@ impl TaskData {
         }
         if let Some(rare) = self.rare.take() {
             going.put_off(rare.incoming.take());
+            going.put_off(rare.handler.take());
             going.put_off(rare.exception_traceback.take());
         }
     }
@@ -292,10 +348,13 @@ impl TaskData {
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 /// A new task object with nothing in it; `__init__` and [`begin`] fill it.
-#[inline]
-pub unsafe fn allocate() -> Fallible<Owned> {
-    // SAFETY: the type is ready.
-    unsafe { Owned::new(new(task_type().object, std::ptr::null_mut(), std::ptr::null_mut())) }
+#[inline(always)]
+pub fn allocate(py: Python<'_>) -> Fallible<Owned<Task>> {
+    // SAFETY: attached; the type is ready, and what it makes is a new reference.
+    let made = unsafe {
+        answered(py, new(task_type().object, std::ptr::null_mut(), std::ptr::null_mut()))?
+    };
+    made.cast().map_err(|_| unreachable!("it is of that type"))
 }
 
 unsafe extern "C" fn new(class: *mut ffi::PyTypeObject, _: Raw, _: Raw) -> Raw {
@@ -314,64 +373,65 @@ unsafe extern "C" fn new(class: *mut ffi::PyTypeObject, _: Raw, _: Raw) -> Raw {
     }
 }
 
-/// Fills a new task. `context` is null for a copy of the current one.
-#[inline]
-pub unsafe fn begin(task: Raw, state: &LoopState, coroutine: Owned, context: Raw) -> Fallible<()> {
-    // SAFETY: the caller's objects are alive.
-    unsafe {
-        let data = data(task);
-        let context = if context.is_null() {
-            Owned::new(ffi::PyContext_CopyCurrent())?
-        } else {
-            Owned::share(context)
-        };
-        data.flags.set(flag::LOG_DESTROY);
-        data.inbox.set(Inbox::default());
-        data.member.set(None);
-        // The GIL serialises this; the atomic only says so to the compiler.
-        let number = NUMBER.load(Ordering::Relaxed) + 1;
-        NUMBER.store(number, Ordering::Relaxed);
-        data.number.set(number);
-        data.home.set(state.home());
-        data.context().set(context);
-        data.coroutine().set(coroutine);
-        // Null is an error to a debugger; a small int is always there, immortal, and a number to it.
-        #[cfg(Py_3_14)]
-        data.name().set(Owned::new(ffi::PyLong_FromLong(0))?);
-        Ok(())
-    }
+/// Fills a new task. It runs in a copy of the current context if it is given none.
+#[inline(always)]
+pub fn begin(
+    task: &Task,
+    state: &LoopState,
+    coroutine: Owned,
+    context: Option<&Object>,
+) -> Fallible<()> {
+    let data = task.data();
+    let context = match context {
+        Some(context) => Owned::share(context),
+        None => copy_context(task.py())?,
+    };
+    data.flags.set(flag::LOG_DESTROY);
+    data.inbox.set(Inbox::default());
+    data.member.set(None);
+    // The GIL serialises this; the atomic only says so to the compiler.
+    let number = NUMBER.load(Ordering::Relaxed) + 1;
+    NUMBER.store(number, Ordering::Relaxed);
+    data.number.set(number);
+    data.home.set(state.home());
+    data.context().set(context);
+    data.coroutine().set(coroutine);
+    // Null is an error to a debugger; a small int is always there, immortal, and a number to it.
+    #[cfg(Py_3_14)]
+    data.name().set(crate::cpython::call::int(task.py(), 0)?);
+    Ok(())
 }
 
 unsafe extern "C" fn traverse(task: Raw, visit: ffi::visitproc, arg: *mut c_void) -> c_int {
-    macro_rules! visit {
-        ($($slot:expr),*) => {$(
-            let answer = $slot.visit(visit, arg);
-            if answer != 0 {
-                return answer;
-            }
-        )*};
-    }
     // SAFETY: the collector's call; every cell is free, since no borrow is held while Python runs.
     unsafe {
-        let ours = data(task);
-        visit!(ours.home, ours.waiting, ours.outcome, ours.cancel_message, ours.registration);
-        if let Ok(Some(rare)) = ours.rare.try_borrow().as_deref() {
-            visit!(rare.source_traceback, rare.incoming, rare.exception_traceback);
+        let mut visitor = Visitor::new(visit, arg);
+        let ours = Task::see(Object::from_ptr(task)).data();
+        ours.home.traverse(|home| visitor.show(home));
+        for slot in [&ours.waiting, &ours.outcome, &ours.cancel_message, &ours.registration] {
+            visitor.slot(slot);
         }
-        if let Ok(Some(watchers)) = ours.watchers.try_borrow().as_deref() {
-            let answer = watchers.visit(visit, arg);
-            if answer != 0 {
-                return answer;
+        if let Ok(Some(rare)) = ours.rare.try_borrow().as_deref() {
+            let Rare { source_traceback, incoming, exception_traceback, handler, number: _ } =
+                &**rare;
+            for slot in [source_traceback, incoming, exception_traceback, handler] {
+                visitor.slot(slot);
             }
         }
-        (task_type().base_traverse)(task, visit, arg)
+        if let Ok(Some(watchers)) = ours.watchers.try_borrow().as_deref() {
+            watchers.traverse(&mut visitor);
+        }
+        match visitor.answer() {
+            0 => (task_type().base_traverse)(task, visit, arg),
+            answer => answer,
+        }
     }
 }
 
 unsafe extern "C" fn clear(task: Raw) -> c_int {
     // SAFETY: the collector's call.
     unsafe {
-        data(task).clear();
+        Task::see(Object::from_ptr(task)).data().clear();
         (task_type().base_clear)(task)
     }
 }
@@ -380,7 +440,7 @@ unsafe extern "C" fn dealloc(task: Raw) {
     // SAFETY: the last reference is gone. The finaliser may bring the task back to life; if not,
     // our part is emptied and asyncio's own destructor does the rest, type and memory included.
     unsafe {
-        let ours = data(task);
+        let ours = Task::see(Object::from_ptr(task)).data();
         let loud = !ours.has(flag::DONE) || ours.has(flag::LOG_TRACEBACK);
         let exact = ffi::Py_TYPE(task) == task_type().object;
         if exact && loud && ffi::PyObject_CallFinalizerFromDealloc(task) < 0 {
@@ -401,30 +461,35 @@ unsafe extern "C" fn dealloc(task: Raw) {
 }
 
 /// The slots of the type that its memory is for.
-pub fn slots() -> [ffi::PyType_Slot; 4] {
-    let slot = |slot: c_int, pfunc: *mut c_void| ffi::PyType_Slot { slot, pfunc };
-    [
-        slot(ffi::Py_tp_new, new as *mut c_void),
-        slot(ffi::Py_tp_traverse, traverse as *mut c_void),
-        slot(ffi::Py_tp_clear, clear as *mut c_void),
-        slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
-    ]
+pub fn slots() -> Slots<Task> {
+    // SAFETY: each is what that slot takes, for a task.
+    unsafe {
+        Slots::new()
+            .with(ffi::Py_tp_new, new as *mut c_void)
+            .with(ffi::Py_tp_traverse, traverse as *mut c_void)
+            .with(ffi::Py_tp_clear, clear as *mut c_void)
+            .with(ffi::Py_tp_dealloc, dealloc as *mut c_void)
+    }
 }
 
-/// Takes the type that `make` makes of the size of a task, asyncio's part and ours behind it; once.
-/// Says whether there is one.
-pub fn set_type(make: impl FnOnce(usize) -> *mut ffi::PyTypeObject) -> bool {
+/// Makes the type, with these slots: asyncio's with our part behind it. Once; says whether there is one.
+pub fn create_type(py: Python<'_>, name: &'static CStr, slots: Slots<Task>) -> bool {
     let made = TASK_TYPE.get_or_init(|| {
-        // SAFETY: at import, attached; asyncio's type is ready.
-        let base = unsafe { &*imports().task_type };
-        let offset = (base.tp_basicsize as usize).next_multiple_of(align_of::<TaskData>());
-        OURS.store(offset, Ordering::Relaxed);
-        TaskType {
-            object: make(offset + size_of::<TaskData>()),
-            base_frees_type: base.tp_flags & ffi::Py_TPFLAGS_HEAPTYPE != 0,
-            base_traverse: base.tp_traverse.expect("asyncio's Task is collected"),
-            base_clear: base.tp_clear.expect("asyncio's Task is collected"),
-            base_dealloc: base.tp_dealloc.expect("every type has a destructor"),
+        let base_object = imports(py).task_type.as_ptr();
+        // SAFETY: asyncio's type, which is ready. Every slot is for a task, which is as large as this.
+        unsafe {
+            let base = &*base_object.cast::<ffi::PyTypeObject>();
+            let offset = (base.tp_basicsize as usize).next_multiple_of(align_of::<TaskData>());
+            OURS.store(offset, Ordering::Relaxed);
+            let flags =
+                ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_BASETYPE | ffi::Py_TPFLAGS_HAVE_GC;
+            TaskType {
+                object: slots.make(name, offset + size_of::<TaskData>(), flags, base_object),
+                base_frees_type: base.tp_flags & ffi::Py_TPFLAGS_HEAPTYPE != 0,
+                base_traverse: base.tp_traverse.expect("asyncio's Task is collected"),
+                base_clear: base.tp_clear.expect("asyncio's Task is collected"),
+                base_dealloc: base.tp_dealloc.expect("every type has a destructor"),
+            }
         }
     });
     !made.object.is_null()

@@ -1,13 +1,11 @@
 //! What a task was asked, as far as its inbox in the core says. It must never act on it.
 
-use super::data::{TaskData, data};
-use crate::cpython::object::Raw;
+use super::data::{Task, TaskData};
 use crate::engine::state::LoopState;
 
 /// Whether a bare cancellation waits to be thrown and no shield holds it back.
-pub unsafe fn is_asked(state: &LoopState, task: Raw) -> bool {
-    // SAFETY: the caller's task is alive.
-    let ours = unsafe { data(task) };
+pub fn is_asked(state: &LoopState, task: &Task) -> bool {
+    let ours = task.data();
     ours.inbox.get().is_asked(|| is_shielded(state, ours))
 }
 
@@ -17,13 +15,10 @@ pub fn is_shielded(state: &LoopState, ours: &TaskData) -> bool {
 }
 
 /// The tree has cancelled a task: its count of cancellations rises.
-pub unsafe fn charge(task: Raw, charges: u32) {
-    // SAFETY: the caller's task is alive.
-    unsafe {
-        data(task).change_inbox(|inbox| {
-            for _ in 0..charges {
-                inbox.requests.ask();
-            }
-        });
-    }
+pub fn charge(task: &Task, charges: u32) {
+    task.data().change_inbox(|inbox| {
+        for _ in 0..charges {
+            inbox.requests.ask();
+        }
+    });
 }

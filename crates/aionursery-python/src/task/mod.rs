@@ -13,7 +13,7 @@ mod wake;
 mod watchers;
 
 pub use callbacks::call_soon;
-pub use data::{TaskData, allocate, begin, context, data, flag, is_ours};
+pub use data::{Task, TaskData, allocate, begin, flag, is_ours};
 pub use inbox::{charge, is_asked, is_shielded};
 pub use name::set_name;
 pub use place::{is_held, leave_tree, member};

@@ -2,78 +2,58 @@
 //! 3.14 on a debugger in another process reads the inherited field, where null is an error and an
 //! int is a number: there it holds one until the text is made.
 
-use pyo3::ffi;
-
-use super::data::{TaskData, data};
-use crate::cpython::object::{Fallible, Owned, Raw, none, string, utf8};
+use super::data::{Task, TaskData};
+use crate::cpython::call::{as_text, is_exact_text, is_int, utf8};
+use crate::cpython::errors::{Fallible, optional, string};
+use crate::cpython::object::{Object, Owned, none};
 
 /// What a task is called.
-pub unsafe fn name(task: Raw) -> Fallible<Owned> {
-    // SAFETY: attached; the task is alive.
-    unsafe {
-        let ours = data(task);
-        if is_unnamed(ours) {
-            let text = format!("Task-{}", ours.number.get());
-            ours.name().set(string(&text)?);
-        }
-        Ok(ours.name().cloned().unwrap_or_else(|| none()))
+pub fn name(task: &Task) -> Fallible<Owned> {
+    let ours = task.data();
+    if is_unnamed(ours) {
+        let text = format!("Task-{}", ours.number.get());
+        ours.name().set(string(task.py(), &text)?);
     }
+    Ok(ours.name().cloned().unwrap_or_else(|| none(task.py())))
 }
 
 /// Whether a task has no text for a name yet.
 #[inline]
-pub unsafe fn is_unnamed(ours: &TaskData) -> bool {
-    let name = ours.name().get();
-    // SAFETY: attached; the slot keeps what is in it.
-    name.is_null() || (cfg!(Py_3_14) && unsafe { ffi::PyLong_CheckExact(name) != 0 })
+pub fn is_unnamed(ours: &TaskData) -> bool {
+    if !cfg!(Py_3_14) {
+        return ours.name().is_empty();
+    }
+    ours.name().cloned().is_none_or(|name| is_int(&name))
 }
 
 /// A task is there to be seen: a debugger finds its number.
 #[inline]
-pub unsafe fn show_number(ours: &TaskData) {
+pub fn show_number(task: &Task) {
     #[cfg(Py_3_14)]
-    // SAFETY: attached. Without memory the number stays 0, and nothing is raised.
-    unsafe {
-        if is_unnamed(ours) {
-            match Owned::new(ffi::PyLong_FromUnsignedLongLong(ours.number.get())) {
-                Ok(number) => ours.name().set(number),
-                Err(raised) => raised.forget(),
-            }
+    if is_unnamed(task.data()) {
+        // Without memory the number stays 0, and nothing is raised.
+        if let Some(number) =
+            optional(crate::cpython::call::int(task.py(), task.data().number.get()))
+        {
+            task.data().name().set(number);
         }
     }
-    let _ = ours;
+    let _ = task;
 }
 
 /// What a task is called, for messages.
-pub unsafe fn name_text(task: Raw) -> String {
-    // SAFETY: as above.
-    unsafe {
-        match name(task) {
-            Ok(name) => utf8(name.as_ptr()).unwrap_or_default().to_owned(),
-            Err(raised) => {
-                raised.forget();
-                String::new()
-            }
-        }
-    }
+pub fn name_text(task: &Task) -> String {
+    let name = optional(name(task));
+    name.as_deref().and_then(utf8).unwrap_or_default().to_owned()
 }
 
 /// `str(name)`, as a task keeps it.
-pub unsafe fn as_name(name: Raw) -> Fallible<Owned> {
-    // SAFETY: attached; the caller's object is alive.
-    unsafe {
-        if ffi::PyUnicode_CheckExact(name) != 0 {
-            return Ok(Owned::share(name));
-        }
-        Owned::new(ffi::PyObject_Str(name))
-    }
+pub fn as_name(name: &Object) -> Fallible<Owned> {
+    if is_exact_text(name) { Ok(Owned::share(name)) } else { as_text(name) }
 }
 
 /// Names a task `str(name)`.
-pub unsafe fn set_name(task: Raw, name: Raw) -> Fallible<()> {
-    // SAFETY: as above.
-    unsafe {
-        data(task).name().set(as_name(name)?);
-        Ok(())
-    }
+pub fn set_name(task: &Task, name: &Object) -> Fallible<()> {
+    task.data().name().set(as_name(name)?);
+    Ok(())
 }

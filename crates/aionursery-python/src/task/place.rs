@@ -2,35 +2,28 @@
 
 use nursery_core::MemberId;
 
-use super::data::{data, flag, is_ours};
-use crate::cpython::object::Raw;
+use super::data::Task;
+use crate::cpython::object::Object;
 use crate::engine::state::{Key, LoopState};
 
 /// Whether the tree holds a reference to a task: to children and to foreign hosts. A task of ours
 /// that only hosts scopes leaves the tree when it goes, so that it can be collected.
-pub unsafe fn is_held(task: Raw) -> bool {
-    // SAFETY: what stands in the tree is alive.
-    unsafe { !is_ours(task) || data(task).has(flag::CHILD) }
+pub fn is_held(task: &Object) -> bool {
+    task.cast::<Task>().is_none_or(Task::is_held)
 }
 
 /// The place of a task of ours in the tree, made if it has none.
-pub unsafe fn member(state: &LoopState, task: Raw) -> MemberId {
-    // SAFETY: the caller's task is alive.
-    unsafe {
-        let ours = data(task);
-        if let Some(member) = ours.member.get() {
-            return member;
-        }
-        let member = state.tree.touch(|tree| tree.enroll(Key(task), false));
-        ours.member.set(Some(member));
-        member
+pub fn member(state: &LoopState, task: &Task) -> MemberId {
+    let ours = task.data();
+    if let Some(member) = ours.member.get() {
+        return member;
     }
+    let member = state.tree.touch(|tree| tree.enroll(Key::of(task), false));
+    ours.member.set(Some(member));
+    member
 }
 
 /// The loop's state goes: the task has no place in a tree any more.
-pub unsafe fn leave_tree(task: Raw) {
-    // SAFETY: the caller's task is alive.
-    unsafe {
-        data(task).member.set(None);
-    }
+pub fn leave_tree(task: &Task) {
+    task.data().member.set(None);
 }

@@ -1,20 +1,17 @@
 //! How a task that waits is woken: it is queued, once. It must never take a step.
 
-use super::data::{data, flag};
+use super::data::{Task, flag};
 use crate::cpython::object::Owned;
 use crate::engine::ready;
 use crate::engine::state::LoopState;
 
 /// What a task of ours has waited for is there.
 #[inline]
-pub unsafe fn wake(state: &LoopState, task: Owned) {
-    // SAFETY: attached.
-    unsafe {
-        let ours = data(task.as_ptr());
-        if ours.has(flag::DONE | flag::SCHEDULED | flag::RUNNING) {
-            return;
-        }
-        ours.raise_flags(flag::SCHEDULED);
-        ready::push_or_report(state, task);
+pub fn wake(state: &LoopState, task: Owned<Task>) {
+    let ours = task.data();
+    if ours.has(flag::DONE | flag::SCHEDULED | flag::RUNNING) {
+        return;
     }
+    ours.raise_flags(flag::SCHEDULED);
+    ready::push_or_report(state, task.into_object());
 }

@@ -1,40 +1,44 @@
 //! What is kept of those that are to be told of a task's end.
 
-use std::ffi::{c_int, c_void};
+use crate::cpython::object::{Owned, Visitor};
 
-use pyo3::ffi;
-
-use crate::cpython::object::Owned;
-
-pub enum Watcher {
+pub enum Watcher<T> {
     /// A callback and the context to call it in.
     Callback(Owned, Owned),
     /// A task of ours that awaits this one.
-    Joiner(Owned),
+    Joiner(Owned<T>),
 }
 
-#[derive(Default)]
-pub struct Watchers {
-    pub list: Vec<Watcher>,
+impl<T> Clone for Watcher<T> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Callback(function, context) => Self::Callback(function.clone(), context.clone()),
+            Self::Joiner(task) => Self::Joiner(task.clone()),
+        }
+    }
 }
 
-impl Watchers {
-    pub unsafe fn visit(&self, visit: ffi::visitproc, arg: *mut c_void) -> c_int {
-        // SAFETY: the collector's visit of references that are held.
-        unsafe {
-            for watcher in &self.list {
-                let (first, second) = match watcher {
-                    Watcher::Callback(function, context) => (function, Some(context)),
-                    Watcher::Joiner(task) => (task, None),
-                };
-                for object in [Some(first), second].into_iter().flatten() {
-                    let answer = visit(object.as_ptr(), arg);
-                    if answer != 0 {
-                        return answer;
-                    }
+pub struct Watchers<T> {
+    pub list: Vec<Watcher<T>>,
+}
+
+impl<T> Default for Watchers<T> {
+    fn default() -> Self {
+        Self { list: Vec::new() }
+    }
+}
+
+impl<T> Watchers<T> {
+    /// Shows the collector what is held.
+    pub fn traverse(&self, visitor: &mut Visitor) {
+        for watcher in &self.list {
+            match watcher {
+                Watcher::Callback(function, context) => {
+                    visitor.show(function);
+                    visitor.show(context);
                 }
+                Watcher::Joiner(task) => visitor.show(task.object()),
             }
         }
-        0
     }
 }

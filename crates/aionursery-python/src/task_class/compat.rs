@@ -1,255 +1,143 @@
 //! What other libraries reach for in a task: the attributes that asyncio's own tasks happen to
 //! have. It shows what there is and must never be needed by our own code.
 
-use std::ffi::{CStr, c_int, c_void};
-
-use pyo3::ffi;
-
-use crate::cpython::guard::guard;
-use crate::cpython::object::{Fallible, Owned, Raw, checked, none, set_error, truth};
+use crate::cpython::call::truth;
+use crate::cpython::containers::{list, tuple};
+use crate::cpython::errors::{Fallible, exc, set_error, string};
+use crate::cpython::function::{Property, property};
+use crate::cpython::object::{Object, Owned, boolean, boolean_ref, none, none_ref};
 use crate::step::future;
-use crate::task::Watcher;
-use crate::task::data::{data, flag};
+use crate::task::{Task, Watcher, flag};
 use crate::task_class::methods::event_loop;
 
-unsafe fn boolean(value: bool) -> Raw {
-    // SAFETY: True and False are always alive.
-    unsafe { Owned::share(if value { ffi::Py_True() } else { ffi::Py_False() }).into_ptr() }
+fn has(task: &Task, bit: u32) -> Fallible<Owned> {
+    Ok(boolean(task.py(), task.data().has(bit)))
 }
 
-unsafe fn or_none(object: Option<Owned>) -> Raw {
-    // SAFETY: None is always alive.
-    unsafe { object.unwrap_or_else(|| none()).into_ptr() }
+fn or_none(task: &Task, object: Option<Owned>) -> Fallible<Owned> {
+    Ok(object.unwrap_or_else(|| none(task.py())))
 }
 
-fn answer(answer: Fallible<Owned>) -> Raw {
-    answer.map_or(std::ptr::null_mut(), Owned::into_ptr)
+fn state(task: &Task) -> Fallible<Owned> {
+    let ours = task.data();
+    let text = match () {
+        () if !ours.has(flag::DONE) => "PENDING",
+        () if ours.has(flag::CANCELLED) => "CANCELLED",
+        () => "FINISHED",
+    };
+    string(task.py(), text)
 }
 
-unsafe extern "C" fn state(task: Raw, _: *mut c_void) -> Raw {
-    // SAFETY: CPython asks for an attribute of a task.
-    unsafe {
-        let ours = data(task);
-        let text = match () {
-            () if !ours.has(flag::DONE) => "PENDING",
-            () if ours.has(flag::CANCELLED) => "CANCELLED",
-            () => "FINISHED",
-        };
-        answer(crate::cpython::object::string(text))
+fn set_flag(task: &Task, value: Option<&Object>, bit: u32) -> Fallible<()> {
+    let Some(value) = value else {
+        return Err(set_error(exc::attribute_error(task.py()), c"cannot delete attribute"));
+    };
+    if truth(value)? {
+        task.data().raise_flags(bit);
+    } else {
+        task.data().lower_flags(bit);
     }
+    Ok(())
 }
 
-unsafe extern "C" fn blocking(task: Raw, _: *mut c_void) -> Raw {
-    // SAFETY: as above.
-    unsafe { boolean(data(task).has(flag::BLOCKING)) }
+fn get_loop(task: &Task) -> Fallible<Owned> {
+    if task.data().home.is_some() { event_loop(task) } else { Ok(none(task.py())) }
 }
 
-unsafe fn set_flag(task: Raw, value: Raw, bit: u32) -> c_int {
-    // SAFETY: as above.
-    unsafe {
-        if value.is_null() {
-            let text = c"cannot delete attribute";
-            return set_error(ffi::PyExc_AttributeError, text).negative();
-        }
-        match truth(&Owned::share(value)) {
-            Ok(true) => data(task).raise_flags(bit),
-            Ok(false) => data(task).lower_flags(bit),
-            Err(raised) => return raised.negative(),
-        }
-        0
+/// The list is copied before anything is allocated.
+fn callbacks(task: &Task) -> Fallible<Owned> {
+    let py = task.py();
+    let watchers = match task.data().watchers.borrow().as_deref() {
+        None => Vec::new(),
+        Some(watchers) => watchers.list.clone(),
+    };
+    if watchers.is_empty() {
+        return Ok(none(py));
     }
-}
-
-unsafe extern "C" fn set_blocking(task: Raw, value: Raw, _: *mut c_void) -> c_int {
-    // SAFETY: as above.
-    unsafe { set_flag(task, value, flag::BLOCKING) }
-}
-
-unsafe extern "C" fn get_loop(task: Raw, _: *mut c_void) -> Raw {
-    // SAFETY: as above.
-    unsafe {
-        if data(task).state().is_none() {
-            return none().into_ptr();
-        }
-        answer(event_loop(task))
-    }
-}
-
-unsafe extern "C" fn callbacks(task: Raw, _: *mut c_void) -> Raw {
-    // SAFETY: as above. The list is copied before anything is allocated.
-    unsafe {
-        guard(std::ptr::null_mut(), |_| {
-            let watchers: Vec<(Owned, Option<Owned>)> =
-                match data(task).watchers.borrow().as_deref() {
-                    None => Vec::new(),
-                    Some(watchers) => watchers
-                        .list
-                        .iter()
-                        .map(|watcher| match watcher {
-                            Watcher::Callback(function, context) => {
-                                (function.clone(), Some(context.clone()))
-                            }
-                            Watcher::Joiner(joiner) => (joiner.clone(), None),
-                        })
-                        .collect(),
-                };
-            if watchers.is_empty() {
-                return none().into_ptr();
+    let pairs = watchers
+        .iter()
+        .map(|watcher| match watcher {
+            Watcher::Callback(function, context) => tuple(py, &[function, context]),
+            Watcher::Joiner(joiner) => {
+                let context = joiner.data().context().cloned();
+                let wakeup = future::bound_wakeup(joiner)?;
+                tuple(py, &[&wakeup, context.as_deref().unwrap_or_else(|| none_ref(py))])
             }
-            let build = || -> Fallible<Owned> {
-                let list = Owned::new(ffi::PyList_New(0))?;
-                for (first, context) in watchers {
-                    let (function, context) = match context {
-                        Some(context) => (first, context),
-                        None => {
-                            let context = data(first.as_ptr()).context().cloned();
-                            (
-                                future::bound_wakeup(first.as_ptr())?,
-                                context.unwrap_or_else(|| none()),
-                            )
-                        }
-                    };
-                    let pair = ffi::PyTuple_Pack(2, function.as_ptr(), context.as_ptr());
-                    let pair = Owned::new(pair)?;
-                    checked(ffi::PyList_Append(list.as_ptr(), pair.as_ptr()))?;
-                }
-                Ok(list)
-            };
-            answer(build())
         })
+        .collect::<Fallible<Vec<Owned>>>()?;
+    list(py, pairs.iter().map(|pair| &**pair))
+}
+
+fn result(task: &Task) -> Fallible<Owned> {
+    let ours = task.data();
+    let has = ours.has(flag::DONE) && !ours.has(flag::FAILED | flag::CANCELLED);
+    or_none(task, if has { ours.outcome.cloned() } else { None })
+}
+
+fn exception(task: &Task) -> Fallible<Owned> {
+    let ours = task.data();
+    or_none(task, if ours.has(flag::FAILED) { ours.outcome.cloned() } else { None })
+}
+
+fn set_log_traceback(task: &Task, value: Option<&Object>) -> Fallible<()> {
+    if let Some(value) = value
+        && truth(value)?
+    {
+        let text = c"_log_traceback can only be set to False";
+        return Err(set_error(exc::value_error(task.py()), text));
     }
+    set_flag(task, value.map(|_| boolean_ref(task.py(), false)), flag::LOG_TRACEBACK)
 }
 
-unsafe extern "C" fn result(task: Raw, _: *mut c_void) -> Raw {
-    // SAFETY: as above.
-    unsafe {
-        let ours = data(task);
-        let has = ours.has(flag::DONE) && !ours.has(flag::FAILED | flag::CANCELLED);
-        or_none(if has { ours.outcome.cloned() } else { None })
-    }
+fn must_cancel(task: &Task) -> Fallible<Owned> {
+    let ours = task.data();
+    let pending = match (ours.member.get(), ours.state()) {
+        (Some(member), Some(state)) => state.tree.borrow().is_pending(member),
+        _ => false,
+    };
+    Ok(boolean(task.py(), ours.inbox.get().requests.is_waiting() || pending))
 }
 
-unsafe extern "C" fn exception(task: Raw, _: *mut c_void) -> Raw {
-    // SAFETY: as above.
-    unsafe {
-        let ours = data(task);
-        or_none(if ours.has(flag::FAILED) { ours.outcome.cloned() } else { None })
-    }
+fn set_cancel_message(task: &Task, value: Option<&Object>) -> Fallible<()> {
+    drop(task.data().cancel_message.replace(value.map(Owned::share)));
+    Ok(())
 }
 
-unsafe extern "C" fn log_traceback(task: Raw, _: *mut c_void) -> Raw {
-    // SAFETY: as above.
-    unsafe { boolean(data(task).has(flag::LOG_TRACEBACK)) }
-}
-
-unsafe extern "C" fn set_log_traceback(task: Raw, value: Raw, _: *mut c_void) -> c_int {
-    // SAFETY: as above.
-    unsafe {
-        if value.is_null() {
-            return set_flag(task, value, flag::LOG_TRACEBACK);
-        }
-        match truth(&Owned::share(value)) {
-            Ok(true) => {
-                let text = c"_log_traceback can only be set to False";
-                set_error(ffi::PyExc_ValueError, text).negative()
-            }
-            Ok(false) => {
-                data(task).lower_flags(flag::LOG_TRACEBACK);
-                0
-            }
-            Err(raised) => raised.negative(),
-        }
-    }
-}
-
-unsafe extern "C" fn log_destroy(task: Raw, _: *mut c_void) -> Raw {
-    // SAFETY: as above.
-    unsafe { boolean(data(task).has(flag::LOG_DESTROY)) }
-}
-
-unsafe extern "C" fn set_log_destroy(task: Raw, value: Raw, _: *mut c_void) -> c_int {
-    // SAFETY: as above.
-    unsafe { set_flag(task, value, flag::LOG_DESTROY) }
-}
-
-unsafe extern "C" fn must_cancel(task: Raw, _: *mut c_void) -> Raw {
-    // SAFETY: as above.
-    unsafe {
-        let ours = data(task);
-        let pending = match (ours.member.get(), ours.state()) {
-            (Some(member), Some(state)) => state.tree.borrow().is_pending(member),
-            _ => false,
-        };
-        boolean(ours.inbox.get().requests.is_waiting() || pending)
-    }
-}
-
-unsafe extern "C" fn cancel_message(task: Raw, _: *mut c_void) -> Raw {
-    // SAFETY: as above.
-    unsafe { or_none(data(task).cancel_message.cloned()) }
-}
-
-unsafe extern "C" fn set_cancel_message(task: Raw, value: Raw, _: *mut c_void) -> c_int {
-    // SAFETY: as above.
-    unsafe {
-        let value = (!value.is_null()).then(|| Owned::share(value));
-        drop(data(task).cancel_message.replace(value));
-        0
-    }
-}
-
-unsafe extern "C" fn coroutine(task: Raw, _: *mut c_void) -> Raw {
-    // SAFETY: as above.
-    unsafe { or_none(data(task).coroutine().cloned()) }
-}
-
-unsafe extern "C" fn waiter(task: Raw, _: *mut c_void) -> Raw {
-    // SAFETY: as above.
-    unsafe { or_none(data(task).waiting.cloned()) }
-}
-
-unsafe extern "C" fn source_traceback(task: Raw, _: *mut c_void) -> Raw {
-    // SAFETY: as above.
-    unsafe { or_none(data(task).source_traceback()) }
-}
-
-const fn entry(
-    name: &'static CStr,
-    get: ffi::getter,
-    set: Option<ffi::setter>,
-) -> ffi::PyGetSetDef {
-    ffi::PyGetSetDef {
-        name: name.as_ptr(),
-        get: Some(get),
-        set,
-        doc: std::ptr::null(),
-        closure: std::ptr::null_mut(),
-    }
-}
-
-struct Table([ffi::PyGetSetDef; 14]);
-
-// SAFETY: constant; CPython reads it only.
-unsafe impl Sync for Table {}
-
-static TABLE: Table = Table([
-    entry(c"_state", state, None),
-    entry(c"_asyncio_future_blocking", blocking, Some(set_blocking)),
-    entry(c"_loop", get_loop, None),
-    entry(c"_callbacks", callbacks, None),
-    entry(c"_result", result, None),
-    entry(c"_exception", exception, None),
-    entry(c"_log_traceback", log_traceback, Some(set_log_traceback)),
-    entry(c"_log_destroy_pending", log_destroy, Some(set_log_destroy)),
-    entry(c"_must_cancel", must_cancel, None),
-    entry(c"_cancel_message", cancel_message, Some(set_cancel_message)),
-    entry(c"_coro", coroutine, None),
-    entry(c"_fut_waiter", waiter, None),
-    entry(c"_source_traceback", source_traceback, None),
-    // SAFETY: a table ends with an entry of zeros.
-    unsafe { std::mem::zeroed() },
-]);
-
-pub fn table() -> *mut ffi::PyGetSetDef {
-    TABLE.0.as_ptr().cast_mut()
-}
+pub static TABLE: [Property<Task>; 14] = [
+    property!(Task, c"_state", state),
+    property!(
+        Task,
+        c"_asyncio_future_blocking",
+        |task: &Task| has(task, flag::BLOCKING),
+        |task: &Task, value: Option<&Object>| set_flag(task, value, flag::BLOCKING)
+    ),
+    property!(Task, c"_loop", get_loop),
+    property!(Task, c"_callbacks", callbacks),
+    property!(Task, c"_result", result),
+    property!(Task, c"_exception", exception),
+    property!(
+        Task,
+        c"_log_traceback",
+        |task: &Task| has(task, flag::LOG_TRACEBACK),
+        set_log_traceback
+    ),
+    property!(
+        Task,
+        c"_log_destroy_pending",
+        |task: &Task| has(task, flag::LOG_DESTROY),
+        |task: &Task, value: Option<&Object>| set_flag(task, value, flag::LOG_DESTROY)
+    ),
+    property!(Task, c"_must_cancel", must_cancel),
+    property!(
+        Task,
+        c"_cancel_message",
+        |task: &Task| or_none(task, task.data().cancel_message.cloned()),
+        set_cancel_message
+    ),
+    property!(Task, c"_coro", |task: &Task| or_none(task, task.data().coroutine().cloned())),
+    property!(Task, c"_fut_waiter", |task: &Task| or_none(task, task.data().waiting.cloned())),
+    property!(Task, c"_source_traceback", |task: &Task| {
+        or_none(task, task.data().source_traceback())
+    }),
+    Property::end(),
+];

@@ -15,16 +15,19 @@ mod waiter;
 mod waiters;
 
 use std::cell::{Cell, RefCell};
-use std::sync::OnceLock;
 
 use nursery_core::{Alarm, TimerId};
-use pyo3::ffi;
 
+use crate::cpython::call::{call0, call1};
+use crate::cpython::class::{Class, Heap};
+use crate::cpython::errors::{Fallible, Raised, raise};
 use crate::cpython::imports::imports;
-use crate::cpython::object::{Fallible, Owned, Raised, Raw, Slot, call0, call1, raise};
+use crate::cpython::object::{Object, Owned, Slot, Typed};
 use crate::engine::home::{Home, HomeSlot};
-use crate::engine::state::{Key, LoopState};
+use crate::engine::state::LoopState;
 use crate::engine::timers;
+use crate::task::Task;
+use pyo3::prelude::*;
 
 pub use class::add_to;
 pub use coroutine::go_on;
@@ -68,22 +71,21 @@ pub enum Phase {
 /// it meanwhile.
 pub struct Ops {
     /// The first `send`. Returns whether there is nothing to wait for.
-    pub begin: unsafe fn(Raw) -> Fallible<bool>,
+    pub begin: fn(&WaitObject) -> Fallible<bool>,
     /// It is awaited once more while it waits: raises if that is a mistake.
-    pub again: unsafe fn(Raw) -> Fallible<()>,
+    pub again: fn(&WaitObject) -> Fallible<()>,
     /// What was waited for is there: gives what `await` does. `true` if it has waited.
-    pub finish: unsafe fn(Raw, bool) -> Fallible<Owned>,
+    pub finish: fn(&WaitObject, bool) -> Fallible<Owned>,
     /// An exception is thrown in, which has been raised: what `throw` answers.
-    pub throw: unsafe fn(Raw, Raised) -> Raw,
+    pub throw: fn(&WaitObject, Raised) -> Fallible<Owned>,
     /// It was closed, or goes, while it waited; nothing asks for its end.
-    pub abandon: unsafe fn(Raw),
+    pub abandon: fn(Python<'_>, &Wait),
     /// What waits for it was cancelled from outside.
-    pub cancelled: unsafe fn(&LoopState, Raw),
+    pub cancelled: fn(&LoopState, &WaitObject),
 }
 
-#[repr(C)]
+/// What is inside a wait.
 pub struct Wait {
-    head: ffi::PyObject,
     kind: Cell<Kind>,
     phase: Cell<Phase>,
     blocking: Cell<bool>,
@@ -97,7 +99,7 @@ pub struct Wait {
     when: Cell<f64>,
     home: HomeSlot,
     /// The task of ours that waits.
-    task: Slot,
+    task: Slot<Task>,
     payload: Slot,
     /// What `await` returns; for `Join`, what its ops keep there.
     value: Slot,
@@ -109,74 +111,71 @@ pub struct Wait {
     message: Slot,
 }
 
-static TYPE: OnceLock<usize> = OnceLock::new();
+/// A wait, as the object that it is.
+pub type WaitObject = Heap<Wait>;
 
-fn class() -> *mut ffi::PyTypeObject {
-    *TYPE.get().expect("the module has been imported") as *mut ffi::PyTypeObject
-}
+static CLASS: Class<Wait> = Class::new();
 
 #[inline]
-pub unsafe fn is_wait(object: Raw) -> bool {
-    // SAFETY: the caller's object is alive.
-    unsafe { ffi::Py_TYPE(object) == class() }
-}
-
-/// The inside of a wait. The reference lives as long as the caller keeps the object.
-#[inline]
-pub unsafe fn wait<'a>(object: Raw) -> &'a Wait {
-    // SAFETY: the caller has checked the type.
-    unsafe { &*object.cast() }
+pub fn is_wait(object: &Object) -> bool {
+    <WaitObject as Typed>::is(object)
 }
 
 /// A new wait. `when` is a span or a moment in seconds, for the kinds that have one.
-pub unsafe fn create(kind: Kind, when: f64, payload: Option<Owned>) -> Fallible<Owned> {
-    // SAFETY: CPython zeroes what it allocates; every field is valid as zeros or set here.
-    unsafe {
-        let class = class();
-        let object = Owned::new(ffi::PyType_GenericAlloc(class, 0))?;
-        let this = object.as_ptr().cast::<Wait>();
-        (&raw mut (*this).kind).write(Cell::new(kind));
-        (&raw mut (*this).phase).write(Cell::new(Phase::New));
-        (&raw mut (*this).timer).write(Cell::new(None));
-        (&raw mut (*this).when).write(Cell::new(when));
-        (&raw mut (*this).others).write(RefCell::new(Vec::new()));
-        drop((*this).payload.replace(payload));
-        Ok(object)
-    }
+pub fn create(
+    py: Python<'_>,
+    kind: Kind,
+    when: f64,
+    payload: Option<Owned>,
+) -> Fallible<Owned<WaitObject>> {
+    let wait = Wait {
+        kind: Cell::new(kind),
+        phase: Cell::new(Phase::New),
+        blocking: Cell::new(false),
+        claimed: Cell::new(false),
+        notes: Cell::new(0),
+        ops: Cell::new(None),
+        timer: Cell::new(None),
+        when: Cell::new(when),
+        home: HomeSlot::default(),
+        task: Slot::empty(),
+        payload: Slot::empty(),
+        value: Slot::empty(),
+        others: RefCell::new(Vec::new()),
+        shared: Cell::new(false),
+        leaving: Cell::new(0),
+        message: Slot::empty(),
+    };
+    drop(wait.payload.replace(payload));
+    CLASS.make(py, wait)
 }
 
 /// A new join, which has `ops`.
-pub unsafe fn create_join(ops: &'static Ops, payload: Owned) -> Fallible<Owned> {
-    // SAFETY: attached; the new wait is alive.
-    unsafe {
-        let made = create(Kind::Join, 0.0, Some(payload))?;
-        wait(made.as_ptr()).ops.set(Some(ops));
-        Ok(made)
-    }
+pub fn create_join(
+    py: Python<'_>,
+    ops: &'static Ops,
+    payload: Owned,
+) -> Fallible<Owned<WaitObject>> {
+    let made = create(py, Kind::Join, 0.0, Some(payload))?;
+    made.ops.set(Some(ops));
+    Ok(made)
 }
 
 /// What waits for a wait was cancelled from outside while it holds cancellations back (R15).
-pub unsafe fn host_cancelled(state: &LoopState, object: Raw) {
-    // SAFETY: attached; the caller's wait is alive.
-    unsafe {
-        if let Some(ops) = wait(object).ops.get() {
-            (ops.cancelled)(state, object);
-        }
-    }
-}
-
-/// Ties a wait to a loop.
-pub unsafe fn settle_in(object: Raw, state: &LoopState) {
-    // SAFETY: the caller's wait is alive.
-    unsafe {
-        let this = wait(object);
-        this.home.set(state.home());
+pub fn host_cancelled(state: &LoopState, wait: &WaitObject) {
+    if let Some(ops) = wait.ops.get() {
+        (ops.cancelled)(state, wait);
     }
 }
 
 impl Wait {
-    pub fn state(&self) -> Option<&LoopState> {
-        self.home.state()
+    /// Ties it to a loop.
+    pub fn settle_in(&self, state: &LoopState) {
+        self.home.set(state.home());
+    }
+
+    pub fn state(&self) -> Option<Home> {
+        self.home.cloned()
     }
 
     pub fn payload(&self) -> &Slot {
@@ -204,28 +203,25 @@ impl Wait {
     }
 
     /// The task of ours that waits.
-    pub fn task(&self) -> &Slot {
+    pub fn task(&self) -> &Slot<Task> {
         &self.task
     }
 
     /// Raises the `CancelledError` of a wait that was cancelled, with its message.
-    unsafe fn raise_cancelled(&self) -> Raised {
-        // SAFETY: attached.
-        unsafe {
-            let kind = imports().cancelled_error;
-            let error = match self.message.cloned() {
-                Some(message) => call1(kind, message.as_ptr()),
-                None => call0(kind),
-            };
-            match error {
-                Ok(error) => raise(error),
-                Err(raised) => raised,
-            }
+    fn raise_cancelled(&self, py: Python<'_>) -> Raised {
+        let kind = imports(py).cancelled_error;
+        let error = match self.message.cloned() {
+            Some(message) => call1(kind, &message),
+            None => call0(kind),
+        };
+        match error {
+            Ok(error) => raise(error),
+            Err(raised) => raised,
         }
     }
 
     /// Takes the task of ours that waits out.
-    pub fn take_task(&self) -> Option<Owned> {
+    pub fn take_task(&self) -> Option<Owned<Task>> {
         self.task.take()
     }
 
@@ -245,102 +241,73 @@ impl Wait {
         self.others.borrow_mut().push(Waiter::Callback(function, context));
     }
 
-    fn clear(&self) {
-        self.task.clear();
-        self.payload.clear();
-        self.value.clear();
-        drop(self.others.take());
-        self.message.clear();
-        self.home.clear();
-    }
-}
-
-/// The loop of a wait; the one that runs if it has none yet.
-unsafe fn at_home(object: Raw) -> Fallible<Home> {
-    // SAFETY: attached; the caller's wait is alive.
-    unsafe {
-        if let Some(home) = wait(object).home.cloned() {
+    /// The loop of a wait; the one that runs if it has none yet.
+    fn at_home(&self, py: Python<'_>) -> Fallible<Home> {
+        if let Some(home) = self.home.cloned() {
             return Ok(home);
         }
-        let state = LoopState::current()?;
-        settle_in(object, &state);
+        let state = LoopState::current(py)?;
+        self.settle_in(&state);
         Ok(state)
+    }
+
+    /// Takes it out of wherever it stands.
+    fn stop_waiting(&self) {
+        if let (Some(timer), Some(state)) = (self.timer.take(), self.home.cloned()) {
+            // The heap's reference goes after the tree is free again.
+            drop(state.tree.touch(|tree| tree.timers.remove(timer)));
+        }
+    }
+
+    /// The heap has gone with its loop.
+    pub fn forget_timer(&self) {
+        self.timer.set(None);
+    }
+
+    /// What it was cancelled with.
+    pub fn message(&self) -> Option<Owned> {
+        self.message.cloned()
+    }
+
+    /// Whether it was cut short or cancelled.
+    #[inline]
+    pub fn is_cancelled(&self) -> bool {
+        self.phase.get() == Phase::Cancelled
+    }
+
+    /// A child is made of it, and may be cancelled before it begins.
+    pub fn claim(&self) {
+        self.claimed.set(true);
+    }
+
+    /// It is refused before it began.
+    pub fn close(&self) {
+        if self.phase.get() == Phase::New {
+            self.phase.set(Phase::Spent);
+        }
     }
 }
 
 /// Starts what is waited for: sets the timer.
-unsafe fn start(object: Raw) -> Fallible<()> {
-    // SAFETY: attached; the caller's wait is alive.
-    unsafe {
-        let this = wait(object);
-        if this.phase.get() != Phase::New {
-            return Ok(());
-        }
-        let state = &*at_home(object)?;
-        let kind = this.kind.get();
-        if matches!(kind, Kind::Span | Kind::Moment) {
-            let moment = match kind {
-                Kind::Span => state.now()? + this.when.get(),
-                _ => this.when.get(),
-            };
-            if moment < f64::INFINITY {
-                let moment = moment.max(f64::MIN);
-                let alarm = Alarm::Wake(Key(Owned::share(object).into_ptr()));
-                let timer = state.tree.touch(|tree| tree.timers.insert(moment, alarm));
-                this.timer.set(Some(timer));
-                timers::arm(state);
-            }
-        }
-        this.phase.set(Phase::Waiting);
-        Ok(())
+fn start(this: &WaitObject) -> Fallible<()> {
+    if this.phase.get() != Phase::New {
+        return Ok(());
     }
-}
-
-/// Whether a wait was cut short or cancelled.
-#[inline]
-pub unsafe fn is_cancelled(object: Raw) -> bool {
-    // SAFETY: the caller's wait is alive.
-    unsafe { wait(object).phase.get() == Phase::Cancelled }
-}
-
-/// Takes a wait out of wherever it stands.
-unsafe fn stop_waiting(object: Raw) {
-    // SAFETY: attached; the caller's wait is alive.
-    unsafe {
-        let this = wait(object);
-        if let (Some(timer), Some(state)) = (this.timer.take(), this.state()) {
-            let alarm = state.tree.touch(|tree| tree.timers.remove(timer));
-            if let Alarm::Wake(Key(held)) = alarm {
-                drop(Owned::maybe(held));
-            }
+    let state = &*this.at_home(this.py())?;
+    let kind = this.kind.get();
+    if matches!(kind, Kind::Span | Kind::Moment) {
+        let moment = match kind {
+            Kind::Span => state.now()? + this.when.get(),
+            _ => this.when.get(),
+        };
+        if moment < f64::INFINITY {
+            let moment = moment.max(f64::MIN);
+            let alarm = Alarm::Wake(Owned::share(this.object()));
+            let timer = state.tree.touch(|tree| tree.timers.insert(moment, alarm));
+            this.timer.set(Some(timer));
+            timers::arm(state);
         }
     }
-}
-
-/// The heap has gone with its loop.
-pub unsafe fn forget_timer(object: Raw) {
-    // SAFETY: the caller's wait is alive.
-    unsafe { wait(object).timer.set(None) }
-}
-
-/// What a wait was cancelled with.
-pub unsafe fn message(object: Raw) -> Option<Owned> {
-    // SAFETY: the caller's wait is alive.
-    unsafe { wait(object).message.cloned() }
-}
-
-/// A child is made of a wait, and may be cancelled before it begins.
-pub unsafe fn claim(object: Raw) {
-    // SAFETY: the caller's wait is alive.
-    unsafe { wait(object).claimed.set(true) }
-}
-
-/// A wait is refused before it began.
-pub unsafe fn close(object: Raw) {
-    // SAFETY: the caller's wait is alive.
-    unsafe {
-        if wait(object).phase.get() == Phase::New {
-            wait(object).phase.set(Phase::Spent);
-        }
-    }
+    this.phase.set(Phase::Waiting);
+    Ok(())
 }

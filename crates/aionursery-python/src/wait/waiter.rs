@@ -1,27 +1,29 @@
 //! One that waits for a wait, beside its first task of ours.
 
-use crate::cpython::object::Owned;
+use crate::cpython::object::{Object, Owned};
+use crate::task::Task;
 
 /// A waiter beside the first task of ours.
 #[derive(Clone)]
 pub enum Waiter {
-    Task(Owned),
+    Task(Owned<Task>),
     /// A function, and the context to call it in.
     Callback(Owned, Owned),
 }
 
 impl Waiter {
-    pub fn parts(&self) -> impl Iterator<Item = &Owned> {
-        let (first, second) = match self {
+    pub fn parts(&self) -> impl Iterator<Item = &Object> {
+        let (first, second): (&Object, Option<&Object>) = match self {
             Self::Task(task) => (task, None),
             Self::Callback(function, context) => (function, Some(context)),
         };
         std::iter::once(first).chain(second)
     }
 
-    pub fn subject(&self) -> &Owned {
+    pub fn subject(&self) -> &Object {
         match self {
-            Self::Task(it) | Self::Callback(it, _) => it,
+            Self::Task(task) => task,
+            Self::Callback(function, _) => function,
         }
     }
 }

@@ -4,44 +4,40 @@
 //! has ended.
 
 use super::waiter::Waiter;
-use super::{Kind, Phase, Wait, host_cancelled, stop_waiting, wait};
+use super::{Kind, Phase, Wait, WaitObject, host_cancelled};
+use crate::cpython::call::getattr_opt;
+use crate::cpython::errors::{Aside, optional};
 use crate::cpython::futures;
 use crate::cpython::imports::{current_task, names};
-use crate::cpython::object::{Aside, Owned, Raw, getattr_opt, optional};
+use crate::cpython::object::{Object, Owned};
 use crate::engine::state::LoopState;
-use crate::task;
+use crate::task::{self, Task};
 
 /// One of our tasks has yielded a wait: it waits for it from now on. Says no if it must be treated
 /// as any future instead (a join that another awaits, another loop's wait).
 #[inline]
-pub unsafe fn park(state: &LoopState, object: Raw, task: Raw) -> bool {
-    // SAFETY: attached; the caller's objects are alive.
-    unsafe {
-        let this = wait(object);
-        let same = this.state().is_some_and(|its| std::ptr::eq(its, state));
-        if !same || !this.blocking.get() || this.phase.get() != Phase::Waiting {
+pub fn park(state: &LoopState, this: &WaitObject, task: &Task) -> bool {
+    if !this.home.is_at(state) || !this.blocking.get() || this.phase.get() != Phase::Waiting {
+        return false;
+    }
+    if !this.task.is_empty() {
+        if this.kind.get() == Kind::Join {
             return false;
         }
-        if !this.task.is_empty() {
-            if this.kind.get() == Kind::Join {
-                return false;
-            }
-            this.shared.set(true);
-            this.others.borrow_mut().push(Waiter::Task(Owned::share(task)));
-            this.blocking.set(false);
-            return true;
-        }
+        this.shared.set(true);
+        this.others.borrow_mut().push(Waiter::Task(Owned::share(task)));
         this.blocking.set(false);
-        this.task.set(Owned::share(task));
-        if this.kind.get() == Kind::Join {
-            let ours = task::data(task);
-            ours.raise_flags(task::flag::JOINING);
-            if task::is_asked(state, task) {
-                host_cancelled(state, object);
-            }
-        }
-        true
+        return true;
     }
+    this.blocking.set(false);
+    this.task.set(Owned::share(task));
+    if this.kind.get() == Kind::Join {
+        task.data().raise_flags(task::flag::JOINING);
+        if task::is_asked(state, task) {
+            host_cancelled(state, this);
+        }
+    }
+    true
 }
 
 /// Adds a callback to a wait that is not over.
@@ -57,143 +53,126 @@ fn has_any(this: &Wait) -> bool {
 }
 
 /// Wakes every waiter.
-pub unsafe fn notify(object: Raw) {
-    // SAFETY: attached; the caller's wait is alive.
-    unsafe {
-        let this = wait(object);
-        let Some(state) = this.state() else { return };
-        if let Some(task) = this.task.take() {
-            task::wake(state, task);
-        }
-        for waiter in this.others.take() {
-            wake(state, object, waiter);
-        }
+pub fn notify(this: &WaitObject) {
+    let Some(state) = this.state() else { return };
+    if let Some(task) = this.task.take() {
+        task::wake(&state, task);
+    }
+    for waiter in this.others.take() {
+        wake(&state, this, waiter);
     }
 }
 
 /// Wakes one waiter.
-unsafe fn wake(state: &LoopState, object: Raw, waiter: Waiter) {
-    // SAFETY: attached; the caller's wait is alive.
-    unsafe {
-        match waiter {
-            Waiter::Task(task) => task::wake(state, task),
-            Waiter::Callback(function, context) => {
-                if let Err(raised) = task::call_soon(state, &function, object, &context) {
-                    let text = "A callback of a wait that is over could not be scheduled";
-                    state.report_failure(text, raised, std::ptr::null_mut());
-                }
+fn wake(state: &LoopState, this: &WaitObject, waiter: Waiter) {
+    match waiter {
+        Waiter::Task(task) => task::wake(state, task),
+        Waiter::Callback(function, context) => {
+            if let Err(raised) = task::call_soon(state, &function, this.object(), &context) {
+                let text = "A callback of a wait that is over could not be scheduled";
+                state.report_failure(text, raised, None);
             }
         }
     }
 }
 
-/// Takes out the waiters whose objects are in `gone`.
-fn remove(this: &Wait, gone: &[Raw]) {
-    let first = if gone.contains(&this.task.get()) { this.task.take() } else { None };
+/// Takes out the waiters whose objects are at these addresses.
+fn remove(this: &Wait, gone: &[usize]) {
+    let first = if gone.contains(&this.task.address()) { this.task.take() } else { None };
     let others: Vec<Waiter> = this
         .others
         .borrow_mut()
-        .extract_if(.., |waiter| gone.contains(&waiter.subject().as_ptr()))
+        .extract_if(.., |waiter| gone.contains(&waiter.subject().address()))
         .collect();
     drop((first, others));
 }
 
 /// A task that waits is cancelled: the wait ends, or goes on for the others. Says whether the task is
 /// to be woken, for nothing else will do it.
-pub unsafe fn withdraw(object: Raw, task: Raw) -> bool {
-    // SAFETY: attached; the caller's objects are alive.
-    unsafe {
-        let this = wait(object);
-        if this.kind.get() == Kind::Join || this.phase.get() == Phase::Done {
-            return false;
-        }
-        if this.phase.get() != Phase::Waiting {
-            // Somebody else has thrown into the task's coroutine, and it is here no more.
-            return true;
-        }
-        remove(this, &[task]);
-        if has_any(this) {
-            // The wait brings nothing to this one, which will throw into it.
-            task::data(task).set_incoming(this.raise_cancelled().take());
-            this.leaving.set(this.leaving.get() + 1);
-        } else {
-            this.phase.set(Phase::Cancelled);
-            stop_waiting(object);
-        }
-        true
+pub fn withdraw(this: &WaitObject, task: &Task) -> bool {
+    if this.kind.get() == Kind::Join || this.phase.get() == Phase::Done {
+        return false;
     }
+    if this.phase.get() != Phase::Waiting {
+        // Somebody else has thrown into the task's coroutine, and it is here no more.
+        return true;
+    }
+    remove(this, &[task.address()]);
+    if has_any(this) {
+        // The wait brings nothing to this one, which will throw into it.
+        task.data().set_incoming(this.raise_cancelled(this.py()).take());
+        this.leaving.set(this.leaving.get() + 1);
+    } else {
+        this.phase.set(Phase::Cancelled);
+        this.stop_waiting();
+    }
+    true
 }
 
 /// Something was thrown into a wait that is not over, or it was closed: it is `after` that then. Where
 /// a task that waits does that, with its coroutine, the wait goes on for the others; anybody else ends
 /// it for all.
-pub unsafe fn interrupt(object: Raw, after: Phase) {
-    // SAFETY: attached; an exception on its way is put aside.
-    unsafe {
-        let _aside = Aside::new();
-        let this = wait(object);
-        if this.leaving.get() > 0 && has_any(this) {
-            this.leaving.set(this.leaving.get() - 1);
-            return;
+pub fn interrupt(this: &WaitObject, after: Phase) {
+    let _aside = Aside::new(this.py());
+    if this.leaving.get() > 0 && has_any(this) {
+        this.leaving.set(this.leaving.get() - 1);
+        return;
+    }
+    // To find out which waiter runs may run Python code, so a copy is looked at.
+    let first = this.task.cloned().map(Waiter::Task);
+    let waiters: Vec<Waiter> = first.into_iter().chain(this.others.borrow().clone()).collect();
+    let (mut gone, mut stranded) = (Vec::new(), Vec::new());
+    for waiter in &waiters {
+        if !runs(waiter) {
+            continue;
         }
-        // To find out which waiter runs may run Python code, so a copy is looked at.
-        let first = this.task.cloned().map(Waiter::Task);
-        let waiters: Vec<Waiter> = first.into_iter().chain(this.others.borrow().clone()).collect();
-        let (mut gone, mut stranded) = (Vec::new(), Vec::new());
-        for waiter in &waiters {
-            if !runs(waiter) {
-                continue;
-            }
-            gone.push(waiter.subject().as_ptr());
-            if !steps(this, waiter) {
-                // Another closes or drives its coroutine: it has to be woken to find that out.
-                stranded.push(waiter);
-            }
-        }
-        if this.phase.get() != Phase::Waiting {
-            return;
-        }
-        remove(this, &gone);
-        if gone.is_empty() || !has_any(this) {
-            this.phase.set(after);
-            stop_waiting(object);
-            notify(object);
-        }
-        let Some(state) = this.home.cloned() else { return };
-        for waiter in stranded {
-            wake(&state, object, waiter.clone());
+        gone.push(waiter.subject().address());
+        if !steps(this, waiter) {
+            // Another closes or drives its coroutine: it has to be woken to find that out.
+            stranded.push(waiter);
         }
     }
+    if this.phase.get() != Phase::Waiting {
+        return;
+    }
+    remove(this, &gone);
+    if gone.is_empty() || !has_any(this) {
+        this.phase.set(after);
+        this.stop_waiting();
+        notify(this);
+    }
+    let Some(state) = this.state() else { return };
+    for waiter in stranded {
+        wake(&state, this, waiter.clone());
+    }
+}
+
+/// What a callback is a method of, if it is one. A failure means that it is none.
+fn method_of(function: &Object) -> Option<Owned> {
+    optional(getattr_opt(function, names(function.py()).self_)).flatten()
 }
 
 /// Whether a task that waits takes a step just now.
-unsafe fn steps(this: &Wait, waiter: &Waiter) -> bool {
-    // SAFETY: attached; a failure means that it is no task.
-    unsafe {
-        match waiter {
-            Waiter::Task(task) => task::data(task.as_ptr()).has(task::flag::RUNNING),
-            Waiter::Callback(function, _) => {
-                let Some(state) = this.home.cloned() else { return false };
-                let task = optional(getattr_opt(function.as_ptr(), names().self_)).flatten();
-                let current = optional(current_task(state.event_loop.get()));
-                task.map(|task| task.as_ptr()) == current.map(|task| task.as_ptr())
-            }
+fn steps(this: &Wait, waiter: &Waiter) -> bool {
+    match waiter {
+        Waiter::Task(task) => task.data().has(task::flag::RUNNING),
+        Waiter::Callback(function, _) => {
+            let Some(state) = this.state() else { return false };
+            let task = method_of(function).map(|task| task.address());
+            let current = optional(current_task(&state.event_loop()));
+            task == current.map(|current| current.address())
         }
     }
 }
 
-/// Whether the coroutine of a task that waits runs just now.
-unsafe fn runs(waiter: &Waiter) -> bool {
-    // SAFETY: attached; a failure means that it is no task.
-    unsafe {
-        let running = match waiter {
-            Waiter::Task(task) => futures::is_running(task.as_ptr()),
-            Waiter::Callback(function, _) => match getattr_opt(function.as_ptr(), names().self_) {
-                Ok(Some(task)) => futures::is_running(task.as_ptr()),
-                Ok(None) => Ok(false),
-                Err(raised) => Err(raised),
-            },
-        };
-        optional(running).unwrap_or(false)
-    }
+/// Whether the coroutine of a task that waits runs just now. A failure means that it is no task.
+fn runs(waiter: &Waiter) -> bool {
+    let running = match waiter {
+        Waiter::Task(task) => futures::is_running(task),
+        Waiter::Callback(function, _) => match method_of(function) {
+            Some(task) => futures::is_running(&task),
+            None => return false,
+        },
+    };
+    optional(running).unwrap_or(false)
 }

@@ -24,7 +24,7 @@ pin_project! {
     ///
     /// ```
     /// # futures::executor::block_on(async {
-    /// use aionursery::{CancelScope, Scoped};
+    /// use aionursery::{CancelScope, future::Scoped};
     /// let ready: Scoped<_> = CancelScope::new().run(std::future::ready(7));
     /// assert_eq!(ready.await.unwrap(), 7);
     /// # });
@@ -145,11 +145,14 @@ impl<F: Future> Future for Scoped<F> {
             }
             let inside = wall::count();
             let kind = match frame::kind() {
-                Kind::Open if *this.shield => Kind::Shielded,
+                kind if kind.is_open() && *this.shield => Kind::Shielded,
                 kind => kind,
             };
             // Who is to be dropped here for its marks is heard by nobody else.
-            let frame = if *this.stuck { frame::enter(kind) } else { frame::enter_amid(kind) };
+            let frame = match *this.stuck {
+                true => frame::enter(kind, true),
+                false => frame::enter_amid(kind, *this.shield),
+            };
             let future = this.future.as_mut().as_pin_mut();
             let future = future.expect("a scope is not polled once it is done");
             let (polled, outermost) = match this.scope {
@@ -158,7 +161,7 @@ impl<F: Future> Future for Scoped<F> {
                     (future.poll(cx), standing.is_outermost())
                 }
                 None => {
-                    let amid = amid.take().expect("this is its first step");
+                    let amid = amid.take().expect("a scope is not polled again after a panic");
                     (future.poll(cx), amid.outermost)
                 }
             };

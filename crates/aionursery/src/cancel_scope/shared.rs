@@ -13,10 +13,11 @@ use nursery_core::Settings;
 #[cfg(feature = "tokio-util")]
 use tokio_util::sync::CancellationToken;
 
-use crate::about::{self, About, Place};
 use crate::clock::{Own, Time};
+use crate::error::Cause;
 use crate::frame::{self, Around};
-use crate::scope::{Cause, Owner, Scope, budget, lock};
+use crate::scope::about::{self, About, Place};
+use crate::scope::{Owner, Scope, budget, lock};
 use crate::sync::{Mutex, MutexGuard};
 
 #[derive(Default)]
@@ -73,7 +74,7 @@ impl Told {
     #[cfg(feature = "tokio-util")]
     fn listen(&mut self) {
         if self.cause.is_none() && self.listens_to.iter().any(CancellationToken::is_cancelled) {
-            let reason = Some(crate::token::REASON.into());
+            let reason = Some(crate::scope::REASON.into());
             self.cause = Some(Cause::new(nursery_core::Source::Explicit, reason));
         }
     }
@@ -216,6 +217,15 @@ impl Shared {
         match &told.scope {
             Some(own) => own.is_below(scope),
             None => told.around.is_below(scope),
+        }
+    }
+
+    /// Whether `scope` stands below what runs in it.
+    pub(crate) fn is_above(&self, scope: &Arc<Scope>) -> bool {
+        let told = self.told();
+        match &told.scope {
+            Some(own) => scope.is_below(own),
+            None => told.around.is_above(scope),
         }
     }
 

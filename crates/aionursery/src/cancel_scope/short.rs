@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 use pin_project_lite::pin_project;
 
 use super::{CancelScope, Scoped};
-use crate::clock;
 use crate::frame;
-use crate::nursery::Cancellation;
+use crate::scope::Cancellation;
 
 /// Runs a future until it ends or the time is over, which counts from this call. A future that is
 /// ready is not late, and code runs up to its first await even if no time is left (R21). With
@@ -33,7 +32,7 @@ use crate::nursery::Cancellation;
 #[track_caller]
 pub fn fail_after<F: Future>(after: Duration, future: F) -> Scoped<F> {
     let scope = CancelScope::new();
-    match clock::now().checked_add(after) {
+    match frame::now().checked_add(after) {
         Some(deadline) => scope.deadline(deadline),
         None => scope,
     }
@@ -95,7 +94,7 @@ pin_project! {
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
     /// use std::time::Duration;
-    /// use aionursery::{MovingOn, move_on_after};
+    /// use aionursery::{move_on_after, future::MovingOn};
     /// let ready: MovingOn<_> = move_on_after(Duration::from_secs(1), std::future::ready(7));
     /// assert_eq!(ready.await, Some(7));
     /// # });
@@ -126,7 +125,7 @@ pin_project! {
     ///
     /// ```
     /// # futures::executor::block_on(async {
-    /// let ready: aionursery::Shielding<_> = aionursery::shield(std::future::ready(7));
+    /// let ready: aionursery::future::Shielding<_> = aionursery::shield(std::future::ready(7));
     /// assert_eq!(ready.await, 7);
     /// # });
     /// ```
@@ -177,19 +176,19 @@ pub fn shield<F: Future>(future: F) -> Shielding<F> {
 }
 
 /// The time where the running code stands: on the clock of the scopes around it, which may be a
-/// runtime's that is paused, or a [`Clock`](crate::Clock) of the program's.
+/// runtime's that is paused, or a [`Clock`](crate::time::Clock) of the program's.
 ///
 /// ```
 /// # futures::executor::block_on(async {
 /// use std::time::Duration;
-/// use aionursery::{current_time, fail_at};
+/// use aionursery::{fail_at, time::current_time};
 /// let soon = current_time() + Duration::from_secs(1);
 /// assert!(fail_at(soon, aionursery::yield_now()).await.is_ok());
 /// # });
 /// ```
 #[must_use]
 pub fn current_time() -> Instant {
-    clock::now()
+    frame::now()
 }
 
 /// The earliest deadline that reaches the running code (R21): what is left of the
@@ -199,7 +198,7 @@ pub fn current_time() -> Instant {
 /// ```
 /// # futures::executor::block_on(async {
 /// use std::time::Duration;
-/// use aionursery::{current_effective_deadline, current_time, fail_after, shield};
+/// use aionursery::{fail_after, shield, time::{current_effective_deadline, current_time}};
 /// let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
 /// fail_after(second, fail_after(minute, async {
 ///     let left = current_effective_deadline().unwrap() - current_time();
@@ -226,7 +225,7 @@ pub fn current_effective_deadline() -> Option<Instant> {
 /// let cleaned = Builder::new().cleanup(Duration::from_secs(5)).nursery(async |n| {
 ///     let child = n.start_soon(async { cancelled().await; Ok::<_, String>("clean") });
 ///     n.cancel();
-///     child.await
+///     Ok(child.value().await)
 /// }).await;
 /// assert_eq!(cleaned.unwrap(), "clean");
 /// # });

@@ -188,8 +188,8 @@ impl Common {
 /// ```
 /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
 /// # runtime.block_on(async {
-/// aionursery::keep_idle_tasks(0);
-/// aionursery::nursery(async |n| n.spawn(async { Ok::<_, String>(()) }).await).await.unwrap();
+/// aionursery::runtime::keep_idle_tasks(0);
+/// aionursery::nursery(async |n| Ok(n.spawn(async { Ok::<_, String>(()) }).value().await)).await.unwrap();
 /// # tokio::task::yield_now().await;
 /// assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), 0);
 /// # });

@@ -4,12 +4,10 @@
 use std::sync::Arc;
 
 use super::{Core, State};
-use crate::about::Stage;
-use crate::adopted::AdoptedError;
-use crate::error::Failure;
-use crate::ready::Seat;
+use crate::error::{AdoptedError, Failure};
 use crate::scope::Scope;
-use crate::task::Running;
+use crate::scope::about::Stage;
+use crate::task::{Running, Seat};
 
 /// Who is told of the errors that are left when the driver is gone.
 pub(super) enum Heir {
@@ -95,6 +93,6 @@ pub(super) fn hand_over<E>(left: Left<E>) {
     let errors = failures.into_iter().filter_map(|failure| failure.into_lost(erase)).collect();
     match adopter {
         Some(adopter) => adopter.orphans_ended(errors),
-        None => crate::adopted::report(errors),
+        None => crate::error::report(errors),
     }
 }

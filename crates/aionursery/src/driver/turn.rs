@@ -12,10 +12,10 @@ use nursery_core::Outcome;
 
 use super::Driver;
 use super::shelter::Shelter;
-use crate::error::{Failure, Label};
+use crate::error::{Failure, Label, Reason};
 use crate::frame::{self, Kind, STOP, WALL};
 use crate::quiet::discard;
-use crate::scope::{HARD, LATE, Reason};
+use crate::scope::{HARD, LATE};
 use crate::sync::atomic::Ordering;
 use crate::task::{Header, NEW, NOWHERE, Running, Step, waker};
 use crate::wall;
@@ -167,7 +167,7 @@ impl<E> Driver<E> {
             return self.end_body(body, Outcome::Cancelled);
         }
         let waker = waker(&self.body);
-        let frame = frame::enter(Kind::Open);
+        let frame = frame::enter(Kind::Body, self.body.header().asked_to_cancel());
         let polled =
             catch_unwind(AssertUnwindSafe(|| future.poll(&mut Context::from_waker(&waker))));
         let marks = frame::leave(frame);
@@ -280,11 +280,12 @@ impl<E> Driver<E> {
             shelter.raise();
         }
         let inside = wall::count();
-        let step = if child.header().asked_to_cancel() && !shelter.holds(child.task()) {
+        let asked = child.header().asked_to_cancel();
+        let step = if asked && !shelter.holds(child.task()) {
             *outcome = Some(child.cancel());
             Step::Ended
         } else {
-            let frame = frame::enter(if shielded { Kind::Shielded } else { Kind::Open });
+            let frame = frame::enter(if shielded { Kind::Shielded } else { Kind::Open }, asked);
             let step = child.poll(outcome);
             Self::heed(child, step, frame::leave(frame), outcome, shelter)
         };

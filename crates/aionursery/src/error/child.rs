@@ -2,10 +2,30 @@
 
 use std::error::Error;
 use std::fmt::{self, Debug, Display};
+use std::sync::Arc;
 
-use super::Label;
-use crate::adopted::AdoptedError;
-use crate::panics::Panic;
+use super::{AdoptedError, Cancelled, Panic};
+
+/// Which child an error comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Label {
+    pub(crate) id: u32,
+    pub(crate) name: Option<Arc<str>>,
+}
+
+impl Label {
+    pub(crate) const BODY: Self = Self { id: 0, name: None };
+}
+
+impl Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.name, self.id) {
+            (Some(name), _) => write!(f, "child {name:?}"),
+            (None, 0) => write!(f, "body"),
+            (None, id) => write!(f, "child {id}"),
+        }
+    }
+}
 
 /// What a [`ChildError`] is.
 ///
@@ -32,9 +52,16 @@ pub enum ErrorKind<E> {
     Panic(Panic),
     /// An error of a nursery below that was dropped early (R28).
     Adopted(AdoptedError),
+    /// It was cancelled. Only awaiting a [`Child`](crate::Child) gives this: a cancelled child is no
+    /// error of its nursery's.
+    Cancelled(Cancelled),
+    /// It failed or panicked, and its nursery has given that error back already. Only awaiting a
+    /// [`Child`](crate::Child) gives this, once the nursery has ended.
+    Reported,
 }
 
 /// One of the errors in a [`MultiError`](crate::MultiError): what a child or the body failed with.
+/// Also why a child has no value, from awaiting a [`Child`](crate::Child).
 ///
 /// ```
 /// # futures::executor::block_on(async {
@@ -103,6 +130,29 @@ impl<E> ChildError<E> {
         }
     }
 
+    /// The error by value, unless it was a panic, a cancellation, or is of another type.
+    ///
+    /// # Errors
+    /// Itself, otherwise.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use aionursery::{Builder, OnError};
+    /// let error = Builder::new().on_error(OnError::Collect).nursery(async |n| {
+    ///     let child = n.start_soon(async { Err::<u32, _>("no beans") });
+    ///     let failed = child.await.unwrap_err();
+    ///     Ok(failed.into_error().unwrap().len())
+    /// }).await;
+    /// assert_eq!(error.unwrap(), 8);
+    /// # });
+    /// ```
+    pub fn into_error(self) -> Result<E, Self> {
+        match self.kind {
+            ErrorKind::Error(error) => Ok(error),
+            kind => Err(Self { kind, label: self.label }),
+        }
+    }
+
     /// The panic, if it was one.
     ///
     /// ```
@@ -141,6 +191,26 @@ impl<E> ChildError<E> {
     pub fn adopted(&self) -> Option<&AdoptedError> {
         match &self.kind {
             ErrorKind::Adopted(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Why the child was cancelled, if that is how it ended: see
+    /// [`Child`](crate::Child).
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// # aionursery::nursery(async |n| {
+    /// let child = n.start_soon(std::future::pending::<Result<(), String>>());
+    /// child.cancel();
+    /// let ended = child.await.unwrap_err();
+    /// assert_eq!(ended.cancelled().unwrap().cause().source(), aionursery::error::Source::Explicit);
+    /// # Ok(()) }).await.unwrap() });
+    /// ```
+    #[must_use]
+    pub fn cancelled(&self) -> Option<&Cancelled> {
+        match &self.kind {
+            ErrorKind::Cancelled(cancelled) => Some(cancelled),
             _ => None,
         }
     }
@@ -191,6 +261,10 @@ impl<E> ChildError<E> {
             ErrorKind::Adopted(error) => {
                 write!(f, "{label} of a nursery that was dropped: {error}")
             }
+            ErrorKind::Cancelled(cancelled) => write!(f, "{label}: {cancelled}"),
+            ErrorKind::Reported => {
+                write!(f, "{label}: failed, and its nursery has given the error back")
+            }
         }
     }
 }
@@ -215,3 +289,49 @@ impl<E: Debug> Debug for ChildError<E> {
 }
 
 impl<E: Debug + Display> Error for ChildError<E> {}
+
+/// The child's own error, if it failed; else one of kind [`Other`](std::io::ErrorKind::Other) that holds
+/// the [`ChildError`]. So a body with errors of this type writes `child.await?`.
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use aionursery::{Builder, Nursery, OnError};
+/// use std::io::{Error, ErrorKind};
+/// let collects = Builder::new().on_error(OnError::Collect);
+/// let error = collects.nursery(async |n: Nursery<'_, Error>| {
+///     n.start_soon(async { Err::<(), _>(Error::from(ErrorKind::NotFound)) }).await?;
+///     Ok(())
+/// }).await.unwrap_err();
+/// assert_eq!(error.errors().map(Error::kind).collect::<Vec<_>>(), [ErrorKind::NotFound]);
+/// # });
+/// ```
+impl From<ChildError<Self>> for std::io::Error {
+    fn from(error: ChildError<Self>) -> Self {
+        match error.kind {
+            ErrorKind::Error(error) => error,
+            kind => Self::other(ChildError { kind, label: error.label }),
+        }
+    }
+}
+
+/// The child's own error, if it failed; else the words of its end. So a body with errors of this type
+/// writes `child.await?`.
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// let told = aionursery::nursery(async |n: aionursery::Nursery<'_, String>| {
+///     let child = n.named("cook").start_soon(std::future::pending::<Result<(), String>>());
+///     child.cancel();
+///     Ok(String::from(child.await.unwrap_err()))
+/// }).await;
+/// assert_eq!(told.unwrap(), "child \"cook\": cancelled: by request: its handle cancelled it");
+/// # });
+/// ```
+impl From<ChildError<Self>> for String {
+    fn from(error: ChildError<Self>) -> Self {
+        match error.kind {
+            ErrorKind::Error(error) => error,
+            _ => error.to_string(),
+        }
+    }
+}

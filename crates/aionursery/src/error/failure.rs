@@ -2,38 +2,14 @@
 //! of it. It must never show an error to both.
 
 use std::any::Any;
-use std::fmt::{self, Display};
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 
 use nursery_core::Identity;
 
-use super::{ChildError, ErrorKind};
-use crate::adopted::{AdoptedError, LostError};
-use crate::panics::Panic;
+use super::{AdoptedError, Cancelled, ChildError, ErrorKind, Label, LostError, Panic};
 use crate::sync::Mutex;
-
-/// Which child an error comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Label {
-    pub(crate) id: u32,
-    pub(crate) name: Option<Arc<str>>,
-}
-
-impl Label {
-    pub(crate) const BODY: Self = Self { id: 0, name: None };
-}
-
-impl Display for Label {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.name, self.id) {
-            (Some(name), _) => write!(f, "child {name:?}"),
-            (None, 0) => write!(f, "body"),
-            (None, id) => write!(f, "child {id}"),
-        }
-    }
-}
 
 /// An error that its nursery keeps until whoever awaits the child takes it.
 pub(crate) struct Held<E>(Arc<Mutex<Option<E>>>);
@@ -57,12 +33,14 @@ impl<E> Held<E> {
 /// Why a child has no value, for its handle.
 pub(crate) enum Fault<E> {
     Failed(Held<E>),
-    Cancelled,
-    Panicked,
+    /// Why, if a handle may ask.
+    Cancelled(Option<Box<Cancelled>>),
+    Panicked(Held<Panic>),
 }
 
 enum Kept<E> {
     Held(Held<E>),
+    HeldPanic(Held<Panic>),
     Error(E),
     Panic(Panic),
     Adopted(AdoptedError),
@@ -77,6 +55,10 @@ pub(crate) struct Failure<E> {
 impl<E> Failure<E> {
     pub(crate) fn held(held: Held<E>, label: Label) -> Self {
         Self { kept: Kept::Held(held), label }
+    }
+
+    pub(crate) fn held_panic(held: Held<Panic>, label: Label) -> Self {
+        Self { kept: Kept::HeldPanic(held), label }
     }
 
     pub(crate) fn error(error: E, label: Label) -> Self {
@@ -99,6 +81,7 @@ impl<E> Failure<E> {
         };
         let kind = match self.kept {
             Kept::Held(held) => erase(held.take()?),
+            Kept::HeldPanic(held) => ErrorKind::Panic(held.take()?),
             Kept::Error(error) => erase(error),
             Kept::Panic(panic) => ErrorKind::Panic(panic),
             Kept::Adopted(adopted) => ErrorKind::Adopted(adopted),
@@ -114,6 +97,10 @@ impl<E> Failure<E> {
     pub(crate) fn into_payload(self) -> Result<Box<dyn Any + Send>, Self> {
         match self.kept {
             Kept::Panic(panic) => Ok(panic.into_payload()),
+            Kept::HeldPanic(held) => match held.take() {
+                Some(panic) => Ok(panic.into_payload()),
+                None => Err(Self { kept: Kept::HeldPanic(held), label: self.label }),
+            },
             kept => Err(Self { kept, label: self.label }),
         }
     }
@@ -123,6 +110,9 @@ impl<E> Failure<E> {
         let kept = match lost.kind {
             ErrorKind::Panic(panic) => Kept::Panic(panic),
             ErrorKind::Adopted(adopted) => Kept::Adopted(adopted),
+            ErrorKind::Cancelled(_) | ErrorKind::Reported => {
+                unreachable!("no error of a nursery's")
+            }
         };
         Self { kept, label: lost.label }
     }
@@ -131,6 +121,7 @@ impl<E> Failure<E> {
     pub(super) fn settle(self) -> Option<ChildError<E>> {
         let kind = match self.kept {
             Kept::Held(held) => ErrorKind::Error(held.take()?),
+            Kept::HeldPanic(held) => ErrorKind::Panic(held.take()?),
             Kept::Error(error) => ErrorKind::Error(error),
             Kept::Panic(panic) => ErrorKind::Panic(panic),
             Kept::Adopted(adopted) => ErrorKind::Adopted(adopted),

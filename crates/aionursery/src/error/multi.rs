@@ -6,10 +6,7 @@ use std::iter::successors;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 
-use super::{ChildError, ErrorKind, Failure};
-use crate::adopted::{AdoptedError, LostError, report};
-use crate::panics::Panic;
-use crate::scope::Cause;
+use super::{AdoptedError, Cause, ChildError, ErrorKind, Failure, LostError, Panic, report};
 
 /// Everything that failed in a nursery, in the order in which it happened; or, if nothing failed,
 /// why the nursery was cancelled before its body could give a value.
@@ -122,6 +119,44 @@ impl<E> MultiError<E> {
     /// ```
     pub fn iter(&self) -> std::slice::Iter<'_, ChildError<E>> {
         self.errors.iter()
+    }
+
+    /// The one that happened first; none if the nursery was only cancelled.
+    ///
+    /// ```
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     n.named("left").start_soon(async { Err::<(), _>("no beans") });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// assert_eq!(error.first().unwrap().name(), Some("left"));
+    /// ```
+    #[must_use]
+    pub fn first(&self) -> Option<&ChildError<E>> {
+        self.errors.first()
+    }
+
+    /// The errors of this type by value, if there is nothing else in it.
+    ///
+    /// # Errors
+    /// Itself, if something has panicked, was adopted, or if there is no error: the nursery was only
+    /// cancelled. None of that is to go without a look.
+    ///
+    /// ```
+    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
+    /// #     n.named("left").start_soon(async { Err::<(), _>("no beans") });
+    /// #     Ok(())
+    /// # })).unwrap_err();
+    /// assert_eq!(error.into_errors().unwrap(), ["no beans"]);
+    /// ```
+    pub fn into_errors(self) -> Result<Vec<E>, Self> {
+        if self.errors.is_empty() || self.errors.iter().any(|error| error.error().is_none()) {
+            return Err(self);
+        }
+        let own = |error: ChildError<E>| match error.kind {
+            ErrorKind::Error(error) => Some(error),
+            _ => None,
+        };
+        Ok(self.errors.into_iter().filter_map(own).collect())
     }
 
     /// The errors of this type: without panics, and without what was adopted.
@@ -272,7 +307,7 @@ impl<E> MultiError<E> {
 
     /// Goes on with the first panic, if there was one, as if it had happened here. Of other panics
     /// the program is told, as of errors that are lost: see
-    /// [`on_lost_error`](crate::on_lost_error).
+    /// [`on_lost_error`](crate::error::on_lost_error).
     ///
     /// ```
     /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {

@@ -10,11 +10,11 @@ fn r3_a_child_that_is_woken_on_another_thread_is_polled_again() {
         let other = thread::spawn(move || opener.open());
         let ended = block_on(nursery(async |n: Handle| {
             let gate = gate.clone();
-            n.start_soon(async move {
+            let child = n.start_soon(async move {
                 gate.wait().await;
                 Ok(7)
-            })
-            .await
+            });
+            Ok(child.value().await)
         }));
         assert_eq!(ended.unwrap(), 7);
         other.join().unwrap();
@@ -55,7 +55,7 @@ fn r29_a_waker_that_is_called_while_its_child_ends_and_later_wakes_nobody() {
         });
         let ended = block_on(nursery(async move |n: Handle| {
             let end = OnDrop(dropped);
-            n.start_soon(async move {
+            let child = n.start_soon(async move {
                 let _end = end;
                 let mut first = true;
                 poll_fn(|cx| {
@@ -69,8 +69,9 @@ fn r29_a_waker_that_is_called_while_its_child_ends_and_later_wakes_nobody() {
                     }
                 })
                 .await
-            })
-            .await
+            });
+            child.value().await;
+            Ok(())
         }));
         ended.unwrap();
         assert_eq!(caught.read(), 1);

@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 /// they can stand in `tokio::spawn`. [`Local`] ones take any future, and are not `Send` for it.
 ///
 /// ```
-/// use aionursery::{Admits, Child, Nursery};
+/// use aionursery::{Child, Nursery, mode::Admits};
 /// /// Works for nurseries of both kinds.
 /// fn start<'env, F, M>(n: &Nursery<'env, String, M>, future: F) -> Child<u8, String>
 /// where
@@ -25,7 +25,7 @@ impl<F, M: Mode + sealed::Admits<F>> Admits<F> for M {}
 /// [`Sendable`] or [`Local`].
 ///
 /// ```
-/// use aionursery::{Mode, Nursery};
+/// use aionursery::{Nursery, mode::Mode};
 /// fn stop<M: Mode>(n: &Nursery<'_, String, M>) {
 ///     n.cancel();
 /// }
@@ -63,7 +63,7 @@ mod sealed {
 /// Children are `Send`: what [`nursery`](crate::nursery()) makes.
 ///
 /// ```
-/// use aionursery::{Nursery, Sendable};
+/// use aionursery::{Nursery, mode::Sendable};
 /// fn stop(n: Nursery<'_, String, Sendable>) { // or, for short, Nursery<'_, String>
 ///     n.cancel();
 /// }
@@ -74,7 +74,7 @@ pub struct Sendable(());
 /// Children need not be `Send`: what [`nursery_local`](crate::nursery_local) makes.
 ///
 /// ```
-/// use aionursery::{Local, Nursery};
+/// use aionursery::{Nursery, mode::Local};
 /// fn stop(n: Nursery<'_, String, Local>) { // or, for short, LocalNursery<'_, String>
 ///     n.cancel();
 /// }

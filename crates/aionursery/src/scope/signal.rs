@@ -4,14 +4,15 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use super::lock;
-use crate::about::About;
+use super::about::About;
+#[cfg(feature = "tokio-util")]
+use super::tokens::Tokens;
+use super::{Waiter, lock};
 use crate::clock::Time;
 use crate::quiet::quietly;
-use crate::ready::Share;
 use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::sync::{AtomicWaker, Mutex};
-use crate::wall::Waiter;
+use crate::task::Share;
 
 /// Cancelled: who asks can hear it.
 pub(crate) const SOFT: u8 = 1;
@@ -79,7 +80,7 @@ pub(crate) struct Signal {
     #[cfg(feature = "tokio")]
     pub(crate) workers: crate::spawned::Workers,
     #[cfg(feature = "tokio-util")]
-    pub(crate) tokens: crate::token::Tokens,
+    pub(crate) tokens: Tokens,
 }
 
 #[derive(Default)]
@@ -100,7 +101,7 @@ impl Signal {
             #[cfg(feature = "tokio")]
             workers: crate::spawned::Workers::default(),
             #[cfg(feature = "tokio-util")]
-            tokens: crate::token::Tokens::default(),
+            tokens: Tokens::default(),
         }
     }
 

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
 use super::wall;
-use crate::about::{About, Runs, Watched};
 use crate::child::Child;
 use crate::frame::{self, Kind, Standing};
 use crate::nursery::Nursery;
+use crate::scope::about::{About, Runs, Watched};
 use crate::scope::lock;
 use crate::sync::{Mutex, spawn_blocking};
 use crate::task::{Load, Making, make_away};
@@ -26,7 +26,7 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
     /// let answer = aionursery::nursery(async |n| {
-    ///     n.spawn_blocking(|| Ok::<_, String>(6 * 7)).await
+    ///     Ok(n.spawn_blocking(|| Ok::<_, String>(6 * 7)).value().await)
     /// }).await;
     /// assert_eq!(answer.unwrap(), 42);
     /// # });
@@ -47,13 +47,13 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
             let function = function.take().expect("a future is not polled after its end");
             // Nobody can drop what it awaits in a `block_on`: that has to end by itself.
             let standing = Standing::in_scope(wall(&own, About::thread(note.clone())));
-            let frame = frame::enter(Kind::Outside);
+            let frame = frame::enter(Kind::Outside, false);
             let returned = function();
             frame::leave(frame);
             drop(standing);
             Poll::Ready(returned)
         });
-        let making = Making { shield, collect: core.collect, name: name.clone() };
+        let making = Making { shield, name: name.clone() };
         let (mut load, handle, reach) =
             make_away(core, core.scope.clone(), id, making, Watched::new(noted, run));
         let queued = Arc::new(Queued(Mutex::default()));

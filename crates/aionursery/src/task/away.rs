@@ -8,6 +8,7 @@
 
 use std::alloc::Layout;
 use std::cell::UnsafeCell;
+use std::marker::PhantomData;
 use std::mem::{self, ManuallyDrop};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -16,14 +17,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::cell::{Stage, empty, failed, settle};
+use super::slots::{Block, stride};
 use super::{AWAY, CANCEL, DONE, HANDLE, REF, WAITS};
 use super::{Handle, Header, Making, Step, Table, TaskRef};
 use crate::core::Core;
-use crate::error::{Failure, Fault};
+use crate::error::{Failure, Fault, Reason};
 use crate::frame::{self, Kind, STOP, Standing, WALL};
 use crate::quiet::{first, quietly};
-use crate::scope::{Reason, Scope};
-use crate::slots::{Block, stride};
+use crate::scope::Scope;
 use crate::sync::AtomicWaker;
 use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use crate::wall::{self, Held};
@@ -68,6 +69,41 @@ pub(crate) fn make_away<F, T, E>(
 where
     F: Future<Output = Result<T, E>> + Send + 'static,
     T: Send + 'static,
+    E: Send + 'static,
+{
+    make_anywhere(core, scope, id, making, future)
+}
+
+/// As [`make_away`], for a child that stays on this thread: its load is not `Send`. What stops it
+/// or holds its memory elsewhere touches neither its future nor its result.
+pub(crate) fn make_here<F, T, E>(
+    core: &Arc<Core<E>>,
+    scope: Arc<Scope>,
+    id: u32,
+    making: Making,
+    future: F,
+) -> (Here, Handle<T, E>, Option<TaskRef>)
+where
+    F: Future<Output = Result<T, E>> + 'static,
+    T: 'static,
+    E: Send + 'static,
+{
+    let (load, handle, reach) = make_anywhere(core, scope, id, making, future);
+    (Here { load: Some(load), here: PhantomData }, handle, reach)
+}
+
+/// Makes a child whose load goes to another thread only if that is right for its future and its result.
+#[inline]
+fn make_anywhere<F, T, E>(
+    core: &Arc<Core<E>>,
+    scope: Arc<Scope>,
+    id: u32,
+    making: Making,
+    future: F,
+) -> (Load, Handle<T, E>, Option<TaskRef>)
+where
+    F: Future<Output = Result<T, E>> + 'static,
+    T: 'static,
     E: Send + 'static,
 {
     let ready = &core.ready;
@@ -126,6 +162,26 @@ impl Load {
     unsafe fn run(&mut self, cx: Option<&mut Context<'_>>) -> Step {
         // SAFETY: `self` is the load, borrowed alone. This type of task leaves nothing elsewhere.
         unsafe { (self.0.header().vtable.poll)(self.0.0, cx, ptr::null_mut()) }
+    }
+}
+
+/// The load of a child that stays on this thread: the future that polls it.
+pub(crate) struct Here {
+    load: Option<Load>,
+    here: PhantomData<*mut ()>,
+}
+
+impl Future for Here {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        match self.load.take().map(|load| load.poll(cx)) {
+            Some(Err(load)) => {
+                self.load = Some(load);
+                Poll::Pending
+            }
+            Some(Ok(())) | None => Poll::Ready(()),
+        }
     }
 }
 
@@ -209,7 +265,8 @@ where
     {
         let since = wall::count();
         let standing = Standing::in_scope(scope);
-        let frame = frame::enter(if shield { Kind::Shielded } else { Kind::Open });
+        let kind = if shield { Kind::Shielded } else { Kind::Open };
+        let frame = frame::enter(kind, header.asked_to_cancel());
         polled = catch_unwind(AssertUnwindSafe(|| {
             // SAFETY: the load owns the stage until `DONE` is set.
             let Stage::Future(future) = (unsafe { &mut *stage }) else { unreachable!() };
@@ -252,7 +309,7 @@ where
         }
         (polled, returned) => {
             // SAFETY: the stage is still the load's.
-            Err(unsafe { end_without_value(task, &core, stage, polled, returned) })
+            Err(unsafe { end_without_value(task, &core, &scope, stage, polled, returned) })
         }
     };
     // SAFETY: the stage is empty and still the load's.
@@ -295,6 +352,7 @@ fn heed(header: &Header, marks: u8, since: usize, held: &mut Option<Box<Held>>) 
 unsafe fn end_without_value<F, T, E>(
     task: NonNull<Header>,
     core: &Core<E>,
+    scope: &Option<Arc<Scope>>,
     stage: *mut Stage<F, T, E>,
     mut polled: std::thread::Result<()>,
     mut returned: Option<Result<T, E>>,
@@ -308,14 +366,22 @@ unsafe fn end_without_value<F, T, E>(
         polled = catch_unwind(AssertUnwindSafe(|| drop(returned.take())));
         if polled.is_ok() {
             quietly(|| core.spawned_returned());
-            return Fault::Cancelled;
+            return Fault::Cancelled(in_scope(scope, || header.cause_of_end()));
         }
     }
     let label = header.label();
     let reason = || Reason::from(label.to_string());
-    let (fault, outcome) = failed(polled, returned, label.clone());
+    let (fault, outcome) = in_scope(scope, || failed(polled, returned, header));
     quietly(|| core.ended(outcome, reason));
     fault
+}
+
+/// Acts where the child stood.
+fn in_scope<R>(scope: &Option<Arc<Scope>>, act: impl FnOnce() -> R) -> R {
+    let standing = scope.clone().map(Standing::in_scope);
+    let acted = act();
+    drop(standing);
+    acted
 }
 
 unsafe fn take<F, T, E>(task: NonNull<Header>, out: *mut ()) {

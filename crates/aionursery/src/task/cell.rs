@@ -14,13 +14,12 @@ use std::task::{Context, Poll};
 
 use nursery_core::Outcome;
 
+use super::slots::{Block, stride};
 use super::{
-    COLLECT, DONE, HANDLE, Handle, Header, JOINED, Making, NEW, REF, Running, Step, Table, TaskRef,
+    DONE, HANDLE, Handle, Header, JOINED, Making, NEW, REF, Running, Share, Step, Table, TaskRef,
 };
-use crate::error::{Failure, Fault, Held, Label};
+use crate::error::{Failure, Fault, Held, Panic};
 use crate::quiet::{first, quietly};
-use crate::ready::Share;
-use crate::slots::{Block, stride};
 use crate::sync::AtomicWaker;
 use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
@@ -69,7 +68,7 @@ where
 
 /// A task whose future nobody polls, for what is woken as children are.
 pub(crate) fn make_idle(ready: &Share) -> TaskRef {
-    let making = Making { shield: false, collect: false, name: None };
+    let making = Making { shield: false, name: None };
     let (running, _) = make::<_, (), ()>(ready, std::future::pending(), making);
     // Such a future need not be dropped.
     TaskRef(ManuallyDrop::new(running).task.0)
@@ -97,33 +96,50 @@ where
         unsafe { empty(stage) };
         Step::Done
     }));
-    let (output, ended) = match (polled, returned) {
-        (Ok(Step::Pending), _) => return Step::Pending,
-        (Ok(_), Some(Ok(value))) => (Ok(value), None),
-        (polled, returned) => {
-            // SAFETY: as above; after a panic the future may still be there.
-            let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { empty(stage) }));
-            let polled = first(polled.map(drop), dropped);
-            // SAFETY: the driver's reference keeps it alive.
-            let (fault, outcome) = failed(polled, returned, unsafe { task.as_ref() }.label());
-            (Err(fault), Some(outcome))
+    match (polled, returned) {
+        (Ok(Step::Pending), _) => Step::Pending,
+        (Ok(_), Some(Ok(value))) => {
+            // SAFETY: the stage is empty and still the driver's.
+            match unsafe { settle(task, stage, Ok::<T, Fault<E>>(value)) } {
+                Ok(()) => Step::Done,
+                // SAFETY: the driver's reference keeps the task alive; `out` is the caller's.
+                Err(payload) => unsafe { tell(out, panicked::<E>(payload, task.as_ref())) },
+            }
         }
-    };
-    // SAFETY: the stage is empty and still the driver's.
-    let settled = unsafe { settle(task, stage, output) };
-    let ended = match settled {
-        Ok(()) => ended,
         // SAFETY: as above.
-        Err(payload) => Some(panicked(payload, unsafe { task.as_ref() })),
-    };
-    match ended {
-        None => Step::Done,
-        Some(_) => {
-            // SAFETY: the caller's pointer is to an `Option` of this outcome.
-            unsafe { *out.cast::<Option<Outcome<Failure<E>>>>() = ended };
-            Step::Ended
-        }
+        (polled, returned) => unsafe { end_without_value(task, stage, polled, returned, out) },
     }
+}
+
+/// What is left to do for a child that gave no value; kept apart from the way of those that do.
+#[cold]
+#[inline(never)]
+unsafe fn end_without_value<F, T, E>(
+    task: NonNull<Header>,
+    stage: *mut Stage<F, T, E>,
+    polled: std::thread::Result<Step>,
+    returned: Option<Result<T, E>>,
+    out: *mut (),
+) -> Step {
+    // SAFETY: the stage is the driver's, whose reference keeps the task alive; after a panic the
+    // future may still be there. `out` is the caller's.
+    unsafe {
+        let dropped = catch_unwind(AssertUnwindSafe(|| empty(stage)));
+        let polled = first(polled.map(drop), dropped);
+        let (fault, outcome) = failed(polled, returned, task.as_ref());
+        let outcome = match settle(task, stage, Err(fault)) {
+            Ok(()) => outcome,
+            Err(payload) => panicked(payload, task.as_ref()),
+        };
+        tell(out, outcome)
+    }
+}
+
+/// Tells the driver how a child has ended that has no value.
+unsafe fn tell<E>(out: *mut (), outcome: Outcome<Failure<E>>) -> Step {
+    // SAFETY: the caller's pointer is to an `Option` of this outcome.
+    unsafe { *out.cast::<Option<Outcome<Failure<E>>>>() = Some(outcome) };
+    Step::Ended
 }
 
 #[cold]
@@ -132,23 +148,27 @@ fn panicked<E>(payload: Box<dyn Any + Send>, header: &Header) -> Outcome<Failure
 }
 
 /// What a child that gave no value leaves to its handle and to its nursery.
-#[cold]
+#[inline]
 pub(super) fn failed<T, E>(
     polled: std::thread::Result<()>,
     returned: Option<Result<T, E>>,
-    label: Label,
+    header: &Header,
 ) -> (Fault<E>, Outcome<Failure<E>>) {
     match (polled, returned) {
         (Err(payload), returned) => {
             // What it returned goes with the destructor that panicked; one panic is enough.
             quietly(|| drop(returned));
-            (Fault::Panicked, Outcome::Failed(Failure::panic(payload, label)))
+            let held = Held::new(Panic::new(payload));
+            (
+                Fault::Panicked(held.clone()),
+                Outcome::Failed(Failure::held_panic(held, header.label())),
+            )
         }
         (Ok(()), Some(Err(error))) => {
             let held = Held::new(error);
-            (Fault::Failed(held.clone()), Outcome::Failed(Failure::held(held, label)))
+            (Fault::Failed(held.clone()), Outcome::Failed(Failure::held(held, header.label())))
         }
-        (Ok(()), _) => (Fault::Cancelled, Outcome::Cancelled),
+        (Ok(()), _) => (Fault::Cancelled(header.cause_of_end()), Outcome::Cancelled),
     }
 }
 
@@ -172,7 +192,7 @@ pub(super) unsafe fn settle<F, T, E>(
     let state = header.state.load(Ordering::Acquire);
     if state & HANDLE == 0 {
         let dropped = unwanted(output);
-        if state & !COLLECT == REF {
+        if state == REF {
             // Nobody else holds it: no step that others see is needed.
             header.state.store(state | DONE, Ordering::Relaxed);
         } else {

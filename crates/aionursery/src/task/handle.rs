@@ -8,7 +8,7 @@ use std::ptr;
 use std::task::ready;
 use std::task::{Context, Poll};
 
-use super::{CANCEL, COLLECT, DONE, HANDLE, Header, JOINED, NEW, REF, SHIELD, TaskRef, free};
+use super::{BY_HAND, CANCEL, DONE, HANDLE, Header, JOINED, NEW, REF, SHIELD, TaskRef, free};
 use crate::error::Fault;
 use crate::sync::atomic::Ordering;
 
@@ -27,9 +27,10 @@ impl<T, E> Handle<T, E> {
     pub(crate) fn cancel(&self) {
         #[cfg(feature = "tokio")]
         if self.header().is_away() {
+            self.header().state.fetch_or(BY_HAND, Ordering::AcqRel);
             return self.task.stop();
         }
-        self.header().state.fetch_or(CANCEL, Ordering::AcqRel);
+        self.header().state.fetch_or(CANCEL | BY_HAND, Ordering::AcqRel);
         self.task.wake_by_ref();
     }
 
@@ -65,7 +66,7 @@ impl<T, E> Drop for Handle<T, E> {
     #[inline]
     fn drop(&mut self) {
         let now = self.header().state.load(Ordering::Acquire);
-        if now & !(SHIELD | COLLECT) == HANDLE | (2 * REF)
+        if now & !SHIELD == HANDLE | (2 * REF)
             && self.header().index.load(Ordering::Relaxed) == NEW
             && self.header().ready().is_driven_here()
         {

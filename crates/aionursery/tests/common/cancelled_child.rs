@@ -1,8 +1,8 @@
-//! A child that has nothing to give to whoever awaits it.
+//! A child that has no value.
 
 use std::future::{Pending, pending};
 
-use aionursery::{Admits, Child, Nursery, yield_now};
+use aionursery::{Child, Nursery, mode::Admits, yield_now};
 
 pub async fn cancelled_child<M>(n: &Nursery<'_, &'static str, M>) -> Child<(), &'static str>
 where

@@ -13,15 +13,15 @@ use std::collections::VecDeque;
 
 use crate::program::{Act, Child, Event, Nursery, Step};
 use crate::state::{Block, Kind, Model, Order, Part, Task};
-use crate::{History, history};
+use crate::{History, Open, history};
 
 /// Less than this apart, the clock's steps might swap two things.
 const APART: u64 = 50;
 
-/// What happens in each moment. `None` if two things happen so close to each other that the order
+/// What happens in each moment, and which orders are open. `None` if two things happen so close to each other that the order
 /// is not known.
-pub fn run(program: &Nursery) -> Option<History> {
-    let mut model = Model { now: 0, scopes: vec![], blocks: vec![], tasks: vec![], log: vec![] };
+pub fn run(program: &Nursery) -> Option<(History, Open)> {
+    let mut model = Model::default();
     model.tasks.push(Task {
         id: None,
         nursery: None,
@@ -50,7 +50,7 @@ pub fn run(program: &Nursery) -> Option<History> {
         model.happen();
         model.settle();
     }
-    Some(history(model.log))
+    Some((history(model.log), model.open))
 }
 
 impl Model {
@@ -76,7 +76,6 @@ impl Model {
     /// A task has run: what it stands in and those who await it have their turn, from the inside
     /// outwards.
     fn ran(&mut self, mut task: usize) {
-        self.take_all_along();
         let mut below = self.tasks[task].stack.len();
         loop {
             let (host, at, goes_on) = if let Some(at) = below.checked_sub(1) {
@@ -143,6 +142,7 @@ impl Model {
 
     /// Drops a part of a task that was cancelled and has no shield in it.
     fn stop(&mut self, task: usize, at: usize) -> bool {
+        self.take_along_at(task, at);
         let part = &self.tasks[task].stack[at];
         let (kind, scope) = (part.kind, part.scope);
         match kind {
@@ -151,7 +151,7 @@ impl Model {
             }
             Kind::Scope(id) if self.reached(scope) && !self.held(task, at + 1) => {
                 self.drop_above(task, at + 1);
-                if self.taken_along(scope) {
+                if self.taken_along(task, at) {
                     self.tasks[task].stack[at].kind = Kind::Gone;
                 } else {
                     self.drop_above(task, at);
@@ -176,17 +176,22 @@ impl Model {
                 continue;
             }
             for at in 0..self.tasks[task].stack.len() {
-                let part = &self.tasks[task].stack[at];
-                changed |= match part.kind {
-                    Kind::Task if self.is_to_end(task) => self.take_along(task, 0),
-                    Kind::Scope(_) | Kind::Body(_) if self.reached(part.scope) => {
-                        self.take_along(task, at + 1)
-                    }
-                    _ => false,
-                };
+                changed |= self.take_along_at(task, at);
             }
         }
         changed
+    }
+
+    /// As [`take_all_along`](Self::take_all_along), for what one part of a task is to drop.
+    fn take_along_at(&mut self, task: usize, at: usize) -> bool {
+        let part = &self.tasks[task].stack[at];
+        match part.kind {
+            Kind::Task if self.is_to_end(task) => self.take_along(task, 0),
+            Kind::Scope(_) | Kind::Body(_) if self.reached(part.scope) => {
+                self.take_along(task, at + 1)
+            }
+            _ => false,
+        }
     }
 
     /// A part of a task is to be dropped, and all above: the nurseries in it that have spawned
@@ -259,7 +264,12 @@ impl Model {
             }
         }
         let heir = self.heir(block);
-        self.blocks[heir].adopted += self.blocks[block].errors.len() + self.blocks[block].adopted;
+        let errors = self.blocks[block].errors.len() + self.blocks[block].adopted;
+        self.blocks[heir].adopted += errors;
+        if errors > 0 || self.children(block).next().is_some() {
+            // Who has something to give back is waited for as is one that has spawned children.
+            self.make_known(heir);
+        }
     }
 
     fn begin_one(&mut self) -> bool {
@@ -300,14 +310,20 @@ impl Model {
         it.over = true;
         let failed = !it.errors.is_empty() || it.adopted > 0;
         let (id, scope, passes_on) = (it.id, it.scope, it.passes_on);
+        let at = self.tasks[host].stack.len() - 1;
         let shown = (failed || !it.value).then(|| (it.errors.clone(), it.adopted));
-        if !failed && (shown.is_some() || it.cut) && self.taken_along(scope) {
+        if !failed && (shown.is_some() || it.cut) && self.taken_along(host, at) {
             self.tasks[host].stack.last_mut().expect("its body's").kind = Kind::Gone;
             return false;
         }
         self.tasks[host].stack.pop();
         self.scopes[scope].open = false;
         let fails = shown.is_some() && passes_on;
+        let it = &self.blocks[block];
+        if it.known {
+            let moments = it.errors.iter().copied().zip(it.moments.iter().copied());
+            self.open.insert(id, moments.collect());
+        }
         self.say(Event::Nursery(id, shown));
         if self.tasks[host].nursery.is_none() && self.tasks[host].stack.is_empty() {
             self.tasks[host].ended = true;
@@ -394,6 +410,7 @@ impl Model {
             value: false,
             cut: false,
             errors: vec![],
+            moments: vec![],
             adopted: 0,
             over: false,
             dropped: false,
@@ -511,6 +528,7 @@ impl Model {
             return;
         }
         self.blocks[block].errors.push(error);
+        self.blocks[block].moments.push(self.now);
         if !self.blocks[block].collect {
             self.scopes[self.blocks[block].scope].cancelled = true;
         }

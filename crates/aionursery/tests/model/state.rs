@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::Open;
 use crate::program::{Event, Step};
 
 pub struct Scope {
@@ -25,6 +26,8 @@ pub struct Block {
     /// A cancellation has ended its body or a child.
     pub cut: bool,
     pub errors: Vec<usize>,
+    /// When each of these came.
+    pub moments: Vec<u64>,
     pub adopted: usize,
     pub over: bool,
     pub dropped: bool,
@@ -73,12 +76,14 @@ pub enum Order {
     Stop(usize),
 }
 
+#[derive(Default)]
 pub struct Model {
     pub now: u64,
     pub scopes: Vec<Scope>,
     pub blocks: Vec<Block>,
     pub tasks: Vec<Task>,
     pub log: Vec<(u64, Event)>,
+    pub open: Open,
 }
 
 impl Model {
@@ -92,10 +97,18 @@ impl Model {
         at.cancelled || (!at.shield && at.parent.is_some_and(|above| self.reached(above)))
     }
 
-    /// Whether it is reached from outside.
-    pub fn taken_along(&self, scope: usize) -> bool {
-        let at = &self.scopes[scope];
-        at.along || (!at.shield && at.parent.is_some_and(|above| self.reached(above)))
+    /// Whether a part of a task is left by what is around: what is reached from outside, or a task that
+    /// was cancelled, with neither a shield nor a nursery between.
+    pub fn taken_along(&self, task: usize, at: usize) -> bool {
+        let scope = &self.scopes[self.tasks[task].stack[at].scope];
+        let opens = |part: &Part| match part.kind {
+            Kind::Scope(_) | Kind::Gone => !self.scopes[part.scope].shield,
+            Kind::Task => true,
+            Kind::Body(_) | Kind::Joining(_) => false,
+        };
+        let ends = || self.is_to_end(task) && self.tasks[task].stack[..at].iter().all(opens);
+        let reached = || scope.parent.is_some_and(|above| self.reached(above)) || ends();
+        scope.along || (!scope.shield && reached())
     }
 
     pub fn scope(&mut self, parent: Option<usize>, shield: bool, time: Option<u64>) -> usize {

@@ -3,7 +3,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use aionursery::{Admits, Sendable};
+use aionursery::mode::{Admits, Sendable};
 
 struct Shared(Rc<u8>);
 

@@ -6,7 +6,7 @@ use crate::lifecycle::{Closed, Ended, Identity, Lifecycle, Outcome, Phase, Verdi
 use crate::member::{Member, MemberId};
 use crate::scope::{Cause, Scope, ScopeId, Settings, Source};
 use crate::slab::NONE;
-use crate::tree::{Effects, Exit, Face, Flight, Tree};
+use crate::tree::{Effects, Event, Exit, Face, Flight, Tree};
 
 /// A nursery in a tree, valid until it is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +53,8 @@ pub(crate) struct Nursery<E, K> {
     pub(crate) told: u32,
     /// What the face wakes once it has closed.
     joiner: Option<K>,
+    /// The task that leaves it in its host's place, if that is in the tree.
+    pub(super) successor: u32,
     /// The nursery that joins it in its host's place.
     pub(super) heir: u32,
     /// It had an heir, that may have joined it by now.
@@ -61,12 +63,20 @@ pub(crate) struct Nursery<E, K> {
     pub(super) late: Outcome<E>,
     /// The face will not ask for it any more: it goes once it has closed.
     pub(super) released: bool,
+    /// A child that is cancelled by hand is a failure.
+    strict: bool,
 }
 
 impl<E: Identity, K> Nursery<E, K> {
     /// The errors it keeps.
     pub(super) fn errors(&self) -> impl Iterator<Item = &E> {
         self.life.errors().chain(self.late.error())
+    }
+
+    /// The errors it keeps, taken out.
+    pub(crate) fn take_errors(&mut self) -> impl Iterator<Item = E> + use<E, K> {
+        let late = std::mem::replace(&mut self.late, Outcome::Done);
+        self.life.outcomes().into_iter().chain([late]).filter_map(Outcome::into_error)
     }
 }
 
@@ -93,13 +103,21 @@ impl<F: Face> Tree<F> {
             body_heard: false,
             told: self.members[host.0].told,
             joiner: None,
+            successor: NONE,
             heir: NONE,
             adopted: false,
             late: Outcome::Done,
             released: false,
+            strict: false,
         });
         self.scopes[scope].nursery = id;
         NurseryId { at: id, serial }
+    }
+
+    /// A child that is cancelled by hand cancels a nursery from now on, as anyio's groups do it,
+    /// and does not end alone.
+    pub fn be_strict(&mut self, nursery: NurseryId) {
+        self.nurseries[nursery.at].strict = true;
     }
 
     pub(super) fn nursery_id(&self, at: u32) -> NurseryId {
@@ -177,10 +195,7 @@ impl<F: Face> Tree<F> {
         self.list(id, nursery.at);
         let mut charges = 0;
         if shield {
-            let settings = Settings { shield: true, ..Settings::default() };
-            let wall = Scope { released: true, ..Scope::new(base, id, settings, 0) };
-            let wall = self.link(wall, base);
-            self.members[id].scope = wall;
+            self.wall(id, base);
         } else if self.scopes[base].effective {
             let child = &mut self.members[id];
             child.charge.count = 1;
@@ -189,6 +204,69 @@ impl<F: Face> Tree<F> {
             charges = 1;
         }
         Ok(Start { member: MemberId(id), charges })
+    }
+
+    /// A service starts: a child for the use of the body and the other children. Nothing outside
+    /// cancels it; it is ended once they have ended, the service that was started last first (R19a).
+    ///
+    /// # Errors
+    /// [`Closed`] once body, children and services have ended (R2).
+    pub fn start_service(&mut self, nursery: NurseryId, key: F::Key) -> Result<Start, Closed> {
+        self.nurseries[nursery.at].life.service_started()?;
+        let base = self.nurseries[nursery.at].scope;
+        let id = self.members.insert(Member::new(key, NONE, base, false));
+        self.members[id].service = true;
+        self.list(id, nursery.at);
+        self.wall(id, base);
+        Ok(Start { member: MemberId(id), charges: 0 })
+    }
+
+    /// Whether a nursery has services: then the time matters when its body or a child ends.
+    #[must_use]
+    pub fn has_services(&self, nursery: NurseryId) -> bool {
+        self.nurseries[nursery.at].life.has_services()
+    }
+
+    /// Whether a child's nursery has services.
+    #[must_use]
+    pub fn is_served(&self, child: MemberId) -> bool {
+        self.nurseries[self.members[child.0].nursery].life.has_services()
+    }
+
+    /// Puts a child into a scope of its own that keeps cancellation out.
+    fn wall(&mut self, child: u32, base: u32) {
+        let settings = Settings { shield: true, ..Settings::default() };
+        let wall = Scope { released: true, ..Scope::new(base, child, settings, 0) };
+        let wall = self.link(wall, base);
+        self.members[child].scope = wall;
+    }
+
+    /// Puts a child, with all that it has entered, into a scope of its own, in which it can be
+    /// cancelled alone. The scope goes with the child.
+    pub fn enclose(&mut self, child: MemberId) -> ScopeId {
+        let Member { base, scope: innermost, .. } = self.members[child.0];
+        let effective = self.scopes[base].effective;
+        let own = Scope::new(base, child.0, Settings::default(), 0);
+        let own = self.link(Scope { released: true, effective, ..own }, base);
+        if innermost == base {
+            self.members[child.0].scope = own;
+        } else {
+            let outermost = self.next_inside(innermost, base);
+            self.unhang(outermost);
+            self.hang(outermost, own);
+        }
+        self.id(own)
+    }
+
+    /// Body and children of a nursery have ended: ends the service that was started last.
+    fn end_service(&mut self, nursery: u32, now: f64, out: &mut Effects<F>) {
+        let last = self.nurseries[nursery].last;
+        debug_assert!(self.members[last].service, "a child is left beside the services");
+        let Member { base, mut scope, .. } = self.members[last];
+        while self.scopes[scope].parent != base {
+            scope = self.scopes[scope].parent;
+        }
+        self.cancel(self.id(scope), Cause { source: Source::Explicit, reason: None }, now, out);
     }
 
     /// Puts a task at the end of a nursery's children.
@@ -233,9 +311,13 @@ impl<F: Face> Tree<F> {
         reason: Option<F::Reason>,
         out: &mut Effects<F>,
     ) -> Option<NurseryId> {
+        let mut by_hand = false;
         let outcome = match outcome {
             // One that was cancelled by hand ends alone (R16, R13a).
-            Outcome::Cancelled if !self.has_heard(child.0) => Outcome::Done,
+            Outcome::Cancelled if !self.has_heard(child.0) => {
+                by_hand = true;
+                Outcome::Done
+            }
             Outcome::Group(error) if !self.has_heard(child.0) => Outcome::Failed(error),
             outcome => outcome,
         };
@@ -243,32 +325,35 @@ impl<F: Face> Tree<F> {
             self.abandon(child.0, now, out);
         }
         self.unlist(child.0);
-        let Member { nursery, .. } = self.members.remove(child.0);
-        let Ended { cancel, closed, again } = self.nurseries[nursery].life.child_ended(outcome);
+        let Member { nursery, service, .. } = self.members.remove(child.0);
+        let life = &mut self.nurseries[nursery].life;
+        let ended = if service { life.service_ended(outcome) } else { life.child_ended(outcome) };
+        let Ended { cancel, again, .. } = ended;
         out.errors.extend(again);
-        if cancel {
+        let Nursery { scope, strict, .. } = self.nurseries[nursery];
+        if cancel || (by_hand && strict && !self.scopes[scope].effective) {
             self.fail(nursery, reason, now, out);
         } else {
             out.reasons.extend(reason);
         }
-        if closed { self.closed(nursery, now, out) } else { None }
+        self.drained(nursery, now, out)
     }
 
     /// A child has returned: as [`ended`](Self::ended) with [`Outcome::Done`], for one that has left
     /// what it entered, where nothing can come of it but that its nursery closes. `None` for any
-    /// other, which is still there.
+    /// other, which is still there: also for the last one before services are to end.
     #[inline]
     pub fn returned(&mut self, child: MemberId) -> Option<Option<NurseryId>> {
         let Member { nursery, scope, base, .. } = self.members[child.0];
-        if scope != base || self.nurseries[nursery].heir != NONE {
+        let owner = &self.nurseries[nursery];
+        let last = owner.life.has_one_left();
+        if scope != base || owner.heir != NONE || (last && owner.life.has_services()) {
             return None;
         }
         self.unlist(child.0);
         self.members.remove(child.0);
-        let life = &mut self.nurseries[nursery].life;
-        life.children_done(1);
-        let closed = life.phase() == Phase::Closed;
-        Some(closed.then(|| self.nursery_id(nursery)))
+        self.nurseries[nursery].life.children_done(1);
+        Some(last.then(|| self.nursery_id(nursery)))
     }
 
     /// Cancels a nursery because something in it has failed (R6).
@@ -277,17 +362,21 @@ impl<F: Face> Tree<F> {
         self.cancel(scope, Cause { source: Source::Failure, reason }, now, out);
     }
 
-    /// Body and children of a nursery have ended. One that another joins in its host's place hands
-    /// its errors over, and goes if the face has released it. Returns the nursery that waits for its
-    /// joiner by now.
-    pub(super) fn closed(
+    /// Something of a nursery's has ended. If body and children have, its next service is ended; if no
+    /// service is left, it has closed. One that another joins in its host's place then hands its errors
+    /// over, and goes if the face has released it. Returns the nursery that waits for its joiner by now.
+    pub(super) fn drained(
         &mut self,
         nursery: u32,
         now: f64,
         out: &mut Effects<F>,
     ) -> Option<NurseryId> {
         let mut at = nursery;
-        loop {
+        while self.nurseries[at].life.is_drained() {
+            if self.nurseries[at].life.has_services() {
+                self.end_service(at, now, out);
+                return None;
+            }
             let owner = &mut self.nurseries[at];
             let heir = std::mem::replace(&mut owner.heir, NONE);
             if heir == NONE {
@@ -299,17 +388,15 @@ impl<F: Face> Tree<F> {
                 let cause = self.take_out(scope, now, out);
                 out.let_go(cause);
             } else {
-                out.joined.push(self.nursery_id(at));
+                out.events.push(Event::Joined(self.nursery_id(at)));
             }
             for outcome in outcomes {
                 self.add_error(heir, outcome, now, out);
             }
             self.nurseries[heir].life.children_done(1);
-            if self.nurseries[heir].life.phase() != Phase::Closed {
-                return None;
-            }
             at = heir;
         }
+        None
     }
 
     /// Adds an error that ended no child.
@@ -351,12 +438,25 @@ impl<F: Face> Tree<F> {
         } else {
             out.reasons.extend(reason);
         }
+        let life = &self.nurseries[nursery.at].life;
+        if life.is_drained() && life.has_services() {
+            self.end_service(nursery.at, now, out);
+        }
         closed
     }
 
-    /// What the face wakes once a nursery has closed, in place of what it was before.
-    pub fn set_joiner(&mut self, nursery: NurseryId, joiner: Option<F::Key>) {
-        self.nurseries[nursery.at].joiner = joiner;
+    /// What the face wakes once a nursery has closed, in place of what it was before. `successor` is
+    /// the task that waits for that in the host's place, if it does not
+    /// [wait for itself](Self::is_awaited).
+    pub fn set_joiner(
+        &mut self,
+        nursery: NurseryId,
+        joiner: Option<F::Key>,
+        successor: Option<MemberId>,
+    ) {
+        let nursery = &mut self.nurseries[nursery.at];
+        nursery.joiner = joiner;
+        nursery.successor = successor.map_or(NONE, |member| member.0);
     }
 
     /// What the face is to wake when a nursery has closed.

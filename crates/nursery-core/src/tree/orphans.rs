@@ -6,7 +6,7 @@ use crate::lifecycle::{Closed, Outcome, Phase, Verdict};
 use crate::member::MemberId;
 use crate::scope::{Cause, ScopeId, Source};
 use crate::slab::NONE;
-use crate::tree::{Effects, Face, NurseryId, Tree};
+use crate::tree::{Effects, Event, Face, NurseryId, Tree};
 
 impl<F: Face> Tree<F> {
     /// The host of a nursery no longer stands in it: another task leaves it, or the face closes it.
@@ -55,7 +55,8 @@ impl<F: Face> Tree<F> {
         let nursery = self.scopes[at].nursery;
         if nursery != NONE {
             let mut owner = self.nurseries.remove(nursery);
-            out.errors.extend(owner.life.outcomes().into_iter().filter_map(Outcome::into_error));
+            let lost = owner.life.outcomes().into_iter().filter_map(Outcome::into_error);
+            out.events.extend(lost.map(Event::Lost));
         }
         let cause = self.take_out(at, now, out);
         out.let_go(cause);
@@ -72,12 +73,11 @@ impl<F: Face> Tree<F> {
     pub fn discard(
         &mut self,
         nursery: NurseryId,
+        now: f64,
         out: &mut Effects<F>,
     ) -> (Verdict<F::Error>, Option<Cause<F::Reason>>) {
         let mut owner = self.nurseries.remove(nursery.at);
         debug_assert_eq!(owner.life.phase(), Phase::Closed, "children still run");
-        // No task stands in it whose time to clean up could begin by that.
-        let now = f64::NEG_INFINITY;
         let owed = self.unstack(owner.scope, now, out);
         debug_assert_eq!(owed, 0, "its host is owed something");
         let cause = self.take_out(owner.scope, now, out);
@@ -135,11 +135,40 @@ impl<F: Face> Tree<F> {
         self.nurseries[nursery.at].adopted = true;
         self.cancel(self.id(scope), Cause { source: Source::Failure, reason }, now, out);
         self.add_error(heir, Outcome::Failed(error), now, out);
-        let open = self.nurseries[nursery.at].life.phase() == Phase::Open;
-        if open && self.body_ended(nursery, Outcome::Cancelled, now, None, out) {
+        let over = match self.phase(nursery) {
+            Phase::Open => self.body_ended(nursery, Outcome::Cancelled, now, None, out),
+            // It may have closed, and the child has ended before it could leave it.
+            phase => phase == Phase::Closed,
+        };
+        if over {
             // The child still counts in its own nursery, so that cannot close here.
-            self.closed(nursery.at, now, out);
+            self.drained(nursery.at, now, out);
         }
+    }
+
+    /// Whether a nursery waits for a task: for its child, for the host of what stands in it, or for
+    /// what leaves that in the host's place. Such a task would wait for itself if it left the nursery.
+    #[must_use]
+    pub fn is_awaited(&self, task: MemberId, nursery: NurseryId) -> bool {
+        let mut task = task.0;
+        while task != NONE {
+            let mut at = self.members[task].nursery;
+            if at == NONE {
+                return false;
+            }
+            while at != nursery.at && self.nurseries[at].heir != NONE {
+                at = self.nurseries[at].heir;
+            }
+            if at == nursery.at {
+                return true;
+            }
+            let owner = &self.nurseries[at];
+            task = match owner.successor {
+                NONE => self.scopes[owner.scope].host,
+                successor => successor,
+            };
+        }
+        false
     }
 
     /// Whether another nursery raises what this one would have raised.
@@ -217,15 +246,14 @@ impl<F: Face> Tree<F> {
             self.hang(outermost, base);
             self.scopes[outermost].lifted_at = now;
             self.spread(outermost, out);
-            self.set_budgets(outermost);
+            self.set_budgets(outermost, now);
             self.change_budgets(outermost, now, out);
         }
         Ok(self.one_less(from, now, out))
     }
 
     fn one_less(&mut self, nursery: u32, now: f64, out: &mut Effects<F>) -> Option<NurseryId> {
-        let life = &mut self.nurseries[nursery].life;
-        life.children_done(1);
-        if life.phase() == Phase::Closed { self.closed(nursery, now, out) } else { None }
+        self.nurseries[nursery].life.children_done(1);
+        self.drained(nursery, now, out)
     }
 }

@@ -34,6 +34,8 @@ pub struct Exit<R> {
     pub cause: Option<Cause<R>>,
     /// What its settings were at the end.
     pub settings: Settings,
+    /// Something has watched it and was not called: [`Tree::uncalled`] gives it back.
+    pub watched: bool,
 }
 
 impl<F: Face> Tree<F> {
@@ -60,11 +62,12 @@ impl<F: Face> Tree<F> {
         member.scope = id;
         member.refused = 0;
         if visible && settings.shield {
+            self.scopes[id].raised_after = self.cancelled;
             // What waited for the next await waits for the end of the shield.
             self.refresh(host.0, out);
         }
         if visible && !settings.shield && self.scopes[id].floor() > 0.0 {
-            self.guarantee(id);
+            self.change_guarantee(parent);
             self.refresh(host.0, out);
         }
         if settings.deadline < f64::INFINITY {
@@ -122,7 +125,7 @@ impl<F: Face> Tree<F> {
         }
         if above {
             if left.settings.shield {
-                self.hears_from_now(MemberId(host), now);
+                self.leaves_shield(host, left.raised_after, now);
             }
             if left.floor() > 0.0 {
                 self.change_guarantee(parent);
@@ -145,13 +148,15 @@ impl<F: Face> Tree<F> {
             self.members[host].pending = false;
             self.members[host].spent = None;
         }
-        Exit { caught, absorbs, take_back, cause: left.cause, settings: left.settings }
+        let Scope { cause, settings, watched, .. } = left;
+        Exit { caught, absorbs, take_back, cause, settings, watched }
     }
 
     /// Takes a scope out of the tree that is not left as it must be: by another task than entered
     /// it, out of order, or not at all. No other task is cancelled by that, or spared: what its host
     /// has entered inside it goes on below the scope around it. Returns why it was cancelled, if it
-    /// was, and by how much the host's count of cancellations sinks (R14).
+    /// was, and by how much the host's count of cancellations sinks (R14). [`uncalled`](Self::uncalled)
+    /// gives back what has watched it.
     pub fn remove(
         &mut self,
         scope: ScopeId,
@@ -159,7 +164,8 @@ impl<F: Face> Tree<F> {
         out: &mut Effects<F>,
     ) -> (Option<Cause<F::Reason>>, u32) {
         let owed = self.unstack(scope.at, now, out);
-        (self.take_out(scope.at, now, out), owed)
+        self.silence(scope.at);
+        (self.unlink(scope.at, now, out).cause, owed)
     }
 
     /// Cancels what the host of a scope has entered inside it: that scope is left too early, and what
@@ -182,7 +188,7 @@ impl<F: Face> Tree<F> {
     }
 
     /// The scope between `inner` and `outer` that stands directly in `outer`.
-    fn next_inside(&self, inner: u32, outer: u32) -> u32 {
+    pub(super) fn next_inside(&self, inner: u32, outer: u32) -> u32 {
         let mut at = inner;
         while self.scopes[at].parent != outer {
             at = self.scopes[at].parent;
@@ -193,7 +199,7 @@ impl<F: Face> Tree<F> {
     /// Takes a scope from its host, wherever it stands among those that the host has entered.
     /// Returns by how much the host's count of cancellations sinks.
     pub(crate) fn unstack(&mut self, at: u32, now: f64, out: &mut Effects<F>) -> u32 {
-        let Scope { host, parent, charge, settings, lifted_at, .. } = self.scopes[at];
+        let Scope { host, parent, charge, settings, lifted_at, raised_after, .. } = self.scopes[at];
         if host == NONE {
             return 0;
         }
@@ -206,7 +212,7 @@ impl<F: Face> Tree<F> {
             member.scope = parent;
             member.hears_since = member.hears_since.max(lifted_at);
             if settings.shield {
-                self.hears_from_now(MemberId(host), now);
+                self.leaves_shield(host, raised_after, now);
             }
             if self.scopes[at].floor() > 0.0 && parent != NONE {
                 self.change_guarantee(parent);
@@ -313,12 +319,14 @@ impl<F: Face> Tree<F> {
         if std::mem::replace(&mut entry.settings.shield, shield) == shield {
             return;
         }
-        if !shield {
+        if shield {
+            entry.raised_after = self.cancelled;
+        } else {
             entry.lifted_at = now;
         }
         self.spread(scope.at, out);
         if !shield {
-            self.set_budgets(self.scopes[scope.at].parent);
+            self.set_budgets(self.scopes[scope.at].parent, now);
         }
     }
 

@@ -65,6 +65,29 @@ fn r18_the_seconds_of_a_task_in_a_shield_count_from_its_end() {
 }
 
 #[test]
+fn r18_a_shield_in_a_cleanup_does_not_begin_its_seconds_again() {
+    for foreign in [false, true] {
+        let (mut world, host) = host(foreign);
+        let outer = world.enter(host, cleaning(3.0));
+        world.cancel(outer);
+        world.step(host);
+        for now in [1.0, 2.0] {
+            let shield = world.enter(host, SHIELD);
+            world.advance(now);
+            world.exit(host, shield, Flight::Nothing);
+            assert!(!world.pending(host), "it was told, and has time left");
+        }
+        is_over_at(&mut world, host, 3.0);
+        let shield = world.enter(host, SHIELD);
+        world.advance(10.0);
+        world.exit(host, shield, Flight::Nothing);
+        assert!(world.suspended(host), "its time is over");
+        assert!(world.exit(host, outer, Flight::Cancelled).caught);
+        finish(world, host);
+    }
+}
+
+#[test]
 fn r18_the_seconds_of_all_in_a_lifted_shield_count_from_its_lifting() {
     let (mut world, host) = host(false);
     let outer = world.enter(host, cleaning(3.0));

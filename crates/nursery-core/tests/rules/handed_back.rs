@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::rc::Rc;
 
 use nursery_core::{
-    Cause, Cleanup, Effects, Face, Flight, Identity, MemberId, NurseryId, Outcome, ScopeId,
+    Cause, Cleanup, Effects, Event, Face, Flight, Identity, MemberId, NurseryId, Outcome, ScopeId,
     Settings, Source, Tree,
 };
 
@@ -55,6 +55,7 @@ impl Face for Minding {
     type Error = Minds;
     type Reason = Minds;
     type Wake = ();
+    type Watch = Minds;
 }
 
 /// A tree that nothing may be dropped in while it changes.
@@ -82,7 +83,8 @@ impl World {
         self.watch.borrowed.set(true);
         let result = act(&mut self.tree, self.now, &mut out);
         self.watch.borrowed.set(false);
-        self.returned += out.reasons.len() + out.errors.len();
+        let values = out.events.iter().filter(|event| !matches!(event, Event::Joined(_)));
+        self.returned += out.reasons.len() + out.errors.len() + values.count();
         result
     }
 
@@ -139,7 +141,8 @@ impl World {
 
     /// What the tree keeps and what it has handed back is what it was given.
     fn check(&self) {
-        let kept = self.tree.errors().count() + self.tree.reasons().count();
+        let values = self.tree.errors().chain(self.tree.reasons()).chain(self.tree.watches());
+        let kept = values.count();
         assert_eq!(kept, self.watch.alive.get(), "what is not kept is handed back");
         assert_eq!(kept + self.returned, self.given, "all of it");
     }
@@ -222,7 +225,7 @@ fn r31_what_a_nursery_that_goes_has_kept_is_handed_over_or_back() {
             world.answered(close, 4);
             world.check();
             if !released {
-                let gone = world.change(|tree, _, out| tree.discard(orphan, out));
+                let gone = world.change(|tree, now, out| tree.discard(orphan, now, out));
                 world.answered(gone, 1);
             }
             let removed = world.change(|tree, now, out| tree.remove(scope, now, out));
@@ -247,7 +250,7 @@ fn r31_what_nobody_joins_any_more_is_handed_back() {
     assert_eq!(world.returned, 2);
     world.fail(child, 2);
     world.body_ended(taken, Outcome::Cancelled);
-    let gone = world.change(|tree, _, out| tree.discard(taken, out));
+    let gone = world.change(|tree, now, out| tree.discard(taken, now, out));
     world.answered(gone, 2);
     world.check();
 }
@@ -279,4 +282,47 @@ fn r31_deadlines_shields_budgets_and_moves_drop_nothing() {
     world.answered(exit, 1);
     assert_eq!(world.end(child, Outcome::Cancelled), None);
     world.check();
+}
+
+#[test]
+fn r31_a_watch_is_handed_back_however_its_scope_goes() {
+    for go in 0..5 {
+        let mut world = World::new();
+        let host = world.tree.enroll(0, false);
+        let nursery = world.open(host);
+        let child = world.start(nursery, false);
+        let scope = world.enter(child);
+        let watch = world.value(8);
+        world.change(|tree, _, out| tree.watch(scope, watch, out));
+        world.check();
+        match go {
+            0 => {
+                drop(world.change(|tree, now, out| tree.exit(scope, Flight::Nothing, 0, now, out)))
+            }
+            1 => drop(world.change(|tree, now, out| tree.remove(scope, now, out))),
+            2 => {
+                world.tree.release_scope(scope);
+                world.end(child, Outcome::Done);
+            }
+            3 => assert!(world.cancel(scope)),
+            _ => {
+                let found = world.tree.unwatch(scope, |watch| watch.1 == 8);
+                world.answered(found, 1);
+            }
+        }
+        world.check();
+        let uncalled = world.tree.uncalled();
+        world.answered(uncalled, usize::from(go < 2));
+        assert_eq!(world.tree.watches().count(), 0);
+        if world.tree.has(scope) {
+            let watch = world.value(9);
+            world.change(|tree, _, out| tree.watch(scope, watch, out));
+            assert_eq!(
+                world.tree.watches().count(),
+                usize::from(go != 3),
+                "or it is called at once"
+            );
+        }
+        world.check();
+    }
 }

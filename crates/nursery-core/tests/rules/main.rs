@@ -1,6 +1,7 @@
 //! The rules of the core, checked without any runtime: every order of events of small programs,
 //! named cases of scopes, and random programs against a model that knows nothing of the tree.
 
+mod alone;
 mod budgets;
 mod catching;
 mod every_order;
@@ -11,5 +12,7 @@ mod orphans;
 mod program;
 mod random_programs;
 mod scopes;
+mod services;
 mod verdict;
+mod watches;
 mod world;

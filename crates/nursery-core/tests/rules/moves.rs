@@ -229,3 +229,23 @@ fn r24_a_child_that_fails_before_its_move_fails_in_the_caller_alone() {
     world.exit(owner, outer, Flight::Nothing);
     finish(world, owner);
 }
+
+#[test]
+fn r24_a_child_that_has_moved_has_another_parent_and_its_moment() {
+    let mut call = call();
+    let world = &mut call.world;
+    let child = world.start(call.from, false).unwrap();
+    let member = world.tasks[child].member;
+    let [caller, owner] = [call.caller, call.owner].map(|task| world.tasks[task].member);
+    let since = |world: &World, host| world.tree.entered(host)[0];
+    assert_eq!(world.tree.parent(member), Some((&call.caller, since(world, caller))));
+    assert_eq!(world.tree.parent(caller), None, "it is no child");
+    world.move_child(child, call.to).unwrap();
+    let world = &call.world;
+    assert_eq!(world.tree.parent(member), Some((&call.owner, since(world, owner))));
+    assert!(since(world, caller) < since(world, owner), "it was entered later");
+    assert_eq!(world.tree.moment(), since(world, owner), "the last one");
+    assert_eq!(world.tree.entered(member), [], "it has entered none");
+    call.world.end(child, Outcome::Done);
+    call.finish();
+}

@@ -501,6 +501,28 @@ fn r7_what_closes_a_generator_is_an_ordinary_error_for_the_nursery_around_it() {
 }
 
 #[test]
+fn r3_a_nursery_that_has_closed_before_its_host_could_leave_it_holds_up_no_other() {
+    for released in [false, true] {
+        let (mut world, root, nursery, child) = child();
+        let left = world.open(child, PLAIN, false);
+        let grandchild = world.start(left, false).unwrap();
+        assert!(!world.body_ended(left, Outcome::Done));
+        assert_eq!(world.end(grandchild, Outcome::Failed(Oops(1))), Some(left));
+        if released {
+            world.change(|tree, _, out| tree.release(left, out));
+        }
+        assert_eq!(world.end_inside(child, Outcome::Done, false), None);
+        assert!(world.body_ended(nursery, Outcome::Done), "nothing is left to wait for");
+        let errors = vec![Oops(LEFT_BEHIND), Oops(1)];
+        assert_eq!(world.close(root, nursery, false).verdict, Verdict::Errors(errors));
+        if !released {
+            assert_eq!(world.discard(left), Verdict::Clean);
+        }
+        finish(world, root);
+    }
+}
+
+#[test]
 fn r3_what_was_taken_from_a_child_before_is_not_joined_for_it() {
     let (mut world, root, nursery, child) = child();
     let taken = world.open(child, PLAIN, false);
@@ -570,10 +592,10 @@ fn r3_a_nursery_that_was_freed_is_not_there_even_if_another_takes_its_place() {
 fn r3_nobody_waits_for_a_nursery_but_the_joiner_that_was_set_last() {
     let (mut world, root, nursery, child) = child();
     assert_eq!(world.tree.joiner(nursery), None);
-    world.tree.set_joiner(nursery, Some(root));
-    world.tree.set_joiner(nursery, Some(child));
+    world.tree.set_joiner(nursery, Some(root), None);
+    world.tree.set_joiner(nursery, Some(child), None);
     assert_eq!(world.tree.joiner(nursery), Some(&child));
-    world.tree.set_joiner(nursery, None);
+    world.tree.set_joiner(nursery, None, None);
     assert_eq!(world.tree.joiner(nursery), None);
     assert!(!world.tree.is_released(nursery));
     world.change(|tree, _, out| tree.release(nursery, out));
@@ -696,4 +718,51 @@ fn r10_what_is_released_goes_with_the_host_that_has_not_left_it() {
         }
         assert_eq!(world.tree.size(), (0, 0, 0));
     }
+}
+
+#[test]
+fn r3_a_nursery_waits_for_what_is_inside_it_by_children_hosts_heirs_and_successors() {
+    let (mut world, root, nursery, child) = child();
+    let awaited = |world: &World, task: usize, nursery: NurseryId| {
+        world.tree.is_awaited(world.tasks[task].member, nursery)
+    };
+    assert!(awaited(&world, child, nursery) && !awaited(&world, root, nursery));
+    let inner = world.open(child, PLAIN, false);
+    let grandchild = world.start(inner, false).unwrap();
+    assert!(awaited(&world, grandchild, inner) && awaited(&world, grandchild, nursery));
+    assert!(!awaited(&world, child, inner), "its host leaves it");
+
+    // A task outside leaves the inner one in its host's place: that no longer waits by the host.
+    let other = world.enroll(false);
+    let others = world.open(other, PLAIN, false);
+    let stranger = world.start(others, false).unwrap();
+    world.disown(child, inner);
+    let successor = Some(world.tasks[stranger].member);
+    world.tree.set_joiner(inner, Some(stranger), successor);
+    assert!(!awaited(&world, grandchild, nursery) && awaited(&world, grandchild, others));
+    world.tree.set_joiner(inner, None, None);
+    assert!(!awaited(&world, grandchild, others) && awaited(&world, grandchild, inner));
+    world.end(grandchild, Outcome::Done);
+    world.body_ended(inner, Outcome::Done);
+    world.discard(inner);
+
+    // An heir waits in the place of a host that has ended.
+    let left = world.open(child, PLAIN, false);
+    let orphan = world.start(left, false).unwrap();
+    world.end_inside(child, Outcome::Done, false);
+    assert!(awaited(&world, orphan, left) && awaited(&world, orphan, nursery));
+    world.end(orphan, Outcome::Done);
+    world.end(stranger, Outcome::Done);
+}
+
+#[test]
+fn r7_what_a_tree_that_goes_still_holds_of_errors_is_handed_out_once() {
+    let (mut world, _, nursery, child) = child();
+    let bare = world.start(nursery, false).unwrap();
+    world.end(child, Outcome::Failed(Oops(1)));
+    world.end(bare, Outcome::Bare(Oops(2)));
+    let mut errors: Vec<usize> = world.tree.take_errors().iter().map(|error| error.0).collect();
+    errors.sort_unstable();
+    assert_eq!(errors, [1, 2]);
+    assert!(world.tree.take_errors().is_empty());
 }

@@ -6,15 +6,23 @@ use nursery_core::{Cleanup, Flight, NurseryId, Outcome, ScopeId, Settings, Sourc
 
 use crate::world::{Oops, World};
 
-/// A small generator, so that the test needs no dependency and repeats itself exactly.
-struct Random(u64);
+/// What makes a program's choices: a number below a bound. A seed, or the bytes of a fuzzer.
+pub struct Random(pub Box<dyn FnMut(usize) -> usize>);
 
 impl Random {
+    /// A small generator, so that the test needs no dependency and repeats itself exactly.
+    fn seeded(seed: u64) -> Self {
+        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        Self(Box::new(move |bound| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 11) as usize % bound
+        }))
+    }
+
     fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % bound
+        (self.0)(bound)
     }
 
     fn one_in(&mut self, bound: usize) -> bool {
@@ -34,6 +42,8 @@ struct Block {
     host: usize,
     settings: Settings,
     cancelled_at: Option<f64>,
+    /// What had been cancelled when its shield was raised, if something above could be seen then.
+    before: Vec<usize>,
     /// By a cancellation of its host or body, which is not its own to catch.
     by_host: bool,
     /// A child ended as cancelled, and had heard of a cancellation that reached it.
@@ -74,11 +84,13 @@ struct Task {
     done: bool,
     /// The cancelled blocks that it can hear of, and since when without a break (R18).
     hears: Vec<(usize, f64)>,
+    /// Those that a shield keeps from it by now, and since when it could hear of them.
+    hidden: Vec<(usize, f64)>,
     /// Its time to clean up is over.
     spent: bool,
 }
 
-struct Program {
+pub struct Program {
     random: Random,
     world: World,
     blocks: Vec<Block>,
@@ -92,8 +104,7 @@ const DEEP: usize = 4;
 const MANY: usize = 14;
 
 impl Program {
-    fn new(seed: u64) -> Self {
-        let random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    pub fn new(random: Random) -> Self {
         let (blocks, tasks) = (Vec::new(), Vec::new());
         let world = World::new();
         let mut program = Self { random, world, blocks, tasks, errors: 0, acting: None };
@@ -124,6 +135,7 @@ impl Program {
             joins: false,
             done: false,
             hears: Vec::new(),
+            hidden: Vec::new(),
             spent: false,
         });
     }
@@ -144,6 +156,7 @@ impl Program {
             host,
             settings,
             cancelled_at: past.then_some(self.world.now),
+            before: Vec::new(),
             by_host: false,
             saw: false,
             told: false,
@@ -285,14 +298,62 @@ impl Program {
     fn listen(&mut self) {
         for task in 0..self.tasks.len() {
             let visible = self.visible(self.place(task));
-            let Task { begun, done, hears, .. } = &mut self.tasks[task];
+            let Task { begun, done, hears, hidden, .. } = &mut self.tasks[task];
             if !*begun || *done {
                 continue;
             }
-            hears.retain(|(block, _)| visible.contains(block));
+            hidden.retain(|(block, _)| !visible.contains(block));
+            hidden.extend(hears.extract_if(.., |(block, _)| !visible.contains(block)));
             for block in visible {
                 if hears.iter().all(|(heard, _)| *heard != block) {
                     hears.push((block, self.world.now));
+                }
+            }
+        }
+    }
+
+    fn cancelled(&self) -> Vec<usize> {
+        let cancelled = |block: &usize| self.blocks[*block].cancelled_at.is_some();
+        (0..self.blocks.len()).filter(cancelled).collect()
+    }
+
+    /// A task has left a shield. If it was told before of all that it can hear of now, its seconds go on;
+    /// else they begin (R18).
+    fn leaves_shield(&mut self, task: usize, shield: usize) {
+        let visible = self.visible(self.place(task));
+        let before = &self.blocks[shield].before;
+        if visible.iter().all(|block| self.is_told(task, *block) && before.contains(block)) {
+            let Task { hears, hidden, .. } = &mut self.tasks[task];
+            hears.extend(hidden.extract_if(.., |(block, _)| visible.contains(block)));
+        } else {
+            let now = self.world.now;
+            self.tasks[task].hidden.iter_mut().for_each(|(_, since)| *since = now);
+        }
+    }
+
+    /// What stands in a block can hear of what lies above from now on, as far as no other shield keeps
+    /// it out (R18).
+    fn lifted(&mut self, block: usize) {
+        let next_above = self.visible(self.blocks[block].parent);
+        let mut above = Vec::new();
+        let mut at = self.blocks[block].parent;
+        while let Some(next) = at {
+            above.push(next);
+            at = self.blocks[next].parent;
+        }
+        for task in 0..self.tasks.len() {
+            let mut at = self.place(task);
+            while at.is_some_and(|at| at != block) {
+                at = at.and_then(|at| self.blocks[at].parent);
+            }
+            if at.is_some() {
+                let Task { begun, hidden, .. } = &mut self.tasks[task];
+                let of_above = hidden.iter_mut().filter(|(hidden, _)| above.contains(hidden));
+                of_above.for_each(|(_, since)| *since = self.world.now);
+                for next in &next_above {
+                    if *begun && hidden.iter().all(|(hidden, _)| hidden != next) {
+                        hidden.push((*next, self.world.now));
+                    }
                 }
             }
         }
@@ -414,6 +475,10 @@ impl Program {
         };
         let block = self.add_block(Some(id), nursery, parent, task, settings);
         self.blocks[block].baseline = baseline;
+        if settings.shield && !self.visible(parent).is_empty() {
+            self.blocks[block].before = self.cancelled();
+            self.blocks[block].before.retain(|before| *before != block);
+        }
         self.tasks[task].stack.push(block);
     }
 
@@ -549,8 +614,13 @@ impl Program {
     fn take_out(&mut self, gone: usize) {
         self.blocks[gone].left = true;
         let around = self.blocks[gone].parent;
-        for block in self.blocks.iter_mut().filter(|block| block.parent == Some(gone)) {
-            block.parent = around;
+        for block in 0..self.blocks.len() {
+            if self.blocks[block].parent == Some(gone) {
+                self.blocks[block].parent = around;
+                if self.blocks[gone].settings.shield {
+                    self.lifted(block);
+                }
+            }
         }
     }
 
@@ -564,15 +634,27 @@ impl Program {
             self.tasks[task].joins = false;
         }
         let block = self.tasks[task].stack.remove(deep);
+        let innermost = deep == self.tasks[task].stack.len();
+        let shield = innermost && self.blocks[block].settings.shield;
         let Some(nursery) = self.blocks[block].nursery else {
             let cancelled = self.world.remove(task, self.blocks[block].id.expect("a scope"));
             assert_eq!(cancelled, self.blocks[block].cancelled_at.is_some());
-            return self.take_out(block);
+            self.take_out(block);
+            if shield {
+                self.leaves_shield(task, block);
+            }
+            return;
         };
         self.world.disown(task, nursery);
         self.blocks[block].disowned = true;
         if let Some(inner) = self.tasks[task].stack.get(deep).copied() {
             self.blocks[inner].parent = self.blocks[block].parent;
+            if self.blocks[block].settings.shield {
+                self.lifted(inner);
+            }
+        }
+        if shield {
+            self.leaves_shield(task, block);
         }
         self.check();
         let mut closed = self.blocks[block].body_over && self.blocks[block].children == 0;
@@ -611,6 +693,10 @@ impl Program {
         let Task { wall, stack, .. } = &self.tasks[task];
         if let Some(outermost) = wall.or(stack.first().copied()) {
             self.blocks[outermost].parent = Some(to);
+            self.lifted(outermost);
+        } else {
+            let now = self.world.now;
+            self.tasks[task].hidden.iter_mut().for_each(|(_, since)| *since = now);
         }
         self.blocks[to].children += 1;
         let expected = self.one_less(from);
@@ -719,6 +805,9 @@ impl Program {
     fn pop(&mut self, task: usize, top: usize) {
         assert_eq!(self.tasks[task].stack.pop(), Some(top));
         self.take_out(top);
+        if self.blocks[top].settings.shield {
+            self.leaves_shield(task, top);
+        }
     }
 
     fn ask(&mut self, task: usize) {
@@ -764,6 +853,11 @@ impl Program {
                 let shield = !self.blocks[block].settings.shield;
                 self.world.change(|tree, now, out| tree.set_shield(id, shield, now, out));
                 self.blocks[block].settings.shield = shield;
+                if shield {
+                    self.blocks[block].before = self.cancelled();
+                } else {
+                    self.lifted(block);
+                }
             }
             2 => {
                 let deadline = self.settings().deadline;
@@ -789,7 +883,8 @@ impl Program {
         }
     }
 
-    fn go(&mut self) {
+    /// Runs the program to its end, and fails where the tree and the model differ.
+    pub fn go(&mut self) {
         for _ in 0..80 {
             let task = self.random.below(self.tasks.len());
             let choice = self.random.below(14);
@@ -881,13 +976,16 @@ fn is_cancelled(outcome: &Outcome<Oops>) -> bool {
     matches!(outcome, Outcome::Cancelled | Outcome::Group(_))
 }
 
+/// Programs in which a task was not told in time, or too early, before alarms were moved forward.
+const ONCE_FAILED: [u64; 7] = [106_806, 113_174, 131_479, 150_263, 245_457, 363_972, 979_651];
+
 #[test]
 fn r12_to_r21_hold_in_random_programs() {
     let mut cancelled = 0;
     let mut tasks = 0;
-    for seed in 1..=16_000 {
+    for seed in (1..=16_000).chain(ONCE_FAILED) {
         let named = Named(seed);
-        let mut program = Program::new(named.0);
+        let mut program = Program::new(Random::seeded(named.0));
         program.go();
         cancelled += program.blocks.iter().filter(|block| block.cancelled_at.is_some()).count();
         tasks += program.tasks.len();

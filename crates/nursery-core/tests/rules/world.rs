@@ -4,8 +4,8 @@
 use std::num::NonZeroUsize;
 
 use nursery_core::{
-    Cause, Cleanup, Close, Delivery, Effects, Exit, Face, Flight, Identity, MemberId, NurseryId,
-    Outcome, Requests, ScopeId, Settings, Source, Tree, Verdict,
+    Cause, Cleanup, Close, Delivery, Effects, Event, Exit, Face, Flight, Identity, MemberId,
+    NurseryId, Outcome, Requests, ScopeId, Settings, Source, Tree, Verdict,
 };
 
 /// The face of these tests: tasks are numbers.
@@ -16,6 +16,7 @@ impl Face for Plain {
     type Error = Oops;
     type Reason = &'static str;
     type Wake = ();
+    type Watch = usize;
 }
 
 /// An error; two of one number are one object.
@@ -66,13 +67,17 @@ pub struct World {
     pub reasons: usize,
     /// Nurseries that have closed and that another had joined.
     pub joined: Vec<NurseryId>,
+    /// Watches that were to be called, in order, and those that were handed back without.
+    pub called: Vec<usize>,
+    pub let_go: Vec<usize>,
     orphans: usize,
 }
 
 impl World {
     pub fn new() -> Self {
         let (tree, tasks, again) = (Tree::new(), Vec::new(), Vec::new());
-        Self { tree, tasks, now: 0.0, again, reasons: 0, joined: Vec::new(), orphans: 0 }
+        let (joined, called, let_go) = (Vec::new(), Vec::new(), Vec::new());
+        Self { tree, tasks, now: 0.0, again, reasons: 0, joined, called, let_go, orphans: 0 }
     }
 
     /// Changes the tree and brings what comes of it to the tasks. Whoever is to throw is told so
@@ -86,7 +91,14 @@ impl World {
         let result = act(&mut self.tree, self.now, &mut out);
         self.again.extend(out.errors);
         self.reasons += out.reasons.len();
-        self.joined.extend(out.joined);
+        for event in out.events {
+            match event {
+                Event::Joined(nursery) => self.joined.push(nursery),
+                Event::Lost(_) => {}
+                Event::Called(watch) => self.called.push(watch),
+                Event::Uncalled(watch) => self.let_go.push(watch),
+            }
+        }
         let mut told = vec![false; self.tasks.len()];
         for Delivery { key, charges, throw, .. } in out.deliveries {
             assert!(self.tasks[key].alive, "a task that has ended is told of a cancellation");
@@ -119,6 +131,11 @@ impl World {
         self.tasks.len() - 1
     }
 
+    /// A task that has entered the tree by another way than `start`.
+    pub fn adopt_task(&mut self, member: MemberId) -> usize {
+        self.add(member, false)
+    }
+
     pub fn enroll(&mut self, foreign: bool) -> usize {
         let member = self.tree.enroll(self.tasks.len(), foreign);
         self.add(member, foreign)
@@ -139,6 +156,8 @@ impl World {
         let honoured = self.tasks[task].requests.honoured();
         let exit = self.change(|tree, now, out| tree.exit(scope, flight, honoured, now, out));
         self.take_back(task, exit.take_back);
+        assert!(!exit.watched || self.tree.watches().count() > 0);
+        self.let_go.extend(self.tree.uncalled());
         exit
     }
 
@@ -214,7 +233,7 @@ impl World {
 
     /// A nursery that has closed, and that no host leaves, goes: what it would have raised.
     pub fn discard(&mut self, nursery: NurseryId) -> Verdict<Oops> {
-        self.change(|tree, _, out| tree.discard(nursery, out)).0
+        self.change(|tree, now, out| tree.discard(nursery, now, out)).0
     }
 
     /// A child becomes another nursery's; `None` if that refuses it.
@@ -249,6 +268,14 @@ impl World {
     pub fn cancel(&mut self, scope: ScopeId) -> bool {
         let cause = Cause { source: Source::Explicit, reason: Some("asked") };
         self.change(|tree, now, out| tree.cancel(scope, cause, now, out))
+    }
+
+    pub fn watch(&mut self, scope: ScopeId, watch: usize) {
+        self.change(|tree, _, out| tree.watch(scope, watch, out));
+    }
+
+    pub fn unwatch(&mut self, scope: ScopeId, watch: usize) -> bool {
+        self.tree.unwatch(scope, |other| *other == watch).is_some()
     }
 
     /// Somebody calls the task's own `cancel`. `handed`: what it waits for brings the error.

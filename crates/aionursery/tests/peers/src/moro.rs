@@ -4,12 +4,12 @@
 
 use std::convert::Infallible;
 use std::future::{Future, pending};
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::{Mutex, OnceLock};
 use std::task::{Context, Poll};
 
-use aionursery::{Child, Nursery, nursery};
+use aionursery::{Nursery, nursery};
+use futures::FutureExt;
 use futures::future::BoxFuture;
 
 pub use crate::async_scope;
@@ -69,7 +69,7 @@ impl<'env, R: Send + 'env> Scope<'env, R> {
     {
         let nursery = self.nursery.get().expect("the body has begun");
         let child = nursery.start_soon(async move { Ok(future.await) });
-        Spawned { child, env: PhantomData }
+        Spawned(child.value().boxed())
     }
 
     /// Ends the scope with this value; nobody who awaits it goes on.
@@ -84,16 +84,13 @@ impl<'env, R: Send + 'env> Scope<'env, R> {
 }
 
 /// As moro's.
-pub struct Spawned<'env, T> {
-    child: Child<T, Infallible>,
-    env: PhantomData<&'env ()>,
-}
+pub struct Spawned<'env, T>(BoxFuture<'env, T>);
 
 impl<T> Future for Spawned<'_, T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        Pin::new(&mut self.child).poll(cx).map(|Ok(value)| value)
+        self.0.as_mut().poll(cx)
     }
 }
 

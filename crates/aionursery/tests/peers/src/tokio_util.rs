@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use aionursery::{CancelScope, Scoped, cancelled};
+use aionursery::{CancelScope, cancelled, future::Scoped};
 
 type Boxed = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Errand = Box<dyn FnOnce() + Send>;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 
 use nursery_core::{Cleanup, Tree};
 
-use crate::scope::{Tokio, lock};
+use super::{Tokio, lock};
 use crate::sync::{Mutex, plain};
 
 /// The tree of one outermost scope.

@@ -3,15 +3,15 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use super::{SOFT, Scope};
 use crate::quiet::quietly;
-use crate::scope::{SOFT, Scope};
 
 /// The future of [`Nursery::cancelled`](crate::Nursery::cancelled).
 ///
 /// ```
 /// # futures::executor::block_on(async {
 /// # aionursery::nursery(async |n| {
-/// let cancelled: aionursery::Cancellation = n.cancelled();
+/// let cancelled: aionursery::future::Cancellation = n.cancelled();
 /// n.cancel();
 /// cancelled.await;
 /// # Ok::<_, String>(()) }).await.unwrap() });

@@ -15,13 +15,13 @@ use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
 
+use super::slots::Slots;
+use super::{Header, TaskRef};
 use crate::quiet::quietly;
-use crate::slots::Slots;
 #[cfg(all(test, aionursery_loom))]
 use crate::sync::LocalCell;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{AtomicWaker, cell, thread_local};
-use crate::task::{Header, TaskRef};
 pub(crate) use stack::Woken;
 use stack::{Pushed, Stack, hand_out};
 

@@ -11,7 +11,7 @@ use std::sync::{Once, PoisonError};
 use crate::sync::Mutex;
 
 /// A panic of a child: its payload, its message and, with
-/// [`record_panic_locations`](crate::record_panic_locations), its place.
+/// [`record_panic_locations`](crate::error::record_panic_locations), its place.
 ///
 /// ```
 /// # futures::executor::block_on(async {
@@ -55,7 +55,7 @@ impl Panic {
     /// `file:line:column`, if locations are recorded.
     ///
     /// ```
-    /// aionursery::record_panic_locations();
+    /// aionursery::error::record_panic_locations();
     /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
     /// #     n.start_soon(async { if true { panic!("out of beans") } Ok::<_, String>(()) });
     /// #     Ok(())
@@ -109,12 +109,12 @@ thread_local! {
     static LAST: RefCell<Option<Box<str>>> = const { RefCell::new(None) };
 }
 
-/// From now on a [`Panic`](crate::Panic) knows its [`location`](crate::Panic::location). Adds to
+/// From now on a [`Panic`](crate::error::Panic) knows its [`location`](crate::error::Panic::location). Adds to
 /// the panic hook that is set at this moment, which goes on to be called; call it once, after
 /// setting your own.
 ///
 /// ```
-/// aionursery::record_panic_locations();
+/// aionursery::error::record_panic_locations();
 /// ```
 pub fn record_panic_locations() {
     static ONCE: Once = Once::new();

@@ -1,15 +1,11 @@
-//! Errors of nurseries that were dropped before they could give them back (R28): they go to the
-//! nursery that adopts what is left, whose type of error may be another, or, if there is none, to
-//! the program's hook. It must never let one go silently (R7).
+//! The error of a nursery that was dropped before it could give it back (R28), for the nursery that
+//! adopts what is left, whose type of error may be another. It must keep what may be kept of it.
 
 use std::any::{Any, type_name};
-use std::convert::Infallible;
 use std::error::Error;
 use std::fmt::{self, Debug, Display};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use crate::error::ChildError;
-use crate::quiet::quietly;
 use crate::sync::plain;
 
 /// An error of a nursery that was dropped early, in the [`MultiError`](crate::MultiError) of the
@@ -64,7 +60,7 @@ impl AdoptedError {
     /// What its type is called.
     ///
     /// ```
-    /// # fn check(adopted: &aionursery::AdoptedError) -> bool {
+    /// # fn check(adopted: &aionursery::error::AdoptedError) -> bool {
     /// adopted.type_name().ends_with("String")
     /// # }
     /// ```
@@ -76,7 +72,7 @@ impl AdoptedError {
     /// Whether the value is there, and a `T`.
     ///
     /// ```
-    /// # fn check(adopted: &aionursery::AdoptedError) -> bool {
+    /// # fn check(adopted: &aionursery::error::AdoptedError) -> bool {
     /// adopted.is::<std::io::Error>()
     /// # }
     /// ```
@@ -91,7 +87,7 @@ impl AdoptedError {
     /// Itself, otherwise.
     ///
     /// ```
-    /// # fn check(adopted: aionursery::AdoptedError) -> Result<(), aionursery::AdoptedError> {
+    /// # fn check(adopted: aionursery::error::AdoptedError) -> Result<(), aionursery::error::AdoptedError> {
     /// let error = adopted.downcast::<std::io::Error>()?;
     /// println!("{:?}", error.kind());
     /// # Ok(())
@@ -137,7 +133,7 @@ fn text(error: &dyn Any) -> Option<String> {
         of::<String>,
         of::<&'static str>,
         of::<Box<str>>,
-        of::<Arc<str>>,
+        of::<std::sync::Arc<str>>,
         of::<std::borrow::Cow<'static, str>>,
         of::<std::io::Error>,
         of::<Box<dyn Error + Send + Sync>>,
@@ -145,64 +141,4 @@ fn text(error: &dyn Any) -> Option<String> {
         of::<fmt::Error>,
     ];
     known.into_iter().find_map(|of| of(error))
-}
-
-/// What is left of a dropped nursery: an error of any type, or a panic, with its child.
-///
-/// ```
-/// aionursery::on_lost_error(|error: aionursery::LostError| {
-///     eprintln!("{} failed, and nobody waits for it: {error}", error.name().unwrap_or("a child"));
-/// });
-/// ```
-pub type LostError = ChildError<Infallible>;
-
-type Hook = Arc<dyn Fn(LostError) + Send + Sync>;
-
-static HOOK: Mutex<Option<Hook>> = Mutex::new(None);
-
-/// From now on `hook` is told of every error that no nursery can give back: the nursery was
-/// dropped before it had ended, and there is no nursery above that is alive; or another panic was
-/// resumed in its place ([`resume_panic`](crate::MultiError::resume_panic)). Until then such an
-/// error is a `tracing` event, if there is a subscriber for it (feature `tracing`), or else a line
-/// on stderr.
-///
-/// It is one hook for the program; a later call replaces it. A library should not set it.
-///
-/// ```
-/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-/// let (send, receive) = std::sync::mpsc::channel();
-/// aionursery::on_lost_error(move |error| send.send(error.to_string()).unwrap());
-/// let block = aionursery::nursery(async |n| {
-///     n.named("disk").start_soon(async { Err::<(), _>("full") });
-///     n.shielded().start_soon(std::future::pending::<Result<(), _>>());
-///     Ok(())
-/// });
-/// let _ = futures::FutureExt::now_or_never(block);
-/// let lost = "child \"disk\" of a nursery that was dropped: an error of the type `&str`";
-/// assert_eq!(receive.recv().unwrap(), lost);
-/// # });
-/// ```
-pub fn on_lost_error(hook: impl Fn(LostError) + Send + Sync + 'static) {
-    let before = plain(&HOOK).replace(Arc::new(hook));
-    drop(before);
-}
-
-/// Tells the hook, or whoever looks. A hook that panics is no reason not to tell of the others.
-pub(crate) fn report(errors: Vec<LostError>) {
-    let hook = plain(&HOOK).clone();
-    for error in errors {
-        quietly(|| match &hook {
-            Some(hook) => hook(error),
-            None => tell(&error),
-        });
-    }
-}
-
-fn tell(error: &LostError) {
-    #[cfg(feature = "tracing")]
-    if tracing::enabled!(tracing::Level::ERROR) {
-        tracing::error!(%error, "nobody waits for this error");
-        return;
-    }
-    eprintln!("aionursery: nobody waits for this error: {error}");
 }

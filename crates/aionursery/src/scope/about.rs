@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use crate::scope::Signal;
+use super::Signal;
 use crate::sync::plain;
 
 pub(crate) type Place = Option<&'static Location<'static>>;
@@ -152,11 +152,11 @@ impl Note {
 static RECORDS: AtomicBool = AtomicBool::new(false);
 
 /// Nurseries that open from now on note every child when it starts, so that a
-/// [`dump`](crate::dump) shows it: its number, the place where it was started, and whether it has
+/// [`dump`](crate::dump::dump) shows it: its number, the place where it was started, and whether it has
 /// begun. Without this a dump shows the children that have a name, and how many others there are.
 ///
 /// ```
-/// aionursery::record_children();
+/// aionursery::dump::record_children();
 /// ```
 pub fn record_children() {
     RECORDS.store(true, Ordering::Relaxed);

@@ -13,10 +13,9 @@ use std::cell::UnsafeCell;
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ptr::{self, NonNull};
 
-use crate::blocks::{self, Grain, SIZES};
-use crate::ready::Share;
+use super::blocks::{self, Grain, SIZES};
+use super::{Header, Share};
 use crate::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-use crate::task::Header;
 
 /// No slot is larger; what is, has an allocation of its own.
 const LARGEST: usize = 2048;

@@ -12,7 +12,7 @@ pub(crate) type Reason = Cow<'static, str>;
 /// # futures::executor::block_on(async {
 /// # aionursery::nursery(async |n| {
 /// n.cancel();
-/// assert_eq!(n.cause().unwrap().source(), aionursery::Source::Explicit);
+/// assert_eq!(n.cause().unwrap().source(), aionursery::error::Source::Explicit);
 /// # Ok::<_, String>(()) }).await.unwrap() });
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub enum Source {
 /// # futures::executor::block_on(async {
 /// # aionursery::nursery(async |n| {
 /// n.cancel_with("enough");
-/// let cause: aionursery::Cause = n.cause().unwrap();
+/// let cause: aionursery::error::Cause = n.cause().unwrap();
 /// assert_eq!(cause.to_string(), "by request: enough");
 /// # Ok::<_, String>(()) }).await.unwrap() });
 /// ```
@@ -52,7 +52,7 @@ impl Cause {
     /// # futures::executor::block_on(async {
     /// # aionursery::nursery(async |n| {
     /// n.cancel();
-    /// assert_eq!(n.cause().unwrap().source(), aionursery::Source::Explicit);
+    /// assert_eq!(n.cause().unwrap().source(), aionursery::error::Source::Explicit);
     /// # Ok::<_, String>(()) }).await.unwrap() });
     /// ```
     #[must_use]

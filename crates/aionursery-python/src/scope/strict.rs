@@ -1,0 +1,40 @@
+//! `StrictScope`: a scope by anyio's rules, for its face to build upon. It must never differ from a
+//! scope in what it decides.
+
+use nursery_core::{Cleanup, Settings};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyType};
+
+use super::CancelScope;
+use super::settings::finite;
+
+/// A scope in which each await of a cancelled task is cancelled, as anyio promises it.
+#[pyclass(frozen, subclass, extends = CancelScope, module = "aionursery", name = "StrictScope")]
+pub struct StrictScope;
+
+#[pymethods]
+impl StrictScope {
+    /// Unlike a scope, it is there to be built upon.
+    #[classmethod]
+    #[pyo3(signature = (**_kwargs))]
+    fn __init_subclass__(_class: &Bound<'_, PyType>, _kwargs: Option<&Bound<'_, PyDict>>) {}
+
+    #[new]
+    #[pyo3(
+        signature = (*, deadline = f64::INFINITY, shield = false),
+        text_signature = "(*, deadline=1e999, shield=False)"
+    )]
+    fn new(deadline: f64, shield: bool) -> PyResult<PyClassInitializer<Self>> {
+        let deadline = finite("deadline", deadline)?;
+        let cleanup = Cleanup::Seconds(0.0);
+        let settings = Settings { deadline, shield, cleanup, abrupt: false };
+        let mut scope = CancelScope::make(settings, f64::INFINITY, false);
+        scope.strict = true;
+        Ok(PyClassInitializer::from(scope).add_subclass(Self))
+    }
+}
+
+/// Puts the class into the module.
+pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<StrictScope>()
+}

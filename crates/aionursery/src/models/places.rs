@@ -1,0 +1,45 @@
+//! Places under a limit: one that is given and one that is let go of, on two threads.
+
+use std::future::poll_fn;
+
+use super::*;
+use crate::Builder;
+
+#[test]
+fn a_place_that_a_spawned_child_leaves_comes_to_who_waits_for_it() {
+    model(2, || {
+        let ran = [Witness::new(), Witness::new()];
+        let ended = block_on(Builder::new().limit(1).nursery(async |n: Handle| {
+            for ran in ran.clone() {
+                let permit = n.reserve().await;
+                permit.spawn(async move {
+                    ran.add();
+                    Ok(())
+                });
+            }
+            Ok(())
+        }));
+        ended.unwrap();
+        assert_eq!(ran.map(|ran| ran.read()), [1, 1]);
+    });
+}
+
+#[test]
+fn a_place_that_is_given_to_who_stops_waiting_goes_to_the_next() {
+    model(2, || {
+        let ended = block_on(Builder::new().limit(1).nursery(async |n: Handle| {
+            n.reserve().await.spawn(async { Ok(()) });
+            // The child may leave its place before, amid or after this.
+            let mut waits = Box::pin(n.reserve());
+            poll_fn(|cx| {
+                let _ = waits.as_mut().poll(cx);
+                Poll::Ready(())
+            })
+            .await;
+            drop(waits);
+            drop(n.reserve().await);
+            Ok(())
+        }));
+        ended.unwrap();
+    });
+}

@@ -1,0 +1,126 @@
+//! A start that waits for a place under the nursery's limit: back-pressure. It must never decide who comes
+//! next: the gate does.
+
+use std::future::{Future, poll_fn};
+use std::sync::Arc;
+use std::task::Poll;
+
+use crate::child::Child;
+use crate::limit::Place;
+use crate::nursery::{Admits, Nursery, Sendable};
+
+/// A place in a nursery with a limit, for one child: see [`Nursery::reserve`]. If it is dropped, the place
+/// is free again.
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use aionursery::{Builder, Nursery, Permit};
+/// Builder::new().limit(1).nursery(async |n: Nursery<'_, String>| {
+///     let permit: Permit<'_, String> = n.reserve().await;
+///     Ok(permit.named("only").start_soon(async { Ok(()) }).value().await)
+/// }).await.unwrap();
+/// # });
+/// ```
+#[must_use = "a place that is dropped is free again"]
+pub struct Permit<'env, E, M = Sendable> {
+    nursery: Nursery<'env, E, M>,
+    place: Place,
+}
+
+impl<'env, E, M> Nursery<'env, E, M> {
+    /// Waits until one more child may run under the nursery's [`limit`](crate::Builder::limit), and keeps
+    /// that place for it. So a loop takes its next item only when there is a place for it, in place of
+    /// starting children that wait for theirs. Without a limit there is a place at once.
+    ///
+    /// Callers that wait here and children that wait for their first step stand in one queue. A body that has all
+    /// the places itself waits for ever: each ends with its permit or its child.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use aionursery::{Builder, Nursery, yield_now};
+    /// Builder::new().limit(2).nursery(async |n: Nursery<'_, String>| {
+    ///     for _ in 0..100 {
+    ///         let permit = n.reserve().await;
+    ///         assert!(n.running() < 2);
+    ///         permit.start_soon(async { yield_now().await; Ok(()) });
+    ///     }
+    ///     Ok(())
+    /// }).await.unwrap();
+    /// # });
+    /// ```
+    pub async fn reserve(&self) -> Permit<'env, E, M> {
+        let mut place = Place::new(self.gate());
+        poll_fn(|cx| match place.poll(cx.waker()) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        })
+        .await;
+        Permit { nursery: self.clone(), place }
+    }
+}
+
+impl<'env, E, M> Permit<'env, E, M> {
+    /// The child that is started with it has this name, as with [`Nursery::named`].
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// # aionursery::nursery(async |n: aionursery::Nursery<'_, String>| {
+    /// let child = n.reserve().await.named("reader").start_soon(async { Ok(()) });
+    /// assert_eq!(child.name(), Some("reader"));
+    /// # Ok(()) }).await.unwrap() });
+    /// ```
+    pub fn named(self, name: impl Into<Arc<str>>) -> Self {
+        Self { nursery: self.nursery.named(name), place: self.place }
+    }
+
+    /// Starts a child in this place, as [`Nursery::start_soon`] does.
+    ///
+    /// # Panics
+    /// If the nursery is closed.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// # aionursery::nursery(async |n: aionursery::Nursery<'_, String>| {
+    /// assert_eq!(n.reserve().await.start_soon(async { Ok(7) }).await?, 7);
+    /// # Ok(()) }).await.unwrap() });
+    /// ```
+    #[track_caller]
+    pub fn start_soon<F, T>(self, future: F) -> Child<T, E>
+    where
+        F: Future<Output = Result<T, E>> + 'env,
+        M: Admits<F>,
+    {
+        let started = self.nursery.start_in(self.place, future);
+        started.unwrap_or_else(|closed| panic!("{closed}"))
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl<E: Send + 'static, M> Permit<'_, E, M> {
+    /// Starts a child in this place, as [`Nursery::spawn`] does.
+    ///
+    /// # Panics
+    /// If the nursery is closed, or outside a tokio runtime.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # aionursery::nursery(async |n: aionursery::Nursery<'_, String>| {
+    /// assert_eq!(n.reserve().await.spawn(async { Ok(7) }).await?, 7);
+    /// # Ok(()) }).await.unwrap() });
+    /// ```
+    #[track_caller]
+    pub fn spawn<F, T>(self, future: F) -> Child<T, E>
+    where
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let started = self.nursery.spawn_in(self.place, future);
+        started.unwrap_or_else(|closed| panic!("{closed}"))
+    }
+}
+
+impl<E, M> std::fmt::Debug for Permit<'_, E, M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Permit").field("nursery", &self.nursery).finish_non_exhaustive()
+    }
+}

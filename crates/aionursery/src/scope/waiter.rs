@@ -1,0 +1,49 @@
+//! The owner of a future that waits for what stands in it, shields and nurseries, before it drops the
+//! future. It must never decide what is waited for.
+
+use std::task::Waker;
+
+use crate::quiet::quietly;
+use crate::sync::AtomicWaker;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+
+pub(crate) struct Waiter {
+    /// How many shields stand in the future.
+    shields: AtomicUsize,
+    waker: AtomicWaker,
+}
+
+impl Waiter {
+    pub(crate) fn new() -> Self {
+        Self { shields: AtomicUsize::new(0), waker: AtomicWaker::new() }
+    }
+
+    pub(crate) fn register(&self, waker: &Waker) {
+        self.waker.register(waker);
+    }
+
+    /// It looks again.
+    pub(crate) fn wake(&self) {
+        quietly(|| self.waker.wake());
+    }
+
+    pub(crate) fn add_shield(&self) {
+        self.shields.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn shield_has_fallen(&self) {
+        if self.shields.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.wake();
+        }
+    }
+
+    pub(crate) fn has_shields(&self) -> bool {
+        self.shields.load(Ordering::Acquire) > 0
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        quietly(|| drop(self.waker.take()));
+    }
+}

@@ -1,0 +1,126 @@
+//! A nursery that is opened again when it has failed, up to a number of times. It must never drop an
+//! error: each goes to whoever asked to be told, or is given back.
+
+use std::collections::VecDeque;
+use std::future::{Future, pending};
+use std::time::Duration;
+
+use crate::cancel_scope::{current_time, move_on_after};
+use crate::combine::yield_now;
+use crate::entry::nursery;
+use crate::error::MultiError;
+use crate::nursery::Nursery;
+
+/// How often [`supervise`] opens its nursery again, and after how long a pause.
+///
+/// ```
+/// use aionursery::service::Restarts;
+/// use std::time::Duration;
+/// let often = Restarts::most(5).within(Duration::from_secs(60)).pause(Duration::from_secs(1));
+/// # drop(often);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Restarts {
+    most: usize,
+    within: Option<Duration>,
+    pause: Duration,
+}
+
+impl Restarts {
+    /// So many restarts at the most, without a pause.
+    ///
+    /// ```
+    /// # drop(aionursery::service::Restarts::most(5));
+    /// ```
+    #[must_use]
+    pub fn most(restarts: usize) -> Self {
+        Self { most: restarts, within: None, pause: Duration::ZERO }
+    }
+
+    /// Counts only restarts that are no longer ago than this. Without it all are counted.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # drop(aionursery::service::Restarts::most(5).within(Duration::from_secs(60)));
+    /// ```
+    #[must_use]
+    pub fn within(mut self, window: Duration) -> Self {
+        self.within = Some(window);
+        self
+    }
+
+    /// How long it waits before each restart.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # drop(aionursery::service::Restarts::most(5).pause(Duration::from_secs(1)));
+    /// ```
+    #[must_use]
+    pub fn pause(mut self, pause: Duration) -> Self {
+        self.pause = pause;
+        self
+    }
+}
+
+/// Opens a nursery with this body, and opens it again when it has failed: its body or a child returned
+/// an error, or panicked. All of a run has ended before the next begins. `failed` is told the errors of
+/// each run that is followed by another.
+///
+/// Give the body what it needs by reference: it is called anew for each run. For a single call that is
+/// tried again a crate such as `backon` is enough.
+///
+/// # Errors
+/// Those of the last run, if it fails more often than `restarts` allows. A run that was only cancelled
+/// ([`MultiError::is_cancelled`]) is not started again.
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use aionursery::{Nursery, service::{Restarts, supervise}};
+/// use std::sync::atomic::{AtomicU32, Ordering};
+/// let (runs, mut heard) = (AtomicU32::new(0), Vec::new());
+/// let value = supervise(
+///     Restarts::most(5),
+///     async |n: Nursery<'_, String>| {
+///         let run = runs.fetch_add(1, Ordering::Relaxed);
+///         let child = n.start_soon(async move { if run < 2 { Err(format!("run {run}")) } else { Ok(7) } });
+///         Ok(child.value().await)
+///     },
+///     |errors| heard.push(errors[0].to_string()),
+/// );
+/// assert_eq!(value.await.unwrap(), 7);
+/// assert_eq!(heard, ["child 1: run 0", "child 1: run 1"]);
+/// # });
+/// ```
+pub async fn supervise<'env, T, E, B, F>(
+    restarts: Restarts,
+    mut body: B,
+    mut failed: impl FnMut(MultiError<E>),
+) -> Result<T, MultiError<E>>
+where
+    B: FnMut(Nursery<'env, E>) -> F,
+    F: Future<Output = Result<T, E>>,
+{
+    let mut recent = VecDeque::new();
+    loop {
+        let errors = match nursery(&mut body).await {
+            Err(errors) if !errors.is_cancelled() => errors,
+            ended => return ended,
+        };
+        let now = current_time();
+        if let Some(window) = restarts.within {
+            while recent.front().is_some_and(|&then| now.saturating_duration_since(then) > window) {
+                recent.pop_front();
+            }
+        }
+        if recent.len() >= restarts.most {
+            return Err(errors);
+        }
+        recent.push_back(now);
+        failed(errors);
+        match restarts.pause.is_zero() {
+            // A run that fails at once does not keep its task from being cancelled.
+            true => yield_now().await,
+            false => drop(move_on_after(restarts.pause, pending::<()>()).await),
+        }
+    }
+}

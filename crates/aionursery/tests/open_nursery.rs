@@ -1,0 +1,176 @@
+//! A nursery that is a value: R3, R6, R7, R18, R21, R27a and R28 of what `Builder::open` gives.
+#![cfg(feature = "tokio")]
+
+#[path = "common/on_drop.rs"]
+mod on_drop;
+
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::time::Duration;
+
+use aionursery::{Builder, End, OnError, OpenNursery, cancelled, fail_after, nursery, yield_now};
+use tokio::time::{Instant, sleep};
+
+use on_drop::OnDrop;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+type Jobs = OpenNursery<String>;
+
+fn collects() -> Jobs {
+    Builder::new().on_error(OnError::Collect).open()
+}
+
+/// A child that never ends, and counts when it is dropped.
+fn counts(dropped: &Arc<AtomicU32>) -> impl Future<Output = Result<(), String>> + use<> {
+    let dropped = dropped.clone();
+    async move {
+        let _end = OnDrop(move || _ = dropped.fetch_add(1, SeqCst));
+        pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn r3_close_waits_for_all_children_and_for_those_that_they_start() {
+    struct Service {
+        jobs: Jobs,
+        done: Arc<AtomicU32>,
+    }
+    let service = Service { jobs: collects(), done: Arc::default() };
+    let (siblings, done) = (service.jobs.clone(), service.done.clone());
+    service.jobs.start_soon(async move {
+        sleep(SECOND).await;
+        siblings.spawn(async move {
+            sleep(SECOND).await;
+            done.fetch_add(1, SeqCst);
+            Ok(())
+        });
+        Ok(())
+    });
+    yield_now().await;
+    let kept = service.jobs.clone();
+    service.jobs.close().await.unwrap();
+    assert_eq!(service.done.load(SeqCst), 1);
+    assert!(kept.try_spawn(async { Ok(()) }).is_err());
+}
+
+#[tokio::test]
+async fn r6_a_failure_cancels_the_others_before_anything_is_closed() {
+    let dropped = Arc::default();
+    let jobs: Jobs = Builder::new().name("jobs").open();
+    let other = jobs.spawn(counts(&dropped));
+    jobs.named("bad").spawn(async { Err::<(), _>("no beans".into()) });
+    assert_eq!(other.end().await, End::Cancelled);
+    assert!(jobs.is_cancelled());
+    let errors = jobs.close().await.unwrap_err();
+    assert_eq!((errors.len(), errors[0].name()), (1, Some("bad")));
+}
+
+#[tokio::test]
+async fn r7_collected_errors_come_with_close_but_for_those_that_were_taken() {
+    let jobs = collects();
+    let taken = jobs.spawn(async { Err::<(), _>("taken".into()) });
+    assert_eq!(taken.await.unwrap_err().error(), Some(&"taken".to_string()));
+    jobs.spawn(async { Err::<(), _>("kept".into()) }).end().await;
+    let errors = jobs.close().await.unwrap_err();
+    assert_eq!(errors.errors().collect::<Vec<_>>(), ["kept"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r21_its_deadline_and_its_budget_act_while_nothing_awaits_it() {
+    let (dropped, heard) = (Arc::default(), Arc::new(AtomicU32::new(0)));
+    let builder = Builder::new().deadline(Instant::now() + SECOND).cleanup(SECOND);
+    let jobs: Jobs = builder.open();
+    jobs.spawn(counts(&dropped));
+    let hears = heard.clone();
+    jobs.spawn(async move {
+        cancelled().await;
+        hears.fetch_add(1, SeqCst);
+        Ok(())
+    });
+    sleep(SECOND * 3 / 2).await;
+    assert_eq!((dropped.load(SeqCst), heard.load(SeqCst)), (0, 1));
+    sleep(SECOND).await;
+    assert_eq!(dropped.load(SeqCst), 1);
+    assert!(jobs.close().await.is_ok());
+}
+
+#[tokio::test]
+async fn r21_one_whose_deadline_has_passed_is_cancelled_from_the_start() {
+    let jobs: Jobs = Builder::new().deadline(Instant::now()).open();
+    drop(jobs.try_spawn(pending::<Result<(), _>>()));
+    assert!(jobs.is_cancelled());
+    assert!(jobs.close().await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn r27a_who_is_cancelled_amid_close_cancels_it_and_waits_for_its_budget() {
+    let (dropped, cleaned) = (Arc::default(), Arc::new(AtomicU32::new(0)));
+    let jobs: Jobs = Builder::new().cleanup(5 * SECOND).open();
+    jobs.spawn(counts(&dropped));
+    let cleans = cleaned.clone();
+    jobs.spawn(async move {
+        cancelled().await;
+        sleep(2 * SECOND).await;
+        cleans.fetch_add(1, SeqCst);
+        Ok(())
+    });
+    let (began, kept) = (Instant::now(), jobs.clone());
+    let ended = fail_after(SECOND, jobs.close()).await;
+    assert!(ended.is_ok(), "what has cleaned up is not late");
+    // A sum of seconds may be a nanosecond late, which tokio's timers make a millisecond.
+    assert!((6 * SECOND..6 * SECOND + Duration::from_millis(2)).contains(&began.elapsed()));
+    assert_eq!((dropped.load(SeqCst), cleaned.load(SeqCst)), (1, 1));
+    assert!(kept.try_spawn(async { Ok(()) }).is_err());
+}
+
+#[tokio::test]
+async fn r28_one_that_is_dropped_aborts_its_children() {
+    for in_close in [false, true] {
+        let dropped = Arc::default();
+        let jobs = collects();
+        jobs.spawn(counts(&dropped));
+        jobs.start_soon(counts(&dropped));
+        while jobs.running() < 2 {
+            yield_now().await;
+        }
+        sleep(Duration::from_millis(1)).await;
+        if in_close {
+            tokio::select! {
+                biased;
+                _ = jobs.close() => unreachable!("its children never end"),
+                () = yield_now() => {}
+            }
+        } else {
+            drop(jobs);
+        }
+        while dropped.load(SeqCst) < 2 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn it_is_not_below_the_scope_that_it_is_opened_in() {
+    let jobs = nursery(async |n| {
+        let jobs = collects();
+        n.cancel();
+        Ok::<_, String>(jobs)
+    })
+    .await
+    .unwrap();
+    assert!(!jobs.is_cancelled());
+    assert_eq!(jobs.spawn(async { Ok(7) }).await.unwrap(), 7);
+    jobs.close().await.unwrap();
+}
+
+#[test]
+fn a_runtime_that_has_shut_down_is_said_by_close() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let jobs: Jobs = runtime.block_on(async { collects() });
+    drop(runtime);
+    let errors = futures::executor::block_on(jobs.close()).unwrap_err();
+    assert!(errors.is_cancelled());
+    assert_eq!(errors.cause().unwrap().reason(), Some("its runtime has shut down"));
+}

@@ -1,0 +1,173 @@
+//! A start that waits for a place under the nursery's limit: `Nursery::reserve` and its `Permit`.
+#![cfg(feature = "tokio")]
+
+use std::future::pending;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use aionursery::{Builder, End, Nursery, OnError, fail_after, yield_now};
+use futures::FutureExt;
+
+type Texts<'env> = Nursery<'env, String>;
+
+fn limited(limit: usize) -> Builder {
+    Builder::new().limit(limit).on_error(OnError::Collect)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_loop_that_reserves_never_has_more_children_than_the_limit() {
+    let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    limited(3)
+        .nursery(async |n: Texts<'_>| {
+            for number in 0..200 {
+                let permit = n.reserve().await;
+                most.fetch_max(running.fetch_add(1, SeqCst) + 1, SeqCst);
+                let running = running.clone();
+                let child = async move {
+                    tokio::task::yield_now().await;
+                    running.fetch_sub(1, SeqCst);
+                    Ok(())
+                };
+                match number % 2 {
+                    0 => permit.start_soon(child),
+                    _ => permit.spawn(child),
+                };
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+    assert_eq!((most.load(SeqCst), running.load(SeqCst)), (3, 0));
+}
+
+#[tokio::test]
+async fn who_reserves_and_who_waits_for_a_first_step_stand_in_one_queue() {
+    limited(1)
+        .nursery(async |n: Texts<'_>| {
+            let first = n.start_soon(async {
+                yield_now().await;
+                Ok(())
+            });
+            let second = n.start_soon(async {
+                yield_now().await;
+                Ok(())
+            });
+            yield_now().await;
+            let permit = n.reserve().await;
+            assert!(first.is_finished() && second.is_finished());
+            let late = n.start_soon(async { Ok(()) });
+            yield_now().await;
+            assert!(!late.is_finished(), "the place is reserved");
+            permit.start_soon(async { Ok(()) }).value().await;
+            late.value().await;
+            Ok(())
+        })
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_permit_that_is_dropped_or_whose_child_fails_panics_or_is_cancelled_frees_its_place() {
+    let ended = limited(1)
+        .nursery(async |n: Texts<'_>| {
+            drop(n.reserve().await);
+            n.reserve().await.named("fails").spawn(async { Err::<(), _>("no beans".into()) });
+            n.reserve().await.start_soon(async { if true { panic!("no pot") } else { Ok(()) } });
+            let child = n.reserve().await.spawn(pending::<Result<(), String>>());
+            child.cancel();
+            let last = n.reserve().await;
+            assert_eq!(child.end().await, End::Cancelled);
+            last.start_soon(async { Ok(()) }).value().await;
+            Ok(())
+        })
+        .await;
+    let errors = ended.unwrap_err();
+    assert_eq!((errors.len(), errors[0].name()), (2, Some("fails")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_stops_waiting_for_a_place_leaves_it_to_the_next() {
+    limited(1)
+        .nursery(async |n: Texts<'_>| {
+            let held = n.reserve().await;
+            assert!(fail_after(Duration::from_secs(1), n.reserve()).await.is_err());
+            let (mut first, mut second) = (pin!(n.reserve()), pin!(n.reserve()));
+            assert!(first.as_mut().now_or_never().is_none());
+            assert!(second.as_mut().now_or_never().is_none());
+            drop(held);
+            // The place is the first one's now: it was not polled again, and goes.
+            first.set(n.reserve());
+            drop(second.await);
+            drop(first.await);
+            Ok(())
+        })
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn r12_a_cancellation_ends_who_waits_for_a_place() {
+    let ended = limited(1).nursery(async |n: Texts<'_>| {
+        n.reserve().await.spawn(pending::<Result<(), String>>());
+        let other = n.clone();
+        tokio::spawn(async move { other.cancel() });
+        let permit = n.reserve().await;
+        unreachable!("the body goes no further: {permit:?}");
+        #[expect(unreachable_code, reason = "says what the body gives")]
+        Ok(())
+    });
+    assert!(ended.await.unwrap_err().is_cancelled());
+}
+
+#[tokio::test]
+async fn without_a_limit_there_is_a_place_at_once_and_a_closed_nursery_starts_nothing() {
+    let mut kept = None;
+    aionursery::nursery(async |n: Texts<'_>| {
+        kept = Some(n.clone());
+        let permits = [n.reserve().now_or_never().unwrap(), n.reserve().now_or_never().unwrap()];
+        for permit in permits {
+            permit.start_soon(async { Ok(()) });
+        }
+        Ok(())
+    })
+    .await
+    .unwrap();
+    let permit = kept.unwrap().reserve().await;
+    let start = std::panic::AssertUnwindSafe(|| permit.spawn(async { Ok(()) }));
+    assert!(std::panic::catch_unwind(start).is_err());
+}
+
+#[test]
+fn r29_a_waker_may_ask_the_nursery_when_it_is_cloned_called_and_dropped() {
+    struct Asks(Texts<'static>);
+    impl Wake for Asks {
+        fn wake(self: Arc<Self>) {
+            drop(self.0.reserve().now_or_never());
+        }
+    }
+    impl Drop for Asks {
+        fn drop(&mut self) {
+            drop(self.0.reserve().now_or_never());
+        }
+    }
+    futures::executor::block_on(limited(1).nursery(async |n: Texts<'static>| {
+        let held = n.reserve().await;
+        let mut waits = Box::pin(n.reserve());
+        for _ in 0..2 {
+            let waker = Waker::from(Arc::new(Asks(n.clone())));
+            assert!(waits.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+        let waker = Waker::from(Arc::new(Asks(n.clone())));
+        let mut gone = Box::pin(n.reserve());
+        assert!(gone.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        drop((waker, gone));
+        drop(held);
+        let waker = Waker::noop();
+        assert!(matches!(waits.as_mut().poll(&mut Context::from_waker(waker)), Poll::Ready(_)));
+        Ok(())
+    }))
+    .unwrap();
+}
