@@ -1,7 +1,8 @@
-"""anyio's own tests of its asyncio backend, with our task factory on every loop.
+"""anyio's own tests of its asyncio backend, with our task factory on every loop, or our backend.
 
 Owns the fetching of anyio's sdist and the two runs that are compared, one with asyncio's own tasks
-and one with ours: `python -m tests.conformance.anyio_sdist`. The tests are run where the sdist was
+and one with ours: `python -m tests.conformance.anyio_sdist`. With `--backend` the second one has
+anyio's backend on our engine. The tests are run where the sdist was
 unpacked, under `target/`, with anyio's own settings of pytest.
 """
 
@@ -37,6 +38,7 @@ MODULES = (
     "test_concurrency_utils",
     "test_futures",
     "test_lowlevel",
+    "test_pytest_plugin",
     "test_signals",
     "test_subprocesses",
     "streams/test_memory",
@@ -52,6 +54,13 @@ NEEDED = ("trustme", "pytest_mock", "pytest_timeout", "psutil")
 
 #: Seconds for a run; anyio's settings bound each test.
 BOUND = 600
+
+
+class _Backend:
+    """In place of names: anyio's backend on our engine."""
+
+
+BACKEND = _Backend()
 
 
 def sdist() -> Path:
@@ -88,7 +97,7 @@ def sdist() -> Path:
 
 
 def run(
-    names: places.Names | None, modules: Sequence[str] = MODULES, patterns: str = ""
+    names: places.Names | _Backend | None, modules: Sequence[str] = MODULES, patterns: str = ""
 ) -> dict[str, Result]:
     """Run these modules; with asyncio's own tasks if there is nothing to put in place.
 
@@ -106,7 +115,7 @@ def run(
 
 
 def run_process(
-    names: places.Names | None, patterns: str, chosen: Sequence[str]
+    names: places.Names | _Backend | None, patterns: str, chosen: Sequence[str]
 ) -> dict[str, Result]:
     """Run the chosen files or tests in one process."""
     home = sdist()
@@ -114,7 +123,8 @@ def run_process(
         record = Path(folder, "record.jsonl")
         job = {
             "home": str(home),
-            "names": dataclasses.asdict(names) if names else None,
+            "names": dataclasses.asdict(names) if isinstance(names, places.Names) else None,
+            "backend": names is BACKEND,
             "record": str(record),
             "arguments": [
                 *("--quiet", "-p", "no:cacheprovider"),
@@ -135,7 +145,9 @@ def run_process(
 
 
 def run_both(
-    names: places.Names = places.OURS, modules: Sequence[str] = MODULES, patterns: str = ""
+    names: places.Names | _Backend = places.OURS,
+    modules: Sequence[str] = MODULES,
+    patterns: str = "",
 ) -> tuple[dict[str, Result], dict[str, Result]]:
     """The results with asyncio's own tasks, and with what was put in their place."""
     sdist()
@@ -151,11 +163,12 @@ def compare(
     entries: list[Entry],
     *,
     partial: bool = False,
+    suite: str = "anyio",
 ) -> list[str]:
     """What is wrong: in either run by itself, and where ours did not pass what asyncio's did."""
     return [
         *judge("anyio", plain, entries, baseline=True, partial=partial),
-        *judge("anyio", ours, entries, partial=partial),
+        *judge(suite, ours, entries, partial=partial),
         *(
             f"anyio {test}: {ours[test].kind if test in ours else 'not run'} with our tasks, "
             "passed with asyncio's"
@@ -170,6 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m tests.conformance.anyio_sdist", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("--baseline", action="store_true", help="put asyncio's own classes there")
+    parser.add_argument("--backend", action="store_true", help="put anyio's backend on our engine")
     parser.add_argument("--module", action="append", help="only this one, as test_taskgroups")
     parser.add_argument("-k", dest="patterns", default="", help="an expression, as for pytest")
     parser.add_argument("-v", dest="verbose", action="store_true", help="name every test")
@@ -177,9 +191,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--eager-factory", metavar="MODULE:NAME")
     parser.add_argument("--task-class", dest="task", metavar="MODULE:NAME")
     options = parser.parse_args(arguments)
-    names = places.BASELINE if options.baseline else places.OURS
+    names: places.Names | _Backend = places.BASELINE if options.baseline else places.OURS
     given = {field: getattr(options, field) for field in ("factory", "eager_factory", "task")}
-    names = dataclasses.replace(names, **{field: value for field, value in given.items() if value})
+    if isinstance(names, places.Names):
+        chosen = {field: value for field, value in given.items() if value}
+        names = dataclasses.replace(names, **chosen)
+    suite = "anyio"
+    if options.backend:
+        names, suite = BACKEND, "anyio-backend"
     try:
         plain, ours = run_both(names, options.module or MODULES, options.patterns)
     except NotHereError as exc:
@@ -196,7 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"{name:10} passed only by itself: {test}")
     print(f"{'asyncio':10} {count(plain)}\n{'in place':10} {count(ours)}")
     partial = bool(options.module or options.patterns)
-    complaints = compare(plain, ours, read_list(), partial=partial)
+    complaints = compare(plain, ours, read_list(), partial=partial, suite=suite)
     return conclude(complaints)
 
 

@@ -12,11 +12,17 @@ import os
 import sys
 import threading
 import types
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conformance import places
 from tests.conformance.recorder import Recorder
+
+#: How many times longer a run of pytest may take than the test that starts it says.
+PATIENCE = 20
 
 
 class Plugin(Recorder):
@@ -64,6 +70,39 @@ def backend(item: pytest.Item) -> str | None:
     return value[0] if isinstance(value, tuple) else value
 
 
+def put_backend() -> None:
+    """Have anyio's backend on our engine in this run of pytest, and in those of its tests."""
+    folder = str(Path(__file__).with_name("with_backend"))
+    sys.path.append(folder)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")]))
+    os.environ["PYTEST_PLUGINS"] = "anyio_on_the_engine"
+
+
+def give_time() -> None:
+    """Give the runs of pytest that tests start more than three seconds, on a busy machine."""
+    run = pytest.Pytester.run
+
+    def patient(this: pytest.Pytester, *arguments: Any, **options: Any) -> pytest.RunResult:
+        if options.get("timeout") is not None:
+            options["timeout"] *= PATIENCE
+        return run(this, *arguments, **options)
+
+    pytest.Pytester.run = patient  # type: ignore[method-assign]
+
+
+def serve(job: dict[str, Any], plugin: type[Plugin], ours: Iterable[str]) -> None:
+    """Run the job's tests. They are a package by the name of `tests`, as ours are: forget those."""
+    for name in ours:
+        del sys.modules[name]
+    os.chdir(job["home"])
+    sys.path[0] = job["home"]
+    with open(job["record"], "w", encoding="utf-8") as file:
+        if job["backend"]:
+            put_backend()
+        give_time()
+        plugin(file).run(job["arguments"])
+
+
 def main() -> None:
     job = json.load(sys.stdin)
     if job["names"] is not None:
@@ -72,13 +111,7 @@ def main() -> None:
         if sys.version_info >= (3, 12):
             # anyio's tests take it from there for their loop with eager tasks.
             asyncio.eager_task_factory = places.load(names.eager_factory)
-    # anyio's tests are a package by the name of `tests`, as ours are.
-    for name in ("tests", "tests.conformance"):
-        del sys.modules[name]
-    os.chdir(job["home"])
-    sys.path[0] = job["home"]
-    with open(job["record"], "w", encoding="utf-8") as file:
-        Plugin(file).run(job["arguments"])
+    serve(job, Plugin, ("tests", "tests.conformance"))
 
 
 if __name__ == "__main__":

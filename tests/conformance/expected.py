@@ -39,6 +39,8 @@ class Entry:
     pythons: tuple[str, ...] = ()
     #: It fails with asyncio's own classes too, put in place in the same way.
     baseline: bool = False
+    #: Whether it passes depends on how fast the machine is.
+    sometimes: bool = False
     #: Of trio's tests, one of `TRIO_REASONS`.
     because: str = ""
 
@@ -98,7 +100,7 @@ def judge(
         result = results.get(test)
         if result is None and not partial:
             complaints.append(f"{suite} {test}: listed ({entry.reason}), but there is no such test")
-        elif result is not None and result.kind in ("passed", "skipped"):
+        elif result is not None and result.kind in ("passed", "skipped") and not entry.sometimes:
             complaints.append(f"{suite} {test}: listed ({entry.reason}), but {result.kind}")
     if not partial and not any(result.kind == "passed" for result in results.values()):
         complaints.append(f"{suite}: no test has passed")
