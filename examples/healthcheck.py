@@ -257,6 +257,7 @@ async def run(options: argparse.Namespace) -> int:
             results.append(result)
             progress.outcomes[result.outcome] += 1
 
+        failed: MultiError[Exception] | None = None
         try:
             async with Nursery() as nursery:
                 display = nursery.start_soon(progress.show)
@@ -269,8 +270,6 @@ async def run(options: argparse.Namespace) -> int:
             progress.close()
             print("stopped; writing what was done so far", file=sys.stderr)
             raise
-        else:
-            failed = None
         finally:
             # The report is written even if somebody stops us just now.
             with aionursery.shield():

@@ -75,7 +75,7 @@ def test_what_makes_a_scope_says_one_thing_of_a_shield_that_is_none(shield):
 
 
 def test_a_scope_takes_its_arguments_by_name():
-    with pytest.raises(TypeError, match=r"CancelScope\(\) takes no positional arguments"):
+    with pytest.raises(TypeError, match=r"CancelScope\(\) takes keyword arguments only"):
         CancelScope(5)
     with pytest.raises(TypeError, match="unexpected keyword argument 'nope'"):
         CancelScope(nope=1)

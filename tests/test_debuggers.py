@@ -52,13 +52,18 @@ PROGRAM = """
 
 def looked_at(tool, kinds, runner):
     """Run the tool on a process of these tasks; return what it prints."""
+    return looked_at_by([sys.executable, "-m", "asyncio", tool], kinds, runner)
+
+
+def looked_at_by(command, kinds, runner):
+    """As that, with the whole command but for the process."""
     program = [sys.executable, "-c", textwrap.dedent(PROGRAM), kinds, runner]
     with subprocess.Popen(
         program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         try:
             assert process.stdout.readline() == "ready\n"
-            command = [sys.executable, "-m", "asyncio", tool, str(process.pid)]
+            command = [*command, str(process.pid)]
             done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         finally:
             process.kill()
@@ -84,3 +89,25 @@ def test_python_asyncio_ps_and_pstree_see_every_task(tool, kinds, runner):
     assert "middle" in shown
     assert "leaf" in shown
     assert "Task-" in shown
+
+
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="the profiler came with CPython 3.15")
+@pytest.mark.parametrize("runner", ["asyncio", "aionursery"])
+@pytest.mark.parametrize("kinds", ["plain", "nursery", "plain,nursery"])
+def test_python_s_sampling_profiler_sees_every_task(kinds, runner):
+    options = [
+        "--async-aware",
+        "--async-mode",
+        "all",
+        "--collapsed",
+        "-d",
+        "2",
+        "-o",
+        "/dev/stdout",
+    ]
+    command = [sys.executable, "-m", "profiling.sampling", "attach", *options]
+    shown = looked_at_by(command, kinds, runner)
+    names = ["plain-host", "grouped"] if "plain" in kinds else []
+    names += ["nursery-host", "in-a-nursery", "a-wait"] if "nursery" in kinds else []
+    assert [name for name in names if name not in shown] == []
+    assert "middle" in shown and "leaf" in shown

@@ -9,39 +9,15 @@ import importlib.util
 import re
 import subprocess
 import sys
-from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from tools.doc_programs import PAGES, ROOT, blocks
 
-ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-FENCE = re.compile(
-    r"^```python\n(?P<code>.*?)^```\n(?:\nIt prints:\n\n```text\n(?P<out>.*?)^```)?",
-    re.MULTILINE | re.DOTALL,
-)
 IMPORT = re.compile(r"^(?:import|from) (\w+)", re.MULTILINE)
 CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)")
 #: No program of the docs takes longer than this many seconds, or it hangs.
 PATIENCE = 30
-
-
-class Block(NamedTuple):
-    name: str
-    code: str
-    output: str | None
-
-
-def blocks() -> list[Block]:
-    found = []
-    for page in PAGES:
-        text = page.read_text()
-        for match in FENCE.finditer(text):
-            line = text.count("\n", 0, match.start()) + 1
-            name = f"{page.relative_to(ROOT)}:{line}"
-            found.append(Block(name, match["code"], match["out"]))
-    return found
 
 
 def is_missing(module: str) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import sys
 
 import pytest
 
@@ -518,3 +520,36 @@ async def test_r31_a_task_whose_coroutine_another_closes_still_ends(world, body)
     _, pending = await asyncio.wait([task], timeout=5)
     assert not pending
     assert task.cancelled() or isinstance(task.exception(), RuntimeError)
+
+
+@pytest.mark.parametrize("kind", [asyncio.Task, aionursery.Task])
+@pytest.mark.parametrize("new_loop", KINDS)
+@pytest.mark.parametrize("inside", [True, False], ids=["in the loop", "outside"])
+def test_r7_an_error_in_a_nursery_that_was_never_left_is_reported(new_loop, kind, inside):
+    loop, kept, seen = new_loop(), [], []
+    loop.set_exception_handler(lambda _, context: seen.append(context.get("exception")))
+
+    async def fails():
+        raise ValueError("a child's")
+
+    async def main():
+        nursery = Nursery()
+        kept.append(nursery)
+        await nursery.__aenter__()
+        nursery.start_soon(fails)
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.01)
+
+    async def forget():
+        kept.clear()
+
+    before, sys.unraisablehook = sys.unraisablehook, lambda args: seen.append(args.exc_value)
+    try:
+        loop.run_until_complete(kind(main(), loop=loop))
+        if inside:
+            loop.run_until_complete(forget())
+        kept.clear()
+    finally:
+        sys.unraisablehook = before
+        loop.close()
+    assert "a child's" in [str(error) for error in seen]

@@ -163,6 +163,21 @@ def cancel_and_clear(ready):
     ready.clear()
 
 
+@pytest.mark.parametrize("by", ["task", "nursery"])
+@pytest.mark.parametrize("lose", [clear, cancel, cancel_and_clear])
+def test_r31_a_cancellation_wakes_a_task_whose_call_the_loop_has_lost(lose, by):
+    async def main():
+        nursery = Nursery()
+        await nursery.__aenter__()
+        child = nursery.start_soon(turns(5))
+        lose(asyncio.get_running_loop()._ready)
+        (child if by == "task" else nursery).cancel()
+        await nursery.__aexit__(None, None, None)
+        assert child.cancelled()
+
+    assert run(main) == []
+
+
 def turn_round(ready):
     """What stands in the loop's queue is run in the reverse order."""
     ready.reverse()

@@ -77,6 +77,25 @@ async def test_r18_a_budget_of_seconds_ends_the_cleaning_up_when_it_is_spent():
 
 
 @virtual
+async def test_r18_a_shield_in_a_cleanup_does_not_begin_its_seconds_again():
+    async def flushes():
+        try:
+            await sleep_forever()
+        finally:
+            for _ in range(1000):
+                with CancelScope(shield=True):
+                    await sleep(1)
+                await checkpoint()
+
+    async with Nursery(cleanup=3.5) as nursery:
+        nursery.start_soon(flushes())
+        await turns(2)
+        began = now()
+        nursery.cancel()
+    assert round(now() - began, 6) == 4
+
+
+@virtual
 async def test_r18_after_the_budget_every_further_await_is_cancelled():
     hits = []
 

@@ -508,3 +508,8 @@ async def test_r10_a_call_leaves_no_reference_cycle(world):
         assert [reference() for reference in references] == [None] * 3
     finally:
         gc.enable()
+
+
+async def test_calls_one_after_the_other_are_all_run_by_one_thread(world):
+    threads = {await to_thread(threading.get_ident) for _ in range(50)}
+    assert len(threads) == 1

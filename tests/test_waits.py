@@ -90,7 +90,7 @@ async def test_r23_each_of_several_that_wait_gets_the_value(world, first, second
     await turns(2)
     set_later(wait)
     assert await ends(*tasks) == ["'value'"] * 3
-    sleep = aionursery.sleep(0.001, "slept")
+    sleep = aionursery.sleep(0.1, "slept")
     assert await ends(*several(sleep, first, second, third)) == ["'slept'"] * 3
 
 

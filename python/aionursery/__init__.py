@@ -55,6 +55,7 @@ from ._sync import (
 )
 from ._taskgroup import TaskGroup
 from ._threads import check_cancelled, current_default_thread_limiter, to_thread
+from ._tree_var import TreeToken, TreeVar
 from ._worker_processes import BrokenWorkerProcess
 
 __version__ = "1.0.0b1"
@@ -88,6 +89,8 @@ __all__ = [
     "Task",
     "TaskGroup",
     "TaskStatus",
+    "TreeToken",
+    "TreeVar",
     "WouldBlock",
     "as_completed",
     "as_safe_channel",
@@ -119,3 +122,14 @@ __all__ = [
     "to_thread",
     "warn_stuck_after",
 ]
+
+
+def _bear_the_packages_name() -> None:
+    """Say of everything public that it is this package's: in tracebacks, in pickles, in help."""
+    for name in [*__all__, "map"]:
+        public = globals()[name]
+        if getattr(public, "__module__", "").startswith(f"{__name__}."):
+            public.__module__ = __name__
+
+
+_bear_the_packages_name()

@@ -150,7 +150,7 @@ def _details(group: BaseExceptionGroup[Any], indent: str) -> str:
     return "".join(lines)
 
 
-def alone(group: BaseMultiError[Any]) -> BaseException:
+def alone(group: BaseExceptionGroup[Any]) -> BaseException:
     """Return the one error of a group that has no other, or the group."""
     return group.exceptions[0] if len(group.exceptions) == 1 else group
 

@@ -47,7 +47,7 @@ class MultiError(BaseMultiError[_X], ExceptionGroup[_X]):
     @overload
     def __getitem__(self, index: slice) -> tuple[_X | ExceptionGroup[_X], ...]: ...
 
-def alone(group: BaseMultiError[Any]) -> BaseException:
+def alone(group: BaseExceptionGroup[Any]) -> BaseException:
     """Return the one error of a group that has no other, or the group."""
 
 class NurseryClosed(RuntimeError):

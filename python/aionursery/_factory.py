@@ -16,6 +16,8 @@ from ._aionursery import Task
 
 
 class _EagerFactory:
+    """Make a task of ours and take its first step at once: for ``loop.set_task_factory()``."""
+
     def __init__(self) -> None:
         if sys.version_info >= (3, 12):
             model: Any = asyncio.create_eager_task_factory(Task)

@@ -136,11 +136,11 @@ async def start_when_free(
     if gate is None or gate._free or asyncio.isfuture(target):
         return self.start_soon(target, *args, name=name, context=context, shield=shield)
     try:
-        _aionursery.reserve(self)
+        reservation = _aionursery.reserve(self)
     except BaseException:
         _aionursery.refuse_child(target)
         raise
-    try:
+    with reservation:
         ticket = gate.line_up()
         try:
             await ticket
@@ -149,8 +149,6 @@ async def start_when_free(
             _aionursery.refuse_child(target)
             raise
         return start_in_taken_place(self, gate, target, args, name, context, shield, False)
-    finally:
-        _aionursery.unreserve(self)
 
 
 async def _in_turn(ticket: Ticket, target: Awaitable[Any] | Callable[[], Awaitable[Any]]) -> Any:

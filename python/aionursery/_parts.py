@@ -12,7 +12,7 @@ import traceback
 from asyncio import base_tasks, format_helpers
 from collections.abc import Awaitable, Callable
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TextIO, TypeVar, cast, overload
 
 from . import _aionursery
 from ._errors import BaseMultiError, Cancelled, NurseryClosed, alone
@@ -22,7 +22,14 @@ from ._limit import Gate, start_in_place
 if TYPE_CHECKING:
     from types import FrameType
 
+    import typing_extensions
+
     from . import Nursery
+
+    # With a default, which typing has from 3.13 on.
+    V = typing_extensions.TypeVar("V", contravariant=True, default=Any)
+else:
+    V = TypeVar("V", contravariant=True)
 
 __all__ = [
     "BaseMultiError",
@@ -151,18 +158,23 @@ async def cancel_and_wait(task: asyncio.Task[Any], msg: object = None) -> None:
         task.exception()
 
 
-class TaskStatus:
+class TaskStatus(Generic[V]):
     """What a child started with `Nursery.start` calls once it is ready."""
 
-    __slots__ = ("_caller", "_child", "_nursery", "_said", "_value")
+    __slots__ = ("_caller", "_child", "_nursery", "_reservation", "_said", "_value")
 
     _caller: Nursery
     _child: asyncio.Task[Any]
+    _reservation: _aionursery.Reservation
 
     def __init__(self, nursery: Nursery) -> None:
         self._nursery = nursery
         self._said = False
 
+    @overload
+    def started(self: TaskStatus[None], value: None = None) -> None: ...
+    @overload
+    def started(self, value: V) -> None: ...
     def started(self, value: Any = None) -> None:
         """Hand `value` to the caller of `start`; the child goes on in the nursery.
 
@@ -173,7 +185,8 @@ class TaskStatus:
             raise RuntimeError("task_status.started() was called twice; a child is ready once")
         self._said = True
         self._value = value
-        _aionursery.move_child(self._child, self._caller, self._nursery)
+        if _aionursery.move_child(self._child, self._caller, self._nursery):
+            self._reservation.release()
 
 
 async def start(
@@ -188,35 +201,36 @@ async def start(
     Until then it is the caller's child: it ends with what cancels the caller, and what it fails
     with is raised here. Then it moves to the nursery, which stays open for it.
     """
-    _aionursery.reserve(nursery)
+    status: TaskStatus[Any] = TaskStatus(nursery)
+
+    async def child() -> Any:
+        return await fn(*args, task_status=status)
+
+    failed = None
     try:
-        status = TaskStatus(nursery)
-
-        async def child() -> Any:
-            return await fn(*args, task_status=status)
-
-        failed = None
-        try:
+        with _aionursery.reserve(nursery) as status._reservation:
             async with _aionursery.Nursery() as caller:
                 status._caller = caller
                 status._child = caller.start_soon(
-                    child(), name=name or getattr(fn, "__qualname__", None), shield=shield
+                    child(),
+                    name=name or getattr(fn, "__qualname__", None),
+                    context=_aionursery.context_of(nursery),
+                    shield=shield,
                 )
-        except BaseMultiError as group:
-            failed = alone(group)
-        if failed is not None:
-            try:
-                raise failed
-            finally:
-                del failed
-        if not status._said:
-            raise RuntimeError(
-                f"{fn!r} ended without calling task_status.started(); call it once the child is "
-                "ready"
-            )
-        return status._value
-    finally:
-        _aionursery.unreserve(nursery)
+                # This call may hang, in a coroutine that is never resumed.
+                status._child.add_done_callback(status._reservation.release)
+    except BaseMultiError as group:
+        failed = alone(group)
+    if failed is not None:
+        try:
+            raise failed
+        finally:
+            del failed
+    if not status._said:
+        raise RuntimeError(
+            f"{fn!r} ended without calling task_status.started(); call it once the child is ready"
+        )
+    return status._value
 
 
 def warn_stuck(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any, TypeVar
@@ -44,7 +45,14 @@ class Runner(asyncio.Runner):
     def run(self, coro: Coroutine[Any, Any, T], *, context: Context | None = None) -> T:
         """Run a coroutine on the loop and return its result."""
         self._prepare()
-        return super().run(coro, context=context)
+        try:
+            return super().run(coro, context=context)
+        except (TypeError, ValueError) as error:
+            if callable(coro) and not inspect.isawaitable(coro):
+                # asyncio has refused it, and nothing has run.
+                name = getattr(coro, "__name__", "main")
+                error.add_note(f"{name} is a function; call it: run({name}())")
+            raise
 
     def _prepare(self) -> asyncio.AbstractEventLoop:
         loop = super().get_loop()

@@ -189,16 +189,15 @@ async def run_call(call: ThreadCall, limiter: CapacityLimiter) -> Any:
     """Run a call in a thread once there is a token for it, and join it."""
     await limiter.acquire_on_behalf_of(call)
     try:
-        run_in_thread(functools.partial(_work, call, limiter))
+        run_in_thread(call.work, functools.partial(_tell, call, limiter))
     except BaseException:
         limiter.release_on_behalf_of(call)
         raise
     return await call.join()
 
 
-def _work(call: ThreadCall, limiter: CapacityLimiter) -> None:
-    """Run a call, in its thread, and tell its loop."""
-    call.work()
+def _tell(call: ThreadCall, limiter: CapacityLimiter) -> None:
+    """A call has ended, in its thread: tell its loop."""
     try:
         call.loop.call_soon_threadsafe(_end, call, limiter)
     except RuntimeError:

@@ -21,34 +21,42 @@ _idle: deque[_Worker] = deque()
 
 class _Worker:
     def __init__(self) -> None:
-        self.jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self.jobs: queue.SimpleQueue[tuple[Callable[[], None], Callable[[], None]]] = (
+            queue.SimpleQueue()
+        )
 
     def work(self) -> None:
         while True:
             try:
-                job = self.jobs.get(timeout=IDLE)
+                job, tell = self.jobs.get(timeout=IDLE)
             except queue.Empty:
                 with _lock:
                     if self in _idle:
                         _idle.remove(self)
                         return
                 # It was taken in the moment in which its time was up: a job is on its way.
-                job = self.jobs.get()
+                job, tell = self.jobs.get()
             job()
-            # Nothing of it is kept while this waits.
-            del job
+            # Before anything hears of the end: what starts the next call then finds this thread,
+            # which is awake, and starts no other.
             with _lock:
                 _idle.append(self)
+            tell()
+            # Nothing of it is kept while this waits.
+            del job, tell
 
 
-def run_in_thread(job: Callable[[], None]) -> None:
-    """Have a thread call a function that must not raise. Raises RuntimeError if none can start."""
+def run_in_thread(job: Callable[[], None], tell: Callable[[], None]) -> None:
+    """Have a thread call ``job``, and then ``tell``, which says so and must not wait.
+
+    Neither may raise. Raises RuntimeError if no thread can start.
+    """
     with _lock:
         worker = _idle.pop() if _idle else None
     if worker is None:
         worker = _Worker()
         threading.Thread(target=worker.work, name="aionursery worker", daemon=True).start()
-    worker.jobs.put(job)
+    worker.jobs.put((job, tell))
 
 
 if hasattr(os, "register_at_fork"):

@@ -7,6 +7,7 @@ what those do equally badly.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import types
 from typing import Any
 
@@ -58,6 +59,9 @@ class Scope:
             self.cancel_called = True
             self._task.cancel(reason)
 
+    def on_cancel(self, fn: Any, *_: object) -> Any:
+        return lambda: fn is None
+
 
 class Nursery(asyncio.TaskGroup):
     """A task group with a nursery's names."""
@@ -93,6 +97,14 @@ class Nursery(asyncio.TaskGroup):
     @property
     def closed(self) -> bool:
         return not self._tasks and self._exiting  # type: ignore[attr-defined]
+
+
+class TreeVar:
+    """A context variable, as far as the steps go."""
+
+    def __init__(self, name: str) -> None:
+        self._var: contextvars.ContextVar[Any] = contextvars.ContextVar(name)
+        self.set, self.get, self.reset = self._var.set, self._var.get, self._var.reset
 
 
 class _Status:
@@ -133,6 +145,7 @@ def plain() -> Any:
         Nursery=Nursery,
         TaskGroup=Nursery,
         CancelScope=Scope,
+        TreeVar=TreeVar,
         fail_after=_scope,
         fail_at=_scope,
         move_on_after=_scope,

@@ -46,9 +46,6 @@ def run_program(program: Program, *, control: bool) -> dict[str, Any]:
     finally:
         world.settle()
         gc.set_threshold(*threshold)
-    # Of several, one may be raised where another is on its way, and takes its place.
-    if world.interrupts == 1 and not world.interrupts_seen:
-        world.find("interrupt", "a KeyboardInterrupt came out nowhere")
     loops = list(world.loops)
     # What sees errors stays: what goes now may still raise some.
     world.forget()
@@ -59,6 +56,10 @@ def run_program(program: Program, *, control: bool) -> dict[str, Any]:
     world.settle()
     World.current = None
     sys.unraisablehook = sys.__unraisablehook__
+    # What a nursery holds that was never left comes out where it is collected. Of several, one may
+    # be raised where another is on its way, and takes its place.
+    if world.interrupts == 1 and not world.interrupts_seen:
+        world.find("interrupt", "a KeyboardInterrupt came out nowhere")
     left = {name: n - before.get(name, 0) for name, n in _count(api).items()}
     left = {name: n for name, n in left.items() if n > 0}
     if any(ref() is not None for ref in loops):
@@ -92,7 +93,14 @@ def _live(world: World) -> None:
     elif kind == "asyncio-eager" and sys.version_info >= (3, 12):
         loop.set_task_factory(asyncio.eager_task_factory)
     cls = api.Task if settings.get("host") == "ours" else asyncio.Task
-    host = world.keep_task(cls(actor(world, 0), loop=loop))
+    coro = actor(world, 0)
+    try:
+        host = world.keep_task(cls(coro, loop=loop))
+    except BaseException as exc:
+        # The loop has refused it.
+        world.see(exc, "making the host", out=True)
+        coro.close()
+        return
     _turns(world, TURNS, host)
 
 

@@ -72,6 +72,8 @@ SYNC = (
     "context",
     "factory",
 )
+#: What any code can do, too. It is drawn apart, so that a seed draws the rest as ever.
+ADDED = ("watch_scope", "watch_scope", "unwatch_scope", "tree_variable")
 #: What does violence to the loop, the interpreter or the library's objects: few programs have one.
 VIOLENT = (
     "stop",
@@ -156,4 +158,9 @@ def draw(seed: int) -> Program:
         _steps(rng, anything + violent, rng.randint(3, 14)) for _ in range(rng.randint(2, 6))
     ]
     hooks = [_steps(rng, sync + violent, rng.randint(1, 4)) for _ in range(rng.randint(1, 5))]
+    added = random.Random(f"hostile, added, {seed}")
+    for steps in (*scripts, *hooks):
+        while added.random() < 0.3:
+            step = (added.choice(ADDED), added.randrange(256), added.randrange(256))
+            steps.insert(added.randrange(len(steps) + 1), step)
     return Program(seed, settings, scripts, hooks)

@@ -177,6 +177,34 @@ def scope_exit(world: World, a: int, b: int) -> None:
 
 
 @step
+def watch_scope(world: World, a: int, b: int) -> None:
+    nursery = world.pick("nurseries", a) if b & 2 else None
+    scope = nursery.cancel_scope if nursery is not None else world.pick("scopes", a)
+    if scope is not None:
+        world.keep("watches", scope.on_cancel(Thing()._teach(a, b)))
+
+
+@step
+def unwatch_scope(world: World, a: int, b: int) -> None:
+    remove = world.pick("watches", a)
+    if remove is not None:
+        remove()
+
+
+@step
+def tree_variable(world: World, a: int, b: int) -> None:
+    var = world.shared("tree variable", lambda: world.api.TreeVar("tree variable"))
+    if b & 1:
+        world.keep("tokens", var.set(Thing()._teach(a, b)))
+    elif b & 2:
+        token = world.pick("tokens", a)
+        if token is not None:
+            var.reset(token)
+    else:
+        var.get(None)
+
+
+@step
 def make_nursery(world: World, a: int, b: int) -> None:
     new_nursery(world, a, b)
 

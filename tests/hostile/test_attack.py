@@ -39,6 +39,23 @@ def test_hostile_programs_break_nothing():
     assert f"{COUNT} programs" in done.stdout
 
 
+#: Programs that have crashed the process, and why.
+FOUND = {
+    "a join that goes with its closed loop was freed twice": Program(
+        1795978268014,
+        {"loop": "asyncio", "host": "asyncio"},
+        [[("generator", 227, 113), ("close_loop", 161, 155)], []],
+        [[], [], []],
+    ),
+}
+
+
+@pytest.mark.parametrize("reason", FOUND)
+def test_r31_what_has_crashed_the_process_does_so_no_more(reason):
+    done = attack("--program", FOUND[reason].to_json())
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("step", PLANTED)
 def test_a_planted_defect_is_found_and_made_small(step):
     others = [("turn", 0, 0), ("make_nursery", 3, 1), ("collect", 0, 0)]

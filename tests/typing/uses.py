@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import signal
 from collections.abc import AsyncGenerator, Generator
 from typing import Any, assert_type
@@ -40,6 +41,8 @@ async def children_keep_their_type() -> None:
         assert_type(nursery.start_soon(Waits), Task[str])
         assert_type(nursery.start_soon(future), Task[bytes])
         assert_type(nursery.start_soon(asyncio.shield(count("shielded"))), Task[int])
+        assert_type(nursery.start_service(count, "service", 2), Task[int])
+        assert_type(nursery.start_service(nothing()), Task[None])
         assert_type(nursery.start_now(count("at once")), Task[int])
         now = nursery.start_now(count, "at once", 2)
         assert_type(now, Task[int])
@@ -64,6 +67,8 @@ async def many_keep_their_types() -> None:
     assert_type(await aionursery.map(count, ["a", "b"], limit=2), list[int])
     assert_type(await aionursery.race(count("won"), aionursery.sleep_forever), int | None)
     assert_type(await aionursery.race([Waits(), Waits()], stagger=0.1), str)
+    async with Nursery(on_error=print, context=contextvars.copy_context()):
+        pass
     async with Nursery(limit=2, relative_deadline=60) as nursery:
         tasks = [nursery.start_soon(count, "abc") for _ in range(3)]
         assert_type(await nursery.start_when_free(count, "d", 2), Task[int])
@@ -77,6 +82,50 @@ async def many_keep_their_types() -> None:
 async def letters(text: str) -> AsyncGenerator[str, None]:
     for letter in text:
         yield letter
+
+
+async def serve(
+    host: str, port: int = 80, *, task_status: aionursery.TaskStatus[tuple[str, int]]
+) -> None:
+    task_status.started((host, port))
+
+
+async def ready(*, task_status: aionursery.TaskStatus[None]) -> None:
+    task_status.started()
+
+
+async def untyped(*args: object, task_status: Any) -> None:
+    task_status.started(len(args))
+
+
+async def what_starts_says_what_it_hands_over() -> None:
+    async with Nursery() as nursery:
+        assert_type(await nursery.start(serve, "localhost", 8080), tuple[str, int])
+        assert_type(await nursery.start(serve, "localhost", name="server"), tuple[str, int])
+        assert_type(await nursery.start(ready), None)
+        untyped_value: int = await nursery.start(untyped, 1, 2)
+        assert untyped_value == 2
+
+
+async def returns_out_of_a_deadline(seconds: float) -> int:
+    # No checker may miss a return behind the block: fail_after raises and swallows nothing.
+    with aionursery.fail_after(seconds):
+        return await aionursery.sleep(0, 1)
+
+
+async def returns_out_of_a_shield() -> int:
+    with aionursery.shield(), aionursery.fail_at(aionursery.current_time() + 60):
+        return await aionursery.sleep(0, 2)
+
+
+async def a_quiet_deadline_may_leave_the_block() -> int | None:
+    with aionursery.move_on_after(60):
+        return await returns_out_of_a_deadline(60)
+    return None
+
+
+def takes_a_scope(scope: CancelScope) -> float:
+    return scope.deadline
 
 
 async def channels() -> None:
@@ -136,16 +185,34 @@ async def scopes_and_waits() -> None:
         assert_type(scope, CancelScope)
         scope.deadline += 1
         scope.cancel_after(60)
+        remove = scope.on_cancel(abs, -1)
+        assert_type(remove(), bool)
         scope.shield = False
         scope.cleanup = None
     with aionursery.move_on_after(None), aionursery.shield():
         assert_type(aionursery.current_effective_deadline(), float)
+    takes_a_scope(aionursery.fail_after(1))
+    takes_a_scope(aionursery.shield())
+    takes_a_scope(aionursery.shield(deadline=1))
     assert_type(await aionursery.sleep(0), None)
     assert_type(await aionursery.sleep(0, "slept"), str)
     assert_type(await aionursery.checkpoint(), None)
     queue: aionursery.Queue[int] = aionursery.Queue()
     queue.put_nowait(1)
     assert_type(await queue.get(), int)
+
+
+async def tree_variables() -> None:
+    var = aionursery.TreeVar[str]("var")
+    token = var.set("set")
+    assert_type(token, aionursery.TreeToken[str])
+    assert_type(var.get(), str)
+    assert_type(var.get(None), str | None)
+    var.reset(token)
+    counted = aionursery.TreeVar("counted", default=1)
+    assert_type(counted, aionursery.TreeVar[int])
+    with counted.being(2):
+        assert_type(counted.get(), int)
 
 
 async def errors() -> None:
@@ -177,10 +244,15 @@ async def groups() -> None:
 async def main() -> str:
     await children_keep_their_type()
     await many_keep_their_types()
+    await what_starts_says_what_it_hands_over()
+    assert await returns_out_of_a_deadline(60) == 1
+    assert await returns_out_of_a_shield() == 2
+    assert await a_quiet_deadline_may_leave_the_block() == 1
     await channels()
     await threads_and_processes()
     await services()
     await scopes_and_waits()
+    await tree_variables()
     await errors()
     await groups()
     return "done"
