@@ -10,6 +10,7 @@ debug=${1:-}
 # base interpreter is asked for, so that an activated environment never becomes another's parent.
 question='
 import sys, sysconfig
+sys.stdout.reconfigure(newline="\n")  # on Windows, too
 if sys.implementation.name != "cpython" or not (3, 11) <= sys.version_info[:2] <= (3, 15):
     sys.exit(1)
 if sysconfig.get_config_var("Py_GIL_DISABLED"):
@@ -46,6 +47,8 @@ for minor in "" .11 .12 .13 .14 .15; do
     candidate="python3$minor${debug:+d}"
     ! command -v "$candidate" >/dev/null || try "$candidate"
 done
+# What Windows has is called python.
+! command -v python >/dev/null || [ -n "$debug" ] || try python
 for candidate in "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.*/bin/python3; do
     ! [ -x "$candidate" ] || try "$candidate"
 done

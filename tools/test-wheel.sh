@@ -47,12 +47,16 @@ run() {
         timeout 120 "$@" "examples/$example.py" > "$example.out" || return 1
         [ -s "$example.out" ] || return 1
     done
+    timeout 300 "$@" -m aionursery.demo --scale 0.2 > demo.out || return 1
+    grep -q "Each did what was expected" demo.out || return 1
     # pyproject.toml goes first, so that its settings hold and its folder is the root.
     # shellcheck disable=SC2046
     timeout 1800 "$@" -m pytest -q -c pyproject.toml $(printf 'tests/%s.py ' $wanted) || return 1
     cd "$tree"
 }
 
+# Matches the name of a wheel for Windows where this is Windows, and none elsewhere.
+case $(uname -s) in MINGW* | MSYS*) on_windows="" ;; *) on_windows="?" ;; esac
 left=""
 ran=0
 tools/venv.sh .venv "${PYTHON:-}"
@@ -62,7 +66,7 @@ for wheel in "$@"; do
     python=""
     wanted=$parts
     case $wheel in
-    *manylinux*"_$(uname -m).whl" | *macosx*"_$(uname -m).whl")
+    *manylinux*"_$(uname -m).whl" | *macosx*"_$(uname -m).whl" | *win_amd64.whl"$on_windows")
         python=$(tools/pythons.sh | sed -n "s/^$version //p")
         ;;
     *manylinux*_aarch64.whl)
@@ -89,6 +93,13 @@ for wheel in "$@"; do
     ran=$((ran + 1))
     unpack
     case $wheel in
+    *win_amd64.whl"$on_windows")
+        # The system's own variables stay: without them Windows opens no socket.
+        "$python" -m venv "$work/here/venv"
+        "$work/here/venv/Scripts/python" -m pip install --quiet --disable-pip-version-check \
+            "pytest>=9" "async-timeout>=4" "$wheel"
+        run "$work/here/venv/Scripts/python"
+        ;;
     *win_amd64.whl)
         tools/wine-python.sh "$work/wine"
         site colorama

@@ -1,7 +1,9 @@
 #!/bin/sh
 # Runs the Python tests on every CPython that tools/pythons.sh finds, as many at once as there are
 # cores; the newest, which few distributions have yet, are fetched from Debian where that can be
-# done. PYTHONS="3.12 3.14" leaves the others out. The first argument may be
+# done. PYTHONS="3.12 3.14" leaves the others out. Between the oldest and the newest the long suites are
+# left out (tests/conformance, tests/random_programs, tests/hostile), unless WHOLE=yes is set, PYTHONS
+# names the versions, or arguments say what to run. The first argument may be
 #   --debug       on debug builds, whose assertions see what release builds forgive, with the
 #                 development mode and the checking allocator
 #   --sanitized   with the extension under AddressSanitizer
@@ -24,6 +26,10 @@ case ${1:-} in
     shift
     ;;
 esac
+long="tests/conformance tests/random_programs tests/hostile"
+if [ -n "${PYTHONS:-}" ] || [ -n "$mode" ] || [ $# -gt 0 ]; then
+    WHOLE=yes
+fi
 wanted=${PYTHONS:-$wanted}
 
 run() {
@@ -53,9 +59,14 @@ if [ -n "$missing" ]; then
     tools/debian-pythons.sh $missing || true
 fi
 pythons=$(tools/pythons.sh $debug)
+here=$(printf '%s\n' "$pythons" | while read -r name _; do
+    ! has "$wanted" "$name" || echo "$name"
+done)
+oldest=$(printf '%s\n' "$here" | head -n 1)
+newest_here=$(printf '%s\n' "$here" | tail -n 1)
 default=""
 if [ -e .venv/.made ]; then
-    default=$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    default=$(.venv/bin/python -c 'import sys; sys.stdout.write("%d.%d" % sys.version_info[:2])')
 fi
 covered=""
 failed=""
@@ -69,8 +80,14 @@ while read -r name python <&3; do
     tools/venv.sh "$venv" "$python" test
     echo "== CPython $name ($python)"
     covered="$covered $name"
+    left_out=""
+    if [ "${WHOLE:-no}" != yes ] && [ "$name" != "$oldest" ] && [ "$name" != "$newest_here" ]; then
+        echo "left out between the oldest and the newest: $long (make test-every-python runs all)"
+        left_out=$(printf -- '--ignore=%s ' $long)
+    fi
     status=0
-    run "$venv" -m pytest -q -n auto --maxschedchunk=1 "$@" || status=$?
+    # shellcheck disable=SC2086
+    run "$venv" -m pytest -q -n auto --maxschedchunk=1 $left_out "$@" || status=$?
     case $status in
     0) ;;
     77) exit 0 ;; # sanitized.sh has said why

@@ -17,6 +17,11 @@ if ! [ -e "$venv/.made" ] || ! [ -x "$venv/bin/python" ]; then
         echo "$python cannot make an environment (Debian: apt install python3-venv)" >&2
         exit 1
     }
+    # On Windows an environment's programs lie in Scripts; a junction needs no privilege.
+    if ! [ -e "$venv/bin" ]; then
+        "$venv/Scripts/python" -c 'import _winapi, sys; _winapi.CreateJunction(*sys.argv[1:])' \
+            "$venv/Scripts" "$venv/bin"
+    fi
     touch "$venv/.made"
 fi
 
@@ -31,6 +36,7 @@ with open("pyproject.toml", "rb") as file:
     project = tomllib.load(file)
 group = sys.argv[1]
 groups = {"build": project["build-system"]["requires"], **project["dependency-groups"]}
+sys.stdout.reconfigure(newline="\n")  # on Windows, too
 print(*groups[group], sep="\n")
 END_OF_PYTHON
     if ! cmp -s "$wanted" "$installed"; then
@@ -41,12 +47,12 @@ END_OF_PYTHON
 done
 
 # The extension lies in python/aionursery, where every environment of its version finds it.
-suffix=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')
+suffix=$("$venv/bin/python" -c 'import sys, sysconfig; sys.stdout.write(sysconfig.get_config_var("EXT_SUFFIX"))')
 built="$venv/.built"
 if ! [ -e "$built" ] || ! [ -e "python/aionursery/_aionursery$suffix" ] ||
     [ -n "$(find pyproject.toml Cargo.toml Cargo.lock crates/nursery-core crates/aionursery-python \
         -type f -newer "$built" -print -quit)" ]; then
-    minor=$("$venv/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2] + sys.abiflags)')
+    minor=$("$venv/bin/python" -c 'import sys; sys.stdout.write("%d.%d" % sys.version_info[:2] + getattr(sys, "abiflags", ""))')
     echo "building for CPython $minor"
     # The stamp bears the time of the start: what is edited during a build is newer than it.
     touch "$built.started"
