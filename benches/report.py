@@ -34,10 +34,19 @@ COLUMNS = {
         "our_eager": "our eager factory",
         "eager": "asyncio's eager",
     },
+    "shelf": {
+        "shelf_ours": "ours",
+        "shelf_asyncio": "asyncio",
+        "shelf_anyio": "anyio",
+        "shelf_trio": "trio own loop",
+        "shelf_aiochannel": "aiochannel",
+        "shelf_aiometer": "aiometer",
+    },
 }
 HEADINGS = {
     "nursery": "Nurseries",
     "programs": "Programs without a nursery, our task factory on and off",
+    "shelf": "Channels, map, race and threads",
 }
 
 

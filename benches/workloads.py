@@ -128,6 +128,7 @@ ROWS: tuple[Row, ...] = (
         ),
     ),
     Row("event", 1000, (us("waits for an event", times(3), ANYIO),)),
+    Row("future", 1000, (us("waits for a future of asyncio's own, each another"),)),
     Row("queue", 1000, (us("waits for a queue's item", times(3), ANYIO),)),
     Row("child", 1000, (us("waits for another child (a pair)", times(3), ANYIO),)),
     Row("timeout", 1000, (us("timeout entered and left, in a child", times(5), ANYIO),)),
@@ -197,6 +198,23 @@ ROWS: tuple[Row, ...] = (
     ),
 )
 
+SHELF_ROWS: tuple[Row, ...] = (
+    # One thread is busy all the time: CPU is what a busy machine tells best.
+    Row("channel_0", 1000, (us("channel of no places: an item, CPU", metric="cpu"),), "shelf"),
+    Row("channel_100", 1000, (us("channel of 100 places: an item, CPU", metric="cpu"),), "shelf"),
+    Row("map", 10_000, (us("map of 10,000, limit 100: each, CPU", metric="cpu"),), "shelf"),
+    Row("race", 100, (us("race of 3, one ends: a race, CPU", metric="cpu"),), "shelf"),
+    Row(
+        "to_thread",
+        100,
+        (
+            us("a function called in a thread: a call, wall"),
+            us("a function called in a thread: a call, CPU", metric="cpu"),
+        ),
+        "shelf",
+    ),
+)
+
 # A blocked child's memory is read in processes of its own, with other meters than clocks.
 MEMORY_ROWS: tuple[Row, ...] = tuple(
     Row(
@@ -219,5 +237,5 @@ MEMORY_ROWS: tuple[Row, ...] = tuple(
     for what, title in (("event", "event"), ("sleep", "sleep"))
 )
 
-ALL_ROWS = ROWS + MEMORY_ROWS
+ALL_ROWS = ROWS + SHELF_ROWS + MEMORY_ROWS
 BY_KEY = {row.key: row for row in ALL_ROWS}

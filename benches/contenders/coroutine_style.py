@@ -71,6 +71,21 @@ async def event(kit: Toolkit, clock: Any, size: int) -> None:
             happened.set()
 
 
+async def future(kit: Toolkit, clock: Any, size: int) -> None:
+    """As a library has its users wait: each child for a future of its own, which is asyncio's."""
+    child, new_future = children.awaits, asyncio.get_running_loop().create_future
+    with clock:
+        futures = []
+        async with kit.open() as group:
+            start = getattr(group, kit.spawn)
+            for _ in range(size):
+                futures.append(new_future())
+                start(child(futures[-1]))
+            await blocked()
+            for one in futures:
+                one.set_result(None)
+
+
 async def queue(kit: Toolkit, clock: Any, size: int) -> None:
     child = children.takes
     with clock:
@@ -199,6 +214,7 @@ def cases(kit: Toolkit) -> dict[str, Case]:
         "own_sleep0": partial(sleep, seconds=0),
         "sleep": partial(sleep, seconds=0.01),
         "event": event,
+        "future": future,
         "queue": queue,
         "child": child,
         "timeout": timeout,

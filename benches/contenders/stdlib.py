@@ -47,6 +47,18 @@ async def _gather_event(clock: Any, size: int) -> None:
         await asyncio.gather(*tasks)
 
 
+async def _gather_future(clock: Any, size: int) -> None:
+    start, child = asyncio.create_task, children.awaits
+    new_future = asyncio.get_running_loop().create_future
+    with clock:
+        futures = [new_future() for _ in range(size)]
+        tasks = [start(child(one)) for one in futures]
+        await blocked()
+        for one in futures:
+            one.set_result(None)
+        await asyncio.gather(*tasks)
+
+
 async def _gather_queue(clock: Any, size: int) -> None:
     start, child = asyncio.create_task, children.takes
     with clock:
@@ -118,6 +130,7 @@ def _gather_cases() -> dict[str, Case]:
         "own_sleep0": partial(_gather, child=partial(_sleeps, 0)),
         "sleep": partial(_gather, child=partial(_sleeps, 0.01)),
         "event": _gather_event,
+        "future": _gather_future,
         "queue": _gather_queue,
         "child": _gather_child,
         "cancel": _gather_cancel,
@@ -135,8 +148,8 @@ def contenders() -> list[Contender]:
     taskgroup = cases_of(TASKGROUP)
     found = [Contender("taskgroup", "TaskGroup", run_on_asyncio, taskgroup)]
     if sys.version_info >= (3, 12):
-        eager_rows = ("at_once", "drop_in", "sleep0", "sleep", "event", "queue", "child", "cancel")
-        eager = {row: taskgroup[row] for row in (*eager_rows, "one_child", "echo")}
+        eager_rows = ("at_once", "drop_in", "sleep0", "sleep", "event", "future", "queue", "child")
+        eager = {row: taskgroup[row] for row in (*eager_rows, "cancel", "one_child", "echo")}
         found.append(Contender("taskgroup_eager", "TaskGroup, eager tasks", run_eagerly, eager))
     found.append(Contender("gather", "gather (create_task)", run_on_asyncio, _gather_cases()))
     return found
