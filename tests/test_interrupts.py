@@ -292,3 +292,44 @@ def test_r9_an_interrupt_while_the_loop_says_whether_it_debugs_comes_out_of_the_
     assert not loop.armed
     assert trace == [], "the child was refused, and its coroutine closed"
     loop.close()
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("task_class", [asyncio.Task, aionursery.Task])
+@pytest.mark.parametrize("base", KINDS)
+def test_r9_an_interrupt_leaves_a_scope_that_is_left_in_the_wrong_order(base, task_class, end):
+    """What the scope says of that is reported beside it."""
+    reports = []
+
+    async def host():
+        with CancelScope():
+            inner.__enter__()
+            raise end
+
+    inner = CancelScope()
+    loop = base()
+    loop.set_exception_handler(lambda _, context: reports.append(context["exception"]))
+    task = task_class(host(), loop=loop)
+    run_until_it_leaves(loop, end)
+    assert isinstance(task.exception(), end)
+    [error] = reports
+    assert "left while a scope or nursery that was entered after it is still open" in str(error)
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("base", KINDS)
+def test_r9_an_interrupt_leaves_a_nursery_whose_exit_was_called_before(base, end):
+    reports = []
+
+    async def host():
+        async with Nursery() as nursery:
+            await nursery.__aexit__(None, None, None)
+            raise end
+
+    loop = base()
+    loop.set_exception_handler(lambda _, context: reports.append(context["exception"]))
+    task = aionursery.Task(host(), loop=loop)
+    run_until_it_leaves(loop, end)
+    assert isinstance(task.exception(), end)
+    [error] = reports
+    assert "was called before" in str(error) or "without having been entered" in str(error)

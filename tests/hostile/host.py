@@ -108,6 +108,8 @@ def _turns(world: World, count: int, until: Any = None) -> None:
     """Let the loop go round so often, whatever comes out of it."""
     loop = world.loop
     for _ in range(8):
+        # An interrupt that is still to come would come in these lines.
+        sys.settrace(None)
         if loop.is_closed() or (until is not None and until.done()):
             break
         try:
@@ -118,6 +120,7 @@ def _turns(world: World, count: int, until: Any = None) -> None:
                 _tick(loop, count, until)
                 break
         except BaseException as exc:
+            sys.settrace(None)
             world.see(exc, "run_forever", out=True)
         if world.pause is not None:
             pause, world.pause = world.pause, None

@@ -281,7 +281,7 @@ def objects(world: World, a: int, b: int) -> None:
                     if callable(found):
                         found()
                 except Exception as exc:
-                    world.see(exc, f"objects {name}")
+                    world.see(exc, f"{type(item).__name__}.{name} of all objects")
 
 
 @step

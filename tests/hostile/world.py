@@ -185,7 +185,7 @@ class World:
             looked.add(id(exc))
             kind = type(exc).__name__
             self.errors[kind] += 1
-            if isinstance(exc, SystemError):
+            if isinstance(exc, SystemError) and not self._lost_by_cpython(str(exc)):
                 self.find("system error", f"{where}: {exc}")
             elif kind == "PanicException":
                 self.find("panic", f"{where}: {exc}")
@@ -194,6 +194,16 @@ class World:
             if isinstance(exc, BaseExceptionGroup):
                 found += BaseExceptionGroup.exceptions.__get__(exc)
             found += [e for e in (exc.__cause__, exc.__context__) if e is not None]
+
+    def _lost_by_cpython(self, text: str) -> bool:
+        """Whether a function of Python's has lost its error.
+
+        Where the frame of a function that raises is kept, 3.11 to 3.13 make a frame for its caller,
+        and clear the error that is on its way if there is no memory for that.
+        """
+        return self.done["memory"] > 0 and (
+            text == "error return without exception set" or text.startswith("<function ")
+        )
 
     def unraisable(self, args: Any) -> None:
         """Take what a destructor or a callback of C's has raised."""
@@ -215,7 +225,7 @@ class World:
         self.things.clear()
         self.tasks.clear()
         self.loops.clear()
-        self.loop = None
+        self.loop = self.pause = None
 
     def settle(self) -> None:
         """Take back what steps have done to the interpreter."""

@@ -15,6 +15,27 @@ use crate::cpython::raised;
 use crate::engine::home::Home;
 use crate::engine::link::Link;
 
+pub const BESIDE_EXIT: &str =
+    "A block was left by KeyboardInterrupt or SystemExit; this error was beside it";
+
+/// An exit of ours raises while `exception` is on its way. Where that ends the program it goes on, and
+/// what the exit raises is reported beside it (R9).
+#[cold]
+pub fn beside_exit(exception: Option<&Object>, raised: Raised) -> Result<(), Raised> {
+    let Some(exception) = exception.filter(|it| raised::kind(it) == Kind::Exit) else {
+        return Err(raised);
+    };
+    let error = raised.take();
+    match LoopState::current(exception.py()) {
+        Ok(state) => state.report_error(BESIDE_EXIT, error, None),
+        Err(no_loop) => {
+            no_loop.forget();
+            write_unraisable(raise(error), None);
+        }
+    }
+    Ok(())
+}
+
 impl LoopState {
     /// A call has failed whose caller cannot be told.
     #[cold]

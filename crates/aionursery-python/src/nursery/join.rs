@@ -19,6 +19,7 @@ use crate::cpython::imports::{current_task, imports};
 use crate::cpython::object::{Object, Owned, boolean, none};
 use crate::cpython::raised;
 use crate::cpython::thread::thread_mark;
+use crate::engine::report::beside_exit;
 use crate::engine::state::{Failure, Key, LoopState, PyFace};
 use crate::hosts::{self, foreign, host};
 use crate::step;
@@ -40,7 +41,7 @@ const HELD: u8 = 1;
 const THROWN: u8 = 1 << 1;
 
 static OPS: Ops =
-    Ops { begin: begin_join, again: check_leaver, finish: finish_join, throw, abandon, cancelled };
+    Ops { begin, again: check_leaver, finish: finish_join, throw, abandon, cancelled };
 
 /// A nursery's join. `exception` is what the body has ended with, if anything.
 pub fn create(py: Python<'_>, nursery: Owned, exception: Option<Owned>) -> Fallible<Owned> {
@@ -131,6 +132,15 @@ enum Leaver {
     Stranger(Misuse, Option<MemberId>),
     /// The host's coroutine is being closed, and must not await any more.
     Force,
+}
+
+/// As [`begin_join`]; where that raises, an exception that ends the program goes on.
+fn begin(join: &WaitObject) -> Fallible<bool> {
+    begin_join(join).or_else(|raised| {
+        let exception = join.value().cloned();
+        beside_exit(exception.as_deref(), raised)?;
+        Err(raise(exception.unwrap_or_else(|| none(join.py()))))
+    })
 }
 
 /// The body has ended and the host begins to join. Returns whether there is nothing to wait for.

@@ -11,6 +11,7 @@ use crate::cpython::errors::{Fallible, Raised, raise, raise_in_context, set_caus
 use crate::cpython::imports::imports;
 use crate::cpython::object::{Object, Owned, boolean, none_ref};
 use crate::cpython::raised::Group;
+use crate::engine::report::BESIDE_EXIT;
 use crate::engine::state::{Failure, LoopState};
 use crate::wait::Wait;
 
@@ -31,9 +32,7 @@ pub fn raise_verdict(
         }
         Verdict::Bare { error: Failure { error, .. }, beside } => {
             for Failure { error: other, .. } in beside {
-                let text = "A nursery was left by KeyboardInterrupt or SystemExit; \
-                            this error was beside it";
-                state.report(text, Some(&other), Some(task));
+                state.report(BESIDE_EXIT, Some(&other), Some(task));
             }
             if thrown.is_some_and(|thrown| thrown.is(&error)) {
                 return Ok(boolean(state.py(), false));

@@ -14,6 +14,7 @@ use crate::cpython::object::{Object, Owned};
 use crate::cpython::raised;
 use crate::cpython::raised::Group;
 use crate::cpython::thread::thread_mark;
+use crate::engine::report::beside_exit;
 use crate::engine::state::LoopState;
 use crate::hosts;
 use crate::hosts::host;
@@ -59,6 +60,18 @@ impl CancelScope {
     /// Says whether the exception in flight is swallowed.
     #[inline(always)]
     pub(super) fn exit(&self, py: Python<'_>, exception: Option<&Object>) -> Fallible<bool> {
+        let exception = given(exception);
+        self.leave(py, exception).or_else(|raised| {
+            // anyio's raises what it raises.
+            if self.strict {
+                return Err(raised);
+            }
+            beside_exit(exception, raised).map(|()| false)
+        })
+    }
+
+    #[inline(always)]
+    fn leave(&self, py: Python<'_>, exception: Option<&Object>) -> Fallible<bool> {
         self.check_own(py)?;
         let (Some(home), Some(id)) = (self.state(), self.id.get()) else {
             return Err(misuse(py, "this CancelScope is left without having been entered"));
@@ -67,7 +80,6 @@ impl CancelScope {
         if self.thread.get() != thread_mark() {
             return Err(misuse(py, "a CancelScope is left in another thread than entered it"));
         }
-        let exception = given(exception);
         // To look into a group may run the program's code, so that is done first.
         let (flight, rest) = flight(exception)?;
         let Some(host) = self.host.cloned() else {
