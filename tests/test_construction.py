@@ -230,3 +230,29 @@ def test_r31_what_a_task_lets_go_of_when_it_is_begun_again_cannot_begin_it():
     print("alive")
     """
     assert run(program) == "already initialized; make a new task\nalive\n"
+
+
+@pytest.mark.parametrize("task_class", [asyncio.Task, aionursery.Task])
+def test_r23_a_task_that_its_loop_refuses_is_none_of_its_tasks(task_class):
+    """Also while something still holds it, as what its end was reported to does."""
+
+    class Loop(asyncio.SelectorEventLoop):
+        refuses = True
+
+        def call_soon(self, *args, **kwargs):
+            if self.refuses:
+                raise OSError("no turn")
+            return super().call_soon(*args, **kwargs)
+
+    loop = Loop()
+    reports = []
+    loop.set_exception_handler(lambda _, context: reports.append(context))
+    coroutine = turns(1)
+    with pytest.raises(OSError, match="no turn"):
+        task_class(coroutine, loop=loop)
+    [report] = reports
+    assert not report["task"].done()
+    assert asyncio.all_tasks(loop) == set()
+    coroutine.close()
+    loop.refuses = False
+    loop.close()

@@ -333,3 +333,44 @@ def test_r9_an_interrupt_leaves_a_nursery_whose_exit_was_called_before(base, end
     assert isinstance(task.exception(), end)
     [error] = reports
     assert "was called before" in str(error) or "without having been entered" in str(error)
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("base", KINDS)
+def test_r9_an_interrupt_at_the_first_look_at_the_clock_comes_out_of_the_call(base, end):
+    class Loop(base):
+        armed = True
+
+        def time(self):
+            if self.armed:
+                self.armed = False
+                raise end
+            return super().time()
+
+    loop = Loop()
+    coroutine = turns(1)
+    with pytest.raises(end):
+        aionursery.Task(coroutine, loop=loop)
+    coroutine.close()
+    loop.run_until_complete(aionursery.Task(turns(1), loop=loop))
+    loop.close()
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("base", KINDS)
+def test_r9_an_interrupt_in_words_that_are_only_shown_leaves_the_loop(base, end):
+    """A task of asyncio's is cancelled with a text, which a reason may fail to give."""
+
+    class Reason:
+        def __str__(self):
+            raise end
+
+    async def host():
+        async with Nursery() as nursery:
+            loop.call_soon(nursery.cancel, Reason())
+            await asyncio.sleep(5)
+
+    loop = base()
+    task = asyncio.Task(host(), loop=loop)
+    run_until_it_leaves(loop, end)
+    assert task.done() and task.exception() is None

@@ -35,8 +35,9 @@ WORDS = {
     "AddressSanitizer": "crash",
 }
 #: By what CPython's debug builds end themselves, though the control may not meet it: where a trace
-#: function raises as a generator is resumed, and where a coroutine finds no memory.
-CPYTHONS = ("Assertion `throwflag' failed", "_Py_MakeCoro")
+#: function raises as a generator is resumed, where a coroutine finds no memory, and where a sort that
+#: checks its comparisons has come to the limit of recursion.
+CPYTHONS = ("Assertion `throwflag' failed", "_Py_MakeCoro", "unsafe_latin_compare: Assertion")
 
 
 def run_apart(program: Program, *, control: bool, patience: float = PATIENCE) -> dict[str, Any]:

@@ -26,6 +26,8 @@ TURNS = 80
 ROUND = 12
 #: So many rounds nothing may end before what is left counts as stuck.
 ROUNDS = 12
+#: So many turns what has not ended by then has to itself.
+PATIENCE = 1000
 
 
 def run_program(program: Program, *, control: bool) -> dict[str, Any]:
@@ -180,7 +182,10 @@ def _end(world: World) -> list[Any]:
         left = _pending(world)
         number = number + 1 if len(left) >= len(pending) else 0 if number < 3 else 3
         pending = left
-    return pending
+    if pending:
+        # A task may stand in hundreds of blocks, each of which cleans up for a turn.
+        _turns(world, PATIENCE)
+    return _pending(world)
 
 
 def _pending(world: World) -> list[Any]:

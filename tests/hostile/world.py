@@ -53,6 +53,8 @@ class World:
         self.interrupts_seen: set[int] = set()
         # Steps of asyncio's own tasks were taken out of the loop.
         self.lost_steps = False
+        # An allocation is about to fail.
+        self.starves = False
         self.loops: list[weakref.ref[Any]] = []
         self.steps: dict[str, Any] = {}
         self.order: dict[int, int] = {}

@@ -29,6 +29,7 @@ use pyo3::prelude::*;
 fn _aionursery(module: &Bound<'_, PyModule>) -> PyResult<()> {
     cpython::imports::load(module.py())?;
     cpython::shutdown::prepare();
+    cpython::errors::keep_exits_by(engine::report::keep_exit);
     // PyO3 makes a class when it is first needed, and panics if memory is short then.
     module.py().get_type::<engine::link::Link>();
     module.py().get_type::<step::wakeup::Wakeup>();

@@ -108,8 +108,8 @@ pub(crate) struct Scope<R> {
     pub(crate) cancelled_at: f64,
     /// Which of the tree's cancellations that was.
     pub(crate) order: u64,
-    /// How many cancellations of the tree's there had been when its shield was raised where one above
-    /// could be seen; 0 if none could (R18).
+    /// How many of the tree's cancellations there had been when its host could last hear of what lies
+    /// outside its shield; 0 if it never could, or if there was nothing to hear of (R18).
     pub(crate) raised_after: u64,
     /// A cancellation is visible from here: its own, or one above with no shield between.
     pub(crate) effective: bool,

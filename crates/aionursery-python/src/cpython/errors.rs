@@ -3,6 +3,7 @@
 
 use std::ffi::{CStr, c_int, c_long};
 use std::marker::PhantomData;
+use std::sync::OnceLock;
 
 use pyo3::prelude::*;
 use pyo3::{PyClass, PyClassInitializer, ffi};
@@ -34,9 +35,20 @@ impl Raised {
 
     /// Takes the exception, with its traceback, and clears the error indicator.
     pub fn take(self) -> Owned {
+        match take_raised(self.py()) {
+            Some(exception) => {
+                self.stand();
+                exception
+            }
+            // Something has broken this type's promise, and the exception has gone.
+            None => Self::seen(self.py()).take(),
+        }
+    }
+
+    /// Whether the exception is one that ends the program.
+    pub fn is_exit(&self) -> bool {
         let py = self.py();
-        // Where the exception has gone, somebody has broken this type's promise.
-        take_raised(py).unwrap_or_else(|| Self::seen(py).take())
+        self.is(exc::keyboard_interrupt(py)) || self.is(exc::system_exit(py))
     }
 
     /// Whether the exception is of this class.
@@ -45,7 +57,7 @@ impl Raised {
         unsafe { ffi::PyErr_ExceptionMatches(class.as_ptr()) != 0 }
     }
 
-    /// Lets the exception go, where it means no more than that there is no answer.
+    /// Drops it, where a failure means no more than that there is no answer.
     pub fn forget(self) {}
 
     /// Leaves the exception to CPython: the answer that follows says that there is one.
@@ -72,11 +84,27 @@ impl Raised {
     }
 }
 
-/// What is not handed on is forgotten, so that no later answer seems to have failed.
+/// What is not handed on is forgotten, so that no later answer seems to have failed. What ends the
+/// program is never forgotten (R9).
 impl Drop for Raised {
     fn drop(&mut self) {
-        clear(self.py());
+        if self.is_exit()
+            && let Some(keep) = KEEP_EXIT.get()
+            && let Some(exit) = take_raised(self.py())
+        {
+            keep(exit);
+        } else {
+            clear(self.py());
+        }
     }
+}
+
+/// Sees to it that an exception that ends the program comes out somewhere.
+static KEEP_EXIT: OnceLock<fn(Owned)> = OnceLock::new();
+
+/// Says, once, what becomes of an exception that ends the program where a failure is forgotten.
+pub fn keep_exits_by(keep: fn(Owned)) {
+    KEEP_EXIT.get_or_init(|| keep);
 }
 
 pub type Fallible<T> = Result<T, Raised>;
@@ -336,7 +364,7 @@ impl Drop for Aside {
     }
 }
 
-/// The answer, where a failure means no more than that there is none.
+/// The answer, where a failure means no more than that there is none: it is dropped.
 #[inline]
 pub fn optional<T>(answer: Fallible<T>) -> Option<T> {
     answer.map_err(Raised::forget).ok()

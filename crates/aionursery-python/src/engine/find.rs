@@ -132,12 +132,14 @@ impl LoopState {
         }
         let made = Self::create(py, event_loop).map_err(|error| restore(py, error))?;
         let home = made.get().remember(event_loop);
-        // What needs the clock is told that it fails.
-        if let Some(now) = optional(home.now()) {
-            home.born.set(now);
-        }
         if taken || set_attr(event_loop, names(py).state, object(&made)).is_err() {
             keep(Owned::share(object(&made)));
+        }
+        match home.now() {
+            Ok(now) => home.born.set(now),
+            Err(raised) if raised.is_exit() => return Err(raised),
+            // What needs the clock is told that it fails.
+            Err(raised) => raised.forget(),
         }
         Ok(home)
     }

@@ -18,21 +18,31 @@ use crate::engine::link::Link;
 pub const BESIDE_EXIT: &str =
     "A block was left by KeyboardInterrupt or SystemExit; this error was beside it";
 
-/// An exit of ours raises while `exception` is on its way. Where that ends the program it goes on, and
-/// what the exit raises is reported beside it (R9).
-#[cold]
-pub fn beside_exit(exception: Option<&Object>, raised: Raised) -> Result<(), Raised> {
-    let Some(exception) = exception.filter(|it| raised::kind(it) == Kind::Exit) else {
-        return Err(raised);
-    };
-    let error = raised.take();
-    match LoopState::current(exception.py()) {
-        Ok(state) => state.report_error(BESIDE_EXIT, error, None),
+/// What has failed is reported to the loop that runs here; if none does, it is written to stderr.
+fn report_where_it_runs(message: &str, error: Owned) {
+    match LoopState::current(error.py()) {
+        Ok(state) => state.report_error(message, error, None),
         Err(no_loop) => {
             no_loop.forget();
             write_unraisable(raise(error), None);
         }
     }
+}
+
+/// An exception that ends the program has come up where a failure means no more than that there is no
+/// answer: it leaves the loop that runs here.
+pub fn keep_exit(exit: Owned) {
+    report_where_it_runs("An interrupt came up where nothing could be told of it", exit);
+}
+
+/// An exit of ours raises while `exception` is on its way. Where that ends the program it goes on, and
+/// what the exit raises is reported beside it (R9).
+#[cold]
+pub fn beside_exit(exception: Option<&Object>, raised: Raised) -> Result<(), Raised> {
+    if exception.is_none_or(|it| raised::kind(it) != Kind::Exit) {
+        return Err(raised);
+    }
+    report_where_it_runs(BESIDE_EXIT, raised.take());
     Ok(())
 }
 

@@ -79,12 +79,15 @@ fn fill(task: &Task, coro: &Object, event_loop: &Object, how: How<'_>) -> Fallib
     if state.debug.get() {
         trace_source(task)?;
     }
-    register(task);
     if how.eager && is_running(event_loop)? {
+        register(task);
         return start_eagerly(&state, task);
     }
     ours.raise_flags(flag::SCHEDULED);
-    ready::push(&state, Owned::share(task).into_object())
+    ready::push(&state, Owned::share(task).into_object())?;
+    // One that the loop refuses is none of its tasks.
+    register(task);
+    Ok(())
 }
 
 /// Empties a task that was begun before, if that is allowed: one that has ended, before CPython 3.15.

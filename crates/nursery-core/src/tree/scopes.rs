@@ -61,8 +61,10 @@ impl<F: Face> Tree<F> {
         let member = &mut self.members[host.0];
         member.scope = id;
         member.refused = 0;
+        if settings.shield {
+            self.scopes[id].raised_after = self.heard_of_outside(id, visible);
+        }
         if visible && settings.shield {
-            self.scopes[id].raised_after = self.cancelled;
             // What waited for the next await waits for the end of the shield.
             self.refresh(host.0, out);
         }
@@ -313,16 +315,48 @@ impl<F: Face> Tree<F> {
         }
     }
 
+    /// How many of the tree's cancellations there had been when the host of a scope that it enters now
+    /// could last hear of what lies outside; 0 if it never could, or has nothing to hear of.
+    fn heard_of_outside(&self, scope: u32, visible: bool) -> u64 {
+        if visible {
+            return self.cancelled;
+        }
+        let Scope { host, mut parent, .. } = self.scopes[scope];
+        while parent != NONE && self.scopes[parent].host == host {
+            let outer = &self.scopes[parent];
+            if outer.settings.shield {
+                return outer.raised_after;
+            }
+            parent = outer.parent;
+        }
+        0
+    }
+
+    /// How many of the tree's cancellations there had been when the host of a scope could last hear of
+    /// what lies above that: it may stand in shields that it has entered inside.
+    fn heard_of_until(&self, scope: u32) -> u64 {
+        let host = self.scopes[scope].host;
+        let mut until = self.cancelled;
+        let mut at = if host == NONE { scope } else { self.members[host].scope };
+        while at != scope {
+            let inner = &self.scopes[at];
+            if inner.settings.shield {
+                until = until.min(inner.raised_after);
+            }
+            at = inner.parent;
+        }
+        until
+    }
+
     /// Raises or lowers a shield (R19). What it held back is delivered when it falls.
     pub fn set_shield(&mut self, scope: ScopeId, shield: bool, now: f64, out: &mut Effects<F>) {
-        let entry = &mut self.scopes[scope.at];
-        if std::mem::replace(&mut entry.settings.shield, shield) == shield {
+        if std::mem::replace(&mut self.scopes[scope.at].settings.shield, shield) == shield {
             return;
         }
         if shield {
-            entry.raised_after = self.cancelled;
+            self.scopes[scope.at].raised_after = self.heard_of_until(scope.at);
         } else {
-            entry.lifted_at = now;
+            self.scopes[scope.at].lifted_at = now;
         }
         self.spread(scope.at, out);
         if !shield {
