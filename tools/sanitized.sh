@@ -54,7 +54,7 @@ shutil.rmtree(package, ignore_errors=True)
 package.mkdir()
 (package / "aionursery").mkdir()
 for file in (root / "python" / "aionursery").iterdir():
-    if file.suffix in (".py", ".pyi", ".typed"):
+    if file.is_dir() or file.suffix in (".py", ".pyi", ".typed"):
         (package / "aionursery" / file.name).symlink_to(file)
 suffix = sysconfig.get_config_var("EXT_SUFFIX")
 library = place / target / "release" / "lib_aionursery.so"

@@ -123,6 +123,9 @@ def _turns(world: World, count: int, until: Any = None) -> None:
                 break
         except BaseException as exc:
             sys.settrace(None)
+            # It may have come where asyncio takes these back.
+            sys.set_asyncgen_hooks(None, None)
+            asyncio._set_running_loop(None)
             world.see(exc, "run_forever", out=True)
         if world.pause is not None:
             pause, world.pause = world.pause, None

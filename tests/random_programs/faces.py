@@ -132,18 +132,10 @@ class Trios(Face):
         super().__init__()
         #: Errors that have left a nursery in place of a group that had a cancellation, too.
         self.overtook: list[BaseException] = []
-        #: The tasks in which one has, and no block has ended without an error since.
-        self.overtaken: set[trio.lowlevel.Task] = set()
 
     def caught(self, scope: Any, left: BaseException | None) -> Any:
-        """R13a: where an error has overtaken a cancellation, trio's scope has none to catch.
-
-        Ours has, also if the program has put another error in the place of that one since.
-        """
-        task = trio.lowlevel.current_task()
-        if left is None:
-            self.overtaken.discard(task)
-        elif task in self.overtaken or any(leaf in self.overtook for leaf in leaves(left)):
+        """R13a: where an error has overtaken a cancellation, trio's scope has none to catch."""
+        if left is not None and any(leaf in self.overtook for leaf in leaves(left)):
             return ANY
         return scope.cancelled_caught
 
@@ -199,12 +191,8 @@ class Trios(Face):
                 raise
             error = _errors_leave_without_a_cancellation(group)
         if isinstance(error, BaseExceptionGroup):
-            self.has_overtaken(error)
+            self.overtook += leaves(error)
         raise error from None
-
-    def has_overtaken(self, error: BaseException) -> None:
-        self.overtook += leaves(error)
-        self.overtaken.add(trio.lowlevel.current_task())
 
     def as_ours(
         self, group: BaseExceptionGroup[BaseException], body: BaseException | None
@@ -215,7 +203,7 @@ class Trios(Face):
         error = self._what_ends_the_program_leaves_bare(error)
         error = _the_bodys_exit_leaves_bare(error, body)
         if any(isinstance(leaf, trio.Cancelled) for leaf in leaves(group)):
-            self.has_overtaken(error)
+            self.overtook += leaves(error)
         return error
 
     def _what_ends_the_program_leaves_bare(self, error: BaseException) -> BaseException:

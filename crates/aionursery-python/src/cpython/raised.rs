@@ -15,6 +15,11 @@ pub fn is_cancellation(exception: &Object) -> bool {
     is_of(exception, imports(exception.py()).cancelled_error)
 }
 
+/// Whether an exception is a group, as what a nursery raises.
+pub fn is_group(exception: &Object) -> bool {
+    is_of(exception, exc::base_exception_group(exception.py()))
+}
+
 /// What an exception is.
 pub fn kind(exception: &Object) -> Kind {
     let py = exception.py();

@@ -187,7 +187,12 @@ fn begin_join(join: &WaitObject) -> Fallible<bool> {
             let now = state.now_or_zero();
             part_from_host(state, id, |tree, out| tree.disown(id, now, out)).1?;
         }
-        Leaver::Host(_) => {}
+        Leaver::Host(host) => {
+            if exception.as_deref().is_some_and(|exception| !raised::is_group(exception)) {
+                let member = hosts::member_of(state, host);
+                state.tree.touch(|tree| tree.error_was_replaced(member));
+            }
+        }
     }
     check_stands(state, id)?;
     let outcome = match outcome {

@@ -103,8 +103,13 @@ impl CancelScope {
                 return Err(misuse(py, wrong.text(self.strict)));
             }
         };
+        let replaced = flight == Flight::Error
+            && exception.is_some_and(|exception| !raised::is_group(exception));
         let exit = state.change(|tree, out| {
             self.let_go();
+            if replaced {
+                tree.error_was_replaced(member);
+            }
             tree.exit(id, flight, honoured, now, out)
         });
         // Looked at before the host may leave the tree.

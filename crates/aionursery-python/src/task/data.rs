@@ -105,6 +105,8 @@ static IS_TASK: AtomicUsize = AtomicUsize::new(0);
 
 struct TaskType {
     object: *mut ffi::PyTypeObject,
+    /// asyncio's own.
+    base: *mut ffi::PyTypeObject,
     /// asyncio's destructor lets go of the task's type, as it must where that is no static one.
     base_frees_type: bool,
     base_traverse: ffi::traverseproc,
@@ -145,8 +147,13 @@ impl Deref for Task {
 unsafe impl Typed for Task {
     #[inline]
     fn is(object: &Object) -> bool {
-        // SAFETY: looks at its type.
-        unsafe { ffi::PyObject_TypeCheck(object.as_ptr(), task_type().object) != 0 }
+        let ours = task_type();
+        // SAFETY: it is alive.
+        let class = unsafe { ffi::Py_TYPE(object.as_ptr()) };
+        // Most are of our class, or of asyncio's own.
+        class == ours.object
+            // SAFETY: two types that are alive.
+            || (class != ours.base && unsafe { ffi::PyType_IsSubtype(class, ours.object) != 0 })
     }
 
     #[inline]
@@ -485,6 +492,7 @@ pub fn create_type(py: Python<'_>, name: &'static CStr, slots: Slots<Task>) -> b
                 ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_BASETYPE | ffi::Py_TPFLAGS_HAVE_GC;
             TaskType {
                 object: slots.make(name, offset + size_of::<TaskData>(), flags, base_object),
+                base: base_object.cast(),
                 base_frees_type: base.tp_flags & ffi::Py_TPFLAGS_HEAPTYPE != 0,
                 base_traverse: base.tp_traverse.expect("asyncio's Task is collected"),
                 base_clear: base.tp_clear.expect("asyncio's Task is collected"),

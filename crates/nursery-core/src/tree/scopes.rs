@@ -154,6 +154,12 @@ impl<F: Face> Tree<F> {
         Exit { caught, absorbs, take_back, cause, settings, watched }
     }
 
+    /// The error that is on its way in a task is no nursery's: the program has put it in the place of
+    /// what had overtaken a cancellation, and no scope catches that by it (R13).
+    pub fn error_was_replaced(&mut self, member: MemberId) {
+        self.members[member.0].superseded = false;
+    }
+
     /// Takes a scope out of the tree that is not left as it must be: by another task than entered
     /// it, out of order, or not at all. No other task is cancelled by that, or spared: what its host
     /// has entered inside it goes on below the scope around it. Returns why it was cancelled, if it
