@@ -18,7 +18,7 @@ pytest.importorskip("_testcapi")
 ALLOCATIONS = 48
 
 PROGRAM = """
-import asyncio, os, sys
+import asyncio, math, os, sys
 import _testcapi
 import aionursery, uvloop
 
@@ -62,6 +62,19 @@ async def a_start(nursery):
 
 async def ready(*, task_status):
     task_status.started()
+
+var = aionursery.TreeVar("var")
+
+async def a_look(nursery):
+    scope = nursery.cancel_scope
+    scope.deadline, scope.cleanup, scope.source, nursery.children
+    aionursery.current_time(), aionursery.current_effective_deadline()
+    var.set(1), var.get()
+    for mistake in (lambda: aionursery.sleep(math.nan), lambda: setattr(scope, "shield", 1)):
+        try:
+            mistake()
+        except (ValueError, TypeError):
+            pass
 
 async def main(before):
     async with aionursery.Nursery() as nursery:
@@ -141,7 +154,15 @@ for before in range({allocations}):
 print("done", flush=True)
 """
 
-BODIES = ["nothing", "a_failure", "a_cancellation", "a_start_now", "a_deadline", "a_start"]
+BODIES = [
+    "nothing",
+    "a_failure",
+    "a_cancellation",
+    "a_start_now",
+    "a_deadline",
+    "a_start",
+    "a_look",
+]
 
 
 @pytest.mark.parametrize("body", BODIES)

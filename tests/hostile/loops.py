@@ -107,7 +107,8 @@ def new_loop(kind: str) -> asyncio.AbstractEventLoop:
 
 def run_nested(loop: Any, future: Any, turns: int) -> None:
     """Run a loop inside one of its own steps, as `nest_asyncio` does."""
-    if not isinstance(loop, CountingLoop):
+    # Outside of one, asyncio's own tasks lose their steps, from 3.14 on.
+    if not isinstance(loop, CountingLoop) or not loop.is_running():
         return
     tasks = asyncio.tasks
     current = asyncio.current_task(loop)

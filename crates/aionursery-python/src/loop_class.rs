@@ -2,11 +2,10 @@
 //! collection. It must never decide anything.
 
 use nursery_core::{Alarm, Tree};
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
-use crate::cpython::errors::{Aside, fetch, raise, write_unraisable};
+use crate::cpython::errors::{Aside, fetch, raise, refusal, write_unraisable};
 use crate::cpython::function::class_finalize;
 use crate::cpython::object::{Object, Owned, object, show};
 use crate::engine::find;
@@ -30,7 +29,7 @@ fn loop_state<'py>(r#loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 #[pyfunction]
 fn warn_stuck_after(py: Python<'_>, seconds: f64) -> PyResult<()> {
     if seconds.is_nan() || seconds < 0.0 {
-        return Err(PyValueError::new_err("seconds must be a number that is not negative"));
+        return Err(refusal::value_error("seconds must be a number that is not negative"));
     }
     let state = LoopState::current(py).map_err(|raised| fetch(py, raised))?;
     state.tree.touch(|tree| tree.warn_after = seconds);
@@ -105,7 +104,7 @@ impl LoopState {
 
 impl LoopState {
     fn inhabit(&self) -> PyResult<Home> {
-        Home::of(self).ok_or_else(|| PyRuntimeError::new_err("the loop is gone"))
+        Home::of(self).ok_or_else(|| refusal::runtime_error("the loop is gone"))
     }
 
     /// Lets go of every reference; the loop is gone.

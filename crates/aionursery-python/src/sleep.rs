@@ -1,9 +1,8 @@
 //! Sleeping and checkpoints. A sleep stands in the tree's heap, not in the loop's.
 
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::cpython::errors::{Fallible, fetch};
+use crate::cpython::errors::{Fallible, fetch, refusal};
 use crate::cpython::object::{Owned, object};
 use crate::engine::state::LoopState;
 use crate::hosts::host;
@@ -33,7 +32,7 @@ fn sleep<'py>(
     result: Option<Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     if delay.is_nan() {
-        return Err(PyValueError::new_err("delay must not be NaN"));
+        return Err(refusal::value_error("delay must not be NaN"));
     }
     let kind = if delay <= 0.0 { Kind::Turn } else { Kind::Span };
     make(py, kind, delay, result)
@@ -45,7 +44,7 @@ fn sleep<'py>(
 #[pyfunction]
 fn sleep_until(py: Python<'_>, deadline: f64) -> PyResult<Bound<'_, PyAny>> {
     if deadline.is_nan() {
-        return Err(PyValueError::new_err("deadline must not be NaN"));
+        return Err(refusal::value_error("deadline must not be NaN"));
     }
     make(py, Kind::Moment, deadline, None)
 }

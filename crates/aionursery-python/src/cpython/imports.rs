@@ -7,9 +7,9 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::call::{call1, getattr, has_class, method0, truth_of};
-use super::containers::dict_get;
+use super::containers::{dict_get, tuple};
 use super::direct::{Attribute, Direct, DirectKeywords, DirectMethod, DirectOne, Member, forever};
-use super::errors::{Fallible, optional};
+use super::errors::{Fallible, fetch, optional};
 use super::object::{Object, Owned, none, object};
 
 macro_rules! names {
@@ -266,7 +266,8 @@ pub fn load(py: Python<'_>) -> PyResult<()> {
     let part = |name: &str| scheduled.as_ref().ok()?.getattr(name).map(kept).ok();
     let keyword = |name: &str| -> PyResult<&'static Object> {
         let name = pyo3::types::PyString::intern(py, name);
-        Ok(kept(pyo3::types::PyTuple::new(py, [name])?))
+        let names = tuple(py, &[object(&name)]).map_err(|raised| fetch(py, raised))?;
+        Ok(forever(names))
     };
     let names = Names::new(py);
     let imports = Imports {

@@ -1,12 +1,11 @@
 //! A class of plain objects of Python's, of which one attribute is set in each new one. It must never
 //! run any code of the class.
 
-use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::cpython::direct::forever;
-use crate::cpython::errors::{Fallible, answered, checked};
+use crate::cpython::errors::{Fallible, answered, checked, refusal};
 use crate::cpython::object::{Object, Owned, object};
 
 /// The class, and what sets the attribute. Both are kept for the life of the process.
@@ -35,7 +34,7 @@ impl PlainClass {
             (plain, (*ffi::Py_TYPE(slot.as_ptr())).tp_descr_set)
         };
         let Some(set) = set.filter(|_| plain) else {
-            return Err(PyTypeError::new_err(format!(
+            return Err(refusal::type_error(&format!(
                 "it must be a class of plain objects with a slot {attribute}"
             )));
         };

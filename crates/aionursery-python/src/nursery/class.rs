@@ -2,15 +2,17 @@
 //! asked and cancelled.
 
 use nursery_core::Phase;
-use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::{PyDict, PyTuple};
 
 use super::{Nursery, Stage, join};
 use crate::cpython::args::{Args, CallArgs, given};
 use crate::cpython::call::{call1, is_callable, is_context, is_text, repr, type_name, utf8};
-use crate::cpython::errors::{Fallible, exc, fetch, set_error, set_error_text, text_object};
+use crate::cpython::containers::list;
+use crate::cpython::errors::{
+    Fallible, exc, fetch, refusal, set_error, set_error_text, text_object,
+};
 use crate::cpython::function::{Method, This, class_call, method};
 use crate::cpython::imports::imports;
 use crate::cpython::object::{Object, Owned, Slot, object, show};
@@ -140,14 +142,15 @@ impl Nursery {
 
     /// The children that have not ended, in the order of starting.
     #[getter]
-    fn children<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let children: Vec<Bound<'py, PyAny>> = match (self.state(), self.id.get()) {
+    fn children<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let children: Vec<Owned> = match (self.state(), self.id.get()) {
             (Some(state), Some(id)) => {
-                state.tree.borrow().children(id).map(|key| key.object(py).to_bound(py)).collect()
+                state.tree.borrow().children(id).map(|key| key.share(py)).collect()
             }
             _ => Vec::new(),
         };
-        PyList::new(py, children)
+        let children = list(py, children.iter().map(|child| &**child));
+        children.map(|list| list.into_bound(py)).map_err(|raised| fetch(py, raised))
     }
 
     /// The nursery's scope: its deadline, its shield, its budget for cleaning up.
@@ -199,7 +202,7 @@ impl Nursery {
     }
 
     fn not_entered(&self) -> PyResult<()> {
-        Err(PyRuntimeError::new_err(
+        Err(refusal::runtime_error(
             "this nursery has not been entered; write 'async with Nursery() as nursery:'",
         ))
     }

@@ -2,12 +2,11 @@
 //! of `Nursery.start` needs of the tree. It must never start a child.
 
 use nursery_core::NurseryId;
-use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::cpython::errors::{Aside, fetch, set_error_text};
+use crate::cpython::errors::{Aside, fetch, refusal, set_error_text};
 use crate::cpython::imports::imports;
 use crate::cpython::object::{Owned, class, object, show};
 use crate::engine::home::HomeSlot;
@@ -100,7 +99,7 @@ fn move_child(
         return Ok(false);
     };
     if !from.get().is_here() {
-        return Err(PyRuntimeError::new_err(
+        return Err(refusal::runtime_error(
             "task_status.started() was called from another thread than the child's; use \
              loop.call_soon_threadsafe(task_status.started, value)",
         ));

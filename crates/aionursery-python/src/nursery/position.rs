@@ -3,10 +3,11 @@
 
 use pyo3::prelude::*;
 
-use crate::cpython::call::method0;
+use crate::cpython::call::{int, method0};
+use crate::cpython::containers::{list, tuple};
 use crate::cpython::errors::{Fallible, fetch};
 use crate::cpython::imports::names;
-use crate::cpython::object::{Object, object};
+use crate::cpython::object::{Object, Owned, none, object};
 use crate::engine::home::Home;
 use crate::engine::state::LoopState;
 use crate::hosts;
@@ -51,34 +52,42 @@ fn parent_task<'py>(
 /// Return the host of the nursery that a task is a child of, and when that nursery was entered, as a
 /// count of the loop's scopes; None if the task is no child.
 #[pyfunction]
-fn parent_of<'py>(
-    py: Python<'py>,
-    task: &Bound<'py, PyAny>,
-) -> PyResult<Option<(Bound<'py, PyAny>, u32)>> {
-    let place = place_of(object(task)).map_err(|raised| fetch(py, raised))?;
-    let parent = place.and_then(|(state, member)| {
-        let tree = state.tree.borrow();
-        tree.parent(member).map(|(key, moment)| (key.share(py), moment))
-    });
-    Ok(parent.map(|(host, moment)| (host.into_bound(py), moment)))
+fn parent_of<'py>(py: Python<'py>, task: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let answer = || -> Fallible<Owned> {
+        let parent = place_of(object(task))?.and_then(|(state, member)| {
+            let tree = state.tree.borrow();
+            tree.parent(member).map(|(key, moment)| (key.share(py), moment))
+        });
+        let Some((host, moment)) = parent else { return Ok(none(py)) };
+        tuple(py, &[&host, &*int(py, moment.into())?])
+    };
+    bound(py, answer())
 }
 
 /// Return the count of the loop's scopes now, and what it was when each of the nurseries was entered
 /// that a task has entered and not left.
 #[pyfunction]
-fn entered_by(py: Python<'_>, task: &Bound<'_, PyAny>) -> PyResult<(u32, Vec<u32>)> {
-    match place_of(object(task)).map_err(|raised| fetch(py, raised))? {
-        Some((state, member)) => {
-            let tree = state.tree.borrow();
-            Ok((tree.moment(), tree.entered(member)))
-        }
-        None => {
+fn entered_by<'py>(py: Python<'py>, task: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let answer = || -> Fallible<Owned> {
+        let (moment, entered) = match place_of(object(task))? {
+            Some((state, member)) => {
+                let tree = state.tree.borrow();
+                (tree.moment(), tree.entered(member))
+            }
             // It has entered nothing yet; the loop may have.
-            let state = LoopState::current(py).map_err(|raised| fetch(py, raised))?;
-            let moment = state.tree.borrow().moment();
-            Ok((moment, Vec::new()))
-        }
-    }
+            None => (LoopState::current(py)?.tree.borrow().moment(), Vec::new()),
+        };
+        let entered: Vec<Owned> =
+            entered.into_iter().map(|moment| int(py, moment.into())).collect::<Result<_, _>>()?;
+        let entered = list(py, entered.iter().map(|moment| &**moment))?;
+        tuple(py, &[&*int(py, moment.into())?, &*entered])
+    };
+    bound(py, answer())
+}
+
+/// An answer for PyO3, whose own conversions panic where memory is short.
+fn bound(py: Python<'_>, answer: Fallible<Owned>) -> PyResult<Bound<'_, PyAny>> {
+    answer.map(|answer| answer.into_bound(py)).map_err(|raised| fetch(py, raised))
 }
 
 /// Puts the functions into the module.

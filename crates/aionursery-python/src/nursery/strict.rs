@@ -4,7 +4,6 @@
 use std::sync::OnceLock;
 
 use nursery_core::{Cause, Cleanup, Settings, Source};
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 
 use super::start::{self, Order};
@@ -13,7 +12,7 @@ use crate::cpython::args::{Args, given};
 use crate::cpython::call::{
     as_text, call_all, call_method, getattr_opt, is_coroutine, is_exact_text, method1, truth, utf8,
 };
-use crate::cpython::errors::{Fallible, exc, fetch, raise, set_error_text, string};
+use crate::cpython::errors::{Fallible, exc, fetch, raise, refusal, set_error_text, string};
 use crate::cpython::function::{Method, This, method};
 use crate::cpython::imports::names;
 use crate::cpython::object::{Object, Owned, none, none_ref, object};
@@ -68,10 +67,10 @@ impl StrictNursery {
     fn show_scope(slf: &Bound<'_, Self>, scope: &Bound<'_, CancelScope>) -> PyResult<()> {
         let nursery = slf.as_super().get();
         if !nursery.scope.is_empty() {
-            return Err(PyTypeError::new_err("the nursery's scope was shown already"));
+            return Err(refusal::type_error("the nursery's scope was shown already"));
         }
         let scope = Owned::share(object(scope)).cast();
-        scope.map(|scope| nursery.show(scope)).map_err(|_| PyTypeError::new_err("it is no scope"))
+        scope.map(|scope| nursery.show(scope)).map_err(|_| refusal::type_error("it is no scope"))
     }
 }
 
@@ -113,7 +112,7 @@ fn make_handles_of(class: &Bound<'_, PyAny>) -> PyResult<()> {
     let found = PlainClass::of(class, "_task")?;
     match HANDLES.get_or_init(|| found).is(class) {
         true => Ok(()),
-        false => Err(PyRuntimeError::new_err("handles are made of another class already")),
+        false => Err(refusal::runtime_error("handles are made of another class already")),
     }
 }
 
@@ -205,7 +204,7 @@ fn cancel_child(child: &Bound<'_, PyAny>, reason: &Bound<'_, PyAny>) -> PyResult
     let py = child.py();
     // The child is kept alive while what it awaits is told.
     let Ok(kept) = Owned::share(object(child)).cast::<Task>() else {
-        return Err(PyTypeError::new_err("cancel_child() needs a child of a nursery"));
+        return Err(refusal::type_error("cancel_child() needs a child of a nursery"));
     };
     let ours = kept.data();
     let Some(state) = ours.home.cloned().filter(|state| !state.is_gone()) else {

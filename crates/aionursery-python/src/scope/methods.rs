@@ -1,8 +1,7 @@
 //! What a program sees of a `CancelScope`, beside entering and leaving it. It must never hold the
 //! tree while it calls back into Python.
 
-use nursery_core::Cleanup;
-use pyo3::exceptions::PyTypeError;
+use nursery_core::{Cleanup, Settings};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
@@ -10,7 +9,7 @@ use pyo3::types::{PyDict, PyTuple, PyType};
 use super::settings::{finite, span};
 use super::{Budget, CancelScope, Stage, relative_of, settings_of, warn_if_meant_as_seconds};
 use crate::cpython::args::{CallArgs, given};
-use crate::cpython::errors::{Fallible, fetch, text_object};
+use crate::cpython::errors::{Fallible, fetch, number_object, refusal, text_object};
 use crate::cpython::object::{Object, Owned, Slot, object, show};
 use crate::engine::state::CLEANUP;
 use crate::engine::words::source_name;
@@ -24,9 +23,7 @@ impl CancelScope {
         _class: &Bound<'_, PyType>,
         _kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<()> {
-        Err(PyTypeError::new_err(
-            "CancelScope cannot be a base class; keep a scope as an attribute",
-        ))
+        Err(refusal::type_error("CancelScope cannot be a base class; keep a scope as an attribute"))
     }
 
     #[new]
@@ -37,7 +34,7 @@ impl CancelScope {
     )]
     fn new(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         if !args.is_empty() {
-            return Err(PyTypeError::new_err(
+            return Err(refusal::type_error(
                 "CancelScope() takes keyword arguments only; for a number of seconds write \
                  CancelScope(relative_deadline=...), fail_after(...) or move_on_after(...)",
             ));
@@ -121,22 +118,19 @@ impl CancelScope {
 
     /// What cancelled the scope: "cancel", "failure", "deadline" or "host"; None if nothing has.
     #[getter]
-    fn source(&self) -> Option<&'static str> {
+    fn source<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let source = match (self.state(), self.id.get()) {
             (Some(state), Some(id)) => state.tree.borrow().cause(id).map(|cause| cause.source),
             _ => self.source.get(),
         };
-        source.map(source_name)
+        source.map(|source| text_object(py, source_name(source))).transpose()
     }
 
     /// When the scope is cancelled by itself: seconds on the loop's clock, infinity for never.
     /// It can be set at any time.
     #[getter]
-    fn deadline(&self) -> f64 {
-        match (self.state(), self.id.get()) {
-            (Some(state), Some(id)) => state.tree.borrow().settings(id).deadline,
-            _ => self.settings.get().deadline,
-        }
+    fn deadline<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        number_object(py, self.present_settings().deadline)
     }
 
     #[setter]
@@ -165,16 +159,13 @@ impl CancelScope {
     /// Whether the scope keeps out cancellation from outside. It can be set at any time.
     #[getter]
     fn shield(&self) -> bool {
-        match (self.state(), self.id.get()) {
-            (Some(state), Some(id)) => state.tree.borrow().settings(id).shield,
-            _ => self.settings.get().shield,
-        }
+        self.present_settings().shield
     }
 
     #[setter]
     fn set_shield(&self, py: Python<'_>, shield: &Bound<'_, PyAny>) -> PyResult<()> {
         if !shield.is_instance_of::<pyo3::types::PyBool>() {
-            return Err(PyTypeError::new_err("shield must be True or False"));
+            return Err(refusal::type_error("shield must be True or False"));
         }
         let shield = shield.is_truthy()?;
         match self.place_now(py, "scope.shield", "setattr, scope, 'shield', ...")? {
@@ -189,16 +180,17 @@ impl CancelScope {
     /// For how many seconds a cancelled task in the scope may still await: None is for ever, 0 not
     /// at all. Where none was given, what is inherited. It can be set at any time.
     #[getter]
-    fn cleanup(&self) -> Option<f64> {
+    fn cleanup<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let cleanup = match (self.state(), self.id.get()) {
             (Some(state), Some(id)) => state.tree.borrow().cleanup_of(id),
             _ => self.settings.get().cleanup,
         };
-        match cleanup {
-            Cleanup::Seconds(seconds) | Cleanup::Guaranteed(seconds) => Some(seconds),
-            Cleanup::Never => None,
-            Cleanup::Inherited => Some(CLEANUP),
-        }
+        let seconds = match cleanup {
+            Cleanup::Seconds(seconds) | Cleanup::Guaranteed(seconds) => seconds,
+            Cleanup::Never => return Ok(None),
+            Cleanup::Inherited => CLEANUP,
+        };
+        number_object(py, seconds).map(Some)
     }
 
     #[setter]
@@ -226,7 +218,7 @@ impl CancelScope {
         if self.shield() {
             text.push_str(" shielded");
         }
-        let deadline = self.deadline();
+        let deadline = self.present_settings().deadline;
         if deadline < f64::INFINITY {
             text.push_str(&format!(" deadline={deadline}"));
         }
@@ -248,6 +240,14 @@ impl CancelScope {
 }
 
 impl CancelScope {
+    /// Its settings as they are by now.
+    fn present_settings(&self) -> Settings {
+        match (self.state(), self.id.get()) {
+            (Some(state), Some(id)) => state.tree.borrow().settings(id),
+            _ => self.settings.get(),
+        }
+    }
+
     /// What it holds beside its home.
     fn slots(&self) -> [&Slot; 2] {
         [&self.host, &self.reason]

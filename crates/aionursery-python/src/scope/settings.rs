@@ -4,19 +4,18 @@
 use std::ffi::CString;
 
 use nursery_core::{Cleanup, Settings};
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::cpython::args::given;
 use crate::cpython::call::real;
-use crate::cpython::errors::{Fallible, exc, restore, set_error, warn};
+use crate::cpython::errors::{Fallible, exc, refusal, restore, set_error, warn};
 use crate::cpython::object::{Object, boolean_ref};
 use crate::engine::state::LoopState;
 
 /// A number of seconds that is one.
 pub fn finite(name: &str, seconds: f64) -> PyResult<f64> {
     if seconds.is_nan() {
-        return Err(PyValueError::new_err(format!("{name} must not be NaN")));
+        return Err(refusal::value_error(&format!("{name} must not be NaN")));
     }
     Ok(seconds)
 }
@@ -29,7 +28,7 @@ impl Budget {
 
     fn seconds(seconds: f64) -> PyResult<Self> {
         if seconds.is_nan() || seconds < 0.0 {
-            return Err(PyValueError::new_err(
+            return Err(refusal::value_error(
                 "cleanup must be None or a number of seconds that is not negative",
             ));
         }
@@ -79,7 +78,7 @@ pub fn settings_of(
 pub fn span(name: &str, seconds: f64) -> PyResult<f64> {
     let seconds = finite(name, seconds)?;
     if seconds < 0.0 {
-        return Err(PyValueError::new_err(format!("{name} must not be negative")));
+        return Err(refusal::value_error(&format!("{name} must not be negative")));
     }
     Ok(seconds)
 }

@@ -8,7 +8,7 @@ use super::settings::finite;
 use super::{Budget, CancelScope, settings, settings_of};
 use crate::cpython::args::{Args, given};
 use crate::cpython::call::real;
-use crate::cpython::errors::{Fallible, exc, fetch, restore, set_error_text};
+use crate::cpython::errors::{Fallible, exc, fetch, number_object, restore, set_error_text};
 use crate::cpython::function::{Method, This, method};
 use crate::cpython::object::{Object, Owned};
 use crate::engine::state::LoopState;
@@ -101,16 +101,16 @@ fn shield(deadline: f64, cleanup: Budget) -> PyResult<CancelScope> {
 ///
 /// What deadlines are counted on. Raises RuntimeError if no loop runs.
 #[pyfunction]
-fn current_time(py: Python<'_>) -> PyResult<f64> {
+fn current_time(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     let now = LoopState::current(py).and_then(|state| state.now());
-    now.map_err(|raised| fetch(py, raised))
+    number_object(py, now.map_err(|raised| fetch(py, raised))?)
 }
 
 /// The earliest deadline that can reach the caller; minus infinity if it is already cancelled.
 ///
 /// Seconds on the loop's clock, infinity for none. Raises RuntimeError outside of a task.
 #[pyfunction]
-fn current_effective_deadline(py: Python<'_>) -> PyResult<f64> {
+fn current_effective_deadline(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     let deadline = || -> Fallible<f64> {
         let state = LoopState::current(py)?;
         let task = host::current(&state, "current_effective_deadline()")?;
@@ -118,7 +118,7 @@ fn current_effective_deadline(py: Python<'_>) -> PyResult<f64> {
         let tree = state.tree.borrow();
         Ok(member.map_or(f64::INFINITY, |member| tree.effective_deadline(member)))
     };
-    deadline().map_err(|raised| fetch(py, raised))
+    number_object(py, deadline().map_err(|raised| fetch(py, raised))?)
 }
 
 pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
