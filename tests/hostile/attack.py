@@ -24,7 +24,8 @@ from .program import Program, draw
 from .reduce import reduced
 from .world import Interrupt
 
-#: After so many seconds a program hangs. Debug builds take long where they collect at every allocation.
+#: After so many seconds a program hangs. Debug builds take long where they collect at each
+#: allocation.
 PATIENCE = 40.0 if hasattr(sys, "gettotalrefcount") else 10.0
 #: What must never stand in what a program writes.
 WORDS = {
@@ -36,8 +37,8 @@ WORDS = {
     "AddressSanitizer": "crash",
 }
 #: By what CPython's debug builds end themselves, though the control may not meet it: where a trace
-#: function raises as a generator is resumed, where a coroutine finds no memory, and where a sort that
-#: checks its comparisons has come to the limit of recursion.
+#: function raises as a generator is resumed, where a coroutine finds no memory, and where a sort
+#: that checks its comparisons has come to the limit of recursion.
 CPYTHONS = ("Assertion `throwflag' failed", "_Py_MakeCoro", "unsafe_latin_compare: Assertion")
 
 

@@ -191,6 +191,10 @@ class World:
                 self.find("system error", f"{where}: {exc}")
             elif kind == "PanicException":
                 self.find("panic", f"{where}: {exc}")
+            elif kind == "RuntimeError" and str(exc).startswith("Non-thread-safe operation"):
+                # A loop in debug mode refuses a call from another thread, and asyncio's future has
+                # forgotten its callbacks by then.
+                self.lost_steps = True
             if out and isinstance(exc, Interrupt):
                 self.interrupts_seen.add(exc.args[0])
             if isinstance(exc, BaseExceptionGroup):
@@ -198,14 +202,13 @@ class World:
             found += [e for e in (exc.__cause__, exc.__context__) if e is not None]
 
     def _lost_by_cpython(self, text: str) -> bool:
-        """Whether a function of Python's has lost its error.
+        """Whether a function of Python's has lost its error, or its frame, for want of memory.
 
         Where the frame of a function that raises is kept, 3.11 to 3.13 make a frame for its caller,
         and clear the error that is on its way if there is no memory for that.
         """
-        return self.done["memory"] > 0 and (
-            text == "error return without exception set" or text.startswith("<function ")
-        )
+        own = ("error return without exception set", "<function ", "Missing frame when calling")
+        return self.done["memory"] > 0 and text.startswith(own)
 
     def unraisable(self, args: Any) -> None:
         """Take what a destructor or a callback of C's has raised."""

@@ -132,6 +132,7 @@ impl LoopState {
         drop(self.foreign.take());
         self.ready.clear();
         self.timers.clear();
+        self.report_last_interrupt();
         self.clear_slots();
     }
 }

@@ -89,10 +89,19 @@ impl LoopState {
         let later =
             leave.and_then(|leave| method1(&self.event_loop(), names(py).call_soon, &leave));
         if let Err(raised) = later {
-            // A loop that is closed; or there are two, and one is enough.
+            // A loop that is closed, or refuses: a step that is under way raises it at its end, or it is
+            // reported when the loop goes.
             raised.forget();
         }
         None
+    }
+
+    /// The loop goes, and has not been left by what should have ended the program.
+    pub fn report_last_interrupt(&self) {
+        let _aside = Aside::new(self.py());
+        if let Some(exit) = self.interrupt.take() {
+            write_unraisable(raise(exit), None);
+        }
     }
 
     /// Raises what is to leave the loop, at the end of something that the loop has called.
