@@ -68,6 +68,11 @@ class Plugin(Recorder):
         running.run(functools.partial(pyfuncitem.obj, **arguments), clock=given)
         return True
 
+    def pytest_collection_finish(self) -> None:
+        # Each test and its end collect, some five times: that need not look at what is imported.
+        gc.collect()
+        gc.freeze()
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_teardown(self) -> None:
         # What a test has left and nobody awaited is that test's, not the next one's.
