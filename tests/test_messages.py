@@ -85,6 +85,53 @@ def test_a_scope_given_seconds_says_which_argument_takes_them():
         CancelScope(5)
 
 
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (aionursery.fail_after, "delay"),
+        (aionursery.move_on_at, "deadline"),
+        (lambda given: Nursery(deadline=given), "deadline"),
+        (lambda given: CancelScope(relative_deadline=given), "relative_deadline"),
+        (lambda given: CancelScope(cleanup=given), "cleanup"),
+    ],
+)
+def test_what_is_no_number_is_shown_with_the_argument_it_was_given_for(make, name):
+    with pytest.raises(TypeError, match=f"^{name} must be a number, not '3'$"):
+        make("3")
+
+    class Broken:
+        def __float__(self):
+            raise TypeError("its own")
+
+    with pytest.raises(TypeError, match=r"^its own$"):
+        make(Broken())
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (aionursery.fail_after, "delay"),
+        (lambda given: CancelScope(relative_deadline=given), "relative_deadline"),
+    ],
+)
+def test_a_negative_time_is_shown(make, name):
+    with pytest.raises(ValueError, match=f"^{name} must not be negative, not -1.5$"):
+        make(-1.5)
+
+
+async def test_an_async_generator_is_refused_with_how_to_read_it(world):
+    async def numbers():
+        yield 1
+
+    for given in (numbers, numbers()):
+        with pytest.raises(aionursery.MultiError) as caught:
+            async with Nursery() as nursery:
+                nursery.start_soon(given)
+        (refusal,) = caught.value.exceptions
+        assert type(refusal) is TypeError
+        assert "read with 'async for'" in str(refusal) and "missing 'async'" not in str(refusal)
+
+
 ENTERED = [
     lambda deadline: Nursery(deadline=deadline),
     lambda deadline: CancelScope(deadline=deadline),

@@ -61,6 +61,10 @@ safe_calls! {
     pub fn is_exact_text(object: &Object) -> bool = PyUnicode_CheckExact;
     /// Whether an object can be called.
     pub fn is_callable(object: &Object) -> bool = PyCallable_Check;
+    /// Whether an object is what an `async def` with a `yield` returns.
+    pub fn is_async_generator(object: &Object) -> bool = PyAsyncGen_CheckExact;
+    /// Whether an object can be made a number, of any kind.
+    pub fn is_number(object: &Object) -> bool = PyNumber_Check;
     /// Whether an object is an `int`, and of no subclass.
     pub fn is_int(object: &Object) -> bool = PyLong_CheckExact;
 }

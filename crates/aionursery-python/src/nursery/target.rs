@@ -2,8 +2,8 @@
 //! It must never start anything.
 
 use crate::cpython::call::{
-    call_all, call1, class_of, getattr_opt, has_await, is_callable, is_coroutine,
-    is_exact_generator, method0, method1, repr, truth_of,
+    call_all, call1, class_of, getattr_opt, has_await, is_async_generator, is_callable,
+    is_coroutine, is_exact_generator, method0, method1, repr, truth_of,
 };
 use crate::cpython::errors::{Aside, Fallible, exc, misuse, optional, set_error_text};
 use crate::cpython::function::{Method, This, method};
@@ -47,19 +47,25 @@ impl Target {
             return Self::awaitable(state, target);
         }
         if !is_callable(target) {
+            let advice = if is_async_generator(target) { READ_IT } else { "" };
             let text = format!(
                 "start_soon() needs a coroutine, an awaitable, or an async function and its \
-                 arguments, not {}",
+                 arguments, not {}{advice}",
                 repr(target)
             );
             return Err(set_error_text(exc::type_error(py), &text));
         }
         let made = call_all(target, args)?;
         if !is_awaitable(&made)? {
+            let advice = if is_async_generator(&made) {
+                READ_IT
+            } else {
+                "; is it missing 'async'? Run a plain function with start_thread(fn, ...), or \
+                 start_process(fn, ...) if it computes"
+            };
             let text = format!(
                 "start_soon() was given the function {}, which returned {} instead of an \
-                 awaitable; is it missing 'async'? Run a plain function with \
-                 start_thread(fn, ...), or start_process(fn, ...) if it computes",
+                 awaitable{advice}",
                 repr(target),
                 repr(&made)
             );
@@ -104,6 +110,10 @@ impl Target {
         Ok(Self { coroutine: wrapped(&inner)?, shield: true })
     }
 }
+
+/// What to do with an async generator, which nothing can await.
+const READ_IT: &str =
+    "; an async generator is read with 'async for': start an async function that does";
 
 /// A coroutine that awaits it.
 fn wrapped(awaitable: &Object) -> Fallible<Owned> {

@@ -7,8 +7,10 @@ use nursery_core::{Cleanup, Settings};
 use pyo3::prelude::*;
 
 use crate::cpython::args::given;
-use crate::cpython::call::real;
-use crate::cpython::errors::{Fallible, exc, refusal, restore, set_error, warn};
+use crate::cpython::call::{is_number, real, repr};
+use crate::cpython::errors::{
+    Fallible, Raised, exc, refusal, restore, set_error, set_error_text, warn,
+};
 use crate::cpython::object::{Object, boolean_ref};
 use crate::engine::state::LoopState;
 
@@ -18,6 +20,23 @@ pub fn finite(name: &str, seconds: f64) -> PyResult<f64> {
         return Err(refusal::value_error(&format!("{name} must not be NaN")));
     }
     Ok(seconds)
+}
+
+/// The number that an argument is.
+#[inline]
+pub fn number(name: &str, argument: &Object) -> Fallible<f64> {
+    real(argument).map_err(|raised| refused(name, argument, raised))
+}
+
+/// CPython does not say which argument it was, nor what was given.
+#[cold]
+fn refused(name: &str, argument: &Object, raised: Raised) -> Raised {
+    if is_number(argument) {
+        return raised;
+    }
+    raised.forget();
+    let text = format!("{name} must be a number, not {}", repr(argument));
+    set_error_text(exc::type_error(argument.py()), &text)
 }
 
 /// The argument `cleanup`: a number of seconds, or None for ever. Not given, it is inherited.
@@ -62,12 +81,14 @@ pub fn settings_of(
 ) -> Fallible<Settings> {
     let mut settings = Settings { shield: flag(shield)?, ..Settings::default() };
     if let Some(deadline) = deadline {
-        let deadline = finite("deadline", real(deadline)?);
+        let deadline = finite("deadline", number("deadline", deadline)?);
         settings.deadline = deadline.map_err(|error| restore(py, error))?;
     }
     if let Some(argument) = cleanup {
         settings.cleanup = match given(cleanup) {
-            Some(_) => Budget::seconds(real(argument)?).map_err(|error| restore(py, error))?.0,
+            Some(_) => {
+                Budget::seconds(number("cleanup", argument)?).map_err(|error| restore(py, error))?.0
+            }
             None => Cleanup::Never,
         };
     }
@@ -78,7 +99,7 @@ pub fn settings_of(
 pub fn span(name: &str, seconds: f64) -> PyResult<f64> {
     let seconds = finite(name, seconds)?;
     if seconds < 0.0 {
-        return Err(refusal::value_error(&format!("{name} must not be negative")));
+        return Err(refusal::value_error(&format!("{name} must not be negative, not {seconds}")));
     }
     Ok(seconds)
 }
@@ -87,7 +108,9 @@ pub fn span(name: &str, seconds: f64) -> PyResult<f64> {
 pub fn relative_of(argument: Option<&Object>) -> Fallible<f64> {
     match given(argument) {
         Some(seconds) => {
-            span("relative_deadline", real(seconds)?).map_err(|error| restore(seconds.py(), error))
+            let py = seconds.py();
+            let seconds = number("relative_deadline", seconds)?;
+            span("relative_deadline", seconds).map_err(|error| restore(py, error))
         }
         None => Ok(f64::INFINITY),
     }

@@ -4,10 +4,9 @@
 use nursery_core::Settings;
 use pyo3::prelude::*;
 
-use super::settings::finite;
+use super::settings::{finite, number};
 use super::{Budget, CancelScope, settings, settings_of};
 use crate::cpython::args::{Args, given};
-use crate::cpython::call::real;
 use crate::cpython::errors::{Fallible, exc, fetch, number_object, restore, set_error_text};
 use crate::cpython::function::{Method, This, method};
 use crate::cpython::object::{Object, Owned};
@@ -37,11 +36,14 @@ fn make(py: Python<'_>, this: Within, args: Args<'_>) -> Fallible<Owned> {
         return Err(set_error_text(exc::type_error(py), &text));
     };
     let moment = match given(Some(moment)) {
-        Some(moment) => finite(this.moment, real(moment)?).map_err(|error| restore(py, error))?,
+        Some(moment) => {
+            let moment = number(this.moment, moment)?;
+            finite(this.moment, moment).map_err(|error| restore(py, error))?
+        }
         None => f64::INFINITY,
     };
     if this.relative && moment < 0.0 {
-        let text = format!("{} must not be negative", this.moment);
+        let text = format!("{} must not be negative, not {moment}", this.moment);
         return Err(set_error_text(exc::value_error(py), &text));
     }
     let (delay, deadline) =
