@@ -605,7 +605,14 @@ def unwatch(scope: CancelScope, call: Callable[[], object]) -> bool:
 class StrictScope(CancelScope):  # type: ignore[misc]
     """A scope in which each await of a cancelled task is cancelled, as anyio promises it."""
 
-    def __new__(cls, *, deadline: float = ..., shield: bool = False) -> Self: ...
+    def __new__(
+        cls,
+        *,
+        deadline: float = ...,
+        shield: bool = False,
+        delay: float = ...,
+        fails: bool = False,
+    ) -> Self: ...
 
 class StrictNursery(Nursery):
     """A nursery in which each await of a cancelled task is cancelled, and which a child that is
@@ -631,6 +638,19 @@ class StrictNursery(Nursery):
         self, func: Callable[..., object], /, *args: object, name: object = None
     ) -> Any:
         """Start a child of a function, named after it if name is None, and return its handle."""
+
+def make_anyio_functions(
+    own: tuple[Callable[..., Any], Callable[..., Any]],
+    ours: type,
+    backends: dict[str, Any],
+    asyncio: str,
+    *sniffed: Any,
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Make what takes the place of anyio's `get_async_backend` and `checkpoint`, which are `own`.
+
+    ours is our backend, backends and asyncio are anyio's table and the name of asyncio's in it; sniffed
+    is empty, or sniffio's `thread_local` and its context variable.
+    """
 
 def make_handles_of(class_: type, /) -> None:
     """Have the children of these nurseries get handles of this class: plain objects, in which nothing is

@@ -9,6 +9,7 @@
 // places elsewhere say why at each.
 #![deny(unsafe_code)]
 
+mod anyio;
 mod cpython;
 mod drain;
 mod engine;
@@ -51,6 +52,7 @@ fn _aionursery(module: &Bound<'_, PyModule>) -> PyResult<()> {
     scope::add_watching(module)?;
     scope::strict::add_to(module)?;
     sleep::add_to(module)?;
+    anyio::add_to(module)?;
     loop_class::add_to(module)?;
     nursery::add_to(module)?;
     nursery::start::add_to(module)?;

@@ -58,9 +58,15 @@ BACKEND = {
 
 #: The names elsewhere in anyio.
 ELSEWHERE = {
-    "anyio._core._eventloop": ("loaded_backends", "set_current_async_library", "threadlocals"),
+    "anyio._core._eventloop": (
+        "get_async_backend",
+        "loaded_backends",
+        "set_current_async_library",
+        "sniffio",
+        "threadlocals",
+    ),
     "anyio._core._synchronization": ("Event", "EventStatistics"),
-    "anyio._core._tasks": ("CancelScope", "TaskHandle"),
+    "anyio._core._tasks": ("CancelScope", "TaskHandle", "fail_after"),
     "anyio._core._testing": ("TaskInfo",),
     "anyio.abc": ("TaskGroup",),
     "anyio.abc._tasks": ("call_for_coroutine", "get_callable_name"),

@@ -1,4 +1,4 @@
-"""anyio's table of backends: what is put into it, and what stood there before.
+"""anyio's table of backends: what is put into it and beside it, and what stood there before.
 
 Must never leave it half changed.
 """
@@ -28,10 +28,11 @@ def put() -> None:
     check()
     from anyio._core._eventloop import loaded_backends
 
-    if _made is None:
-        from ._backend import Backend
+    from . import _functions
+    from ._backend import Backend
 
-        _made = Backend
+    _made = Backend
+    _functions.put()
     loaded_backends[_NAME] = _made
 
 
@@ -42,4 +43,7 @@ def put_back() -> None:
     from anyio._backends._asyncio import backend_class
     from anyio._core._eventloop import loaded_backends
 
+    from . import _functions
+
     loaded_backends[_NAME] = backend_class
+    _functions.put_back()

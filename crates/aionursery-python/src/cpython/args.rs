@@ -66,6 +66,24 @@ impl<'a> Args<'a> {
         sort(py, function, names, positional, self.positional(), self.keywords())
     }
 
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.vector.is_empty()
+    }
+
+    /// `function(*args, **kwargs)`, with all of them.
+    pub fn call(&self, function: &Object) -> Fallible<Owned> {
+        let kwnames = self.kwnames.map_or(std::ptr::null_mut(), Object::as_ptr);
+        let vector = self.vector.as_ptr().cast::<Raw>();
+        // SAFETY: all are alive, and the last are what the tuple names; a reference to an object is its
+        // address.
+        unsafe {
+            let answer =
+                ffi::PyObject_Vectorcall(function.as_ptr(), vector, self.positional, kwnames);
+            answered(function.py(), answer)
+        }
+    }
+
     /// `object.name(*args, **kwargs)`, with all of them.
     pub fn call_method(&self, object: &Object, name: &Object) -> Fallible<Owned> {
         let whole: Vec<&Object> =

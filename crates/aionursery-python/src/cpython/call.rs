@@ -181,6 +181,17 @@ pub fn getattr_opt(object: &Object, name: &Object) -> Fallible<Option<Owned>> {
     }
 }
 
+/// The value of a context variable in the current context; None if it has neither that nor a default.
+pub fn context_value(variable: &Object) -> Fallible<Option<Owned>> {
+    // SAFETY: CPython looks whether it is a context variable; the value is a new reference.
+    unsafe {
+        let mut value = std::ptr::null_mut();
+        let found = ffi::PyContextVar_Get(variable.as_ptr(), std::ptr::null_mut(), &mut value);
+        checked(variable.py(), found)?;
+        Ok(Owned::from_ptr(value))
+    }
+}
+
 /// `bool(answer)`, of what a call has answered.
 #[inline]
 pub fn truth_of(answer: Fallible<Owned>) -> Fallible<bool> {
@@ -256,6 +267,18 @@ pub fn send_none(coroutine: &Object) -> Fallible<Sent> {
             ffi::PySendResult::PYGEN_RETURN => answered(py, value).map(Sent::Returned),
             ffi::PySendResult::PYGEN_ERROR => Err(Raised::seen(py)),
         }
+    }
+}
+
+/// `__module__` of a function that is written in Python; none for what is no such function.
+#[inline]
+pub fn function_module(function: &Object) -> Option<Owned> {
+    // SAFETY: looked at according to its type; what it answers is borrowed, and shared at once.
+    unsafe {
+        if ffi::PyFunction_Check(function.as_ptr()) == 0 {
+            return None;
+        }
+        Object::from_ptr_or_opt(ffi::PyFunction_GetModule(function.as_ptr())).map(Owned::share)
     }
 }
 

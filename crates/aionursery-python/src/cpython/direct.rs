@@ -99,6 +99,63 @@ impl Direct {
     }
 }
 
+/// The C function of a function that takes some arguments by position.
+#[derive(Clone, Copy)]
+enum Positional {
+    One(ffi::PyCFunction),
+    Vector(ffi::PyCFunctionFast),
+    Keywords(ffi::PyCFunctionFastWithKeywords),
+}
+
+/// A function of a module that takes arguments by position: called as [`Direct`] is.
+pub struct DirectWith {
+    object: &'static Object,
+    function: Option<Positional>,
+    this: Raw,
+}
+
+impl DirectWith {
+    pub fn of(object: Owned) -> Self {
+        let object = forever(object);
+        // SAFETY: looked at according to its type; the flags say which function it is, and the reference
+        // is kept for ever.
+        unsafe {
+            if ffi::PyCFunction_CheckExact(object.as_ptr()) == 0 {
+                return Self { object, function: None, this: std::ptr::null_mut() };
+            }
+            let function = &*object.as_ptr().cast::<ffi::PyCFunctionObject>();
+            let call = (*function.m_ml).ml_meth;
+            let found = match (*function.m_ml).ml_flags {
+                ffi::METH_O => Some(Positional::One(call.PyCFunction)),
+                ffi::METH_FASTCALL => Some(Positional::Vector(call.PyCFunctionFast)),
+                KEYWORDS => Some(Positional::Keywords(call.PyCFunctionFastWithKeywords)),
+                _ => None,
+            };
+            Self { object, function: found, this: function.m_self }
+        }
+    }
+
+    /// `function(*args)`.
+    #[inline(always)]
+    pub fn call<const N: usize>(&self, args: [&Object; N]) -> Fallible<Owned> {
+        let vector = args.as_ptr().cast::<Raw>();
+        let count = N as ffi::Py_ssize_t;
+        // SAFETY: a function that takes what its flags say, with what it is bound to; the arguments are
+        // alive, and a reference to an object is its address.
+        unsafe {
+            let answer = match self.function {
+                Some(Positional::One(function)) if N == 1 => function(self.this, args[0].as_ptr()),
+                Some(Positional::Vector(function)) => function(self.this, vector.cast_mut(), count),
+                Some(Positional::Keywords(function)) => {
+                    function(self.this, vector, count, std::ptr::null_mut())
+                }
+                _ => return call(self.object, args),
+            };
+            answered(self.object.py(), answer)
+        }
+    }
+}
+
 /// A method that takes nothing, or one argument.
 struct Plain {
     object: &'static Object,

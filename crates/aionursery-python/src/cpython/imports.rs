@@ -8,7 +8,9 @@ use pyo3::prelude::*;
 
 use super::call::{call1, getattr, has_class, method0, truth_of};
 use super::containers::{dict_get, tuple};
-use super::direct::{Attribute, Direct, DirectKeywords, DirectMethod, DirectOne, Member, forever};
+use super::direct::{
+    Attribute, Direct, DirectKeywords, DirectMethod, DirectOne, DirectWith, Member, forever,
+};
 use super::errors::{Fallible, fetch, optional};
 use super::object::{Object, Owned, none, object};
 
@@ -82,6 +84,7 @@ names! {
     throw = "throw",
     thread_id = "_thread_id",
     time = "time",
+    timeout_error = "_timeout_error",
     monotonic = "monotonic",
     uncancel = "uncancel",
     value = "value",
@@ -107,16 +110,21 @@ pub struct Imports {
     /// `asyncio.Future.done`, for futures and tasks of just those types.
     pub done: DirectMethod,
     pub current_task: &'static Object,
-    pub register_task: &'static Object,
+    pub register_task: DirectWith,
     /// Before 3.14: the dict from loops to current tasks. None where the thread state has it.
     pub current_tasks: Option<&'static Object>,
     /// Where the thread state has it.
-    pub swap_current_task: Option<&'static Object>,
+    pub swap_current_task: Option<DirectWith>,
     /// From 3.14 on: how asyncio is told who awaits whom.
     #[cfg(Py_3_14)]
-    pub add_awaited_by: &'static Object,
+    pub add_awaited_by: DirectWith,
     #[cfg(Py_3_14)]
-    pub discard_awaited_by: &'static Object,
+    pub discard_awaited_by: DirectWith,
+    /// `__qualname__` of functions that are written in Python.
+    pub qualname: Option<Attribute>,
+    /// By what a coroutine says where it stands.
+    #[cfg(Py_3_14)]
+    pub coroutines: CoroutineParts,
     /// The set inside the `WeakSet` of scheduled tasks.
     pub scheduled: Option<&'static Object>,
     /// What that `WeakSet` has its references call.
@@ -172,6 +180,33 @@ impl FutureParts {
     #[inline]
     pub fn made(&self, object: &Object) -> bool {
         self.types.iter().any(|class| has_class(object, class))
+    }
+}
+
+/// By what a coroutine says where it stands, where its frame's state cannot be read.
+#[cfg(Py_3_14)]
+pub struct CoroutineParts {
+    pub frame: Attribute,
+    pub running: Attribute,
+    pub suspended: Attribute,
+}
+
+#[cfg(Py_3_14)]
+impl CoroutineParts {
+    fn of(py: Python<'_>, names: &Names) -> PyResult<Self> {
+        let class = py.import("types")?.getattr("CoroutineType")?;
+        let part = |name: &'static Object| {
+            let found = optional(getattr(object(&class), name));
+            found.and_then(|found| Attribute::of(found, name)).ok_or_else(|| {
+                let text = "a coroutine's attributes are not CPython's";
+                pyo3::exceptions::PyAttributeError::new_err(text)
+            })
+        };
+        Ok(Self {
+            frame: part(names.cr_frame)?,
+            running: part(names.cr_running)?,
+            suspended: part(names.cr_suspended)?,
+        })
     }
 }
 
@@ -249,6 +284,9 @@ pub fn load(py: Python<'_>) -> PyResult<()> {
     let direct = |module: &Bound<'_, PyModule>, name: &str| -> PyResult<Direct> {
         Ok(Direct::of(part_of(module, name)?))
     };
+    let with = |module: &Bound<'_, PyModule>, name: &str| -> PyResult<DirectWith> {
+        Ok(DirectWith::of(part_of(module, name)?))
+    };
     let method = |class: &Bound<'_, PyAny>, name: &str| -> PyResult<DirectMethod> {
         Ok(DirectMethod::of(part_of(class, name)?))
     };
@@ -287,13 +325,21 @@ pub fn load(py: Python<'_>) -> PyResult<()> {
         cancelling: method(&accelerated.getattr("Task")?, "cancelling")?,
         done: method(&accelerated.getattr("Future")?, "done")?,
         current_task: get(&tasks, "current_task")?,
-        register_task: get(&accelerated, "_register_task")?,
+        register_task: with(&accelerated, "_register_task")?,
         current_tasks: get_opt(&accelerated, "_current_tasks"),
-        swap_current_task: get_opt(&accelerated, "_swap_current_task"),
+        swap_current_task: with(&accelerated, "_swap_current_task").ok(),
         #[cfg(Py_3_14)]
-        add_awaited_by: get(&accelerated, "future_add_to_awaited_by")?,
+        add_awaited_by: with(&accelerated, "future_add_to_awaited_by")?,
         #[cfg(Py_3_14)]
-        discard_awaited_by: get(&accelerated, "future_discard_from_awaited_by")?,
+        discard_awaited_by: with(&accelerated, "future_discard_from_awaited_by")?,
+        qualname: {
+            // As an attribute, the class would give its own.
+            let class = py.import("types")?.getattr("FunctionType")?;
+            let found = class.getattr("__dict__")?.get_item("__qualname__")?;
+            Attribute::of(Owned::share(object(&found)), names.qualname)
+        },
+        #[cfg(Py_3_14)]
+        coroutines: CoroutineParts::of(py, &names)?,
         scheduled: part("data"),
         scheduled_remove: part("_remove"),
         base_time: kept(base_loop.getattr("time")?),

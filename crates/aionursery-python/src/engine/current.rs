@@ -1,6 +1,5 @@
 //! The current task, as asyncio sees it. It must never choose who that is.
 
-use crate::cpython::call::call;
 use crate::cpython::containers::{dict_delete, dict_get, dict_set};
 use crate::cpython::errors::{Aside, Fallible};
 use crate::cpython::imports::imports;
@@ -46,8 +45,8 @@ pub fn restore(state: &LoopState, before: Option<Owned>) {
 }
 
 fn swap_current(event_loop: &Object, task: &Object) -> Fallible<Owned> {
-    let swap = imports(task.py()).swap_current_task.expect("a CPython without the dict has it");
-    call(swap, [event_loop, task])
+    let swap = imports(task.py()).swap_current_task.as_ref();
+    swap.expect("a CPython without the dict has it").call([event_loop, task])
 }
 
 /// The end of a drain: no task is current any more. Between the steps of one drain the last

@@ -14,32 +14,42 @@ use crate::engine::turns::{SPARE, Turn, is_cancelled};
 /// set and the task is not queued.
 #[inline(always)]
 pub fn push(state: &LoopState, task: Owned) -> Fallible<()> {
+    if !state.debug.get() && !state.ready.last_is_open() {
+        // Once a turn is often enough to notice that somebody has switched debug mode.
+        ask_debug(state)?;
+    }
+    append(state, task)
+}
+
+#[inline(always)]
+fn append(state: &LoopState, task: Owned) -> Fallible<()> {
     if state.debug.get() {
         return (hooks().step_alone)(state, task);
     }
     if !state.ready.last_is_open() {
-        // Once a turn is often enough to notice that somebody has switched debug mode.
-        ask_debug(state)?;
-        if !state.ready.last_is_open() {
-            schedule(state)?;
-        }
+        schedule(state)?;
     }
     state.ready.append(task);
     Ok(())
 }
 
-/// As [`push`], where an error has no way out: it is reported. Nothing else would wake the task, so
-/// it is queued all the same, unless the loop is closed.
+/// As [`push`], for a task that has begun, and where an error has no way out: it is reported. Nothing
+/// else would wake the task, so it is queued all the same, unless the loop is closed. A loop that must
+/// be called for its debug mode is asked where a task begins, as asyncio's own tasks ask it.
 pub fn push_or_report(state: &LoopState, task: Owned) {
     let _aside = Aside::new(state.py());
-    let Err(raised) = push(state, task.clone()) else { return };
+    let again = || match state.ready.ways.plain {
+        true => push(state, task.clone()),
+        false => append(state, task.clone()),
+    };
+    let Err(raised) = again() else { return };
     state.report_failure("A task could not be scheduled", raised, Some(&task));
     if is_known_closed(&state.event_loop()) {
         return;
     }
     // An interrupt has passed by now, and a lack of memory may have. If the loop still refuses,
     // the next call of the drain takes the task along.
-    if let Err(raised) = push(state, task.clone()) {
+    if let Err(raised) = again() {
         state.forget(raised);
         state.ready.append(task);
     }

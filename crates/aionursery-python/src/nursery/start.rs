@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::cpython::args::{Args, given};
-use crate::cpython::call::{call, is_context, truth, utf8};
+use crate::cpython::call::{call, is_context, is_coroutine, truth, utf8};
 use crate::cpython::containers::{items, tuple};
 use crate::cpython::errors::{Fallible, Raised, exc, fetch, misuse, set_error, set_error_text};
 use crate::cpython::function::{Method, This, method};
@@ -100,9 +100,44 @@ pub fn begin(
         }
     };
     let found = Target::of(&state, target, args)?;
-    let coroutine = found.coroutine.clone();
     // Finding the target may have run the program's code, and naming the child does.
-    let task = begin_child(nursery, &state, id, found, order);
+    begin_or_refuse(nursery, &state, id, found, order)
+}
+
+/// Starts a child that runs what a function has returned. A coroutine is not asked whether it is new:
+/// one that is not says so in the child's first step.
+#[inline]
+pub fn begin_made(
+    py: Python<'_>,
+    nursery: &Nursery,
+    made: &Object,
+    order: &Order<'_>,
+) -> Fallible<Owned<Task>> {
+    if !is_coroutine(made) {
+        return begin(py, nursery, made, &[], order);
+    }
+    match nursery.admit(py) {
+        Ok((state, id)) => {
+            let found = Target { coroutine: Owned::share(made), shield: false };
+            begin_or_refuse(nursery, &state, id, found, order)
+        }
+        Err(raised) => {
+            refuse(made);
+            Err(raised)
+        }
+    }
+}
+
+#[inline(always)]
+fn begin_or_refuse(
+    nursery: &Nursery,
+    state: &LoopState,
+    id: NurseryId,
+    found: Target,
+    order: &Order<'_>,
+) -> Fallible<Owned<Task>> {
+    let coroutine = found.coroutine.clone();
+    let task = begin_child(nursery, state, id, found, order);
     if task.is_err() {
         refuse(&coroutine);
     }

@@ -10,11 +10,12 @@ use super::start::{self, Order};
 use super::{Nursery, Stage, class};
 use crate::cpython::args::{Args, given};
 use crate::cpython::call::{
-    as_text, call_all, call_method, getattr_opt, is_coroutine, is_exact_text, method1, truth, utf8,
+    as_text, call_all, call_method, function_module, getattr_opt, is_coroutine, is_exact_text,
+    method1, truth, utf8,
 };
 use crate::cpython::errors::{Fallible, exc, fetch, raise, refusal, set_error_text, string};
 use crate::cpython::function::{Method, This, method};
-use crate::cpython::imports::names;
+use crate::cpython::imports::{imports, names};
 use crate::cpython::object::{Object, Owned, none, none_ref, object};
 use crate::cpython::plain::PlainClass;
 use crate::engine::state::LoopState;
@@ -132,6 +133,11 @@ fn handle_of(task: &Owned<Task>) -> Fallible<Owned> {
 fn name_of(state: &LoopState, function: &Object) -> Fallible<Owned> {
     let py = function.py();
     let names = names(py);
+    if let Some(attribute) = &imports(py).qualname
+        && let Some(module) = function_module(function).filter(|module| is_exact_text(module))
+    {
+        return state.last_name.of(&module, &*attribute.get(function)?);
+    }
     let part = |name| match getattr_opt(function, name)? {
         Some(part) if is_exact_text(&part) => Ok(part),
         Some(part) if truth(&part)? => as_text(&part),
@@ -164,7 +170,7 @@ fn start_of(
         return call_method(this.object(), names.start_elsewhere, [&*made, &*named]);
     }
     let order = Order { name: Some(&named), ..Order::default() };
-    match start::begin(py, this, &made, &[], &order) {
+    match start::begin_made(py, this, &made, &order) {
         Ok(task) => handle_of(&task),
         Err(raised) => {
             let error = raised.take();

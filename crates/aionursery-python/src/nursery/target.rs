@@ -156,15 +156,11 @@ fn is_fresh(coroutine: &Object) -> Fallible<bool> {
 /// Whether a coroutine has never run, told from its attributes.
 #[cfg(Py_3_14)]
 fn is_fresh(coroutine: &Object) -> Fallible<bool> {
-    use crate::cpython::call::getattr;
-
-    let names = names(coroutine.py());
-    if getattr(coroutine, names.cr_frame)?.is_none() {
-        return Ok(false);
-    }
-    let running = truth_of(getattr(coroutine, names.cr_running))?;
-    let suspended = truth_of(getattr(coroutine, names.cr_suspended))?;
-    Ok(!running && !suspended)
+    let parts = &imports(coroutine.py()).coroutines;
+    // The frame comes last: asking for one makes an object of it.
+    Ok(!truth_of(parts.running.get(coroutine))?
+        && !truth_of(parts.suspended.get(coroutine))?
+        && !parts.frame.get(coroutine)?.is_none())
 }
 
 #[inline(always)]

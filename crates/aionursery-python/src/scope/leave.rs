@@ -5,11 +5,12 @@ use nursery_core::{Flight, MemberId, ScopeId, Source};
 
 use super::CancelScope;
 use crate::cpython::args::given;
-use crate::cpython::call::call0;
+use crate::cpython::call::{call0, method0};
 use crate::cpython::errors::{
     Aside, Fallible, Raised, exc, misuse, optional, raise, raise_in_context, set_cause, string,
 };
 use crate::cpython::futures;
+use crate::cpython::imports::names;
 use crate::cpython::object::{Object, Owned};
 use crate::cpython::raised;
 use crate::cpython::raised::Group;
@@ -19,7 +20,6 @@ use crate::engine::state::LoopState;
 use crate::hosts;
 use crate::hosts::host;
 use crate::task::{self, Task};
-use pyo3::prelude::*;
 
 /// How a scope is left as it must not be.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,11 +57,11 @@ impl Misuse {
 }
 
 impl CancelScope {
-    /// Says whether the exception in flight is swallowed.
+    /// Says whether the exception in flight is swallowed. `this` is the scope itself.
     #[inline(always)]
-    pub(super) fn exit(&self, py: Python<'_>, exception: Option<&Object>) -> Fallible<bool> {
+    pub(super) fn exit(&self, this: &Object, exception: Option<&Object>) -> Fallible<bool> {
         let exception = given(exception);
-        self.leave(py, exception).or_else(|raised| {
+        self.leave(this, exception).or_else(|raised| {
             // anyio's raises what it raises.
             if self.strict {
                 return Err(raised);
@@ -71,7 +71,8 @@ impl CancelScope {
     }
 
     #[inline(always)]
-    fn leave(&self, py: Python<'_>, exception: Option<&Object>) -> Fallible<bool> {
+    fn leave(&self, this: &Object, exception: Option<&Object>) -> Fallible<bool> {
+        let py = this.py();
         self.check_own(py)?;
         let (Some(home), Some(id)) = (self.state(), self.id.get()) else {
             return Err(misuse(py, "this CancelScope is left without having been entered"));
@@ -118,6 +119,7 @@ impl CancelScope {
         let cancelled_here = exit.cause.is_some();
         let timed_out = exit.cause.as_ref().map(|cause| cause.source) == Some(Source::Deadline);
         let caught = exit.caught;
+        let deadline = exit.settings.deadline;
         self.settle(exit.settings, exit.cause, caught);
         host::left_scope(state, &host, member);
         let taken = host::take_back(&host, exit.take_back);
@@ -125,16 +127,18 @@ impl CancelScope {
             state.drop_uncalled();
         }
         taken?;
-        let timeout = self.fails && timed_out;
+        // anyio asks the clock, whatever has cancelled the scope.
+        let timeout =
+            self.fails && if self.strict { caught && deadline <= state.now()? } else { timed_out };
         match (flight, exception) {
             (Flight::Group, Some(exception)) if caught => match rest {
                 // What is left of the group goes on.
                 Some(rest) => Err(raise(rest)),
-                None if timeout => Err(raise_timeout(exception)),
+                None if timeout => Err(self.raise_timeout(this, exception)),
                 None => Ok(true),
             },
             (Flight::Cancelled, Some(exception)) if caught && timeout => {
-                Err(raise_timeout(exception))
+                Err(self.raise_timeout(this, exception))
             }
             (Flight::Cancelled, _) if caught => Ok(true),
             (Flight::Cancelled, Some(exception))
@@ -146,6 +150,24 @@ impl CancelScope {
                 }
             }
             _ => Ok(false),
+        }
+    }
+
+    /// Raises `TimeoutError` in place of the cancellation that the deadline caused.
+    #[cold]
+    fn raise_timeout(&self, this: &Object, cancelled: &Object) -> Raised {
+        let py = this.py();
+        let error = match self.strict {
+            true => method0(this, names(py).timeout_error),
+            false => call0(exc::timeout_error(py)),
+        };
+        match error {
+            Ok(error) if self.strict => raise_in_context(error),
+            Ok(error) => {
+                set_cause(&error, Some(Owned::share(cancelled)));
+                raise(error)
+            }
+            Err(raised) => raised,
         }
     }
 
@@ -226,15 +248,4 @@ fn flight(exception: Option<&Object>) -> Fallible<(Flight, Option<Owned>)> {
         Group::Without => (Flight::Error, None),
         Group::With(rest) => (Flight::Group, rest),
     })
-}
-
-/// Raises `TimeoutError` from the cancellation that the deadline caused.
-fn raise_timeout(cancelled: &Object) -> Raised {
-    match call0(exc::timeout_error(cancelled.py())) {
-        Ok(error) => {
-            set_cause(&error, Some(Owned::share(cancelled)));
-            raise(error)
-        }
-        Err(raised) => raised,
-    }
 }

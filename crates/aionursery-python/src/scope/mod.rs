@@ -303,7 +303,7 @@ fn exit(this: &This<'_, CancelScope>, args: Args<'_>) -> Fallible<Owned> {
     let py = this.py();
     let names = ["exc_type", "exc_value", "traceback"];
     let [_, exception, _] = args.parse(py, "__exit__", names, 3)?;
-    Ok(boolean(py, this.exit(py, exception)?))
+    Ok(boolean(py, this.exit(this.object(), exception)?))
 }
 
 static ENTER: Method<CancelScope> =

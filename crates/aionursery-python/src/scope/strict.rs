@@ -19,16 +19,24 @@ impl StrictScope {
     #[pyo3(signature = (**_kwargs))]
     fn __init_subclass__(_class: &Bound<'_, PyType>, _kwargs: Option<&Bound<'_, PyDict>>) {}
 
+    /// With `fails`, the block is left by what `_timeout_error` returns where the scope has cancelled it
+    /// and the deadline has passed.
     #[new]
     #[pyo3(
-        signature = (*, deadline = f64::INFINITY, shield = false),
-        text_signature = "(*, deadline=1e999, shield=False)"
+        signature = (*, deadline = f64::INFINITY, shield = false, delay = f64::INFINITY, fails = false),
+        text_signature = "(*, deadline=1e999, shield=False, delay=1e999, fails=False)"
     )]
-    fn new(deadline: f64, shield: bool) -> PyResult<PyClassInitializer<Self>> {
+    fn new(
+        deadline: f64,
+        shield: bool,
+        delay: f64,
+        fails: bool,
+    ) -> PyResult<PyClassInitializer<Self>> {
         let deadline = finite("deadline", deadline)?;
+        let delay = finite("delay", delay)?;
         let cleanup = Cleanup::Seconds(0.0);
         let settings = Settings { deadline, shield, cleanup, abrupt: false };
-        let mut scope = CancelScope::make(settings, f64::INFINITY, false);
+        let mut scope = CancelScope::make(settings, delay, fails);
         scope.strict = true;
         Ok(PyClassInitializer::from(scope).add_subclass(Self))
     }

@@ -7,14 +7,14 @@ use super::data::Task;
 use super::data::flag;
 use crate::cpython::object::Object;
 #[cfg(Py_3_14)]
-use crate::cpython::{call::call, errors::optional, imports::imports, object::Owned};
+use crate::cpython::{direct::DirectWith, errors::optional, imports::imports, object::Owned};
 use crate::engine::state::LoopState;
 
 /// `waiter` awaits `awaited` from now on.
 #[inline]
 pub fn begin(awaited: &Object, waiter: &Object) {
     #[cfg(Py_3_14)]
-    tell(imports(waiter.py()).add_awaited_by, awaited, waiter);
+    tell(&imports(waiter.py()).add_awaited_by, awaited, waiter);
     let _ = (awaited, waiter);
 }
 
@@ -22,7 +22,7 @@ pub fn begin(awaited: &Object, waiter: &Object) {
 #[inline]
 pub fn end(awaited: &Object, waiter: &Object) {
     #[cfg(Py_3_14)]
-    tell(imports(waiter.py()).discard_awaited_by, awaited, waiter);
+    tell(&imports(waiter.py()).discard_awaited_by, awaited, waiter);
     let _ = (awaited, waiter);
 }
 
@@ -60,6 +60,6 @@ fn host(state: &LoopState, child: &Task) -> Option<Owned> {
 
 /// The graph is for people, so a failure is let go.
 #[cfg(Py_3_14)]
-fn tell(function: &Object, awaited: &Object, waiter: &Object) {
-    drop(optional(call(function, [awaited, waiter])));
+fn tell(function: &DirectWith, awaited: &Object, waiter: &Object) {
+    drop(optional(function.call([awaited, waiter])));
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pyo3::prelude::*;
 
 use super::data::{Task, flag};
-use crate::cpython::call::{call1, weak_reference};
+use crate::cpython::call::weak_reference;
 use crate::cpython::containers::{set_add, set_discard};
 use crate::cpython::errors::{Fallible, fetch};
 use crate::cpython::function::{Method, This, method};
@@ -33,7 +33,7 @@ pub fn register(task: &Task) {
     // Where memory is short, asyncio does without the task in its set.
     let Some(scheduled) = imports.scheduled else {
         ours.registration.set(none(task.py()));
-        let _ = call1(imports.register_task, task);
+        let _ = imports.register_task.call([task]);
         return;
     };
     let _ = weak_reference(task, imports.scheduled_remove).and_then(|reference| {

@@ -1,0 +1,33 @@
+"""The functions of anyio's that ours take the place of, by their names in anyio's modules.
+
+What was imported from anyio by name before that keeps anyio's own, which does the same. Must never
+change a function, or a module that is not anyio's.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from . import _lookup, _timeouts
+
+_PAIRS = [*_lookup.FUNCTIONS, *_timeouts.FUNCTIONS]
+
+
+def put() -> None:
+    """Put ours in the place of anyio's."""
+    for own, ours in _PAIRS:
+        _exchange(own, ours)
+
+
+def put_back() -> None:
+    """Put anyio's own back."""
+    for own, ours in _PAIRS:
+        _exchange(ours, own)
+
+
+def _exchange(old: Any, new: Any) -> None:
+    name = old.__name__
+    for title, module in list(sys.modules.items()):
+        if title.partition(".")[0] == "anyio" and getattr(module, "__dict__", {}).get(name) is old:
+            setattr(module, name, new)

@@ -1,0 +1,32 @@
+"""How anyio's functions find their backend, and its checkpoint: most of what runs calls these.
+
+Must never do anything else than anyio's own do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from anyio import lowlevel
+from anyio._core import _eventloop
+
+from .. import _aionursery as engine
+from ._backend import Backend
+
+_own = _eventloop.get_async_backend, lowlevel.checkpoint
+
+
+def _make() -> tuple[Any, Any]:
+    sniffio = _eventloop.sniffio
+    sniffed: tuple[Any, ...] = ()
+    if sniffio is not None:
+        sniffed = sniffio.thread_local, sniffio.current_async_library_cvar
+    backends: Any = _eventloop.loaded_backends
+    return engine.make_anyio_functions(_own, Backend, backends, "asyncio", *sniffed)
+
+
+_ours = _make()
+get_async_backend = _ours[0]
+
+#: Functions of anyio's, each with what takes its place.
+FUNCTIONS = list(zip(_own, _ours, strict=True))
