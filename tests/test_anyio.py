@@ -507,3 +507,55 @@ def test_an_item_of_a_memory_stream_is_one_call_of_the_loop_a_turn():
         assert calls_for_items_of_a_memory_stream(items) >= 3 * len(items)
     with face.installed():
         assert calls_for_items_of_a_memory_stream(items) <= 2 * len(items) + 10
+
+
+@KINDS
+@pytest.mark.parametrize("on", [True, False])
+def test_a_shield_of_anyios_keeps_out_scopes_and_lets_a_bare_cancellation_in(kind, on):
+    """R20 is for the engine's own shields; anyio's hold against scopes only."""
+
+    async def main():
+        inside = anyio.Event()
+
+        async def child():
+            with anyio.CancelScope() as outer:
+                outer.cancel()
+                with anyio.CancelScope(shield=True):
+                    await anyio.sleep(0)
+                    inside.set()
+                    await anyio.sleep_forever()
+
+        task = asyncio.create_task(child())
+        await inside.wait()
+        task.cancel("by hand")
+        with pytest.raises(asyncio.CancelledError, match="by hand"):
+            await task
+        return task.cancelled()
+
+    with face.installed(on):
+        assert run(main, kind)
+
+
+@KINDS
+def test_a_shield_of_the_engines_holds_a_bare_cancellation_back_in_a_task_group(kind):
+    async def main():
+        order = []
+
+        async def child():
+            try:
+                with aionursery.shield():
+                    await anyio.sleep(0)
+                    order.append("shielded")
+                await anyio.sleep_forever()
+            except asyncio.CancelledError:
+                order.append("cancelled")
+                raise
+
+        async with anyio.create_task_group() as group:
+            handle = group.start_soon(child)
+            await anyio.lowlevel.checkpoint()
+            handle._task.cancel()
+        return order
+
+    with face.installed():
+        assert run(main, kind) == ["shielded", "cancelled"]

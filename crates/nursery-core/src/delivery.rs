@@ -41,7 +41,7 @@ impl<F: Face> Tree<F> {
         let mut at = member.scope;
         while at != member.base && at != NONE {
             let scope = &self.scopes[at];
-            if scope.settings.shield {
+            if scope.settings.shield && !scope.porous {
                 return true;
             }
             at = scope.parent;

@@ -101,6 +101,8 @@ pub(crate) struct Scope<R> {
     /// it for a shielded child.
     pub(crate) released: bool,
     pub(crate) settings: Settings,
+    /// Its shield lets a bare cancellation of the task in, as anyio's do.
+    pub(crate) porous: bool,
     pub(crate) deadline: Option<TimerId>,
     pub(crate) budget: Option<TimerId>,
     pub(crate) warning: Option<TimerId>,
@@ -152,6 +154,7 @@ impl<R> Scope<R> {
             nursery: NONE,
             released: false,
             settings,
+            porous: false,
             deadline: None,
             budget: None,
             warning: None,

@@ -77,7 +77,8 @@ class Backend(copy.AsyncIOBackend):  # type: ignore[misc]
 
     @classmethod
     async def cancel_shielded_checkpoint(cls) -> None:
-        with engine.shield():
+        # Not the engine's shield: anyio's lets a bare `Task.cancel()` in.
+        with CancelScope(shield=True):
             await engine.checkpoint()
 
     @classmethod

@@ -67,7 +67,7 @@ class Child:
         except BaseException:
             if not self.said:
                 self.scope.cancel()
-                with CancelScope(shield=True):
+                with engine.shield():
                     await self.news.wait()
             raise
         if self.said:
@@ -121,7 +121,7 @@ class Child:
     async def _stand(self) -> None:
         """Stand for it in the group."""
         __tracebackhide__ = True
-        with CancelScope(shield=True):
+        with engine.shield():
             await self.own.wait()
         if not self.said:
             # Its caller hears of it, and the group does not.
@@ -130,7 +130,7 @@ class Child:
             await self.ended.wait()
         except BaseException:
             self._cancel()
-            with CancelScope(shield=True):
+            with engine.shield():
                 await self.ended.wait()
             self._raise()
             raise

@@ -25,8 +25,18 @@ def _make() -> tuple[Any, Any]:
     return engine.make_anyio_functions(_own, Backend, backends, "asyncio", *sniffed)
 
 
-_ours = _make()
-get_async_backend = _ours[0]
+get_async_backend, _checkpoint = _make()
+
+
+async def checkpoint() -> None:
+    await _checkpoint()
+
+
+checkpoint.__module__ = lowlevel.checkpoint.__module__
+checkpoint.__doc__ = lowlevel.checkpoint.__doc__
 
 #: Functions of anyio's, each with what takes its place.
-FUNCTIONS = list(zip(_own, _ours, strict=True))
+FUNCTIONS: list[tuple[Any, Any]] = [
+    (_eventloop.get_async_backend, get_async_backend),
+    (lowlevel.checkpoint, checkpoint),
+]

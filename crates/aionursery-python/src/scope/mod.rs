@@ -283,6 +283,9 @@ impl CancelScope {
         let early = self.early();
         let id = state.change(|tree, out| {
             let id = tree.enter(member, settings, honoured, now, out);
+            if self.strict {
+                tree.be_porous(id);
+            }
             if let Some(cause) = early {
                 tree.cancel(id, cause, now, out);
             }

@@ -115,9 +115,10 @@ impl<F: Face> Tree<F> {
     }
 
     /// A child that is cancelled by hand cancels a nursery from now on, as anyio's groups do it,
-    /// and does not end alone.
+    /// and does not end alone; and its scope is [porous](Self::be_porous).
     pub fn be_strict(&mut self, nursery: NurseryId) {
         self.nurseries[nursery.at].strict = true;
+        self.be_porous(self.scope(nursery));
     }
 
     pub(super) fn nursery_id(&self, at: u32) -> NurseryId {

@@ -354,6 +354,12 @@ impl<F: Face> Tree<F> {
         until
     }
 
+    /// A scope's shield lets a bare cancellation of a task in it in from now on, as anyio's do, and keeps
+    /// out what scopes cancel only. Before a task is asked to cancel in it.
+    pub fn be_porous(&mut self, scope: ScopeId) {
+        self.scopes[scope.at].porous = true;
+    }
+
     /// Raises or lowers a shield (R19). What it held back is delivered when it falls.
     pub fn set_shield(&mut self, scope: ScopeId, shield: bool, now: f64, out: &mut Effects<F>) {
         if std::mem::replace(&mut self.scopes[scope.at].settings.shield, shield) == shield {

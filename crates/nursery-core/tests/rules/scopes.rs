@@ -508,3 +508,24 @@ fn r11_a_scope_that_was_cancelled_after_one_above_says_why_that_was() {
     world.exit(host, outer, Flight::Cancelled);
     finish(world, host);
 }
+
+#[test]
+fn r20_a_porous_shield_lets_a_bare_cancellation_in_and_keeps_scopes_out() {
+    for porous in [false, true] {
+        let (mut world, host) = host(false);
+        let outer = world.enter(host, PLAIN);
+        let shield = world.enter(host, SHIELD);
+        if porous {
+            world.tree.be_porous(shield);
+        }
+        world.cancel(outer);
+        assert!(!world.cancelled(host), "the shield holds against scopes");
+        world.ask(host, false);
+        assert_eq!(world.step(host).outside, porous);
+        let flight = if porous { Flight::Cancelled } else { Flight::Nothing };
+        assert!(!world.exit(host, shield, flight).caught);
+        assert_eq!(world.step(host).outside, !porous, "what was held back comes with its end");
+        world.exit(host, outer, Flight::Cancelled);
+        finish(world, host);
+    }
+}
