@@ -61,10 +61,10 @@ test-anyio:  ## run anyio's own tests, and the suites of what is written for it,
 	@tools/anyio-peers.sh $(ARGS)
 
 load-anyio:  ## serve rude clients for SECONDS with FastAPI on our engine, and look at what is left
-	@tools/with-anyio.sh -m tests.load.anyio_server --seconds $(SECONDS) $(ARGS)
+	@PY="$(PY)" tools/with-anyio.sh -m tests.load.anyio_server --seconds $(SECONDS) $(ARGS)
 
-bench-anyio:  ## count the instructions of FastAPI, httpx and MCP on anyio's backend and on our engine
-	@tools/with-anyio.sh benches/anyio/run.py $(ARGS)
+bench-anyio:  ## count the instructions of FastAPI, httpx and MCP on anyio's backend and on our engine; PY=3.14
+	@PY="$(PY)" tools/with-anyio.sh benches/anyio/run.py $(ARGS)
 
 test-peers:  ## run tokio's, moro's and async_nursery's own tests on facades over the crate
 	@tools/peer-tests.sh $(ARGS)

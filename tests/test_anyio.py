@@ -559,3 +559,25 @@ def test_a_shield_of_the_engines_holds_a_bare_cancellation_back_in_a_task_group(
 
     with face.installed():
         assert run(main, kind) == ["shielded", "cancelled"]
+
+
+@KINDS
+@pytest.mark.parametrize("on", [True, False])
+def test_what_is_known_of_a_task_stays_when_it_has_ended(kind, on):
+    async def main():
+        found = []
+
+        async def child():
+            found.append(anyio.get_current_task())
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(child, name="a child")
+        (info,) = found
+        this = anyio.get_current_task()
+        assert info.name == "a child" and info.parent_id == this.id != info.id
+        assert this.parent_id is None and info.coro is not None
+        assert not info.has_pending_cancellation()
+        assert info == info and info != this and len({info, this, anyio.get_current_task()}) == 2
+
+    with face.installed(on):
+        run(main, kind)

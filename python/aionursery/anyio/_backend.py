@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import math
-import weakref
+from asyncio import current_task
 from collections.abc import Callable, Sequence
 from typing import Any
-
-from anyio._core._testing import TaskInfo as BaseTaskInfo
 
 from .. import _aionursery as engine
 from .._runner import Runner as EngineRunner
 from . import _threads
 from ._copy import copy
-from ._events import Event
+from ._events import Event, make_event
 from ._groups import TaskGroup
 from ._scopes import CancelScope
 
@@ -38,22 +36,36 @@ class Runner(EngineRunner):
 
 
 class TaskInfo(copy.AsyncIOTaskInfo):  # type: ignore[misc]
-    """anyio's `TaskInfo`."""
+    """anyio's `TaskInfo`, which asks the task for its name only when it is asked.
+
+    Each task that waits for an item of a memory stream makes one.
+    """
+
+    _task: Any
 
     def __init__(self, task: asyncio.Task[Any]) -> None:
+        self._task = task
+        self.coro = task.get_coro()
+        # The tree forgets it when the task ends.
         parent = engine.parent_task(task)
-        parent_id = id(parent) if parent is not None else None
-        coro: Any = task.get_coro()
-        BaseTaskInfo.__init__(self, id(task), parent_id, task.get_name(), coro)
-        self._task = weakref.ref(task)
+        self.parent_id = None if parent is None else id(parent)
+
+    @property
+    def id(self) -> int:
+        return id(self._task)
+
+    @property
+    def name(self) -> str | None:
+        name: str | None = self._task.get_name()
+        return name
 
     def has_pending_cancellation(self) -> bool:
-        task = self._task()
-        if task is None or task.done():
+        task = self._task
+        if task.done():
             return False
-        waits_for = getattr(task, "_fut_waiter", None)
+        waits_for = task._fut_waiter
         return (
-            bool(getattr(task, "_must_cancel", False))
+            task._must_cancel
             or (waits_for is not None and waits_for.cancelled())
             or engine.is_cancelled(task)
         )
@@ -66,7 +78,7 @@ class Backend(copy.AsyncIOBackend):  # type: ignore[misc]
     sleep = staticmethod(engine.sleep)
     create_cancel_scope = staticmethod(CancelScope)
     create_task_group = staticmethod(TaskGroup)
-    create_event = staticmethod(Event)
+    create_event = staticmethod(make_event)
     check_cancelled = staticmethod(_threads.check_cancelled)
     run_async_from_thread = staticmethod(_threads.run_from_thread)
 
@@ -99,7 +111,7 @@ class Backend(copy.AsyncIOBackend):  # type: ignore[misc]
 
     @classmethod
     def get_current_task(cls) -> Any:
-        task = asyncio.current_task()
+        task = current_task()
         if task is None:
             raise RuntimeError("There is no task currently running")
         return TaskInfo(task)

@@ -67,8 +67,8 @@ ELSEWHERE = {
     ),
     "anyio._core._synchronization": ("Event", "EventStatistics"),
     "anyio._core._tasks": ("CancelScope", "TaskHandle", "fail_after"),
-    "anyio._core._testing": ("TaskInfo",),
     "anyio.abc": ("TaskGroup",),
+    "anyio.lowlevel": ("checkpoint",),
     "anyio.abc._tasks": ("call_for_coroutine", "get_callable_name"),
 }
 
