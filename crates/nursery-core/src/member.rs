@@ -38,6 +38,8 @@ pub(crate) struct Member<K> {
     pub(crate) hears_since: f64,
     /// It ends after the body and the other children of its nursery.
     pub(crate) service: bool,
+    /// It has been named as what leaves a nursery in the host's place.
+    pub(crate) succeeds: bool,
     /// A redelivery counts: the task is not of the face's own kind and counts for itself.
     pub(crate) foreign: bool,
 }
@@ -60,6 +62,7 @@ impl<K> Member<K> {
             superseded: false,
             hears_since: f64::NEG_INFINITY,
             service: false,
+            succeeds: false,
             foreign,
         }
     }

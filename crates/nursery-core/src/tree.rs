@@ -216,12 +216,12 @@ impl<F: Face> Tree<F> {
     pub fn withdraw(&mut self, member: MemberId, out: &mut Effects<F>) {
         // It is no child: no shield ends with it.
         self.abandon(member.0, f64::NEG_INFINITY, out);
-        self.members.remove(member.0);
+        self.take_member(member.0);
     }
 
     /// As [`withdraw`](Self::withdraw), for a task that has left all that it had entered.
     pub fn withdraw_idle(&mut self, member: MemberId) {
-        let member = self.members.remove(member.0);
+        let member = self.take_member(member.0);
         debug_assert_eq!(member.scope, member.base, "it has left what it had entered");
     }
 

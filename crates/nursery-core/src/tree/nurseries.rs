@@ -326,7 +326,7 @@ impl<F: Face> Tree<F> {
             self.abandon(child.0, now, out);
         }
         self.unlist(child.0);
-        let Member { nursery, service, .. } = self.members.remove(child.0);
+        let Member { nursery, service, .. } = self.take_member(child.0);
         let life = &mut self.nurseries[nursery].life;
         let ended = if service { life.service_ended(outcome) } else { life.child_ended(outcome) };
         let Ended { cancel, again, .. } = ended;
@@ -345,10 +345,10 @@ impl<F: Face> Tree<F> {
     /// other, which is still there: also for the last one before services are to end.
     #[inline]
     pub fn returned(&mut self, child: MemberId) -> Option<Option<NurseryId>> {
-        let Member { nursery, scope, base, .. } = self.members[child.0];
+        let Member { nursery, scope, base, succeeds, .. } = self.members[child.0];
         let owner = &self.nurseries[nursery];
         let last = owner.life.has_one_left();
-        if scope != base || owner.heir != NONE || (last && owner.life.has_services()) {
+        if scope != base || succeeds || owner.heir != NONE || (last && owner.life.has_services()) {
             return None;
         }
         self.unlist(child.0);
@@ -455,6 +455,9 @@ impl<F: Face> Tree<F> {
         joiner: Option<F::Key>,
         successor: Option<MemberId>,
     ) {
+        if let Some(successor) = successor {
+            self.members[successor.0].succeeds = true;
+        }
         let nursery = &mut self.nurseries[nursery.at];
         nursery.joiner = joiner;
         nursery.successor = successor.map_or(NONE, |member| member.0);

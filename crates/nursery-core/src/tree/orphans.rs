@@ -3,7 +3,7 @@
 //! is not yet theirs (R24). It must never lose a child or an error.
 
 use crate::lifecycle::{Closed, Outcome, Phase, Verdict};
-use crate::member::MemberId;
+use crate::member::{Member, MemberId};
 use crate::scope::{Cause, ScopeId, Source};
 use crate::slab::NONE;
 use crate::tree::{Effects, Event, Face, NurseryId, Tree};
@@ -144,6 +144,17 @@ impl<F: Face> Tree<F> {
             // The child still counts in its own nursery, so that cannot close here.
             self.drained(nursery.at, now, out);
         }
+    }
+
+    /// Takes a task out: no nursery is left by it any more.
+    pub(super) fn take_member(&mut self, at: u32) -> Member<F::Key> {
+        let member = self.members.remove(at);
+        if member.succeeds {
+            for nursery in self.nurseries.iter_mut().filter(|nursery| nursery.successor == at) {
+                nursery.successor = NONE;
+            }
+        }
+        member
     }
 
     /// Whether a nursery waits for a task: for its child, for the host of what stands in it, or for

@@ -746,6 +746,23 @@ fn r3_a_nursery_waits_for_what_is_inside_it_by_children_hosts_heirs_and_successo
     world.body_ended(inner, Outcome::Done);
     world.discard(inner);
 
+    // Nor by one that has ended since, and whose place another task has now.
+    let third = world.open(child, PLAIN, false);
+    let grandchild = world.start(third, false).unwrap();
+    world.disown(child, third);
+    let passing = world.start(others, false).unwrap();
+    let successor = Some(world.tasks[passing].member);
+    world.tree.set_joiner(third, Some(passing), successor);
+    assert!(awaited(&world, grandchild, others));
+    world.end(passing, Outcome::Done);
+    assert!(!awaited(&world, grandchild, others));
+    let next = world.start(others, false).unwrap();
+    assert!(!awaited(&world, grandchild, others));
+    world.end(next, Outcome::Done);
+    world.end(grandchild, Outcome::Done);
+    world.body_ended(third, Outcome::Done);
+    world.discard(third);
+
     // An heir waits in the place of a host that has ended.
     let left = world.open(child, PLAIN, false);
     let orphan = world.start(left, false).unwrap();
