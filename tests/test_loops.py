@@ -211,6 +211,10 @@ def forgetful(name):
 for name in {names}:
     forgetful(name)
 
+# What is imported lives on, and need not be looked at each time.
+gc.collect()
+gc.freeze()
+
 async def scopes():
     for _ in range(5):
         with fail_after(1):
