@@ -28,6 +28,6 @@ async def main(good: list[str], bad: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    with loopback.mirrors("slow", "broken", "good", "good") as good:
+    with loopback.mirrors("slow", "broken", "good") as good:
         with loopback.mirrors("broken", "broken") as bad:
             aionursery.run(main(good, bad))

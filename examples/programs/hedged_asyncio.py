@@ -45,6 +45,6 @@ async def main(good: list[str], bad: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    with loopback.mirrors("slow", "broken", "good", "good") as good:
+    with loopback.mirrors("slow", "broken", "good") as good:
         with loopback.mirrors("broken", "broken") as bad:
             asyncio.run(main(good, bad))
