@@ -37,9 +37,25 @@ WORDS = {
     "AddressSanitizer": "crash",
 }
 #: By what CPython's debug builds end themselves, though the control may not meet it: where a trace
-#: function raises as a generator is resumed, where a coroutine finds no memory, and where a sort
-#: that checks its comparisons has come to the limit of recursion.
-CPYTHONS = ("Assertion `throwflag' failed", "_Py_MakeCoro", "unsafe_latin_compare: Assertion")
+#: function raises as a generator is resumed, where StopIteration is thrown into one that has not
+#: begun, and where a sort that checks its comparisons has come to the limit of recursion.
+CPYTHONS = (
+    "Assertion `throwflag' failed",
+    "gen_send_ex2: Assertion",
+    "unsafe_latin_compare: Assertion",
+)
+#: The same, where they find no memory: for a coroutine, for a frame, for a longer list.
+WITHOUT_MEMORY = (
+    "_Py_MakeCoro",
+    "Assertion `_PyErr_Occurred(tstate)' failed",
+    "tstate->current_frame->stackpointer != NULL' failed",
+)
+
+
+def starves(program: Program) -> bool:
+    """Whether an allocation fails in a program."""
+    scripts = (*program.scripts, *program.hooks)
+    return any(name == "memory" for script in scripts for name, _, _ in script)
 
 
 def run_apart(program: Program, *, control: bool, patience: float = PATIENCE) -> dict[str, Any]:
@@ -59,7 +75,7 @@ def run_apart(program: Program, *, control: bool, patience: float = PATIENCE) ->
     findings = [tuple(found) for found in result["findings"]]
     if status == "timeout" or "Timeout (0:" in text:
         findings.append(("hang", text[-1500:]))
-    elif any(words in text for words in CPYTHONS):
+    elif any(words in text for words in CPYTHONS + WITHOUT_MEMORY * starves(program)):
         return {**result, "findings": findings, "text": text}
     elif status != 0:
         findings.append(("crash", f"ended with {status}\n{text[-2500:]}"))

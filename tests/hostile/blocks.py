@@ -158,6 +158,10 @@ async def yielding(world: World, a: int, b: int) -> AsyncIterator[int]:
             yield 1
             world.hook(b)
             yield 2
+        except Interrupt as exc:
+            # What ends the generator during this takes its place.
+            world.interrupts_seen.add(exc.args[0])
+            raise
         finally:
             world.hook(b)
             await asyncio.sleep(0)
