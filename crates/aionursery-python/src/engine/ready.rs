@@ -14,20 +14,23 @@ use crate::engine::turns::{SPARE, Turn, is_cancelled};
 /// set and the task is not queued.
 #[inline(always)]
 pub fn push(state: &LoopState, task: Owned) -> Fallible<()> {
-    if !state.debug.get() && !state.ready.last_is_open() {
-        // Once a turn is often enough to notice that somebody has switched debug mode.
-        ask_debug(state)?;
-    }
-    append(state, task)
+    append(state, task, true)
 }
 
+/// `asks`: where a turn is asked for, so is debug mode.
 #[inline(always)]
-fn append(state: &LoopState, task: Owned) -> Fallible<()> {
+fn append(state: &LoopState, task: Owned, asks: bool) -> Fallible<()> {
     if state.debug.get() {
         return (hooks().step_alone)(state, task);
     }
     if !state.ready.last_is_open() {
-        schedule(state)?;
+        // Once a turn is often enough to notice that somebody has switched debug mode.
+        if asks {
+            ask_debug(state)?;
+        }
+        if !state.ready.last_is_open() {
+            schedule(state)?;
+        }
     }
     state.ready.append(task);
     Ok(())
@@ -38,10 +41,7 @@ fn append(state: &LoopState, task: Owned) -> Fallible<()> {
 /// be called for its debug mode is asked where a task begins, as asyncio's own tasks ask it.
 pub fn push_or_report(state: &LoopState, task: Owned) {
     let _aside = Aside::new(state.py());
-    let again = || match state.ready.ways.plain {
-        true => push(state, task.clone()),
-        false => append(state, task.clone()),
-    };
+    let again = || append(state, task.clone(), state.ready.ways.plain);
     let Err(raised) = again() else { return };
     state.report_failure("A task could not be scheduled", raised, Some(&task));
     if is_known_closed(&state.event_loop()) {
