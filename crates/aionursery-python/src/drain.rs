@@ -20,7 +20,7 @@ use crate::wait::clock;
 use crate::wait::{self, WaitObject};
 
 /// What the loop calls, bound to a turn's link.
-pub static DRAIN: Method<Link> = method!(no_args Link, c"run_ready_tasks", drain);
+pub(crate) static DRAIN: Method<Link> = method!(no_args Link, c"run_ready_tasks", drain);
 
 fn drain(link: &This<'_, Link>) -> Fallible<Owned> {
     let py = link.py();
@@ -133,7 +133,7 @@ impl Drop for Batch<'_> {
 }
 
 /// What the loop calls for its timer, bound to a link.
-pub static FIRE: Method<Link> = method!(no_args Link, c"fire_timers", fire);
+pub(crate) static FIRE: Method<Link> = method!(no_args Link, c"fire_timers", fire);
 
 fn fire(link: &This<'_, Link>) -> Fallible<Owned> {
     let py = link.py();

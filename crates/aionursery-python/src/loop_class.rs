@@ -37,7 +37,7 @@ fn warn_stuck_after(py: Python<'_>, seconds: f64) -> PyResult<()> {
     Ok(())
 }
 
-pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<LoopState>()?;
     class_finalize!(LoopState, module.py(), report_what_is_lost);
     module.add_function(wrap_pyfunction!(warn_stuck_after, module)?)?;

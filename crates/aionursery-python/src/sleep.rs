@@ -76,7 +76,7 @@ fn checkpoint_if_cancelled(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     make(py, if cancelled { Kind::Turn } else { Kind::Ready }, 0.0, None)
 }
 
-pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(sleep, module)?)?;
     module.add_function(wrap_pyfunction!(sleep_until, module)?)?;
     module.add_function(wrap_pyfunction!(sleep_forever, module)?)?;

@@ -10,7 +10,7 @@ use super::object::{Object, Owned, Raw};
 
 /// The arguments of a call, which are alive for its length: those by position, then those by keyword.
 #[derive(Clone, Copy)]
-pub struct Args<'a> {
+pub(crate) struct Args<'a> {
     vector: &'a [&'a Object],
     positional: usize,
     names: &'a [&'a Object],
@@ -22,7 +22,7 @@ impl<'a> Args<'a> {
     /// CPython's vector of `count` arguments, followed by those that the tuple `kwnames` names, if it is
     /// not null; the thread is attached, and `'a` no longer than the call.
     #[inline]
-    pub unsafe fn new(args: *const Raw, count: usize, kwnames: Raw) -> Self {
+    pub(crate) unsafe fn new(args: *const Raw, count: usize, kwnames: Raw) -> Self {
         // SAFETY: as the caller says; a reference to an object is its address.
         unsafe {
             let kwnames = Object::from_ptr_or_opt(kwnames);
@@ -39,24 +39,24 @@ impl<'a> Args<'a> {
 
     /// Those that were passed by position.
     #[inline]
-    pub fn positional(&self) -> &'a [&'a Object] {
+    pub(crate) fn positional(&self) -> &'a [&'a Object] {
         &self.vector[..self.positional]
     }
 
     #[inline]
-    pub fn has_keywords(&self) -> bool {
+    pub(crate) fn has_keywords(&self) -> bool {
         !self.names.is_empty()
     }
 
     /// Those that were passed by keyword, with their names.
     #[inline]
-    pub fn keywords(&self) -> impl Iterator<Item = (&'a Object, &'a Object)> + use<'a> {
+    pub(crate) fn keywords(&self) -> impl Iterator<Item = (&'a Object, &'a Object)> + use<'a> {
         self.names.iter().copied().zip(self.vector[self.positional..].iter().copied())
     }
 
     /// Sorts them into the parameters `names`. The first `positional` of them may be passed by position.
     #[inline]
-    pub fn parse<const N: usize>(
+    pub(crate) fn parse<const N: usize>(
         &self,
         py: Python<'_>,
         function: &str,
@@ -67,7 +67,7 @@ impl<'a> Args<'a> {
     }
 
     /// `object.name(*args, **kwargs)`, with all of them.
-    pub fn call_method(&self, object: &Object, name: &Object) -> Fallible<Owned> {
+    pub(crate) fn call_method(&self, object: &Object, name: &Object) -> Fallible<Owned> {
         let whole: Vec<&Object> =
             std::iter::once(object).chain(self.vector.iter().copied()).collect();
         let kwnames = self.kwnames.map_or(std::ptr::null_mut(), Object::as_ptr);
@@ -82,14 +82,14 @@ impl<'a> Args<'a> {
 }
 
 /// The arguments of a call by a tuple, and a dict or nothing.
-pub struct CallArgs<'a> {
+pub(crate) struct CallArgs<'a> {
     positional: &'a [&'a Object],
     keywords: Vec<(&'a Object, &'a Object)>,
 }
 
 impl<'a> CallArgs<'a> {
     /// The dict must be the call's own, which nothing else can change meanwhile: so CPython passes it.
-    pub fn new(args: &'a Object, kwargs: Option<&'a Object>) -> Self {
+    pub(crate) fn new(args: &'a Object, kwargs: Option<&'a Object>) -> Self {
         let mut keywords = Vec::new();
         if let Some(kwargs) = kwargs {
             let mut position = 0;
@@ -105,7 +105,7 @@ impl<'a> CallArgs<'a> {
     }
 
     /// As [`Args::parse`].
-    pub fn parse<const N: usize>(
+    pub(crate) fn parse<const N: usize>(
         &self,
         py: Python<'_>,
         function: &str,
@@ -156,6 +156,6 @@ fn sort<'a, const N: usize>(
 
 /// A missing argument and None are the same.
 #[inline]
-pub fn given(argument: Option<&Object>) -> Option<&Object> {
+pub(crate) fn given(argument: Option<&Object>) -> Option<&Object> {
     argument.filter(|argument| !argument.is_none())
 }

@@ -12,67 +12,67 @@ use super::safe_calls::safe_calls;
 
 safe_calls! {
     /// `function()`.
-    pub fn call0(function: &Object) -> Fallible<Owned> = PyObject_CallNoArgs;
+    pub(crate) fn call0(function: &Object) -> Fallible<Owned> = PyObject_CallNoArgs;
     /// `object.name`.
-    pub fn getattr(object: &Object, name: &Object) -> Fallible<Owned> = PyObject_GetAttr;
+    pub(crate) fn getattr(object: &Object, name: &Object) -> Fallible<Owned> = PyObject_GetAttr;
     /// `hasattr(object, name)`, for which every error is a no.
-    pub fn has_attr(object: &Object, name: &Object) -> bool = PyObject_HasAttr;
+    pub(crate) fn has_attr(object: &Object, name: &Object) -> bool = PyObject_HasAttr;
     /// `object.name = value`.
-    pub fn set_attr(object: &Object, name: &Object, value: &Object) -> Fallible<()> = PyObject_SetAttr;
+    pub(crate) fn set_attr(object: &Object, name: &Object, value: &Object) -> Fallible<()> = PyObject_SetAttr;
     /// `bool(object)`.
-    pub fn truth(object: &Object) -> Fallible<bool> = PyObject_IsTrue;
+    pub(crate) fn truth(object: &Object) -> Fallible<bool> = PyObject_IsTrue;
     /// `isinstance(object, class)`.
-    pub fn is_instance(object: &Object, class: &Object) -> Fallible<bool> = PyObject_IsInstance;
+    pub(crate) fn is_instance(object: &Object, class: &Object) -> Fallible<bool> = PyObject_IsInstance;
     /// Whether the one is to the other what the operator says, as a bool.
     fn compare(a: &Object, b: &Object, operator: c_int) -> Fallible<bool> = PyObject_RichCompareBool;
     /// `str(object)`.
-    pub fn as_text(object: &Object) -> Fallible<Owned> = PyObject_Str;
+    pub(crate) fn as_text(object: &Object) -> Fallible<Owned> = PyObject_Str;
     /// `repr(object)`, which may fail.
     fn shown(object: &Object) -> Fallible<Owned> = PyObject_Repr;
     /// A weak reference to an object, which calls `callback` when that goes.
-    pub fn weak_reference(object: &Object, callback: Option<&Object>) -> Fallible<Owned> = PyWeakref_NewRef;
+    pub(crate) fn weak_reference(object: &Object, callback: Option<&Object>) -> Fallible<Owned> = PyWeakref_NewRef;
     /// A C `long` that a call has answered.
-    pub fn number(answer: &Object) -> Fallible<c_long> = PyLong_AsLong;
+    pub(crate) fn number(answer: &Object) -> Fallible<c_long> = PyLong_AsLong;
     /// A C `double` that a call has answered, or an argument.
-    pub fn real(object: &Object) -> Fallible<f64> = PyFloat_AsDouble;
+    pub(crate) fn real(object: &Object) -> Fallible<f64> = PyFloat_AsDouble;
     /// A `float`.
-    pub fn float(py: Python<'_>, number: f64) -> Fallible<Owned> = PyFloat_FromDouble;
+    pub(crate) fn float(py: Python<'_>, number: f64) -> Fallible<Owned> = PyFloat_FromDouble;
     /// An `int`.
-    pub fn int(py: Python<'_>, number: u64) -> Fallible<Owned> = PyLong_FromUnsignedLongLong;
+    pub(crate) fn int(py: Python<'_>, number: u64) -> Fallible<Owned> = PyLong_FromUnsignedLongLong;
     /// A copy of the context that runs.
-    pub fn copy_context(py: Python<'_>) -> Fallible<Owned> = PyContext_CopyCurrent;
+    pub(crate) fn copy_context(py: Python<'_>) -> Fallible<Owned> = PyContext_CopyCurrent;
     /// An empty context.
-    pub fn empty_context(py: Python<'_>) -> Fallible<Owned> = PyContext_New;
+    pub(crate) fn empty_context(py: Python<'_>) -> Fallible<Owned> = PyContext_New;
     /// Code runs in a context from now on.
-    pub fn enter_context(context: &Object) -> Fallible<()> = PyContext_Enter;
+    pub(crate) fn enter_context(context: &Object) -> Fallible<()> = PyContext_Enter;
     fn leave_context(context: &Object) -> Fallible<()> = PyContext_Exit;
 
     /// Whether an object is a context.
-    pub fn is_context(object: &Object) -> bool = PyContext_CheckExact;
+    pub(crate) fn is_context(object: &Object) -> bool = PyContext_CheckExact;
     /// Whether an object is a coroutine of an `async def`.
-    pub fn is_coroutine(object: &Object) -> bool = PyCoro_CheckExact;
+    pub(crate) fn is_coroutine(object: &Object) -> bool = PyCoro_CheckExact;
     /// Whether an object is a generator.
-    pub fn is_generator(object: &Object) -> bool = PyGen_Check;
+    pub(crate) fn is_generator(object: &Object) -> bool = PyGen_Check;
     /// Whether an object is a generator, and of no subclass.
-    pub fn is_exact_generator(object: &Object) -> bool = PyGen_CheckExact;
+    pub(crate) fn is_exact_generator(object: &Object) -> bool = PyGen_CheckExact;
     /// Whether an object is a `str`.
-    pub fn is_text(object: &Object) -> bool = PyUnicode_Check;
+    pub(crate) fn is_text(object: &Object) -> bool = PyUnicode_Check;
     /// Whether an object is a `str`, and of no subclass.
-    pub fn is_exact_text(object: &Object) -> bool = PyUnicode_CheckExact;
+    pub(crate) fn is_exact_text(object: &Object) -> bool = PyUnicode_CheckExact;
     /// Whether an object can be called.
-    pub fn is_callable(object: &Object) -> bool = PyCallable_Check;
+    pub(crate) fn is_callable(object: &Object) -> bool = PyCallable_Check;
     /// Whether an object is an `int`, and of no subclass.
-    pub fn is_int(object: &Object) -> bool = PyLong_CheckExact;
+    pub(crate) fn is_int(object: &Object) -> bool = PyLong_CheckExact;
 }
 
 /// Code runs in a context no longer; what it had raised stands.
 #[inline]
-pub fn exit_context(context: &Object) {
+pub(crate) fn exit_context(context: &Object) {
     let _ = leave_context(context);
 }
 
 /// `a == b`, as a bool.
-pub fn is_equal(a: &Object, b: &Object) -> Fallible<bool> {
+pub(crate) fn is_equal(a: &Object, b: &Object) -> Fallible<bool> {
     compare(a, b, ffi::Py_EQ)
 }
 
@@ -92,13 +92,13 @@ fn vector<const N: usize>(first: Raw, args: [&Object; N]) -> [Raw; MOST + 1] {
 }
 
 #[inline]
-pub fn call1(function: &Object, arg: &Object) -> Fallible<Owned> {
+pub(crate) fn call1(function: &Object, arg: &Object) -> Fallible<Owned> {
     call(function, [arg])
 }
 
 /// `function(*args)`.
 #[inline]
-pub fn call<const N: usize>(function: &Object, args: [&Object; N]) -> Fallible<Owned> {
+pub(crate) fn call<const N: usize>(function: &Object, args: [&Object; N]) -> Fallible<Owned> {
     let args = vector(std::ptr::null_mut(), args);
     let nothing = std::ptr::null_mut();
     let count = N | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
@@ -111,7 +111,7 @@ pub fn call<const N: usize>(function: &Object, args: [&Object; N]) -> Fallible<O
 }
 
 /// `function(*args)`, for any number of them.
-pub fn call_all(function: &Object, args: &[&Object]) -> Fallible<Owned> {
+pub(crate) fn call_all(function: &Object, args: &[&Object]) -> Fallible<Owned> {
     let nothing = std::ptr::null_mut();
     // SAFETY: a reference to an object is its address; all are alive.
     unsafe {
@@ -123,7 +123,7 @@ pub fn call_all(function: &Object, args: &[&Object]) -> Fallible<Owned> {
 
 /// `object.name(*args)`.
 #[inline]
-pub fn call_method<const N: usize>(
+pub(crate) fn call_method<const N: usize>(
     object: &Object,
     name: &Object,
     args: [&Object; N],
@@ -139,7 +139,7 @@ pub fn call_method<const N: usize>(
 
 /// `object.name(*args, keyword=last)`, where `kwnames` is `("keyword",)`.
 #[inline]
-pub fn call_method_with<const N: usize>(
+pub(crate) fn call_method_with<const N: usize>(
     object: &Object,
     name: &Object,
     args: [&Object; N],
@@ -156,17 +156,17 @@ pub fn call_method_with<const N: usize>(
 }
 
 #[inline]
-pub fn method0(object: &Object, name: &Object) -> Fallible<Owned> {
+pub(crate) fn method0(object: &Object, name: &Object) -> Fallible<Owned> {
     call_method(object, name, [])
 }
 
 #[inline]
-pub fn method1(object: &Object, name: &Object, arg: &Object) -> Fallible<Owned> {
+pub(crate) fn method1(object: &Object, name: &Object, arg: &Object) -> Fallible<Owned> {
     call_method(object, name, [arg])
 }
 
 /// An attribute that may be missing; other errors are passed on.
-pub fn getattr_opt(object: &Object, name: &Object) -> Fallible<Option<Owned>> {
+pub(crate) fn getattr_opt(object: &Object, name: &Object) -> Fallible<Option<Owned>> {
     // SAFETY: both are alive; the value is a new reference.
     unsafe {
         let mut value = std::ptr::null_mut();
@@ -179,13 +179,13 @@ pub fn getattr_opt(object: &Object, name: &Object) -> Fallible<Option<Owned>> {
 
 /// `bool(answer)`, of what a call has answered.
 #[inline]
-pub fn truth_of(answer: Fallible<Owned>) -> Fallible<bool> {
+pub(crate) fn truth_of(answer: Fallible<Owned>) -> Fallible<bool> {
     let answer = answer?;
     truth(&answer)
 }
 
 /// What a weak reference refers to, if that still lives.
-pub fn referent(reference: &Object) -> Option<Owned> {
+pub(crate) fn referent(reference: &Object) -> Option<Owned> {
     // SAFETY: CPython looks whether it is a weak reference; what it finds is a new reference.
     unsafe {
         let mut object = std::ptr::null_mut();
@@ -196,7 +196,7 @@ pub fn referent(reference: &Object) -> Option<Owned> {
 }
 
 /// `repr(object)`, or a stand-in if that fails: for messages.
-pub fn repr(object: &Object) -> String {
+pub(crate) fn repr(object: &Object) -> String {
     match optional(shown(object)).as_deref().and_then(utf8) {
         Some(text) => text.to_owned(),
         None => format!("<{} object>", type_name(object)),
@@ -204,7 +204,7 @@ pub fn repr(object: &Object) -> String {
 }
 
 /// The text of a `str`. None for a text that UTF-8 cannot have, and for what is no `str`.
-pub fn utf8(text: &Object) -> Option<&str> {
+pub(crate) fn utf8(text: &Object) -> Option<&str> {
     // SAFETY: CPython looks whether it is a `str`, which never changes and keeps its text as long as it
     // is; that is UTF-8 of the length that it says.
     unsafe {
@@ -220,14 +220,14 @@ pub fn utf8(text: &Object) -> Option<&str> {
 }
 
 /// The name of an object's type.
-pub fn type_name(object: &Object) -> String {
+pub(crate) fn type_name(object: &Object) -> String {
     // SAFETY: the object is alive, and so is its type; the answer is a new reference.
     let name = unsafe { answered(object.py(), ffi::PyType_GetName(ffi::Py_TYPE(object.as_ptr()))) };
     optional(name).as_deref().and_then(utf8).unwrap_or("object").to_owned()
 }
 
 /// Whether this is the thread that a loop says that it runs in, if it is a plain number.
-pub fn is_this_thread(number: &Object) -> Option<bool> {
+pub(crate) fn is_this_thread(number: &Object) -> Option<bool> {
     // SAFETY: looked at according to its type.
     is_int(number).then(|| unsafe {
         ffi::PyLong_AsUnsignedLongMask(number.as_ptr()) == ffi::PyThread_get_thread_ident()
@@ -235,14 +235,14 @@ pub fn is_this_thread(number: &Object) -> Option<bool> {
 }
 
 /// What a coroutine has answered.
-pub enum Sent {
+pub(crate) enum Sent {
     Yielded(Owned),
     Returned(Owned),
 }
 
 /// `coroutine.send(None)`, without the way round through an exception for what it returns.
 #[inline]
-pub fn send_none(coroutine: &Object) -> Fallible<Sent> {
+pub(crate) fn send_none(coroutine: &Object) -> Fallible<Sent> {
     let py = coroutine.py();
     // SAFETY: the coroutine is alive; what it answers is a new reference.
     unsafe {
@@ -257,7 +257,7 @@ pub fn send_none(coroutine: &Object) -> Fallible<Sent> {
 
 /// Whether an object's type is one that `await` takes.
 #[inline]
-pub fn has_await(object: &Object) -> bool {
+pub(crate) fn has_await(object: &Object) -> bool {
     // SAFETY: the object is alive, and so is its type.
     unsafe {
         let slots = (*ffi::Py_TYPE(object.as_ptr())).tp_as_async;
@@ -268,7 +268,7 @@ pub fn has_await(object: &Object) -> bool {
 /// Whether a coroutine has never run, told from its frame's state; none for what cannot be told so.
 #[cfg(not(Py_3_14))]
 #[inline]
-pub fn frame_is_new(coroutine: &Object) -> Option<bool> {
+pub(crate) fn frame_is_new(coroutine: &Object) -> Option<bool> {
     #[cfg(Py_3_13)]
     const CREATED: i8 = -3;
     #[cfg(not(Py_3_13))]
@@ -281,17 +281,17 @@ pub fn frame_is_new(coroutine: &Object) -> Option<bool> {
 
 /// Whether an object is of just this class, and of no subclass.
 #[inline]
-pub fn has_class(object: &Object, class: &Object) -> bool {
+pub(crate) fn has_class(object: &Object, class: &Object) -> bool {
     object.class().is(class)
 }
 
 /// An object's type.
-pub fn class_of(object: &Object) -> Owned {
+pub(crate) fn class_of(object: &Object) -> Owned {
     Owned::share(object.class())
 }
 
 /// A new instance of a class, of which only `__new__` is asked.
-pub fn instantiate(class: &Object, args: &[&Object]) -> Fallible<Owned> {
+pub(crate) fn instantiate(class: &Object, args: &[&Object]) -> Fallible<Owned> {
     let py = class.py();
     // SAFETY: looked at according to its type; a class's `__new__` takes a tuple.
     unsafe {

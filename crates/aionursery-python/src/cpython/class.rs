@@ -18,7 +18,7 @@ use super::guard::guard;
 use super::object::{Object, Owned, Raw, Typed, Visitor, Whole};
 
 /// What is inside the objects of a class of ours. The collector sees it, and the objects go as CPython's do.
-pub trait Inside: Sized + 'static {
+pub(crate) trait Inside: Sized + 'static {
     /// Where the class is kept.
     fn class() -> &'static Class<Self>;
 
@@ -35,7 +35,7 @@ pub trait Inside: Sized + 'static {
 
 /// An object of a class of ours.
 #[repr(C)]
-pub struct Heap<T> {
+pub(crate) struct Heap<T> {
     head: Object,
     inside: ManuallyDrop<T>,
 }
@@ -43,12 +43,12 @@ pub struct Heap<T> {
 impl<T> Heap<T> {
     /// The object.
     #[inline]
-    pub fn object(&self) -> &Object {
+    pub(crate) fn object(&self) -> &Object {
         &self.head
     }
 
     #[inline]
-    pub fn py(&self) -> Python<'_> {
+    pub(crate) fn py(&self) -> Python<'_> {
         self.head.py()
     }
 }
@@ -81,10 +81,10 @@ unsafe impl<T: Inside> Typed for Heap<T> {
 unsafe impl<T: Inside> Whole for Heap<T> {}
 
 /// A class of ours, once it is made.
-pub struct Class<T>(OnceLock<usize>, PhantomData<fn(T)>);
+pub(crate) struct Class<T>(OnceLock<usize>, PhantomData<fn(T)>);
 
 impl<T: Inside> Class<T> {
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self(OnceLock::new(), PhantomData)
     }
 
@@ -95,7 +95,7 @@ impl<T: Inside> Class<T> {
 
     /// A new object.
     #[inline]
-    pub fn make(&self, py: Python<'_>, inside: T) -> Fallible<Owned<Heap<T>>> {
+    pub(crate) fn make(&self, py: Python<'_>, inside: T) -> Fallible<Owned<Heap<T>>> {
         let class = self.raw();
         // SAFETY: attached; the class is ready, and its objects are as large as this. The new object's
         // head is CPython's, and its inside is filled before anything can see it.
@@ -108,7 +108,7 @@ impl<T: Inside> Class<T> {
     }
 
     /// Makes the class, once, with these slots beside those for its memory.
-    pub fn create<'py>(
+    pub(crate) fn create<'py>(
         &self,
         py: Python<'py>,
         name: &'static CStr,
@@ -169,10 +169,10 @@ unsafe extern "C" fn dealloc<T: Inside>(this: Raw) {
 }
 
 /// The slots of a class whose objects are `T`.
-pub struct Slots<T>(Vec<ffi::PyType_Slot>, PhantomData<T>);
+pub(crate) struct Slots<T>(Vec<ffi::PyType_Slot>, PhantomData<T>);
 
 impl<T: 'static> Slots<T> {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Vec::new(), PhantomData)
     }
 
@@ -184,53 +184,53 @@ impl<T: 'static> Slots<T> {
     ///
     /// # Safety
     /// The value is what that slot takes, for objects that are `T`.
-    pub unsafe fn with(mut self, slot: c_int, value: *mut c_void) -> Self {
+    pub(crate) unsafe fn with(mut self, slot: c_int, value: *mut c_void) -> Self {
         self.push(slot, value);
         self
     }
 
-    pub fn methods<const N: usize>(mut self, table: &'static [Method<T>; N]) -> Self {
+    pub(crate) fn methods<const N: usize>(mut self, table: &'static [Method<T>; N]) -> Self {
         self.push(ffi::Py_tp_methods, table.as_ptr().cast_mut().cast());
         self
     }
 
-    pub fn properties<const N: usize>(mut self, table: &'static [Property<T>; N]) -> Self {
+    pub(crate) fn properties<const N: usize>(mut self, table: &'static [Property<T>; N]) -> Self {
         self.push(ffi::Py_tp_getset, table.as_ptr().cast_mut().cast());
         self
     }
 
     /// What `__init__` does.
-    pub fn init(mut self, init: Init<T>) -> Self {
+    pub(crate) fn init(mut self, init: Init<T>) -> Self {
         self.push(ffi::Py_tp_init, init.raw());
         self
     }
 
     /// What is called before an object goes.
-    pub fn finalize(mut self, finalize: Finalize<T>) -> Self {
+    pub(crate) fn finalize(mut self, finalize: Finalize<T>) -> Self {
         self.push(ffi::Py_tp_finalize, finalize.raw());
         self
     }
 
     /// What `repr` says.
-    pub fn repr(mut self, repr: Unary<T>) -> Self {
+    pub(crate) fn repr(mut self, repr: Unary<T>) -> Self {
         self.push(ffi::Py_tp_repr, repr.raw());
         self
     }
 
     /// What iterates over it, for `iter` and `await`.
-    pub fn iter(mut self, iter: Unary<T>) -> Self {
+    pub(crate) fn iter(mut self, iter: Unary<T>) -> Self {
         self.push(ffi::Py_tp_iter, iter.raw());
         self.push(ffi::Py_am_await, iter.raw());
         self
     }
 
-    pub fn doc(mut self, text: &'static CStr) -> Self {
+    pub(crate) fn doc(mut self, text: &'static CStr) -> Self {
         self.push(ffi::Py_tp_doc, text.as_ptr().cast_mut().cast());
         self
     }
 
     /// What sends to and iterates over the object, as `await` does with what it answers.
-    pub fn sends<S: Sends<T>>(mut self) -> Self
+    pub(crate) fn sends<S: Sends<T>>(mut self) -> Self
     where
         T: Typed,
     {
@@ -245,7 +245,7 @@ impl<T: 'static> Slots<T> {
     ///
     /// # Safety
     /// Attached; its objects are of this size, and every slot is for them.
-    pub unsafe fn make(
+    pub(crate) unsafe fn make(
         mut self,
         name: &'static CStr,
         size: usize,
@@ -266,7 +266,7 @@ impl<T: 'static> Slots<T> {
 }
 
 /// What an object answers that is sent None.
-pub trait Sends<T> {
+pub(crate) trait Sends<T> {
     fn send(this: &This<'_, T>) -> Fallible<Sent>;
 }
 
@@ -309,7 +309,7 @@ unsafe extern "C" fn next<T: Typed, S: Sends<T>>(this: Raw) -> Raw {
 }
 
 /// What a method called `send` answers: what is returned is raised.
-pub fn yielded(sent: Fallible<Sent>) -> Fallible<Owned> {
+pub(crate) fn yielded(sent: Fallible<Sent>) -> Fallible<Owned> {
     match sent? {
         Sent::Yielded(yielded) => Ok(yielded),
         Sent::Returned(result) => Err(returned(&result)),

@@ -10,25 +10,28 @@ use super::safe_calls::safe_calls;
 
 safe_calls! {
     /// `sequence[index]`.
-    pub fn item(sequence: &Object, index: isize) -> Fallible<Owned> = PySequence_GetItem;
+    pub(crate) fn item(sequence: &Object, index: isize) -> Fallible<Owned> = PySequence_GetItem;
     /// `del sequence[index]`.
-    pub fn delete_item(sequence: &Object, index: isize) -> Fallible<()> = PySequence_DelItem;
+    pub(crate) fn delete_item(sequence: &Object, index: isize) -> Fallible<()> = PySequence_DelItem;
     /// `len(sequence)`.
-    pub fn size(sequence: &Object) -> Fallible<isize> = PySequence_Size;
+    pub(crate) fn size(sequence: &Object) -> Fallible<isize> = PySequence_Size;
     /// A new `dict`.
-    pub fn dict(py: Python<'_>) -> Fallible<Owned> = PyDict_New;
+    pub(crate) fn dict(py: Python<'_>) -> Fallible<Owned> = PyDict_New;
     /// `dict[key] = value`.
-    pub fn dict_set(dict: &Object, key: &Object, value: &Object) -> Fallible<()> = PyDict_SetItem;
+    pub(crate) fn dict_set(dict: &Object, key: &Object, value: &Object) -> Fallible<()> = PyDict_SetItem;
     /// `del dict[key]`.
-    pub fn dict_delete(dict: &Object, key: &Object) -> Fallible<()> = PyDict_DelItem;
+    pub(crate) fn dict_delete(dict: &Object, key: &Object) -> Fallible<()> = PyDict_DelItem;
     /// `set.add(item)`.
-    pub fn set_add(set: &Object, item: &Object) -> Fallible<()> = PySet_Add;
+    pub(crate) fn set_add(set: &Object, item: &Object) -> Fallible<()> = PySet_Add;
     /// `set.discard(item)`.
-    pub fn set_discard(set: &Object, item: &Object) -> Fallible<()> = PySet_Discard;
+    pub(crate) fn set_discard(set: &Object, item: &Object) -> Fallible<()> = PySet_Discard;
 }
 
 /// A list of these.
-pub fn list<'a>(py: Python<'_>, items: impl IntoIterator<Item = &'a Object>) -> Fallible<Owned> {
+pub(crate) fn list<'a>(
+    py: Python<'_>,
+    items: impl IntoIterator<Item = &'a Object>,
+) -> Fallible<Owned> {
     // SAFETY: attached; a new list, to which objects are added that are alive.
     unsafe {
         let list = answered(py, ffi::PyList_New(0))?;
@@ -40,7 +43,7 @@ pub fn list<'a>(py: Python<'_>, items: impl IntoIterator<Item = &'a Object>) -> 
 }
 
 /// A tuple of these.
-pub fn tuple(py: Python<'_>, items: &[&Object]) -> Fallible<Owned> {
+pub(crate) fn tuple(py: Python<'_>, items: &[&Object]) -> Fallible<Owned> {
     // SAFETY: attached; a new tuple, whose places take a reference each.
     unsafe {
         let tuple = answered(py, ffi::PyTuple_New(items.len() as ffi::Py_ssize_t))?;
@@ -54,7 +57,7 @@ pub fn tuple(py: Python<'_>, items: &[&Object]) -> Fallible<Owned> {
 }
 
 /// The items of a tuple; empty for what is none.
-pub fn items(tuple: &Object) -> &[&Object] {
+pub(crate) fn items(tuple: &Object) -> &[&Object] {
     // SAFETY: a tuple's items lie in it, as many as it says, and are there for its life; a reference to
     // an object is its address.
     unsafe {
@@ -69,7 +72,7 @@ pub fn items(tuple: &Object) -> &[&Object] {
 
 /// `dict[key]`, if it is there.
 #[inline]
-pub fn dict_get(dict: &Object, key: &Object) -> Fallible<Option<Owned>> {
+pub(crate) fn dict_get(dict: &Object, key: &Object) -> Fallible<Option<Owned>> {
     // SAFETY: CPython looks whether it is a dict; what it answers is borrowed, and shared at once.
     unsafe {
         let found = ffi::PyDict_GetItemWithError(dict.as_ptr(), key.as_ptr());

@@ -11,7 +11,7 @@ use super::errors::{Fallible, Raised, answered, exc, set_error};
 use super::object::{Object, Owned, Raw};
 
 /// A reference that is kept for ever.
-pub fn forever(object: Owned) -> &'static Object {
+pub(crate) fn forever(object: Owned) -> &'static Object {
     let object = object.into_ptr();
     // SAFETY: the reference was the caller's, and is never given back. What refers to it stands among
     // the imports, which only attached threads ask for.
@@ -59,7 +59,7 @@ fn of_descriptor(object: &Object, flags: c_int) -> Option<(Function, *mut ffi::P
 
 /// A function of a module that takes nothing: called without the way round through its object, which
 /// costs more than most of them do.
-pub struct Direct {
+pub(crate) struct Direct {
     /// The object, for where it is not the C function that was expected.
     object: &'static Object,
     function: Option<ffi::PyCFunction>,
@@ -67,7 +67,7 @@ pub struct Direct {
 }
 
 impl Direct {
-    pub fn of(object: Owned) -> Self {
+    pub(crate) fn of(object: Owned) -> Self {
         let object = forever(object);
         let nothing = Self { object, function: None, this: std::ptr::null_mut() };
         // SAFETY: looked at according to its type; the reference is kept for ever.
@@ -83,12 +83,12 @@ impl Direct {
     }
 
     /// The function, as an object.
-    pub fn object(&self) -> &'static Object {
+    pub(crate) fn object(&self) -> &'static Object {
         self.object
     }
 
     #[inline]
-    pub fn call(&self) -> Fallible<Owned> {
+    pub(crate) fn call(&self) -> Fallible<Owned> {
         match self.function {
             // SAFETY: a function that takes nothing, with what it is bound to.
             Some(function) => unsafe {
@@ -128,38 +128,38 @@ impl Plain {
 }
 
 /// A method that takes nothing.
-pub struct DirectMethod(Plain);
+pub(crate) struct DirectMethod(Plain);
 
 impl DirectMethod {
     /// The method that a type has under `object`.
-    pub fn of(object: Owned) -> Self {
+    pub(crate) fn of(object: Owned) -> Self {
         Self(Plain::of(object, ffi::METH_NOARGS))
     }
 
     #[inline]
-    pub fn call_on(&self, this: &Object) -> Fallible<Owned> {
+    pub(crate) fn call_on(&self, this: &Object) -> Fallible<Owned> {
         self.0.call_on(this, None).unwrap_or_else(|| call1(self.0.object, this))
     }
 }
 
 /// A method that takes one argument.
-pub struct DirectOne(Plain);
+pub(crate) struct DirectOne(Plain);
 
 impl DirectOne {
     /// The method that a type has under `object`.
-    pub fn of(object: Owned) -> Self {
+    pub(crate) fn of(object: Owned) -> Self {
         Self(Plain::of(object, ffi::METH_O))
     }
 
     #[inline]
-    pub fn call_on(&self, this: &Object, argument: &Object) -> Fallible<Owned> {
+    pub(crate) fn call_on(&self, this: &Object, argument: &Object) -> Fallible<Owned> {
         let answer = self.0.call_on(this, Some(argument));
         answer.unwrap_or_else(|| call(self.0.object, [this, argument]))
     }
 }
 
 /// A method that takes a vector and keywords.
-pub struct DirectKeywords {
+pub(crate) struct DirectKeywords {
     how: Function,
     class: *mut ffi::PyTypeObject,
     name: &'static Object,
@@ -167,7 +167,7 @@ pub struct DirectKeywords {
 
 impl DirectKeywords {
     /// The method that a type has under `object`, if it takes its arguments so. `name` is its name.
-    pub fn of(object: Owned, name: &'static Object) -> Option<Self> {
+    pub(crate) fn of(object: Owned, name: &'static Object) -> Option<Self> {
         let object = forever(object);
         let (how, class) =
             of_descriptor(object, KEYWORDS).or_else(|| of_descriptor(object, WITH_CLASS))?;
@@ -176,7 +176,7 @@ impl DirectKeywords {
 
     /// `this.method(argument, keyword=value)`, where `kwnames` is `("keyword",)`.
     #[inline]
-    pub fn call(
+    pub(crate) fn call(
         &self,
         this: &Object,
         argument: &Object,
@@ -201,7 +201,7 @@ impl DirectKeywords {
 }
 
 /// An attribute that C functions of CPython's get and set, called as CPython would.
-pub struct Attribute {
+pub(crate) struct Attribute {
     get: ffi::getter,
     /// None for an attribute that is read only.
     set: Option<ffi::setter>,
@@ -212,7 +212,7 @@ pub struct Attribute {
 
 impl Attribute {
     /// The attribute that a type has under `object`, if it is of this kind. `name` is its name.
-    pub fn of(object: Owned, name: &'static Object) -> Option<Self> {
+    pub(crate) fn of(object: Owned, name: &'static Object) -> Option<Self> {
         let object = forever(object).as_ptr();
         // SAFETY: looked at according to its type; the reference is kept for ever.
         unsafe {
@@ -232,7 +232,7 @@ impl Attribute {
     }
 
     #[inline]
-    pub fn get(&self, this: &Object) -> Fallible<Owned> {
+    pub(crate) fn get(&self, this: &Object) -> Fallible<Owned> {
         if !is_one(this, self.class) {
             return getattr(this, self.name);
         }
@@ -241,7 +241,7 @@ impl Attribute {
     }
 
     #[inline]
-    pub fn set(&self, this: &Object, value: &Object) -> Fallible<()> {
+    pub(crate) fn set(&self, this: &Object, value: &Object) -> Fallible<()> {
         if !is_one(this, self.class) {
             return set_attr(this, self.name, value);
         }
@@ -258,15 +258,15 @@ impl Attribute {
 }
 
 /// Where an object's `__slots__` have an attribute.
-#[derive(Clone, Copy)]
-pub struct Member {
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Member {
     offset: isize,
     class: *mut ffi::PyTypeObject,
 }
 
 impl Member {
     /// The one that a type has under `object`, if it is of this kind.
-    pub fn of(object: Owned) -> Option<Self> {
+    pub(crate) fn of(object: Owned) -> Option<Self> {
         let object = forever(object).as_ptr();
         // SAFETY: looked at according to its type; the reference is kept for ever.
         unsafe {
@@ -281,7 +281,7 @@ impl Member {
 
     /// Whether it is True; none for what is no instance of the type.
     #[inline]
-    pub fn is_true(&self, object: &Object) -> Option<bool> {
+    pub(crate) fn is_true(&self, object: &Object) -> Option<bool> {
         // SAFETY: the slot is where the type has it; it is null before `__init__`.
         is_one(object, self.class).then(|| unsafe {
             *object.as_ptr().cast::<u8>().offset(self.offset).cast::<Raw>() == ffi::Py_True()

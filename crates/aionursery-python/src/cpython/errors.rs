@@ -15,14 +15,14 @@ use super::safe_calls::{Answer, safe_calls};
 /// thread that is attached has one.
 #[derive(Debug)]
 #[must_use = "an exception waits: hand this on, take the exception or forget it"]
-pub struct Raised(PhantomData<*mut ()>);
+pub(crate) struct Raised(PhantomData<*mut ()>);
 
 impl Raised {
     const SET: Self = Self(PhantomData);
 
     /// CPython says that a call of its own has failed.
     #[cold]
-    pub fn seen(py: Python<'_>) -> Self {
+    pub(crate) fn seen(py: Python<'_>) -> Self {
         if !is_set(py) {
             return set_error(
                 exc::system_error(py),
@@ -33,40 +33,40 @@ impl Raised {
     }
 
     /// Takes the exception, with its traceback, and clears the error indicator.
-    pub fn take(self) -> Owned {
+    pub(crate) fn take(self) -> Owned {
         let py = self.py();
         // Where the exception has gone, somebody has broken this type's promise.
         take_raised(py).unwrap_or_else(|| Self::seen(py).take())
     }
 
     /// Whether the exception is of this class.
-    pub fn is(&self, class: &Object) -> bool {
+    pub(crate) fn is(&self, class: &Object) -> bool {
         // SAFETY: the error indicator is set; the class is alive.
         unsafe { ffi::PyErr_ExceptionMatches(class.as_ptr()) != 0 }
     }
 
     /// Lets the exception go, where it means no more than that there is no answer.
-    pub fn forget(self) {}
+    pub(crate) fn forget(self) {}
 
     /// Leaves the exception to CPython: the answer that follows says that there is one.
-    pub fn stand(self) {
+    pub(crate) fn stand(self) {
         std::mem::forget(self);
     }
 
     /// The answer by which CPython knows to raise the exception.
-    pub fn null(self) -> Raw {
+    pub(crate) fn null(self) -> Raw {
         self.stand();
         std::ptr::null_mut()
     }
 
     /// As [`Self::null`], for what answers with a number.
-    pub fn negative(self) -> c_int {
+    pub(crate) fn negative(self) -> c_int {
         self.stand();
         -1
     }
 
     #[inline]
-    pub fn py(&self) -> Python<'_> {
+    pub(crate) fn py(&self) -> Python<'_> {
         // SAFETY: made by an attached thread, and not `Send`.
         unsafe { Python::assume_attached() }
     }
@@ -79,14 +79,14 @@ impl Drop for Raised {
     }
 }
 
-pub type Fallible<T> = Result<T, Raised>;
+pub(crate) type Fallible<T> = Result<T, Raised>;
 
 /// A new reference that a call has answered; null means that an exception was set.
 ///
 /// # Safety
 /// The thread is attached, and the reference is the caller's to give.
 #[inline]
-pub unsafe fn answered(py: Python<'_>, object: Raw) -> Fallible<Owned> {
+pub(crate) unsafe fn answered(py: Python<'_>, object: Raw) -> Fallible<Owned> {
     // SAFETY: as the caller says.
     match unsafe { Owned::from_ptr(object) } {
         Some(object) => Ok(object),
@@ -96,7 +96,7 @@ pub unsafe fn answered(py: Python<'_>, object: Raw) -> Fallible<Owned> {
 
 /// What CPython answers with a negative number if it has failed.
 #[inline]
-pub fn checked(py: Python<'_>, answer: c_int) -> Fallible<c_int> {
+pub(crate) fn checked(py: Python<'_>, answer: c_int) -> Fallible<c_int> {
     if answer < 0 { Err(Raised::seen(py)) } else { Ok(answer) }
 }
 
@@ -152,11 +152,11 @@ impl Answer<f64> for Fallible<f64> {
 
 safe_calls! {
     /// Whether an object is an exception.
-    pub fn is_exception(object: &Object) -> bool = PyExceptionInstance_Check;
+    pub(crate) fn is_exception(object: &Object) -> bool = PyExceptionInstance_Check;
     /// Whether an object is an exception's class.
-    pub fn is_exception_class(object: &Object) -> bool = PyExceptionClass_Check;
+    pub(crate) fn is_exception_class(object: &Object) -> bool = PyExceptionClass_Check;
     /// Whether an exception is of a class, or is that class.
-    pub fn is_of(exception: &Object, class: &Object) -> bool = PyErr_GivenExceptionMatches;
+    pub(crate) fn is_of(exception: &Object, class: &Object) -> bool = PyErr_GivenExceptionMatches;
     // Where `kind` is no exception's class, CPython raises a SystemError in its place.
     fn set_text(kind: &Object, text: &CStr) -> () = PyErr_SetString;
     fn set_object(kind: &Object, value: &Object) -> () = PyErr_SetObject;
@@ -166,13 +166,13 @@ safe_calls! {
 }
 
 /// Raises `kind(text)`.
-pub fn set_error(kind: &Object, text: &CStr) -> Raised {
+pub(crate) fn set_error(kind: &Object, text: &CStr) -> Raised {
     set_text(kind, text);
     Raised::SET
 }
 
 /// A new `str`.
-pub fn string(py: Python<'_>, text: &str) -> Fallible<Owned> {
+pub(crate) fn string(py: Python<'_>, text: &str) -> Fallible<Owned> {
     let length = text.len() as ffi::Py_ssize_t;
     // SAFETY: valid UTF-8 of the given length; the answer is a new reference.
     unsafe { answered(py, ffi::PyUnicode_FromStringAndSize(text.as_ptr().cast(), length)) }
@@ -187,7 +187,7 @@ fn is_set(_: Python<'_>) -> bool {
 
 /// The failure of a call that answers with what may be a value, too.
 #[inline]
-pub fn check_set(py: Python<'_>) -> Fallible<()> {
+pub(crate) fn check_set(py: Python<'_>) -> Fallible<()> {
     if is_set(py) { Err(Raised::seen(py)) } else { Ok(()) }
 }
 
@@ -219,7 +219,7 @@ fn take_raised(_: Python<'_>) -> Option<Owned> {
 }
 
 /// Raises an exception object.
-pub fn raise(exception: Owned) -> Raised {
+pub(crate) fn raise(exception: Owned) -> Raised {
     if !is_exception(&exception) {
         return refuse(&exception);
     }
@@ -246,7 +246,7 @@ fn refuse(object: &Object) -> Raised {
 
 /// Raises an exception object as a `raise` statement does: what is being handled becomes its
 /// context.
-pub fn raise_in_context(exception: Owned) -> Raised {
+pub(crate) fn raise_in_context(exception: Owned) -> Raised {
     if !is_exception(&exception) {
         return refuse(&exception);
     }
@@ -255,7 +255,7 @@ pub fn raise_in_context(exception: Owned) -> Raised {
 }
 
 /// Raises `kind(text)`, for a text that is put together.
-pub fn set_error_text(kind: &Object, text: &str) -> Raised {
+pub(crate) fn set_error_text(kind: &Object, text: &str) -> Raised {
     match string(kind.py(), text) {
         Ok(message) => set_object(kind, &message),
         Err(raised) => return raised,
@@ -264,7 +264,7 @@ pub fn set_error_text(kind: &Object, text: &str) -> Raised {
 }
 
 /// Raises StopIteration, where nothing is raised yet.
-pub fn stop_unless_set(py: Python<'_>) -> Raised {
+pub(crate) fn stop_unless_set(py: Python<'_>) -> Raised {
     if !is_set(py) {
         set_none(exc::stop_iteration(py));
     }
@@ -272,12 +272,12 @@ pub fn stop_unless_set(py: Python<'_>) -> Raised {
 }
 
 /// Warns of `text`, where `level` frames up.
-pub fn warn(kind: &Object, text: &CStr) -> Fallible<()> {
+pub(crate) fn warn(kind: &Object, text: &CStr) -> Fallible<()> {
     warn_at(kind, text, 1)
 }
 
 /// Writes an exception to stderr that nothing can be told of; `about` is what it has to do with.
-pub fn write_unraisable(raised: Raised, about: Option<&Object>) {
+pub(crate) fn write_unraisable(raised: Raised, about: Option<&Object>) {
     raised.stand();
     // SAFETY: the error indicator is set, which this clears; what it is about is alive.
     unsafe {
@@ -286,7 +286,7 @@ pub fn write_unraisable(raised: Raised, about: Option<&Object>) {
 }
 
 /// The traceback of an exception, if it has one.
-pub fn traceback(exception: &Object) -> Option<Owned> {
+pub(crate) fn traceback(exception: &Object) -> Option<Owned> {
     if !is_exception(exception) {
         return None;
     }
@@ -295,7 +295,7 @@ pub fn traceback(exception: &Object) -> Option<Owned> {
 }
 
 /// Gives an exception a traceback, or None for none.
-pub fn set_traceback(exception: &Object, traceback: &Object) -> Fallible<()> {
+pub(crate) fn set_traceback(exception: &Object, traceback: &Object) -> Fallible<()> {
     if !is_exception(exception) {
         return Err(refuse(exception));
     }
@@ -305,7 +305,7 @@ pub fn set_traceback(exception: &Object, traceback: &Object) -> Fallible<()> {
 }
 
 /// Gives an exception a cause, or none.
-pub fn set_cause(exception: &Object, cause: Option<Owned>) {
+pub(crate) fn set_cause(exception: &Object, cause: Option<Owned>) {
     if is_exception(exception) {
         let cause = cause.map_or(std::ptr::null_mut(), Owned::into_ptr);
         // SAFETY: an exception, which takes the reference over.
@@ -314,15 +314,15 @@ pub fn set_cause(exception: &Object, cause: Option<Owned>) {
 }
 
 /// The error indicator is put aside while something runs that may change it.
-pub struct Aside(Option<Owned>);
+pub(crate) struct Aside(Option<Owned>);
 
 impl Aside {
-    pub fn new(py: Python<'_>) -> Self {
+    pub(crate) fn new(py: Python<'_>) -> Self {
         Self(if is_set(py) { take_raised(py) } else { None })
     }
 
     /// Puts what has failed aside, if it has.
-    pub fn of<T>(py: Python<'_>, result: &Fallible<T>) -> Option<Self> {
+    pub(crate) fn of<T>(py: Python<'_>, result: &Fallible<T>) -> Option<Self> {
         result.is_err().then(|| Self::new(py))
     }
 }
@@ -338,17 +338,17 @@ impl Drop for Aside {
 
 /// The answer, where a failure means no more than that there is none.
 #[inline]
-pub fn optional<T>(answer: Fallible<T>) -> Option<T> {
+pub(crate) fn optional<T>(answer: Fallible<T>) -> Option<T> {
     answer.map_err(Raised::forget).ok()
 }
 
 /// Turns a failure into PyO3's error.
-pub fn fetch(py: Python<'_>, raised: Raised) -> PyErr {
+pub(crate) fn fetch(py: Python<'_>, raised: Raised) -> PyErr {
     PyErr::from_value(raised.take().into_bound(py))
 }
 
 /// A `str` for PyO3, whose own conversion panics where memory is short.
-pub fn text_object<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn text_object<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyAny>> {
     match string(py, text) {
         Ok(text) => Ok(text.into_bound(py)),
         Err(raised) => Err(fetch(py, raised)),
@@ -356,19 +356,19 @@ pub fn text_object<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyAn
 }
 
 /// Raises PyO3's error.
-pub fn restore(py: Python<'_>, error: PyErr) -> Raised {
+pub(crate) fn restore(py: Python<'_>, error: PyErr) -> Raised {
     error.restore(py);
     Raised::seen(py)
 }
 
 /// Raises a RuntimeError.
-pub fn misuse(py: Python<'_>, text: &str) -> Raised {
+pub(crate) fn misuse(py: Python<'_>, text: &str) -> Raised {
     set_error_text(exc::runtime_error(py), text)
 }
 
 impl<T: PyClass + Typed> Owned<T> {
     /// A new object of a class of PyO3's.
-    pub fn make(py: Python<'_>, inside: impl Into<PyClassInitializer<T>>) -> Fallible<Self> {
+    pub(crate) fn make(py: Python<'_>, inside: impl Into<PyClassInitializer<T>>) -> Fallible<Self> {
         match Bound::new(py, inside) {
             Ok(made) => Ok(Self::of(made)),
             Err(error) => Err(restore(py, error)),
@@ -377,7 +377,7 @@ impl<T: PyClass + Typed> Owned<T> {
 }
 
 /// CPython's exceptions.
-pub mod exc {
+pub(crate) mod exc {
     use pyo3::ffi;
 
     use crate::cpython::object::kept;

@@ -15,24 +15,24 @@ use super::errors::{Fallible, Raised, answered, fetch};
 use super::object::{Object, Owned, Raw, Typed, object};
 
 /// What a method is called on, for the length of the call.
-pub struct This<'a, T>(&'a Object, PhantomData<&'a T>);
+pub(crate) struct This<'a, T>(&'a Object, PhantomData<&'a T>);
 
 impl<'a, T> This<'a, T> {
     /// # Safety
     /// The object is of the type that `T` is for.
     #[inline]
-    pub unsafe fn new(object: &'a Object) -> Self {
+    pub(crate) unsafe fn new(object: &'a Object) -> Self {
         Self(object, PhantomData)
     }
 
     /// The object.
     #[inline]
-    pub fn object(&self) -> &'a Object {
+    pub(crate) fn object(&self) -> &'a Object {
         self.0
     }
 
     #[inline]
-    pub fn py(&self) -> Python<'a> {
+    pub(crate) fn py(&self) -> Python<'a> {
         self.0.py()
     }
 }
@@ -49,13 +49,19 @@ impl<T: Typed> Deref for This<'_, T> {
 
 /// What CPython is answered: an object, or null where an exception is raised.
 #[inline]
-pub fn answer(answer: Fallible<Owned>) -> Raw {
+pub(crate) fn answer(answer: Fallible<Owned>) -> Raw {
     answer.map_or_else(Raised::null, Owned::into_ptr)
 }
 
 /// A function of ours that is called on a `T`: bound to one, or put into a class or the module.
 #[repr(transparent)]
-pub struct Method<T = Object>(ffi::PyMethodDef, PhantomData<fn(T)>);
+pub(crate) struct Method<T = Object>(ffi::PyMethodDef, PhantomData<fn(T)>);
+
+impl<T> std::fmt::Debug for Method<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Method").field(&self.name()).finish()
+    }
+}
 
 // SAFETY: constant; CPython reads it only.
 unsafe impl<T> Sync for Method<T> {}
@@ -63,7 +69,7 @@ unsafe impl<T> Sync for Method<T> {}
 impl<T> Method<T> {
     /// # Safety
     /// The function takes what the flags say, and for its first argument a `T`.
-    pub const unsafe fn new(
+    pub(crate) const unsafe fn new(
         name: &'static CStr,
         call: ffi::PyMethodDefPointer,
         flags: i32,
@@ -80,19 +86,19 @@ impl<T> Method<T> {
     }
 
     /// `class[item]`, for annotations.
-    pub const fn class_getitem() -> Self {
+    pub(crate) const fn class_getitem() -> Self {
         let call = ffi::PyMethodDefPointer { PyCFunction: ffi::Py_GenericAlias };
         // SAFETY: it takes the class, whatever that is, and one argument.
         unsafe { Self::new(c"__class_getitem__", call, ffi::METH_O | ffi::METH_CLASS) }
     }
 
     /// What a table ends with.
-    pub const fn end() -> Self {
+    pub(crate) const fn end() -> Self {
         Self(ffi::PyMethodDef::zeroed(), PhantomData)
     }
 
     /// What a user reads: the signature first, as CPython writes it for its own.
-    pub const fn documented(mut self, text: &'static CStr) -> Self {
+    pub(crate) const fn documented(mut self, text: &'static CStr) -> Self {
         self.0.ml_doc = text.as_ptr();
         self
     }
@@ -101,13 +107,13 @@ impl<T> Method<T> {
         std::ptr::from_ref(&self.0).cast_mut()
     }
 
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         // SAFETY: it was made from a static C string.
         unsafe { CStr::from_ptr(self.0.ml_name) }.to_str().unwrap_or_default()
     }
 
     /// Whether an object is this function.
-    pub fn is(&'static self, object: &Object) -> bool {
+    pub(crate) fn is(&'static self, object: &Object) -> bool {
         // SAFETY: looked at according to its type.
         unsafe {
             ffi::PyCFunction_CheckExact(object.as_ptr()) != 0
@@ -126,31 +132,31 @@ impl<T> Method<T> {
 
 impl<T: Typed> Method<T> {
     /// The function with its first argument.
-    pub fn bind(&'static self, this: &Owned<T>) -> Fallible<Owned> {
+    pub(crate) fn bind(&'static self, this: &Owned<T>) -> Fallible<Owned> {
         self.make(this.object(), std::ptr::null_mut())
     }
 }
 
 impl<T: super::object::Whole> Method<T> {
     /// As [`Self::bind`].
-    pub fn bind_to(&'static self, this: &T) -> Fallible<Owned> {
+    pub(crate) fn bind_to(&'static self, this: &T) -> Fallible<Owned> {
         self.bind(&Owned::share(this))
     }
 }
 
 impl<T: PyTypeInfo> Method<T> {
     /// Becomes a method of a class.
-    pub fn add_to_class(&'static self, py: Python<'_>) -> PyResult<()> {
+    pub(crate) fn add_to_class(&'static self, py: Python<'_>) -> PyResult<()> {
         py.get_type::<T>().setattr(self.name(), self.for_class(py)?)
     }
 
     /// Becomes a method of a class below the one that it is for.
-    pub fn add_to_subclass<S: PyTypeInfo>(&'static self, py: Python<'_>) -> PyResult<()> {
+    pub(crate) fn add_to_subclass<S: PyTypeInfo>(&'static self, py: Python<'_>) -> PyResult<()> {
         py.get_type::<S>().setattr(self.name(), self.for_class(py)?)
     }
 
     /// A method for a class or its subclasses, to be put there by somebody else.
-    pub fn for_class<'py>(&'static self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+    pub(crate) fn for_class<'py>(&'static self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let class = py.get_type::<T>();
         // SAFETY: the definition is static and for this class, which is ready.
         unsafe {
@@ -162,7 +168,7 @@ impl<T: PyTypeInfo> Method<T> {
 
 impl Method {
     /// Becomes a function of the module, with the name `home` for where it is from.
-    pub fn add_to_module_as(
+    pub(crate) fn add_to_module_as(
         &'static self,
         module: &Bound<'_, PyModule>,
         home: &str,
@@ -174,7 +180,7 @@ impl Method {
     }
 
     /// Becomes a function of the module.
-    pub fn add_to_module(&'static self, module: &Bound<'_, PyModule>) -> PyResult<()> {
+    pub(crate) fn add_to_module(&'static self, module: &Bound<'_, PyModule>) -> PyResult<()> {
         let name = module.name()?;
         self.add_to_module_as(module, &name.to_cow()?)
     }
@@ -182,7 +188,7 @@ impl Method {
 
 /// An attribute of `T`'s class that functions of ours get and set.
 #[repr(transparent)]
-pub struct Property<T>(ffi::PyGetSetDef, PhantomData<fn(T)>);
+pub(crate) struct Property<T>(ffi::PyGetSetDef, PhantomData<fn(T)>);
 
 // SAFETY: constant; CPython reads it only.
 unsafe impl<T> Sync for Property<T> {}
@@ -190,7 +196,7 @@ unsafe impl<T> Sync for Property<T> {}
 impl<T> Property<T> {
     /// # Safety
     /// The functions take a `T`.
-    pub const unsafe fn new(
+    pub(crate) const unsafe fn new(
         name: &'static CStr,
         get: ffi::getter,
         set: Option<ffi::setter>,
@@ -208,7 +214,7 @@ impl<T> Property<T> {
     }
 
     /// What a table ends with.
-    pub const fn end() -> Self {
+    pub(crate) const fn end() -> Self {
         Self(
             ffi::PyGetSetDef {
                 name: std::ptr::null(),
@@ -223,12 +229,12 @@ impl<T> Property<T> {
 }
 
 /// A function of ours for a slot that takes an object of `T`'s class, and answers with one.
-pub struct Unary<T>(ffi::unaryfunc, PhantomData<fn(T)>);
+pub(crate) struct Unary<T>(ffi::unaryfunc, PhantomData<fn(T)>);
 
 impl<T> Unary<T> {
     /// # Safety
     /// The function takes a `T`.
-    pub const unsafe fn new(function: ffi::unaryfunc) -> Self {
+    pub(crate) const unsafe fn new(function: ffi::unaryfunc) -> Self {
         Self(function, PhantomData)
     }
 
@@ -238,12 +244,12 @@ impl<T> Unary<T> {
 }
 
 /// A function of ours for `tp_init` of `T`'s class.
-pub struct Init<T>(ffi::initproc, PhantomData<fn(T)>);
+pub(crate) struct Init<T>(ffi::initproc, PhantomData<fn(T)>);
 
 impl<T> Init<T> {
     /// # Safety
     /// The function takes a `T`.
-    pub const unsafe fn new(function: ffi::initproc) -> Self {
+    pub(crate) const unsafe fn new(function: ffi::initproc) -> Self {
         Self(function, PhantomData)
     }
 
@@ -253,12 +259,12 @@ impl<T> Init<T> {
 }
 
 /// A function of ours for `tp_finalize` of `T`'s class.
-pub struct Finalize<T>(ffi::destructor, PhantomData<fn(T)>);
+pub(crate) struct Finalize<T>(ffi::destructor, PhantomData<fn(T)>);
 
 impl<T> Finalize<T> {
     /// # Safety
     /// The function takes a `T`.
-    pub const unsafe fn new(function: ffi::destructor) -> Self {
+    pub(crate) const unsafe fn new(function: ffi::destructor) -> Self {
         Self(function, PhantomData)
     }
 

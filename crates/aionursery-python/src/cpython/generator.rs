@@ -10,7 +10,7 @@ use super::errors::{
 use super::object::{Object, Owned, none_ref};
 
 /// Raises `StopIteration(value)`.
-pub fn stop(py: Python<'_>, value: &Object) -> Raised {
+pub(crate) fn stop(py: Python<'_>, value: &Object) -> Raised {
     if value.is_none() {
         return stop_unless_set(py);
     }
@@ -21,7 +21,7 @@ pub fn stop(py: Python<'_>, value: &Object) -> Raised {
 }
 
 /// Raises what was given to a `throw` method: an exception, or the older class, value, traceback.
-pub fn raise_thrown(py: Python<'_>, args: &[&Object]) -> Raised {
+pub(crate) fn raise_thrown(py: Python<'_>, args: &[&Object]) -> Raised {
     match thrown(py, args) {
         Ok(exception) => raise(exception),
         Err(raised) => raised,

@@ -16,7 +16,7 @@ use super::errors::{exc, set_error_text};
 /// # Safety
 /// The thread is attached, as it is where CPython calls.
 #[inline]
-pub unsafe fn guard<R>(failed: R, body: impl FnOnce(Python<'_>) -> R) -> R {
+pub(crate) unsafe fn guard<R>(failed: R, body: impl FnOnce(Python<'_>) -> R) -> R {
     // SAFETY: as the caller says.
     let py = unsafe { Python::assume_attached() };
     match catch_unwind(AssertUnwindSafe(|| body(py))) {

@@ -15,7 +15,7 @@ use super::object::{Object, Owned, none, object};
 macro_rules! names {
     ($($(#[$when:meta])* $field:ident = $text:literal),* $(,)?) => {
         /// Interned names of attributes and keywords.
-        pub struct Names { $($(#[$when])* pub $field: &'static Object,)* }
+        pub(crate) struct Names { $($(#[$when])* pub $field: &'static Object,)* }
 
         impl Names {
             fn new(py: Python<'_>) -> Self {
@@ -88,7 +88,7 @@ names! {
 }
 
 /// What is looked up once. The references are kept for the life of the process.
-pub struct Imports {
+pub(crate) struct Imports {
     pub names: Names,
     /// `("context",)` and `("msg",)`.
     pub kw_context: &'static Object,
@@ -142,7 +142,7 @@ pub struct Imports {
 }
 
 /// What a task needs of a future of asyncio's own type, without the way round through attributes.
-pub struct FutureParts {
+pub(crate) struct FutureParts {
     pub blocking: Attribute,
     pub event_loop: Attribute,
     pub add_done_callback: DirectKeywords,
@@ -170,13 +170,13 @@ impl FutureParts {
 
     /// Whether the object is of just these types; a subclass may have its own ways.
     #[inline]
-    pub fn made(&self, object: &Object) -> bool {
+    pub(crate) fn made(&self, object: &Object) -> bool {
         self.types.iter().any(|class| has_class(object, class))
     }
 }
 
 /// What is best in Python.
-pub struct Parts {
+pub(crate) struct Parts {
     pub cancelled: &'static Object,
     pub closed: &'static Object,
     /// `BaseMultiError._of`.
@@ -207,12 +207,12 @@ static IMPORTS: OnceLock<Imports> = OnceLock::new();
 
 /// What was looked up at import.
 #[inline]
-pub fn imports(_: Python<'_>) -> &'static Imports {
+pub(crate) fn imports(_: Python<'_>) -> &'static Imports {
     IMPORTS.get().expect("the module has been imported")
 }
 
 #[inline]
-pub fn names(py: Python<'_>) -> &'static Names {
+pub(crate) fn names(py: Python<'_>) -> &'static Names {
     &imports(py).names
 }
 
@@ -222,7 +222,7 @@ fn kept<T>(found: Bound<'_, T>) -> &'static Object {
 }
 
 /// Looks everything up. A second import (a sub-interpreter, a reload) finds it done.
-pub fn load(py: Python<'_>) -> PyResult<()> {
+pub(crate) fn load(py: Python<'_>) -> PyResult<()> {
     // SAFETY: attached, as the token says.
     if unsafe { ffi::PyInterpreterState_Get() != ffi::PyInterpreterState_Main() } {
         return Err(pyo3::exceptions::PyImportError::new_err(
@@ -333,12 +333,12 @@ pub fn load(py: Python<'_>) -> PyResult<()> {
 }
 
 /// The loop that runs in this thread; raises if none does.
-pub fn running_loop(py: Python<'_>) -> Fallible<Owned> {
+pub(crate) fn running_loop(py: Python<'_>) -> Fallible<Owned> {
     imports(py).get_running_loop.call()
 }
 
 /// The loop's current task, or None.
-pub fn current_task(event_loop: &Object) -> Fallible<Owned> {
+pub(crate) fn current_task(event_loop: &Object) -> Fallible<Owned> {
     let py = event_loop.py();
     match imports(py).current_tasks {
         Some(tasks) => Ok(dict_get(tasks, event_loop)?.unwrap_or_else(|| none(py))),
@@ -347,16 +347,16 @@ pub fn current_task(event_loop: &Object) -> Fallible<Owned> {
 }
 
 /// `loop.is_closed()`.
-pub fn is_closed(event_loop: &Object) -> Fallible<bool> {
+pub(crate) fn is_closed(event_loop: &Object) -> Fallible<bool> {
     truth_of(method0(event_loop, names(event_loop.py()).is_closed))
 }
 
 /// Whether a loop is closed; one that cannot say counts as open.
-pub fn is_known_closed(event_loop: &Object) -> bool {
+pub(crate) fn is_known_closed(event_loop: &Object) -> bool {
     optional(is_closed(event_loop)).unwrap_or(false)
 }
 
 /// `loop.get_debug()`.
-pub fn is_debug(event_loop: &Object) -> Fallible<bool> {
+pub(crate) fn is_debug(event_loop: &Object) -> Fallible<bool> {
     truth_of(method0(event_loop, names(event_loop.py()).get_debug))
 }

@@ -16,18 +16,19 @@ use pyo3::prelude::*;
 use pyo3::{Borrowed, PyClass, ffi};
 
 /// Any Python object, as C has it.
-pub type Raw = *mut ffi::PyObject;
+pub(crate) type Raw = *mut ffi::PyObject;
 
 /// Any Python object, behind a reference. The cell makes that one for this thread only, and says that
 /// CPython changes what is behind it.
 #[repr(transparent)]
-pub struct Object(UnsafeCell<ffi::PyObject>);
+#[derive(Debug)]
+pub(crate) struct Object(UnsafeCell<ffi::PyObject>);
 
 impl Object {
     /// # Safety
     /// The thread is attached, and the object alive for `'a`.
     #[inline]
-    pub unsafe fn from_ptr<'a>(object: Raw) -> &'a Self {
+    pub(crate) unsafe fn from_ptr<'a>(object: Raw) -> &'a Self {
         // SAFETY: the caller's object is alive, and `Object` is laid out as it.
         unsafe { &*object.cast_const().cast() }
     }
@@ -37,64 +38,64 @@ impl Object {
     /// # Safety
     /// As there, if it is not null.
     #[inline]
-    pub unsafe fn from_ptr_or_opt<'a>(object: Raw) -> Option<&'a Self> {
+    pub(crate) unsafe fn from_ptr_or_opt<'a>(object: Raw) -> Option<&'a Self> {
         // SAFETY: as the caller says.
         unsafe { object.cast_const().cast::<Self>().as_ref() }
     }
 
     #[inline]
-    pub fn as_ptr(&self) -> Raw {
+    pub(crate) fn as_ptr(&self) -> Raw {
         self.0.get()
     }
 
     /// Which object it is, as a number.
     #[inline]
-    pub fn address(&self) -> usize {
+    pub(crate) fn address(&self) -> usize {
         self.as_ptr() as usize
     }
 
     /// The token of an attached thread.
     #[inline]
-    pub fn py(&self) -> Python<'_> {
+    pub(crate) fn py(&self) -> Python<'_> {
         // SAFETY: see the module: the reference exists in an attached thread only.
         unsafe { Python::assume_attached() }
     }
 
     /// Its type.
     #[inline]
-    pub fn class(&self) -> &Self {
+    pub(crate) fn class(&self) -> &Self {
         // SAFETY: it is alive, so its type is; a type is an object.
         unsafe { Self::from_ptr(ffi::Py_TYPE(self.as_ptr()).cast()) }
     }
 
     /// Whether both are the same object.
     #[inline]
-    pub fn is(&self, other: &Self) -> bool {
+    pub(crate) fn is(&self, other: &Self) -> bool {
         std::ptr::eq(self, other)
     }
 
     #[inline]
-    pub fn is_none(&self) -> bool {
+    pub(crate) fn is_none(&self) -> bool {
         self.is(none_ref(self.py()))
     }
 
     /// The inside of it, if it is of that type.
     #[inline]
-    pub fn cast<T: Typed>(&self) -> Option<&T> {
+    pub(crate) fn cast<T: Typed>(&self) -> Option<&T> {
         // SAFETY: the type is looked at.
         T::is(self).then(|| unsafe { T::see(self) })
     }
 
     /// As PyO3 has it.
     #[inline]
-    pub fn to_bound<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+    pub(crate) fn to_bound<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
         // SAFETY: it is alive; the bound object has a reference of its own.
         unsafe { Bound::from_borrowed_ptr(py, self.as_ptr()) }
     }
 
     /// As PyO3 has it, without a reference of its own.
     #[inline]
-    pub fn borrow(&self) -> Borrowed<'_, '_, PyAny> {
+    pub(crate) fn borrow(&self) -> Borrowed<'_, '_, PyAny> {
         // SAFETY: it is alive as long as this reference.
         unsafe { Borrowed::from_ptr(self.py(), self.as_ptr()) }
     }
@@ -102,7 +103,7 @@ impl Object {
 
 /// An object of PyO3's, as we have it.
 #[inline]
-pub fn object<'a, T>(bound: &'a Bound<'_, T>) -> &'a Object {
+pub(crate) fn object<'a, T>(bound: &'a Bound<'_, T>) -> &'a Object {
     // SAFETY: it is held as long as the reference, in an attached thread.
     unsafe { Object::from_ptr(bound.as_ptr()) }
 }
@@ -111,7 +112,7 @@ pub fn object<'a, T>(bound: &'a Bound<'_, T>) -> &'a Object {
 ///
 /// # Safety
 /// Where `is` answers yes, `see` is sound: it gives a part of the object's memory, or all of it.
-pub unsafe trait Typed {
+pub(crate) unsafe trait Typed {
     fn is(object: &Object) -> bool;
 
     /// # Safety
@@ -136,7 +137,7 @@ unsafe impl Typed for Object {
 ///
 /// # Safety
 /// A reference to it is a reference to the object: `see` changes the type only.
-pub unsafe trait Whole: Typed {}
+pub(crate) unsafe trait Whole: Typed {}
 
 // SAFETY: `see` gives back what it was given.
 unsafe impl Whole for Object {}
@@ -172,7 +173,7 @@ pub(crate) use class;
 /// One strong reference to an object that Rust code sees as `T`. Unlike `Py<T>` it counts at once, and
 /// may be dropped where PyO3 does not know that the thread is attached.
 #[repr(transparent)]
-pub struct Owned<T = Object>(NonNull<ffi::PyObject>, PhantomData<*const T>);
+pub(crate) struct Owned<T = Object>(NonNull<ffi::PyObject>, PhantomData<*const T>);
 
 impl Owned {
     /// Takes over a new reference.
@@ -180,13 +181,13 @@ impl Owned {
     /// # Safety
     /// The thread is attached, and the reference, if there is one, the caller's to give.
     #[inline]
-    pub unsafe fn from_ptr(object: Raw) -> Option<Self> {
+    pub(crate) unsafe fn from_ptr(object: Raw) -> Option<Self> {
         NonNull::new(object).map(|object| Self(object, PhantomData))
     }
 
     /// The same reference, if the object is of that type.
     #[inline]
-    pub fn cast<T: Typed>(self) -> Result<Owned<T>, Self> {
+    pub(crate) fn cast<T: Typed>(self) -> Result<Owned<T>, Self> {
         if T::is(&self) { Ok(Owned(self.into_non_null(), PhantomData)) } else { Err(self) }
     }
 }
@@ -194,7 +195,7 @@ impl Owned {
 impl<T: Whole> Owned<T> {
     /// One more reference to a borrowed object.
     #[inline]
-    pub fn share(object: &T) -> Self {
+    pub(crate) fn share(object: &T) -> Self {
         let object = NonNull::from(object).cast::<ffi::PyObject>();
         // SAFETY: `T` is the whole object, and that is alive.
         unsafe { ffi::Py_INCREF(object.as_ptr()) };
@@ -205,7 +206,7 @@ impl<T: Whole> Owned<T> {
 impl<T: PyClass + Typed> Owned<T> {
     /// A reference of PyO3's, taken over.
     #[inline]
-    pub fn of(bound: Bound<'_, T>) -> Self {
+    pub(crate) fn of(bound: Bound<'_, T>) -> Self {
         Self(NonNull::new(bound.into_ptr()).expect("PyO3 refers to an object"), PhantomData)
     }
 }
@@ -213,26 +214,26 @@ impl<T: PyClass + Typed> Owned<T> {
 impl<T> Owned<T> {
     /// The object.
     #[inline]
-    pub fn object(&self) -> &Object {
+    pub(crate) fn object(&self) -> &Object {
         // SAFETY: we hold a reference; only attached threads have this type, which is not `Send`.
         unsafe { Object::from_ptr(self.0.as_ptr()) }
     }
 
     /// The same reference, to any object.
     #[inline]
-    pub fn into_object(self) -> Owned {
+    pub(crate) fn into_object(self) -> Owned {
         Owned(self.into_non_null(), PhantomData)
     }
 
     /// Gives the reference away.
     #[inline]
-    pub fn into_ptr(self) -> Raw {
+    pub(crate) fn into_ptr(self) -> Raw {
         self.into_non_null().as_ptr()
     }
 
     /// Gives the reference to PyO3.
     #[inline]
-    pub fn into_bound(self, py: Python<'_>) -> Bound<'_, PyAny> {
+    pub(crate) fn into_bound(self, py: Python<'_>) -> Bound<'_, PyAny> {
         // SAFETY: our reference is handed on.
         unsafe { Bound::from_owned_ptr(py, self.into_ptr()) }
     }
@@ -281,67 +282,67 @@ impl<T> std::fmt::Debug for Owned<T> {
 /// in it is never lent, but to the collector: it is shared, or compared.
 #[derive(Debug)]
 #[repr(transparent)]
-pub struct Slot<T = Object>(Cell<Option<NonNull<ffi::PyObject>>>, PhantomData<*const T>);
+pub(crate) struct Slot<T = Object>(Cell<Option<NonNull<ffi::PyObject>>>, PhantomData<*const T>);
 
 impl<T> Slot<T> {
-    pub const fn empty() -> Self {
+    pub(crate) const fn empty() -> Self {
         Self(Cell::new(None), PhantomData)
     }
 
     #[inline]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.get().is_none()
     }
 
     /// Whether it holds just this object.
     #[inline]
-    pub fn holds(&self, object: &Object) -> bool {
+    pub(crate) fn holds(&self, object: &Object) -> bool {
         self.address() == object.address()
     }
 
     /// Which object it holds, as a number; 0 for none.
     #[inline]
-    pub fn address(&self) -> usize {
+    pub(crate) fn address(&self) -> usize {
         self.0.get().map_or(0, |object| object.as_ptr() as usize)
     }
 
     /// A reference of the caller's own.
     #[inline]
-    pub fn cloned(&self) -> Option<Owned<T>> {
+    pub(crate) fn cloned(&self) -> Option<Owned<T>> {
         self.traverse(|object| Owned(Owned::share(object).into_non_null(), PhantomData))
     }
 
     #[inline]
-    pub fn take(&self) -> Option<Owned<T>> {
+    pub(crate) fn take(&self) -> Option<Owned<T>> {
         self.0.take().map(|object| Owned(object, PhantomData))
     }
 
     #[inline]
-    pub fn set(&self, object: Owned<T>) {
+    pub(crate) fn set(&self, object: Owned<T>) {
         drop(self.replace(Some(object)));
     }
 
     #[inline]
-    pub fn replace(&self, object: Option<Owned<T>>) -> Option<Owned<T>> {
+    pub(crate) fn replace(&self, object: Option<Owned<T>>) -> Option<Owned<T>> {
         let before = self.0.replace(object.map(Owned::into_non_null));
         before.map(|object| Owned(object, PhantomData))
     }
 
     #[inline]
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         drop(self.take());
     }
 
     /// For what changes no slot, as the collector and a new reference.
     #[inline]
-    pub fn traverse<R>(&self, visit: impl FnOnce(&Object) -> R) -> Option<R> {
+    pub(crate) fn traverse<R>(&self, visit: impl FnOnce(&Object) -> R) -> Option<R> {
         // SAFETY: the slot holds a reference; a visit runs no code that could take it out.
         self.0.get().map(|object| visit(unsafe { Object::from_ptr(object.as_ptr()) }))
     }
 
     /// Shows the collector what it holds.
     #[inline]
-    pub fn show<E>(&self, visit: impl FnOnce(&Object) -> Result<(), E>) -> Result<(), E> {
+    pub(crate) fn show<E>(&self, visit: impl FnOnce(&Object) -> Result<(), E>) -> Result<(), E> {
         self.traverse(visit).unwrap_or(Ok(()))
     }
 }
@@ -359,19 +360,20 @@ impl<T> Drop for Slot<T> {
 }
 
 /// Where an object of a class of PyO3's finds itself: it is a part of that object.
-pub struct Myself<T> {
+#[derive(Debug)]
+pub(crate) struct Myself<T> {
     weakly: Weakly,
     whole: PhantomData<*const T>,
 }
 
 impl<T: PyClass> Myself<T> {
-    pub fn unknown() -> Self {
+    pub(crate) fn unknown() -> Self {
         let nowhere = Cell::new(std::ptr::null_mut());
         Self { weakly: Weakly(Rc::new(nowhere)), whole: PhantomData }
     }
 
     /// Tells it. It must lie in the object.
-    pub fn set(&self, whole: &Bound<'_, T>) {
+    pub(crate) fn set(&self, whole: &Bound<'_, T>) {
         let (start, here) = (whole.as_ptr() as usize, std::ptr::from_ref(self) as usize);
         // SAFETY: the object is alive, and so is its type.
         let size = unsafe { (*ffi::Py_TYPE(whole.as_ptr())).tp_basicsize as usize };
@@ -381,30 +383,30 @@ impl<T: PyClass> Myself<T> {
 
     /// Which object it is, as a number.
     #[inline]
-    pub fn address(&self) -> usize {
+    pub(crate) fn address(&self) -> usize {
         self.weakly.address()
     }
 
     /// One more reference to the object, which has been told, and is not going.
     #[inline]
-    pub fn share(&self) -> Owned<T> {
+    pub(crate) fn share(&self) -> Owned<T> {
         // What it is a part of is alive.
         let object = self.weakly.share().expect("it was told when it was made");
         Owned(object.into_non_null(), PhantomData)
     }
 
     /// What finds the object without holding it.
-    pub fn weakly(&self) -> &Weakly {
+    pub(crate) fn weakly(&self) -> &Weakly {
         &self.weakly
     }
 
     /// The object goes: nothing finds it any more. Its destructor must begin with this.
-    pub fn forget(&self) {
+    pub(crate) fn forget(&self) {
         self.weakly.0.set(std::ptr::null_mut());
     }
 
     #[inline]
-    pub fn py(&self) -> Python<'_> {
+    pub(crate) fn py(&self) -> Python<'_> {
         // SAFETY: a part of an object, which only attached threads reach.
         unsafe { Python::assume_attached() }
     }
@@ -417,13 +419,13 @@ impl<T> Drop for Myself<T> {
 }
 
 /// Where an object was, for as long as it is. Shared by all that look for it.
-#[derive(Clone)]
-pub struct Weakly(Rc<Cell<Raw>>);
+#[derive(Debug, Clone)]
+pub(crate) struct Weakly(Rc<Cell<Raw>>);
 
 impl Weakly {
     /// The object, if it has not gone.
     #[inline]
-    pub fn share(&self) -> Option<Owned> {
+    pub(crate) fn share(&self) -> Option<Owned> {
         NonNull::new(self.0.get()).map(|object| {
             // SAFETY: an object that goes takes its address away first. Not `Send`, so attached.
             Owned::share(unsafe { Object::from_ptr(object.as_ptr()) })
@@ -431,30 +433,30 @@ impl Weakly {
     }
 
     /// Which object it is, as a number; 0 for none.
-    pub fn address(&self) -> usize {
+    pub(crate) fn address(&self) -> usize {
         self.0.get() as usize
     }
 }
 
 /// What only attached threads get at, one at a time.
-pub struct Guarded<T>(T);
+pub(crate) struct Guarded<T>(T);
 
 // SAFETY: what gets at it has the token of an attached thread, and the module needs the GIL.
 unsafe impl<T> Sync for Guarded<T> {}
 
 impl<T> Guarded<T> {
-    pub const fn new(inside: T) -> Self {
+    pub(crate) const fn new(inside: T) -> Self {
         Self(inside)
     }
 
     #[inline]
-    pub fn get<'a>(&'a self, _: Python<'a>) -> &'a T {
+    pub(crate) fn get<'a>(&'a self, _: Python<'a>) -> &'a T {
         &self.0
     }
 }
 
 /// Shows the collector a reference that is held, for a class of PyO3's.
-pub fn show(visit: &PyVisit<'_>, object: &Object) -> Result<(), PyTraverseError> {
+pub(crate) fn show(visit: &PyVisit<'_>, object: &Object) -> Result<(), PyTraverseError> {
     let object = object.as_ptr();
     // SAFETY: `Py` is a pointer to an object, and this one is alive.
     let object: &Py<PyAny> = unsafe { &*std::ptr::from_ref(&object).cast() };
@@ -462,7 +464,8 @@ pub fn show(visit: &PyVisit<'_>, object: &Object) -> Result<(), PyTraverseError>
 }
 
 /// The collector's visit of an object of ours.
-pub struct Visitor {
+#[derive(Debug)]
+pub(crate) struct Visitor {
     visit: ffi::visitproc,
     arg: *mut c_void,
     answer: c_int,
@@ -471,13 +474,13 @@ pub struct Visitor {
 impl Visitor {
     /// # Safety
     /// What CPython has given to `tp_traverse`, for the length of that call.
-    pub unsafe fn new(visit: ffi::visitproc, arg: *mut c_void) -> Self {
+    pub(crate) unsafe fn new(visit: ffi::visitproc, arg: *mut c_void) -> Self {
         Self { visit, arg, answer: 0 }
     }
 
     /// Shows a reference that the visited object holds.
     #[inline]
-    pub fn show(&mut self, object: &Object) {
+    pub(crate) fn show(&mut self, object: &Object) {
         if self.answer == 0 {
             // SAFETY: the collector's function, with its own argument.
             self.answer = unsafe { (self.visit)(object.as_ptr(), self.arg) };
@@ -486,12 +489,12 @@ impl Visitor {
 
     /// Shows what a slot of it holds.
     #[inline]
-    pub fn slot<T>(&mut self, slot: &Slot<T>) {
+    pub(crate) fn slot<T>(&mut self, slot: &Slot<T>) {
         slot.traverse(|object| self.show(object));
     }
 
     /// What the collector is to be answered.
-    pub fn answer(&self) -> c_int {
+    pub(crate) fn answer(&self) -> c_int {
         self.answer
     }
 }
@@ -501,7 +504,7 @@ macro_rules! kept {
     ($($(#[$text:meta])* $name:ident = $object:expr),* $(,)?) => {$(
         $(#[$text])*
         #[inline]
-        pub fn $name(_: pyo3::Python<'_>) -> &'static $crate::cpython::object::Object {
+        pub(crate) fn $name(_: pyo3::Python<'_>) -> &'static $crate::cpython::object::Object {
             // SAFETY: the interpreter keeps it; attached, as the token says.
             unsafe { $crate::cpython::object::Object::from_ptr($object) }
         }
@@ -517,17 +520,17 @@ kept! {
 }
 
 #[inline]
-pub fn none(py: Python<'_>) -> Owned {
+pub(crate) fn none(py: Python<'_>) -> Owned {
     Owned::share(none_ref(py))
 }
 
 /// True or False.
 #[inline]
-pub fn boolean_ref(py: Python<'_>, value: bool) -> &'static Object {
+pub(crate) fn boolean_ref(py: Python<'_>, value: bool) -> &'static Object {
     if value { true_ref(py) } else { false_ref(py) }
 }
 
 #[inline]
-pub fn boolean(py: Python<'_>, value: bool) -> Owned {
+pub(crate) fn boolean(py: Python<'_>, value: bool) -> Owned {
     Owned::share(boolean_ref(py, value))
 }

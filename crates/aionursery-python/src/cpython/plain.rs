@@ -10,7 +10,7 @@ use crate::cpython::errors::{Fallible, answered, checked};
 use crate::cpython::object::{Object, Owned, object};
 
 /// The class, and what sets the attribute. Both are kept for the life of the process.
-pub struct PlainClass {
+pub(crate) struct PlainClass {
     class: &'static Object,
     setter: (&'static Object, ffi::descrsetfunc),
 }
@@ -22,7 +22,7 @@ unsafe impl Sync for PlainClass {}
 
 impl PlainClass {
     /// Raises TypeError for a class that has a `__new__` of its own, or the attribute in no slot.
-    pub fn of(class: &Bound<'_, PyAny>, attribute: &str) -> PyResult<Self> {
+    pub(crate) fn of(class: &Bound<'_, PyAny>, attribute: &str) -> PyResult<Self> {
         let slot = class.getattr(attribute)?;
         // SAFETY: looked at according to its type; all are alive.
         let (plain, set) = unsafe {
@@ -44,13 +44,13 @@ impl PlainClass {
     }
 
     /// Whether it is this class.
-    pub fn is(&self, class: &Bound<'_, PyAny>) -> bool {
+    pub(crate) fn is(&self, class: &Bound<'_, PyAny>) -> bool {
         self.class.is(object(class))
     }
 
     /// A new object, with nothing but this value.
     #[inline]
-    pub fn make(&self, value: &Object) -> Fallible<Owned> {
+    pub(crate) fn make(&self, value: &Object) -> Fallible<Owned> {
         let py = value.py();
         let (slot, set) = self.setter;
         // SAFETY: the class was looked at when this was made: its objects are filled by their

@@ -11,12 +11,12 @@ use super::object::{Object, Owned};
 
 /// Whether an exception is a cancellation.
 #[inline]
-pub fn is_cancellation(exception: &Object) -> bool {
+pub(crate) fn is_cancellation(exception: &Object) -> bool {
     is_of(exception, imports(exception.py()).cancelled_error)
 }
 
 /// What an exception is.
-pub fn kind(exception: &Object) -> Kind {
+pub(crate) fn kind(exception: &Object) -> Kind {
     let py = exception.py();
     if is_cancellation(exception) {
         Kind::Cancellation
@@ -33,7 +33,7 @@ pub fn kind(exception: &Object) -> Kind {
 
 /// What an exception is by which a child or a body has ended: a group is looked into. Runs no code of
 /// the program's.
-pub fn kind_of_end(exception: &Object) -> Kind {
+pub(crate) fn kind_of_end(exception: &Object) -> Kind {
     let kind = kind(exception);
     if kind != Kind::Error || !may_carry_cancellations(exception) {
         return kind;
@@ -80,7 +80,7 @@ fn contents(group: &Object) -> Fallible<(bool, bool)> {
 }
 
 /// The first cancellation in a group, or the exception itself if it is no group.
-pub fn innermost(exception: &Owned) -> Owned {
+pub(crate) fn innermost(exception: &Owned) -> Owned {
     let class = exc::base_exception_group(exception.py());
     let mut found = exception.clone();
     while is_of(&found, class) {
@@ -93,7 +93,7 @@ pub fn innermost(exception: &Owned) -> Owned {
 }
 
 /// A group of exceptions, seen for cancellations in it at any depth.
-pub enum Group {
+pub(crate) enum Group {
     /// It is no group, or has none.
     Without,
     /// It has some; what is left without them, if anything is.
@@ -102,7 +102,7 @@ pub enum Group {
 
 impl Group {
     /// Looks into an exception. `split` may be anybody's.
-    pub fn of(exception: &Object) -> Fallible<Self> {
+    pub(crate) fn of(exception: &Object) -> Fallible<Self> {
         if !may_carry_cancellations(exception) {
             return Ok(Self::Without);
         }
@@ -116,7 +116,7 @@ impl Group {
     }
 
     /// As [`of`](Self::of), for an exception that must not be lost: one that cannot be split stays.
-    pub fn of_error(exception: &Object) -> Self {
+    pub(crate) fn of_error(exception: &Object) -> Self {
         optional(Self::of(exception)).unwrap_or(Self::Without)
     }
 }

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use super::object::{Object, Raw};
 
 /// An argument, as C takes it.
-pub trait Argument {
+pub(crate) trait Argument {
     type C;
 
     fn c(self) -> Self::C;
@@ -61,7 +61,7 @@ macro_rules! plain_arguments {
 plain_arguments!(c_int, c_ulonglong, ffi::Py_ssize_t, f64);
 
 /// An answer of C's, as we have it.
-pub trait Answer<C> {
+pub(crate) trait Answer<C> {
     /// # Safety
     /// A function of CPython's has answered so just now; an object that it answers is a new reference.
     unsafe fn of(py: Python<'_>, answer: C) -> Self;

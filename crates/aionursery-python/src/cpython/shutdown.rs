@@ -48,7 +48,7 @@ mod personality {
         }
     }
 
-    pub fn install() {
+    pub(super) fn install() {
         RUSTS.get_or_init(|| {
             // SAFETY: the pointer is this library's own, and only the unwinder reads it.
             unsafe { std::ptr::replace(&raw mut ROUTINE, routine) }
@@ -57,7 +57,7 @@ mod personality {
 }
 
 /// Has threads hang that CPython ends, from now on.
-pub fn prepare() {
+pub(crate) fn prepare() {
     #[cfg(all(target_os = "linux", target_env = "gnu", not(target_arch = "arm"), not(Py_3_14)))]
     personality::install();
 }

@@ -24,7 +24,7 @@ use crate::engine::queue::{Ready, Ways};
 static EPOCH: AtomicUsize = AtomicUsize::new(0);
 
 /// What threads remember is good no longer.
-pub fn forget_all() {
+pub(crate) fn forget_all() {
     EPOCH.fetch_add(1, Ordering::Relaxed);
 }
 
@@ -32,7 +32,7 @@ pub fn forget_all() {
 static STATES: Guarded<RefCell<Vec<Weakly>>> = Guarded::new(RefCell::new(Vec::new()));
 
 /// Shows every state.
-pub fn each_state(py: Python<'_>, mut visit: impl FnMut(&LoopState)) {
+pub(crate) fn each_state(py: Python<'_>, mut visit: impl FnMut(&LoopState)) {
     let states: Vec<Owned> = STATES.get(py).borrow().iter().filter_map(Weakly::share).collect();
     for state in &states {
         if let Some(state) = state.object().cast::<LoopState>() {
@@ -42,7 +42,7 @@ pub fn each_state(py: Python<'_>, mut visit: impl FnMut(&LoopState)) {
 }
 
 /// A state goes.
-pub fn forget(state: &LoopState) {
+pub(crate) fn forget(state: &LoopState) {
     let address = state.this.address();
     let mut states = STATES.get(state.py()).borrow_mut();
     states.retain(|other| other.address() != address && other.address() != 0);
@@ -69,7 +69,7 @@ impl LoopState {
     /// The state of a loop, made at the first call.
     #[inline]
     #[expect(unsafe_code, reason = "what a thread remembers is good for one epoch")]
-    pub fn of(event_loop: &Object) -> Fallible<Home> {
+    pub(crate) fn of(event_loop: &Object) -> Fallible<Home> {
         let last = LAST.get();
         if last.event_loop == event_loop.address() && last.epoch == EPOCH.load(Ordering::Relaxed) {
             // SAFETY: no state has died since this one was remembered: where one dies, the epoch ends.
@@ -85,7 +85,7 @@ impl LoopState {
     }
 
     /// The state of the loop that runs in this thread; raises if none does.
-    pub fn current(py: Python<'_>) -> Fallible<Home> {
+    pub(crate) fn current(py: Python<'_>) -> Fallible<Home> {
         let event_loop = running_loop(py)?;
         let state = Self::of(&event_loop)?;
         state.thread.set(thread_mark());

@@ -18,14 +18,14 @@ use crate::engine::link::Link;
 impl LoopState {
     /// A call has failed whose caller cannot be told.
     #[cold]
-    pub fn report_failure(&self, message: &str, raised: Raised, task: Option<&Object>) {
+    pub(crate) fn report_failure(&self, message: &str, raised: Raised, task: Option<&Object>) {
         // The exception is taken before anything else can run.
         self.report_error(message, raised.take(), task);
     }
 
     /// As [`Self::report_failure`], for an exception.
     #[cold]
-    pub fn report_error(&self, message: &str, error: Owned, task: Option<&Object>) {
+    pub(crate) fn report_error(&self, message: &str, error: Owned, task: Option<&Object>) {
         if let Some(error) = self.keep_interrupt(error) {
             self.report(message, Some(&error), task);
         }
@@ -33,13 +33,13 @@ impl LoopState {
 
     /// A call has failed, and it means no more than that there is no answer.
     #[cold]
-    pub fn forget(&self, raised: Raised) {
+    pub(crate) fn forget(&self, raised: Raised) {
         drop(self.keep_interrupt(raised.take()));
     }
 
     /// What not even the exception handler can be told is written to stderr.
     #[cold]
-    pub fn report_unraisable(&self, raised: Raised) {
+    pub(crate) fn report_unraisable(&self, raised: Raised) {
         if let Some(error) = self.keep_interrupt(raised.take()) {
             write_unraisable(raise(error), Some(&self.event_loop()));
         }
@@ -66,7 +66,7 @@ impl LoopState {
 
     /// Raises what is to leave the loop, at the end of something that the loop has called.
     #[inline]
-    pub fn check_interrupt(&self) -> Fallible<()> {
+    pub(crate) fn check_interrupt(&self) -> Fallible<()> {
         if self.interrupt.is_empty() {
             return Ok(());
         }
@@ -82,7 +82,7 @@ impl LoopState {
     }
 
     /// Reports what cannot be raised to the loop's exception handler.
-    pub fn report(&self, message: &str, exception: Option<&Owned>, task: Option<&Object>) {
+    pub(crate) fn report(&self, message: &str, exception: Option<&Owned>, task: Option<&Object>) {
         let names = names(self.py());
         let mut context = vec![];
         if let Some(exception) = exception {
@@ -97,7 +97,7 @@ impl LoopState {
     }
 
     /// `loop.call_exception_handler(context)`; what that raises is written to stderr.
-    pub fn report_context(&self, message: &str, entries: &[(&Object, Owned)]) {
+    pub(crate) fn report_context(&self, message: &str, entries: &[(&Object, Owned)]) {
         let py = self.py();
         let _aside = Aside::new(py);
         let report = || -> Fallible<Owned> {

@@ -15,7 +15,7 @@ use crate::wait;
 /// Brings cancellations to their tasks. What one task makes of it can change what the next
 /// one's place in the tree is, so each is looked up again when its turn comes. Then what watches a scope
 /// is called.
-pub fn deliver(state: &LoopState, effects: Effects<PyFace>) {
+pub(crate) fn deliver(state: &LoopState, effects: Effects<PyFace>) {
     let py = state.py();
     // The references are taken before anything can run.
     let held: Vec<(Owned, _)> =
@@ -60,7 +60,7 @@ fn happen(state: &LoopState, event: Event<PyFace>) {
 }
 
 /// The place of a task in the tree, made if it has none.
-pub fn member_of(state: &LoopState, host: &Object) -> MemberId {
+pub(crate) fn member_of(state: &LoopState, host: &Object) -> MemberId {
     match host.cast::<Task>() {
         Some(host) => task::member(state, host),
         None => foreign::member(state, host),
@@ -68,7 +68,7 @@ pub fn member_of(state: &LoopState, host: &Object) -> MemberId {
 }
 
 /// The place of a task in the tree, if it has one.
-pub fn find_member(state: &LoopState, host: &Object) -> Option<MemberId> {
+pub(crate) fn find_member(state: &LoopState, host: &Object) -> Option<MemberId> {
     match host.cast::<Task>() {
         Some(host) => host.data().member.get(),
         None => foreign::find_member(state, host),

@@ -205,7 +205,7 @@ impl Nursery {
     }
 }
 
-pub fn aenter(this: &This<'_, Nursery>, args: Args<'_>) -> Fallible<Owned> {
+pub(super) fn aenter(this: &This<'_, Nursery>, args: Args<'_>) -> Fallible<Owned> {
     let py = this.py();
     let [] = args.parse(py, "__aenter__", [], 0)?;
     // Made first: what is entered must not fail any more.
@@ -214,7 +214,7 @@ pub fn aenter(this: &This<'_, Nursery>, args: Args<'_>) -> Fallible<Owned> {
     Ok(entered.into_object())
 }
 
-pub fn aexit(this: &This<'_, Nursery>, args: Args<'_>) -> Fallible<Owned> {
+pub(super) fn aexit(this: &This<'_, Nursery>, args: Args<'_>) -> Fallible<Owned> {
     let py = this.py();
     let names = ["exc_type", "exc_value", "traceback"];
     let [_, exception, _] = args.parse(py, "__aexit__", names, 3)?;
@@ -234,7 +234,7 @@ static AEXIT: Method<Nursery> = method!(fast Nursery, c"__aexit__", aexit)
     .documented(c"__aexit__($self, exc_type, exc_value, traceback, /)\n--\n\n");
 
 /// Puts the class into the module.
-pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     module.add_class::<Nursery>()?;
     AENTER.add_to_class(py)?;

@@ -135,7 +135,7 @@ fn act_as_task_group(nursery: &Bound<'_, Nursery>) {
 }
 
 /// Puts the class and the functions into the module.
-pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     // PyO3 makes a class when it is first needed, and panics if memory is short then.
     module.add_class::<Reservation>()?;
     module.add_function(wrap_pyfunction!(reserve, module)?)?;

@@ -43,7 +43,7 @@ static OPS: Ops =
     Ops { begin: begin_join, again: check_leaver, finish: finish_join, throw, abandon, cancelled };
 
 /// A nursery's join. `exception` is what the body has ended with, if anything.
-pub fn create(py: Python<'_>, nursery: Owned, exception: Option<Owned>) -> Fallible<Owned> {
+pub(super) fn create(py: Python<'_>, nursery: Owned, exception: Option<Owned>) -> Fallible<Owned> {
     let join = wait::create_join(py, &OPS, nursery)?;
     drop(join.value().replace(exception));
     Ok(join.into_object())

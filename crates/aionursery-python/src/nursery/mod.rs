@@ -5,14 +5,14 @@
 
 mod abandoned;
 mod class;
-pub mod handover;
+pub(crate) mod handover;
 mod join;
-pub mod position;
+pub(crate) mod position;
 mod raise;
-pub mod start;
-pub mod strict;
+pub(crate) mod start;
+pub(crate) mod strict;
 mod target;
-pub mod taskgroup;
+pub(crate) mod taskgroup;
 
 use std::cell::Cell;
 
@@ -30,10 +30,10 @@ use crate::hosts;
 use crate::hosts::host;
 use crate::scope::{CancelScope, warn_if_meant_as_seconds};
 
-pub use abandoned::discard;
-pub use class::add_to;
+pub(crate) use abandoned::discard;
+pub(crate) use class::add_to;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     New,
     Open,
@@ -55,7 +55,8 @@ enum Stage {
 /// Exception, and KeyboardInterrupt and SystemExit bare. Entering it again raises RuntimeError, or
 /// NurseryClosed once it has ended.
 #[pyclass(frozen, weakref, subclass, module = "aionursery", name = "Nursery")]
-pub struct Nursery {
+#[derive(Debug)]
+pub(crate) struct Nursery {
     stage: Cell<Stage>,
     id: Cell<Option<NurseryId>>,
     collect: bool,
@@ -91,7 +92,7 @@ class!(Nursery);
 
 impl Nursery {
     #[inline]
-    pub fn state(&self) -> Option<Home> {
+    pub(crate) fn state(&self) -> Option<Home> {
         self.home.cloned().filter(|state| !state.is_gone())
     }
 
@@ -223,26 +224,26 @@ impl Nursery {
     }
 
     /// Its own cancellation acts as asyncio's groups do it (R12a, R18).
-    pub fn act_as_task_group(&self) {
+    pub(crate) fn act_as_task_group(&self) {
         let settings = self.settings.get();
         self.settings.set(Settings { abrupt: true, cleanup: Cleanup::Never, ..settings });
     }
 
     /// Where it stands in its loop's tree, while it is open or joining.
     #[inline(always)]
-    pub fn place(&self) -> Option<(Home, NurseryId)> {
+    pub(crate) fn place(&self) -> Option<(Home, NurseryId)> {
         Some((self.state()?, self.id.get()?))
     }
 
     /// Whether the caller runs in the thread of the nursery's loop.
     #[inline]
-    pub fn is_here(&self) -> bool {
+    pub(crate) fn is_here(&self) -> bool {
         self.thread.get() == thread_mark()
     }
 
     /// Whether the caller runs in another loop than the nursery's, while that is open.
     #[inline]
-    pub fn is_elsewhere(&self, py: Python<'_>) -> Fallible<bool> {
+    pub(crate) fn is_elsewhere(&self, py: Python<'_>) -> Fallible<bool> {
         let Some(state) = self.state() else { return Ok(false) };
         if self.is_here() && (state.running.get() != 0 || state.ready.is_open()) {
             return Ok(false);
@@ -253,7 +254,7 @@ impl Nursery {
 
     /// Whether its body runs and nothing has cancelled it.
     #[inline]
-    pub fn is_accepting(&self) -> bool {
+    pub(crate) fn is_accepting(&self) -> bool {
         self.place().is_some_and(|(state, id)| {
             let tree = state.tree.borrow();
             tree.phase(id) == Phase::Open && tree.cause(tree.scope(id)).is_none()
@@ -261,7 +262,7 @@ impl Nursery {
     }
 
     /// Whether its block has ended.
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.stage.get() == Stage::Closed
     }
 

@@ -82,7 +82,7 @@ fn entered_by(py: Python<'_>, task: &Bound<'_, PyAny>) -> PyResult<(u32, Vec<u32
 }
 
 /// Puts the functions into the module.
-pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(is_cancelled, module)?)?;
     module.add_function(wrap_pyfunction!(parent_of, module)?)?;
     module.add_function(wrap_pyfunction!(entered_by, module)?)?;

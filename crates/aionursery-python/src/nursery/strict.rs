@@ -26,7 +26,8 @@ use crate::task::{Task, flag};
 /// A nursery in which each await of a cancelled task is cancelled, and which a child that is
 /// cancelled by hand cancels.
 #[pyclass(frozen, subclass, extends = Nursery, module = "aionursery", name = "StrictNursery")]
-pub struct StrictNursery;
+#[derive(Debug)]
+pub(crate) struct StrictNursery;
 
 #[pymethods]
 impl StrictNursery {
@@ -229,7 +230,7 @@ fn cancel_child(child: &Bound<'_, PyAny>, reason: &Bound<'_, PyAny>) -> PyResult
 }
 
 /// Puts the class and the function into the module.
-pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<StrictNursery>()?;
     AENTER.add_to_subclass::<StrictNursery>(module.py())?;
     AEXIT.add_to_subclass::<StrictNursery>(module.py())?;

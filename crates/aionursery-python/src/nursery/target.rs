@@ -13,7 +13,7 @@ use crate::engine::state::LoopState;
 use crate::wait::WaitObject;
 
 /// What a child runs.
-pub struct Target {
+pub(super) struct Target {
     pub coroutine: Owned,
     /// It was given as `asyncio.shield(x)`: `x` runs to its end, and the nursery waits (R19).
     pub shield: bool,
@@ -22,7 +22,7 @@ pub struct Target {
 impl Target {
     /// The coroutine for what `start_soon` was given.
     #[inline]
-    pub fn of(state: &LoopState, target: &Object, args: &[&Object]) -> Fallible<Self> {
+    pub(super) fn of(state: &LoopState, target: &Object, args: &[&Object]) -> Fallible<Self> {
         if is_coroutine(target) && args.is_empty() {
             check_fresh(target)?;
             return Ok(Self { coroutine: Owned::share(target), shield: false });
@@ -172,7 +172,7 @@ fn check_fresh(coroutine: &Object) -> Fallible<()> {
 
 /// Closes a coroutine that is refused, so that Python does not warn that it was never awaited (R2). The refusal's
 /// own error is put aside.
-pub fn refuse(target: &Object) {
+pub(super) fn refuse(target: &Object) {
     let py = target.py();
     let _aside = Aside::new(py);
     if is_coroutine(target) && optional(is_fresh(target)).unwrap_or(false) {

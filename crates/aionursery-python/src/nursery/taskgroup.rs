@@ -57,6 +57,6 @@ static CREATE_TASK: Method<Nursery> = method!(fast Nursery, c"create_task", crea
 );
 
 /// Adds the method to the module, for the class to take.
-pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add(CREATE_TASK.name(), CREATE_TASK.for_class(module.py())?)
 }

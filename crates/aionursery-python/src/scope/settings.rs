@@ -14,7 +14,7 @@ use crate::cpython::object::{Object, boolean_ref};
 use crate::engine::state::LoopState;
 
 /// A number of seconds that is one.
-pub fn finite(name: &str, seconds: f64) -> PyResult<f64> {
+pub(super) fn finite(name: &str, seconds: f64) -> PyResult<f64> {
     if seconds.is_nan() {
         return Err(PyValueError::new_err(format!("{name} must not be NaN")));
     }
@@ -22,10 +22,10 @@ pub fn finite(name: &str, seconds: f64) -> PyResult<f64> {
 }
 
 /// The argument `cleanup`: a number of seconds, or None for ever. Not given, it is inherited.
-pub struct Budget(pub Cleanup);
+pub(crate) struct Budget(pub Cleanup);
 
 impl Budget {
-    pub const INHERITED: Self = Self(Cleanup::Inherited);
+    pub(crate) const INHERITED: Self = Self(Cleanup::Inherited);
 
     fn seconds(seconds: f64) -> PyResult<Self> {
         if seconds.is_nan() || seconds < 0.0 {
@@ -49,13 +49,13 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Budget {
 }
 
 /// Settings from the arguments that nurseries and scopes share.
-pub fn settings(deadline: f64, shield: bool, cleanup: Budget) -> PyResult<Settings> {
+pub(crate) fn settings(deadline: f64, shield: bool, cleanup: Budget) -> PyResult<Settings> {
     let deadline = finite("deadline", deadline)?;
     Ok(Settings { deadline, shield, cleanup: cleanup.0, abrupt: false })
 }
 
 /// Settings from arguments that may be missing.
-pub fn settings_of(
+pub(crate) fn settings_of(
     py: Python<'_>,
     deadline: Option<&Object>,
     shield: Option<&Object>,
@@ -76,7 +76,7 @@ pub fn settings_of(
 }
 
 /// A number of seconds from a moment on: neither NaN nor negative.
-pub fn span(name: &str, seconds: f64) -> PyResult<f64> {
+pub(super) fn span(name: &str, seconds: f64) -> PyResult<f64> {
     let seconds = finite(name, seconds)?;
     if seconds < 0.0 {
         return Err(PyValueError::new_err(format!("{name} must not be negative")));
@@ -85,7 +85,7 @@ pub fn span(name: &str, seconds: f64) -> PyResult<f64> {
 }
 
 /// The argument `relative_deadline`: seconds from entry; missing or None is for ever.
-pub fn relative_of(argument: Option<&Object>) -> Fallible<f64> {
+pub(crate) fn relative_of(argument: Option<&Object>) -> Fallible<f64> {
     match given(argument) {
         Some(seconds) => {
             span("relative_deadline", real(seconds)?).map_err(|error| restore(seconds.py(), error))
@@ -96,7 +96,7 @@ pub fn relative_of(argument: Option<&Object>) -> Fallible<f64> {
 
 /// Warns of a deadline that has passed before the loop was made. Looked at only where one has passed.
 #[cold]
-pub fn warn_if_meant_as_seconds(state: &LoopState, deadline: f64) -> Fallible<()> {
+pub(crate) fn warn_if_meant_as_seconds(state: &LoopState, deadline: f64) -> Fallible<()> {
     if !state.precedes(deadline) {
         return Ok(());
     }

@@ -45,7 +45,7 @@ fn unwatch(scope: &Bound<'_, CancelScope>, call: &Bound<'_, PyAny>) -> PyResult<
 }
 
 /// Puts the functions into the module.
-pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(watch, module)?)?;
     module.add_function(wrap_pyfunction!(unwatch, module)?)
 }

@@ -121,7 +121,7 @@ fn current_effective_deadline(py: Python<'_>) -> PyResult<f64> {
     deadline().map_err(|raised| fetch(py, raised))
 }
 
-pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     for method in [&FAIL_AFTER, &FAIL_AT, &MOVE_ON_AFTER, &MOVE_ON_AT] {
         method.add_to_module(module)?;
     }

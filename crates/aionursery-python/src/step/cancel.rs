@@ -15,7 +15,7 @@ use crate::wait::{self, WaitObject};
 use pyo3::prelude::*;
 
 /// The tree has cancelled a task: what it waits for is cancelled, its next step throws.
-pub fn reach(state: &LoopState, task: &Task) {
+pub(crate) fn reach(state: &LoopState, task: &Task) {
     let ours = task.data();
     ours.change_inbox(Inbox::tell);
     if ours.has(flag::SCHEDULED) {
@@ -90,7 +90,7 @@ fn reason(state: &LoopState, ours: &TaskData) -> Option<Owned> {
 
 /// `Task.cancel(msg)`. A task that awaits another hands it on to that one, and so on along the
 /// chain.
-pub fn cancel(task: &Task, message: Option<Owned>) -> Fallible<bool> {
+pub(crate) fn cancel(task: &Task, message: Option<Owned>) -> Fallible<bool> {
     let ours = task.data();
     ours.lower_flags(flag::LOG_TRACEBACK);
     if ours.has(flag::DONE) || !ours.home.is_some() {
@@ -169,7 +169,7 @@ fn is_asked_from_inside(task: &Task) -> bool {
 }
 
 /// The `CancelledError` for a scope's cancellation: it says which, and why (R11).
-pub fn cancelled_by_scope(state: &LoopState, member: MemberId) -> Owned {
+pub(crate) fn cancelled_by_scope(state: &LoopState, member: MemberId) -> Owned {
     // Nothing of the tree is borrowed while Python runs.
     let (source, reason) = {
         let tree = state.tree.borrow();

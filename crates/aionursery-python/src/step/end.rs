@@ -65,7 +65,7 @@ pub(super) fn finish(state: &LoopState, task: &Task, how: u32, outcome: Option<O
 
 /// Ends a child that can take no step any more, or not even its first: its coroutine is closed, and it
 /// has been cancelled.
-pub fn give_up(state: &LoopState, task: &Task) {
+pub(crate) fn give_up(state: &LoopState, task: &Task) {
     let _aside = Aside::new(task.py());
     let ours = task.data();
     if let Some(coroutine) = ours.coroutine().cloned()

@@ -18,7 +18,7 @@ fn bound_step(task: &Task) -> Fallible<Owned> {
 }
 
 /// A step that the loop asks for, in the task's context.
-pub fn step_from_loop(task: &Object) -> Fallible<()> {
+pub(crate) fn step_from_loop(task: &Object) -> Fallible<()> {
     let Some(task) = task.cast::<Task>() else { return Ok(()) };
     let ours = task.data();
     let Some(state) = ours.home.cloned() else { return Ok(()) };
@@ -33,7 +33,7 @@ pub fn step_from_loop(task: &Object) -> Fallible<()> {
 
 /// In debug mode every step is a handle of its own, so that the loop can say which one was slow.
 #[cold]
-pub fn step_alone(state: &LoopState, task: Owned) -> Fallible<()> {
+pub(crate) fn step_alone(state: &LoopState, task: Owned) -> Fallible<()> {
     let imports = imports(state.py());
     let Ok(task) = task.cast::<Task>() else { return Ok(()) };
     let step = STEP.bind(&task)?;

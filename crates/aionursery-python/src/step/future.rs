@@ -16,7 +16,7 @@ use crate::task::{Task, cancelled_error, flag};
 use crate::wait;
 
 /// What a task cannot wait for.
-pub struct Refused {
+pub(crate) struct Refused {
     /// What the coroutine gets instead.
     pub error: Owned,
     /// It goes once the task is to take its next step: its destructor may be the program's.
@@ -25,7 +25,7 @@ pub struct Refused {
 
 /// The task is to be called back by `future`, which its coroutine has yielded. Gives the future back.
 #[inline]
-pub fn begin(state: &LoopState, task: &Task, future: Owned) -> Result<Owned, Refused> {
+pub(crate) fn begin(state: &LoopState, task: &Task, future: Owned) -> Result<Owned, Refused> {
     let py = task.py();
     let begun = match imports(py).futures.as_ref().filter(|futures| futures.made(&future)) {
         Some(futures) => match begin_at_once(state, task, &future, futures) {
@@ -122,7 +122,7 @@ fn begin_by_attributes(
 
 /// A task is to take a step before what it waits for has called it back: what that brings, or a
 /// cancellation if it has not ended, is thrown.
-pub fn collect(task: &Task) {
+pub(crate) fn collect(task: &Task) {
     let names = names(task.py());
     let Some(what) = task.data().waiting.cloned() else { return };
     if wait::is_wait(&what) {
@@ -142,7 +142,7 @@ static WAKEUP: Method<Task> = method!(one_arg Task, c"wakeup", wake_up);
 
 /// A task's wake-up as a function, as a future of asyncio's own types has it: that calls back once,
 /// and with itself.
-pub fn bound_wakeup(task: &Task) -> Fallible<Owned> {
+pub(crate) fn bound_wakeup(task: &Task) -> Fallible<Owned> {
     WAKEUP.bind_to(task)
 }
 

@@ -20,7 +20,7 @@ use crate::wait::{self, WaitObject};
 /// Steps a task that the ready queue has come to. Only what leaves the loop (KeyboardInterrupt,
 /// SystemExit) is raised.
 #[inline(always)]
-pub fn run(state: &LoopState, task: &Task) -> Fallible<()> {
+pub(crate) fn run(state: &LoopState, task: &Task) -> Fallible<()> {
     let py = task.py();
     let ours = task.data();
     if ours.has(flag::DONE) || ours.has(flag::RUNNING) {
@@ -42,7 +42,7 @@ pub fn run(state: &LoopState, task: &Task) -> Fallible<()> {
 
 /// Steps a task inside the step of another. The queue still has the task, and will find that it has
 /// moved on.
-pub fn run_nested(state: &LoopState, task: &Task) -> Fallible<()> {
+pub(crate) fn run_nested(state: &LoopState, task: &Task) -> Fallible<()> {
     let _outside = state.ready.outside_batch();
     let outer = state.lingering.replace(false);
     let result = run(state, task);
@@ -55,7 +55,7 @@ pub fn run_nested(state: &LoopState, task: &Task) -> Fallible<()> {
 
 /// Takes one step in the context that is entered. In a drain, the current task lingers.
 #[inline]
-pub fn step(state: &LoopState, task: &Task, drain: bool) -> Fallible<()> {
+pub(super) fn step(state: &LoopState, task: &Task, drain: bool) -> Fallible<()> {
     let py = task.py();
     let ours = task.data();
     let throw = prepare(state, task);

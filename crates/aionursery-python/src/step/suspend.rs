@@ -17,7 +17,7 @@ use crate::wait::{self, WaitObject};
 
 /// A coroutine has yielded: the task waits for what it yielded.
 #[inline]
-pub fn suspend(state: &LoopState, task: &Task, yielded: Owned) {
+pub(super) fn suspend(state: &LoopState, task: &Task, yielded: Owned) {
     let ours = task.data();
     ours.lower_flags(flag::RUNNING);
     graph::begin_child(state, task);

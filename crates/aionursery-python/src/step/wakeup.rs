@@ -15,7 +15,8 @@ use crate::task::{Task, flag};
 
 /// What a future calls.
 #[pyclass(frozen, module = "aionursery._aionursery", name = "Wakeup")]
-pub struct Wakeup {
+#[derive(Debug)]
+pub(crate) struct Wakeup {
     task: Slot<Task>,
     number: u64,
 }
@@ -23,7 +24,7 @@ pub struct Wakeup {
 class!(Wakeup);
 
 /// The wake-up for the wait that begins.
-pub fn create(task: &Task) -> Fallible<Owned<Wakeup>> {
+pub(crate) fn create(task: &Task) -> Fallible<Owned<Wakeup>> {
     let number = task.data().begin_await();
     let wakeup = Wakeup { task: Slot::empty(), number };
     wakeup.task.set(Owned::share(task));

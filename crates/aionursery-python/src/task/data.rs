@@ -26,36 +26,36 @@ use crate::engine::home::{Home, HomeSlot};
 use crate::engine::state::LoopState;
 
 /// What a task has been through, one bit each.
-pub mod flag {
+pub(crate) mod flag {
     /// It has ended; its outcome is a result unless one of the next two is set.
-    pub const DONE: u32 = 1;
+    pub(crate) const DONE: u32 = 1;
     /// A cancellation ended it; the outcome is the `CancelledError`, if one was kept.
-    pub const CANCELLED: u32 = 1 << 1;
+    pub(crate) const CANCELLED: u32 = 1 << 1;
     /// An exception ended it; the outcome is that exception.
-    pub const FAILED: u32 = 1 << 2;
+    pub(crate) const FAILED: u32 = 1 << 2;
     /// It stands in the ready queue, or a loop's handle will step it.
-    pub const SCHEDULED: u32 = 1 << 3;
+    pub(crate) const SCHEDULED: u32 = 1 << 3;
     /// A step runs.
-    pub const RUNNING: u32 = 1 << 4;
+    pub(crate) const RUNNING: u32 = 1 << 4;
     /// It waits for its nursery's children; a cancellation waits with it (R15).
-    pub const JOINING: u32 = 1 << 6;
+    pub(crate) const JOINING: u32 = 1 << 6;
     /// Nobody has asked for its exception: say so when it goes.
-    pub const LOG_TRACEBACK: u32 = 1 << 7;
+    pub(crate) const LOG_TRACEBACK: u32 = 1 << 7;
     /// Say so when it goes before it has ended. Cleared by `_log_destroy_pending = False`.
-    pub const LOG_DESTROY: u32 = 1 << 8;
+    pub(crate) const LOG_DESTROY: u32 = 1 << 8;
     /// It is a nursery's child: its error is the nursery's.
-    pub const CHILD: u32 = 1 << 10;
+    pub(crate) const CHILD: u32 = 1 << 10;
     /// asyncio was told that its nursery's host awaits it.
     #[cfg(Py_3_14)]
-    pub const AWAITED: u32 = 1 << 5;
+    pub(crate) const AWAITED: u32 = 1 << 5;
     /// A future's protocol: whoever yields it means to wait for it.
-    pub const BLOCKING: u32 = 1 << 11;
+    pub(crate) const BLOCKING: u32 = 1 << 11;
 }
 
 /// The part of a task that is ours, behind the part that is asyncio's.
 #[repr(C)]
-#[derive(Default)]
-pub struct TaskData {
+#[derive(Debug, Default)]
+pub(crate) struct TaskData {
     pub flags: Cell<u32>,
     pub inbox: Cell<Inbox>,
     pub member: Cell<Option<MemberId>>,
@@ -77,8 +77,8 @@ pub struct TaskData {
 }
 
 /// What few tasks have.
-#[derive(Default)]
-pub struct Rare {
+#[derive(Debug, Default)]
+pub(crate) struct Rare {
     /// In debug mode: where it was made.
     pub source_traceback: Slot,
     /// What its next step throws, such as the answer to a bad yield.
@@ -123,14 +123,15 @@ fn task_type() -> &'static TaskType {
 }
 
 /// The class, as an object.
-pub fn class(_: Python<'_>) -> &'static Object {
+pub(crate) fn class(_: Python<'_>) -> &'static Object {
     // SAFETY: a type is an object, and this one is kept for ever; attached, as the token says.
     unsafe { Object::from_ptr(task_type().object.cast()) }
 }
 
 /// One of our tasks.
 #[repr(transparent)]
-pub struct Task(Object);
+#[derive(Debug)]
+pub(crate) struct Task(Object);
 
 impl Deref for Task {
     type Target = Object;
@@ -162,19 +163,19 @@ unsafe impl Whole for Task {}
 impl Task {
     /// Our part of it.
     #[inline]
-    pub fn data(&self) -> &TaskData {
+    pub(crate) fn data(&self) -> &TaskData {
         // SAFETY: a task of our type, whose part follows asyncio's, aligned for pointers.
         unsafe { &*self.as_ptr().cast::<u8>().add(OURS.load(Ordering::Relaxed)).cast() }
     }
 
     /// Whether its methods are ours, too.
     #[inline]
-    pub fn is_exact(&self) -> bool {
+    pub(crate) fn is_exact(&self) -> bool {
         self.class().as_ptr() == task_type().object.cast()
     }
 
     /// The tree has a reference to it from now on, which the state shows the collector.
-    pub fn hold(&self) {
+    pub(crate) fn hold(&self) {
         if !self.data().held.replace(true) {
             let _ = Owned::share(self).into_ptr();
         }
@@ -182,41 +183,41 @@ impl Task {
 
     /// Takes the tree's reference out, if it has one.
     #[must_use = "what goes may run Python code"]
-    pub fn release(&self) -> Option<Owned> {
+    pub(crate) fn release(&self) -> Option<Owned> {
         // SAFETY: the reference that `hold` has given away, once.
         self.data().held.take().then(|| unsafe { Owned::from_ptr(self.as_ptr()) })?
     }
 
     /// Whether the tree has a reference to it.
-    pub fn is_held(&self) -> bool {
+    pub(crate) fn is_held(&self) -> bool {
         self.data().held.get()
     }
 }
 
 /// Whether an object is one of our tasks.
 #[inline]
-pub fn is_ours(object: &Object) -> bool {
+pub(crate) fn is_ours(object: &Object) -> bool {
     Task::is(object)
 }
 
 impl TaskData {
     #[inline]
-    pub fn has(&self, flags: u32) -> bool {
+    pub(crate) fn has(&self, flags: u32) -> bool {
         self.flags.get() & flags != 0
     }
 
     #[inline]
-    pub fn raise_flags(&self, flags: u32) {
+    pub(crate) fn raise_flags(&self, flags: u32) {
         self.flags.set(self.flags.get() | flags);
     }
 
     #[inline]
-    pub fn lower_flags(&self, flags: u32) {
+    pub(crate) fn lower_flags(&self, flags: u32) {
         self.flags.set(self.flags.get() & !flags);
     }
 
     #[inline]
-    pub fn change_inbox<R>(&self, change: impl FnOnce(&mut Inbox) -> R) -> R {
+    pub(crate) fn change_inbox<R>(&self, change: impl FnOnce(&mut Inbox) -> R) -> R {
         let mut inbox = self.inbox.get();
         let result = change(&mut inbox);
         self.inbox.set(inbox);
@@ -234,48 +235,48 @@ impl TaskData {
 
     /// What it runs.
     #[inline]
-    pub fn coroutine(&self) -> &Slot {
+    pub(crate) fn coroutine(&self) -> &Slot {
         self.inherited(&COROUTINE)
     }
 
     /// What its steps run in.
     #[inline]
-    pub fn context(&self) -> &Slot {
+    pub(crate) fn context(&self) -> &Slot {
         self.inherited(&CONTEXT)
     }
 
     /// What it is called, once somebody has named it or asked.
     #[inline]
-    pub fn name(&self) -> &Slot {
+    pub(crate) fn name(&self) -> &Slot {
         self.inherited(&NAME)
     }
 
     /// The loop's part; absent before `__init__` and after the collector was there.
     #[inline]
-    pub fn state(&self) -> Option<Home> {
+    pub(crate) fn state(&self) -> Option<Home> {
         self.home.cloned()
     }
 
     /// The rare part, made if need be.
-    pub fn with_rare<R>(&self, change: impl FnOnce(&Rare) -> R) -> R {
+    pub(crate) fn with_rare<R>(&self, change: impl FnOnce(&Rare) -> R) -> R {
         let mut rare = self.rare.borrow_mut();
         change(rare.get_or_insert_default())
     }
 
     /// Where it was made, in debug mode.
-    pub fn source_traceback(&self) -> Option<Owned> {
+    pub(crate) fn source_traceback(&self) -> Option<Owned> {
         self.rare.borrow().as_ref()?.source_traceback.cloned()
     }
 
     /// Has its next step throw `error`.
-    pub fn set_incoming(&self, error: Owned) {
+    pub(crate) fn set_incoming(&self, error: Owned) {
         // What was there goes once the borrow is over: that may run Python code.
         let before = self.with_rare(|rare| rare.incoming.replace(Some(error)));
         drop(before);
     }
 
     /// A wait begins for which it may be called back more than once; gives the number of it.
-    pub fn begin_await(&self) -> u64 {
+    pub(crate) fn begin_await(&self) -> u64 {
         self.with_rare(|rare| {
             rare.number.set(rare.number.get() + 1);
             rare.number.get()
@@ -283,24 +284,24 @@ impl TaskData {
     }
 
     /// Whether it still waits as it did when [`begin_await`](Self::begin_await) gave this number.
-    pub fn awaits(&self, number: u64) -> bool {
+    pub(crate) fn awaits(&self, number: u64) -> bool {
         self.rare.borrow().as_ref().is_some_and(|rare| rare.number.get() == number)
     }
 
     /// It takes a step: nothing that was to call it back is waited for any more.
-    pub fn end_await(&self) {
+    pub(crate) fn end_await(&self) {
         if let Some(rare) = self.rare.borrow().as_ref() {
             rare.number.set(rare.number.get() + 1);
         }
     }
 
     /// What its next step is to throw, if anything was put there.
-    pub fn take_incoming(&self) -> Option<Owned> {
+    pub(crate) fn take_incoming(&self) -> Option<Owned> {
         self.rare.borrow().as_ref().and_then(|rare| rare.incoming.take())
     }
 
     /// Lets go of everything.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         // Without a home it has been cleared before, or was never filled.
         let home = self.home.cloned();
         if let (Some(member), Some(state)) = (self.member.take(), home.as_deref()) {
@@ -349,7 +350,7 @@ static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 /// A new task object with nothing in it; `__init__` and [`begin`] fill it.
 #[inline(always)]
-pub fn allocate(py: Python<'_>) -> Fallible<Owned<Task>> {
+pub(crate) fn allocate(py: Python<'_>) -> Fallible<Owned<Task>> {
     // SAFETY: attached; the type is ready, and what it makes is a new reference.
     let made = unsafe {
         answered(py, new(task_type().object, std::ptr::null_mut(), std::ptr::null_mut()))?
@@ -375,7 +376,7 @@ unsafe extern "C" fn new(class: *mut ffi::PyTypeObject, _: Raw, _: Raw) -> Raw {
 
 /// Fills a new task. It runs in a copy of the current context if it is given none.
 #[inline(always)]
-pub fn begin(
+pub(crate) fn begin(
     task: &Task,
     state: &LoopState,
     coroutine: Owned,
@@ -461,7 +462,7 @@ unsafe extern "C" fn dealloc(task: Raw) {
 }
 
 /// The slots of the type that its memory is for.
-pub fn slots() -> Slots<Task> {
+pub(crate) fn slots() -> Slots<Task> {
     // SAFETY: each is what that slot takes, for a task.
     unsafe {
         Slots::new()
@@ -473,7 +474,7 @@ pub fn slots() -> Slots<Task> {
 }
 
 /// Makes the type, with these slots: asyncio's with our part behind it. Once; says whether there is one.
-pub fn create_type(py: Python<'_>, name: &'static CStr, slots: Slots<Task>) -> bool {
+pub(crate) fn create_type(py: Python<'_>, name: &'static CStr, slots: Slots<Task>) -> bool {
     let made = TASK_TYPE.get_or_init(|| {
         let base_object = imports(py).task_type.as_ptr();
         // SAFETY: asyncio's type, which is ready. Every slot is for a task, which is as large as this.
@@ -496,7 +497,7 @@ pub fn create_type(py: Python<'_>, name: &'static CStr, slots: Slots<Task>) -> b
 }
 
 /// Finds the fields of asyncio's tasks that ours use, in a task of asyncio's whose parts are known.
-pub fn find_inherited(py: Python<'_>) -> PyResult<()> {
+pub(crate) fn find_inherited(py: Python<'_>) -> PyResult<()> {
     let sample = py.import("aionursery._parts")?.call_method0("sample_task")?;
     let [task, coroutine, context, name, future]: [Bound<'_, PyAny>; 5] = sample.extract()?;
     let ours = OURS.load(Ordering::Relaxed);

@@ -24,7 +24,7 @@ static LOOKED: AtomicBool = AtomicBool::new(false);
 /// Enters a task into asyncio's set of tasks. What the set holds is a weak reference, made here as
 /// `WeakSet.add` would make it. A failure (no memory) only hides it from `all_tasks`.
 #[inline]
-pub fn register(task: &Task) {
+pub(crate) fn register(task: &Task) {
     let ours = task.data();
     if !ours.registration.is_empty() {
         return;
@@ -45,7 +45,7 @@ pub fn register(task: &Task) {
 
 /// Enters a nursery's child, if that cannot wait.
 #[inline]
-pub fn register_child(task: &Task) {
+pub(crate) fn register_child(task: &Task) {
     if !LAZY.load(Ordering::Relaxed) {
         register(task);
     }
@@ -53,7 +53,7 @@ pub fn register_child(task: &Task) {
 
 /// Takes a task out of asyncio's set of tasks.
 #[inline]
-pub fn unregister(task: &Task) {
+pub(crate) fn unregister(task: &Task) {
     let Some(reference) = task.data().registration.take() else {
         return;
     };
@@ -92,7 +92,7 @@ fn is_hidden(task: &Task) -> bool {
 }
 
 /// Puts the function into the set, if going through that calls it.
-pub fn set_up(py: Python<'_>) -> PyResult<()> {
+pub(crate) fn set_up(py: Python<'_>) -> PyResult<()> {
     let Some(scheduled) = imports(py).scheduled.filter(|_| !LAZY.load(Ordering::Relaxed)) else {
         return Ok(());
     };

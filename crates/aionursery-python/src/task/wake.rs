@@ -7,7 +7,7 @@ use crate::engine::state::LoopState;
 
 /// What a task of ours has waited for is there.
 #[inline]
-pub fn wake(state: &LoopState, task: Owned<Task>) {
+pub(crate) fn wake(state: &LoopState, task: Owned<Task>) {
     let ours = task.data();
     if ours.has(flag::DONE | flag::SCHEDULED | flag::RUNNING) {
         return;

@@ -37,7 +37,7 @@ impl Inside for Awaiting {
 }
 
 /// `task.__await__()` and `iter(task)`.
-pub fn iterate(task: &Task) -> Fallible<Owned> {
+pub(super) fn iterate(task: &Task) -> Fallible<Owned> {
     if !task.data().home.is_some() {
         drop(alive(task)?);
     }
@@ -92,7 +92,7 @@ static METHODS: [Method<Iterator>; 4] = [
 ];
 
 /// Makes the type.
-pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let slots = Slots::new().sends::<Awaiting>().methods(&METHODS);
     CLASS.create(module.py(), c"aionursery._aionursery.TaskIterator", slots).map(drop)
 }

@@ -6,7 +6,7 @@ use super::{compat, methods};
 use crate::task::data;
 
 /// Makes the type and adds it to the module.
-pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     let slots = methods::add_to(data::slots()).properties(&compat::TABLE);
     if !data::create_type(py, c"aionursery._aionursery.Task", slots) {

@@ -103,7 +103,7 @@ fn set_cancel_message(task: &Task, value: Option<&Object>) -> Fallible<()> {
     Ok(())
 }
 
-pub static TABLE: [Property<Task>; 14] = [
+pub(super) static TABLE: [Property<Task>; 14] = [
     property!(Task, c"_state", state),
     property!(
         Task,

@@ -18,7 +18,7 @@ use crate::task::registry::register;
 use crate::task::{Task, allocate, begin, flag, name};
 
 /// `Task.__init__(coro, *, loop=None, name=None, context=None, eager_start=False)`.
-pub fn init(task: &Task, args: &CallArgs<'_>) -> Fallible<()> {
+pub(super) fn init(task: &Task, args: &CallArgs<'_>) -> Fallible<()> {
     let py = task.py();
     let names = ["coro", "loop", "name", "context", "eager_start"];
     let [coro, event_loop, name, context, eager] = args.parse(py, "Task", names, 1)?;
@@ -137,13 +137,13 @@ static EAGER: Method =
     .documented(c"eager_task_factory(loop, coro, /, *, name=None, context=None, eager_start=None)\n--\n\nMake a task of ours and take its first step at once: give this to loop.set_task_factory().");
 
 /// Whether an object is `task_factory`.
-pub fn is_lazy(factory: &Object) -> bool {
+pub(crate) fn is_lazy(factory: &Object) -> bool {
     LAZY.is(factory)
 }
 
 /// Adds the two factories to the module. They are plain C functions: every task of a program is
 /// made by one of them.
-pub fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(crate) fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
     LAZY.add_to_module_as(module, "aionursery")?;
     EAGER.add_to_module_as(module, "aionursery")
 }

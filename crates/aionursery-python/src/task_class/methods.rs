@@ -108,7 +108,7 @@ fn get_context(task: &Task) -> Fallible<Owned> {
     Ok(task.data().context().cloned().unwrap_or_else(|| none(task.py())))
 }
 
-pub fn event_loop(task: &Task) -> Fallible<Owned> {
+pub(super) fn event_loop(task: &Task) -> Fallible<Owned> {
     Ok(alive(task)?.event_loop())
 }
 
@@ -228,7 +228,7 @@ static METHODS: [Method<Task>; 22] = [
 ];
 
 /// What the type is made of, beside its memory.
-pub fn add_to(slots: Slots<Task>) -> Slots<Task> {
+pub(super) fn add_to(slots: Slots<Task>) -> Slots<Task> {
     slots
         .init(init!(Task, |task: &Task, args: CallArgs<'_>| factory::init(task, &args)))
         .finalize(finalize!(Task, warn_of_loss))

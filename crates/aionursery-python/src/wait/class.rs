@@ -98,7 +98,7 @@ static PROPERTIES: [Property<WaitObject>; 3] = [
 ];
 
 /// Makes the type and adds it to the module.
-pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let slots = Slots::new()
         .repr(unary!(WaitObject, wait_repr))
         .sends::<Wait>()

@@ -92,7 +92,7 @@ pub(super) fn send_value(this: &WaitObject, _: &Object) -> Fallible<Owned> {
 }
 
 /// What `send(None)` answers.
-pub fn go_on(this: &WaitObject) -> Fallible<Owned> {
+pub(crate) fn go_on(this: &WaitObject) -> Fallible<Owned> {
     yielded(advance(this))
 }
 

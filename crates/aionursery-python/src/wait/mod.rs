@@ -7,7 +7,7 @@
 //! `coroutine` its side as a coroutine, `future` its side as a future, `class` its type.
 
 mod class;
-pub mod clock;
+pub(crate) mod clock;
 mod coroutine;
 mod future;
 mod over;
@@ -29,16 +29,16 @@ use crate::engine::timers;
 use crate::task::Task;
 use pyo3::prelude::*;
 
-pub use class::add_to;
-pub use coroutine::go_on;
-pub use over::{cancelled_error, complete, wake_joiner};
+pub(crate) use class::add_to;
+pub(crate) use coroutine::go_on;
+pub(crate) use over::{cancelled_error, complete, wake_joiner};
 use waiter::Waiter;
-pub use waiters::{interrupt, notify, park, withdraw};
+pub(crate) use waiters::{interrupt, notify, park, withdraw};
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Nothing: it returns its payload at once.
     Ready,
     /// The next turn of the loop.
@@ -58,7 +58,7 @@ pub enum Kind {
 /// Where a wait stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Phase {
+pub(crate) enum Phase {
     New,
     Waiting,
     Done,
@@ -69,7 +69,7 @@ pub enum Phase {
 
 /// What a join does, which is above what waits are: when it begins, and what becomes of what comes to
 /// it meanwhile.
-pub struct Ops {
+pub(crate) struct Ops {
     /// The first `send`. Returns whether there is nothing to wait for.
     pub begin: fn(&WaitObject) -> Fallible<bool>,
     /// It is awaited once more while it waits: raises if that is a mistake.
@@ -85,7 +85,7 @@ pub struct Ops {
 }
 
 /// What is inside a wait.
-pub struct Wait {
+pub(crate) struct Wait {
     kind: Cell<Kind>,
     phase: Cell<Phase>,
     blocking: Cell<bool>,
@@ -112,17 +112,17 @@ pub struct Wait {
 }
 
 /// A wait, as the object that it is.
-pub type WaitObject = Heap<Wait>;
+pub(crate) type WaitObject = Heap<Wait>;
 
 static CLASS: Class<Wait> = Class::new();
 
 #[inline]
-pub fn is_wait(object: &Object) -> bool {
+pub(crate) fn is_wait(object: &Object) -> bool {
     <WaitObject as Typed>::is(object)
 }
 
 /// A new wait. `when` is a span or a moment in seconds, for the kinds that have one.
-pub fn create(
+pub(crate) fn create(
     py: Python<'_>,
     kind: Kind,
     when: f64,
@@ -151,7 +151,7 @@ pub fn create(
 }
 
 /// A new join, which has `ops`.
-pub fn create_join(
+pub(crate) fn create_join(
     py: Python<'_>,
     ops: &'static Ops,
     payload: Owned,
@@ -162,7 +162,7 @@ pub fn create_join(
 }
 
 /// What waits for a wait was cancelled from outside while it holds cancellations back (R15).
-pub fn host_cancelled(state: &LoopState, wait: &WaitObject) {
+pub(crate) fn host_cancelled(state: &LoopState, wait: &WaitObject) {
     if let Some(ops) = wait.ops.get() {
         (ops.cancelled)(state, wait);
     }
@@ -170,20 +170,20 @@ pub fn host_cancelled(state: &LoopState, wait: &WaitObject) {
 
 impl Wait {
     /// Ties it to a loop.
-    pub fn settle_in(&self, state: &LoopState) {
+    pub(crate) fn settle_in(&self, state: &LoopState) {
         self.home.set(state.home());
     }
 
-    pub fn state(&self) -> Option<Home> {
+    pub(crate) fn state(&self) -> Option<Home> {
         self.home.cloned()
     }
 
-    pub fn payload(&self) -> &Slot {
+    pub(crate) fn payload(&self) -> &Slot {
         &self.payload
     }
 
     /// What it brings; a join's ops keep an exception there.
-    pub fn value(&self) -> &Slot {
+    pub(crate) fn value(&self) -> &Slot {
         &self.value
     }
 
@@ -193,17 +193,17 @@ impl Wait {
     }
 
     /// What its ops keep in it.
-    pub fn notes(&self) -> &Cell<u8> {
+    pub(crate) fn notes(&self) -> &Cell<u8> {
         &self.notes
     }
 
     /// Where it stands; its ops may end it.
-    pub fn phase(&self) -> &Cell<Phase> {
+    pub(crate) fn phase(&self) -> &Cell<Phase> {
         &self.phase
     }
 
     /// The task of ours that waits.
-    pub fn task(&self) -> &Slot<Task> {
+    pub(crate) fn task(&self) -> &Slot<Task> {
         &self.task
     }
 
@@ -221,12 +221,12 @@ impl Wait {
     }
 
     /// Takes the task of ours that waits out.
-    pub fn take_task(&self) -> Option<Owned<Task>> {
+    pub(crate) fn take_task(&self) -> Option<Owned<Task>> {
         self.task.take()
     }
 
     /// Takes a callback out that is all there is: the function and its context.
-    pub fn take_only_callback(&self) -> Option<(Owned, Owned)> {
+    pub(crate) fn take_only_callback(&self) -> Option<(Owned, Owned)> {
         if !matches!(self.others.borrow().as_slice(), [Waiter::Callback(..)]) {
             return None;
         }
@@ -237,7 +237,7 @@ impl Wait {
     }
 
     /// Puts back what [`Self::take_only_callback`] has taken.
-    pub fn put_back(&self, function: Owned, context: Owned) {
+    pub(crate) fn put_back(&self, function: Owned, context: Owned) {
         self.others.borrow_mut().push(Waiter::Callback(function, context));
     }
 
@@ -260,28 +260,28 @@ impl Wait {
     }
 
     /// The heap has gone with its loop.
-    pub fn forget_timer(&self) {
+    pub(crate) fn forget_timer(&self) {
         self.timer.set(None);
     }
 
     /// What it was cancelled with.
-    pub fn message(&self) -> Option<Owned> {
+    pub(crate) fn message(&self) -> Option<Owned> {
         self.message.cloned()
     }
 
     /// Whether it was cut short or cancelled.
     #[inline]
-    pub fn is_cancelled(&self) -> bool {
+    pub(crate) fn is_cancelled(&self) -> bool {
         self.phase.get() == Phase::Cancelled
     }
 
     /// A child is made of it, and may be cancelled before it begins.
-    pub fn claim(&self) {
+    pub(crate) fn claim(&self) {
         self.claimed.set(true);
     }
 
     /// It is refused before it began.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         if self.phase.get() == Phase::New {
             self.phase.set(Phase::Spent);
         }

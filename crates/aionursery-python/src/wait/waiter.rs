@@ -5,14 +5,14 @@ use crate::task::Task;
 
 /// A waiter beside the first task of ours.
 #[derive(Clone)]
-pub enum Waiter {
+pub(super) enum Waiter {
     Task(Owned<Task>),
     /// A function, and the context to call it in.
     Callback(Owned, Owned),
 }
 
 impl Waiter {
-    pub fn parts(&self) -> impl Iterator<Item = &Object> {
+    pub(super) fn parts(&self) -> impl Iterator<Item = &Object> {
         let (first, second): (&Object, Option<&Object>) = match self {
             Self::Task(task) => (task, None),
             Self::Callback(function, context) => (function, Some(context)),
@@ -20,7 +20,7 @@ impl Waiter {
         std::iter::once(first).chain(second)
     }
 
-    pub fn subject(&self) -> &Object {
+    pub(super) fn subject(&self) -> &Object {
         match self {
             Self::Task(task) => task,
             Self::Callback(function, _) => function,

@@ -16,7 +16,7 @@ use crate::task::{self, Task};
 /// One of our tasks has yielded a wait: it waits for it from now on. Says no if it must be treated
 /// as any future instead (a join that another awaits, another loop's wait).
 #[inline]
-pub fn park(state: &LoopState, this: &WaitObject, task: &Task) -> bool {
+pub(crate) fn park(state: &LoopState, this: &WaitObject, task: &Task) -> bool {
     if !this.home.is_at(state) || !this.blocking.get() || this.phase.get() != Phase::Waiting {
         return false;
     }
@@ -41,7 +41,7 @@ pub fn park(state: &LoopState, this: &WaitObject, task: &Task) -> bool {
 }
 
 /// Adds a callback to a wait that is not over.
-pub fn add(this: &Wait, function: Owned, context: Owned) {
+pub(super) fn add(this: &Wait, function: Owned, context: Owned) {
     if has_any(this) {
         this.shared.set(true);
     }
@@ -53,7 +53,7 @@ fn has_any(this: &Wait) -> bool {
 }
 
 /// Wakes every waiter.
-pub fn notify(this: &WaitObject) {
+pub(crate) fn notify(this: &WaitObject) {
     let Some(state) = this.state() else { return };
     if let Some(task) = this.task.take() {
         task::wake(&state, task);
@@ -89,7 +89,7 @@ fn remove(this: &Wait, gone: &[usize]) {
 
 /// A task that waits is cancelled: the wait ends, or goes on for the others. Says whether the task is
 /// to be woken, for nothing else will do it.
-pub fn withdraw(this: &WaitObject, task: &Task) -> bool {
+pub(crate) fn withdraw(this: &WaitObject, task: &Task) -> bool {
     if this.kind.get() == Kind::Join || this.phase.get() == Phase::Done {
         return false;
     }
@@ -112,7 +112,7 @@ pub fn withdraw(this: &WaitObject, task: &Task) -> bool {
 /// Something was thrown into a wait that is not over, or it was closed: it is `after` that then. Where
 /// a task that waits does that, with its coroutine, the wait goes on for the others; anybody else ends
 /// it for all.
-pub fn interrupt(this: &WaitObject, after: Phase) {
+pub(crate) fn interrupt(this: &WaitObject, after: Phase) {
     let _aside = Aside::new(this.py());
     if this.leaving.get() > 0 && has_any(this) {
         this.leaving.set(this.leaving.get() - 1);
