@@ -3,9 +3,10 @@
 //! leave a task of its batch without a call that will come to it.
 
 use crate::cpython::call::{call1, enter_context, exit_context};
+use crate::cpython::called::method;
 use crate::cpython::errors::{Aside, Fallible};
-use crate::cpython::function::{Method, This, method};
-use crate::cpython::object::{Owned, none};
+use crate::cpython::function::{Method, This};
+use crate::cpython::owned::{Owned, none};
 use crate::cpython::thread::thread_mark;
 use crate::engine::current;
 use crate::engine::home::Home;

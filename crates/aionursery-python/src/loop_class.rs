@@ -6,9 +6,12 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
+use crate::cpython::called::finalize;
 use crate::cpython::errors::{Aside, fetch, raise, write_unraisable};
-use crate::cpython::function::class_finalize;
-use crate::cpython::object::{Object, Owned, object, show};
+use crate::cpython::function::set_finalize;
+use crate::cpython::object::{Object, object};
+use crate::cpython::owned::Owned;
+use crate::cpython::slot::show;
 use crate::engine::find;
 use crate::engine::home::Home;
 use crate::engine::state::{Failure, LoopState};
@@ -39,7 +42,7 @@ fn warn_stuck_after(py: Python<'_>, seconds: f64) -> PyResult<()> {
 
 pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<LoopState>()?;
-    class_finalize!(LoopState, module.py(), report_what_is_lost);
+    set_finalize::<LoopState>(module.py(), finalize!(LoopState, report_what_is_lost));
     module.add_function(wrap_pyfunction!(warn_stuck_after, module)?)?;
     module.add_function(wrap_pyfunction!(loop_state, module)?)
 }

@@ -4,7 +4,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::cpython::errors::{Fallible, fetch};
-use crate::cpython::object::{Owned, object};
+use crate::cpython::object::object;
+use crate::cpython::owned::Owned;
 use crate::engine::state::LoopState;
 use crate::hosts::host;
 use crate::wait::{self, Kind};

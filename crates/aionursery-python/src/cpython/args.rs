@@ -1,12 +1,16 @@
 //! Arguments of functions that CPython calls. It must never keep a reference.
 
+use std::cell::Cell;
+use std::marker::PhantomData;
+
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::call::utf8;
+use super::call::{utf8, vectorcall_method};
 use super::containers::items;
-use super::errors::{Fallible, answered, exc, set_error_text};
-use super::object::{Object, Owned, Raw};
+use super::errors::{Fallible, exc, set_error_text};
+use super::object::Object;
+use super::owned::Owned;
 
 /// The arguments of a call, which are alive for its length: those by position, then those by keyword.
 #[derive(Clone, Copy)]
@@ -17,24 +21,55 @@ pub(crate) struct Args<'a> {
     kwnames: Option<&'a Object>,
 }
 
+/// What CPython passes for the arguments of a call, for its length: a vector, and how many of those in it
+/// were passed by position. `N` is how C counts them.
+#[repr(transparent)]
+#[derive(Debug)]
+pub(crate) struct Vector<'a>(*const &'a Object, PhantomData<Cell<&'a ()>>);
+
+/// See [`Vector`].
+#[repr(transparent)]
+#[derive(Debug)]
+pub(crate) struct Count<'a, N>(N, PhantomData<Cell<&'a ()>>);
+
+/// As [`Vector`]: the tuple that names the others in it, or nothing.
+#[repr(transparent)]
+#[derive(Debug)]
+pub(crate) struct Keywords<'a>(Option<&'a Object>, PhantomData<Cell<&'a ()>>);
+
 impl<'a> Args<'a> {
-    /// # Safety
-    /// CPython's vector of `count` arguments, followed by those that the tuple `kwnames` names, if it is
-    /// not null; the thread is attached, and `'a` no longer than the call.
+    /// Of a method.
     #[inline]
-    pub(crate) unsafe fn new(args: *const Raw, count: usize, kwnames: Raw) -> Self {
-        // SAFETY: as the caller says; a reference to an object is its address.
-        unsafe {
-            let kwnames = Object::from_ptr_or_opt(kwnames);
-            let names = kwnames.map_or(&[] as &[_], items);
-            let all = count + names.len();
-            let vector = if all == 0 {
-                &[]
-            } else {
-                std::slice::from_raw_parts(args.cast::<&Object>(), all)
-            };
-            Self { vector, positional: count, names, kwnames }
+    pub(crate) fn of_method(
+        vector: Vector<'a>,
+        count: Count<'a, ffi::Py_ssize_t>,
+        keywords: Keywords<'a>,
+    ) -> Self {
+        Self::new(vector, count.0 as usize, keywords)
+    }
+
+    /// Of a class that is called.
+    #[inline]
+    pub(crate) fn of_call(
+        vector: Vector<'a>,
+        count: Count<'a, usize>,
+        keywords: Keywords<'a>,
+    ) -> Self {
+        Self::new(vector, count.0 & !ffi::PY_VECTORCALL_ARGUMENTS_OFFSET, keywords)
+    }
+
+    #[inline]
+    fn new(vector: Vector<'a>, positional: usize, Keywords(kwnames, _): Keywords<'a>) -> Self {
+        let names = kwnames.map_or(&[] as &[_], items);
+        let all = positional + names.len();
+        if all == 0 {
+            // CPython may pass null where there are none.
+            return Self { vector: &[], positional, names, kwnames };
         }
+        // SAFETY: only CPython makes the three, and they are of one call, which lasts: so many were passed by
+        // position, and the tuple names those behind them.
+        let vector = unsafe { std::slice::from_raw_parts(vector.0, all) };
+        Self { vector, positional, names, kwnames }
     }
 
     /// Those that were passed by position.
@@ -70,14 +105,10 @@ impl<'a> Args<'a> {
     pub(crate) fn call_method(&self, object: &Object, name: &Object) -> Fallible<Owned> {
         let whole: Vec<&Object> =
             std::iter::once(object).chain(self.vector.iter().copied()).collect();
-        let kwnames = self.kwnames.map_or(std::ptr::null_mut(), Object::as_ptr);
-        // SAFETY: all are alive, and the last are what the tuple names; a reference to an object is its
-        // address.
-        unsafe {
-            let (vector, count) = (whole.as_ptr().cast::<Raw>(), self.positional + 1);
-            let answer = ffi::PyObject_VectorcallMethod(name.as_ptr(), vector, count, kwnames);
-            answered(object.py(), answer)
-        }
+        let (args, count) = (whole.as_ptr().cast(), self.positional + 1);
+        // SAFETY: the object and all arguments, of which the last are what the tuple names; a reference to an
+        // object is its address.
+        unsafe { vectorcall_method(object.py(), name, args, count, self.kwnames) }
     }
 }
 
@@ -93,12 +124,8 @@ impl<'a> CallArgs<'a> {
         let mut keywords = Vec::new();
         if let Some(kwargs) = kwargs {
             let mut position = 0;
-            let (mut key, mut value) = (std::ptr::null_mut(), std::ptr::null_mut());
-            // SAFETY: CPython looks whether it is a dict, which keeps what is in it.
-            unsafe {
-                while ffi::PyDict_Next(kwargs.as_ptr(), &mut position, &mut key, &mut value) != 0 {
-                    keywords.push((Object::from_ptr(key), Object::from_ptr(value)));
-                }
+            while let Some(entry) = next_entry(kwargs, &mut position) {
+                keywords.push(entry);
             }
         }
         Self { positional: items(args), keywords }
@@ -114,6 +141,16 @@ impl<'a> CallArgs<'a> {
     ) -> Fallible<[Option<&'a Object>; N]> {
         sort(py, function, names, positional, self.positional, self.keywords.iter().copied())
     }
+}
+
+/// The next key and value of a dict, none at its end. Nothing may change it meanwhile.
+fn next_entry<'a>(dict: &'a Object, position: &mut isize) -> Option<(&'a Object, &'a Object)> {
+    let (mut key, mut value) = (None, None);
+    let (key_ptr, value_ptr) = (&raw mut key, &raw mut value);
+    // SAFETY: CPython looks whether it is a dict. It writes borrowed references, which the dict keeps: a
+    // reference to an object is its address, and none is null.
+    unsafe { ffi::PyDict_Next(dict.as_ptr(), position, key_ptr.cast(), value_ptr.cast()) };
+    key.zip(value)
 }
 
 #[inline]

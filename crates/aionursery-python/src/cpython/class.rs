@@ -1,21 +1,26 @@
 //! Classes of our own beside those that PyO3 makes: their memory and their slots, for objects of which
 //! so many are made that PyO3's way costs too much. A class must never be made twice.
 
-use std::ffi::{CStr, c_int, c_void};
+use std::cell::OnceCell;
+use std::ffi::{CStr, c_int, c_ulong, c_void};
 use std::marker::PhantomData;
-use std::mem::ManuallyDrop;
+use std::mem::{MaybeUninit, offset_of};
 use std::ops::Deref;
-use std::sync::OnceLock;
+use std::ptr::NonNull;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::call::Sent;
-use super::errors::{Fallible, Raised, answered};
+use super::call::{Sent, allocate};
+use super::errors::{Fallible, Raised, fetch};
 use super::function::{Finalize, Init, Method, Property, This, Unary, answer};
 use super::generator::stop;
 use super::guard::guard;
-use super::object::{Object, Owned, Raw, Typed, Visitor, Whole};
+use super::myself::Guarded;
+use super::object::{Object, Raw, Type, Typed, Whole};
+use super::owned::{Owned, forever};
+use super::safe_calls::safe_calls;
+use super::slot::{Visit, VisitArg, Visitor};
 
 /// What is inside the objects of a class of ours. The collector sees it, and the objects go as CPython's do.
 pub(crate) trait Inside: Sized + 'static {
@@ -37,7 +42,7 @@ pub(crate) trait Inside: Sized + 'static {
 #[repr(C)]
 pub(crate) struct Heap<T> {
     head: Object,
-    inside: ManuallyDrop<T>,
+    inside: T,
 }
 
 impl<T> Heap<T> {
@@ -67,12 +72,12 @@ impl<T> Deref for Heap<T> {
 unsafe impl<T: Inside> Typed for Heap<T> {
     #[inline]
     fn is(object: &Object) -> bool {
-        object.class().as_ptr() == T::class().raw().cast()
+        object.class().is(T::class().get(object.py()))
     }
 
     #[inline]
     unsafe fn see(object: &Object) -> &Self {
-        // SAFETY: as the caller says.
+        // SAFETY: as the caller says; `make` has filled it.
         unsafe { &*object.as_ptr().cast_const().cast() }
     }
 }
@@ -80,31 +85,33 @@ unsafe impl<T: Inside> Typed for Heap<T> {
 // SAFETY: `see` changes the type only.
 unsafe impl<T: Inside> Whole for Heap<T> {}
 
+/// Where an object of a class of ours has its inside.
+fn inside<T>(object: Raw) -> *mut T {
+    object.cast::<u8>().wrapping_add(offset_of!(Heap<T>, inside)).cast()
+}
+
 /// A class of ours, once it is made.
-pub(crate) struct Class<T>(OnceLock<usize>, PhantomData<fn(T)>);
+pub(crate) struct Class<T>(Guarded<OnceCell<&'static Type>>, PhantomData<fn(T)>);
 
 impl<T: Inside> Class<T> {
     pub(crate) const fn new() -> Self {
-        Self(OnceLock::new(), PhantomData)
+        Self(Guarded::new(OnceCell::new()), PhantomData)
     }
 
     #[inline]
-    fn raw(&self) -> *mut ffi::PyTypeObject {
-        *self.0.get().expect("the module has been imported") as *mut ffi::PyTypeObject
+    fn get(&self, py: Python<'_>) -> &'static Type {
+        self.0.get(py).get().expect("the module has been imported")
     }
 
     /// A new object.
     #[inline]
-    pub(crate) fn make(&self, py: Python<'_>, inside: T) -> Fallible<Owned<Heap<T>>> {
-        let class = self.raw();
-        // SAFETY: attached; the class is ready, and its objects are as large as this. The new object's
-        // head is CPython's, and its inside is filled before anything can see it.
-        unsafe {
-            let made = answered(py, ffi::PyType_GenericAlloc(class, 0))?;
-            let heap = made.as_ptr().cast::<Heap<T>>();
-            (&raw mut (*heap).inside).write(ManuallyDrop::new(inside));
-            made.cast().map_err(|_| unreachable!("it is of that class"))
-        }
+    pub(crate) fn make(&self, py: Python<'_>, new: T) -> Fallible<Owned<Heap<T>>> {
+        // SAFETY: its inside is filled before anything can see it.
+        let made = unsafe { allocate(py, self.get(py), 0) }?;
+        // SAFETY: the object is as large as a `Heap`, and its inside empty.
+        unsafe { inside::<T>(made.as_ptr()).write(new) };
+        // SAFETY: it is of this class.
+        Ok(unsafe { made.seen_as() })
     }
 
     /// Makes the class, once, with these slots beside those for its memory.
@@ -114,59 +121,129 @@ impl<T: Inside> Class<T> {
         name: &'static CStr,
         mut slots: Slots<Heap<T>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let made = *self.0.get_or_init(|| {
-            slots.push(ffi::Py_tp_traverse, traverse::<T> as *mut c_void);
-            slots.push(ffi::Py_tp_clear, clear::<T> as *mut c_void);
-            slots.push(ffi::Py_tp_dealloc, dealloc::<T> as *mut c_void);
-            let flags = ffi::Py_TPFLAGS_DEFAULT
-                | ffi::Py_TPFLAGS_HAVE_GC
-                | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION;
-            // SAFETY: attached; the class is for `Heap<T>`, and cannot be made by the program.
-            unsafe { slots.make(name, size_of::<Heap<T>>(), flags, std::ptr::null_mut()) as usize }
-        });
-        // SAFETY: a new type, if there is one, which is kept for ever.
-        unsafe { Bound::from_borrowed_ptr_or_err(py, made as Raw) }
+        if let Some(made) = self.0.get(py).get() {
+            return Ok(made.to_bound(py));
+        }
+        slots.push(ffi::Py_tp_traverse, traverse::<T> as Traverse<Heap<T>> as *mut c_void);
+        slots.push(ffi::Py_tp_clear, clear::<T> as Clear<Heap<T>> as *mut c_void);
+        slots.push(ffi::Py_tp_dealloc, dealloc::<T> as Dealloc<Heap<T>> as *mut c_void);
+        let flags = ffi::Py_TPFLAGS_DEFAULT
+            | ffi::Py_TPFLAGS_HAVE_GC
+            | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION;
+        // SAFETY: the class is for `Heap<T>`, and cannot be made by the program.
+        let made = unsafe { slots.make(py, name, size_of::<Heap<T>>(), flags, None) };
+        let made = made.map_err(|raised| fetch(py, raised))?;
+        Ok(self.0.get(py).get_or_init(|| forever(made)).to_bound(py))
     }
 }
 
-unsafe extern "C" fn traverse<T: Inside>(
-    this: Raw,
-    visit: ffi::visitproc,
-    arg: *mut c_void,
+/// What the collector is shown. A heap type's objects keep their type.
+extern "C" fn traverse<'a, T: Inside>(
+    this: This<'a, Heap<T>>,
+    visit: Visit<'a>,
+    arg: VisitArg<'a>,
 ) -> c_int {
-    // SAFETY: the collector's call, for an object of the class. A heap type's objects keep their type.
-    unsafe {
-        let mut visitor = Visitor::new(visit, arg);
-        visitor.show(Object::from_ptr(ffi::Py_TYPE(this).cast()));
-        Heap::<T>::see(Object::from_ptr(this)).traverse(&mut visitor);
-        visitor.answer()
-    }
+    let mut visitor = Visitor::new(visit, arg);
+    visitor.show(this.object().class());
+    this.traverse(&mut visitor);
+    visitor.answer()
 }
 
-unsafe extern "C" fn clear<T: Inside>(this: Raw) -> c_int {
-    // SAFETY: the collector's call, for an object of the class.
-    unsafe { guard((), |py| Heap::<T>::see(Object::from_ptr(this)).clear(py)) }
+extern "C" fn clear<T: Inside>(this: This<'_, Heap<T>>) -> c_int {
+    guard(this.py(), (), || this.clear(this.py()));
     0
 }
 
-unsafe extern "C" fn dealloc<T: Inside>(this: Raw) {
-    // SAFETY: the last reference to an object of the class has gone. Its inside is emptied, which is not
-    // given the object; then its memory goes as its class says, and the reference to that.
-    unsafe {
-        ffi::PyObject_GC_UnTrack(this.cast());
-        guard((), |py| {
-            let heap = Heap::<T>::see(Object::from_ptr(this));
-            heap.inside.farewell(py);
-            heap.inside.clear(py);
-        });
-        ManuallyDrop::drop(&mut (*this.cast::<Heap<T>>()).inside);
-        let class = ffi::Py_TYPE(this);
-        if let Some(free) = (*class).tp_free {
-            free(this.cast());
+/// An object's inside is emptied, which is not given the object; then its memory goes as its class says.
+extern "C" fn dealloc<T: Inside>(dying: Dying<Heap<T>>) {
+    dying.untrack();
+    let py = dying.object().py();
+    guard(py, (), || {
+        dying.farewell(py);
+        dying.clear(py);
+    });
+    let free = dying.object().class().part(|class| class.tp_free);
+    dying.end(|dying| {
+        let this = dying.0.as_ptr();
+        // SAFETY: `make` has filled it, and nothing sees it any more.
+        unsafe { std::ptr::drop_in_place(inside::<T>(this)) };
+        if let Some(free) = free {
+            // SAFETY: so objects of the class are freed.
+            unsafe { free(this.cast()) };
         }
-        ffi::Py_DECREF(class.cast());
+    });
+}
+
+/// An object that is a `T`, in the call by which CPython ends it: nothing refers to it any more.
+#[repr(transparent)]
+#[derive(Debug)]
+pub(crate) struct Dying<T>(NonNull<ffi::PyObject>, PhantomData<T>);
+
+safe_calls! {
+    // What is ended is not counted any more, and of a class whose objects the collector knows.
+    unsafe fn untrack(py: Python<'_>, object: *mut c_void) -> () = PyObject_GC_UnTrack;
+    unsafe fn finalize(py: Python<'_>, object: Raw) -> c_int = PyObject_CallFinalizerFromDealloc;
+}
+
+#[cfg(py_sys_config = "Py_DEBUG")]
+safe_calls! {
+    unsafe fn track(py: Python<'_>, object: *mut c_void) -> () = PyObject_GC_Track;
+}
+
+impl<T> Dying<T> {
+    /// What is left of it. A reference of its own would bring it back.
+    pub(crate) fn object(&self) -> &Object {
+        // SAFETY: its memory is there until `end`.
+        unsafe { Object::from_ptr(self.0.as_ptr()) }
+    }
+
+    /// Calls its finaliser, if that has not been called; `false` if it lives on.
+    pub(crate) fn finalize(&self) -> bool {
+        // SAFETY: only CPython makes this, for an object of which nothing is gone.
+        unsafe { finalize(self.object().py(), self.0.as_ptr()) >= 0 }
+    }
+
+    /// The collector must not come upon it any more.
+    pub(crate) fn untrack(&self) {
+        // SAFETY: the collector knows every object that is ended so.
+        unsafe { untrack(self.object().py(), self.0.as_ptr().cast()) };
+    }
+
+    /// Undoes [`Self::untrack`].
+    #[cfg(py_sys_config = "Py_DEBUG")]
+    pub(crate) fn track(&self) {
+        // SAFETY: it has been untracked.
+        unsafe { track(self.object().py(), self.0.as_ptr().cast()) };
+    }
+
+    /// It goes as this says, and then its reference to its class.
+    pub(crate) fn end(self, end: impl FnOnce(Self)) {
+        let class = self.object().class().as_ptr();
+        end(self);
+        // SAFETY: the object had the reference.
+        drop(unsafe { Owned::from_ptr(class) });
     }
 }
+
+impl<T: Typed> Deref for Dying<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: CPython ends an object so whose class has the function that takes this.
+        unsafe { T::see(self.object()) }
+    }
+}
+
+/// What makes an object of a class, as C has it: given a tuple, and a dict or nothing.
+pub(crate) type New =
+    unsafe extern "C" fn(&Type, Option<&Object>, Option<&Object>) -> Option<Owned>;
+/// What shows an object to the collector's function, which is given the argument.
+pub(crate) type Traverse<T> = for<'a> extern "C" fn(This<'a, T>, Visit<'a>, VisitArg<'a>) -> c_int;
+/// What lets go of all that an object refers to.
+pub(crate) type Clear<T> = extern "C" fn(This<'_, T>) -> c_int;
+/// What ends an object.
+pub(crate) type Dealloc<T> = extern "C" fn(Dying<T>);
 
 /// The slots of a class whose objects are `T`.
 pub(crate) struct Slots<T>(Vec<ffi::PyType_Slot>, PhantomData<T>);
@@ -180,12 +257,21 @@ impl<T: 'static> Slots<T> {
         self.0.push(ffi::PyType_Slot { slot, pfunc: value });
     }
 
-    /// A slot that nothing here has a name for.
+    /// How its objects come, are seen by the collector and go.
     ///
     /// # Safety
-    /// The value is what that slot takes, for objects that are `T`.
-    pub(crate) unsafe fn with(mut self, slot: c_int, value: *mut c_void) -> Self {
-        self.push(slot, value);
+    /// They do so with memory that is laid out as the class has it.
+    pub(crate) unsafe fn memory(
+        mut self,
+        new: New,
+        traverse: Traverse<T>,
+        clear: Clear<T>,
+        dealloc: Dealloc<T>,
+    ) -> Self {
+        self.push(ffi::Py_tp_new, new as *mut c_void);
+        self.push(ffi::Py_tp_traverse, traverse as *mut c_void);
+        self.push(ffi::Py_tp_clear, clear as *mut c_void);
+        self.push(ffi::Py_tp_dealloc, dealloc as *mut c_void);
         self
     }
 
@@ -201,26 +287,26 @@ impl<T: 'static> Slots<T> {
 
     /// What `__init__` does.
     pub(crate) fn init(mut self, init: Init<T>) -> Self {
-        self.push(ffi::Py_tp_init, init.raw());
+        self.push(ffi::Py_tp_init, init as *mut c_void);
         self
     }
 
     /// What is called before an object goes.
     pub(crate) fn finalize(mut self, finalize: Finalize<T>) -> Self {
-        self.push(ffi::Py_tp_finalize, finalize.raw());
+        self.push(ffi::Py_tp_finalize, finalize as *mut c_void);
         self
     }
 
     /// What `repr` says.
     pub(crate) fn repr(mut self, repr: Unary<T>) -> Self {
-        self.push(ffi::Py_tp_repr, repr.raw());
+        self.push(ffi::Py_tp_repr, repr as *mut c_void);
         self
     }
 
     /// What iterates over it, for `iter` and `await`.
     pub(crate) fn iter(mut self, iter: Unary<T>) -> Self {
-        self.push(ffi::Py_tp_iter, iter.raw());
-        self.push(ffi::Py_am_await, iter.raw());
+        self.push(ffi::Py_tp_iter, iter as *mut c_void);
+        self.push(ffi::Py_am_await, iter as *mut c_void);
         self
     }
 
@@ -241,17 +327,18 @@ impl<T: 'static> Slots<T> {
         self
     }
 
-    /// Makes the class, below `base` if that is not null. Null where that fails.
+    /// Makes the class, below `base` if there is one.
     ///
     /// # Safety
-    /// Attached; its objects are of this size, and every slot is for them.
+    /// Its objects are of this size, and every slot is for them.
     pub(crate) unsafe fn make(
         mut self,
+        py: Python<'_>,
         name: &'static CStr,
         size: usize,
-        flags: std::ffi::c_ulong,
-        base: Raw,
-    ) -> *mut ffi::PyTypeObject {
+        flags: c_ulong,
+        base: Option<&Object>,
+    ) -> Fallible<Owned<Type>> {
         self.push(0, std::ptr::null_mut());
         let mut spec = ffi::PyType_Spec {
             name: name.as_ptr(),
@@ -261,8 +348,14 @@ impl<T: 'static> Slots<T> {
             slots: self.0.as_mut_ptr(),
         };
         // SAFETY: as the caller says; tables and texts live for ever.
-        unsafe { ffi::PyType_FromSpecWithBases(&mut spec, base).cast() }
+        let made = unsafe { from_spec(py, &raw mut spec, base) }?;
+        made.cast().map_err(|_| unreachable!("it is a class"))
     }
+}
+
+safe_calls! {
+    // The slots are what they are said to be, for objects of the size that is given.
+    unsafe fn from_spec(py: Python<'_>, spec: *mut ffi::PyType_Spec, base: Option<&Object>) -> Fallible<Owned> = PyType_FromSpecWithBases;
 }
 
 /// What an object answers that is sent None.
@@ -270,42 +363,34 @@ pub(crate) trait Sends<T> {
     fn send(this: &This<'_, T>) -> Fallible<Sent>;
 }
 
-unsafe extern "C" fn send<T: Typed, S: Sends<T>>(
-    this: Raw,
-    _: Raw,
-    value: *mut Raw,
+extern "C" fn send<T: Typed, S: Sends<T>>(
+    this: This<'_, T>,
+    _: &Object,
+    value: &mut MaybeUninit<Option<Owned>>,
 ) -> ffi::PySendResult {
-    // SAFETY: CPython calls, attached, on an object of the class, with a place for the answer.
-    unsafe {
-        *value = std::ptr::null_mut();
-        guard(ffi::PySendResult::PYGEN_ERROR, |_| {
-            match S::send(&This::new(Object::from_ptr(this))) {
-                Ok(Sent::Yielded(yielded)) => {
-                    *value = yielded.into_ptr();
-                    ffi::PySendResult::PYGEN_NEXT
-                }
-                Ok(Sent::Returned(result)) => {
-                    *value = result.into_ptr();
-                    ffi::PySendResult::PYGEN_RETURN
-                }
-                Err(raised) => {
-                    raised.stand();
-                    ffi::PySendResult::PYGEN_ERROR
-                }
-            }
-        })
-    }
+    value.write(None);
+    guard(this.py(), ffi::PySendResult::PYGEN_ERROR, || match S::send(&this) {
+        Ok(Sent::Yielded(yielded)) => {
+            value.write(Some(yielded));
+            ffi::PySendResult::PYGEN_NEXT
+        }
+        Ok(Sent::Returned(result)) => {
+            value.write(Some(result));
+            ffi::PySendResult::PYGEN_RETURN
+        }
+        Err(raised) => {
+            raised.stand();
+            ffi::PySendResult::PYGEN_ERROR
+        }
+    })
 }
 
-unsafe extern "C" fn next<T: Typed, S: Sends<T>>(this: Raw) -> Raw {
-    // SAFETY: CPython calls, attached, on an object of the class.
-    unsafe {
-        guard(std::ptr::null_mut(), |_| match S::send(&This::new(Object::from_ptr(this))) {
-            // Without an exception set, null says that it has returned None.
-            Ok(Sent::Returned(result)) if result.is_none() => std::ptr::null_mut(),
-            sent => answer(yielded(sent)),
-        })
-    }
+extern "C" fn next<T: Typed, S: Sends<T>>(this: This<'_, T>) -> Raw {
+    guard(this.py(), std::ptr::null_mut(), || match S::send(&this) {
+        // Without an exception set, null says that it has returned None.
+        Ok(Sent::Returned(result)) if result.is_none() => std::ptr::null_mut(),
+        sent => answer(yielded(sent)),
+    })
 }
 
 /// What a method called `send` answers: what is returned is raised.
@@ -322,7 +407,6 @@ fn returned(result: &Object) -> Raised {
 }
 
 /// It is its own iterator.
-unsafe extern "C" fn same(this: Raw) -> Raw {
-    // SAFETY: CPython calls, attached, on an object that is alive.
-    unsafe { Owned::share(Object::from_ptr(this)).into_ptr() }
+extern "C" fn same(this: &Object) -> Raw {
+    Owned::share(this).into_ptr()
 }

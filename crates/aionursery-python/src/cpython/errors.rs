@@ -1,14 +1,16 @@
 //! Failures: the error indicator, as we have it and as PyO3 does, and the exceptions that CPython has
 //! for them. It must never swallow one.
 
-use std::ffi::{CStr, c_int, c_long};
+use std::ffi::{CStr, c_char, c_int, c_long};
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 
 use pyo3::prelude::*;
 use pyo3::{PyClass, PyClassInitializer, ffi};
 
-use super::object::{Object, Owned, Raw, Typed};
-use super::safe_calls::{Answer, safe_calls};
+use super::object::{Object, Raw, Typed, kind};
+use super::owned::Owned;
+use super::safe_calls::{Answer, Argument, safe_calls};
 
 /// The error indicator is set: something has failed, and its exception waits. There is one for each
 /// failure, and it is used up: given to CPython, which raises the exception, taken, or forgotten. Only a
@@ -41,8 +43,7 @@ impl Raised {
 
     /// Whether the exception is of this class.
     pub(crate) fn is(&self, class: &Object) -> bool {
-        // SAFETY: the error indicator is set; the class is alive.
-        unsafe { ffi::PyErr_ExceptionMatches(class.as_ptr()) != 0 }
+        matches(class)
     }
 
     /// Lets the exception go, where it means no more than that there is no answer.
@@ -81,14 +82,10 @@ impl Drop for Raised {
 
 pub(crate) type Fallible<T> = Result<T, Raised>;
 
-/// A new reference that a call has answered; null means that an exception was set.
-///
-/// # Safety
-/// The thread is attached, and the reference is the caller's to give.
+/// What a call has answered; none means that an exception was set.
 #[inline]
-pub(crate) unsafe fn answered(py: Python<'_>, object: Raw) -> Fallible<Owned> {
-    // SAFETY: as the caller says.
-    match unsafe { Owned::from_ptr(object) } {
+pub(crate) fn answered(py: Python<'_>, object: Option<Owned>) -> Fallible<Owned> {
+    match object {
         Some(object) => Ok(object),
         None => Err(Raised::seen(py)),
     }
@@ -104,7 +101,7 @@ impl Answer<Raw> for Fallible<Owned> {
     #[inline]
     unsafe fn of(py: Python<'_>, answer: Raw) -> Self {
         // SAFETY: as the caller says.
-        unsafe { answered(py, answer) }
+        answered(py, unsafe { Owned::from_ptr(answer) })
     }
 }
 
@@ -150,6 +147,20 @@ impl Answer<f64> for Fallible<f64> {
     }
 }
 
+kind! {
+    /// An exception.
+    pub(crate) struct Exception = is_exception;
+}
+
+impl Argument for &Exception {
+    type C = Raw;
+
+    #[inline]
+    fn c(self) -> Raw {
+        self.as_ptr()
+    }
+}
+
 safe_calls! {
     /// Whether an object is an exception.
     pub(crate) fn is_exception(object: &Object) -> bool = PyExceptionInstance_Check;
@@ -157,12 +168,49 @@ safe_calls! {
     pub(crate) fn is_exception_class(object: &Object) -> bool = PyExceptionClass_Check;
     /// Whether an exception is of a class, or is that class.
     pub(crate) fn is_of(exception: &Object, class: &Object) -> bool = PyErr_GivenExceptionMatches;
+    fn matches(class: &Object) -> bool = PyErr_ExceptionMatches;
     // Where `kind` is no exception's class, CPython raises a SystemError in its place.
     fn set_text(kind: &Object, text: &CStr) -> () = PyErr_SetString;
     fn set_object(kind: &Object, value: &Object) -> () = PyErr_SetObject;
     fn set_none(kind: &Object) -> () = PyErr_SetNone;
     fn clear(py: Python<'_>) -> () = PyErr_Clear;
+    /// Whether an exception waits.
+    fn is_set(py: Python<'_>) -> bool = PyErr_Occurred;
     fn warn_at(kind: &Object, text: &CStr, level: isize) -> Fallible<()> = PyErr_WarnEx;
+    fn unraisable(py: Python<'_>, about: Option<&Object>) -> () = PyErr_WriteUnraisable;
+    /// The traceback of an exception, if it has one.
+    fn traceback_of(exception: &Exception) -> Option<Owned> = PyException_GetTraceback;
+    fn put_traceback(exception: &Exception, traceback: &Object) -> Fallible<()> = PyException_SetTraceback;
+    fn put_cause(exception: &Exception, cause: Option<Owned>) -> () = PyException_SetCause;
+    // The text is UTF-8, of that length.
+    unsafe fn text_of(py: Python<'_>, text: *const c_char, length: isize) -> Fallible<Owned> = PyUnicode_FromStringAndSize;
+}
+
+#[cfg(Py_3_12)]
+safe_calls! {
+    /// Takes the error indicator, with its traceback; none if nothing was raised.
+    fn take_raised(py: Python<'_>) -> Option<Owned> = PyErr_GetRaisedException;
+    // The exception is one.
+    unsafe fn set_raised(py: Python<'_>, exception: Owned) -> () = PyErr_SetRaisedException;
+}
+
+#[cfg(not(Py_3_12))]
+safe_calls! {
+    fn take_parts(
+        py: Python<'_>,
+        kind: &mut Option<Owned>,
+        value: &mut Option<Owned>,
+        traceback: &mut Option<Owned>
+    ) -> () = PyErr_Fetch;
+    // All three are an exception's, as `take_parts` gives them.
+    unsafe fn normalize(
+        py: Python<'_>,
+        kind: &mut Option<Owned>,
+        value: &mut Option<Owned>,
+        traceback: &mut Option<Owned>
+    ) -> () = PyErr_NormalizeException;
+    // All three are an exception's.
+    unsafe fn set_parts(py: Python<'_>, kind: Owned, value: Owned, traceback: Option<Owned>) -> () = PyErr_Restore;
 }
 
 /// Raises `kind(text)`.
@@ -173,16 +221,8 @@ pub(crate) fn set_error(kind: &Object, text: &CStr) -> Raised {
 
 /// A new `str`.
 pub(crate) fn string(py: Python<'_>, text: &str) -> Fallible<Owned> {
-    let length = text.len() as ffi::Py_ssize_t;
-    // SAFETY: valid UTF-8 of the given length; the answer is a new reference.
-    unsafe { answered(py, ffi::PyUnicode_FromStringAndSize(text.as_ptr().cast(), length)) }
-}
-
-/// Whether an exception waits.
-#[inline]
-fn is_set(_: Python<'_>) -> bool {
-    // SAFETY: attached, as the token says.
-    unsafe { !ffi::PyErr_Occurred().is_null() }
+    // SAFETY: a `str` of Rust's is UTF-8.
+    unsafe { text_of(py, text.as_ptr().cast(), text.len() as isize) }
 }
 
 /// The failure of a call that answers with what may be a value, too.
@@ -192,50 +232,43 @@ pub(crate) fn check_set(py: Python<'_>) -> Fallible<()> {
 }
 
 /// Takes the error indicator, with its traceback; none if nothing was raised.
-fn take_raised(_: Python<'_>) -> Option<Owned> {
-    // SAFETY: attached, as the token says; CPython gives its references away.
-    unsafe {
-        #[cfg(Py_3_12)]
-        let exception = ffi::PyErr_GetRaisedException();
-        #[cfg(not(Py_3_12))]
-        let exception = {
-            let mut kind = std::ptr::null_mut();
-            let mut value = std::ptr::null_mut();
-            let mut traceback = std::ptr::null_mut();
-            ffi::PyErr_Fetch(&mut kind, &mut value, &mut traceback);
-            if kind.is_null() {
-                return None;
-            }
-            ffi::PyErr_NormalizeException(&mut kind, &mut value, &mut traceback);
-            if !traceback.is_null() {
-                ffi::PyException_SetTraceback(value, traceback);
-            }
-            ffi::Py_XDECREF(kind);
-            ffi::Py_XDECREF(traceback);
-            value
-        };
-        Owned::from_ptr(exception)
+#[cfg(not(Py_3_12))]
+fn take_raised(py: Python<'_>) -> Option<Owned> {
+    let (mut kind, mut value, mut traceback) = (None, None, None);
+    take_parts(py, &mut kind, &mut value, &mut traceback);
+    kind.as_ref()?;
+    // SAFETY: CPython has just given all three.
+    unsafe { normalize(py, &mut kind, &mut value, &mut traceback) };
+    let exception = value.as_deref().and_then(Object::cast::<Exception>);
+    if let (Some(exception), Some(traceback)) = (exception, &traceback) {
+        put_traceback(exception, traceback).unwrap_or_else(Raised::forget);
     }
+    value
 }
 
 /// Raises an exception object.
 pub(crate) fn raise(exception: Owned) -> Raised {
-    if !is_exception(&exception) {
-        return refuse(&exception);
-    }
-    // SAFETY: an exception, whose reference is handed on, becomes the error indicator.
-    unsafe {
-        #[cfg(Py_3_12)]
-        ffi::PyErr_SetRaisedException(exception.into_ptr());
-        #[cfg(not(Py_3_12))]
-        {
-            let kind = ffi::Py_TYPE(exception.as_ptr()).cast();
-            ffi::Py_INCREF(kind);
-            let traceback = ffi::PyException_GetTraceback(exception.as_ptr());
-            ffi::PyErr_Restore(kind, exception.into_ptr(), traceback);
-        }
-    }
-    Raised::SET
+    let exception = match exception.cast::<Exception>() {
+        Ok(exception) => exception,
+        Err(object) => return refuse(&object),
+    };
+    let raised = Raised::SET;
+    put_raised(raised.py(), exception);
+    raised
+}
+
+#[cfg(Py_3_12)]
+fn put_raised(py: Python<'_>, exception: Owned<Exception>) {
+    // SAFETY: it is an exception, as its type says.
+    unsafe { set_raised(py, exception.into_object()) };
+}
+
+#[cfg(not(Py_3_12))]
+fn put_raised(py: Python<'_>, exception: Owned<Exception>) {
+    let kind = Owned::share(exception.class()).into_object();
+    let traceback = traceback_of(&exception);
+    // SAFETY: an exception's class, the exception, its own traceback.
+    unsafe { set_parts(py, kind, exception.into_object(), traceback) };
 }
 
 #[cold]
@@ -278,38 +311,28 @@ pub(crate) fn warn(kind: &Object, text: &CStr) -> Fallible<()> {
 
 /// Writes an exception to stderr that nothing can be told of; `about` is what it has to do with.
 pub(crate) fn write_unraisable(raised: Raised, about: Option<&Object>) {
-    raised.stand();
-    // SAFETY: the error indicator is set, which this clears; what it is about is alive.
-    unsafe {
-        ffi::PyErr_WriteUnraisable(about.map_or(std::ptr::null_mut(), Object::as_ptr));
-    }
+    // CPython takes the exception.
+    let raised = ManuallyDrop::new(raised);
+    unraisable(raised.py(), about);
 }
 
 /// The traceback of an exception, if it has one.
 pub(crate) fn traceback(exception: &Object) -> Option<Owned> {
-    if !is_exception(exception) {
-        return None;
-    }
-    // SAFETY: an exception, which gives a new reference.
-    unsafe { Owned::from_ptr(ffi::PyException_GetTraceback(exception.as_ptr())) }
+    traceback_of(exception.cast()?)
 }
 
 /// Gives an exception a traceback, or None for none.
 pub(crate) fn set_traceback(exception: &Object, traceback: &Object) -> Fallible<()> {
-    if !is_exception(exception) {
-        return Err(refuse(exception));
+    match exception.cast() {
+        Some(exception) => put_traceback(exception, traceback),
+        None => Err(refuse(exception)),
     }
-    // SAFETY: an exception; CPython looks at what it is given.
-    let answer = unsafe { ffi::PyException_SetTraceback(exception.as_ptr(), traceback.as_ptr()) };
-    if answer < 0 { Err(Raised::seen(exception.py())) } else { Ok(()) }
 }
 
 /// Gives an exception a cause, or none.
 pub(crate) fn set_cause(exception: &Object, cause: Option<Owned>) {
-    if is_exception(exception) {
-        let cause = cause.map_or(std::ptr::null_mut(), Owned::into_ptr);
-        // SAFETY: an exception, which takes the reference over.
-        unsafe { ffi::PyException_SetCause(exception.as_ptr(), cause) };
+    if let Some(exception) = exception.cast() {
+        put_cause(exception, cause);
     }
 }
 

@@ -7,7 +7,8 @@ use super::errors::{
     Fallible, Raised, exc, is_exception, is_exception_class, raise, set_error, set_traceback,
     stop_unless_set,
 };
-use super::object::{Object, Owned, none_ref};
+use super::object::{Object, none_ref};
+use super::owned::Owned;
 
 /// Raises `StopIteration(value)`.
 pub(crate) fn stop(py: Python<'_>, value: &Object) -> Raised {

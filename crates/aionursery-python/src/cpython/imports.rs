@@ -1,16 +1,19 @@
 //! What the extension takes from asyncio and from its own Python part, looked up once at import.
 //! It must never change what it finds there.
 
-use std::sync::OnceLock;
+use std::cell::OnceCell;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::call::{call1, getattr, has_class, method0, truth_of};
+use super::call::{Keyword, call1, getattr, has_class, method0, truth_of};
 use super::containers::dict_get;
-use super::direct::{Attribute, Direct, DirectKeywords, DirectMethod, DirectOne, Member, forever};
-use super::errors::{Fallible, optional};
-use super::object::{Object, Owned, none, object};
+use super::direct::{Attribute, Direct, DirectKeywords, DirectMethod, DirectOne, Member};
+use super::errors::{Fallible, fetch, optional};
+use super::myself::Guarded;
+use super::object::{Object, object};
+use super::owned::{Owned, forever, none};
+use super::safe_calls::safe_calls;
 
 macro_rules! names {
     ($($(#[$when:meta])* $field:ident = $text:literal),* $(,)?) => {
@@ -64,6 +67,7 @@ names! {
     make_group = "_make_group",
     message = "message",
     module = "__module__",
+    msg = "msg",
     name = "name",
     must_cancel = "_must_cancel",
     qualname = "__qualname__",
@@ -91,8 +95,8 @@ names! {
 pub(crate) struct Imports {
     pub names: Names,
     /// `("context",)` and `("msg",)`.
-    pub kw_context: &'static Object,
-    pub kw_msg: &'static Object,
+    pub kw_context: Keyword,
+    pub kw_msg: Keyword,
     pub future_type: &'static Object,
     pub task_type: &'static Object,
     pub cancelled_error: &'static Object,
@@ -198,17 +202,12 @@ pub(crate) struct Parts {
     pub start_in_place: &'static Object,
 }
 
-// SAFETY: written once at import, read afterwards; who reads it has the token of an attached thread.
-unsafe impl Send for Imports {}
-// SAFETY: as above.
-unsafe impl Sync for Imports {}
-
-static IMPORTS: OnceLock<Imports> = OnceLock::new();
+static IMPORTS: Guarded<OnceCell<Imports>> = Guarded::new(OnceCell::new());
 
 /// What was looked up at import.
 #[inline]
-pub(crate) fn imports(_: Python<'_>) -> &'static Imports {
-    IMPORTS.get().expect("the module has been imported")
+pub(crate) fn imports(py: Python<'_>) -> &'static Imports {
+    IMPORTS.get(py).get().expect("the module has been imported")
 }
 
 #[inline]
@@ -221,15 +220,19 @@ fn kept<T>(found: Bound<'_, T>) -> &'static Object {
     forever(Owned::share(object(&found)))
 }
 
+safe_calls! {
+    fn interpreter(py: Python<'_>) -> *mut ffi::PyInterpreterState = PyInterpreterState_Get;
+    fn main_interpreter(py: Python<'_>) -> *mut ffi::PyInterpreterState = PyInterpreterState_Main;
+}
+
 /// Looks everything up. A second import (a sub-interpreter, a reload) finds it done.
 pub(crate) fn load(py: Python<'_>) -> PyResult<()> {
-    // SAFETY: attached, as the token says.
-    if unsafe { ffi::PyInterpreterState_Get() != ffi::PyInterpreterState_Main() } {
+    if interpreter(py) != main_interpreter(py) {
         return Err(pyo3::exceptions::PyImportError::new_err(
             "aionursery cannot be used in a subinterpreter; use it in the main one",
         ));
     }
-    if IMPORTS.get().is_some() {
+    if IMPORTS.get(py).get().is_some() {
         return Ok(());
     }
     // asyncio first: `_asyncio` on its own would import it half-way, and asyncio would make do with
@@ -264,14 +267,10 @@ pub(crate) fn load(py: Python<'_>) -> PyResult<()> {
         tasks.getattr("_scheduled_tasks").or_else(|_| tasks.getattr("_all_tasks"))
     };
     let part = |name: &str| scheduled.as_ref().ok()?.getattr(name).map(kept).ok();
-    let keyword = |name: &str| -> PyResult<&'static Object> {
-        let name = pyo3::types::PyString::intern(py, name);
-        Ok(kept(pyo3::types::PyTuple::new(py, [name])?))
-    };
     let names = Names::new(py);
     let imports = Imports {
-        kw_context: keyword("context")?,
-        kw_msg: keyword("msg")?,
+        kw_context: Keyword::of(names.context).map_err(|raised| fetch(py, raised))?,
+        kw_msg: Keyword::of(names.msg).map_err(|raised| fetch(py, raised))?,
         future_type: get(&accelerated, "Future")?,
         task_type: get(&accelerated, "Task")?,
         cancelled_error: get(&exceptions, "CancelledError")?,
@@ -328,7 +327,7 @@ pub(crate) fn load(py: Python<'_>) -> PyResult<()> {
         },
         names,
     };
-    let _ = IMPORTS.set(imports);
+    let _ = IMPORTS.get(py).set(imports);
     Ok(())
 }
 

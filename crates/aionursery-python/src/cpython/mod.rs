@@ -5,8 +5,10 @@
 
 pub(crate) mod args;
 pub(crate) mod call;
+pub(crate) mod called;
 pub(crate) mod class;
 pub(crate) mod containers;
+mod definitions;
 pub(crate) mod direct;
 pub(crate) mod errors;
 pub(crate) mod function;
@@ -14,10 +16,13 @@ pub(crate) mod futures;
 pub(crate) mod generator;
 pub(crate) mod guard;
 pub(crate) mod imports;
+pub(crate) mod myself;
 pub(crate) mod object;
+pub(crate) mod owned;
 pub(crate) mod plain;
 pub(crate) mod raised;
 pub(crate) mod safe_calls;
 pub(crate) mod shutdown;
+pub(crate) mod slot;
 pub(crate) mod thread;
 pub(crate) mod trash;

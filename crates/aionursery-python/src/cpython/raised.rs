@@ -7,7 +7,8 @@ use super::call::{getattr, method1};
 use super::containers::{item, items};
 use super::errors::{Fallible, exc, is_of, optional};
 use super::imports::{imports, names};
-use super::object::{Object, Owned};
+use super::object::Object;
+use super::owned::Owned;
 
 /// Whether an exception is a cancellation.
 #[inline]

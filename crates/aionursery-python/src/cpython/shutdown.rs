@@ -50,8 +50,9 @@ mod personality {
 
     pub(super) fn install() {
         RUSTS.get_or_init(|| {
+            let routine_ptr = &raw mut ROUTINE;
             // SAFETY: the pointer is this library's own, and only the unwinder reads it.
-            unsafe { std::ptr::replace(&raw mut ROUTINE, routine) }
+            unsafe { routine_ptr.replace(routine) }
         });
     }
 }

@@ -6,7 +6,8 @@ use std::cell::{Cell, RefCell};
 
 use pyo3::gc::PyTraverseError;
 
-use crate::cpython::object::{Object, Owned};
+use crate::cpython::object::Object;
+use crate::cpython::owned::Owned;
 
 /// How many of our objects may go inside each other, as CPython has it for its own.
 const DEPTH: usize = 50;

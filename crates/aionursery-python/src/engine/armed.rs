@@ -4,7 +4,9 @@ use std::cell::Cell;
 
 use crate::cpython::call::{referent, weak_reference};
 use crate::cpython::errors::optional;
-use crate::cpython::object::{Object, Owned, Slot};
+use crate::cpython::object::Object;
+use crate::cpython::owned::Owned;
+use crate::cpython::slot::Slot;
 use pyo3::gc::PyTraverseError;
 
 /// When the loop will call back.

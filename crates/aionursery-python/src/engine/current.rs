@@ -4,7 +4,8 @@ use crate::cpython::call::call;
 use crate::cpython::containers::{dict_delete, dict_get, dict_set};
 use crate::cpython::errors::{Aside, Fallible};
 use crate::cpython::imports::imports;
-use crate::cpython::object::{Object, Owned, none_ref};
+use crate::cpython::object::{Object, none_ref};
+use crate::cpython::owned::Owned;
 use crate::engine::state::LoopState;
 
 /// Makes a task the current one of its loop; gives back the one that was.

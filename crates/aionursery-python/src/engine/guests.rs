@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use crate::cpython::object::Owned;
+use crate::cpython::owned::Owned;
 use nursery_core::MemberId;
 
 /// Foreign hosts by their address.

@@ -6,7 +6,8 @@
 use std::cell::Cell;
 use std::ops::Deref;
 
-use crate::cpython::object::{Object, Owned};
+use crate::cpython::object::Object;
+use crate::cpython::owned::Owned;
 use crate::engine::link::Link;
 use crate::engine::state::LoopState;
 

@@ -7,7 +7,8 @@ use nursery_core::{Effects, NurseryId};
 
 use crate::cpython::errors::Fallible;
 use crate::cpython::function::Method;
-use crate::cpython::object::{Object, Owned};
+use crate::cpython::object::Object;
+use crate::cpython::owned::Owned;
 use crate::engine::link::Link;
 use crate::engine::state::{LoopState, PyFace};
 

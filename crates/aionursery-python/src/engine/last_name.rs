@@ -3,7 +3,9 @@
 
 use crate::cpython::call::utf8;
 use crate::cpython::errors::{Fallible, string};
-use crate::cpython::object::{Object, Owned, Slot};
+use crate::cpython::object::Object;
+use crate::cpython::owned::Owned;
+use crate::cpython::slot::Slot;
 
 /// The last one.
 #[derive(Debug, Default)]

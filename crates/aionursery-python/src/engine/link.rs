@@ -6,7 +6,9 @@ use std::cell::Cell;
 
 use crate::cpython::errors::Fallible;
 use crate::cpython::function::Method;
-use crate::cpython::object::{Owned, Weakly, class};
+use crate::cpython::myself::Weakly;
+use crate::cpython::object::class;
+use crate::cpython::owned::Owned;
 use pyo3::prelude::*;
 
 /// Stands in a handle for the loop, too: asyncio asks the loop of a handle no more than this answers.

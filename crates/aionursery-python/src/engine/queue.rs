@@ -24,7 +24,10 @@ use super::turns::{self as turn, Turns};
 use crate::cpython::containers::{item, size};
 use crate::cpython::direct::Member;
 use crate::cpython::imports::imports;
-use crate::cpython::object::{Object, Owned, Slot, Weakly};
+use crate::cpython::myself::Weakly;
+use crate::cpython::object::Object;
+use crate::cpython::owned::Owned;
+use crate::cpython::slot::Slot;
 
 /// What a loop lets us do.
 #[derive(Debug, Clone, Copy, Default)]

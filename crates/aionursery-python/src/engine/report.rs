@@ -6,11 +6,13 @@ use nursery_core::Kind;
 
 use super::state::LoopState;
 use crate::cpython::call::method1;
+use crate::cpython::called::method;
 use crate::cpython::containers::{dict, dict_set};
 use crate::cpython::errors::{Aside, Fallible, Raised, raise, string, write_unraisable};
-use crate::cpython::function::{Method, This, method};
+use crate::cpython::function::{Method, This};
 use crate::cpython::imports::names;
-use crate::cpython::object::{Object, Owned, none};
+use crate::cpython::object::Object;
+use crate::cpython::owned::{Owned, none};
 use crate::cpython::raised;
 use crate::engine::home::Home;
 use crate::engine::link::Link;

@@ -6,7 +6,8 @@ use crate::cpython::call::{call, float};
 use crate::cpython::containers::list;
 use crate::cpython::errors::{Fallible, string};
 use crate::cpython::imports::imports;
-use crate::cpython::object::{Owned, none_ref};
+use crate::cpython::object::none_ref;
+use crate::cpython::owned::Owned;
 use crate::engine::state::LoopState;
 use crate::engine::words::source_name;
 

@@ -7,7 +7,8 @@ use std::ptr::NonNull;
 
 use nursery_core::{Cleanup, Effects, Face, Identity, Tree};
 
-use crate::cpython::object::{Object, Owned};
+use crate::cpython::object::Object;
+use crate::cpython::owned::Owned;
 use pyo3::prelude::*;
 
 /// A task, or a join, by its address. One stands in the tree only, and only while its object is alive:

@@ -13,7 +13,9 @@ use crate::cpython::containers::tuple;
 use crate::cpython::errors::{Fallible, optional};
 use crate::cpython::function::Method;
 use crate::cpython::imports::{imports, names};
-use crate::cpython::object::{Object, Owned, Weakly};
+use crate::cpython::myself::Weakly;
+use crate::cpython::object::Object;
+use crate::cpython::owned::Owned;
 use crate::engine::link::Link;
 use pyo3::prelude::*;
 

@@ -10,11 +10,13 @@ use nursery_core::{MemberId, Source};
 use crate::cpython::call::{
     as_text, call_method_with, getattr_opt, has_class, method0, method1, number, truth, utf8,
 };
+use crate::cpython::called::method;
 use crate::cpython::errors::{Fallible, optional, string};
-use crate::cpython::function::{Method, This, method};
+use crate::cpython::function::{Method, This};
 use crate::cpython::futures;
 use crate::cpython::imports::{imports, names};
-use crate::cpython::object::{Object, Owned, none};
+use crate::cpython::object::Object;
+use crate::cpython::owned::{Owned, none};
 use crate::engine::guests::{Host, Hosts};
 use crate::engine::state::{Key, LoopState};
 use crate::engine::words::source_name;

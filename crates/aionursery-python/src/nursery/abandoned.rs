@@ -7,7 +7,7 @@ use super::Nursery;
 use crate::cpython::errors::{Aside, Fallible, optional, raise, string, write_unraisable};
 use crate::cpython::futures;
 use crate::cpython::imports::{is_closed, running_loop};
-use crate::cpython::object::Owned;
+use crate::cpython::owned::Owned;
 use crate::engine::state::{Failure, LoopState, PyFace};
 use crate::hosts::foreign;
 use crate::hosts::host;

@@ -9,7 +9,9 @@ use pyo3::types::PyTuple;
 
 use crate::cpython::errors::{Aside, fetch, set_error_text};
 use crate::cpython::imports::imports;
-use crate::cpython::object::{Owned, class, object, show};
+use crate::cpython::object::{class, object};
+use crate::cpython::owned::Owned;
+use crate::cpython::slot::show;
 use crate::engine::home::HomeSlot;
 use crate::nursery::Nursery;
 use crate::task::Task;

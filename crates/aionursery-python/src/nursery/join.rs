@@ -16,7 +16,8 @@ use crate::cpython::errors::{
 };
 use crate::cpython::futures;
 use crate::cpython::imports::{current_task, imports};
-use crate::cpython::object::{Object, Owned, boolean, none};
+use crate::cpython::object::Object;
+use crate::cpython::owned::{Owned, boolean, none};
 use crate::cpython::raised;
 use crate::cpython::thread::thread_mark;
 use crate::engine::state::{Failure, Key, LoopState, PyFace};

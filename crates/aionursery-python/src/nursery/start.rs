@@ -8,11 +8,13 @@ use pyo3::types::PyTuple;
 
 use crate::cpython::args::{Args, given};
 use crate::cpython::call::{call, is_context, truth, utf8};
+use crate::cpython::called::method;
 use crate::cpython::containers::{items, tuple};
 use crate::cpython::errors::{Fallible, Raised, exc, fetch, misuse, set_error, set_error_text};
-use crate::cpython::function::{Method, This, method};
+use crate::cpython::function::{Method, This};
 use crate::cpython::imports::{imports, running_loop};
-use crate::cpython::object::{Object, Owned, boolean_ref, none_ref, object};
+use crate::cpython::object::{Object, boolean_ref, none_ref, object};
+use crate::cpython::owned::Owned;
 use crate::engine::home::Home;
 use crate::engine::ready;
 use crate::engine::state::{Key, LoopState};

@@ -5,10 +5,12 @@ use crate::cpython::call::{
     call_all, call1, class_of, getattr_opt, has_await, is_callable, is_coroutine,
     is_exact_generator, method0, method1, repr, truth_of,
 };
+use crate::cpython::called::method;
 use crate::cpython::errors::{Aside, Fallible, exc, misuse, optional, set_error_text};
-use crate::cpython::function::{Method, This, method};
+use crate::cpython::function::{Method, This};
 use crate::cpython::imports::{imports, names};
-use crate::cpython::object::{Object, Owned, none};
+use crate::cpython::object::Object;
+use crate::cpython::owned::{Owned, none};
 use crate::engine::state::LoopState;
 use crate::wait::WaitObject;
 

@@ -6,10 +6,12 @@ use pyo3::prelude::*;
 
 use crate::cpython::args::{Args, given};
 use crate::cpython::call::{is_context, is_coroutine, method0};
+use crate::cpython::called::method;
 use crate::cpython::errors::Fallible;
-use crate::cpython::function::{Method, This, method};
+use crate::cpython::function::{Method, This};
 use crate::cpython::imports::names;
-use crate::cpython::object::{Object, Owned};
+use crate::cpython::object::Object;
+use crate::cpython::owned::Owned;
 use crate::nursery::Nursery;
 use crate::nursery::start::{self, Order};
 use crate::task_class;

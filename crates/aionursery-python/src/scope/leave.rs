@@ -10,7 +10,8 @@ use crate::cpython::errors::{
     Aside, Fallible, Raised, exc, misuse, optional, raise, raise_in_context, set_cause, string,
 };
 use crate::cpython::futures;
-use crate::cpython::object::{Object, Owned};
+use crate::cpython::object::Object;
+use crate::cpython::owned::Owned;
 use crate::cpython::raised;
 use crate::cpython::raised::Group;
 use crate::cpython::thread::thread_mark;

@@ -11,7 +11,9 @@ use super::settings::{finite, span};
 use super::{Budget, CancelScope, Stage, relative_of, settings_of, warn_if_meant_as_seconds};
 use crate::cpython::args::{CallArgs, given};
 use crate::cpython::errors::{Fallible, fetch, text_object};
-use crate::cpython::object::{Object, Owned, Slot, object, show};
+use crate::cpython::object::{Object, object};
+use crate::cpython::owned::Owned;
+use crate::cpython::slot::{Slot, show};
 use crate::engine::state::CLEANUP;
 use crate::engine::words::source_name;
 

@@ -16,10 +16,13 @@ use nursery_core::{Cause, ScopeId, Settings, Source};
 use pyo3::prelude::*;
 
 use crate::cpython::args::Args;
+use crate::cpython::called::method;
 use crate::cpython::errors::{Fallible, fetch, misuse};
-use crate::cpython::function::{Method, This, method};
+use crate::cpython::function::{Method, This};
 use crate::cpython::imports::running_loop;
-use crate::cpython::object::{Owned, Slot, boolean, class};
+use crate::cpython::object::class;
+use crate::cpython::owned::{Owned, boolean};
+use crate::cpython::slot::Slot;
 use crate::cpython::thread::thread_mark;
 use crate::engine::home::{Home, HomeSlot};
 use crate::engine::state::LoopState;

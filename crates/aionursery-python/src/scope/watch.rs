@@ -5,7 +5,8 @@ use pyo3::prelude::*;
 
 use super::{CancelScope, Stage};
 use crate::cpython::errors::{fetch, misuse};
-use crate::cpython::object::{Owned, object};
+use crate::cpython::object::object;
+use crate::cpython::owned::Owned;
 
 /// Have `call` called, without arguments, when a cancellation reaches a scope; at once if one does.
 ///

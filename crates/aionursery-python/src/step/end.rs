@@ -8,7 +8,7 @@ use crate::cpython::errors::{
     Aside, Fallible, Raised, exc, is_of, misuse, optional, raise, set_error_text, string, traceback,
 };
 use crate::cpython::imports::names;
-use crate::cpython::object::Owned;
+use crate::cpython::owned::Owned;
 use crate::cpython::raised;
 use crate::engine::state::{Failure, LoopState};
 use crate::task::name::{name, name_text};

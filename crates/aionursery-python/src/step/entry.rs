@@ -2,10 +2,12 @@
 
 use super::step::step;
 use crate::cpython::call::call_method_with;
+use crate::cpython::called::method;
 use crate::cpython::errors::Fallible;
-use crate::cpython::function::{Method, method};
+use crate::cpython::function::Method;
 use crate::cpython::imports::imports;
-use crate::cpython::object::{Object, Owned, none};
+use crate::cpython::object::Object;
+use crate::cpython::owned::{Owned, none};
 use crate::cpython::thread::thread_mark;
 use crate::engine::state::LoopState;
 use crate::task::{Task, flag};

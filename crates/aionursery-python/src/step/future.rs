@@ -6,10 +6,12 @@ use super::wakeup;
 use crate::cpython::call::{
     call_method_with, getattr_opt, has_attr, is_generator, method0, repr, set_attr, truth, truth_of,
 };
+use crate::cpython::called::method;
 use crate::cpython::errors::{Fallible, misuse, raise};
-use crate::cpython::function::{Method, method};
+use crate::cpython::function::Method;
 use crate::cpython::imports::{FutureParts, imports, names};
-use crate::cpython::object::{Object, Owned, boolean_ref, none};
+use crate::cpython::object::{Object, boolean_ref};
+use crate::cpython::owned::{Owned, none};
 use crate::engine::hooks::hooks;
 use crate::engine::state::LoopState;
 use crate::task::{Task, cancelled_error, flag};

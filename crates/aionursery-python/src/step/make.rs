@@ -5,7 +5,7 @@ use super::step;
 use crate::cpython::call::{call0, enter_context, exit_context};
 use crate::cpython::errors::{Aside, Fallible};
 use crate::cpython::imports::imports;
-use crate::cpython::object::none;
+use crate::cpython::owned::none;
 use crate::engine::state::LoopState;
 use crate::task::{Task, flag};
 

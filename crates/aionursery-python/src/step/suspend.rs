@@ -7,7 +7,7 @@ use super::cancel::cancel_wait;
 use super::future;
 use crate::cpython::call::repr;
 use crate::cpython::errors::misuse;
-use crate::cpython::object::Owned;
+use crate::cpython::owned::Owned;
 use crate::engine::ready;
 use crate::engine::state::LoopState;
 use crate::task::{

@@ -4,10 +4,10 @@
 
 use super::data::Task;
 #[cfg(Py_3_14)]
-use super::data::flag;
+use super::flag;
 use crate::cpython::object::Object;
 #[cfg(Py_3_14)]
-use crate::cpython::{call::call, errors::optional, imports::imports, object::Owned};
+use crate::cpython::{call::call, errors::optional, imports::imports, owned::Owned};
 use crate::engine::state::LoopState;
 
 /// `waiter` awaits `awaited` from now on.

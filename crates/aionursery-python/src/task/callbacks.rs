@@ -6,7 +6,8 @@ use super::watchers::Watcher;
 use crate::cpython::call::call_method_with;
 use crate::cpython::errors::Fallible;
 use crate::cpython::imports::imports;
-use crate::cpython::object::{Object, Owned};
+use crate::cpython::object::Object;
+use crate::cpython::owned::Owned;
 use crate::engine::state::LoopState;
 
 /// Adds a watcher to a task that has not ended.

@@ -4,7 +4,10 @@
 pub(crate) mod call_graph;
 pub(crate) mod callbacks;
 pub(crate) mod data;
+pub(crate) mod flag;
 mod inbox;
+mod layout;
+pub(crate) mod memory;
 pub(crate) mod name;
 mod place;
 pub(crate) mod registry;
@@ -13,8 +16,10 @@ mod wake;
 mod watchers;
 
 pub(crate) use callbacks::call_soon;
-pub(crate) use data::{Task, TaskData, allocate, begin, flag, is_ours};
+pub(crate) use data::{Task, TaskData, begin, is_ours};
 pub(crate) use inbox::{charge, is_asked, is_shielded};
+pub(crate) use layout::{class, find_inherited};
+pub(crate) use memory::allocate;
 pub(crate) use name::set_name;
 pub(crate) use place::{is_held, leave_tree, member};
 pub(crate) use registry::register_child;

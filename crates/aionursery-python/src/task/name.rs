@@ -5,7 +5,8 @@
 use super::data::{Task, TaskData};
 use crate::cpython::call::{as_text, is_exact_text, is_int, utf8};
 use crate::cpython::errors::{Fallible, optional, string};
-use crate::cpython::object::{Object, Owned, none};
+use crate::cpython::object::Object;
+use crate::cpython::owned::{Owned, none};
 
 /// What a task is called.
 pub(crate) fn name(task: &Task) -> Fallible<Owned> {

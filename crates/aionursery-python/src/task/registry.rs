@@ -7,13 +7,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::prelude::*;
 
-use super::data::{Task, flag};
+use super::data::Task;
+use super::flag;
 use crate::cpython::call::{call1, weak_reference};
+use crate::cpython::called::method;
 use crate::cpython::containers::{set_add, set_discard};
 use crate::cpython::errors::{Fallible, fetch};
-use crate::cpython::function::{Method, This, method};
+use crate::cpython::function::{Method, This};
 use crate::cpython::imports::imports;
-use crate::cpython::object::{Object, Owned, none, none_ref};
+use crate::cpython::object::{Object, none_ref};
+use crate::cpython::owned::{Owned, none};
 use crate::engine::find::each_state;
 
 /// Children are entered when somebody looks.

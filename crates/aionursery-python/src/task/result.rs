@@ -1,12 +1,14 @@
 //! How a task has ended, as `result` says it: it may be asked again and again.
 
-use super::data::{Task, flag};
+use super::data::Task;
+use super::flag;
 use crate::cpython::call::{call0, call1};
 use crate::cpython::errors::{
     Fallible, Raised, exc, raise_in_context, set_error, set_error_text, set_traceback,
 };
 use crate::cpython::imports::imports;
-use crate::cpython::object::{Owned, none, none_ref};
+use crate::cpython::object::none_ref;
+use crate::cpython::owned::{Owned, none};
 use crate::engine::home::Home;
 use pyo3::prelude::*;
 

@@ -1,7 +1,8 @@
 //! How a task that waits is woken: it is queued, once. It must never take a step.
 
-use super::data::{Task, flag};
-use crate::cpython::object::Owned;
+use super::data::Task;
+use super::flag;
+use crate::cpython::owned::Owned;
 use crate::engine::ready;
 use crate::engine::state::LoopState;
 

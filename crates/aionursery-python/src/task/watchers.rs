@@ -1,6 +1,7 @@
 //! What is kept of those that are to be told of a task's end.
 
-use crate::cpython::object::{Owned, Visitor};
+use crate::cpython::owned::Owned;
+use crate::cpython::slot::Visitor;
 
 #[derive(Debug)]
 pub(crate) enum Watcher<T> {

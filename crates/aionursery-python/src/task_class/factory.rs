@@ -7,10 +7,12 @@ use crate::cpython::args::{Args, CallArgs, given};
 use crate::cpython::call::{
     call0, call1, is_context, is_coroutine, method0, repr, truth, truth_of, type_name,
 };
+use crate::cpython::called::method;
 use crate::cpython::errors::{Fallible, exc, misuse, set_error, set_error_text};
-use crate::cpython::function::{Method, This, method};
+use crate::cpython::function::{Method, This};
 use crate::cpython::imports::{imports, is_debug, names};
-use crate::cpython::object::{Object, Owned};
+use crate::cpython::object::Object;
+use crate::cpython::owned::Owned;
 use crate::engine::ready;
 use crate::engine::state::LoopState;
 use crate::step::{start_eagerly, trace_source};

@@ -8,7 +8,8 @@ use crate::cpython::args::{Args, given};
 use crate::cpython::call::{copy_context, int, is_equal, truth};
 use crate::cpython::errors::{Fallible, exc, set_error};
 use crate::cpython::imports::imports;
-use crate::cpython::object::{Object, Owned, boolean, none};
+use crate::cpython::object::Object;
+use crate::cpython::owned::{Owned, boolean, none};
 use crate::engine::threads;
 use crate::task;
 

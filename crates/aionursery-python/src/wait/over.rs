@@ -4,7 +4,7 @@ use nursery_core::NurseryId;
 
 use super::waiters::notify;
 use super::{Phase, WaitObject};
-use crate::cpython::object::Owned;
+use crate::cpython::owned::Owned;
 use crate::engine::hooks::hooks;
 use crate::engine::state::LoopState;
 

@@ -1,6 +1,7 @@
 //! One that waits for a wait, beside its first task of ours.
 
-use crate::cpython::object::{Object, Owned};
+use crate::cpython::object::Object;
+use crate::cpython::owned::Owned;
 use crate::task::Task;
 
 /// A waiter beside the first task of ours.

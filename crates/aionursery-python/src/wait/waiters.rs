@@ -9,7 +9,8 @@ use crate::cpython::call::getattr_opt;
 use crate::cpython::errors::{Aside, optional};
 use crate::cpython::futures;
 use crate::cpython::imports::{current_task, names};
-use crate::cpython::object::{Object, Owned};
+use crate::cpython::object::Object;
+use crate::cpython::owned::Owned;
 use crate::engine::state::LoopState;
 use crate::task::{self, Task};
 
