@@ -9,6 +9,7 @@ from contextvars import Context
 from typing import Any, TypeVar
 
 from ._aionursery import Nursery, Task, act_as_task_group, create_task
+from ._errors import unhandled_in_group
 from ._factory import eager_task_factory
 
 T = TypeVar("T")
@@ -27,7 +28,7 @@ class TaskGroup(Nursery, asyncio.TaskGroup):  # type: ignore[misc]
 
     @staticmethod
     def _make_group(errors: list[BaseException]) -> BaseExceptionGroup[BaseException]:
-        return BaseExceptionGroup("unhandled errors in a TaskGroup", errors)
+        return unhandled_in_group(errors)
 
     _entered = False
     _exiting = False

@@ -116,6 +116,29 @@ impl Making {
     }
 }
 
+impl Header {
+    /// Of a task with a handle and `owners`, so many [`REF`], beside it.
+    #[inline]
+    fn new(
+        owners: usize,
+        making: Making,
+        vtable: &'static Table,
+        block: NonNull<Block>,
+        (index, id): (u32, u32),
+    ) -> Self {
+        Self {
+            state: AtomicUsize::new(HANDLE | owners | making.flags()),
+            next: AtomicPtr::new(ptr::null_mut()),
+            vtable,
+            block,
+            joiner: AtomicWaker::new(),
+            index: AtomicU32::new(index),
+            id: AtomicU32::new(id),
+            name: making.name.map(Box::new),
+        }
+    }
+}
+
 /// The driver's side of a task: the right to poll its future, and the duty to end it.
 pub(crate) struct Running<E> {
     task: TaskRef,

@@ -6,7 +6,6 @@
 //! Who may touch `stage` is said in `task.rs`, with the load in the driver's place. `carrier` is
 //! written once, by the load, before it sets `WAITS`; after that it is only read.
 
-use std::alloc::Layout;
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 use std::mem::{self, ManuallyDrop};
@@ -16,17 +15,15 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use super::cell::{Stage, empty, failed, settle};
-use super::slots::{Block, stride};
+use super::cell::{Stage, drop_rest, empty, failed, place, settle, take_output};
 use super::{AWAY, CANCEL, DONE, HANDLE, REF, WAITS};
 use super::{Handle, Header, Making, Step, Table, TaskRef};
 use crate::core::Core;
 use crate::error::{Failure, Fault, Reason};
 use crate::frame::{self, Kind, STOP, Standing, WALL};
-use crate::quiet::{first, quietly};
+use crate::quiet::quietly;
 use crate::scope::Scope;
-use crate::sync::AtomicWaker;
-use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use crate::sync::atomic::Ordering;
 use crate::wall::{self, Held};
 
 /// What does not know the types.
@@ -106,24 +103,11 @@ where
     T: 'static,
     E: Send + 'static,
 {
-    let ready = &core.ready;
-    let (raw, block) = match (const { stride(Layout::new::<Cell<F, T, E>>()) }, ready.slots()) {
-        // SAFETY: `ready` has given its slots out because this thread drives.
-        (Some(stride), Some(slots)) => unsafe { slots.take(ready, stride) },
-        _ => Block::alone(ready, Layout::new::<Cell<F, T, E>>()),
-    };
-    let owners = if making.shield { 2 * REF } else { 3 * REF };
-    let state = HANDLE | owners | making.flags();
-    let header = Header {
-        state: AtomicUsize::new(state),
-        next: AtomicPtr::new(ptr::null_mut()),
-        vtable: const { &Table { poll: poll::<F, T, E>, take: take::<F, T, E> } },
-        block,
-        joiner: AtomicWaker::new(),
-        index: AtomicU32::new(AWAY),
-        id: AtomicU32::new(id),
-        name: making.name.map(Box::new),
-    };
+    let (raw, block) = place::<Cell<F, T, E>>(&core.ready);
+    let shield = making.shield;
+    let owners = if shield { 2 * REF } else { 3 * REF };
+    let vtable = const { &Table { poll: poll::<F, T, E>, take: take::<F, T, E> } };
+    let header = Header::new(owners, making, vtable, block, (AWAY, id));
     let cell = Cell {
         head: Head { header, carrier: UnsafeCell::new(None) },
         home: UnsafeCell::new(Home { core: Some(core.clone()), scope: Some(scope), held: None }),
@@ -131,8 +115,8 @@ where
     };
     // SAFETY: the memory is the task's own, large enough and aligned.
     unsafe { raw.cast().write(cell) };
-    let handle = Handle { task: ManuallyDrop::new(TaskRef(raw)), result: std::marker::PhantomData };
-    (Load(ManuallyDrop::new(TaskRef(raw))), handle, (!making.shield).then(|| TaskRef(raw)))
+    let handle = Handle { task: ManuallyDrop::new(TaskRef(raw)), result: PhantomData };
+    (Load(ManuallyDrop::new(TaskRef(raw))), handle, (!shield).then(|| TaskRef(raw)))
 }
 
 impl Load {
@@ -359,9 +343,8 @@ unsafe fn end_without_value<F, T, E>(
 ) -> Fault<E> {
     // SAFETY: as the caller promises.
     let header = unsafe { task.as_ref() };
-    // SAFETY: as the caller promises; after a panic the future may still be there.
-    let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { empty(stage) }));
-    polled = first(polled, dropped);
+    // SAFETY: as the caller promises.
+    polled = unsafe { drop_rest(stage, polled) };
     if polled.is_ok() && matches!(returned, Some(Ok(_))) {
         polled = catch_unwind(AssertUnwindSafe(|| drop(returned.take())));
         if polled.is_ok() {
@@ -386,11 +369,8 @@ fn in_scope<R>(scope: &Option<Arc<Scope>>, act: impl FnOnce() -> R) -> R {
 
 unsafe fn take<F, T, E>(task: NonNull<Header>, out: *mut ()) {
     let raw = task.cast::<Cell<F, T, E>>().as_ptr();
-    // SAFETY: the task was made with these types, and the caller is the handle of a task that is
-    // done: the stage is its own.
-    let stage = unsafe { &mut *UnsafeCell::raw_get(&raw const (*raw).stage) };
-    if let Stage::Output(output) = mem::replace(stage, Stage::Empty) {
-        // SAFETY: the caller's pointer is to an `Option` of this result.
-        unsafe { *out.cast::<Option<Result<T, Fault<E>>>>() = Some(output) };
-    }
+    // SAFETY: the task was made with these types; of `stage` only a raw pointer is taken here.
+    let stage = unsafe { UnsafeCell::raw_get(&raw const (*raw).stage) };
+    // SAFETY: the caller is the handle of a task that is done: the stage is its own.
+    unsafe { take_output(stage, out) };
 }

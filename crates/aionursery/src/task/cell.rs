@@ -20,8 +20,7 @@ use super::{
 };
 use crate::error::{Failure, Fault, Held, Panic};
 use crate::quiet::{first, quietly};
-use crate::sync::AtomicWaker;
-use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use crate::sync::atomic::Ordering;
 
 #[repr(C)]
 struct Cell<F, T, E> {
@@ -44,21 +43,9 @@ pub(crate) fn make<F, T, E>(ready: &Share, future: F, making: Making) -> (Runnin
 where
     F: Future<Output = Result<T, E>>,
 {
-    let (raw, block) = match (const { stride(Layout::new::<Cell<F, T, E>>()) }, ready.slots()) {
-        // SAFETY: `ready` has given its slots out because this thread drives.
-        (Some(stride), Some(slots)) => unsafe { slots.take(ready, stride) },
-        _ => Block::alone(ready, Layout::new::<Cell<F, T, E>>()),
-    };
-    let header = Header {
-        state: AtomicUsize::new(HANDLE | (2 * REF) | making.flags()),
-        next: AtomicPtr::new(ptr::null_mut()),
-        vtable: const { &Table { poll: poll::<F, T, E>, take: take::<F, T, E> } },
-        block,
-        joiner: AtomicWaker::new(),
-        index: AtomicU32::new(NEW),
-        id: AtomicU32::new(0),
-        name: making.name.map(Box::new),
-    };
+    let (raw, block) = place::<Cell<F, T, E>>(ready);
+    let vtable = const { &Table { poll: poll::<F, T, E>, take: take::<F, T, E> } };
+    let header = Header::new(2 * REF, making, vtable, block, (NEW, 0));
     let cell = Cell { header, stage: UnsafeCell::new(Stage::<F, T, E>::Future(future)) };
     // SAFETY: the memory is the task's own, large enough and aligned.
     unsafe { raw.cast().write(cell) };
@@ -66,7 +53,17 @@ where
     (Running { task: TaskRef(raw), error: PhantomData }, handle)
 }
 
-/// A task whose future nobody polls, for what is woken as children are.
+/// Memory for a task that is laid out as `C`, and the block that it is in.
+#[inline]
+pub(super) fn place<C>(ready: &Share) -> (NonNull<Header>, NonNull<Block>) {
+    match (const { stride(Layout::new::<C>()) }, ready.slots()) {
+        // SAFETY: `ready` has given its slots out because this thread drives.
+        (Some(stride), Some(slots)) => unsafe { slots.take(ready, stride) },
+        _ => Block::alone(ready, Layout::new::<C>()),
+    }
+}
+
+/// A task whose future is never polled, for what is woken as children are.
 pub(crate) fn make_idle(ready: &Share) -> TaskRef {
     let making = Making { shield: false, name: None };
     let (running, _) = make::<_, (), ()>(ready, std::future::pending(), making);
@@ -124,8 +121,7 @@ unsafe fn end_without_value<F, T, E>(
     // SAFETY: the stage is the driver's, whose reference keeps the task alive; after a panic the
     // future may still be there. `out` is the caller's.
     unsafe {
-        let dropped = catch_unwind(AssertUnwindSafe(|| empty(stage)));
-        let polled = first(polled.map(drop), dropped);
+        let polled = drop_rest(stage, polled.map(drop));
         let (fault, outcome) = failed(polled, returned, task.as_ref());
         let outcome = match settle(task, stage, Err(fault)) {
             Ok(()) => outcome,
@@ -232,13 +228,36 @@ pub(super) unsafe fn empty<F, T, E>(stage: *mut Stage<F, T, E>) {
     unsafe { ptr::drop_in_place(leave.0) };
 }
 
+/// Drops what is left in a stage once its future was polled. Gives the first panic of the two.
+///
+/// # Safety
+/// The caller owns the stage.
+pub(super) unsafe fn drop_rest<F, T, E>(
+    stage: *mut Stage<F, T, E>,
+    polled: std::thread::Result<()>,
+) -> std::thread::Result<()> {
+    // SAFETY: as the caller says; after a panic the future may still be there.
+    let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { empty(stage) }));
+    first(polled, dropped)
+}
+
 unsafe fn take<F, T, E>(task: NonNull<Header>, out: *mut ()) {
     let raw = task.cast::<Cell<F, T, E>>();
     // SAFETY: the task was made with these types; of `stage` only a raw pointer is taken here.
     let stage = unsafe { UnsafeCell::raw_get(&raw const (*raw.as_ptr()).stage) };
     // SAFETY: the caller is the handle of a task that is done: the stage is its own.
+    unsafe { take_output(stage, out) };
+}
+
+/// Moves the result out of a stage, if it is there.
+///
+/// # Safety
+/// The caller owns the stage, and `out` is a pointer to an `Option` of the result.
+#[inline]
+pub(super) unsafe fn take_output<F, T, E>(stage: *mut Stage<F, T, E>, out: *mut ()) {
+    // SAFETY: as the caller says.
     if let Stage::Output(output) = unsafe { mem::replace(&mut *stage, Stage::Empty) } {
-        // SAFETY: the caller's pointer is to an `Option` of this result.
+        // SAFETY: as the caller says.
         unsafe { *out.cast::<Option<Result<T, Fault<E>>>>() = Some(output) };
     }
 }
