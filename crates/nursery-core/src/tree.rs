@@ -1,10 +1,12 @@
 //! Scopes, nurseries and the tasks in them: the machine that both faces drive.
 //! It decides who is cancelled, who takes a cancellation back and what a nursery raises; it must
 //! never run anything, read a clock, or keep a task alive on its own account. Here are its parts,
-//! its tasks and the links between scopes; what is done with a scope is in `scopes.rs`, with a
-//! nursery in `nurseries.rs` and `orphans.rs`, what watches a scope in `watches.rs`; how a cancellation reaches tasks is in `delivery.rs`,
-//! how long they may go on then in `budget.rs`.
+//! its tasks and the links between scopes; what is done with a scope is in `scopes.rs`,
+//! with a nursery in `nurseries.rs` and `orphans.rs`, with its children in `children.rs`, what watches a
+//! scope in `watches.rs`; how a cancellation reaches tasks is in `delivery.rs`, how long they may go on then
+//! in `budget.rs`.
 
+mod children;
 mod nurseries;
 mod orphans;
 mod scopes;
@@ -19,7 +21,8 @@ use crate::scope::{Cause, Cleanup, Scope, ScopeId, Settings};
 use crate::slab::{NONE, Slab};
 use crate::timers::Timers;
 
-pub use nurseries::{Close, NurseryId, Start};
+pub use children::Start;
+pub use nurseries::{Close, NurseryId};
 pub use scopes::{Exit, Flight};
 
 use nurseries::Nursery;

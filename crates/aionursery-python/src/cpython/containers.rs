@@ -24,6 +24,8 @@ safe_calls! {
     // Of a tuple that nothing else has seen.
     fn fill(tuple: &Object, place: isize, item: Owned) -> Fallible<()> = PyTuple_SetItem;
     fn is_tuple(object: &Object) -> bool = PyTuple_Check;
+    // Of a tuple; for anything else it raises a SystemError.
+    fn count(tuple: &Object) -> isize = PyTuple_Size;
     /// A new `dict`.
     pub(crate) fn dict(py: Python<'_>) -> Fallible<Owned> = PyDict_New;
     /// `dict[key] = value`.
@@ -62,10 +64,8 @@ pub(crate) fn items(tuple: &Object) -> &[&Object] {
     if !is_tuple(tuple) {
         return &[];
     }
-    let whole = tuple.as_ptr();
-    // SAFETY: it is a tuple.
-    let count = unsafe { ffi::PyTuple_GET_SIZE(whole) } as usize;
-    let first = whole.cast::<u8>().wrapping_add(offset_of!(ffi::PyTupleObject, ob_item));
+    let count = count(tuple) as usize;
+    let first = tuple.as_ptr().cast::<u8>().wrapping_add(offset_of!(ffi::PyTupleObject, ob_item));
     // SAFETY: a tuple's items lie in it, as many as it says, and are there for its life; a reference to an
     // object is its address.
     unsafe { std::slice::from_raw_parts(first.cast::<&Object>(), count) }

@@ -190,8 +190,7 @@ safe_calls! {
 safe_calls! {
     /// Takes the error indicator, with its traceback; none if nothing was raised.
     fn take_raised(py: Python<'_>) -> Option<Owned> = PyErr_GetRaisedException;
-    // The exception is one.
-    unsafe fn set_raised(py: Python<'_>, exception: Owned) -> () = PyErr_SetRaisedException;
+    fn put_raised(py: Python<'_>, exception: Owned<Exception>) -> () = PyErr_SetRaisedException;
 }
 
 #[cfg(not(Py_3_12))]
@@ -255,12 +254,6 @@ pub(crate) fn raise(exception: Owned) -> Raised {
     let raised = Raised::SET;
     put_raised(raised.py(), exception);
     raised
-}
-
-#[cfg(Py_3_12)]
-fn put_raised(py: Python<'_>, exception: Owned<Exception>) {
-    // SAFETY: it is an exception, as its type says.
-    unsafe { set_raised(py, exception.into_object()) };
 }
 
 #[cfg(not(Py_3_12))]

@@ -49,7 +49,7 @@ impl Argument for &Type {
 }
 
 /// The reference is given away.
-impl Argument for Owned {
+impl<T> Argument for Owned<T> {
     type C = Raw;
 
     #[inline]
@@ -183,7 +183,14 @@ macro_rules! plain_answers {
     )*};
 }
 
-plain_answers!(c_int, c_ulong, *const c_char, ffi::PySendResult, *mut ffi::PyInterpreterState);
+plain_answers!(
+    c_int,
+    c_ulong,
+    ffi::Py_ssize_t,
+    *const c_char,
+    ffi::PySendResult,
+    *mut ffi::PyInterpreterState
+);
 
 /// `fn name(object: &Object, ...) -> Answer = PyFunction;`, or with `py: Python<'_>` in the place of a first
 /// object. And `unsafe fn`, with the token.

@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use super::data::{Rare, Task, TaskData};
 use super::flag;
 use super::layout::{self, class};
-use crate::cpython::class::{Clear, Dealloc, Dying, Slots, Traverse};
+use crate::cpython::dying::Dying;
 use crate::cpython::errors::{Fallible, answered};
 use crate::cpython::function::This;
 use crate::cpython::imports::imports;
@@ -21,6 +21,7 @@ use crate::cpython::myself::Guarded;
 use crate::cpython::object::{Object, Type};
 use crate::cpython::owned::{Owned, forever};
 use crate::cpython::slot::{Visit, VisitArg, Visitor};
+use crate::cpython::slots::{Clear, Dealloc, Slots, Traverse};
 
 /// What asyncio's type does with its part of a task.
 struct Base {
@@ -114,8 +115,10 @@ extern "C" fn dealloc(task: Dying<Task>) {
 
 /// The slots of the type that its memory is for.
 pub(crate) fn slots() -> Slots<Task> {
-    // SAFETY: these make, show and free what a task is.
-    unsafe { Slots::new().memory(new, traverse, clear, dealloc) }
+    // SAFETY: it makes what a task is.
+    let slots = unsafe { Slots::new().new_by(new) };
+    // SAFETY: these show and free that.
+    unsafe { slots.memory(traverse, clear, dealloc) }
 }
 
 /// Makes the type, with these slots: asyncio's with our part behind it. Once.

@@ -6,13 +6,14 @@ use pyo3::prelude::*;
 use crate::cpython::args::Args;
 use crate::cpython::call::Sent;
 use crate::cpython::called::method;
-use crate::cpython::class::{Class, Heap, Inside, Sends, Slots, yielded};
+use crate::cpython::class::{Class, Heap, Inside};
 use crate::cpython::errors::{Fallible, exc, set_error};
 use crate::cpython::function::{Method, This};
 use crate::cpython::generator::raise_thrown;
 use crate::cpython::object::Object;
 use crate::cpython::owned::{Owned, none};
 use crate::cpython::slot::{Slot, Visitor};
+use crate::cpython::slots::{Sends, Slots, yielded};
 use crate::task::result::{alive, result_of};
 use crate::task::{Task, flag};
 

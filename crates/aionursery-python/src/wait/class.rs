@@ -11,11 +11,12 @@ use super::future::{
 use super::waiter::Waiter;
 use super::{CLASS, Kind, Phase, Wait, WaitObject};
 use crate::cpython::called::{method, property, unary};
-use crate::cpython::class::{Class, Inside, Slots};
+use crate::cpython::class::{Class, Inside};
 use crate::cpython::errors::{Aside, Fallible, exc, string, warn, write_unraisable};
 use crate::cpython::function::{Method, Property, This};
 use crate::cpython::owned::Owned;
 use crate::cpython::slot::Visitor;
+use crate::cpython::slots::Slots;
 
 fn wait_repr(this: &This<'_, WaitObject>) -> Fallible<Owned> {
     let text = match this.kind.get() {
