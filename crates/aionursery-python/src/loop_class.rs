@@ -55,7 +55,7 @@ impl LoopState {
         Ok(self.inhabit()?.event_loop().into_bound(py))
     }
 
-    /// Make a waiter that somebody sets: what a lock or a queue asks its loop for.
+    /// Make a waiter that is set from outside: what a lock or a queue asks its loop for.
     fn create_future<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let home = self.inhabit()?;
         let made = wait::create(py, wait::Kind::Parked, 0.0, None);

@@ -1,5 +1,5 @@
-//! The start handshake: a child that says when it is ready, and whoever started it waits for that
-//! (R24). A child that fails before is an error of whoever started it, not of the nursery.
+//! The start handshake: a child that says when it is ready, and its starter waits for that
+//! (R24). A child that fails before is an error of its starter, not of the nursery.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -63,7 +63,7 @@ enum State<V, E> {
 struct Shared<V, E>(Mutex<Handshake<V, E>>);
 
 impl<V, E> Shared<V, E> {
-    /// Says no, and gives the answer back, if one was given before or nobody waits for it.
+    /// Gives the answer back if one was given before, or if it is not waited for.
     fn tell(&self, answer: Result<V, NotStarted<E>>) -> Result<(), Result<V, NotStarted<E>>> {
         let waker = {
             let shake = &mut *lock(&self.0);
@@ -95,15 +95,15 @@ impl<V, E> Shared<V, E> {
         }
     }
 
-    /// From here on nobody waits. What is given back is the caller's to drop, without the lock.
+    /// From here on it is not waited for. What is given back is the caller's to drop, without the lock.
     fn leave(&self, state: State<V, E>) -> (State<V, E>, Option<Waker>) {
         let shake = &mut *lock(&self.0);
         (std::mem::replace(&mut shake.state, state), shake.waker.take())
     }
 }
 
-/// With this a child says that it has started; see [`Nursery::start`]. If it is dropped unused, whoever
-/// started the child goes on waiting, until the child ends.
+/// With this a child says that it has started; see [`Nursery::start`]. If it is dropped unused, its
+/// starter started the child goes on waiting, until the child ends.
 ///
 /// ```
 /// use aionursery::TaskStatus;
@@ -121,7 +121,7 @@ impl<V, E> std::fmt::Debug for TaskStatus<V, E> {
 }
 
 impl<V, E> TaskStatus<V, E> {
-    /// Hands `value` to whoever started the child. From here on its errors are the nursery's.
+    /// Hands `value` to the child's starter. From here on its errors are the nursery's.
     ///
     /// ```
     /// # futures::executor::block_on(async {
@@ -239,7 +239,7 @@ where
 }
 
 /// Waits for the answer. If it goes before it has heard that the child failed, the error is the
-/// nursery's again: nobody else has it (R7).
+/// nursery's again: nothing else has it (R7).
 struct Starter<'env, V, E, M> {
     shared: Arc<Shared<V, E>>,
     nursery: Nursery<'env, E, M>,

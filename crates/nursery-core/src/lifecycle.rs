@@ -1,5 +1,5 @@
-//! One nursery's life and verdict: open, joining, closed; who still runs; which errors it raises.
-//! It knows neither scopes nor tasks and must never decide whom a cancellation reaches.
+//! One nursery's life and verdict: open, joining, closed; what still runs; which errors it raises.
+//! It knows neither scopes nor tasks and must never decide what a cancellation reaches.
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;

@@ -37,7 +37,7 @@ impl Raised {
     /// Takes the exception, with its traceback, and clears the error indicator.
     pub(crate) fn take(self) -> Owned {
         let py = self.py();
-        // Where the exception has gone, somebody has broken this type's promise.
+        // Where the exception has gone, some code has broken this type's promise.
         take_raised(py).unwrap_or_else(|| Self::seen(py).take())
     }
 

@@ -198,7 +198,7 @@ impl<T: PyTypeInfo> Method<T> {
         py.get_type::<S>().setattr(self.name(), self.for_class(py)?)
     }
 
-    /// A method for a class or its subclasses, to be put there by somebody else.
+    /// A method for a class or its subclasses, to be put there by its caller.
     pub(crate) fn for_class<'py>(&'static self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let class = class_of::<T>(py);
         // SAFETY: the definition is static, and for objects of this class.

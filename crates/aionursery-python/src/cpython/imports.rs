@@ -116,7 +116,7 @@ pub(crate) struct Imports {
     pub current_tasks: Option<&'static Object>,
     /// Where the thread state has it.
     pub swap_current_task: Option<&'static Object>,
-    /// From 3.14 on: how asyncio is told who awaits whom.
+    /// From 3.14 on: how asyncio is told which task awaits which.
     #[cfg(Py_3_14)]
     pub add_awaited_by: &'static Object,
     #[cfg(Py_3_14)]

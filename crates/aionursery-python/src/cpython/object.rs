@@ -100,12 +100,12 @@ pub(crate) fn object<'a, T>(bound: &'a Bound<'_, T>) -> &'a Object {
 /// What Rust code sees of objects of some type.
 ///
 /// # Safety
-/// Where `is` answers yes, `see` is sound: it gives a part of the object's memory, or all of it.
+/// Where `is` is true, `see` is sound: it gives a part of the object's memory, or all of it.
 pub(crate) unsafe trait Typed {
     fn is(object: &Object) -> bool;
 
     /// # Safety
-    /// `is` answers yes.
+    /// `is` is true.
     unsafe fn see(object: &Object) -> &Self;
 }
 

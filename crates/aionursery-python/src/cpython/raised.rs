@@ -102,7 +102,7 @@ pub(crate) enum Group {
 }
 
 impl Group {
-    /// Looks into an exception. `split` may be anybody's.
+    /// Looks into an exception. `split` may be the program's.
     pub(crate) fn of(exception: &Object) -> Fallible<Self> {
         if !may_carry_cancellations(exception) {
             return Ok(Self::Without);

@@ -1,4 +1,4 @@
-//! The current task, as asyncio sees it. It must never choose who that is.
+//! The current task, as asyncio sees it. It must never choose it.
 
 use crate::cpython::call::call;
 use crate::cpython::containers::{dict_delete, dict_get, dict_set};

@@ -209,7 +209,7 @@ impl LoopState {
         Ok(state)
     }
 
-    /// Whether nobody can ask for this state any more.
+    /// Whether this state can be asked for no more.
     fn is_over(&self) -> bool {
         if !self.weak_loop.is_empty() {
             return self.homes.get() == 0 && self.find_loop().is_none();
@@ -252,7 +252,7 @@ fn is_base_method(event_loop: &Object, name: &Object, function: &Object) -> bool
     optional(found).flatten().is_some_and(|found| found.is(function))
 }
 
-/// Whether nobody can run this loop inside one of its own callbacks: uvloop is not written in Python,
+/// Whether this loop cannot run inside one of its own callbacks: uvloop is not written in Python,
 /// and refuses.
 fn is_uvloop(py: Python<'_>, event_loop: &Object) -> bool {
     let loop_type = || -> PyResult<Option<Bound<'_, PyAny>>> {

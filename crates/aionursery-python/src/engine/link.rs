@@ -29,7 +29,7 @@ impl Link {
         Owned::make(py, Self { state: state.clone(), end: Cell::new(0) })
     }
 
-    /// A function of ours, bound to a link that nobody else has.
+    /// A function of ours, bound to a link of its own.
     pub(crate) fn bind(
         py: Python<'_>,
         state: &Weakly,

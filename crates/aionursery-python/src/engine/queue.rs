@@ -1,6 +1,6 @@
 //! One loop's ready queue: tasks that are to take a step, in the order in which they became ready.
 //! What becomes ready while a turn is drained waits for the next one, so that nothing starves. It
-//! must never lose an entry: neither what a step raises nor what somebody does to the loop's own
+//! must never lose an entry: neither what a step raises nor what the program does to the loop's own
 //! queue takes more than a turn away.
 //!
 //! The queue is cut into batches, one for each call that the loop was asked for (`turns`), each drained
@@ -12,7 +12,7 @@
 //! So a batch whose call never came is made up for by the next one.
 //!
 //! A host whose nursery closes as the very last thing in the loop's queue goes on at once: it would
-//! be first in the next turn, and nobody can tell but by the time that a turn costs.
+//! be first in the next turn, and it shows in nothing but the time that a turn costs.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -109,7 +109,7 @@ impl Ready {
             && self.loop_queue.cloned().is_some_and(|queue| size(&queue).is_ok_and(|it| it == 0))
     }
 
-    /// The nursery that `join` waits for has closed. Says whether its host is seen to when this
+    /// The nursery that `join` waits for has closed. Returns whether its host is seen to when this
     /// batch has been drained, because nothing would come before it.
     pub(crate) fn take_last(&self, join: &Object) -> bool {
         let drained = self.current.get() != 0 && self.current.get() == self.taken.get();
@@ -134,7 +134,7 @@ impl Ready {
     }
 
     /// Whether a task can join the last batch without overtaking anything, and without sharing the
-    /// fate of a call that somebody has cancelled.
+    /// fate of a call that was cancelled.
     #[inline(always)]
     pub(crate) fn last_is_open(&self) -> bool {
         let handle = self.turns.last();

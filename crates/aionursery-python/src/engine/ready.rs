@@ -1,5 +1,5 @@
 //! How a task gets its turn, and the loop its calls. It must never have one handle in the loop's queue
-//! twice, nor use one again that somebody has cancelled or that may still be there.
+//! twice, nor use one again that was cancelled or that may still be there.
 
 use crate::cpython::call::{getattr, method0, truth_of};
 use crate::cpython::containers::{delete_item, item};
@@ -19,7 +19,7 @@ pub(crate) fn push(state: &LoopState, task: Owned) -> Fallible<()> {
         return (hooks().step_alone)(state, task);
     }
     if !state.ready.last_is_open() {
-        // Once a turn is often enough to notice that somebody has switched debug mode.
+        // Once a turn is often enough to notice that debug mode was switched.
         ask_debug(state)?;
         if !state.ready.last_is_open() {
             schedule(state)?;
@@ -89,7 +89,7 @@ pub(crate) fn schedule(state: &LoopState) -> Fallible<()> {
     Ok(())
 }
 
-/// Sees to it that the loop will drain the queue, for a task that stands in it: somebody may have taken
+/// Sees to it that the loop will drain the queue, for a task that stands in it: the program may have taken
 /// the call out of the loop's own queue.
 pub(crate) fn insist(state: &LoopState) {
     if state.ready.has_tasks()

@@ -89,7 +89,7 @@ impl LoopState {
     pub(crate) fn now(&self) -> Fallible<f64> {
         let imports = imports(self.py());
         let answer = if self.base_clock.get() {
-            // What the clock is replaced with, if somebody has, is what the loop would call.
+            // What the clock was replaced with, if it was, is what the loop would call.
             let clock = optional(dict_get(imports.time_dict, imports.names.monotonic)).flatten();
             let usual = &imports.time_monotonic;
             match clock {

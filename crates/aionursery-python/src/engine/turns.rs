@@ -1,7 +1,7 @@
 //! The calls that a loop is asked for, and the handles that stand for them in its queue. A loop that
 //! runs handles as asyncio's own loops do is given the same few of them again and again in place of
 //! a `call_soon` a turn. It must never have one handle in the loop's queue twice, nor use one again
-//! that somebody has cancelled or that may still be there.
+//! that was cancelled or that may still be there.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -71,7 +71,7 @@ impl Turn {
     }
 }
 
-/// Whether somebody has cancelled a handle; one that cannot say has not been.
+/// Whether a handle was cancelled; `false` for one that cannot say.
 pub(crate) fn is_cancelled(handle: &Object) -> bool {
     let imports = imports(handle.py());
     if has_class(handle, imports.handle_type)
@@ -140,7 +140,7 @@ impl Turns {
     }
 
     /// The loop makes the call that `link` is for. What it was to call before that is lost, and must
-    /// not be used again: whoever took it out of the queue may put it back.
+    /// not be used again: what took it out of the queue may put it back.
     pub(crate) fn begin(&self, link: &Object, pushed: u64) -> Option<Turn> {
         let (turn, lost) = {
             let mut due = self.due.borrow_mut();
@@ -158,7 +158,7 @@ impl Turns {
         turn
     }
 
-    /// Whether somebody has cancelled the last one's call.
+    /// Whether the last one's call was cancelled.
     pub(crate) fn is_last_cancelled(&self) -> bool {
         let handle = self.due.borrow().back().and_then(|turn| turn.handle.clone());
         handle.is_some_and(|handle| is_cancelled(&handle))

@@ -1,5 +1,5 @@
 //! Where the two kinds of tasks are told apart: what is delivered goes to each in its own way. It must
-//! never decide who is told.
+//! never decide which host is told.
 
 use nursery_core::{Effects, Event, MemberId};
 

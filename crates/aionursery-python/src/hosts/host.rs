@@ -1,4 +1,4 @@
-//! The task that enters a scope or a nursery, of either kind: who it is, what it has been asked,
+//! The task that enters a scope or a nursery, of either kind: which one it is, what it has been asked,
 //! how it gives back what the tree has charged it.
 
 use nursery_core::MemberId;
@@ -102,7 +102,7 @@ pub(crate) fn is_cancelled(state: &LoopState, task: &Object) -> Fallible<bool> {
 
 /// Whether a scope has made this `CancelledError`. Where it has come from a scope that has been left
 /// and goes on for a bare cancellation that came beside it, a plain one is raised in its place:
-/// whoever asked for that knows it by its type (asyncio.timeout on 3.11 does).
+/// the code that asked for that knows it by its type (asyncio.timeout on 3.11 does).
 pub(crate) fn is_a_scopes(exception: &Object) -> bool {
     has_class(exception, imports(exception.py()).parts.cancelled)
 }

@@ -204,7 +204,7 @@ pub(crate) fn discard(state: &LoopState, id: NurseryId) {
 }
 
 impl Nursery {
-    /// Nobody can leave it any more: whoever entered it has let go of it. Its children are
+    /// It can be left no more: what entered it has let go of it. Its children are
     /// cancelled, and what they fail with is reported (R7).
     pub(super) fn give_up(&self) {
         let Some((home, id)) = self.place() else {

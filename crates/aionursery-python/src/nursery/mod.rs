@@ -76,7 +76,7 @@ pub(crate) struct Nursery {
     leaver: Cell<usize>,
     /// The error for the task that leaves it, if it is left as it must not be.
     misuse: Slot,
-    /// Its scope as an object, once somebody has asked for it.
+    /// Its scope as an object, once it was asked for.
     scope: Slot<CancelScope>,
     /// What that object is told if it is made before the block is entered or after it was left.
     settings: Cell<Settings>,

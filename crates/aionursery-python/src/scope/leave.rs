@@ -57,7 +57,7 @@ impl Misuse {
 }
 
 impl CancelScope {
-    /// Says whether the exception in flight is swallowed.
+    /// Returns whether the exception in flight is swallowed.
     #[inline(always)]
     pub(super) fn exit(&self, py: Python<'_>, exception: Option<&Object>) -> Fallible<bool> {
         self.check_own(py)?;

@@ -108,7 +108,7 @@ impl CancelScope {
         self.caught.get()
     }
 
-    /// Why the scope was cancelled, in the words of whoever did.
+    /// Why the scope was cancelled, in the words of its canceller.
     #[getter]
     fn reason(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         let reason = match (self.state(), self.id.get()) {

@@ -173,7 +173,7 @@ impl CancelScope {
         Ok(Some((state, id)))
     }
 
-    /// As `place`, with the time. The clock may be anybody's code, and leave the scope.
+    /// As `place`, with the time. The clock may be the program's code, and leave the scope.
     fn place_now(
         &self,
         py: Python<'_>,

@@ -1,4 +1,4 @@
-//! How a task ends, who is told, and its place in the tree. It must never decide what an end means
+//! How a task ends, what is told of it, and its place in the tree. It must never decide what an end means
 //! for others: the tree does.
 
 use nursery_core::{Kind, MemberId, NurseryId, Outcome, Role};
@@ -183,7 +183,7 @@ fn failure_name(task: &Task) -> Option<Owned> {
     optional(name(task))
 }
 
-/// The words with which siblings are cancelled: who failed, and with what. A failure here leaves none.
+/// The words with which siblings are cancelled: which child failed, and with what. A failure here leaves none.
 fn failure_text(task: &Task) -> Option<Owned> {
     let error = task.data().outcome.cloned()?;
     let text = format!("sibling {} failed: {}", name_text(task), type_name(&error));

@@ -46,7 +46,7 @@ pub(crate) fn begin(state: &LoopState, task: &Task, future: Owned) -> Result<Own
     Err(Refused { error, _future: future })
 }
 
-/// Adds the task's wake-up to a future of asyncio's own type. Says no if it must not be awaited so.
+/// Adds the task's wake-up to a future of asyncio's own type. Returns `false` if it must not be awaited so.
 #[inline]
 fn begin_at_once(
     state: &LoopState,
@@ -153,7 +153,7 @@ pub(crate) fn bound_wakeup(task: &Task) -> Fallible<Owned> {
 fn wake_up(task: &Task, future: &Object) -> Fallible<Owned> {
     let py = task.py();
     let ours = task.data();
-    // If it waits for something else by now, somebody has called back twice.
+    // If it waits for something else by now, it was called back twice.
     if !ours.waiting.holds(future) || ours.has(flag::RUNNING) {
         return Ok(none(py));
     }

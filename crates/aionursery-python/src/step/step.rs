@@ -30,7 +30,7 @@ pub(crate) fn run(state: &LoopState, task: &Task) -> Fallible<()> {
     }
     let context = ours.context().cloned().unwrap_or_else(|| none(py));
     if let Err(raised) = enter_context(&context) {
-        // Somebody runs in that context: the task cannot, and says so.
+        // Other code runs in that context: the task cannot, and says so.
         ours.set_incoming(raised.take());
         return step(state, task, true);
     }

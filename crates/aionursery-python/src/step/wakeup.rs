@@ -50,8 +50,8 @@ impl Wakeup {
         if let Err(raised) = result {
             ours.set_incoming(raised.take());
         }
-        let nobody = current_task(&home.event_loop())?.is_none();
-        if nobody && home.running.get() == 0 {
+        let idle = current_task(&home.event_loop())?.is_none();
+        if idle && home.running.get() == 0 {
             return (hooks().step)(&task);
         }
         // It is called in the middle of a step, perhaps the task's own.

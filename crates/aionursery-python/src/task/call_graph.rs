@@ -1,4 +1,4 @@
-//! Who awaits whom, as `asyncio.capture_call_graph` shows it from 3.14 on: a task awaits the future
+//! Which task awaits which, as `asyncio.capture_call_graph` shows it from 3.14 on: a task awaits the future
 //! or task that it is suspended in, and a nursery's host awaits its children. Before 3.14 there is
 //! nothing to tell, and all of this is empty.
 

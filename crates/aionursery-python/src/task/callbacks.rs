@@ -1,4 +1,4 @@
-//! Who is to be told of a task's end: callbacks, which the loop calls, and tasks of ours that await
+//! What is told of a task's end: callbacks, which the loop calls, and tasks of ours that await
 //! it, which go straight to the ready queue. In the order in which they came.
 
 use super::data::{Task, TaskData};
@@ -15,7 +15,7 @@ pub(crate) fn add(task: &TaskData, watcher: Watcher<Task>) {
     task.watchers.borrow_mut().get_or_insert_default().list.push(watcher);
 }
 
-/// Takes the callbacks out for which `matches` says yes, and says how many. What it raises is
+/// Takes the callbacks out for which `matches` is true, and returns how many. What it raises is
 /// passed on; the list is then as it was.
 pub(crate) fn remove(
     task: &TaskData,

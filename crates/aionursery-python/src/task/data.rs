@@ -149,7 +149,7 @@ impl TaskData {
         self.inherited(&layout::CONTEXT)
     }
 
-    /// What it is called, once somebody has named it or asked.
+    /// What it is called, once it was named or its name was asked for.
     #[inline]
     pub(crate) fn name(&self) -> &Slot {
         self.inherited(&layout::NAME)

@@ -12,7 +12,7 @@ pub(crate) const SCHEDULED: u32 = 1 << 3;
 pub(crate) const RUNNING: u32 = 1 << 4;
 /// It waits for its nursery's children; a cancellation waits with it (R15).
 pub(crate) const JOINING: u32 = 1 << 6;
-/// Nobody has asked for its exception: say so when it goes.
+/// Its exception was not asked for: say so when it goes.
 pub(crate) const LOG_TRACEBACK: u32 = 1 << 7;
 /// Say so when it goes before it has ended. Cleared by `_log_destroy_pending = False`.
 pub(crate) const LOG_DESTROY: u32 = 1 << 8;
@@ -21,5 +21,5 @@ pub(crate) const CHILD: u32 = 1 << 10;
 /// asyncio was told that its nursery's host awaits it.
 #[cfg(Py_3_14)]
 pub(crate) const AWAITED: u32 = 1 << 5;
-/// A future's protocol: whoever yields it means to wait for it.
+/// A future's protocol: a coroutine that yields it waits for it.
 pub(crate) const BLOCKING: u32 = 1 << 11;

@@ -1,5 +1,5 @@
 //! asyncio's set of all tasks, as `asyncio.all_tasks()` shows it. Until 3.13 it is a `WeakSet`, and to
-//! enter it costs more than most children do: a nursery's children are entered when somebody looks.
+//! enter it costs more than most children do: a nursery's children are entered when the set is read.
 //! What looks calls each weak reference in the set, and one of them is a function of ours. From 3.14
 //! on asyncio keeps a list, which a task enters when it is made. It must never keep a task alive.
 
@@ -19,9 +19,9 @@ use crate::cpython::object::{Object, none_ref};
 use crate::cpython::owned::{Owned, none};
 use crate::engine::find::each_state;
 
-/// Children are entered when somebody looks.
+/// Children are entered when the set is read.
 static LAZY: AtomicBool = AtomicBool::new(false);
-/// Somebody has looked, as a check at import wants to know.
+/// The set was read, as a check at import wants to know.
 static LOOKED: AtomicBool = AtomicBool::new(false);
 
 /// Enters a task into asyncio's set of tasks. What the set holds is a weak reference, made here as
@@ -67,7 +67,7 @@ pub(crate) fn unregister(task: &Task) {
 
 static ENTER_ALL: Method = method!(no_args Object, c"enter_children", enter_all);
 
-/// Somebody goes through the set: the children that are not in it are entered. What goes through it
+/// The set is read: the children that are not in it are entered. What goes through it
 /// notices that it grows, and begins again.
 fn enter_all(this: &This<'_, Object>) -> Fallible<Owned> {
     let py = this.py();

@@ -1,5 +1,5 @@
 //! How a task is awaited: the iterator behind `await task`. One of our tasks that gets the task out
-//! of it joins directly; anybody else treats the task as the future that it is.
+//! of it joins directly; any other code treats the task as the future that it is.
 
 use pyo3::prelude::*;
 

@@ -90,7 +90,7 @@ fn fill(task: &Task, coro: &Object, event_loop: &Object, how: How<'_>) -> Fallib
 }
 
 /// Empties a task that was begun before, if that is allowed: one that has ended, before CPython 3.15.
-/// Whoever steps one that has not, and the tree that it stands in, count on what it is made of.
+/// The code that steps one that has not, and the tree that it stands in, count on what it is made of.
 #[cold]
 fn begin_again(task: &Task) -> Fallible<()> {
     let ours = task.data();

@@ -153,7 +153,7 @@ fn task_repr(task: &Task) -> Fallible<Owned> {
     call1(imports(task.py()).parts.format_task, task)
 }
 
-/// Says what must not go unnoticed when a task goes: it had not ended, or nobody has asked for its
+/// Says what must not go unnoticed when a task goes: it had not ended, or it was not asked for its
 /// exception.
 fn warn_of_loss(task: &Task) {
     let ours = task.data();

@@ -1,5 +1,5 @@
 //! A wait as a coroutine and an iterator: what `await` and `send` do with it, and what is thrown into
-//! it. It must never wake anybody.
+//! it. It must never wake a task.
 
 use super::waiters;
 use super::{Kind, Phase, Wait, WaitObject, start};

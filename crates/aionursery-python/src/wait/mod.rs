@@ -1,4 +1,4 @@
-//! What our own waits are: one object that a coroutine yields and that knows how to wake whoever
+//! What our own waits are: one object that a coroutine yields and that knows how to wake the task that
 //! yielded it. One of our tasks goes from it straight to the ready queue; a foreign task finds in
 //! it the future that it expects, and `create_task` the coroutine. It must never decide what a
 //! cancellation means: a withdrawn wait says that it waits no longer, no more.
@@ -53,7 +53,7 @@ pub(crate) enum Kind {
     Forever,
     /// What its ops say: a nursery's children.
     Join,
-    /// Whatever somebody sets: a turn at a lock, an event, an item.
+    /// Whatever is set from outside: a turn at a lock, an event, an item.
     Parked,
 }
 

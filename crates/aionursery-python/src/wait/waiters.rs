@@ -1,6 +1,6 @@
-//! Who waits for a wait: one task of ours, which is nearly always all there is; behind it, in the order
+//! The tasks that wait for a wait: nearly always one task of ours alone; behind it, in the order
 //! in which they came, further tasks of ours and callbacks. Each stands for itself, so that what
-//! becomes of one does not end the wait for the others. It must never leave anybody waiting for what
+//! becomes of one does not end the wait for the others. It must never leave a task waiting for what
 //! has ended.
 
 use super::waiter::Waiter;
@@ -14,7 +14,7 @@ use crate::cpython::owned::Owned;
 use crate::engine::state::LoopState;
 use crate::task::{self, Task};
 
-/// One of our tasks has yielded a wait: it waits for it from now on. Says no if it must be treated
+/// One of our tasks has yielded a wait: it waits for it from now on. Returns `false` if it must be treated
 /// as any future instead (a join that another awaits, another loop's wait).
 #[inline]
 pub(crate) fn park(state: &LoopState, this: &WaitObject, task: &Task) -> bool {
@@ -88,14 +88,14 @@ fn remove(this: &Wait, gone: &[usize]) {
     drop((first, others));
 }
 
-/// A task that waits is cancelled: the wait ends, or goes on for the others. Says whether the task is
+/// A task that waits is cancelled: the wait ends, or goes on for the others. Returns whether the task is
 /// to be woken, for nothing else will do it.
 pub(crate) fn withdraw(this: &WaitObject, task: &Task) -> bool {
     if this.kind.get() == Kind::Join || this.phase.get() == Phase::Done {
         return false;
     }
     if this.phase.get() != Phase::Waiting {
-        // Somebody else has thrown into the task's coroutine, and it is here no more.
+        // Other code has thrown into the task's coroutine, and it is here no more.
         return true;
     }
     remove(this, &[task.address()]);
@@ -111,7 +111,7 @@ pub(crate) fn withdraw(this: &WaitObject, task: &Task) -> bool {
 }
 
 /// Something was thrown into a wait that is not over, or it was closed: it is `after` that then. Where
-/// a task that waits does that, with its coroutine, the wait goes on for the others; anybody else ends
+/// a task that waits does that, with its coroutine, the wait goes on for the others; any other caller ends
 /// it for all.
 pub(crate) fn interrupt(this: &WaitObject, after: Phase) {
     let _aside = Aside::new(this.py());

@@ -114,7 +114,7 @@ impl<E> MultiError<E> {
     /// #     Ok(())
     /// # })).unwrap_err();
     /// for error in error.iter() {
-    ///     println!("{}: {error}", error.name().unwrap_or("somebody"));
+    ///     println!("{}: {error}", error.name().unwrap_or("a child"));
     /// }
     /// ```
     pub fn iter(&self) -> std::slice::Iter<'_, ChildError<E>> {

@@ -1,4 +1,4 @@
-//! What a scope says of itself to whoever makes a dump: its name, the place where it was opened,
+//! What a scope says of itself in a dump: its name, the place where it was opened,
 //! how far its nursery is, and the children that it has noted. It must never be asked for a
 //! decision; what it says of a running program may be old when it is read.
 
@@ -24,7 +24,7 @@ pub(crate) enum Kind {
     Scope,
     /// Made for a shielded child, and shown as a part of it.
     Wall,
-    /// As that, for a function on a thread of its own, where nobody of ours polls.
+    /// As that, for a function on a thread of its own, where nothing of ours polls.
     Thread,
 }
 

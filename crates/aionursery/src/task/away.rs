@@ -1,9 +1,9 @@
 //! A spawned child: a task that some worker polls, with the waker it has there, and that tells its
-//! nursery by itself how it ended, after its future was dropped and before anybody can see that it
+//! nursery by itself how it ended, after its future was dropped and before any thread can see that it
 //! is done. It must tell exactly once, however it ends: value, error, panic, cancellation, the
 //! runtime's shutdown.
 //!
-//! Who may touch `stage` is said in `task.rs`, with the load in the driver's place. `carrier` is
+//! What may touch `stage` is said in `task.rs`, with the load in the driver's place. `carrier` is
 //! written once, by the load, before it sets `WAITS`; after that it is only read.
 
 use std::cell::UnsafeCell;
@@ -53,8 +53,8 @@ struct Home<E> {
 /// The right to poll a spawned child, and the duty to end it.
 pub(crate) struct Load(ManuallyDrop<TaskRef>);
 
-/// Makes a spawned child of `core`'s in `scope`: who carries it, who awaits it and, unless it is
-/// shielded, who cancels it.
+/// Makes a spawned child of `core`'s in `scope`: what carries it, what awaits it and, unless it is
+/// shielded, what cancels it.
 #[inline]
 pub(crate) fn make_away<F, T, E>(
     core: &Arc<Core<E>>,
@@ -135,7 +135,7 @@ impl Load {
         }
     }
 
-    /// Whoever wants the child to end before it has run wakes this.
+    /// Has what wants the child to end before it has run wake this.
     pub(crate) fn stop_by(&mut self, waker: &Waker) {
         // SAFETY: this is the load, borrowed alone.
         unsafe { wait(self.0.0, waker) };
@@ -170,10 +170,10 @@ impl Future for Here {
 }
 
 impl Drop for Load {
-    /// Nobody will poll it: its runtime has gone. A child that has told its end already, and whose
+    /// It will not be polled: its runtime has gone. A child that has told its end already, and whose
     /// nursery's code panicked then, is done with.
     fn drop(&mut self) {
-        // Whoever lets it go may be polled by somebody: what its destructors do is not that one's.
+        // What lets it go may itself be polled: marks that its destructors make are not for that future.
         // SAFETY: this is the load, whose reference is there.
         frame::apart(|| unsafe { self.run(None) });
         // SAFETY: as above; it goes, once.
@@ -199,7 +199,7 @@ impl TaskRef {
 /// What a spawned child has to drop beside what every task has.
 ///
 /// # Safety
-/// It is a spawned child, and nobody looks at it any more.
+/// It is a spawned child, and used no more.
 pub(super) unsafe fn forget_carrier(task: NonNull<Header>) {
     // SAFETY: as the caller promises.
     unsafe { ptr::drop_in_place(carrier(task)) };
@@ -212,7 +212,7 @@ unsafe fn carrier(task: NonNull<Header>) -> *mut Option<Waker> {
     UnsafeCell::raw_get(unsafe { &raw const (*task.cast::<Head>().as_ptr()).carrier })
 }
 
-/// The child waits for its waker. Says no if it was asked to end.
+/// The child waits for its waker. Returns `false` if it was asked to end.
 ///
 /// # Safety
 /// The load calls it.
@@ -221,10 +221,10 @@ unsafe fn wait(task: NonNull<Header>, waker: &Waker) -> bool {
     // SAFETY: the load's reference keeps it alive.
     let state = unsafe { &task.as_ref().state };
     if state.load(Ordering::Acquire) & WAITS != 0 {
-        // Who asks for its end from here on wakes it; who has asked has done so.
+        // What asks for its end from here on wakes it; what has asked before has done so.
         return true;
     }
-    // SAFETY: before `WAITS` is set nobody else looks at it, and only the load sets that.
+    // SAFETY: before `WAITS` is set no other thread looks at it, and only the load sets that.
     unsafe { *carrier(task) = Some(waker.clone()) };
     state.fetch_or(WAITS, Ordering::AcqRel) & CANCEL == 0
 }
@@ -266,7 +266,7 @@ where
         if marks != 0 {
             heed(header, marks, since, &mut home.held);
         }
-        // Who is cancelled while it runs has come to its next await.
+        // A child that is cancelled while it runs has come to its next await.
         let waits = polled.is_ok()
             && returned.is_none()
             && (!asked(&scope) || holds(&mut home.held, cx.waker()))
@@ -283,7 +283,7 @@ where
     // It has told if a destructor of the nursery's panicked out of its end.
     let Some(core) = home.core.take() else { return Step::Done };
     let scope = home.scope.take();
-    // A value that nobody wants goes while its panic can still be told.
+    // A value without a handle goes while its panic can still be told.
     let unwanted = mem::needs_drop::<T>() && header.state.load(Ordering::Acquire) & HANDLE == 0;
     let output = match (polled, returned) {
         (Ok(()), Some(Ok(value))) if !unwanted => {
@@ -310,7 +310,7 @@ fn holds(held: &mut Option<Box<Held>>, waker: &Waker) -> bool {
     held.as_mut().is_some_and(|held| held.stands(waker))
 }
 
-/// A child has ended: nobody waits for the shields in it.
+/// A child has ended: the shields in it are waited for no more.
 #[cold]
 fn leave_walls(held: &mut Option<Box<Held>>) {
     let held = held.take();

@@ -1,5 +1,5 @@
 //! The part of an in-task child that knows its types: making it, polling its future, leaving its
-//! result, taking that. It must touch the stage only for who may, as `task.rs` says.
+//! result, taking that. It must touch the stage only as `task.rs` allows.
 
 use std::alloc::Layout;
 use std::any::Any;
@@ -189,7 +189,7 @@ pub(super) unsafe fn settle<F, T, E>(
     if state & HANDLE == 0 {
         let dropped = unwanted(output);
         if state == REF {
-            // Nobody else holds it: no step that others see is needed.
+            // There is no other reference: no step that others see is needed.
             header.state.store(state | DONE, Ordering::Relaxed);
         } else {
             header.state.fetch_or(DONE, Ordering::AcqRel);
@@ -207,7 +207,7 @@ pub(super) unsafe fn settle<F, T, E>(
         return Ok(());
     }
     // The handle went in between and could not see a result: it is still the driver's.
-    // SAFETY: no handle is left, so nobody else touches it.
+    // SAFETY: no handle is left to touch it.
     match unsafe { mem::replace(&mut *stage, Stage::Empty) } {
         Stage::Output(output) => unwanted(output),
         _ => Ok(()),
