@@ -58,9 +58,9 @@ impl LoopState {
     /// Make a waiter that is set from outside: what a lock or a queue asks its loop for.
     fn create_future<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let home = self.inhabit()?;
-        let made = wait::create(py, wait::Kind::Parked, 0.0, None);
+        let made = wait::create(py, wait::WaitKind::Parked, 0.0, None);
         let made = made.map_err(|raised| fetch(py, raised))?;
-        made.settle_in(&home);
+        made.attach_to(&home);
         Ok(made.into_bound(py))
     }
 

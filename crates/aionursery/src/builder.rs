@@ -8,7 +8,7 @@ use nursery_core::{Cleanup, Settings};
 
 use crate::clock::{Clock, Own, Time};
 use crate::dump::Dump;
-use crate::scope::about::Place;
+use crate::scope::about::OpenedAt;
 use crate::stuck;
 
 /// What a child's error does to its siblings (R6).
@@ -58,7 +58,7 @@ pub struct Builder {
     pub(crate) deadline: Option<Instant>,
     pub(crate) clock: Option<Own>,
     pub(crate) name: Option<Arc<str>>,
-    pub(crate) place: Place,
+    pub(crate) place: OpenedAt,
     pub(crate) stuck: Option<stuck::Rule>,
 }
 

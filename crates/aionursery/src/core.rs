@@ -218,7 +218,7 @@ impl<E> Core<E> {
             if !spawned.is_empty() {
                 self.keep_all(spawned);
             }
-            if !self.is_settled(local) || !local.spawned.borrow().is_empty() {
+            if !self.is_caught_up(local) || !local.spawned.borrow().is_empty() {
                 // What was ended there has started a child, after the driver's last look.
                 self.ready.poke();
             }
@@ -276,7 +276,7 @@ impl<E> Core<E> {
         self.local.with(|local| {
             let local = local.expect("only the driver drives");
             let state = &mut *self.state();
-            self.settle(local, state);
+            self.catch_up(local, state);
             self.show();
             if fresh.as_slice().is_empty() {
                 let mut started = local.fresh.take();
@@ -293,20 +293,20 @@ impl<E> Core<E> {
 
     /// Whether nothing has come since [`take_up`](Self::take_up), and the nursery has not closed.
     pub(crate) fn is_idle(&self) -> bool {
-        let settled = self.local.with(|local| local.is_some_and(|it| self.is_settled(it)));
+        let caught_up = self.local.with(|local| local.is_some_and(|it| self.is_caught_up(it)));
         let state = &mut *self.state();
         self.tell(state, 0);
         let closed = state.life.phase() == Phase::Closed;
-        settled && state.inbox.is_empty() && !(closed && self.scope.close_to_orphans(false))
+        caught_up && state.inbox.is_empty() && !(closed && self.scope.close_to_orphans(false))
     }
 
     /// Whether no child was started here since the driver's last look. While numbers are left that
     /// were not taken, the last child would not know that it is the last.
-    fn is_settled(&self, local: &Local<E>) -> bool {
+    fn is_caught_up(&self, local: &Local<E>) -> bool {
         local.fresh.borrow().is_empty() && self.scope.children.spare.load(Ordering::Relaxed) == 0
     }
 
-    fn settle(&self, local: &Local<E>, state: &mut State<E>) {
+    fn catch_up(&self, local: &Local<E>, state: &mut State<E>) {
         let spare = self.scope.children.spare.swap(0, Ordering::Relaxed);
         self.tell(state, spare + self.scope.children.done.swap(0, Ordering::Relaxed));
         if state.ids == local.last.get() {

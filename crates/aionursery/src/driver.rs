@@ -292,7 +292,7 @@ impl<E> Driver<E> {
         }
         let scope = &self.core.scope;
         let name = scope.signal.about.name.clone();
-        let mut error = MultiError::settle(failures, scope.cause(), name);
+        let mut error = MultiError::collect(failures, scope.cause(), name);
         match value {
             // Every error was handed over to the future that awaited the child.
             Some(value) if error.is_empty() => Ok(value),

@@ -60,7 +60,7 @@ impl Gone {
     /// As an error of a nursery's.
     pub(crate) fn poll_nursery<E>(&mut self, cx: &Context<'_>) -> Poll<MultiError<E>> {
         let name = self.scope.signal.about.name.clone();
-        self.poll(cx).map(|cause| MultiError::settle(Vec::new(), Some(cause), name))
+        self.poll(cx).map(|cause| MultiError::collect(Vec::new(), Some(cause), name))
     }
 
     /// Why it has ended, for what is not ended with it.

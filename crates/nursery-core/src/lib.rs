@@ -80,7 +80,7 @@ mod tree;
 mod view;
 
 pub use inbox::{Ask, At, Inbox, Step, Throw, Told, Waited};
-pub use lifecycle::{Closed, Ended, Identity, Kind, Lifecycle, Outcome, Phase, Role, Verdict};
+pub use lifecycle::{Closed, Ended, ErrorKind, Identity, Lifecycle, Outcome, Phase, Role, Verdict};
 pub use member::MemberId;
 pub use requests::Requests;
 pub use scope::{Cause, Cleanup, ScopeId, Settings, Source};

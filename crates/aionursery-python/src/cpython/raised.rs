@@ -1,7 +1,7 @@
 //! What an exception is, as far as the rules tell exceptions apart, and groups that carry a
 //! cancellation. What that means is the core's to say.
 
-use nursery_core::Kind;
+use nursery_core::ErrorKind;
 
 use super::call::{getattr, method1};
 use super::containers::{item, items};
@@ -17,31 +17,31 @@ pub(crate) fn is_cancellation(exception: &Object) -> bool {
 }
 
 /// What an exception is.
-pub(crate) fn kind(exception: &Object) -> Kind {
+pub(crate) fn kind(exception: &Object) -> ErrorKind {
     let py = exception.py();
     if is_cancellation(exception) {
-        Kind::Cancellation
+        ErrorKind::Cancellation
     } else if is_of(exception, exc::keyboard_interrupt(py))
         || is_of(exception, exc::system_exit(py))
     {
-        Kind::Exit
+        ErrorKind::Exit
     } else if is_of(exception, exc::generator_exit(py)) {
-        Kind::Close
+        ErrorKind::Close
     } else {
-        Kind::Error
+        ErrorKind::Error
     }
 }
 
 /// What an exception is by which a child or a body has ended: a group is looked into. Runs no code of
 /// the program's.
-pub(crate) fn kind_of_end(exception: &Object) -> Kind {
+pub(crate) fn kind_of_end(exception: &Object) -> ErrorKind {
     let kind = kind(exception);
-    if kind != Kind::Error || !may_carry_cancellations(exception) {
+    if kind != ErrorKind::Error || !may_carry_cancellations(exception) {
         return kind;
     }
     match optional(contents(exception)) {
-        Some((true, true)) => Kind::Group,
-        Some((true, false)) => Kind::Cancellations,
+        Some((true, true)) => ErrorKind::Group,
+        Some((true, false)) => ErrorKind::Cancellations,
         _ => kind,
     }
 }

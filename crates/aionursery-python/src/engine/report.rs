@@ -2,7 +2,7 @@
 //! KeyboardInterrupt and SystemExit leave the loop, wherever they have come up: they wait until the
 //! step or the callback that is under way has come to its end. It must never let one of them go.
 
-use nursery_core::Kind;
+use nursery_core::ErrorKind;
 
 use super::state::LoopState;
 use crate::cpython::call::method1;
@@ -50,7 +50,7 @@ impl LoopState {
     /// Sees to it that what ends the program leaves the loop; gives back anything else. One is enough.
     fn keep_interrupt(&self, error: Owned) -> Option<Owned> {
         let py = self.py();
-        if raised::kind(&error) != Kind::Exit || !self.interrupt.is_empty() {
+        if raised::kind(&error) != ErrorKind::Exit || !self.interrupt.is_empty() {
             return Some(error);
         }
         let _aside = Aside::new(py);

@@ -21,7 +21,7 @@ use crate::engine::threads;
 use crate::scope::{relative_of, settings_of};
 use crate::step;
 use crate::task::Task;
-use crate::wait::{self, Kind};
+use crate::wait::{self, WaitKind};
 
 /// What a nursery is called with.
 const ARGUMENTS: [&str; 7] =
@@ -212,7 +212,7 @@ pub(super) fn aenter(this: &This<'_, Nursery>, args: Args<'_>) -> Fallible<Owned
     let py = this.py();
     let [] = args.parse(py, "__aenter__", [], 0)?;
     // Made first: what is entered must not fail any more.
-    let entered = wait::create(py, Kind::Ready, 0.0, Some(Owned::share(this.object())))?;
+    let entered = wait::create(py, WaitKind::Ready, 0.0, Some(Owned::share(this.object())))?;
     this.enter(py)?;
     Ok(entered.into_object())
 }

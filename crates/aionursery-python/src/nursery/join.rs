@@ -22,7 +22,7 @@ use crate::cpython::thread::thread_mark;
 use crate::engine::state::{Failure, Key, LoopState};
 use crate::hosts::foreign;
 use crate::task;
-use crate::wait::{self, Ops, Phase as WaitPhase, Wait, WaitObject};
+use crate::wait::{self, Ops, Wait, WaitObject, WaitPhase};
 
 /// How the body has ended.
 fn body_outcome(exception: Option<&Object>) -> Outcome<Failure> {
@@ -79,7 +79,7 @@ fn begin_join(join: &WaitObject) -> Fallible<bool> {
             "this nursery is already being left: its __aexit__ was called before",
         ));
     }
-    join.settle_in(state);
+    join.attach_to(state);
     let exception = join.value().cloned();
     let closes = exception.as_deref().is_some_and(|it| is_of(it, exc::generator_exit(py)));
     // The clock may be the program's code, so it is read before the checks.

@@ -207,7 +207,7 @@ impl Nursery {
         } else if self.stage.get() == Stage::Closed {
             let reason = self.reason.cloned();
             let cause = self.source.get().map(|source| Cause { source, reason });
-            scope.settle(self.settings.get(), cause, self.caught.get());
+            scope.keep_end(self.settings.get(), cause, self.caught.get());
         }
     }
 
@@ -276,7 +276,7 @@ impl Nursery {
         self.stage.set(Stage::Closed);
         self.id.set(None);
         if let Some(scope) = self.scope.cloned() {
-            scope.settle(settings, cause, caught);
+            scope.keep_end(settings, cause, caught);
         } else {
             self.settings.set(settings);
             self.caught.set(caught);

@@ -102,7 +102,7 @@ impl CancelScope {
         let cancelled_here = exit.cause.is_some();
         let timed_out = exit.cause.as_ref().map(|cause| cause.source) == Some(Source::Deadline);
         let caught = exit.caught;
-        self.settle(exit.settings, exit.cause, caught);
+        self.keep_end(exit.settings, exit.cause, caught);
         host::left_scope(state, &host, member);
         let taken = host::take_back(&host, exit.take_back);
         if exit.watched {
@@ -171,7 +171,7 @@ impl CancelScope {
             }
             tree.remove(id, now, out)
         });
-        self.settle(settings, cause, false);
+        self.keep_end(settings, cause, false);
         if let Err(raised) = host::take_back(host, owed) {
             state.forget(raised);
         }

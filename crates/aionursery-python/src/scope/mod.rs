@@ -140,7 +140,7 @@ impl CancelScope {
     }
 
     /// It has left the tree.
-    pub(crate) fn settle(&self, settings: Settings, cause: Option<Cause<Owned>>, caught: bool) {
+    pub(crate) fn keep_end(&self, settings: Settings, cause: Option<Cause<Owned>>, caught: bool) {
         self.id.set(None);
         self.stage.set(Stage::Left);
         self.settings.set(settings);

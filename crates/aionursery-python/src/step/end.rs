@@ -1,7 +1,7 @@
 //! How a task ends, what is told of it, and its place in the tree. It must never decide what an end means
 //! for others: the tree does.
 
-use nursery_core::{Kind, MemberId, NurseryId, Outcome, Role};
+use nursery_core::{ErrorKind, MemberId, NurseryId, Outcome, Role};
 
 use crate::cpython::call::{call1, is_coroutine, method0, type_name};
 use crate::cpython::errors::{
@@ -22,11 +22,11 @@ pub(super) fn fail(state: &LoopState, task: &Task, raised: Raised) -> Fallible<(
     let ours = task.data();
     let exception = raised.take();
     let kind = raised::kind(&exception);
-    if kind == Kind::Cancellation {
+    if kind == ErrorKind::Cancellation {
         finish(state, task, flag::DONE | flag::CANCELLED, Some(exception));
         return Ok(());
     }
-    let leaves = kind == Kind::Exit;
+    let leaves = kind == ErrorKind::Exit;
     let child = ours.has(flag::CHILD);
     let again = (leaves && !child).then(|| exception.clone());
     let traceback = traceback(&exception);

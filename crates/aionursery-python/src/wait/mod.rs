@@ -40,7 +40,7 @@ pub(crate) use waiters::{interrupt, notify, park, withdraw};
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Kind {
+pub(crate) enum WaitKind {
     /// Nothing: it returns its payload at once.
     Ready,
     /// The next turn of the loop.
@@ -60,7 +60,7 @@ pub(crate) enum Kind {
 /// Where a wait stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Phase {
+pub(crate) enum WaitPhase {
     New,
     Waiting,
     Done,
@@ -88,8 +88,8 @@ pub(crate) struct Ops {
 
 /// What is inside a wait.
 pub(crate) struct Wait {
-    kind: Cell<Kind>,
-    phase: Cell<Phase>,
+    kind: Cell<WaitKind>,
+    phase: Cell<WaitPhase>,
     blocking: Cell<bool>,
     /// A child was made of it: that it was never awaited says nothing.
     claimed: Cell<bool>,
@@ -126,13 +126,13 @@ pub(crate) fn is_wait(object: &Object) -> bool {
 /// A new wait. `when` is a span or a moment in seconds, for the kinds that have one.
 pub(crate) fn create(
     py: Python<'_>,
-    kind: Kind,
+    kind: WaitKind,
     when: f64,
     payload: Option<Owned>,
 ) -> Fallible<Owned<WaitObject>> {
     let wait = Wait {
         kind: Cell::new(kind),
-        phase: Cell::new(Phase::New),
+        phase: Cell::new(WaitPhase::New),
         blocking: Cell::new(false),
         claimed: Cell::new(false),
         notes: Cell::new(0),
@@ -158,7 +158,7 @@ pub(crate) fn create_join(
     ops: &'static Ops,
     payload: Owned,
 ) -> Fallible<Owned<WaitObject>> {
-    let made = create(py, Kind::Join, 0.0, Some(payload))?;
+    let made = create(py, WaitKind::Join, 0.0, Some(payload))?;
     made.ops.set(Some(ops));
     Ok(made)
 }
@@ -172,7 +172,7 @@ pub(crate) fn host_cancelled(state: &LoopState, wait: &WaitObject) {
 
 impl Wait {
     /// Ties it to a loop.
-    pub(crate) fn settle_in(&self, state: &LoopState) {
+    pub(crate) fn attach_to(&self, state: &LoopState) {
         self.home.set(state.home());
     }
 
@@ -200,7 +200,7 @@ impl Wait {
     }
 
     /// Where it stands; its ops may end it.
-    pub(crate) fn phase(&self) -> &Cell<Phase> {
+    pub(crate) fn phase(&self) -> &Cell<WaitPhase> {
         &self.phase
     }
 
@@ -249,7 +249,7 @@ impl Wait {
             return Ok(home);
         }
         let state = LoopState::current(py)?;
-        self.settle_in(&state);
+        self.attach_to(&state);
         Ok(state)
     }
 
@@ -274,7 +274,7 @@ impl Wait {
     /// Whether it was cut short or cancelled.
     #[inline]
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.phase.get() == Phase::Cancelled
+        self.phase.get() == WaitPhase::Cancelled
     }
 
     /// A child is made of it, and may be cancelled before it begins.
@@ -284,22 +284,22 @@ impl Wait {
 
     /// It is refused before it began.
     pub(crate) fn close(&self) {
-        if self.phase.get() == Phase::New {
-            self.phase.set(Phase::Spent);
+        if self.phase.get() == WaitPhase::New {
+            self.phase.set(WaitPhase::Spent);
         }
     }
 }
 
 /// Starts what is waited for: sets the timer.
 fn start(this: &WaitObject) -> Fallible<()> {
-    if this.phase.get() != Phase::New {
+    if this.phase.get() != WaitPhase::New {
         return Ok(());
     }
     let state = &*this.at_home(this.py())?;
     let kind = this.kind.get();
-    if matches!(kind, Kind::Span | Kind::Moment) {
+    if matches!(kind, WaitKind::Span | WaitKind::Moment) {
         let moment = match kind {
-            Kind::Span => state.now()? + this.when.get(),
+            WaitKind::Span => state.now()? + this.when.get(),
             _ => this.when.get(),
         };
         if moment < f64::INFINITY {
@@ -310,6 +310,6 @@ fn start(this: &WaitObject) -> Fallible<()> {
             timers::arm(state);
         }
     }
-    this.phase.set(Phase::Waiting);
+    this.phase.set(WaitPhase::Waiting);
     Ok(())
 }

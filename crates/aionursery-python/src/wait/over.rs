@@ -3,29 +3,29 @@
 use nursery_core::NurseryId;
 
 use super::waiters::notify;
-use super::{Phase, WaitObject};
+use super::{WaitObject, WaitPhase};
 use crate::cpython::owned::Owned;
 use crate::engine::hooks::hooks;
 use crate::engine::state::LoopState;
 
 /// What was waited for is there.
 pub(crate) fn complete(this: &WaitObject, value: Option<Owned>) {
-    if !matches!(this.phase.get(), Phase::New | Phase::Waiting) {
+    if !matches!(this.phase.get(), WaitPhase::New | WaitPhase::Waiting) {
         return;
     }
     if value.is_some() {
         drop(this.value.replace(value));
     }
-    this.phase.set(Phase::Done);
+    this.phase.set(WaitPhase::Done);
     notify(this);
 }
 
 /// The nursery that a host joins has closed.
 pub(super) fn join_is_over(state: &LoopState, this: &WaitObject) {
-    if this.phase.get() != Phase::Waiting {
+    if this.phase.get() != WaitPhase::Waiting {
         return;
     }
-    this.phase.set(Phase::Done);
+    this.phase.set(WaitPhase::Done);
     if !state.ready.take_last(this.object()) {
         notify(this);
     }

@@ -4,7 +4,7 @@
 //! has ended.
 
 use super::waiter::Waiter;
-use super::{Kind, Phase, Wait, WaitObject, host_cancelled};
+use super::{Wait, WaitKind, WaitObject, WaitPhase, host_cancelled};
 use crate::cpython::call::getattr_opt;
 use crate::cpython::errors::{Aside, optional};
 use crate::cpython::futures;
@@ -18,11 +18,11 @@ use crate::task::{self, Task};
 /// as any future instead (a join that another awaits, another loop's wait).
 #[inline]
 pub(crate) fn park(state: &LoopState, this: &WaitObject, task: &Task) -> bool {
-    if !this.home.is_at(state) || !this.blocking.get() || this.phase.get() != Phase::Waiting {
+    if !this.home.is_at(state) || !this.blocking.get() || this.phase.get() != WaitPhase::Waiting {
         return false;
     }
     if !this.task.is_empty() {
-        if this.kind.get() == Kind::Join {
+        if this.kind.get() == WaitKind::Join {
             return false;
         }
         this.shared.set(true);
@@ -32,7 +32,7 @@ pub(crate) fn park(state: &LoopState, this: &WaitObject, task: &Task) -> bool {
     }
     this.blocking.set(false);
     this.task.set(Owned::share(task));
-    if this.kind.get() == Kind::Join {
+    if this.kind.get() == WaitKind::Join {
         task.data().raise_flags(task::flag::JOINING);
         if task::is_asked(state, task) {
             host_cancelled(state, this);
@@ -91,10 +91,10 @@ fn remove(this: &Wait, gone: &[usize]) {
 /// A task that waits is cancelled: the wait ends, or goes on for the others. Returns whether the task is
 /// to be woken, for nothing else will do it.
 pub(crate) fn withdraw(this: &WaitObject, task: &Task) -> bool {
-    if this.kind.get() == Kind::Join || this.phase.get() == Phase::Done {
+    if this.kind.get() == WaitKind::Join || this.phase.get() == WaitPhase::Done {
         return false;
     }
-    if this.phase.get() != Phase::Waiting {
+    if this.phase.get() != WaitPhase::Waiting {
         // Other code has thrown into the task's coroutine, and it is here no more.
         return true;
     }
@@ -104,7 +104,7 @@ pub(crate) fn withdraw(this: &WaitObject, task: &Task) -> bool {
         task.data().set_incoming(this.raise_cancelled(this.py()).take());
         this.leaving.set(this.leaving.get() + 1);
     } else {
-        this.phase.set(Phase::Cancelled);
+        this.phase.set(WaitPhase::Cancelled);
         this.stop_waiting();
     }
     true
@@ -113,7 +113,7 @@ pub(crate) fn withdraw(this: &WaitObject, task: &Task) -> bool {
 /// Something was thrown into a wait that is not over, or it was closed: it is `after` that then. Where
 /// a task that waits does that, with its coroutine, the wait goes on for the others; any other caller ends
 /// it for all.
-pub(crate) fn interrupt(this: &WaitObject, after: Phase) {
+pub(crate) fn interrupt(this: &WaitObject, after: WaitPhase) {
     let _aside = Aside::new(this.py());
     if this.leaving.get() > 0 && has_any(this) {
         this.leaving.set(this.leaving.get() - 1);
@@ -133,7 +133,7 @@ pub(crate) fn interrupt(this: &WaitObject, after: Phase) {
             stranded.push(waiter);
         }
     }
-    if this.phase.get() != Phase::Waiting {
+    if this.phase.get() != WaitPhase::Waiting {
         return;
     }
     remove(this, &gone);

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Own, Time};
 use crate::error::Cause;
 use crate::frame::{self, Around};
-use crate::scope::about::{self, About, Place};
+use crate::scope::about::{self, About, OpenedAt};
 use crate::scope::{Owner, Scope, budget, lock};
 use crate::sync::{Mutex, MutexGuard};
 
@@ -31,7 +31,7 @@ pub(super) struct Asked {
     pub(super) deadline: Option<Instant>,
     pub(super) clock: Option<Own>,
     /// Where it was told to run what runs in it now; `None` if nothing does.
-    runs: Place,
+    runs: OpenedAt,
 }
 
 #[derive(Default)]

@@ -17,10 +17,10 @@ const BATCH: usize = 32;
 /// A carrier without a child, as spawns see it.
 pub(crate) struct Idle {
     runtime: RuntimeId,
-    place: Mutex<Place>,
+    place: Mutex<Assignment>,
 }
 
-struct Place {
+struct Assignment {
     load: Option<Load>,
     /// None once the carrier is gone, or is to go.
     carrier: Option<Waker>,
@@ -28,7 +28,7 @@ struct Place {
 
 impl Idle {
     pub(crate) fn new(carrier: &Waker) -> Arc<Self> {
-        let place = Place { load: None, carrier: Some(carrier.clone()) };
+        let place = Assignment { load: None, carrier: Some(carrier.clone()) };
         Arc::new(Self { runtime: sync::runtime(), place: Mutex::new(place) })
     }
 

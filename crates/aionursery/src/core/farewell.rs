@@ -31,7 +31,7 @@ impl<E> Core<E> {
         {
             let state = &mut *self.state();
             state.gone = true;
-            self.settle(local, state);
+            self.catch_up(local, state);
             left.append(&mut state.inbox);
         }
         #[cfg(feature = "tokio")]

@@ -118,7 +118,7 @@ impl<E> Failure<E> {
     }
 
     /// `None` if the future that awaited the child has taken the error.
-    pub(super) fn settle(self) -> Option<ChildError<E>> {
+    pub(super) fn into_child_error(self) -> Option<ChildError<E>> {
         let kind = match self.kept {
             Kept::Held(held) => ErrorKind::Error(held.take()?),
             Kept::HeldPanic(held) => ErrorKind::Panic(held.take()?),

@@ -59,7 +59,7 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         let queued = Arc::new(Queued(Mutex::default()));
         load.stop_by(&Waker::from(queued.clone()));
         *lock(&queued.0) = Some(load);
-        let place = Place(queued);
+        let place = QueueSlot(queued);
         match &name {
             Some(name) => crate::trace::spawn_blocking(name, || place.run()),
             None => drop(spawn_blocking(|| place.run())),
@@ -90,9 +90,9 @@ impl Wake for Queued {
 }
 
 /// Its place in the queue of tokio's.
-struct Place(Arc<Queued>);
+struct QueueSlot(Arc<Queued>);
 
-impl Place {
+impl QueueSlot {
     fn run(self) {
         if let Some(load) = self.0.take() {
             drop(load.poll(&mut Context::from_waker(Waker::noop())));
@@ -100,7 +100,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for QueueSlot {
     /// It has run, or its runtime has gone before a thread came to it.
     fn drop(&mut self) {
         drop(self.0.take());

@@ -15,7 +15,7 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use super::cell::{Stage, drop_rest, empty, failed, place, settle, take_output};
+use super::cell::{Stage, drop_rest, empty, failed, leave_output, place, take_output};
 use super::{AWAY, CANCEL, DONE, HANDLE, REF, WAITS};
 use super::{Handle, Header, Making, Step, Table, TaskRef};
 use crate::core::Core;
@@ -297,7 +297,7 @@ where
         }
     };
     // SAFETY: the stage is empty and still the load's.
-    if let Err(payload) = unsafe { settle(task, stage, output) } {
+    if let Err(payload) = unsafe { leave_output(task, stage, output) } {
         core.fail(Failure::panic(payload, header.label()));
     }
     drop((core, scope));

@@ -97,7 +97,7 @@ where
         (Ok(Step::Pending), _) => Step::Pending,
         (Ok(_), Some(Ok(value))) => {
             // SAFETY: the stage is empty and still the driver's.
-            match unsafe { settle(task, stage, Ok::<T, Fault<E>>(value)) } {
+            match unsafe { leave_output(task, stage, Ok::<T, Fault<E>>(value)) } {
                 Ok(()) => Step::Done,
                 // SAFETY: the driver's reference keeps the task alive; `out` is the caller's.
                 Err(payload) => unsafe { tell(out, panicked::<E>(payload, task.as_ref())) },
@@ -123,7 +123,7 @@ unsafe fn end_without_value<F, T, E>(
     unsafe {
         let polled = drop_rest(stage, polled.map(drop));
         let (fault, outcome) = failed(polled, returned, task.as_ref());
-        let outcome = match settle(task, stage, Err(fault)) {
+        let outcome = match leave_output(task, stage, Err(fault)) {
             Ok(()) => outcome,
             Err(payload) => panicked(payload, task.as_ref()),
         };
@@ -174,7 +174,7 @@ pub(super) fn failed<T, E>(
 /// # Safety
 /// The driver, or the load, calls it, once, with the task's own stage, which is empty.
 #[inline(always)]
-pub(super) unsafe fn settle<F, T, E>(
+pub(super) unsafe fn leave_output<F, T, E>(
     task: NonNull<Header>,
     stage: *mut Stage<F, T, E>,
     output: Result<T, Fault<E>>,

@@ -1,6 +1,6 @@
 //! One nursery's life without a tree: what each end means and what it raises.
 
-use nursery_core::{Closed, Ended, Kind, Lifecycle, Outcome, Phase, Role, Verdict};
+use nursery_core::{Closed, Ended, ErrorKind, Lifecycle, Outcome, Phase, Role, Verdict};
 
 use crate::world::Oops;
 
@@ -146,11 +146,11 @@ fn r7_and_r9_say_of_each_kind_of_exception_how_it_ends_a_body_and_a_child() {
     for role in [Role::Body, Role::Child] {
         let ended = |kind| Outcome::raised(kind, role, Oops(1));
         // Nothing keeps what brought a cancellation: it is the caller's.
-        assert_eq!(ended(Kind::Cancellation), (Outcome::Cancelled, Some(Oops(1))));
-        assert_eq!(ended(Kind::Exit), (Outcome::Bare(Oops(1)), None));
-        assert_eq!(ended(Kind::Error), (Outcome::Failed(Oops(1)), None));
+        assert_eq!(ended(ErrorKind::Cancellation), (Outcome::Cancelled, Some(Oops(1))));
+        assert_eq!(ended(ErrorKind::Exit), (Outcome::Bare(Oops(1)), None));
+        assert_eq!(ended(ErrorKind::Error), (Outcome::Failed(Oops(1)), None));
     }
-    let closes = |role| Outcome::raised(Kind::Close, role, Oops(1)).0;
+    let closes = |role| Outcome::raised(ErrorKind::Close, role, Oops(1)).0;
     assert_eq!(closes(Role::Body), Outcome::Alone(Oops(1)));
     assert_eq!(closes(Role::Child), Outcome::Failed(Oops(1)), "an ordinary error");
 }
