@@ -66,8 +66,8 @@ impl<'a> Args<'a> {
             // CPython may pass null where there are none.
             return Self { vector: &[], positional, names, kwnames };
         }
-        // SAFETY: only CPython makes the three, and they are of one call, which lasts: so many were passed by
-        // position, and the tuple names those behind them.
+        // SAFETY: only CPython makes the three, and they are of one call, which lasts: `positional` arguments,
+        // and those behind them that the tuple names.
         let vector = unsafe { std::slice::from_raw_parts(vector.0, all) };
         Self { vector, positional, names, kwnames }
     }

@@ -62,7 +62,7 @@ safe_calls! {
     /// # Safety
     /// The object is filled, as its class wants it, before anything sees it.
     pub(super) unsafe fn allocate(py: Python<'_>, class: &Type, items: isize) -> Fallible<Owned> = PyType_GenericAlloc;
-    // So many arguments that are alive, of which the tuple names the last.
+    // `count` arguments that are alive, and then those that the tuple names.
     unsafe fn vectorcall(
         py: Python<'_>,
         function: &Object,

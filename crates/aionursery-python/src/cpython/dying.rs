@@ -38,7 +38,7 @@ impl<T> Dying<T> {
         unsafe { Object::from_ptr(self.0.as_ptr()) }
     }
 
-    /// Calls its finaliser, if that has not been called; `false` if it lives on.
+    /// Calls its finaliser, if that has not been called. Returns `false` if it lives on.
     pub(crate) fn finalize(&self) -> bool {
         // SAFETY: only CPython makes this, for an object of which nothing is gone.
         unsafe { finalize(self.object().py(), self.0.as_ptr()) >= 0 }
