@@ -12,7 +12,7 @@ SUBJECT = {
     "nursery": "ours",
     "programs": "our_task",
     "shelf": "shelf_ours",
-}  # who the targets are asked of
+}  # which contender the targets are for
 SUBJECT_OF_EAGER = {"eager": "our_eager"}
 
 
@@ -50,7 +50,7 @@ def _line(row: Row, line: Line, samples: dict[str, Any], loop: str) -> TableLine
     cells: dict[str, Summary | str] = {}
     for contender, cell in samples[row.key].items():
         values = cell.get(line.metric)
-        if "note" in cell or not values:  # who fails once has failed
+        if "note" in cell or not values:  # what fails once has failed
             cells[contender] = cell.get("note", "-")
         else:
             cells[contender] = summary([value / line.divide_by for value in values])

@@ -111,7 +111,7 @@ def measure(cells: list[Cell], loop: str, rounds: int, shortest: float) -> None:
         if attempt(cell, lambda cell=cell: (cell.warm_up(loop, shortest), True)):
             alive.append(cell)
     for number in range(rounds):
-        # A B C, then C B A: nobody always runs in the wake of the same neighbour.
+        # A B C, then C B A: none always runs in the wake of the same neighbour.
         for cell in alive if number % 2 == 0 else alive[::-1]:
             if sample := attempt(cell, lambda cell=cell: cell.sample(loop)):
                 say(row=cell.row.key, contender=cell.contender.key, round=number, sample=sample)

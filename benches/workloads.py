@@ -43,7 +43,7 @@ class Row:
     calibrated: bool = True  # repeat the case until a sample is long enough
     fewer_rounds: bool = False
     in_quick: bool = True
-    contenders: tuple[str, ...] | None = None  # None: everyone who has a case for it
+    contenders: tuple[str, ...] | None = None  # None: every contender with a case for it
     warm: bool = True  # take a first sample that does not count
     collected: bool = True  # Python's garbage collector is on
 

@@ -271,7 +271,7 @@ async def run(options: argparse.Namespace) -> int:
             print("stopped; writing what was done so far", file=sys.stderr)
             raise
         finally:
-            # The report is written even if somebody stops us just now.
+            # The report is written even if the program is stopped just now.
             with aionursery.shield():
                 await asyncio.to_thread(write_report, options.report, results, len(targets))
         progress.close()

@@ -70,6 +70,14 @@ class Owner(threading.Thread):
         assert not self.is_alive()
 
 
+@pytest.fixture
+def owner(kind, engine):  # noqa: F811
+    """A thread with a task group, in which nothing may fail."""
+    with Owner(kind) as owner:
+        yield owner
+    assert owner.error is None
+
+
 async def joined(owner):
     """Wait for the owner's thread, with this loop running."""
     await anyio.to_thread.run_sync(owner.join, BOUND)
@@ -78,7 +86,7 @@ async def joined(owner):
 
 @KINDS
 @pytest.mark.parametrize("method", ["start_soon", "create_task"])
-def test_a_child_runs_in_the_callers_loop_and_its_group_waits_for_it(kind, method):
+def test_a_child_runs_in_the_callers_loop_and_its_group_waits_for_it(kind, owner, method):
     async def child(begun, let):
         begun.set()
         await let.wait()
@@ -100,9 +108,7 @@ def test_a_child_runs_in_the_callers_loop_and_its_group_waits_for_it(kind, metho
         assert handle.name == "named"
         await joined(owner)
 
-    with Owner(kind) as owner:
-        run(main, kind)
-    assert owner.error is None
+    run(main, kind)
 
 
 def run_turns(loop):
@@ -114,7 +120,7 @@ def run_turns(loop):
 
 
 @KINDS
-def test_the_groups_cancellation_reaches_a_child_in_its_own_loop(kind):
+def test_the_groups_cancellation_reaches_a_child_in_its_own_loop(kind, owner):
     seen = []
 
     async def child(begun):
@@ -135,10 +141,8 @@ def test_the_groups_cancellation_reaches_a_child_in_its_own_loop(kind):
         assert handle.status is anyio.TaskHandle.Status.CANCELLED
         await joined(owner)
 
-    with Owner(kind) as owner:
-        run(main, kind)
+    run(main, kind)
     assert seen == [threading.current_thread()]
-    assert owner.error is None
 
 
 @KINDS
@@ -160,7 +164,7 @@ def test_a_childs_failure_is_its_groups(kind):
 
 
 @KINDS
-def test_a_handle_cancels_a_child_elsewhere_and_not_its_group(kind):
+def test_a_handle_cancels_a_child_elsewhere_and_not_its_group(kind, owner):
     async def main():
         handle = owner.group.start_soon(anyio.sleep_forever)
         await anyio.sleep(0)
@@ -171,14 +175,12 @@ def test_a_handle_cancels_a_child_elsewhere_and_not_its_group(kind):
         await other.wait()
         assert other.status is anyio.TaskHandle.Status.FINISHED
 
-    with Owner(kind) as owner:
-        run(main, kind)
-    assert owner.error is None
+    run(main, kind)
 
 
 @KINDS
 @pytest.mark.parametrize("with_handle", [False, True])
-def test_start_hands_a_ready_child_over_to_its_group(kind, with_handle):
+def test_start_hands_a_ready_child_over_to_its_group(kind, owner, with_handle):
     async def child(*, task_status):
         task_status.started("ready")
         with pytest.raises(RuntimeError, match="called 'started' twice"):
@@ -200,13 +202,11 @@ def test_start_hands_a_ready_child_over_to_its_group(kind, with_handle):
             owner.call(owner.group.cancel_scope.cancel)
         await joined(owner)
 
-    with Owner(kind) as owner:
-        run(main, kind)
-    assert owner.error is None
+    run(main, kind)
 
 
 @KINDS
-def test_a_child_that_is_not_ready_is_the_callers(kind):
+def test_a_child_that_is_not_ready_is_the_callers(kind, owner):
     ended = []
 
     async def child(begun, *, task_status):
@@ -232,13 +232,11 @@ def test_a_child_that_is_not_ready_is_the_callers(kind):
     async def ready(*, task_status):
         task_status.started(1)
 
-    with Owner(kind) as owner:
-        run(main, kind)
-    assert owner.error is None
+    run(main, kind)
 
 
 @KINDS
-def test_a_group_that_is_cancelled_leaves_alone_a_child_that_is_not_ready(kind):
+def test_a_group_that_is_cancelled_leaves_alone_a_child_that_is_not_ready(kind, owner):
     async def child(begun, let, *, task_status):
         begun.set()
         await let.wait()
@@ -257,13 +255,11 @@ def test_a_group_that_is_cancelled_leaves_alone_a_child_that_is_not_ready(kind):
         assert handle.return_value == "ready all the same"
         await joined(owner)
 
-    with Owner(kind) as owner:
-        run(main, kind)
-    assert owner.error is None
+    run(main, kind)
 
 
 @KINDS
-def test_what_start_raises_is_the_callers(kind):
+def test_what_start_raises_is_the_callers(kind, owner):
     async def fail(*, task_status):
         await anyio.sleep(0)
         raise ValueError
@@ -279,13 +275,11 @@ def test_what_start_raises_is_the_callers(kind):
         with pytest.raises(TypeError, match="not a coroutine"):
             await owner.group.start(lambda task_status: None)
 
-    with Owner(kind) as owner:
-        run(main, kind)
-    assert owner.error is None
+    run(main, kind)
 
 
 @KINDS
-def test_a_child_that_is_cancelled_by_hand_cancels_its_group(kind):
+def test_a_child_that_is_cancelled_by_hand_cancels_its_group(kind, owner):
     async def child():
         asyncio.current_task().cancel()
         await anyio.sleep_forever()
@@ -294,13 +288,11 @@ def test_a_child_that_is_cancelled_by_hand_cancels_its_group(kind):
         owner.group.start_soon(child)
         await joined(owner)
 
-    with Owner(kind) as owner:
-        run(main, kind)
-    assert owner.error is None
+    run(main, kind)
 
 
 @KINDS
-def test_a_loop_that_ends_cancels_the_children_it_ran_for_another(kind):
+def test_a_loop_that_ends_cancels_the_children_it_ran_for_another(kind, owner):
     ended = []
 
     async def child():
@@ -313,11 +305,9 @@ def test_a_loop_that_ends_cancels_the_children_it_ran_for_another(kind):
         owner.group.start_soon(child)
         await anyio.sleep(0)
 
-    with Owner(kind) as owner:
-        run(main, kind)
-        owner.join(BOUND)
+    run(main, kind)
+    owner.join(BOUND)
     assert ended == [threading.current_thread()]
-    assert owner.error is None
 
 
 # What is left in a loop that was closed is collected here, and complains of that.
@@ -372,7 +362,7 @@ def test_a_group_that_has_ended_starts_nothing_elsewhere(kind, recwarn):
 
 
 @KINDS
-def test_a_group_that_ends_before_it_hears_of_a_child_cancels_it(kind):
+def test_a_group_that_ends_before_it_hears_of_a_child_cancels_it(kind, owner):
     async def child(*, task_status=anyio.TASK_STATUS_IGNORED):
         await anyio.sleep_forever()
 
@@ -403,9 +393,7 @@ def test_a_group_that_ends_before_it_hears_of_a_child_cancels_it(kind):
         await handle.wait()
         assert handle.status is anyio.TaskHandle.Status.CANCELLED
 
-    with Owner(kind) as owner:
-        run(main, kind)
-    assert owner.error is None
+    run(main, kind)
 
 
 def test_a_thread_without_a_loop_starts_nothing(recwarn):

@@ -19,7 +19,7 @@ COMMAND = [sys.executable, "-X", "dev", "-m", "aionursery.demo", "--scale", "0.2
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-def test_without_a_terminal_the_demo_prints_lines_that_say_who_cancelled_whom():
+def test_without_a_terminal_the_demo_prints_lines_that_say_which_task_cancelled_which():
     done = subprocess.run(COMMAND, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b" not in done.stdout

@@ -206,7 +206,7 @@ async def test_r7_errors_that_are_equal_but_not_the_same_are_two(world):
     assert len(info.value) == 2
 
 
-async def test_r7_a_child_that_nobody_awaits_is_not_called_never_retrieved(world):
+async def test_r7_a_child_that_is_not_awaited_is_not_called_never_retrieved(world):
     with pytest.raises(MultiError):
         async with Nursery() as nursery:
             nursery.start_soon(fail(ValueError()))

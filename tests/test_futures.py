@@ -155,7 +155,9 @@ async def test_r13_a_cancellation_that_came_before_is_not_lost_by_what_calls_bac
     assert await end(start(scoped())) is True
 
 
-async def test_r23_a_future_that_calls_back_twice_steps_nobody_who_waits_for_something_else(world):
+async def test_r23_a_future_that_calls_back_twice_steps_no_task_that_waits_for_something_else(
+    world,
+):
     loop = asyncio.get_running_loop()
     like = Like()
     later = loop.create_future()

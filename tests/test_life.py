@@ -97,7 +97,7 @@ async def test_r2_entering_it_twice_is_refused_and_harms_nothing(world):
     assert task.done()
 
 
-async def test_r2_anyone_who_holds_it_can_start_children(world):
+async def test_r2_any_task_that_holds_it_can_start_children(world):
     done = []
 
     async def outsider(nursery, event):

@@ -97,7 +97,7 @@ def collect(things):
     gc.collect()
 
 
-def test_r10_a_loop_that_nobody_closes_goes_as_one_of_asyncios():
+def test_r10_a_loop_that_is_not_closed_goes_as_one_of_asyncios():
     loop = asyncio.SelectorEventLoop()
     gone = weakref.ref(loop)
     loop.run_until_complete(aionursery.Task(hosts_a_nursery(), loop=loop))

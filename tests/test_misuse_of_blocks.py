@@ -45,7 +45,7 @@ async def test_r3_a_nursery_never_left_in_a_child_is_joined_by_the_block_outside
         await kept[0].__aexit__(None, None, None)
 
 
-async def test_r3_a_generator_left_by_break_cancels_nobody_but_its_children(world):
+async def test_r3_a_generator_left_by_break_cancels_only_its_children(world):
     async def numbers():
         async with Nursery() as nursery:
             nursery.start_soon(forever())
@@ -298,7 +298,7 @@ async def test_r23_sending_to_a_wait_that_ends_by_it_stops(world):
         wait.send(None)
 
 
-async def test_r31_a_join_that_is_closed_by_another_task_ends_for_who_awaits_it(world):
+async def test_r31_a_join_that_is_closed_by_another_task_ends_for_the_task_that_awaits_it(world):
     joins = []
 
     async def host():

@@ -89,7 +89,7 @@ async def test_r10_a_task_gives_back_the_reference_to_its_class(world, cls, end)
 
 
 @pytest.mark.parametrize("base", [aionursery.Task, Nursery])
-async def test_r10_a_class_that_nobody_needs_goes_with_its_last_object(world, base):
+async def test_r10_a_class_that_is_needed_no_more_goes_with_its_last_object(world, base):
     async def use():
         class Brief(base):
             pass

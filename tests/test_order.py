@@ -135,7 +135,7 @@ def test_r4_whom_an_event_wakes_goes_on_in_the_order_of_waiting():
     assert on_asyncio(main, ours=False) == ["a", "b", "c"]
 
 
-async def test_r4_whoever_awaits_a_task_goes_on_in_the_order_of_asking(world):
+async def test_r4_what_awaits_a_task_goes_on_in_the_order_of_asking(world):
     trace = Trace()
 
     async def waits(task, name):

@@ -193,7 +193,7 @@ def put_back(ready):
 
 @pytest.mark.parametrize("spoil", [clear, cancel, cancel_and_clear, turn_round, put_back])
 @pytest.mark.parametrize("kind", [asyncio.SelectorEventLoop, Watched])
-def test_what_somebody_does_to_the_loops_queue_costs_no_later_task(kind, spoil):
+def test_what_a_program_does_to_the_loops_queue_costs_no_later_task(kind, spoil):
     """Of asyncio's tasks those that stood there are lost, and only those."""
     loop = kind()
     ran = []

@@ -256,7 +256,7 @@ def test_r18_a_warning_names_the_stuck_child_where_it_waits_since_when_and_why(c
     assert "will_not_go" in message and "test_scopes.py" in message
 
 
-def test_r18_the_warning_names_nobody_who_has_gone(caplog):
+def test_r18_the_warning_names_no_task_that_has_gone(caplog):
     assert not [text for text in stuck(caplog) if "the-quick-one" in text]
 
 

@@ -226,7 +226,7 @@ async def test_a_service_may_host_a_nursery_with_services_of_its_own(world):
     assert trace[2:] == ["body ends", "connection ends", "inner ends", "outer ends"]
 
 
-async def test_r13_an_awaited_service_that_ends_is_cancelled_for_who_awaits_it(world):
+async def test_r13_an_awaited_service_that_ends_is_cancelled_for_the_task_that_awaits_it(world):
     async def awaits(task):
         with pytest.raises(asyncio.CancelledError):
             await task

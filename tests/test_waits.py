@@ -145,7 +145,7 @@ async def test_r16_all_that_wait_can_be_cancelled_one_after_another(world):
 @pytest.mark.parametrize("kind", MAKERS)
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("how", ["close", "throw"])
-async def test_r23_a_wait_that_somebody_ends_wakes_who_waits(world, kind, count, how):
+async def test_r23_a_wait_that_is_ended_from_outside_wakes_what_waits(world, kind, count, how):
     wait = aionursery.sleep(3600)
     tasks = several(wait, *[kind] * count)
     await turns(2)
@@ -177,7 +177,7 @@ async def test_r23_a_coroutine_that_is_closed_ends_only_its_own_wait(world, kind
         await turns(2)
 
 
-async def test_r23_who_is_cancelled_may_wait_for_the_same_again(world):
+async def test_r23_a_cancelled_task_may_wait_for_the_same_again(world):
     wait = parked()
 
     async def stays():

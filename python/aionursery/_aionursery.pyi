@@ -116,7 +116,7 @@ class CancelScope:
         """Whether the scope has swallowed the cancellation that it caused."""
     @property
     def reason(self) -> Any:
-        """Why the scope was cancelled, in the words of whoever did."""
+        """Why the scope was cancelled, in the words of its canceller."""
     @property
     def source(self) -> Literal["cancel", "failure", "deadline", "host"] | None:
         """What cancelled the scope: "cancel", "failure", "deadline" or "host"; None if nothing has."""
@@ -467,7 +467,7 @@ class LoopState:
     def size(self) -> tuple[int, int, int]:
         """How many scopes, tasks and nurseries the loop has: for tests of what is left behind."""
     def create_future(self) -> asyncio.Future[Any]:
-        """Make a waiter that somebody sets: what a lock or a queue asks its loop for."""
+        """Make a waiter that is set from outside: what a lock or a queue asks its loop for."""
 
 def warn_stuck_after(seconds: float) -> None:
     """Set after how many seconds a cancelled task that has not ended is named in a warning.

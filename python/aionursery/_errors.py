@@ -155,6 +155,11 @@ def alone(group: BaseExceptionGroup[Any]) -> BaseException:
     return group.exceptions[0] if len(group.exceptions) == 1 else group
 
 
+def unhandled_in_group(errors: list[BaseException]) -> BaseExceptionGroup[BaseException]:
+    """Return what a task group raises, in asyncio's words and anyio's."""
+    return BaseExceptionGroup("unhandled errors in a TaskGroup", errors)
+
+
 class NurseryClosed(RuntimeError):
     """A child was started in a nursery whose block has ended, or it was opened again."""
 

@@ -50,6 +50,9 @@ class MultiError(BaseMultiError[_X], ExceptionGroup[_X]):
 def alone(group: BaseExceptionGroup[Any]) -> BaseException:
     """Return the one error of a group that has no other, or the group."""
 
+def unhandled_in_group(errors: list[BaseException]) -> BaseExceptionGroup[BaseException]:
+    """Return what a task group raises, in asyncio's words and anyio's."""
+
 class NurseryClosed(RuntimeError):
     """A child was started in a nursery whose block has ended, or it was opened again."""
 

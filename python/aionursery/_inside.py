@@ -1,4 +1,4 @@
-"""Who asks a shielded task to cancel: somebody outside its shield, or a block inside it.
+"""What asks a shielded task to cancel: code outside its shield, or a block inside it.
 
 A shield holds a bare ``Task.cancel()`` back. But ``asyncio.timeout`` and ``asyncio.TaskGroup``, and
 others' scopes, cancel their own task by that very call, and inside a shield they work as ever. Owns

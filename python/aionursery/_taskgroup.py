@@ -9,6 +9,7 @@ from contextvars import Context
 from typing import Any, TypeVar
 
 from ._aionursery import Nursery, Task, act_as_task_group, create_task
+from ._errors import unhandled_in_group
 from ._factory import eager_task_factory
 
 T = TypeVar("T")
@@ -21,13 +22,12 @@ _EAGER = {eager_task_factory, getattr(asyncio, "eager_task_factory", eager_task_
 class TaskGroup(Nursery, asyncio.TaskGroup):  # type: ignore[misc]
     """A drop-in for `asyncio.TaskGroup`, with `cancel()` and what 3.15 mends on every version.
 
-    It is a nursery, too: `start_soon`, `cancel_scope` and the rest are there for whoever wants
-    them.
+    It is a nursery, too: `start_soon`, `cancel_scope` and the rest are there for use.
     """
 
     @staticmethod
     def _make_group(errors: list[BaseException]) -> BaseExceptionGroup[BaseException]:
-        return BaseExceptionGroup("unhandled errors in a TaskGroup", errors)
+        return unhandled_in_group(errors)
 
     _entered = False
     _exiting = False
@@ -105,8 +105,8 @@ class TaskGroup(Nursery, asyncio.TaskGroup):  # type: ignore[misc]
 def _refuse(coro: Coroutine[Any, Any, Any]) -> None:
     """Close a refused coroutine, as asyncio does from 3.13 on.
 
-    Before, it stays the caller's, who may still await it. If by the next turn of the loop nobody
-    has it any more, it is closed then, without the warning that it was never awaited.
+    Before, it stays the caller's, who may still await it. If by the next turn of the loop no
+    reference to it is left, it is closed then, without the warning that it was never awaited.
     """
     if sys.version_info >= (3, 13):
         coro.close()

@@ -7,12 +7,14 @@ use pyo3::types::PyTuple;
 
 use crate::cpython::args::Args;
 use crate::cpython::call::{context_value, getattr_opt, is_equal};
+use crate::cpython::called::method;
 use crate::cpython::containers::{dict_get, items, tuple};
 use crate::cpython::errors::{Fallible, fetch};
-use crate::cpython::function::{Method, This, method};
+use crate::cpython::function::{Method, This};
 use crate::cpython::imports::{current_task, imports, names};
-use crate::cpython::object::{Object, Owned, object};
-use crate::wait::{self, Kind};
+use crate::cpython::object::{Object, object};
+use crate::cpython::owned::Owned;
+use crate::wait::{self, WaitKind};
 
 /// What one of the functions is bound to, as a tuple.
 struct Parts<'a> {
@@ -75,7 +77,7 @@ fn get_backend(this: &This<'_, Object>, args: Args<'_>) -> Fallible<Owned> {
 fn checkpoint(this: &This<'_, Object>, args: Args<'_>) -> Fallible<Owned> {
     let parts = Parts::of(this);
     if args.is_empty() && parts.backend()?.is_some_and(|backend| backend.is(parts.ours)) {
-        return wait::create(this.py(), Kind::Turn, 0.0, None).map(Owned::into_object);
+        return wait::create(this.py(), WaitKind::Turn, 0.0, None).map(Owned::into_object);
     }
     args.call(parts.own)
 }
@@ -107,6 +109,6 @@ fn make_anyio_functions<'py>(
 }
 
 /// Puts the function into the module.
-pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(make_anyio_functions, module)?)
 }

@@ -3,9 +3,10 @@
 //! leave a task of its batch without a call that will come to it.
 
 use crate::cpython::call::{call1, enter_context, exit_context};
+use crate::cpython::called::method;
 use crate::cpython::errors::{Aside, Fallible};
-use crate::cpython::function::{Method, This, method};
-use crate::cpython::object::{Owned, none};
+use crate::cpython::function::{Method, This};
+use crate::cpython::owned::{Owned, none};
 use crate::cpython::thread::thread_mark;
 use crate::engine::current;
 use crate::engine::home::Home;
@@ -20,7 +21,7 @@ use crate::wait::clock;
 use crate::wait::{self, WaitObject};
 
 /// What the loop calls, bound to a turn's link.
-pub static DRAIN: Method<Link> = method!(no_args Link, c"run_ready_tasks", drain);
+pub(crate) static DRAIN: Method<Link> = method!(no_args Link, c"run_ready_tasks", drain);
 
 fn drain(link: &This<'_, Link>) -> Fallible<Owned> {
     let py = link.py();
@@ -133,7 +134,7 @@ impl Drop for Batch<'_> {
 }
 
 /// What the loop calls for its timer, bound to a link.
-pub static FIRE: Method<Link> = method!(no_args Link, c"fire_timers", fire);
+pub(crate) static FIRE: Method<Link> = method!(no_args Link, c"fire_timers", fire);
 
 fn fire(link: &This<'_, Link>) -> Fallible<Owned> {
     let py = link.py();

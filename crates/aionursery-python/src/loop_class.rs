@@ -5,9 +5,12 @@ use nursery_core::{Alarm, Tree};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
+use crate::cpython::called::finalize;
 use crate::cpython::errors::{Aside, fetch, raise, refusal, write_unraisable};
-use crate::cpython::function::class_finalize;
-use crate::cpython::object::{Object, Owned, object, show};
+use crate::cpython::function::set_finalize;
+use crate::cpython::object::{Object, object};
+use crate::cpython::owned::Owned;
+use crate::cpython::slot::show;
 use crate::engine::find;
 use crate::engine::home::Home;
 use crate::engine::state::{Failure, LoopState};
@@ -36,9 +39,9 @@ fn warn_stuck_after(py: Python<'_>, seconds: f64) -> PyResult<()> {
     Ok(())
 }
 
-pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<LoopState>()?;
-    class_finalize!(LoopState, module.py(), report_what_is_lost);
+    set_finalize::<LoopState>(module.py(), finalize!(LoopState, report_what_is_lost));
     module.add_function(wrap_pyfunction!(warn_stuck_after, module)?)?;
     module.add_function(wrap_pyfunction!(loop_state, module)?)
 }
@@ -51,12 +54,12 @@ impl LoopState {
         Ok(self.inhabit()?.event_loop().into_bound(py))
     }
 
-    /// Make a waiter that somebody sets: what a lock or a queue asks its loop for.
+    /// Make a waiter that is set from outside: what a lock or a queue asks its loop for.
     fn create_future<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let home = self.inhabit()?;
-        let made = wait::create(py, wait::Kind::Parked, 0.0, None);
+        let made = wait::create(py, wait::WaitKind::Parked, 0.0, None);
         let made = made.map_err(|raised| fetch(py, raised))?;
-        made.settle_in(&home);
+        made.attach_to(&home);
         Ok(made.into_bound(py))
     }
 

@@ -3,14 +3,15 @@
 use pyo3::prelude::*;
 
 use crate::cpython::errors::{Fallible, fetch, refusal};
-use crate::cpython::object::{Owned, object};
+use crate::cpython::object::object;
+use crate::cpython::owned::Owned;
 use crate::engine::state::LoopState;
 use crate::hosts::host;
-use crate::wait::{self, Kind};
+use crate::wait::{self, WaitKind};
 
 fn make<'py>(
     py: Python<'py>,
-    kind: Kind,
+    kind: WaitKind,
     when: f64,
     result: Option<Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
@@ -34,7 +35,7 @@ fn sleep<'py>(
     if delay.is_nan() {
         return Err(refusal::value_error("delay must not be NaN"));
     }
-    let kind = if delay <= 0.0 { Kind::Turn } else { Kind::Span };
+    let kind = if delay <= 0.0 { WaitKind::Turn } else { WaitKind::Span };
     make(py, kind, delay, result)
 }
 
@@ -46,19 +47,19 @@ fn sleep_until(py: Python<'_>, deadline: f64) -> PyResult<Bound<'_, PyAny>> {
     if deadline.is_nan() {
         return Err(refusal::value_error("deadline must not be NaN"));
     }
-    make(py, Kind::Moment, deadline, None)
+    make(py, WaitKind::Moment, deadline, None)
 }
 
 /// Wait until cancelled.
 #[pyfunction]
 fn sleep_forever(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    make(py, Kind::Forever, f64::INFINITY, None)
+    make(py, WaitKind::Forever, f64::INFINITY, None)
 }
 
 /// Let others run, and be cancelled if the scope is.
 #[pyfunction]
 fn checkpoint(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    make(py, Kind::Turn, 0.0, None)
+    make(py, WaitKind::Turn, 0.0, None)
 }
 
 /// Be cancelled if the scope is; go on at once if not.
@@ -72,10 +73,10 @@ fn checkpoint_if_cancelled(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
         host::is_cancelled(&state, &task)
     };
     let cancelled = cancelled().map_err(|raised| fetch(py, raised))?;
-    make(py, if cancelled { Kind::Turn } else { Kind::Ready }, 0.0, None)
+    make(py, if cancelled { WaitKind::Turn } else { WaitKind::Ready }, 0.0, None)
 }
 
-pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(sleep, module)?)?;
     module.add_function(wrap_pyfunction!(sleep_until, module)?)?;
     module.add_function(wrap_pyfunction!(sleep_forever, module)?)?;

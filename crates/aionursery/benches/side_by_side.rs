@@ -81,7 +81,7 @@ impl<F: Future> Future for Counted<F> {
 type Peer = (&'static str, fn(&Runtime, bool) -> Duration);
 
 /// Runs on a worker if there are workers, and is timed there: how long an idle worker takes to hear
-/// of it is nobody's, and differs from run to run by more than what is measured.
+/// of it belongs to neither, and differs from run to run by more than what is measured.
 fn on<F: Future<Output = ()> + Send + 'static>(runtime: &Runtime, future: F) -> Duration {
     let timed = async move {
         let begin = Instant::now();

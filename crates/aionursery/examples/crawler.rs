@@ -40,7 +40,7 @@ fn visit<'env>(
             .map_err(|source| Trouble::Late { page, source })??;
         println!("{page}: {} links", links.len());
         for link in links {
-            if seen.lock().expect("nobody panics with it").insert(link) {
+            if seen.lock().expect("no thread panics with it").insert(link) {
                 n.named(*link).start_soon(visit(n.clone(), web, seen, link));
             }
         }
@@ -66,7 +66,7 @@ pub(crate) async fn main() {
             Ok(())
         })
         .await;
-    println!("{} pages seen", seen.into_inner().expect("nobody panics with it").len());
+    println!("{} pages seen", seen.into_inner().expect("no thread panics with it").len());
     let trouble = ended.expect_err("two pages are in trouble");
     println!("{trouble}");
     assert_eq!(trouble.len(), 2);

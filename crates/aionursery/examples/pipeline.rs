@@ -12,7 +12,7 @@ type Stage<'a> = Result<(), BadLine<'a>>;
 async fn read<'a>(text: &'a str, lines: Sender<&'a str>) -> Stage<'a> {
     for line in text.lines() {
         if lines.send(line).await.is_err() {
-            break; // nobody parses any more
+            break; // the parsers have ended
         }
     }
     Ok(())

@@ -13,7 +13,7 @@ pub(crate) async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let sum = nursery(async |n| {
         n.named("producer").start_soon(async move {
             for number in 1..=100 {
-                send.send(number).await.map_err(|_| "nobody consumes")?;
+                send.send(number).await.map_err(|_| "the consumers have ended")?;
             }
             Ok::<_, &str>(())
         });

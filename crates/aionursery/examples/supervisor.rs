@@ -30,7 +30,7 @@ async fn worker(
                 ended
             }
         },
-        |errors| log.lock().expect("nobody panics with it").push(format!("{name}: {errors}")),
+        |errors| log.lock().expect("no thread panics with it").push(format!("{name}: {errors}")),
     )
     .await;
     ended.map_err(|errors: MultiError<NoBeans>| match errors.into_errors() {
@@ -58,7 +58,7 @@ pub(crate) async fn main() {
     });
     let error = ended.await.expect_err("one worker fails for good");
     println!("{error}");
-    let log = log.into_inner().expect("nobody panics with it");
+    let log = log.into_inner().expect("no thread panics with it");
     println!("{}", log.join("\n"));
     assert_eq!(
         error.to_string(),

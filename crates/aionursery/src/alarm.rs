@@ -1,5 +1,5 @@
 //! Moments that come without a runtime: one thread of our own waits for the next of them and wakes
-//! whoever waits for it. It must never run anything but wakers, and none under its lock.
+//! what waits for it. It must never run anything but wakers, and none under its lock.
 
 use std::collections::BTreeMap;
 use std::future::Future;

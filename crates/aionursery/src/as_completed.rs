@@ -75,7 +75,7 @@ pub fn as_completed<T, E>(children: impl IntoIterator<Item = Child<T, E>>) -> As
 pub struct AsCompleted<T, E, K = ()> {
     children: Vec<Slot<T, E, K>>,
     free: Vec<usize>,
-    /// Those that nobody has asked yet.
+    /// Those that were not polled yet.
     new: VecDeque<usize>,
     woken: Arc<Woken>,
     left: usize,
@@ -99,7 +99,7 @@ struct Parked<T, E, K> {
     stopped: Stopped,
 }
 
-/// Which children have called since the last look, and who reads.
+/// Which children have called since the last look, and the reader.
 #[derive(Default)]
 struct Woken(Mutex<Calls>);
 
@@ -127,7 +127,7 @@ impl Woken {
                 return Poll::Pending;
             }
         }
-        // A waker is anybody's code: it is cloned before the lock is taken, and the old one is
+        // A waker is the program's code: it is cloned before the lock is taken, and the old one is
         // dropped after it was given back (R29).
         let mut reader = Some(reader.clone());
         let calls = &mut *lock(&self.0);
@@ -405,7 +405,7 @@ impl<T, E, K> AsCompleted<T, E, K> {
                 return Poll::Ready(Some((result, key, child)));
             }
             if child.is_finished() {
-                // The runtime wants its turn. It has told the bell, who may be heard before that.
+                // The runtime wants its turn. It has told the bell, which may be heard before that.
                 self.new.push_front(place);
                 cx.waker().wake_by_ref();
                 return Poll::Pending;

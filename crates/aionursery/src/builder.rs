@@ -8,7 +8,7 @@ use nursery_core::{Cleanup, Settings};
 
 use crate::clock::{Clock, Own, Time};
 use crate::dump::Dump;
-use crate::scope::about::Place;
+use crate::scope::about::OpenedAt;
 use crate::stuck;
 
 /// What a child's error does to its siblings (R6).
@@ -58,7 +58,7 @@ pub struct Builder {
     pub(crate) deadline: Option<Instant>,
     pub(crate) clock: Option<Own>,
     pub(crate) name: Option<Arc<str>>,
-    pub(crate) place: Place,
+    pub(crate) place: OpenedAt,
     pub(crate) stuck: Option<stuck::Rule>,
 }
 
@@ -109,7 +109,7 @@ impl Builder {
         self
     }
 
-    /// Cancellation from outside does not come in (R19): whoever awaits it is not dropped by a
+    /// Cancellation from outside does not come in (R19): the future that awaits it is not dropped by a
     /// nursery or a scope before it has ended.
     ///
     /// ```
@@ -180,7 +180,7 @@ impl Builder {
         self
     }
 
-    /// Who tells the nursery the time, and everything below it; without effect inside a nursery
+    /// What tells the nursery the time, and everything below it; without effect inside a nursery
     /// or a scope, where it is the one of the outermost. See [`Clock`].
     ///
     /// ```
@@ -220,7 +220,7 @@ impl Builder {
     /// Tells `hook` if the nursery has been cancelled, by whatever means, and has not ended `after`
     /// that: once, with the tree as it is then. It names the children that are still there and have
     /// a name (or all, with [`record_children`](crate::dump::record_children)), with where each was
-    /// started, and says since when and why. Nobody is told unless this is asked for; a nursery that
+    /// started, and says since when and why. There is no warning unless this is asked for; a nursery that
     /// is not cancelled pays nothing.
     ///
     /// `hook` runs in the nursery's own turn, so it should be short; its panic is let go.

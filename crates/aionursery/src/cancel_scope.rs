@@ -110,7 +110,7 @@ impl CancelScope {
         self
     }
 
-    /// Who tells it the time, and everything below; without effect inside a nursery or a scope,
+    /// What tells it the time, and everything below; without effect inside a nursery or a scope,
     /// where it is the one of the outermost. See [`Clock`].
     ///
     /// ```
@@ -127,7 +127,7 @@ impl CancelScope {
     #[must_use]
     pub fn clock(self, clock: impl Clock) -> Self {
         let before = self.0.told().asked.clock.replace(Own::new(clock));
-        // A clock is anybody's code: it does not go under the lock (R29).
+        // A clock is the program's code: it does not go under the lock (R29).
         drop(before);
         self
     }
@@ -229,7 +229,7 @@ impl CancelScope {
     ///
     /// # Errors
     /// [`Cancelled`](crate::Cancelled) if the scope was cancelled before the future had ended. A
-    /// cancellation from outside is not caught here: it takes whoever awaits this along.
+    /// cancellation from outside is not caught here: it takes the future that awaits this along.
     ///
     /// # Panics
     /// When it is first polled, if something else runs in this scope.

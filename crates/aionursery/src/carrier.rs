@@ -1,5 +1,5 @@
 //! Tasks of tokio's that carry one spawned child after another: what has ended waits for the next
-//! child in place of ending, and who spawns wakes it in place of making a task. A child that is
+//! child in place of ending, and the next spawn wakes it in place of making a task. A child that is
 //! being carried is all that its task has: its budget, its place in the runtime's queues, its
 //! abort. It must never poll a child on another runtime than the one it was spawned on.
 

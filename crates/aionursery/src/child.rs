@@ -176,7 +176,7 @@ impl<T, E> Child<T, E> {
         self.task.header().label()
     }
 
-    /// Waits for its end and says how it ended. Never ends who awaits it, never takes the error.
+    /// Waits for its end and says how it ended. Never ends the future that awaits it, never takes the error.
     ///
     /// ```
     /// # futures::executor::block_on(async {

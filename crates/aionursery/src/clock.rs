@@ -1,4 +1,4 @@
-//! The time: who tells it, who wakes when it has come, and the form in which the core wants it,
+//! The time: what tells it, what wakes when it has come, and the form in which the core wants it,
 //! seconds since a start. It must never say that a moment has come before it has.
 
 use std::fmt::{self, Debug};
@@ -23,9 +23,9 @@ pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// A clock for deadlines and cleanup budgets, for [`Builder::clock`](crate::Builder::clock) and
 /// [`CancelScope::clock`](crate::CancelScope::clock).
 ///
-/// Nobody needs one. On tokio the time is the runtime's, paused or not, which must have been built with
+/// A clock is optional. On tokio the time is the runtime's, paused or not, which must have been built with
 /// `enable_time`: deadlines and budgets panic otherwise. Elsewhere a thread of this crate's own,
-/// started with the first deadline, wakes whoever waits. A clock of one's own makes the executor's
+/// started with the first deadline, wakes what waits. A clock of one's own makes the executor's
 /// timers do it, or a test's virtual time.
 ///
 /// ```
@@ -153,7 +153,7 @@ impl Time {
     }
 
     /// Whether this thread knows what time it is by it: a runtime may have stopped its clock, and
-    /// outside of that nobody can tell.
+    /// outside of that it is unknown.
     pub(crate) fn is_known_here(&self) -> bool {
         match &self.0 {
             #[cfg(feature = "tokio")]

@@ -1,6 +1,6 @@
 //! What a nursery's driver, its handles and its spawned children share: the lifecycle and the
 //! children that wait to be taken up, under one lock, so that closing and starting are one step.
-//! Decides nothing: the core's `Lifecycle` says what an end means. It must run nobody's code
+//! Decides nothing: the core's `Lifecycle` says what an end means. It must run no code of the program's
 //! while it holds the lock.
 //!
 //! Where the nursery is being driven, a start needs no lock: the lifecycle has been told of a batch
@@ -8,7 +8,7 @@
 //! is older than anything that was started elsewhere and waits: once something waits, all wait
 //! behind it (R4).
 //!
-//! A spawned child that returns only counts itself out; the lifecycle is told by whoever has the
+//! A spawned child that returns only counts itself out; the lifecycle is told by the owner of the
 //! lock next, or by the last one.
 
 mod farewell;
@@ -207,7 +207,7 @@ impl<E> Core<E> {
     #[cfg(feature = "tokio")]
     pub(crate) fn end_turn(&self, closed: bool, held: usize) {
         self.local.with(|local| {
-            let local = local.expect("the driver is who drives");
+            let local = local.expect("only the driver drives");
             let held = held + local.fresh.borrow().len();
             self.scope.children.held.store(held as u32, Ordering::Relaxed);
             let spawned = local.spawned.take();
@@ -218,8 +218,8 @@ impl<E> Core<E> {
             if !spawned.is_empty() {
                 self.keep_all(spawned);
             }
-            if !self.is_settled(local) || !local.spawned.borrow().is_empty() {
-                // What was ended there has started somebody, after the driver's last look.
+            if !self.is_caught_up(local) || !local.spawned.borrow().is_empty() {
+                // What was ended there has started a child, after the driver's last look.
                 self.ready.poke();
             }
         });
@@ -271,12 +271,12 @@ impl<E> Core<E> {
     }
 
     /// One step under the lock: tells the lifecycle of the ends, hands out what was started once all
-    /// that was started before has begun. Says whether the nursery has closed.
+    /// that was started before has begun. Returns whether the nursery has closed.
     pub(crate) fn take_up(&self, fresh: &mut IntoIter<Running<E>>) -> bool {
         self.local.with(|local| {
-            let local = local.expect("the driver is who drives");
+            let local = local.expect("only the driver drives");
             let state = &mut *self.state();
-            self.settle(local, state);
+            self.catch_up(local, state);
             self.show();
             if fresh.as_slice().is_empty() {
                 let mut started = local.fresh.take();
@@ -293,24 +293,24 @@ impl<E> Core<E> {
 
     /// Whether nothing has come since [`take_up`](Self::take_up), and the nursery has not closed.
     pub(crate) fn is_idle(&self) -> bool {
-        let settled = self.local.with(|local| local.is_some_and(|it| self.is_settled(it)));
+        let caught_up = self.local.with(|local| local.is_some_and(|it| self.is_caught_up(it)));
         let state = &mut *self.state();
         self.tell(state, 0);
         let closed = state.life.phase() == Phase::Closed;
-        settled && state.inbox.is_empty() && !(closed && self.scope.close_to_orphans(false))
+        caught_up && state.inbox.is_empty() && !(closed && self.scope.close_to_orphans(false))
     }
 
-    /// Whether nobody was started here since the driver's last look. While numbers are left that
-    /// nobody has taken, the last child would not know that it is the last.
-    fn is_settled(&self, local: &Local<E>) -> bool {
+    /// Whether no child was started here since the driver's last look. While numbers are left that
+    /// were not taken, the last child would not know that it is the last.
+    fn is_caught_up(&self, local: &Local<E>) -> bool {
         local.fresh.borrow().is_empty() && self.scope.children.spare.load(Ordering::Relaxed) == 0
     }
 
-    fn settle(&self, local: &Local<E>, state: &mut State<E>) {
+    fn catch_up(&self, local: &Local<E>, state: &mut State<E>) {
         let spare = self.scope.children.spare.swap(0, Ordering::Relaxed);
         self.tell(state, spare + self.scope.children.done.swap(0, Ordering::Relaxed));
         if state.ids == local.last.get() {
-            // Nobody has taken a number since: these are given again.
+            // No number was taken since: these are given again.
             state.ids -= spare;
         }
     }
@@ -341,7 +341,7 @@ impl<E> Core<E> {
     }
 
     /// A child has failed or was cancelled.
-    pub(crate) fn ended(&self, outcome: Outcome<Failure<E>>, who: impl FnOnce() -> Reason) {
+    pub(crate) fn ended(&self, outcome: Outcome<Failure<E>>, reason: impl FnOnce() -> Reason) {
         let (cancel, closed, left) = {
             let state = &mut *self.state();
             let cancel = state.life.child_ended(outcome).cancel;
@@ -350,7 +350,7 @@ impl<E> Core<E> {
             self.show();
             (cancel, state.life.phase() == Phase::Closed, self.farewell(state))
         };
-        self.act(cancel, who);
+        self.act(cancel, reason);
         hand_over(left);
         if closed {
             self.ready.poke();
@@ -392,9 +392,9 @@ impl<E> Core<E> {
         }
     }
 
-    fn act(&self, cancel: bool, who: impl FnOnce() -> Reason) {
+    fn act(&self, cancel: bool, reason: impl FnOnce() -> Reason) {
         if cancel {
-            self.scope.cancel(Source::Failure, Some(who()));
+            self.scope.cancel(Source::Failure, Some(reason()));
         }
     }
 

@@ -1,5 +1,5 @@
 //! The nursery's own future: polls the body and the children that were woken, drops them when they
-//! are cancelled, and ends when all have. It holds the children; nothing else may drop one. Who is
+//! are cancelled, and ends when all have. It holds the children; nothing else may drop one. What is
 //! polled in a turn, and when, is said in `turn.rs`.
 
 mod shelter;
@@ -52,7 +52,7 @@ pin_project! {
         value: Option<T>,
         driver: Option<Driver<E>>,
         seat: Option<Seat>,
-        // It has ended, and whoever awaits it is cancelled.
+        // It has ended, and the future that awaits it is cancelled.
         gone: Option<Box<Gone>>,
         env: PhantomData<(fn(&'env ()) -> &'env (), M)>,
     }
@@ -292,9 +292,9 @@ impl<E> Driver<E> {
         }
         let scope = &self.core.scope;
         let name = scope.signal.about.name.clone();
-        let mut error = MultiError::settle(failures, scope.cause(), name);
+        let mut error = MultiError::collect(failures, scope.cause(), name);
         match value {
-            // Every error was handed over to whoever awaited the child.
+            // Every error was handed over to the future that awaited the child.
             Some(value) if error.is_empty() => Ok(value),
             value => {
                 // Its destructor must not take the errors along.

@@ -148,7 +148,7 @@ fn tree(f: &mut fmt::Formatter<'_>, root: &Node) -> fmt::Result {
 /// ```
 #[must_use]
 pub fn dump() -> Dump {
-    // Scopes around that nobody has asked for yet open now.
+    // Scopes around that were not asked for yet open now.
     drop(frame::current());
     let mut roots = Vec::new();
     for domain in domain::all() {
@@ -156,7 +156,7 @@ pub fn dump() -> Dump {
         let hosts: Vec<_> = tree.roots().filter_map(|root| tree.view(root).host.cloned()).collect();
         drop(tree);
         for host in hosts {
-            // The clock may be anybody's code: it is read outside the lock.
+            // The clock may be the program's code: it is read outside the lock.
             let now = host.clock.now();
             let tree = &lock(&domain.tree);
             let is_still_there =

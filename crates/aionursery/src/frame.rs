@@ -20,7 +20,7 @@ use crate::sync::thread_local;
 pub(crate) use home::now;
 
 thread_local! {
-    // Nobody stands anywhere when a thread ends: no destructor is needed, which costs each access.
+    // Nothing stands anywhere when a thread ends: no destructor is needed, which costs each access.
     static AROUND: Cell<ManuallyDrop<Around>> =
         const { Cell::new(ManuallyDrop::new(Around::Nothing)) };
     static FRAME: Cell<Frame> = const { Cell::new(Frame { kind: Kind::Outside, ends: false, since: 0 }) };
@@ -35,12 +35,12 @@ pub(crate) enum Around {
     #[default]
     Nothing,
     Scope(Arc<Scope>),
-    /// A scope that opens when somebody asks for it: most end before anybody does.
+    /// A scope that opens when it is asked for: most end before that.
     Later(Arc<Shared>),
 }
 
 impl Around {
-    /// Whether nobody of ours polls who stands in it.
+    /// Whether nothing of ours polls what stands in it.
     pub(crate) fn is_outermost(&self) -> bool {
         match self {
             Self::Nothing => true,
@@ -100,10 +100,10 @@ impl Around {
     }
 }
 
-/// Who is being polled.
+/// What is being polled.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Nobody of ours.
+    /// Nothing of ours.
     Outside,
     /// A child that cancellation reaches.
     Open,
@@ -126,7 +126,7 @@ struct Frame {
     kind: Kind,
     /// What is polled was cancelled, and is dropped as soon as nothing in it holds that up.
     ends: bool,
-    /// So many marks had been heeded on this thread when it began. Who marks twice and finds the same
+    /// So many marks had been heeded on this thread when it began. A future that marks twice and finds the same
     /// here was not heeded: an owner of ours does that at the end of a poll.
     since: u16,
 }
@@ -138,9 +138,9 @@ impl Frame {
     }
 }
 
-/// Who was polled cannot go on: it ends as cancelled.
+/// What was polled cannot go on: it ends as cancelled.
 pub(crate) const STOP: u8 = 1;
-/// A wall was raised in who was polled, or further down.
+/// A wall was raised in what was polled, or further down.
 pub(crate) const WALL: u8 = 2;
 
 /// The scope that the running code stands in.
@@ -170,7 +170,7 @@ impl Standing {
         Self { before: swap(around) }
     }
 
-    /// Whether nobody of ours polls who has come to stand here.
+    /// Whether nothing of ours polls what has come to stand here.
     pub(crate) fn is_outermost(&self) -> bool {
         self.before.is_outermost()
     }
@@ -235,13 +235,13 @@ fn replace(frame: Frame) -> Entered {
 }
 
 /// The next one is polled in this frame. What was marked before, by destructors, clocks and wakers, is
-/// nobody's.
+/// meant for no future.
 #[inline]
 pub(crate) fn next() {
     MARKS.set(0);
 }
 
-/// Runs what has nothing to do with whoever is being polled.
+/// Runs what has nothing to do with the future that is being polled.
 #[cfg(feature = "tokio")]
 pub(crate) fn apart<R>(act: impl FnOnce() -> R) -> R {
     let standing = Standing::amid(Around::Nothing);
@@ -276,13 +276,13 @@ pub(crate) fn ends() -> bool {
     FRAME.get().ends
 }
 
-/// Whoever is being polled cannot go on: it ends as cancelled. Says which poll it is.
+/// What is being polled cannot go on: it ends as cancelled. Returns which poll it is.
 pub(crate) fn stop() -> u16 {
     mark(STOP);
     FRAME.get().since
 }
 
-/// The owner of who was polled has seen the mark that it cannot go on.
+/// The owner of what was polled has seen the mark that it cannot go on.
 #[cold]
 pub(crate) fn heed() {
     HEEDED.set(HEEDED.get().wrapping_add(1));
@@ -295,7 +295,7 @@ pub(crate) fn heed_here() {
     FRAME.set(Frame { since: HEEDED.get(), ..FRAME.get() });
 }
 
-/// A wall was raised in whoever is being polled.
+/// A wall was raised in what is being polled.
 pub(crate) fn mark_wall() {
     mark(WALL);
 }

@@ -10,19 +10,19 @@ use crate::error::{Cause, MultiError};
 use crate::frame;
 use crate::scope::Scope;
 
-/// Somebody who marks, each time it is polled, that it cannot go on. A word: in which poll of whoever
+/// A future that marks, each time it is polled, that it cannot go on. A word: in which poll of its caller
 /// polls it it was last; how often in that; how often it has asked for another.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Stopped(u32);
 
-/// Queues of futures and executors that run in a child poll who wakes itself some hundred times, one in
+/// Queues of futures and executors that run in a child poll a future that wakes itself some hundred times, one in
 /// the other a few thousand times, before others have their turn; a `block_on` goes on for ever.
 const MOST: u32 = 4000;
-/// Who is polled again and again while a shield stands beside it stops asking for that.
+/// A future that is polled again and again while a shield stands beside it stops asking for that.
 const FEW: u32 = 15;
 
 impl Stopped {
-    /// Marks that whoever polls it cannot go on. Says no once it is known that nobody heeds that.
+    /// Marks that the future that polls it cannot go on. Returns `false` once that is known to be ignored.
     #[cold]
     pub(crate) fn mark(&mut self, cx: &Context<'_>) -> bool {
         let since = u32::from(frame::stop());
@@ -60,10 +60,10 @@ impl Gone {
     /// As an error of a nursery's.
     pub(crate) fn poll_nursery<E>(&mut self, cx: &Context<'_>) -> Poll<MultiError<E>> {
         let name = self.scope.signal.about.name.clone();
-        self.poll(cx).map(|cause| MultiError::settle(Vec::new(), Some(cause), name))
+        self.poll(cx).map(|cause| MultiError::collect(Vec::new(), Some(cause), name))
     }
 
-    /// Why it has ended, for who is not ended with it.
+    /// Why it has ended, for what is not ended with it.
     pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<Cause> {
         let cause = self.scope.cause();
         if (cause.is_none() || self.scope.is_left_here()) && self.stopped.mark(cx) {

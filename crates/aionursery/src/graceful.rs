@@ -11,7 +11,7 @@ use crate::error::Cancelled;
 
 /// Runs a future, most often a nursery, until it ends or the program is asked to stop: by Ctrl-C, and on
 /// Unix by SIGTERM. Then it is cancelled, and has `grace` to clean up: [`cancelled`](crate::cancelled) tells
-/// those who wait for it at once, and what has not ended after the grace is dropped at its next await, and
+/// those that wait for it at once, and what has not ended after the grace is dropped at its next await, and
 /// joined. A nursery in it with a cleanup budget of its own has that.
 ///
 /// From the first call on tokio catches these signals for the rest of the program: a second one does not

@@ -16,7 +16,7 @@ use crate::sync::Mutex;
 /// The places of one nursery.
 pub(crate) struct Gate(Mutex<Places>);
 
-/// A place that is left is given to the first who waits: there is none free as long as anybody does.
+/// A place that is left is given to the first that waits: none is free as long as any waits.
 struct Places {
     free: usize,
     next: u64,
@@ -29,10 +29,10 @@ impl Gate {
         Arc::new(Self(Mutex::new(places)))
     }
 
-    /// Whether the child has a place. With a ticket it waits, until it is no longer among those who
+    /// Whether the child has a place. With a ticket it waits, until it is no longer among those that
     /// do: then it has been given one.
     fn poll_enter(&self, ticket: &mut Option<u64>, waker: &Waker) -> bool {
-        // A waker may be anybody's code: it is cloned before the lock is taken, and the old one is
+        // A waker may be the program's code: it is cloned before the lock is taken, and the old one is
         // dropped after it was given back (R29).
         let mut own = waker.clone();
         let places = &mut *lock(&self.0);

@@ -191,7 +191,7 @@ impl<E> OpenNursery<E> {
             Err(_) => {
                 let name = self.nursery.scope().signal.about.name.clone();
                 let cause = Cause::new(Source::Host, Some("its runtime has shut down".into()));
-                MultiError::settle(Vec::new(), Some(cause), name)
+                MultiError::collect(Vec::new(), Some(cause), name)
             }
         }
     }

@@ -1,4 +1,4 @@
-//! A start that waits for a place under the nursery's limit: back-pressure. It must never decide who comes
+//! A start that waits for a place under the nursery's limit: back-pressure. It must never decide which start comes
 //! next: the gate does.
 
 use std::future::{Future, poll_fn};

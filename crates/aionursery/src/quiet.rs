@@ -1,4 +1,4 @@
-//! Other people's code where nobody can hear of its panic: wakers, destructors, hooks. Such a panic
+//! Other people's code where its panic can reach no caller: wakers, destructors, hooks. Such a panic
 //! must never keep the rest from being done (R29).
 
 use std::any::Any;

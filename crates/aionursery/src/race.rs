@@ -1,5 +1,5 @@
 //! The first of many: an iterator's futures, or a tuple's, which may each be of another type. It
-//! decides only who has won; the nursery cancels and joins the losers.
+//! decides only which future has won; the nursery cancels and joins the losers.
 
 use std::future::{Future, Ready};
 use std::panic::Location;
@@ -210,7 +210,7 @@ impl<'env, T, E, L> Runners<'env, T, E, L> {
 }
 
 pin_project_lite::pin_project! {
-    /// The future of [`race`]: its nursery, then who has won.
+    /// The future of [`race`]: its nursery, then the winner.
     ///
     /// ```
     /// # futures::executor::block_on(async {
@@ -243,7 +243,7 @@ impl<T, E, L> Future for Racing<'_, T, E, L> {
         Poll::Ready(match (won, ran) {
             (Some(value), Ok(())) => Ok(Some(value)),
             (Some(value), Err(errors)) => {
-                // Who has lost may have failed, but a panic is never swallowed (R26).
+                // A loser may have failed, but a panic is never swallowed (R26).
                 drop(errors.resume_panic());
                 Ok(Some(value))
             }

@@ -1,4 +1,4 @@
-//! One scope of this face: its place in the core's tree, its flags, who waits for them, and the
+//! One scope of this face: its place in the core's tree, its flags, what waits for them, and the
 //! spawned children that a nursery dropped below it has left. What a cancellation reaches is
 //! decided by the core's `Tree`; this only carries out.
 
@@ -41,7 +41,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The budget that somebody gave a scope; if nobody did, it has that of the scope above.
+/// The budget that a scope was given; without one, it has that of the scope above.
 pub(crate) fn budget(given: Option<Duration>) -> Cleanup {
     given.map_or(Cleanup::Inherited, |time| Cleanup::Seconds(time.as_secs_f64()))
 }
@@ -131,7 +131,7 @@ impl Scope {
             (member, id, tree.is_cancelled(member))
         };
         if cancelled {
-            // The clock may be anybody's code: it is read outside the lock, and only if need be.
+            // The clock may be the program's code: it is read outside the lock, and only if need be.
             let now = signal.clock.reading();
             let tree = &mut *lock(&domain.tree);
             let hard = if tree.insists_at(member) <= now { HARD } else { TIMED };
@@ -216,7 +216,7 @@ impl Scope {
         self.orphans.as_ref().is_some_and(|orphans| lock(orphans).running > 0)
     }
 
-    /// Cancels it and what is below, up to shields (R12). Says whether it was not cancelled yet.
+    /// Cancels it and what is below, up to shields (R12). Returns whether it was not cancelled yet.
     pub(crate) fn cancel(&self, source: nursery_core::Source, reason: Option<Reason>) -> bool {
         let cause = nursery_core::Cause { source, reason };
         self.change(|tree, now, out| tree.cancel(self.id, cause, now, out))
@@ -257,7 +257,7 @@ impl Scope {
     pub(crate) fn set_deadline(&self, deadline: f64) {
         self.signal.flags.fetch_and(!LATE, Ordering::AcqRel);
         self.signal.flags.fetch_or(TIMED, Ordering::AcqRel);
-        // Where the time is not known its owner looks, who is woken for that.
+        // Where the time is not known its owner looks, which is woken for that.
         let known = self.clock().is_known_here();
         self.change(|tree, now, out| {
             tree.set_deadline(self.id, deadline, if known { now } else { f64::MIN }, out);
@@ -350,13 +350,13 @@ impl Scope {
     /// The last spawned child of an adopted nursery has ended.
     pub(crate) fn orphans_ended(&self, errors: Vec<LostError>) {
         let mut next = self.end_orphan(errors);
-        // One after the other: who was dropped itself has an heir, and that may be so, too.
+        // One after the other: a nursery that was dropped itself has an heir, and that may be so, too.
         while let Some((heir, errors)) = next {
             next = heir.end_orphan(errors);
         }
     }
 
-    /// Gives what this leaves to whom, if this nursery was dropped itself.
+    /// Which nursery gets what this leaves, if this nursery was dropped itself.
     fn end_orphan(&self, errors: Vec<LostError>) -> Option<(Arc<Scope>, Vec<LostError>)> {
         let orphans = self.orphans.as_ref()?;
         let (last, left) = {
@@ -378,7 +378,7 @@ impl Scope {
         None
     }
 
-    /// This nursery is dropped itself: what it had adopted goes to who is above it.
+    /// This nursery is dropped itself: what it had adopted goes to the nursery above it.
     pub(crate) fn pass_on_orphans(&self) {
         let Some(orphans) = &self.orphans else { return };
         {
@@ -451,7 +451,7 @@ impl Scope {
         {
             let tree = &mut *lock(&self.domain.tree);
             let out = &mut Effects::default();
-            // Nobody stands in it any more whose time to clean up could begin by that.
+            // Nothing stands in it any more whose time to clean up could begin by that.
             tree.exit(self.id, Flight::Nothing, 0, f64::NEG_INFINITY, out);
             tree.withdraw(self.member, out);
         }

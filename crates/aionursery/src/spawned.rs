@@ -273,7 +273,7 @@ impl<E> Drop for Counted<'_, E> {
     }
 }
 
-/// What can end the spawned children of one scope: for who cancels it, on whatever thread. Holds
+/// What can end the spawned children of one scope: for the code that cancels it, on whatever thread. Holds
 /// the memory of a few that have ended, and nothing in it.
 #[derive(Default)]
 pub(crate) struct Workers(Mutex<Tasks>);
@@ -288,7 +288,7 @@ struct Tasks {
 impl Workers {
     const FEW: usize = 64;
 
-    /// Takes those in that were spawned. Whoever calls it looks whether the scope is cancelled
+    /// Takes those in that were spawned. The caller looks whether the scope is cancelled
     /// afterwards.
     pub(crate) fn keep(&self, spawned: impl IntoIterator<Item = TaskRef>) {
         // Not dropped under the lock: what has ended may still hold a waker of its handle's (R29).

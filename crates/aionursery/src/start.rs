@@ -1,5 +1,5 @@
-//! The start handshake: a child that says when it is ready, and whoever started it waits for that
-//! (R24). A child that fails before is an error of whoever started it, not of the nursery.
+//! The start handshake: a child that says when it is ready, and its starter waits for that
+//! (R24). A child that fails before is an error of its starter, not of the nursery.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -50,11 +50,11 @@ impl<E: std::fmt::Display> std::fmt::Display for NotStarted<E> {
 impl<E: std::fmt::Debug + std::fmt::Display> std::error::Error for NotStarted<E> {}
 
 struct Handshake<V, E> {
-    state: State<V, E>,
+    state: Progress<V, E>,
     waker: Option<Waker>,
 }
 
-enum State<V, E> {
+enum Progress<V, E> {
     Waiting,
     Told(Result<V, NotStarted<E>>),
     Over,
@@ -63,14 +63,14 @@ enum State<V, E> {
 struct Shared<V, E>(Mutex<Handshake<V, E>>);
 
 impl<V, E> Shared<V, E> {
-    /// Says no, and gives the answer back, if one was given before or nobody waits for it.
+    /// Gives the answer back if one was given before, or if it is not waited for.
     fn tell(&self, answer: Result<V, NotStarted<E>>) -> Result<(), Result<V, NotStarted<E>>> {
         let waker = {
             let shake = &mut *lock(&self.0);
-            if !matches!(shake.state, State::Waiting) {
+            if !matches!(shake.state, Progress::Waiting) {
                 return Err(answer);
             }
-            shake.state = State::Told(answer);
+            shake.state = Progress::Told(answer);
             shake.waker.take()
         };
         if let Some(waker) = waker {
@@ -85,8 +85,8 @@ impl<V, E> Shared<V, E> {
         // dropped after it was given back (R29).
         let mut waker = Some(cx.waker().clone());
         let shake = &mut *lock(&self.0);
-        match std::mem::replace(&mut shake.state, State::Over) {
-            State::Told(answer) => Poll::Ready(answer),
+        match std::mem::replace(&mut shake.state, Progress::Over) {
+            Progress::Told(answer) => Poll::Ready(answer),
             state => {
                 shake.state = state;
                 std::mem::swap(&mut shake.waker, &mut waker);
@@ -95,15 +95,15 @@ impl<V, E> Shared<V, E> {
         }
     }
 
-    /// From here on nobody waits. What is given back is the caller's to drop, without the lock.
-    fn leave(&self, state: State<V, E>) -> (State<V, E>, Option<Waker>) {
+    /// From here on it is not waited for. What is given back is the caller's to drop, without the lock.
+    fn leave(&self, state: Progress<V, E>) -> (Progress<V, E>, Option<Waker>) {
         let shake = &mut *lock(&self.0);
         (std::mem::replace(&mut shake.state, state), shake.waker.take())
     }
 }
 
-/// With this a child says that it has started; see [`Nursery::start`]. If it is dropped unused, whoever
-/// started the child goes on waiting, until the child ends.
+/// With this a child says that it has started; see [`Nursery::start`]. If it is dropped unused, its
+/// starter started the child goes on waiting, until the child ends.
 ///
 /// ```
 /// use aionursery::TaskStatus;
@@ -121,7 +121,7 @@ impl<V, E> std::fmt::Debug for TaskStatus<V, E> {
 }
 
 impl<V, E> TaskStatus<V, E> {
-    /// Hands `value` to whoever started the child. From here on its errors are the nursery's.
+    /// Hands `value` to the child's starter. From here on its errors are the nursery's.
     ///
     /// ```
     /// # futures::executor::block_on(async {
@@ -232,14 +232,14 @@ fn prepare<V, C, F, E>(child: C) -> Prepared<F, V, E>
 where
     C: FnOnce(TaskStatus<V, E>) -> F,
 {
-    let shared = Arc::new(Shared(Mutex::new(Handshake { state: State::Waiting, waker: None })));
+    let shared = Arc::new(Shared(Mutex::new(Handshake { state: Progress::Waiting, waker: None })));
     let future = child(TaskStatus(shared.clone()));
     let watch = Watch(shared.clone());
     (shared, Starting { future, watch })
 }
 
 /// Waits for the answer. If it goes before it has heard that the child failed, the error is the
-/// nursery's again: nobody else has it (R7).
+/// nursery's again: nothing else has it (R7).
 struct Starter<'env, V, E, M> {
     shared: Arc<Shared<V, E>>,
     nursery: Nursery<'env, E, M>,
@@ -254,7 +254,7 @@ impl<'env, V, E, M> Starter<'env, V, E, M> {
     ) -> Self {
         if id.is_err() {
             // The refused child has said that it ended; say why instead.
-            drop(shared.leave(State::Told(Err(NotStarted::Closed))));
+            drop(shared.leave(Progress::Told(Err(NotStarted::Closed))));
         }
         Self { shared, nursery: nursery.clone(), id: id.unwrap_or(0) }
     }
@@ -270,9 +270,9 @@ impl<V, E, M> Future for Starter<'_, V, E, M> {
 
 impl<V, E, M> Drop for Starter<'_, V, E, M> {
     fn drop(&mut self) {
-        let (unheard, waker) = self.shared.leave(State::Over);
+        let (unheard, waker) = self.shared.leave(Progress::Over);
         quietly(|| drop(waker));
-        if let State::Told(Err(NotStarted::Failed(error))) = unheard {
+        if let Progress::Told(Err(NotStarted::Failed(error))) = unheard {
             self.nursery.fail(error, self.id);
         }
     }

@@ -1,4 +1,4 @@
-//! The warning for what was cancelled and does not end (R18). It tells somebody once, with the
+//! The warning for what was cancelled and does not end (R18). It calls the hook once, with the
 //! nursery's tree as it is then; it must never cancel anything again.
 
 use std::fmt::{self, Debug};
@@ -13,7 +13,7 @@ use crate::scope::Scope;
 
 type Hook = Arc<dyn Fn(&Dump) + Send + Sync>;
 
-/// Who is told, and after what time.
+/// What is called, and after what time.
 #[derive(Clone)]
 pub(crate) struct Rule {
     pub(crate) after: Duration,
@@ -57,7 +57,7 @@ impl Watch {
         let hook = rule.hook.clone();
         *self = Self::Told;
         let dump = scope.dump();
-        // Whoever is told must not bring down those who clean up.
+        // A hook that panics must not bring down what is cleaning up.
         quietly(|| hook(&dump));
     }
 }

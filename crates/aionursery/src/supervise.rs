@@ -1,5 +1,5 @@
 //! A nursery that is opened again when it has failed, up to a number of times. It must never drop an
-//! error: each goes to whoever asked to be told, or is given back.
+//! error: each goes to the function that is to be told, or is given back.
 
 use std::collections::VecDeque;
 use std::future::{Future, pending};

@@ -4,12 +4,12 @@
 //! means. What knows the types of future and result is in `cell.rs`; of a spawned child, which has
 //! a load in place of the driver, in `away.rs`.
 //!
-//! Who may touch `stage`:
+//! What may touch `stage`:
 //! * the driver, until it has set `DONE`;
 //! * after that the handle, while `HANDLE` is set; clearing it with `DONE` set obliges it to drop
 //!   what is there. Without a handle the driver has emptied it before it set `DONE`.
 //!
-//! The driver's side ends the child before it goes, whatever happens to whoever had it, and the
+//! The driver's side ends the child before it goes, whatever happens to its owner, and the
 //! handle takes what is left. So when the last reference goes, there is no future and no result:
 //! freeing runs no code of the child, and may happen after the lifetime that the child borrows from
 //! has ended (R29). Only a handle's waker may be left, which borrows nothing.
@@ -53,10 +53,10 @@ const HANDLE: usize = 1 << 2;
 const CANCEL: usize = 1 << 3;
 /// Cancellation does not reach it; set from the start.
 const SHIELD: usize = 1 << 4;
-/// It is a spawned child that waits: whoever wants it to end wakes its carrier.
+/// It is a spawned child that waits: what wants it to end wakes its carrier.
 #[cfg(feature = "tokio")]
 const WAITS: usize = 1 << 5;
-/// The handle has left a waker: whoever ends the child calls it.
+/// The handle has left a waker: what ends the child calls it.
 const JOINED: usize = 1 << 6;
 /// Its handle asked for its end, and not a scope.
 const BY_HAND: usize = 1 << 7;
@@ -65,7 +65,7 @@ const REF: usize = 1 << 8;
 
 /// Not in the driver's list of children.
 pub(crate) const NOWHERE: u32 = u32::MAX;
-/// Not polled yet: nobody has been given a waker. Smaller ones are places in that list.
+/// Not polled yet: it has given no waker away. Smaller ones are places in that list.
 pub(crate) const NEW: u32 = u32::MAX - 1;
 /// Not the driver's: a spawned child.
 #[cfg(feature = "tokio")]
@@ -79,7 +79,7 @@ pub(crate) struct Header {
     /// The block that it lies in, which holds the list that its wakes go to.
     pub(crate) block: NonNull<Block>,
     joiner: AtomicWaker,
-    /// Where the driver keeps it; touched by nobody else. Of a spawned child it never changes.
+    /// Where the driver keeps it, which alone touches it. Of a spawned child it never changes.
     pub(crate) index: AtomicU32,
     id: AtomicU32,
     /// Boxed: most have none, and every word of a task counts.
@@ -116,10 +116,33 @@ impl Making {
     }
 }
 
+impl Header {
+    /// Of a task with a handle and `owners`, so many [`REF`], beside it.
+    #[inline]
+    fn new(
+        owners: usize,
+        making: Making,
+        vtable: &'static Table,
+        block: NonNull<Block>,
+        (index, id): (u32, u32),
+    ) -> Self {
+        Self {
+            state: AtomicUsize::new(HANDLE | owners | making.flags()),
+            next: AtomicPtr::new(ptr::null_mut()),
+            vtable,
+            block,
+            joiner: AtomicWaker::new(),
+            index: AtomicU32::new(index),
+            id: AtomicU32::new(id),
+            name: making.name.map(Box::new),
+        }
+    }
+}
+
 /// The driver's side of a task: the right to poll its future, and the duty to end it.
 pub(crate) struct Running<E> {
     task: TaskRef,
-    /// Its error comes out of it, whoever holds it.
+    /// Its error comes out of it, whatever holds it.
     error: PhantomData<fn() -> E>,
 }
 
@@ -130,7 +153,7 @@ pub(crate) struct Running<E> {
 #[inline]
 unsafe fn free(task: NonNull<Header>) {
     let raw = task.as_ptr();
-    // SAFETY: nobody else has the header; what is dropped here is not read again, and the memory is
+    // SAFETY: no other reference to the header is left; what is dropped here is not read again, and the memory is
     // the task's own.
     unsafe {
         #[cfg(feature = "tokio")]
@@ -147,7 +170,7 @@ unsafe fn free(task: NonNull<Header>) {
 }
 
 /// # Safety
-/// Nobody looks at it any more.
+/// It is used no more.
 #[cold]
 unsafe fn forget_joiner(task: NonNull<Header>) {
     // SAFETY: as the caller promises; it is not read again.
@@ -201,7 +224,7 @@ impl TaskRef {
 
     pub(crate) fn wake_by_ref(&self) {
         if self.header().enqueue(QUEUED + REF) {
-            // SAFETY: that counted a reference, which nobody else has.
+            // SAFETY: that counted a reference, which is this one's alone.
             self.header().ready().push(unsafe { Self::from_raw(self.0.as_ptr()) });
         }
     }
@@ -231,13 +254,13 @@ impl Drop for TaskRef {
 impl Header {
     #[inline]
     fn ready(&self) -> ManuallyDrop<Share> {
-        // SAFETY: a task keeps its block until it is freed, and a block its list. Whoever gives the
+        // SAFETY: a task keeps its block until it is freed, and a block its list. A thread that gives the
         // last reference away in a push is told of that there.
         unsafe { Block::list(self.block) }
     }
 
     /// Adds `entry`, which is `QUEUED` and maybe a reference, unless it is in the list of woken tasks
-    /// already, or has ended. One step in any case: whoever polls next must see what the one who
+    /// already, or has ended. One step in any case: the thread that polls next must see what the one that
     /// wakes has done before, also if it was woken twice.
     #[inline]
     fn enqueue(&self, entry: usize) -> bool {
@@ -339,7 +362,7 @@ impl<E> Running<E> {
         let raw = self.task.0;
         if self.header().state.load(Ordering::Acquire) & !(DONE | CANCEL | SHIELD | JOINED) == REF {
             mem::forget(self);
-            // SAFETY: the only reference was ours, so nobody can make another; no handle is left.
+            // SAFETY: the only reference was ours, so no other can be made; no handle is left.
             unsafe { free(raw) };
         }
     }
@@ -360,7 +383,7 @@ impl<E> Running<E> {
     /// If it has ended.
     pub(crate) fn cancel(&mut self) -> Outcome<Failure<E>> {
         let mut outcome = None;
-        // What its destructors mark is nobody else's.
+        // What its destructors mark is for no other future.
         let frame = frame::enter(Kind::Open, false);
         self.run(None, &mut outcome);
         frame::leave(frame);
@@ -379,13 +402,13 @@ impl<E> Running<E> {
 impl<E> Drop for Running<E> {
     fn drop(&mut self) {
         if !self.header().is_done() {
-            // Somebody's code has panicked through whoever had it.
+            // Other code has panicked through its owner.
             quietly(|| drop(self.cancel()));
         }
     }
 }
 
-/// A waker of the task that counts no reference, for whoever polls it.
+/// A waker of the task that counts no reference, for the poll of its child.
 pub(crate) fn waker(task: &TaskRef) -> ManuallyDrop<Waker> {
     // SAFETY: it counts no reference and is never dropped; `task` outlives its use.
     ManuallyDrop::new(unsafe { Waker::from_raw(raw_waker(task.0)) })

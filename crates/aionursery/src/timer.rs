@@ -17,7 +17,7 @@ impl Timer {
         Self { sleep: None }
     }
 
-    /// Says whether the moment has come and the tree has acted on it.
+    /// Returns whether the moment has come and the tree has acted on it.
     pub(crate) fn poll(&mut self, scope: &Scope, cx: &mut Context<'_>) -> bool {
         let flags = scope.signal.flags();
         if flags & TIMED == 0 || flags & HARD != 0 {

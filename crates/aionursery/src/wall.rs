@@ -123,7 +123,7 @@ pub(crate) fn forget(since: usize) {
 /// The walls that stand in one future.
 #[derive(Default)]
 pub(crate) struct Held {
-    /// Those that nobody has asked about yet.
+    /// Those that were not asked about yet.
     new: Vec<Wall>,
     asked: Option<Box<Asked>>,
 }

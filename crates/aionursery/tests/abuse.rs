@@ -89,7 +89,7 @@ async fn r29_forgetting_the_future_leaves_what_is_spawned_to_itself() {
         }));
         assert!((&mut block).now_or_never().is_none());
         std::mem::forget(block);
-        // Nobody takes this one up, and nobody may drop it once `text` has gone.
+        // This one is not taken up, and must not be dropped once `text` has gone.
         let late = kept.unwrap().start_soon(async {
             let _end = OnDrop(|| drop(text.clone()));
             pending::<Result<(), &str>>().await
@@ -154,7 +154,7 @@ async fn r29_starting_and_cancelling_from_other_threads_while_it_ends_loses_noth
             let runtime = tokio::runtime::Handle::current();
             helper = Some(std::thread::spawn(move || {
                 let _guard = runtime.enter();
-                // Bounded: whoever goes on starting children keeps any nursery open.
+                // Bounded: a child that goes on starting children keeps any nursery open.
                 for _ in 0..100 {
                     let alive = alive.clone();
                     let started = sibling.try_spawn(async move {

@@ -45,7 +45,8 @@ fn poll_and_drop<T>(future: impl Future<Output = T>) {
 struct NoWords(u32);
 
 #[tokio::test]
-async fn r28_the_error_of_an_adopted_child_comes_back_from_who_adopted_it_whatever_its_type() {
+async fn r28_the_error_of_an_adopted_child_comes_back_from_the_adopting_nursery_whatever_its_type()
+{
     let error = nursery(async |_: Nursery<'_, &str>| {
         poll_and_drop(nursery(async |n| {
             n.named("seven").shielded().spawn(async { Err::<(), _>(NoWords(7)) });
@@ -124,7 +125,7 @@ async fn r7_an_error_that_may_borrow_is_told_of_by_its_type() {
 }
 
 #[tokio::test]
-async fn r7_an_error_that_somebody_has_taken_is_not_reported_again() {
+async fn r7_an_error_that_was_taken_is_not_reported_again() {
     nursery(async |_: Nursery<'_, u8>| {
         let taken = &std::cell::Cell::new(None);
         poll_and_drop(Builder::new().on_error(OnError::Collect).nursery_local(async |n| {
@@ -146,7 +147,7 @@ async fn r7_an_error_that_somebody_has_taken_is_not_reported_again() {
 }
 
 #[tokio::test]
-async fn r7_with_nobody_above_the_program_is_told() {
+async fn r7_with_no_nursery_above_the_program_is_told() {
     record_lost_errors();
     let done = Arc::new(Notify::new());
     let told = done.clone();
@@ -276,7 +277,7 @@ fn an_error_with_its_child_can_cross_threads() {
 }
 
 #[test]
-fn r28_an_error_that_panics_when_it_is_shown_or_dropped_keeps_nobody_waiting() {
+fn r28_an_error_that_panics_when_it_is_shown_or_dropped_keeps_no_task_waiting() {
     struct Bomb;
     impl Drop for Bomb {
         fn drop(&mut self) {

@@ -1,4 +1,4 @@
-//! Spawned children are carried by tasks that have carried others before: nobody may notice but by
+//! Spawned children are carried by tasks that have carried others before: that may show only by
 //! the time it takes.
 
 use std::future::{pending, poll_fn};

@@ -49,7 +49,7 @@ impl Virtual {
         due.into_iter().for_each(|(_, waker)| waker.wake());
     }
 
-    /// The moments that somebody waits for, in seconds from now.
+    /// The moments that are waited for, in seconds from now.
     fn waits(&self) -> Vec<u64> {
         let hands = &*self.0.lock().unwrap();
         hands.sleepers.iter().map(|(moment, _)| (*moment - hands.now).as_secs()).collect()
@@ -101,7 +101,7 @@ fn r21_what_is_below_runs_on_the_clock_of_the_outermost() {
     let clock = Virtual::new();
     let left = Cell::new(None);
     let mut block = pin!(Builder::new().clock(clock.clone()).nursery_local(async |n| {
-        // By the same clock, though nobody passes it on.
+        // By the same clock, though it is not passed on.
         left.set(move_on_after(5 * SECOND, pending::<()>()).await);
         let inner = Builder::new().clock(Virtual::new()).deadline(clock.now() + 3 * SECOND);
         let inner = inner.nursery_local(async |_| pending::<Result<(), ()>>().await);
@@ -364,7 +364,7 @@ fn r21_a_deadline_that_is_moved_while_its_nursery_looks_at_the_clock_wakes_it() 
     assert_eq!(calls.0.load(std::sync::atomic::Ordering::SeqCst), 1);
 }
 
-/// Counts how often somebody was woken.
+/// Counts the wakes.
 #[derive(Default)]
 struct Wakes(AtomicUsize);
 
@@ -389,7 +389,7 @@ impl Clock for Early {
 }
 
 #[test]
-fn r21_a_sleep_that_ends_early_is_no_deadline_and_keeps_nobody_else_from_running() {
+fn r21_a_sleep_that_ends_early_is_no_deadline_and_keeps_no_other_task_from_running() {
     let clock = Early(Virtual::new());
     let wakes = Arc::<Wakes>::default();
     let waker = Waker::from(wakes.clone());

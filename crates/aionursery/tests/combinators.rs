@@ -186,7 +186,7 @@ fn children_that_ended_long_ago_are_still_results() {
 }
 
 #[test]
-fn r6_whoever_reads_results_ends_with_the_child_that_fails() {
+fn r6_a_reader_of_results_ends_with_the_child_that_fails() {
     let read = Cell::new(0);
     let error = block_on(nursery_local(async |n| {
         let mut results = as_completed([
@@ -401,7 +401,7 @@ fn the_error_of_one_that_has_lost_a_race_is_dropped_and_its_panic_is_resumed() {
 }
 
 #[test]
-fn a_race_of_nobody_has_no_winner_and_a_race_has_up_to_twelve_in_a_tuple() {
+fn an_empty_race_has_no_winner_and_a_race_has_up_to_twelve_in_a_tuple() {
     let one = |n: u8| async move { if n < 11 { pending().await } else { Ok::<_, String>(n) } };
     assert_eq!(
         block_on(race(std::iter::empty::<std::future::Ready<Result<u8, ()>>>())).unwrap(),

@@ -1,5 +1,5 @@
 //! R4, R13, R29: destructors that are at work when a nursery drops what they belong to: they await in vain
-//! the value of a child that has none, and start children. Nobody is ended for the first, and nobody waits for ever
+//! the value of a child that has none, and start children. No task is ended for the first, and none waits for ever
 //! for the second.
 
 #[path = "common/cancelled_child.rs"]
@@ -64,7 +64,7 @@ fn busy_runtime() -> (Runtime, mpsc::Sender<()>) {
 }
 
 #[test]
-fn r13_who_cancels_a_queued_child_is_not_ended_for_what_its_destructors_await() {
+fn r13_cancelling_a_queued_child_ends_no_task_for_what_its_destructors_await() {
     let (runtime, _leave) = busy_runtime();
     let collects = Builder::new().on_error(OnError::Collect);
     let error = runtime.block_on(collects.nursery(async |n: Open| {
@@ -118,7 +118,7 @@ fn r4_a_queued_child_that_is_cancelled_in_its_first_turn_may_start_others_when_i
         });
         let ended = runtime.block_on(async {
             tokio::select! {
-                // First: who is polled once more in its minute would find out.
+                // First: a task that is polled once more in its minute would find out.
                 biased;
                 () = tokio::time::sleep(Duration::from_secs(60)) => panic!("it waits for ever"),
                 ended = block => ended,

@@ -157,7 +157,7 @@ async fn r28_a_shielded_spawned_child_of_a_dropped_nursery_is_still_waited_for()
 }
 
 #[tokio::test]
-async fn r28_a_panic_of_an_adopted_child_is_reported_by_who_adopted_it() {
+async fn r28_a_panic_of_an_adopted_child_is_reported_by_the_nursery_that_adopted_it() {
     let started = Arc::new(Notify::new());
     let error = nursery(async |_: Nursery<'_, &str>| {
         let mut inner = Box::pin(nursery(async |n| {

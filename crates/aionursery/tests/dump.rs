@@ -69,7 +69,7 @@ nursery \"kitchen\", running
 }
 
 #[test]
-fn r11_a_dump_says_who_is_cancelled_and_why() {
+fn r11_a_dump_says_what_is_cancelled_and_why() {
     block_on(nursery_local(async |n| {
         let (leave, stays) = oneshot::channel::<()>();
         n.named("shielded").shielded().start_soon(async {
@@ -141,7 +141,7 @@ fn a_dump_may_be_made_while_another_thread_opens_and_closes_nurseries() {
 }
 
 #[test]
-fn a_dump_shows_scopes_that_nobody_has_asked_for_yet() {
+fn a_dump_shows_scopes_that_were_not_asked_for_yet() {
     let inside = block_on(Builder::new().name("kitchen").nursery_local(async |n| {
         CancelScope::shield().run(async { Ok::<_, ()>(text(&n.dump())) }).await.unwrap()
     }));

@@ -1,5 +1,5 @@
 //! Futures that are pinned in one place and polled in another: in a scope that they outlive, in a
-//! `block_on` amid a child. Nobody waits for ever (R12, R13, R21).
+//! `block_on` amid a child. No task waits for ever (R12, R13, R21).
 
 #[path = "common/cancelled_child.rs"]
 mod cancelled_child;
@@ -59,7 +59,8 @@ async fn r21_a_scope_that_was_cancelled_with_the_one_it_was_polled_in_says_so_af
 }
 
 #[tokio::test(start_paused = true)]
-async fn r13_who_polls_elsewhere_what_was_cancelled_with_another_scope_is_not_ended_for_it() {
+async fn r13_a_task_that_polls_elsewhere_what_was_cancelled_with_another_scope_is_not_ended_for_it()
+{
     let ended = nursery(async |n: Nursery<'_, &str>| {
         let child = n.start_soon(async {
             let mut block = pin!(endless());
@@ -87,7 +88,7 @@ async fn r12_what_outlives_the_scope_it_was_first_polled_in_is_cancelled_by_the_
             let mut tried = pin!(fail_after(SECOND, &mut block));
             assert!(futures::poll!(&mut tried).is_pending());
         }
-        // A second passes, and nobody is cancelled.
+        // A second passes, and nothing is cancelled.
         tokio::time::sleep(2 * SECOND).await;
         block.await
     });
@@ -97,7 +98,7 @@ async fn r12_what_outlives_the_scope_it_was_first_polled_in_is_cancelled_by_the_
 }
 
 #[tokio::test]
-async fn r19_who_awaits_a_failed_child_beside_a_shield_is_ended_when_that_has_fallen() {
+async fn r19_a_task_that_awaits_a_failed_child_beside_a_shield_is_ended_when_that_has_fallen() {
     let mut saved = false;
     let error = nursery(async |n: Nursery<'_, &str>| {
         let fails = n.start_soon(async { Err::<(), _>("failed") });
@@ -270,7 +271,7 @@ impl Drop for Calm {
 }
 
 #[tokio::test]
-async fn r13_who_awaits_a_cancelled_child_in_a_local_set_is_ended() {
+async fn r13_a_task_that_awaits_a_cancelled_child_in_a_local_set_is_ended() {
     await_in_vain(async |child, calm| {
         let set = LocalSet::new();
         set.spawn_local(async move {
@@ -283,7 +284,7 @@ async fn r13_who_awaits_a_cancelled_child_in_a_local_set_is_ended() {
 }
 
 #[tokio::test]
-async fn r13_who_awaits_a_cancelled_child_in_an_executor_of_its_own_is_ended() {
+async fn r13_a_task_that_awaits_a_cancelled_child_in_an_executor_of_its_own_is_ended() {
     await_in_vain(async |child, calm| {
         let executor = smol::LocalExecutor::new();
         let task = executor.spawn(async move {
@@ -296,7 +297,7 @@ async fn r13_who_awaits_a_cancelled_child_in_an_executor_of_its_own_is_ended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn r19_a_shield_that_cannot_go_on_ends_who_awaits_it_wherever_that_is() {
+async fn r19_a_shield_that_cannot_go_on_ends_the_task_that_awaits_it_wherever_that_is() {
     nursery(async |n: Nursery<'_, &str>| {
         let awaited = cancelled_child(&n).await;
         let awaits = n.start_soon(async {

@@ -1,4 +1,4 @@
-//! R6 to R8, R26: what fails, what panics, and who is told.
+//! R6 to R8, R26: what fails, what panics, and where that goes.
 
 use std::cell::Cell;
 use std::future::pending;
@@ -83,7 +83,7 @@ async fn r7_an_error_that_the_body_awaits_and_lets_pass_is_one_error() {
 }
 
 #[tokio::test]
-async fn r7_an_error_handed_over_is_whoever_awaited_it_has_it() {
+async fn r7_an_error_that_was_handed_over_belongs_to_the_task_that_awaited_it() {
     let value = Builder::new()
         .on_error(OnError::Collect)
         .nursery(async |n| {
@@ -151,7 +151,7 @@ async fn r8_it_works_with_question_mark_anyhow_eyre_and_thiserror() {
     .await
     .unwrap_err();
     assert_eq!(error[0].to_string(), "child 1: any");
-    // Whoever reports the whole cannot look into a part: so the tree shows each part's chain.
+    // A reporter of the whole cannot look into a part: so the tree shows each part's chain.
     let error = nursery(async |_| {
         Err::<(), _>(anyhow::Error::from(Typed).context("in the kitchen").context("no coffee"))
     })

@@ -165,7 +165,7 @@ fn harm(world: &Shared) {
     }
 }
 
-/// Polls something with a bad waker, also after its end. Says whether it has ended.
+/// Polls something with a bad waker, also after its end. Returns whether it has ended.
 fn poll_a_few_times<F: Future + Unpin>(world: &Shared, future: &mut F) -> bool {
     let waker = Waker::from(Arc::new(Bad(world.clone(), Waker::noop().clone())));
     let mut ended = false;

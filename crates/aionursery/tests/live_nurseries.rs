@@ -303,7 +303,7 @@ async fn r27a_a_nursery_that_its_future_does_not_poll_any_more_goes_when_its_bud
 }
 
 #[tokio::test(start_paused = true)]
-async fn r27a_an_arm_of_a_select_that_goes_on_holds_nobody_for_ever() {
+async fn r27a_an_arm_of_a_select_that_goes_on_holds_no_task_for_ever() {
     let (start, live) = (Instant::now(), Live::default());
     let end = fail_after(2 * SECOND, async {
         let block = nursery(async |n: Nursery<'_, String>| {

@@ -144,7 +144,7 @@ fn r5_shields_that_have_ended_leave_nothing_in_those_around_them() {
 }
 
 #[test]
-fn r19_who_is_polled_again_and_again_while_it_waits_for_a_shield_keeps_one_waker() {
+fn r19_a_task_that_is_polled_again_and_again_while_it_waits_for_a_shield_keeps_one_waker() {
     struct Nobody;
     impl Wake for Nobody {
         fn wake(self: Arc<Self>) {}

@@ -139,7 +139,7 @@ async fn r5_nothing_of_a_child_is_kept_once_it_has_ended() {
         });
         assert_eq!(child.end().await, End::Done(()));
         assert_eq!((Arc::strong_count(&alive), n.running()), (1, 0));
-        // The same for a result that nobody wants.
+        // The same for a result without a handle.
         let one = alive.clone();
         n.start_soon(async move { Ok(one) });
         Ok(())
@@ -209,7 +209,7 @@ async fn r17_a_child_started_in_a_cancelled_nursery_is_dropped_before_its_first_
 }
 
 #[tokio::test]
-async fn r11_a_cancellation_says_who_and_why() {
+async fn r11_a_cancellation_says_what_cancelled_and_why() {
     let error = nursery(async |n| {
         n.cancel_with("enough");
         n.cancel_with("too late");
@@ -248,7 +248,7 @@ async fn r19_a_shielded_child_runs_to_its_end_and_the_block_waits_for_it() {
         n.shielded().spawn(async move {
             spawned.notify_one();
             yield_now().await;
-            release.send(()).map_err(|()| "nobody waits")
+            release.send(()).map_err(|()| "the receiver has gone")
         });
         notified.notified().await;
         Err::<(), _>("sms")

@@ -105,7 +105,7 @@ async fn r21_one_whose_deadline_has_passed_is_cancelled_from_the_start() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn r27a_who_is_cancelled_amid_close_cancels_it_and_waits_for_its_budget() {
+async fn r27a_a_task_that_is_cancelled_amid_close_cancels_it_and_waits_for_its_budget() {
     let (dropped, cleaned) = (Arc::default(), Arc::new(AtomicU32::new(0)));
     let jobs: Jobs = Builder::new().cleanup(5 * SECOND).open();
     jobs.spawn(counts(&dropped));

@@ -147,7 +147,7 @@ fn poll<F: Future + ?Sized>(future: Pin<&mut F>, waker: &Waker) -> Poll<F::Outpu
 
 #[cfg(feature = "tokio-util")]
 #[test]
-fn r29_a_token_wakes_somebody_who_panics() {
+fn r29_a_token_wakes_a_waker_that_panics() {
     for cancelled in [false, true] {
         let (dropped, bombs) = (Dropped::default(), Arc::<AtomicUsize>::default());
         let (token, handle) = (OnceLock::new(), OnceLock::new());
@@ -346,7 +346,7 @@ fn r29_everything_in_a_dropped_nursery_panics_and_the_first_panic_goes_on() {
 }
 
 #[test]
-fn r29_who_waits_for_a_child_to_start_panics_when_it_is_woken_by_a_child_that_panics() {
+fn r29_a_wait_for_a_child_to_start_panics_when_it_is_woken_by_a_child_that_panics() {
     let (waker, panics) = panicking_waker(true);
     let mut waiting = None;
     let mut block = Box::pin(nursery(async |n: Nursery<'_, &'static str>| {
@@ -430,7 +430,7 @@ fn r29_a_scope_is_dropped_with_a_waker_and_a_value_that_panic() {
 }
 
 #[test]
-fn r29_who_waits_for_a_cancellation_is_dropped_with_a_value_that_panics() {
+fn r29_a_wait_for_a_cancellation_is_dropped_with_a_value_that_panics() {
     let (waker, panics) = panicking_waker(false);
     nursery(async |n: Nursery<'_, &'static str>| {
         let mut waits = Box::pin(async {

@@ -44,7 +44,7 @@ async fn a_loop_that_reserves_never_has_more_children_than_the_limit() {
 }
 
 #[tokio::test]
-async fn who_reserves_and_who_waits_for_a_first_step_stand_in_one_queue() {
+async fn a_reservation_and_a_wait_for_a_first_step_stand_in_one_queue() {
     limited(1)
         .nursery(async |n: Texts<'_>| {
             let first = n.start_soon(async {
@@ -89,7 +89,7 @@ async fn a_permit_that_is_dropped_or_whose_child_fails_panics_or_is_cancelled_fr
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_stops_waiting_for_a_place_leaves_it_to_the_next() {
+async fn a_start_that_stops_waiting_for_a_place_leaves_it_to_the_next() {
     limited(1)
         .nursery(async |n: Texts<'_>| {
             let held = n.reserve().await;
@@ -109,7 +109,7 @@ async fn who_stops_waiting_for_a_place_leaves_it_to_the_next() {
 }
 
 #[tokio::test]
-async fn r12_a_cancellation_ends_who_waits_for_a_place() {
+async fn r12_a_cancellation_ends_a_wait_for_a_place() {
     let ended = limited(1).nursery(async |n: Texts<'_>| {
         n.reserve().await.spawn(pending::<Result<(), String>>());
         let other = n.clone();

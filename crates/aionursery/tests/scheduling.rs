@@ -161,7 +161,7 @@ async fn a_thousand_children_that_drain_channels_are_not_polled_in_vain() {
 }
 
 #[tokio::test]
-async fn whoever_awaits_many_spawned_children_that_have_ended_lets_the_runtime_in_between() {
+async fn a_task_that_awaits_many_spawned_children_that_have_ended_lets_the_runtime_in_between() {
     let had_a_turn = Arc::new(AtomicBool::new(false));
     nursery(async |n| {
         let children: Vec<_> = (0..1000).map(|_| n.spawn(async { Ok::<_, &str>(()) })).collect();

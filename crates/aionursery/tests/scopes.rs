@@ -400,7 +400,7 @@ async fn r21_a_deadline_may_be_moved_before_its_scope_is_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn r13_a_scope_that_has_ended_reaches_nobody_when_its_time_comes() {
+async fn r13_a_scope_that_has_ended_reaches_no_task_when_its_time_comes() {
     let ended = nursery(async |_: Nursery<'_, &str>| {
         let mut work = std::pin::pin!(fail_after(60 * SECOND, async {
             sleep(3 * SECOND).await;

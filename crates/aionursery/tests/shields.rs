@@ -155,7 +155,7 @@ async fn r12_a_shielded_child_of_a_nursery_farther_down_ends_too() {
                 });
                 pending::<Result<(), _>>().await
             });
-            // It goes on to whom it is meant for, and is no error on the way (R13).
+            // It goes on to the scope it is meant for, and is no error on the way (R13).
             inner.await.map_err(|_| "inner")
         });
         sleep(SECOND).await;
@@ -381,7 +381,7 @@ async fn awaiting_the_value_of_a_cancelled_child_inside_a_shield_ends_the_child_
 }
 
 #[tokio::test(start_paused = true)]
-async fn r20_a_shield_cannot_hold_against_who_just_drops_it() {
+async fn r20_a_shield_cannot_hold_against_a_plain_drop() {
     let log = Log::new();
     nursery_local(async |n| {
         let log = &log;

@@ -109,8 +109,8 @@ async fn r24_a_spawned_child_hands_over_a_value_and_runs_on() {
         let port = n
             .start_spawn(async move |status| {
                 status.started(8080);
-                gone.await.map_err(|_| "nobody said go")?;
-                tell.send("ran on").map_err(|_| "nobody listens")
+                gone.await.map_err(|_| "there was no word to go")?;
+                tell.send("ran on").map_err(|_| "the listener has gone")
             })
             .await;
         assert_eq!(port, Ok(8080));
@@ -178,7 +178,7 @@ async fn r24_a_spawned_child_that_is_cancelled_before_it_has_started_has_ended()
 }
 
 #[tokio::test]
-async fn r2_r24_a_closed_nursery_says_so_to_who_starts_a_spawned_child() {
+async fn r2_r24_a_closed_nursery_says_so_where_a_spawned_child_is_started() {
     let kept = nursery(async |n: Nursery<'static, &str>| Ok(n)).await.unwrap();
     let starter = pin!(kept.start_spawn(async |status: TaskStatus<u8, &str>| {
         status.started(1);

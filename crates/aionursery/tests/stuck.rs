@@ -78,7 +78,7 @@ async fn a_cancellation_from_above_and_a_spawned_child_are_told_of_as_well() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_told_of_a_nursery_that_ends_in_time_or_is_not_cancelled() {
+async fn there_is_no_warning_of_a_nursery_that_ends_in_time_or_is_not_cancelled() {
     let told = Told::new();
     let block = told.builder(SECOND * 3).nursery(async |n| {
         n.shielded().start_soon(lasts(2));
@@ -95,7 +95,7 @@ async fn nobody_is_told_of_a_nursery_that_ends_in_time_or_is_not_cancelled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hook_that_panics_harms_nobody_and_a_time_without_end_never_comes() {
+async fn a_hook_that_panics_harms_no_task_and_a_time_without_end_never_comes() {
     let faulty = Builder::new().warn_stuck(SECOND, |_| panic!("out of beans"));
     let never = Builder::new().warn_stuck(Duration::MAX, |_| unreachable!());
     for builder in [faulty, never] {

@@ -239,7 +239,7 @@ async fn a_spawned_child_has_its_name_in_tokio_console() {
 }
 
 #[test]
-fn r7_an_error_that_nobody_waits_for_is_an_event() {
+fn r7_a_lost_error_is_an_event() {
     let recorder = Recorder::of(|| {
         let block = nursery(async |n| {
             n.shielded().start_soon(pending::<Result<(), String>>());

@@ -195,7 +195,7 @@ fn r29_a_waker_that_cannot_be_cloned_leaves_the_thread_as_it_was() {
     }));
     assert!(polled.is_err());
     drop(block);
-    // Nobody is being polled here: an error is handed over, whoever was polled before.
+    // Nothing is being polled here: an error is handed over, whatever was polled before.
     let mut kept = None;
     let ended = nursery(async |n| {
         kept = Some(n.start_soon(async { Err::<(), _>("mine") }));
@@ -241,5 +241,5 @@ fn r29_the_waker_of_a_spawned_child_that_ended_may_spawn_and_cancel_when_it_is_d
         say.send((ended.is_err(), dropped.load(Ordering::SeqCst))).unwrap();
     });
     let minute = std::time::Duration::from_secs(60);
-    assert_eq!(hear.recv_timeout(minute).expect("nobody waits for a lock"), (true, 1));
+    assert_eq!(hear.recv_timeout(minute).expect("no thread waits for a lock"), (true, 1));
 }

@@ -1,4 +1,4 @@
-//! R3, R12, R28, R29 over random programs of everything at once, on tokio: nobody waits for ever,
+//! R3, R12, R28, R29 over random programs of everything at once, on tokio: no task waits for ever,
 //! nothing is left, and nothing panics but what is told to. `WILD=100000 cargo test --test wild`
 //! runs so many programs.
 
@@ -206,7 +206,7 @@ async fn open(random: &mut Random, place: &Place) -> Result<(), String> {
 
 async fn body(n: Open, mut random: Random, mut place: Place) -> Result<u32, String> {
     place.around.push(n.clone());
-    // A body that awaits the value of the latter panics, for which nobody has asked.
+    // A body that awaits the value of the latter panics, which the program has not asked for.
     let (mut children, mut cancelled) = (Vec::new(), Vec::new());
     for _ in 0..random.below(5) {
         let child = start(&n, &mut random, &place);
@@ -367,7 +367,7 @@ fn run(seed: u64) {
 }
 
 #[test]
-fn r3_r29_nobody_waits_for_ever_and_nothing_is_left_whatever_programs_do() {
+fn r3_r29_no_task_waits_for_ever_and_nothing_is_left_whatever_programs_do() {
     static OTHERS: AtomicUsize = AtomicUsize::new(0);
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
@@ -393,5 +393,5 @@ fn r3_r29_nobody_waits_for_ever_and_nothing_is_left_whatever_programs_do() {
         assert!(heard.is_ok(), "program {next} ends: {heard:?}\n{}", dump());
         next += 1;
     }
-    assert_eq!(OTHERS.load(SeqCst), 0, "panics that nobody was told to");
+    assert_eq!(OTHERS.load(SeqCst), 0, "panics that no program asked for");
 }

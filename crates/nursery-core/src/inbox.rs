@@ -1,10 +1,10 @@
-//! One task's cancellation: what was asked of it, by whom, and what its next step throws. A state
+//! One task's cancellation: what was asked of it, where that came from, and what its next step throws. A state
 //! machine that both the program's `Task.cancel()` and the tree drive. It knows no scopes and no
 //! waits: the face says what they are; it must never be asked twice about one moment.
 
 use crate::requests::Requests;
 
-/// Where a task stands when somebody asks it to cancel.
+/// Where a task stands when it is asked to cancel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum At {
     /// It runs, is about to, or waits for nothing that could hear of it.

@@ -3,7 +3,7 @@
 //! A *nursery* is a block that owns children; a *scope* is the part of a program that one
 //! cancellation reaches; scopes form a tree. This crate decides what both faces of aionursery
 //! (asyncio and tokio) must agree on: when a nursery is open, joining and closed, which errors it
-//! raises, whom a cancellation reaches, who takes it back. It never runs anything: events go in
+//! raises, what a cancellation reaches, where it is taken back. It never runs anything: events go in
 //! (a child started, a child ended, a scope was cancelled, it is now `t`), decisions come out
 //! (deliver a cancellation to these tasks, wake this joiner, raise these errors).
 //!
@@ -80,7 +80,7 @@ mod tree;
 mod view;
 
 pub use inbox::{Ask, At, Inbox, Step, Throw, Told, Waited};
-pub use lifecycle::{Closed, Ended, Identity, Kind, Lifecycle, Outcome, Phase, Role, Verdict};
+pub use lifecycle::{Closed, Ended, ErrorKind, Identity, Lifecycle, Outcome, Phase, Role, Verdict};
 pub use member::MemberId;
 pub use requests::Requests;
 pub use scope::{Cause, Cleanup, ScopeId, Settings, Source};

@@ -1,5 +1,5 @@
-//! One nursery's life and verdict: open, joining, closed; who still runs; which errors it raises.
-//! It knows neither scopes nor tasks and must never decide whom a cancellation reaches.
+//! One nursery's life and verdict: open, joining, closed; what still runs; which errors it raises.
+//! It knows neither scopes nor tasks and must never decide what a cancellation reaches.
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
@@ -42,7 +42,7 @@ pub enum Outcome<E> {
 
 /// What an exception is, as far as a nursery's rules tell exceptions apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ErrorKind {
     /// A cancellation.
     Cancellation,
     /// A group of nothing but cancellations.
@@ -69,13 +69,15 @@ pub enum Role {
 impl<E> Outcome<E> {
     /// How what raised has ended. The one place that says what leaves a block bare (R7, R9).
     #[must_use]
-    pub fn raised(kind: Kind, role: Role, error: E) -> (Self, Option<E>) {
+    pub fn raised(kind: ErrorKind, role: Role, error: E) -> (Self, Option<E>) {
         match (kind, role) {
-            (Kind::Cancellation | Kind::Cancellations, _) => (Self::Cancelled, Some(error)),
-            (Kind::Group, _) => (Self::Group(error), None),
-            (Kind::Exit, _) => (Self::Bare(error), None),
-            (Kind::Close, Role::Body) => (Self::Alone(error), None),
-            (Kind::Close, Role::Child) | (Kind::Error, _) => (Self::Failed(error), None),
+            (ErrorKind::Cancellation | ErrorKind::Cancellations, _) => {
+                (Self::Cancelled, Some(error))
+            }
+            (ErrorKind::Group, _) => (Self::Group(error), None),
+            (ErrorKind::Exit, _) => (Self::Bare(error), None),
+            (ErrorKind::Close, Role::Body) => (Self::Alone(error), None),
+            (ErrorKind::Close, Role::Child) | (ErrorKind::Error, _) => (Self::Failed(error), None),
         }
     }
 

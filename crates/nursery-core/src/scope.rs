@@ -21,7 +21,7 @@ pub struct ScopeId {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// Somebody called `cancel`.
+    /// `cancel` was called.
     Explicit,
     /// A child or the body failed.
     Failure,

@@ -1,10 +1,12 @@
 //! Scopes, nurseries and the tasks in them: the machine that both faces drive.
-//! It decides who is cancelled, who takes a cancellation back and what a nursery raises; it must
+//! It decides what is cancelled, where a cancellation is taken back and what a nursery raises; it must
 //! never run anything, read a clock, or keep a task alive on its own account. Here are its parts,
-//! its tasks and the links between scopes; what is done with a scope is in `scopes.rs`, with a
-//! nursery in `nurseries.rs` and `orphans.rs`, what watches a scope in `watches.rs`; how a cancellation reaches tasks is in `delivery.rs`,
-//! how long they may go on then in `budget.rs`.
+//! its tasks and the links between scopes; what is done with a scope is in `scopes.rs`,
+//! with a nursery in `nurseries.rs` and `orphans.rs`, with its children in `children.rs`, what watches a
+//! scope in `watches.rs`; how a cancellation reaches tasks is in `delivery.rs`, how long they may go on then
+//! in `budget.rs`.
 
+mod children;
 mod nurseries;
 mod orphans;
 mod scopes;
@@ -19,7 +21,8 @@ use crate::scope::{Cause, Cleanup, Scope, ScopeId, Settings};
 use crate::slab::{NONE, Slab};
 use crate::timers::Timers;
 
-pub use nurseries::{Close, NurseryId, Start};
+pub use children::Start;
+pub use nurseries::{Close, NurseryId};
 pub use scopes::{Exit, Flight};
 
 use nurseries::Nursery;
@@ -30,7 +33,7 @@ pub trait Face {
     type Key: Clone;
     /// What a child fails with.
     type Error: Identity;
-    /// Why somebody cancelled, in the face's words.
+    /// Why a scope was cancelled, in the face's words.
     type Reason: Clone;
     /// What the face's own timers are for.
     type Wake: Clone;
@@ -60,7 +63,7 @@ pub struct Delivery<K> {
     pub member: MemberId,
     /// By how much its count of cancellations rises (tasks of the face's own kind).
     pub charges: u32,
-    /// It is to be woken: [`Tree::is_pending`] says yes, and its next step throws.
+    /// It is to be woken: [`Tree::is_pending`] is true, and its next step throws.
     pub throw: bool,
 }
 
@@ -89,8 +92,8 @@ impl<F: Face> fmt::Debug for Event<F> {
     }
 }
 
-/// What comes of a change of the tree: whom to tell, and what the tree no longer keeps. The tree
-/// never drops a value of the face: that may run anybody's code, and the face has the tree borrowed.
+/// What comes of a change of the tree: what to tell, and what the tree no longer keeps. The tree
+/// never drops a value of the face: that may run the program's code, and the face has the tree borrowed.
 pub struct Effects<F: Face> {
     /// Tasks that a cancellation has reached.
     pub deliveries: Vec<Delivery<F::Key>>,
@@ -264,7 +267,7 @@ impl<F: Face> Tree<F> {
         (self.scopes.len(), self.members.len(), self.nurseries.len())
     }
 
-    /// For how many scopes it has room, for whoever keeps an empty one.
+    /// For how many scopes it has room, for a face that keeps an empty one.
     #[must_use]
     pub fn room(&self) -> usize {
         self.scopes.room()

@@ -19,7 +19,7 @@ from anyio.abc import _tasks as naming
 from anyio.abc._tasks import call_for_coroutine, get_callable_name
 
 from .. import _aionursery as engine
-from .._errors import NurseryClosed, alone
+from .._errors import NurseryClosed, alone, unhandled_in_group
 from . import _elsewhere
 from ._handles import TaskHandle, make_handle
 from ._scopes import CancelScope
@@ -49,7 +49,7 @@ class TaskGroup(nursery, group, metaclass=ABCMeta):  # type: ignore[misc]
 
     @staticmethod
     def _make_group(errors: list[BaseException]) -> BaseExceptionGroup[BaseException]:
-        return BaseExceptionGroup("unhandled errors in a TaskGroup", errors)
+        return unhandled_in_group(errors)
 
     @property
     def cancel_scope(self) -> CancelScope:

@@ -1,62 +1,97 @@
 //! Arguments of functions that CPython calls. It must never keep a reference.
 
+use std::cell::Cell;
+use std::marker::PhantomData;
+
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::call::utf8;
+use super::call::{utf8, vectorcall, vectorcall_method};
 use super::containers::items;
-use super::errors::{Fallible, answered, exc, set_error_text};
-use super::object::{Object, Owned, Raw};
+use super::errors::{Fallible, exc, set_error_text};
+use super::object::Object;
+use super::owned::Owned;
 
 /// The arguments of a call, which are alive for its length: those by position, then those by keyword.
 #[derive(Clone, Copy)]
-pub struct Args<'a> {
+pub(crate) struct Args<'a> {
     vector: &'a [&'a Object],
     positional: usize,
     names: &'a [&'a Object],
     kwnames: Option<&'a Object>,
 }
 
+/// What CPython passes for the arguments of a call, for its length: a vector, and how many of those in it
+/// were passed by position. `N` is how C counts them.
+#[repr(transparent)]
+#[derive(Debug)]
+pub(crate) struct Vector<'a>(*const &'a Object, PhantomData<Cell<&'a ()>>);
+
+/// See [`Vector`].
+#[repr(transparent)]
+#[derive(Debug)]
+pub(crate) struct Count<'a, N>(N, PhantomData<Cell<&'a ()>>);
+
+/// As [`Vector`]: the tuple that names the others in it, or nothing.
+#[repr(transparent)]
+#[derive(Debug)]
+pub(crate) struct Keywords<'a>(Option<&'a Object>, PhantomData<Cell<&'a ()>>);
+
 impl<'a> Args<'a> {
-    /// # Safety
-    /// CPython's vector of `count` arguments, followed by those that the tuple `kwnames` names, if it is
-    /// not null; the thread is attached, and `'a` no longer than the call.
+    /// Of a method.
     #[inline]
-    pub unsafe fn new(args: *const Raw, count: usize, kwnames: Raw) -> Self {
-        // SAFETY: as the caller says; a reference to an object is its address.
-        unsafe {
-            let kwnames = Object::from_ptr_or_opt(kwnames);
-            let names = kwnames.map_or(&[] as &[_], items);
-            let all = count + names.len();
-            let vector = if all == 0 {
-                &[]
-            } else {
-                std::slice::from_raw_parts(args.cast::<&Object>(), all)
-            };
-            Self { vector, positional: count, names, kwnames }
+    pub(crate) fn of_method(
+        vector: Vector<'a>,
+        count: Count<'a, ffi::Py_ssize_t>,
+        keywords: Keywords<'a>,
+    ) -> Self {
+        Self::new(vector, count.0 as usize, keywords)
+    }
+
+    /// Of a class that is called.
+    #[inline]
+    pub(crate) fn of_call(
+        vector: Vector<'a>,
+        count: Count<'a, usize>,
+        keywords: Keywords<'a>,
+    ) -> Self {
+        Self::new(vector, count.0 & !ffi::PY_VECTORCALL_ARGUMENTS_OFFSET, keywords)
+    }
+
+    #[inline]
+    fn new(vector: Vector<'a>, positional: usize, Keywords(kwnames, _): Keywords<'a>) -> Self {
+        let names = kwnames.map_or(&[] as &[_], items);
+        let all = positional + names.len();
+        if all == 0 {
+            // CPython may pass null where there are none.
+            return Self { vector: &[], positional, names, kwnames };
         }
+        // SAFETY: only CPython makes the three, and they are of one call, which lasts: `positional` arguments,
+        // and those behind them that the tuple names.
+        let vector = unsafe { std::slice::from_raw_parts(vector.0, all) };
+        Self { vector, positional, names, kwnames }
     }
 
     /// Those that were passed by position.
     #[inline]
-    pub fn positional(&self) -> &'a [&'a Object] {
+    pub(crate) fn positional(&self) -> &'a [&'a Object] {
         &self.vector[..self.positional]
     }
 
     #[inline]
-    pub fn has_keywords(&self) -> bool {
+    pub(crate) fn has_keywords(&self) -> bool {
         !self.names.is_empty()
     }
 
     /// Those that were passed by keyword, with their names.
     #[inline]
-    pub fn keywords(&self) -> impl Iterator<Item = (&'a Object, &'a Object)> + use<'a> {
+    pub(crate) fn keywords(&self) -> impl Iterator<Item = (&'a Object, &'a Object)> + use<'a> {
         self.names.iter().copied().zip(self.vector[self.positional..].iter().copied())
     }
 
     /// Sorts them into the parameters `names`. The first `positional` of them may be passed by position.
     #[inline]
-    pub fn parse<const N: usize>(
+    pub(crate) fn parse<const N: usize>(
         &self,
         py: Python<'_>,
         function: &str,
@@ -67,63 +102,50 @@ impl<'a> Args<'a> {
     }
 
     #[inline]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.vector.is_empty()
     }
 
     /// `function(*args, **kwargs)`, with all of them.
-    pub fn call(&self, function: &Object) -> Fallible<Owned> {
-        let kwnames = self.kwnames.map_or(std::ptr::null_mut(), Object::as_ptr);
-        let vector = self.vector.as_ptr().cast::<Raw>();
+    pub(crate) fn call(&self, function: &Object) -> Fallible<Owned> {
+        let args = self.vector.as_ptr().cast();
         // SAFETY: all are alive, and the last are what the tuple names; a reference to an object is its
         // address.
-        unsafe {
-            let answer =
-                ffi::PyObject_Vectorcall(function.as_ptr(), vector, self.positional, kwnames);
-            answered(function.py(), answer)
-        }
+        unsafe { vectorcall(function.py(), function, args, self.positional, self.kwnames) }
     }
 
     /// `object.name(*args, **kwargs)`, with all of them.
-    pub fn call_method(&self, object: &Object, name: &Object) -> Fallible<Owned> {
+    pub(crate) fn call_method(&self, object: &Object, name: &Object) -> Fallible<Owned> {
         let whole: Vec<&Object> =
             std::iter::once(object).chain(self.vector.iter().copied()).collect();
-        let kwnames = self.kwnames.map_or(std::ptr::null_mut(), Object::as_ptr);
-        // SAFETY: all are alive, and the last are what the tuple names; a reference to an object is its
-        // address.
-        unsafe {
-            let (vector, count) = (whole.as_ptr().cast::<Raw>(), self.positional + 1);
-            let answer = ffi::PyObject_VectorcallMethod(name.as_ptr(), vector, count, kwnames);
-            answered(object.py(), answer)
-        }
+        let (args, count) = (whole.as_ptr().cast(), self.positional + 1);
+        // SAFETY: the object and all arguments, of which the last are what the tuple names; a reference to an
+        // object is its address.
+        unsafe { vectorcall_method(object.py(), name, args, count, self.kwnames) }
     }
 }
 
 /// The arguments of a call by a tuple, and a dict or nothing.
-pub struct CallArgs<'a> {
+pub(crate) struct CallArgs<'a> {
     positional: &'a [&'a Object],
     keywords: Vec<(&'a Object, &'a Object)>,
 }
 
 impl<'a> CallArgs<'a> {
     /// The dict must be the call's own, which nothing else can change meanwhile: so CPython passes it.
-    pub fn new(args: &'a Object, kwargs: Option<&'a Object>) -> Self {
+    pub(crate) fn new(args: &'a Object, kwargs: Option<&'a Object>) -> Self {
         let mut keywords = Vec::new();
         if let Some(kwargs) = kwargs {
             let mut position = 0;
-            let (mut key, mut value) = (std::ptr::null_mut(), std::ptr::null_mut());
-            // SAFETY: CPython looks whether it is a dict, which keeps what is in it.
-            unsafe {
-                while ffi::PyDict_Next(kwargs.as_ptr(), &mut position, &mut key, &mut value) != 0 {
-                    keywords.push((Object::from_ptr(key), Object::from_ptr(value)));
-                }
+            while let Some(entry) = next_entry(kwargs, &mut position) {
+                keywords.push(entry);
             }
         }
         Self { positional: items(args), keywords }
     }
 
     /// As [`Args::parse`].
-    pub fn parse<const N: usize>(
+    pub(crate) fn parse<const N: usize>(
         &self,
         py: Python<'_>,
         function: &str,
@@ -132,6 +154,16 @@ impl<'a> CallArgs<'a> {
     ) -> Fallible<[Option<&'a Object>; N]> {
         sort(py, function, names, positional, self.positional, self.keywords.iter().copied())
     }
+}
+
+/// The next key and value of a dict, none at its end. Nothing may change it meanwhile.
+fn next_entry<'a>(dict: &'a Object, position: &mut isize) -> Option<(&'a Object, &'a Object)> {
+    let (mut key, mut value) = (None, None);
+    let (key_ptr, value_ptr) = (&raw mut key, &raw mut value);
+    // SAFETY: CPython looks whether it is a dict. It writes borrowed references, which the dict keeps: a
+    // reference to an object is its address, and none is null.
+    unsafe { ffi::PyDict_Next(dict.as_ptr(), position, key_ptr.cast(), value_ptr.cast()) };
+    key.zip(value)
 }
 
 #[inline]
@@ -174,6 +206,6 @@ fn sort<'a, const N: usize>(
 
 /// A missing argument and None are the same.
 #[inline]
-pub fn given(argument: Option<&Object>) -> Option<&Object> {
+pub(crate) fn given(argument: Option<&Object>) -> Option<&Object> {
     argument.filter(|argument| !argument.is_none())
 }

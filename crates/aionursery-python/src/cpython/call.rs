@@ -1,217 +1,243 @@
 //! Calls into CPython, for the code that every step of a task runs through. What fails leaves CPython's
 //! error set; it must never hide that.
 
-use std::ffi::{c_int, c_long};
+use std::ffi::{c_char, c_int, c_long, c_ulong};
 
 use pyo3::ffi;
 
 use super::containers::tuple;
-use super::errors::{Fallible, Raised, answered, checked, exc, optional, set_error_text};
-use super::object::{Object, Owned, Raw};
+use super::errors::{Fallible, Raised, answered, exc, optional, set_error_text};
+use super::object::{Object, Raw, Type, none_ref};
+use super::owned::{Owned, forever};
 use super::safe_calls::safe_calls;
 
 safe_calls! {
     /// `function()`.
-    pub fn call0(function: &Object) -> Fallible<Owned> = PyObject_CallNoArgs;
+    pub(crate) fn call0(function: &Object) -> Fallible<Owned> = PyObject_CallNoArgs;
     /// `object.name`.
-    pub fn getattr(object: &Object, name: &Object) -> Fallible<Owned> = PyObject_GetAttr;
+    pub(crate) fn getattr(object: &Object, name: &Object) -> Fallible<Owned> = PyObject_GetAttr;
     /// `hasattr(object, name)`, for which every error is a no.
-    pub fn has_attr(object: &Object, name: &Object) -> bool = PyObject_HasAttr;
+    pub(crate) fn has_attr(object: &Object, name: &Object) -> bool = PyObject_HasAttr;
     /// `object.name = value`.
-    pub fn set_attr(object: &Object, name: &Object, value: &Object) -> Fallible<()> = PyObject_SetAttr;
+    pub(crate) fn set_attr(object: &Object, name: &Object, value: &Object) -> Fallible<()> = PyObject_SetAttr;
     /// `bool(object)`.
-    pub fn truth(object: &Object) -> Fallible<bool> = PyObject_IsTrue;
+    pub(crate) fn truth(object: &Object) -> Fallible<bool> = PyObject_IsTrue;
     /// `isinstance(object, class)`.
-    pub fn is_instance(object: &Object, class: &Object) -> Fallible<bool> = PyObject_IsInstance;
+    pub(crate) fn is_instance(object: &Object, class: &Object) -> Fallible<bool> = PyObject_IsInstance;
     /// Whether the one is to the other what the operator says, as a bool.
     fn compare(a: &Object, b: &Object, operator: c_int) -> Fallible<bool> = PyObject_RichCompareBool;
     /// `str(object)`.
-    pub fn as_text(object: &Object) -> Fallible<Owned> = PyObject_Str;
+    pub(crate) fn as_text(object: &Object) -> Fallible<Owned> = PyObject_Str;
     /// `repr(object)`, which may fail.
     fn shown(object: &Object) -> Fallible<Owned> = PyObject_Repr;
     /// A weak reference to an object, which calls `callback` when that goes.
-    pub fn weak_reference(object: &Object, callback: Option<&Object>) -> Fallible<Owned> = PyWeakref_NewRef;
+    pub(crate) fn weak_reference(object: &Object, callback: Option<&Object>) -> Fallible<Owned> = PyWeakref_NewRef;
     /// A C `long` that a call has answered.
-    pub fn number(answer: &Object) -> Fallible<c_long> = PyLong_AsLong;
+    pub(crate) fn number(answer: &Object) -> Fallible<c_long> = PyLong_AsLong;
     /// A C `double` that a call has answered, or an argument.
-    pub fn real(object: &Object) -> Fallible<f64> = PyFloat_AsDouble;
+    pub(crate) fn real(object: &Object) -> Fallible<f64> = PyFloat_AsDouble;
     /// A `float`.
-    pub fn float(py: Python<'_>, number: f64) -> Fallible<Owned> = PyFloat_FromDouble;
+    pub(crate) fn float(py: Python<'_>, number: f64) -> Fallible<Owned> = PyFloat_FromDouble;
     /// An `int`.
-    pub fn int(py: Python<'_>, number: u64) -> Fallible<Owned> = PyLong_FromUnsignedLongLong;
+    pub(crate) fn int(py: Python<'_>, number: u64) -> Fallible<Owned> = PyLong_FromUnsignedLongLong;
     /// A copy of the context that runs.
-    pub fn copy_context(py: Python<'_>) -> Fallible<Owned> = PyContext_CopyCurrent;
+    pub(crate) fn copy_context(py: Python<'_>) -> Fallible<Owned> = PyContext_CopyCurrent;
     /// An empty context.
-    pub fn empty_context(py: Python<'_>) -> Fallible<Owned> = PyContext_New;
+    pub(crate) fn empty_context(py: Python<'_>) -> Fallible<Owned> = PyContext_New;
     /// Code runs in a context from now on.
-    pub fn enter_context(context: &Object) -> Fallible<()> = PyContext_Enter;
+    pub(crate) fn enter_context(context: &Object) -> Fallible<()> = PyContext_Enter;
     fn leave_context(context: &Object) -> Fallible<()> = PyContext_Exit;
+    fn find(object: &Object, name: &Object, value: &mut Option<Owned>) -> Fallible<()> = compat::PyObject_GetOptionalAttr;
+    fn find_value(
+        variable: &Object,
+        default: Option<&Object>,
+        value: &mut Option<Owned>
+    ) -> Fallible<()> = PyContextVar_Get;
+    fn follow(reference: &Object, object: &mut Option<Owned>) -> Fallible<()> = compat::PyWeakref_GetRef;
+    fn send(coroutine: &Object, value: &Object, answer: &mut Option<Owned>) -> ffi::PySendResult = PyIter_Send;
+    fn name_of(class: &Type) -> Fallible<Owned> = PyType_GetName;
+    // Of an `int`.
+    fn low_bits(number: &Object) -> c_ulong = PyLong_AsUnsignedLongMask;
+    fn thread(py: Python<'_>) -> c_ulong = PyThread_get_thread_ident;
+    // None for what has no text; then an exception is set.
+    fn text_in(text: &Object, length: &mut isize) -> *const c_char = PyUnicode_AsUTF8AndSize;
+    /// Whether an object is an instance of a class, as C asks.
+    pub(crate) fn is_kind(object: &Object, class: &Type) -> bool = PyObject_TypeCheck;
+
+    /// # Safety
+    /// The object is filled, as its class wants it, before anything sees it.
+    pub(super) unsafe fn allocate(py: Python<'_>, class: &Type, items: isize) -> Fallible<Owned> = PyType_GenericAlloc;
+    // `count` arguments that are alive, and then those that the tuple names.
+    pub(super) unsafe fn vectorcall(
+        py: Python<'_>,
+        function: &Object,
+        args: *const Raw,
+        count: usize,
+        kwnames: Option<&Object>
+    ) -> Fallible<Owned> = PyObject_Vectorcall;
+    /// # Safety
+    /// An object and `count - 1` arguments that are alive, and then those that the tuple names.
+    pub(super) unsafe fn vectorcall_method(
+        py: Python<'_>,
+        name: &Object,
+        args: *const Raw,
+        count: usize,
+        kwnames: Option<&Object>
+    ) -> Fallible<Owned> = PyObject_VectorcallMethod;
 
     /// Whether an object is a context.
-    pub fn is_context(object: &Object) -> bool = PyContext_CheckExact;
+    pub(crate) fn is_context(object: &Object) -> bool = PyContext_CheckExact;
     /// Whether an object is a coroutine of an `async def`.
-    pub fn is_coroutine(object: &Object) -> bool = PyCoro_CheckExact;
+    pub(crate) fn is_coroutine(object: &Object) -> bool = PyCoro_CheckExact;
     /// Whether an object is a generator.
-    pub fn is_generator(object: &Object) -> bool = PyGen_Check;
+    pub(crate) fn is_generator(object: &Object) -> bool = PyGen_Check;
     /// Whether an object is a generator, and of no subclass.
-    pub fn is_exact_generator(object: &Object) -> bool = PyGen_CheckExact;
+    pub(crate) fn is_exact_generator(object: &Object) -> bool = PyGen_CheckExact;
     /// Whether an object is a `str`.
-    pub fn is_text(object: &Object) -> bool = PyUnicode_Check;
+    pub(crate) fn is_text(object: &Object) -> bool = PyUnicode_Check;
     /// Whether an object is a `str`, and of no subclass.
-    pub fn is_exact_text(object: &Object) -> bool = PyUnicode_CheckExact;
+    pub(crate) fn is_exact_text(object: &Object) -> bool = PyUnicode_CheckExact;
     /// Whether an object can be called.
-    pub fn is_callable(object: &Object) -> bool = PyCallable_Check;
+    pub(crate) fn is_callable(object: &Object) -> bool = PyCallable_Check;
     /// Whether an object is what an `async def` with a `yield` returns.
-    pub fn is_async_generator(object: &Object) -> bool = PyAsyncGen_CheckExact;
+    pub(crate) fn is_async_generator(object: &Object) -> bool = PyAsyncGen_CheckExact;
     /// Whether an object can be made a number, of any kind.
-    pub fn is_number(object: &Object) -> bool = PyNumber_Check;
+    pub(crate) fn is_number(object: &Object) -> bool = PyNumber_Check;
     /// Whether an object is an `int`, and of no subclass.
-    pub fn is_int(object: &Object) -> bool = PyLong_CheckExact;
+    pub(crate) fn is_int(object: &Object) -> bool = PyLong_CheckExact;
 }
 
 /// Code runs in a context no longer; what it had raised stands.
 #[inline]
-pub fn exit_context(context: &Object) {
+pub(crate) fn exit_context(context: &Object) {
     let _ = leave_context(context);
 }
 
 /// `a == b`, as a bool.
-pub fn is_equal(a: &Object, b: &Object) -> Fallible<bool> {
+pub(crate) fn is_equal(a: &Object, b: &Object) -> Fallible<bool> {
     compare(a, b, ffi::Py_EQ)
 }
 
 /// How many arguments a call of ours has at most, beside its first.
 const MOST: usize = 8;
 
-/// The arguments behind one entry that CPython may use.
+/// The first, then the arguments, then what fills the rest.
 #[inline]
-fn vector<const N: usize>(first: Raw, args: [&Object; N]) -> [Raw; MOST + 1] {
+fn vector<'a, const N: usize>(first: &'a Object, args: [&'a Object; N]) -> [&'a Object; MOST + 1] {
     const { assert!(N <= MOST) };
-    let mut vector = [std::ptr::null_mut(); MOST + 1];
-    vector[0] = first;
-    for (slot, arg) in vector[1..].iter_mut().zip(args) {
-        *slot = arg.as_ptr();
-    }
+    let mut vector = [first; MOST + 1];
+    vector[1..=N].copy_from_slice(&args);
     vector
 }
 
 #[inline]
-pub fn call1(function: &Object, arg: &Object) -> Fallible<Owned> {
+pub(crate) fn call1(function: &Object, arg: &Object) -> Fallible<Owned> {
     call(function, [arg])
 }
 
 /// `function(*args)`.
 #[inline]
-pub fn call<const N: usize>(function: &Object, args: [&Object; N]) -> Fallible<Owned> {
-    let args = vector(std::ptr::null_mut(), args);
-    let nothing = std::ptr::null_mut();
-    let count = N | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
-    // SAFETY: `N` arguments that are alive stand behind an entry that the callee may use.
-    unsafe {
-        let answer =
-            ffi::PyObject_Vectorcall(function.as_ptr(), args.as_ptr().add(1), count, nothing);
-        answered(function.py(), answer)
-    }
+pub(crate) fn call<const N: usize>(function: &Object, args: [&Object; N]) -> Fallible<Owned> {
+    let mut args = vector(function, args);
+    let (args, count) = (args.as_mut_ptr(), N | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET);
+    // SAFETY: `N` arguments stand behind an entry that the callee may use.
+    unsafe { vectorcall(function.py(), function, args.wrapping_add(1).cast(), count, None) }
 }
 
 /// `function(*args)`, for any number of them.
-pub fn call_all(function: &Object, args: &[&Object]) -> Fallible<Owned> {
-    let nothing = std::ptr::null_mut();
-    // SAFETY: a reference to an object is its address; all are alive.
-    unsafe {
-        let args_ptr = args.as_ptr().cast::<Raw>();
-        let answer = ffi::PyObject_Vectorcall(function.as_ptr(), args_ptr, args.len(), nothing);
-        answered(function.py(), answer)
+pub(crate) fn call_all(function: &Object, args: &[&Object]) -> Fallible<Owned> {
+    // SAFETY: a reference to an object is its address; there are as many as the slice says.
+    unsafe { vectorcall(function.py(), function, args.as_ptr().cast(), args.len(), None) }
+}
+
+/// `("keyword",)`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keyword(&'static Object);
+
+impl Keyword {
+    pub(crate) fn of(keyword: &Object) -> Fallible<Self> {
+        tuple(keyword.py(), &[keyword]).map(|names| Self(forever(names)))
     }
+
+    /// The tuple.
+    #[inline]
+    pub(super) fn names(self) -> &'static Object {
+        self.0
+    }
+}
+
+/// `object.name(*args, keyword=last)`, where the vector has the object and all arguments.
+#[inline]
+fn call_named(name: &Object, vector: &[&Object], keyword: Option<Keyword>) -> Fallible<Owned> {
+    let (py, args) = (name.py(), vector.as_ptr().cast());
+    let (count, names) =
+        (vector.len() - usize::from(keyword.is_some()), keyword.map(Keyword::names));
+    // SAFETY: as many as the slice has, of which the last is named if there is a name.
+    unsafe { vectorcall_method(py, name, args, count, names) }
 }
 
 /// `object.name(*args)`.
 #[inline]
-pub fn call_method<const N: usize>(
+pub(crate) fn call_method<const N: usize>(
     object: &Object,
     name: &Object,
     args: [&Object; N],
 ) -> Fallible<Owned> {
-    let args = vector(object.as_ptr(), args);
-    let nothing = std::ptr::null_mut();
-    // SAFETY: the object and `N` arguments, all alive.
-    unsafe {
-        let answer = ffi::PyObject_VectorcallMethod(name.as_ptr(), args.as_ptr(), N + 1, nothing);
-        answered(object.py(), answer)
-    }
+    call_named(name, &vector(object, args)[..=N], None)
 }
 
-/// `object.name(*args, keyword=last)`, where `kwnames` is `("keyword",)`.
+/// `object.name(*args, keyword=last)`.
 #[inline]
-pub fn call_method_with<const N: usize>(
+pub(crate) fn call_method_with<const N: usize>(
     object: &Object,
     name: &Object,
     args: [&Object; N],
-    kwnames: &Object,
+    keyword: Keyword,
 ) -> Fallible<Owned> {
     const { assert!(N > 0) };
-    let args = vector(object.as_ptr(), args);
-    // SAFETY: the object and `N` arguments, all alive; the last is what the tuple names.
-    unsafe {
-        debug_assert_eq!(ffi::PyTuple_Size(kwnames.as_ptr()), 1, "one keyword");
-        let (name, kwnames) = (name.as_ptr(), kwnames.as_ptr());
-        answered(object.py(), ffi::PyObject_VectorcallMethod(name, args.as_ptr(), N, kwnames))
-    }
+    call_named(name, &vector(object, args)[..=N], Some(keyword))
 }
 
 #[inline]
-pub fn method0(object: &Object, name: &Object) -> Fallible<Owned> {
+pub(crate) fn method0(object: &Object, name: &Object) -> Fallible<Owned> {
     call_method(object, name, [])
 }
 
 #[inline]
-pub fn method1(object: &Object, name: &Object, arg: &Object) -> Fallible<Owned> {
+pub(crate) fn method1(object: &Object, name: &Object, arg: &Object) -> Fallible<Owned> {
     call_method(object, name, [arg])
 }
 
 /// An attribute that may be missing; other errors are passed on.
-pub fn getattr_opt(object: &Object, name: &Object) -> Fallible<Option<Owned>> {
-    // SAFETY: both are alive; the value is a new reference.
-    unsafe {
-        let mut value = std::ptr::null_mut();
-        let (object_ptr, name) = (object.as_ptr(), name.as_ptr());
-        let found = ffi::compat::PyObject_GetOptionalAttr(object_ptr, name, &mut value);
-        checked(object.py(), found)?;
-        Ok(Owned::from_ptr(value))
-    }
+pub(crate) fn getattr_opt(object: &Object, name: &Object) -> Fallible<Option<Owned>> {
+    let mut value = None;
+    find(object, name, &mut value)?;
+    Ok(value)
 }
 
 /// The value of a context variable in the current context; None if it has neither that nor a default.
-pub fn context_value(variable: &Object) -> Fallible<Option<Owned>> {
-    // SAFETY: CPython looks whether it is a context variable; the value is a new reference.
-    unsafe {
-        let mut value = std::ptr::null_mut();
-        let found = ffi::PyContextVar_Get(variable.as_ptr(), std::ptr::null_mut(), &mut value);
-        checked(variable.py(), found)?;
-        Ok(Owned::from_ptr(value))
-    }
+pub(crate) fn context_value(variable: &Object) -> Fallible<Option<Owned>> {
+    let mut value = None;
+    find_value(variable, None, &mut value)?;
+    Ok(value)
 }
 
 /// `bool(answer)`, of what a call has answered.
 #[inline]
-pub fn truth_of(answer: Fallible<Owned>) -> Fallible<bool> {
+pub(crate) fn truth_of(answer: Fallible<Owned>) -> Fallible<bool> {
     let answer = answer?;
     truth(&answer)
 }
 
 /// What a weak reference refers to, if that still lives.
-pub fn referent(reference: &Object) -> Option<Owned> {
-    // SAFETY: CPython looks whether it is a weak reference; what it finds is a new reference.
-    unsafe {
-        let mut object = std::ptr::null_mut();
-        let found = ffi::compat::PyWeakref_GetRef(reference.as_ptr(), &mut object);
-        let found = optional(checked(reference.py(), found));
-        found.and_then(|_| Owned::from_ptr(object))
-    }
+pub(crate) fn referent(reference: &Object) -> Option<Owned> {
+    let mut object = None;
+    optional(follow(reference, &mut object))?;
+    object
 }
 
 /// `repr(object)`, or a stand-in if that fails: for messages.
-pub fn repr(object: &Object) -> String {
+pub(crate) fn repr(object: &Object) -> String {
     match optional(shown(object)).as_deref().and_then(utf8) {
         Some(text) => text.to_owned(),
         None => format!("<{} object>", type_name(object)),
@@ -219,83 +245,73 @@ pub fn repr(object: &Object) -> String {
 }
 
 /// The text of a `str`. None for a text that UTF-8 cannot have, and for what is no `str`.
-pub fn utf8(text: &Object) -> Option<&str> {
-    // SAFETY: CPython looks whether it is a `str`, which never changes and keeps its text as long as it
-    // is; that is UTF-8 of the length that it says.
-    unsafe {
-        let mut length = 0;
-        let bytes = ffi::PyUnicode_AsUTF8AndSize(text.as_ptr(), &mut length);
-        if bytes.is_null() {
-            Raised::seen(text.py()).forget();
-            return None;
-        }
-        let bytes = std::slice::from_raw_parts(bytes.cast::<u8>(), length as usize);
-        Some(std::str::from_utf8_unchecked(bytes))
+pub(crate) fn utf8(text: &Object) -> Option<&str> {
+    let mut length = 0;
+    let bytes = text_in(text, &mut length);
+    if bytes.is_null() {
+        Raised::seen(text.py()).forget();
+        return None;
     }
+    // SAFETY: a `str`, which never changes and keeps its text as long as it is, so long as it says.
+    let bytes = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), length as usize) };
+    // SAFETY: CPython has made UTF-8 of it.
+    Some(unsafe { std::str::from_utf8_unchecked(bytes) })
 }
 
 /// The name of an object's type.
-pub fn type_name(object: &Object) -> String {
-    // SAFETY: the object is alive, and so is its type; the answer is a new reference.
-    let name = unsafe { answered(object.py(), ffi::PyType_GetName(ffi::Py_TYPE(object.as_ptr()))) };
-    optional(name).as_deref().and_then(utf8).unwrap_or("object").to_owned()
+pub(crate) fn type_name(object: &Object) -> String {
+    let name = optional(name_of(object.class()));
+    name.as_deref().and_then(utf8).unwrap_or("object").to_owned()
 }
 
 /// Whether this is the thread that a loop says that it runs in, if it is a plain number.
-pub fn is_this_thread(number: &Object) -> Option<bool> {
-    // SAFETY: looked at according to its type.
-    is_int(number).then(|| unsafe {
-        ffi::PyLong_AsUnsignedLongMask(number.as_ptr()) == ffi::PyThread_get_thread_ident()
-    })
+pub(crate) fn is_this_thread(number: &Object) -> Option<bool> {
+    is_int(number).then(|| low_bits(number) == thread(number.py()))
 }
 
 /// What a coroutine has answered.
-pub enum Sent {
+pub(crate) enum Sent {
     Yielded(Owned),
     Returned(Owned),
 }
 
 /// `coroutine.send(None)`, without the way round through an exception for what it returns.
 #[inline]
-pub fn send_none(coroutine: &Object) -> Fallible<Sent> {
+pub(crate) fn send_none(coroutine: &Object) -> Fallible<Sent> {
     let py = coroutine.py();
-    // SAFETY: the coroutine is alive; what it answers is a new reference.
-    unsafe {
-        let mut value = std::ptr::null_mut();
-        match ffi::PyIter_Send(coroutine.as_ptr(), ffi::Py_None(), &mut value) {
-            ffi::PySendResult::PYGEN_NEXT => answered(py, value).map(Sent::Yielded),
-            ffi::PySendResult::PYGEN_RETURN => answered(py, value).map(Sent::Returned),
-            ffi::PySendResult::PYGEN_ERROR => Err(Raised::seen(py)),
-        }
+    let mut value = None;
+    match send(coroutine, none_ref(py), &mut value) {
+        ffi::PySendResult::PYGEN_NEXT => answered(py, value).map(Sent::Yielded),
+        ffi::PySendResult::PYGEN_RETURN => answered(py, value).map(Sent::Returned),
+        ffi::PySendResult::PYGEN_ERROR => Err(Raised::seen(py)),
     }
 }
 
 /// `__module__` of a function that is written in Python; none for what is no such function.
 #[inline]
-pub fn function_module(function: &Object) -> Option<Owned> {
-    // SAFETY: looked at according to its type; what it answers is borrowed, and shared at once.
-    unsafe {
-        if ffi::PyFunction_Check(function.as_ptr()) == 0 {
-            return None;
-        }
-        Object::from_ptr_or_opt(ffi::PyFunction_GetModule(function.as_ptr())).map(Owned::share)
+pub(crate) fn function_module(function: &Object) -> Option<Owned> {
+    // SAFETY: looks at its type.
+    if unsafe { ffi::PyFunction_Check(function.as_ptr()) } == 0 {
+        return None;
     }
+    // SAFETY: it is such a function.
+    let module = unsafe { ffi::PyFunction_GetModule(function.as_ptr()) };
+    // SAFETY: what it has is alive as long as it, and is shared at once.
+    unsafe { Object::from_ptr_or_opt(module) }.map(Owned::share)
 }
 
 /// Whether an object's type is one that `await` takes.
 #[inline]
-pub fn has_await(object: &Object) -> bool {
-    // SAFETY: the object is alive, and so is its type.
-    unsafe {
-        let slots = (*ffi::Py_TYPE(object.as_ptr())).tp_as_async;
-        !slots.is_null() && (*slots).am_await.is_some()
-    }
+pub(crate) fn has_await(object: &Object) -> bool {
+    let slots = object.class().part(|class| class.tp_as_async);
+    // SAFETY: a type's table, if it has one, is there as long as the type.
+    unsafe { slots.as_ref() }.is_some_and(|slots| slots.am_await.is_some())
 }
 
 /// Whether a coroutine has never run, told from its frame's state; none for what cannot be told so.
 #[cfg(not(Py_3_14))]
 #[inline]
-pub fn frame_is_new(coroutine: &Object) -> Option<bool> {
+pub(crate) fn frame_is_new(coroutine: &Object) -> Option<bool> {
     #[cfg(Py_3_13)]
     const CREATED: i8 = -3;
     #[cfg(not(Py_3_13))]
@@ -308,27 +324,27 @@ pub fn frame_is_new(coroutine: &Object) -> Option<bool> {
 
 /// Whether an object is of just this class, and of no subclass.
 #[inline]
-pub fn has_class(object: &Object, class: &Object) -> bool {
+pub(crate) fn has_class(object: &Object, class: &Object) -> bool {
     object.class().is(class)
 }
 
 /// An object's type.
-pub fn class_of(object: &Object) -> Owned {
+pub(crate) fn class_of(object: &Object) -> Owned {
     Owned::share(object.class())
 }
 
 /// A new instance of a class, of which only `__new__` is asked.
-pub fn instantiate(class: &Object, args: &[&Object]) -> Fallible<Owned> {
+pub(crate) fn instantiate(class: &Object, args: &[&Object]) -> Fallible<Owned> {
     let py = class.py();
-    // SAFETY: looked at according to its type; a class's `__new__` takes a tuple.
-    unsafe {
-        if ffi::PyType_Check(class.as_ptr()) != 0 {
-            let kind = class.as_ptr().cast::<ffi::PyTypeObject>();
-            if let Some(new) = (*kind).tp_new {
-                let args = tuple(py, args)?;
-                return answered(py, new(kind, args.as_ptr(), std::ptr::null_mut()));
-            }
-        }
-    }
-    Err(set_error_text(exc::type_error(py), "this class makes no instances"))
+    let new = class
+        .cast::<Type>()
+        .and_then(|class| class.part(|class| class.tp_new).map(|new| (class, new)));
+    let Some((class, new)) = new else {
+        return Err(set_error_text(exc::type_error(py), "this class makes no instances"));
+    };
+    let args = tuple(py, args)?;
+    // SAFETY: a class's `__new__` takes the class, a tuple, and null for no keywords.
+    let made = unsafe { new(class.as_type_ptr(), args.as_ptr(), std::ptr::null_mut()) };
+    // SAFETY: it has answered just now, with a new reference.
+    answered(py, unsafe { Owned::from_ptr(made) })
 }

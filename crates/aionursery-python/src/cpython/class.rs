@@ -1,24 +1,28 @@
 //! Classes of our own beside those that PyO3 makes: their memory and their slots, for objects of which
 //! so many are made that PyO3's way costs too much. A class must never be made twice.
 
-use std::ffi::{CStr, c_int, c_void};
+use std::cell::OnceCell;
+use std::ffi::{CStr, c_int};
 use std::marker::PhantomData;
-use std::mem::ManuallyDrop;
+use std::mem::offset_of;
 use std::ops::Deref;
-use std::sync::OnceLock;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::call::Sent;
-use super::errors::{Fallible, Raised, answered};
-use super::function::{Finalize, Init, Method, Property, This, Unary, answer};
-use super::generator::stop;
+use super::call::allocate;
+use super::dying::Dying;
+use super::errors::{Fallible, fetch};
+use super::function::This;
 use super::guard::guard;
-use super::object::{Object, Owned, Raw, Typed, Visitor, Whole};
+use super::myself::Guarded;
+use super::object::{Object, Raw, Type, Typed, Whole};
+use super::owned::{Owned, forever};
+use super::slot::{Visit, VisitArg, Visitor};
+use super::slots::Slots;
 
 /// What is inside the objects of a class of ours. The collector sees it, and the objects go as CPython's do.
-pub trait Inside: Sized + 'static {
+pub(crate) trait Inside: Sized + 'static {
     /// Where the class is kept.
     fn class() -> &'static Class<Self>;
 
@@ -35,20 +39,20 @@ pub trait Inside: Sized + 'static {
 
 /// An object of a class of ours.
 #[repr(C)]
-pub struct Heap<T> {
+pub(crate) struct Heap<T> {
     head: Object,
-    inside: ManuallyDrop<T>,
+    inside: T,
 }
 
 impl<T> Heap<T> {
     /// The object.
     #[inline]
-    pub fn object(&self) -> &Object {
+    pub(crate) fn object(&self) -> &Object {
         &self.head
     }
 
     #[inline]
-    pub fn py(&self) -> Python<'_> {
+    pub(crate) fn py(&self) -> Python<'_> {
         self.head.py()
     }
 }
@@ -67,12 +71,12 @@ impl<T> Deref for Heap<T> {
 unsafe impl<T: Inside> Typed for Heap<T> {
     #[inline]
     fn is(object: &Object) -> bool {
-        object.class().as_ptr() == T::class().raw().cast()
+        object.class().is(T::class().get(object.py()))
     }
 
     #[inline]
     unsafe fn see(object: &Object) -> &Self {
-        // SAFETY: as the caller says.
+        // SAFETY: as the caller says; `make` has filled it.
         unsafe { &*object.as_ptr().cast_const().cast() }
     }
 }
@@ -80,249 +84,90 @@ unsafe impl<T: Inside> Typed for Heap<T> {
 // SAFETY: `see` changes the type only.
 unsafe impl<T: Inside> Whole for Heap<T> {}
 
+/// Where an object of a class of ours has its inside.
+fn inside<T>(object: Raw) -> *mut T {
+    object.cast::<u8>().wrapping_add(offset_of!(Heap<T>, inside)).cast()
+}
+
 /// A class of ours, once it is made.
-pub struct Class<T>(OnceLock<usize>, PhantomData<fn(T)>);
+pub(crate) struct Class<T>(Guarded<OnceCell<&'static Type>>, PhantomData<fn(T)>);
 
 impl<T: Inside> Class<T> {
-    pub const fn new() -> Self {
-        Self(OnceLock::new(), PhantomData)
+    pub(crate) const fn new() -> Self {
+        Self(Guarded::new(OnceCell::new()), PhantomData)
     }
 
     #[inline]
-    fn raw(&self) -> *mut ffi::PyTypeObject {
-        *self.0.get().expect("the module has been imported") as *mut ffi::PyTypeObject
+    fn get(&self, py: Python<'_>) -> &'static Type {
+        self.0.get(py).get().expect("the module has been imported")
     }
 
     /// A new object.
     #[inline]
-    pub fn make(&self, py: Python<'_>, inside: T) -> Fallible<Owned<Heap<T>>> {
-        let class = self.raw();
-        // SAFETY: attached; the class is ready, and its objects are as large as this. The new object's
-        // head is CPython's, and its inside is filled before anything can see it.
-        unsafe {
-            let made = answered(py, ffi::PyType_GenericAlloc(class, 0))?;
-            let heap = made.as_ptr().cast::<Heap<T>>();
-            (&raw mut (*heap).inside).write(ManuallyDrop::new(inside));
-            made.cast().map_err(|_| unreachable!("it is of that class"))
-        }
+    pub(crate) fn make(&self, py: Python<'_>, new: T) -> Fallible<Owned<Heap<T>>> {
+        // SAFETY: its inside is filled before anything can see it.
+        let made = unsafe { allocate(py, self.get(py), 0) }?;
+        // SAFETY: the object is as large as a `Heap`, and its inside empty.
+        unsafe { inside::<T>(made.as_ptr()).write(new) };
+        // SAFETY: it is of this class.
+        Ok(unsafe { made.seen_as() })
     }
 
     /// Makes the class, once, with these slots beside those for its memory.
-    pub fn create<'py>(
+    pub(crate) fn create<'py>(
         &self,
         py: Python<'py>,
         name: &'static CStr,
-        mut slots: Slots<Heap<T>>,
+        slots: Slots<Heap<T>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let made = *self.0.get_or_init(|| {
-            slots.push(ffi::Py_tp_traverse, traverse::<T> as *mut c_void);
-            slots.push(ffi::Py_tp_clear, clear::<T> as *mut c_void);
-            slots.push(ffi::Py_tp_dealloc, dealloc::<T> as *mut c_void);
-            let flags = ffi::Py_TPFLAGS_DEFAULT
-                | ffi::Py_TPFLAGS_HAVE_GC
-                | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION;
-            // SAFETY: attached; the class is for `Heap<T>`, and cannot be made by the program.
-            unsafe { slots.make(name, size_of::<Heap<T>>(), flags, std::ptr::null_mut()) as usize }
-        });
-        // SAFETY: a new type, if there is one, which is kept for ever.
-        unsafe { Bound::from_borrowed_ptr_or_err(py, made as Raw) }
+        if let Some(made) = self.0.get(py).get() {
+            return Ok(made.to_bound(py));
+        }
+        // SAFETY: these show and free what `make` makes.
+        let slots = unsafe { slots.memory(traverse::<T>, clear::<T>, dealloc::<T>) };
+        let flags = ffi::Py_TPFLAGS_DEFAULT
+            | ffi::Py_TPFLAGS_HAVE_GC
+            | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION;
+        // SAFETY: the class is for `Heap<T>`, and cannot be made by the program.
+        let made = unsafe { slots.make(py, name, size_of::<Heap<T>>(), flags, None) };
+        let made = made.map_err(|raised| fetch(py, raised))?;
+        Ok(self.0.get(py).get_or_init(|| forever(made)).to_bound(py))
     }
 }
 
-unsafe extern "C" fn traverse<T: Inside>(
-    this: Raw,
-    visit: ffi::visitproc,
-    arg: *mut c_void,
+/// What the collector is shown. A heap type's objects keep their type.
+extern "C" fn traverse<'a, T: Inside>(
+    this: This<'a, Heap<T>>,
+    visit: Visit<'a>,
+    arg: VisitArg<'a>,
 ) -> c_int {
-    // SAFETY: the collector's call, for an object of the class. A heap type's objects keep their type.
-    unsafe {
-        let mut visitor = Visitor::new(visit, arg);
-        visitor.show(Object::from_ptr(ffi::Py_TYPE(this).cast()));
-        Heap::<T>::see(Object::from_ptr(this)).traverse(&mut visitor);
-        visitor.answer()
-    }
+    let mut visitor = Visitor::new(visit, arg);
+    visitor.show(this.object().class());
+    this.traverse(&mut visitor);
+    visitor.answer()
 }
 
-unsafe extern "C" fn clear<T: Inside>(this: Raw) -> c_int {
-    // SAFETY: the collector's call, for an object of the class.
-    unsafe { guard((), |py| Heap::<T>::see(Object::from_ptr(this)).clear(py)) }
+extern "C" fn clear<T: Inside>(this: This<'_, Heap<T>>) -> c_int {
+    guard(this.py(), (), || this.clear(this.py()));
     0
 }
 
-unsafe extern "C" fn dealloc<T: Inside>(this: Raw) {
-    // SAFETY: the last reference to an object of the class has gone. Its inside is emptied, which is not
-    // given the object; then its memory goes as its class says, and the reference to that.
-    unsafe {
-        ffi::PyObject_GC_UnTrack(this.cast());
-        guard((), |py| {
-            let heap = Heap::<T>::see(Object::from_ptr(this));
-            heap.inside.farewell(py);
-            heap.inside.clear(py);
-        });
-        ManuallyDrop::drop(&mut (*this.cast::<Heap<T>>()).inside);
-        let class = ffi::Py_TYPE(this);
-        if let Some(free) = (*class).tp_free {
-            free(this.cast());
+/// An object's inside is emptied, which is not given the object; then its memory goes as its class says.
+extern "C" fn dealloc<T: Inside>(dying: Dying<Heap<T>>) {
+    dying.untrack();
+    let py = dying.object().py();
+    guard(py, (), || {
+        dying.farewell(py);
+        dying.clear(py);
+    });
+    let free = dying.object().class().part(|class| class.tp_free);
+    dying.end(|dying| {
+        let this = dying.as_ptr();
+        // SAFETY: `make` has filled it, and nothing sees it any more.
+        unsafe { std::ptr::drop_in_place(inside::<T>(this)) };
+        if let Some(free) = free {
+            // SAFETY: so objects of the class are freed.
+            unsafe { free(this.cast()) };
         }
-        ffi::Py_DECREF(class.cast());
-    }
-}
-
-/// The slots of a class whose objects are `T`.
-pub struct Slots<T>(Vec<ffi::PyType_Slot>, PhantomData<T>);
-
-impl<T: 'static> Slots<T> {
-    pub fn new() -> Self {
-        Self(Vec::new(), PhantomData)
-    }
-
-    fn push(&mut self, slot: c_int, value: *mut c_void) {
-        self.0.push(ffi::PyType_Slot { slot, pfunc: value });
-    }
-
-    /// A slot that nothing here has a name for.
-    ///
-    /// # Safety
-    /// The value is what that slot takes, for objects that are `T`.
-    pub unsafe fn with(mut self, slot: c_int, value: *mut c_void) -> Self {
-        self.push(slot, value);
-        self
-    }
-
-    pub fn methods<const N: usize>(mut self, table: &'static [Method<T>; N]) -> Self {
-        self.push(ffi::Py_tp_methods, table.as_ptr().cast_mut().cast());
-        self
-    }
-
-    pub fn properties<const N: usize>(mut self, table: &'static [Property<T>; N]) -> Self {
-        self.push(ffi::Py_tp_getset, table.as_ptr().cast_mut().cast());
-        self
-    }
-
-    /// What `__init__` does.
-    pub fn init(mut self, init: Init<T>) -> Self {
-        self.push(ffi::Py_tp_init, init.raw());
-        self
-    }
-
-    /// What is called before an object goes.
-    pub fn finalize(mut self, finalize: Finalize<T>) -> Self {
-        self.push(ffi::Py_tp_finalize, finalize.raw());
-        self
-    }
-
-    /// What `repr` says.
-    pub fn repr(mut self, repr: Unary<T>) -> Self {
-        self.push(ffi::Py_tp_repr, repr.raw());
-        self
-    }
-
-    /// What iterates over it, for `iter` and `await`.
-    pub fn iter(mut self, iter: Unary<T>) -> Self {
-        self.push(ffi::Py_tp_iter, iter.raw());
-        self.push(ffi::Py_am_await, iter.raw());
-        self
-    }
-
-    pub fn doc(mut self, text: &'static CStr) -> Self {
-        self.push(ffi::Py_tp_doc, text.as_ptr().cast_mut().cast());
-        self
-    }
-
-    /// What sends to and iterates over the object, as `await` does with what it answers.
-    pub fn sends<S: Sends<T>>(mut self) -> Self
-    where
-        T: Typed,
-    {
-        self.push(ffi::Py_am_send, send::<T, S> as *mut c_void);
-        self.push(ffi::Py_tp_iternext, next::<T, S> as *mut c_void);
-        self.push(ffi::Py_tp_iter, same as *mut c_void);
-        self.push(ffi::Py_am_await, same as *mut c_void);
-        self
-    }
-
-    /// Makes the class, below `base` if that is not null. Null where that fails.
-    ///
-    /// # Safety
-    /// Attached; its objects are of this size, and every slot is for them.
-    pub unsafe fn make(
-        mut self,
-        name: &'static CStr,
-        size: usize,
-        flags: std::ffi::c_ulong,
-        base: Raw,
-    ) -> *mut ffi::PyTypeObject {
-        self.push(0, std::ptr::null_mut());
-        let mut spec = ffi::PyType_Spec {
-            name: name.as_ptr(),
-            basicsize: size as c_int,
-            itemsize: 0,
-            flags: flags as u32,
-            slots: self.0.as_mut_ptr(),
-        };
-        // SAFETY: as the caller says; tables and texts live for ever.
-        unsafe { ffi::PyType_FromSpecWithBases(&mut spec, base).cast() }
-    }
-}
-
-/// What an object answers that is sent None.
-pub trait Sends<T> {
-    fn send(this: &This<'_, T>) -> Fallible<Sent>;
-}
-
-unsafe extern "C" fn send<T: Typed, S: Sends<T>>(
-    this: Raw,
-    _: Raw,
-    value: *mut Raw,
-) -> ffi::PySendResult {
-    // SAFETY: CPython calls, attached, on an object of the class, with a place for the answer.
-    unsafe {
-        *value = std::ptr::null_mut();
-        guard(ffi::PySendResult::PYGEN_ERROR, |_| {
-            match S::send(&This::new(Object::from_ptr(this))) {
-                Ok(Sent::Yielded(yielded)) => {
-                    *value = yielded.into_ptr();
-                    ffi::PySendResult::PYGEN_NEXT
-                }
-                Ok(Sent::Returned(result)) => {
-                    *value = result.into_ptr();
-                    ffi::PySendResult::PYGEN_RETURN
-                }
-                Err(raised) => {
-                    raised.stand();
-                    ffi::PySendResult::PYGEN_ERROR
-                }
-            }
-        })
-    }
-}
-
-unsafe extern "C" fn next<T: Typed, S: Sends<T>>(this: Raw) -> Raw {
-    // SAFETY: CPython calls, attached, on an object of the class.
-    unsafe {
-        guard(std::ptr::null_mut(), |_| match S::send(&This::new(Object::from_ptr(this))) {
-            // Without an exception set, null says that it has returned None.
-            Ok(Sent::Returned(result)) if result.is_none() => std::ptr::null_mut(),
-            sent => answer(yielded(sent)),
-        })
-    }
-}
-
-/// What a method called `send` answers: what is returned is raised.
-pub fn yielded(sent: Fallible<Sent>) -> Fallible<Owned> {
-    match sent? {
-        Sent::Yielded(yielded) => Ok(yielded),
-        Sent::Returned(result) => Err(returned(&result)),
-    }
-}
-
-#[cold]
-fn returned(result: &Object) -> Raised {
-    stop(result.py(), result)
-}
-
-/// It is its own iterator.
-unsafe extern "C" fn same(this: Raw) -> Raw {
-    // SAFETY: CPython calls, attached, on an object that is alive.
-    unsafe { Owned::share(Object::from_ptr(this)).into_ptr() }
+    });
 }

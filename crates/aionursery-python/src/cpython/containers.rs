@@ -1,81 +1,84 @@
 //! Tuples, lists, dicts and sets of CPython's, for our own use and as a program gives them. What is
 //! borrowed from one must never outlive a call that could change it.
 
+use std::mem::offset_of;
+
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::errors::{Fallible, answered, check_set, checked};
-use super::object::{Object, Owned};
+use super::errors::{Fallible, check_set};
+use super::object::Object;
+use super::owned::Owned;
 use super::safe_calls::safe_calls;
 
 safe_calls! {
     /// `sequence[index]`.
-    pub fn item(sequence: &Object, index: isize) -> Fallible<Owned> = PySequence_GetItem;
+    pub(crate) fn item(sequence: &Object, index: isize) -> Fallible<Owned> = PySequence_GetItem;
     /// `del sequence[index]`.
-    pub fn delete_item(sequence: &Object, index: isize) -> Fallible<()> = PySequence_DelItem;
+    pub(crate) fn delete_item(sequence: &Object, index: isize) -> Fallible<()> = PySequence_DelItem;
     /// `len(sequence)`.
-    pub fn size(sequence: &Object) -> Fallible<isize> = PySequence_Size;
+    pub(crate) fn size(sequence: &Object) -> Fallible<isize> = PySequence_Size;
+    fn new_list(py: Python<'_>, size: isize) -> Fallible<Owned> = PyList_New;
+    fn append(list: &Object, item: &Object) -> Fallible<()> = PyList_Append;
+    fn new_tuple(py: Python<'_>, size: isize) -> Fallible<Owned> = PyTuple_New;
+    // Of a tuple that nothing else has seen.
+    fn fill(tuple: &Object, place: isize, item: Owned) -> Fallible<()> = PyTuple_SetItem;
+    fn is_tuple(object: &Object) -> bool = PyTuple_Check;
+    // Of a tuple; for anything else it raises a SystemError.
+    fn count(tuple: &Object) -> isize = PyTuple_Size;
     /// A new `dict`.
-    pub fn dict(py: Python<'_>) -> Fallible<Owned> = PyDict_New;
+    pub(crate) fn dict(py: Python<'_>) -> Fallible<Owned> = PyDict_New;
     /// `dict[key] = value`.
-    pub fn dict_set(dict: &Object, key: &Object, value: &Object) -> Fallible<()> = PyDict_SetItem;
+    pub(crate) fn dict_set(dict: &Object, key: &Object, value: &Object) -> Fallible<()> = PyDict_SetItem;
     /// `del dict[key]`.
-    pub fn dict_delete(dict: &Object, key: &Object) -> Fallible<()> = PyDict_DelItem;
+    pub(crate) fn dict_delete(dict: &Object, key: &Object) -> Fallible<()> = PyDict_DelItem;
     /// `set.add(item)`.
-    pub fn set_add(set: &Object, item: &Object) -> Fallible<()> = PySet_Add;
+    pub(crate) fn set_add(set: &Object, item: &Object) -> Fallible<()> = PySet_Add;
     /// `set.discard(item)`.
-    pub fn set_discard(set: &Object, item: &Object) -> Fallible<()> = PySet_Discard;
+    pub(crate) fn set_discard(set: &Object, item: &Object) -> Fallible<()> = PySet_Discard;
 }
 
 /// A list of these.
-pub fn list<'a>(py: Python<'_>, items: impl IntoIterator<Item = &'a Object>) -> Fallible<Owned> {
-    // SAFETY: attached; a new list, to which objects are added that are alive.
-    unsafe {
-        let list = answered(py, ffi::PyList_New(0))?;
-        for item in items {
-            checked(py, ffi::PyList_Append(list.as_ptr(), item.as_ptr()))?;
-        }
-        Ok(list)
+pub(crate) fn list<'a>(
+    py: Python<'_>,
+    items: impl IntoIterator<Item = &'a Object>,
+) -> Fallible<Owned> {
+    let list = new_list(py, 0)?;
+    for item in items {
+        append(&list, item)?;
     }
+    Ok(list)
 }
 
 /// A tuple of these.
-pub fn tuple(py: Python<'_>, items: &[&Object]) -> Fallible<Owned> {
-    // SAFETY: attached; a new tuple, whose places take a reference each.
-    unsafe {
-        let tuple = answered(py, ffi::PyTuple_New(items.len() as ffi::Py_ssize_t))?;
-        for (index, item) in items.iter().enumerate() {
-            let item = Owned::share(*item).into_ptr();
-            let place = index as ffi::Py_ssize_t;
-            checked(py, ffi::PyTuple_SetItem(tuple.as_ptr(), place, item))?;
-        }
-        Ok(tuple)
+pub(crate) fn tuple(py: Python<'_>, items: &[&Object]) -> Fallible<Owned> {
+    let tuple = new_tuple(py, items.len() as isize)?;
+    for (place, item) in items.iter().enumerate() {
+        fill(&tuple, place as isize, Owned::share(*item))?;
     }
+    Ok(tuple)
 }
 
 /// The items of a tuple; empty for what is none.
-pub fn items(tuple: &Object) -> &[&Object] {
-    // SAFETY: a tuple's items lie in it, as many as it says, and are there for its life; a reference to
-    // an object is its address.
-    unsafe {
-        if ffi::PyTuple_Check(tuple.as_ptr()) == 0 {
-            return &[];
-        }
-        let count = ffi::PyTuple_GET_SIZE(tuple.as_ptr());
-        let first = &raw const (*tuple.as_ptr().cast::<ffi::PyTupleObject>()).ob_item;
-        std::slice::from_raw_parts(first.cast::<&Object>(), count as usize)
+pub(crate) fn items(tuple: &Object) -> &[&Object] {
+    if !is_tuple(tuple) {
+        return &[];
     }
+    let count = count(tuple) as usize;
+    let first = tuple.as_ptr().cast::<u8>().wrapping_add(offset_of!(ffi::PyTupleObject, ob_item));
+    // SAFETY: a tuple's items lie in it, as many as it says, and are there for its life; a reference to an
+    // object is its address.
+    unsafe { std::slice::from_raw_parts(first.cast::<&Object>(), count) }
 }
 
 /// `dict[key]`, if it is there.
 #[inline]
-pub fn dict_get(dict: &Object, key: &Object) -> Fallible<Option<Owned>> {
-    // SAFETY: CPython looks whether it is a dict; what it answers is borrowed, and shared at once.
-    unsafe {
-        let found = ffi::PyDict_GetItemWithError(dict.as_ptr(), key.as_ptr());
-        match Object::from_ptr_or_opt(found) {
-            Some(found) => Ok(Some(Owned::share(found))),
-            None => check_set(dict.py()).map(|()| None),
-        }
+pub(crate) fn dict_get(dict: &Object, key: &Object) -> Fallible<Option<Owned>> {
+    // SAFETY: both are alive; CPython looks whether it is a dict.
+    let found = unsafe { ffi::PyDict_GetItemWithError(dict.as_ptr(), key.as_ptr()) };
+    // SAFETY: what a dict answers is alive; it is shared before anything can take it out.
+    match unsafe { Object::from_ptr_or_opt(found) } {
+        Some(found) => Ok(Some(Owned::share(found))),
+        None => check_set(dict.py()).map(|()| None),
     }
 }

@@ -1,30 +1,32 @@
 //! Failures: the error indicator, as we have it and as PyO3 does, and the exceptions that CPython has
 //! for them. It must never swallow one.
 
-use std::ffi::{CStr, c_int, c_long};
+use std::ffi::{CStr, c_char, c_int, c_long};
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::sync::OnceLock;
 
 use pyo3::prelude::*;
 use pyo3::{PyClass, PyClassInitializer, ffi};
 
 use super::call::float;
-use super::object::{Object, Owned, Raw, Typed};
-use super::safe_calls::{Answer, safe_calls};
+use super::object::{Object, Raw, Typed, kind};
+use super::owned::Owned;
+use super::safe_calls::{Answer, Argument, safe_calls};
 
 /// The error indicator is set: something has failed, and its exception waits. There is one for each
 /// failure, and it is used up: given to CPython, which raises the exception, taken, or forgotten. Only a
 /// thread that is attached has one.
 #[derive(Debug)]
 #[must_use = "an exception waits: hand this on, take the exception or forget it"]
-pub struct Raised(PhantomData<*mut ()>);
+pub(crate) struct Raised(PhantomData<*mut ()>);
 
 impl Raised {
     const SET: Self = Self(PhantomData);
 
     /// CPython says that a call of its own has failed.
     #[cold]
-    pub fn seen(py: Python<'_>) -> Self {
+    pub(crate) fn seen(py: Python<'_>) -> Self {
         if !is_set(py) {
             return set_error(
                 exc::system_error(py),
@@ -35,7 +37,7 @@ impl Raised {
     }
 
     /// Takes the exception, with its traceback, and clears the error indicator.
-    pub fn take(self) -> Owned {
+    pub(crate) fn take(self) -> Owned {
         match take_raised(self.py()) {
             Some(exception) => {
                 self.stand();
@@ -47,39 +49,38 @@ impl Raised {
     }
 
     /// Whether the exception is one that ends the program.
-    pub fn is_exit(&self) -> bool {
+    pub(crate) fn is_exit(&self) -> bool {
         let py = self.py();
         self.is(exc::keyboard_interrupt(py)) || self.is(exc::system_exit(py))
     }
 
     /// Whether the exception is of this class.
-    pub fn is(&self, class: &Object) -> bool {
-        // SAFETY: the error indicator is set; the class is alive.
-        unsafe { ffi::PyErr_ExceptionMatches(class.as_ptr()) != 0 }
+    pub(crate) fn is(&self, class: &Object) -> bool {
+        matches(class)
     }
 
     /// Drops it, where a failure means no more than that there is no answer.
-    pub fn forget(self) {}
+    pub(crate) fn forget(self) {}
 
     /// Leaves the exception to CPython: the answer that follows says that there is one.
-    pub fn stand(self) {
+    pub(crate) fn stand(self) {
         std::mem::forget(self);
     }
 
     /// The answer by which CPython knows to raise the exception.
-    pub fn null(self) -> Raw {
+    pub(crate) fn null(self) -> Raw {
         self.stand();
         std::ptr::null_mut()
     }
 
     /// As [`Self::null`], for what answers with a number.
-    pub fn negative(self) -> c_int {
+    pub(crate) fn negative(self) -> c_int {
         self.stand();
         -1
     }
 
     #[inline]
-    pub fn py(&self) -> Python<'_> {
+    pub(crate) fn py(&self) -> Python<'_> {
         // SAFETY: made by an attached thread, and not `Send`.
         unsafe { Python::assume_attached() }
     }
@@ -104,20 +105,16 @@ impl Drop for Raised {
 static KEEP_EXIT: OnceLock<fn(Owned)> = OnceLock::new();
 
 /// Says, once, what becomes of an exception that ends the program where a failure is forgotten.
-pub fn keep_exits_by(keep: fn(Owned)) {
+pub(crate) fn keep_exits_by(keep: fn(Owned)) {
     KEEP_EXIT.get_or_init(|| keep);
 }
 
-pub type Fallible<T> = Result<T, Raised>;
+pub(crate) type Fallible<T> = Result<T, Raised>;
 
-/// A new reference that a call has answered; null means that an exception was set.
-///
-/// # Safety
-/// The thread is attached, and the reference is the caller's to give.
+/// What a call has answered; none means that an exception was set.
 #[inline]
-pub unsafe fn answered(py: Python<'_>, object: Raw) -> Fallible<Owned> {
-    // SAFETY: as the caller says.
-    match unsafe { Owned::from_ptr(object) } {
+pub(crate) fn answered(py: Python<'_>, object: Option<Owned>) -> Fallible<Owned> {
+    match object {
         Some(object) => Ok(object),
         None => Err(Raised::seen(py)),
     }
@@ -125,7 +122,7 @@ pub unsafe fn answered(py: Python<'_>, object: Raw) -> Fallible<Owned> {
 
 /// What CPython answers with a negative number if it has failed.
 #[inline]
-pub fn checked(py: Python<'_>, answer: c_int) -> Fallible<c_int> {
+pub(crate) fn checked(py: Python<'_>, answer: c_int) -> Fallible<c_int> {
     if answer < 0 { Err(Raised::seen(py)) } else { Ok(answer) }
 }
 
@@ -133,7 +130,7 @@ impl Answer<Raw> for Fallible<Owned> {
     #[inline]
     unsafe fn of(py: Python<'_>, answer: Raw) -> Self {
         // SAFETY: as the caller says.
-        unsafe { answered(py, answer) }
+        answered(py, unsafe { Owned::from_ptr(answer) })
     }
 }
 
@@ -179,92 +176,121 @@ impl Answer<f64> for Fallible<f64> {
     }
 }
 
+kind! {
+    /// An exception.
+    pub(crate) struct Exception = is_exception;
+}
+
+impl Argument for &Exception {
+    type C = Raw;
+
+    #[inline]
+    fn c(self) -> Raw {
+        self.as_ptr()
+    }
+}
+
 safe_calls! {
     /// Whether an object is an exception.
-    pub fn is_exception(object: &Object) -> bool = PyExceptionInstance_Check;
+    pub(crate) fn is_exception(object: &Object) -> bool = PyExceptionInstance_Check;
     /// Whether an object is an exception's class.
-    pub fn is_exception_class(object: &Object) -> bool = PyExceptionClass_Check;
+    pub(crate) fn is_exception_class(object: &Object) -> bool = PyExceptionClass_Check;
     /// Whether an exception is of a class, or is that class.
-    pub fn is_of(exception: &Object, class: &Object) -> bool = PyErr_GivenExceptionMatches;
+    pub(crate) fn is_of(exception: &Object, class: &Object) -> bool = PyErr_GivenExceptionMatches;
+    fn matches(class: &Object) -> bool = PyErr_ExceptionMatches;
     // Where `kind` is no exception's class, CPython raises a SystemError in its place.
     fn set_text(kind: &Object, text: &CStr) -> () = PyErr_SetString;
     fn set_object(kind: &Object, value: &Object) -> () = PyErr_SetObject;
     fn set_none(kind: &Object) -> () = PyErr_SetNone;
     fn clear(py: Python<'_>) -> () = PyErr_Clear;
+    /// Whether an exception waits.
+    fn is_set(py: Python<'_>) -> bool = PyErr_Occurred;
     fn warn_at(kind: &Object, text: &CStr, level: isize) -> Fallible<()> = PyErr_WarnEx;
+    fn unraisable(py: Python<'_>, about: Option<&Object>) -> () = PyErr_WriteUnraisable;
+    /// The traceback of an exception, if it has one.
+    fn traceback_of(exception: &Exception) -> Option<Owned> = PyException_GetTraceback;
+    fn put_traceback(exception: &Exception, traceback: &Object) -> Fallible<()> = PyException_SetTraceback;
+    fn put_cause(exception: &Exception, cause: Option<Owned>) -> () = PyException_SetCause;
+    // The text is UTF-8, of that length.
+    unsafe fn text_of(py: Python<'_>, text: *const c_char, length: isize) -> Fallible<Owned> = PyUnicode_FromStringAndSize;
+}
+
+#[cfg(Py_3_12)]
+safe_calls! {
+    /// Takes the error indicator, with its traceback; none if nothing was raised.
+    fn take_raised(py: Python<'_>) -> Option<Owned> = PyErr_GetRaisedException;
+    fn put_raised(py: Python<'_>, exception: Owned<Exception>) -> () = PyErr_SetRaisedException;
+}
+
+#[cfg(not(Py_3_12))]
+safe_calls! {
+    fn take_parts(
+        py: Python<'_>,
+        kind: &mut Option<Owned>,
+        value: &mut Option<Owned>,
+        traceback: &mut Option<Owned>
+    ) -> () = PyErr_Fetch;
+    // All three are an exception's, as `take_parts` gives them.
+    unsafe fn normalize(
+        py: Python<'_>,
+        kind: &mut Option<Owned>,
+        value: &mut Option<Owned>,
+        traceback: &mut Option<Owned>
+    ) -> () = PyErr_NormalizeException;
+    // All three are an exception's.
+    unsafe fn set_parts(py: Python<'_>, kind: Owned, value: Owned, traceback: Option<Owned>) -> () = PyErr_Restore;
 }
 
 /// Raises `kind(text)`.
-pub fn set_error(kind: &Object, text: &CStr) -> Raised {
+pub(crate) fn set_error(kind: &Object, text: &CStr) -> Raised {
     set_text(kind, text);
     Raised::SET
 }
 
 /// A new `str`.
-pub fn string(py: Python<'_>, text: &str) -> Fallible<Owned> {
-    let length = text.len() as ffi::Py_ssize_t;
-    // SAFETY: valid UTF-8 of the given length; the answer is a new reference.
-    unsafe { answered(py, ffi::PyUnicode_FromStringAndSize(text.as_ptr().cast(), length)) }
-}
-
-/// Whether an exception waits.
-#[inline]
-fn is_set(_: Python<'_>) -> bool {
-    // SAFETY: attached, as the token says.
-    unsafe { !ffi::PyErr_Occurred().is_null() }
+pub(crate) fn string(py: Python<'_>, text: &str) -> Fallible<Owned> {
+    // SAFETY: a `str` of Rust's is UTF-8.
+    unsafe { text_of(py, text.as_ptr().cast(), text.len() as isize) }
 }
 
 /// The failure of a call that answers with what may be a value, too.
 #[inline]
-pub fn check_set(py: Python<'_>) -> Fallible<()> {
+pub(crate) fn check_set(py: Python<'_>) -> Fallible<()> {
     if is_set(py) { Err(Raised::seen(py)) } else { Ok(()) }
 }
 
 /// Takes the error indicator, with its traceback; none if nothing was raised.
-fn take_raised(_: Python<'_>) -> Option<Owned> {
-    // SAFETY: attached, as the token says; CPython gives its references away.
-    unsafe {
-        #[cfg(Py_3_12)]
-        let exception = ffi::PyErr_GetRaisedException();
-        #[cfg(not(Py_3_12))]
-        let exception = {
-            let mut kind = std::ptr::null_mut();
-            let mut value = std::ptr::null_mut();
-            let mut traceback = std::ptr::null_mut();
-            ffi::PyErr_Fetch(&mut kind, &mut value, &mut traceback);
-            if kind.is_null() {
-                return None;
-            }
-            ffi::PyErr_NormalizeException(&mut kind, &mut value, &mut traceback);
-            if !traceback.is_null() {
-                ffi::PyException_SetTraceback(value, traceback);
-            }
-            ffi::Py_XDECREF(kind);
-            ffi::Py_XDECREF(traceback);
-            value
-        };
-        Owned::from_ptr(exception)
+#[cfg(not(Py_3_12))]
+fn take_raised(py: Python<'_>) -> Option<Owned> {
+    let (mut kind, mut value, mut traceback) = (None, None, None);
+    take_parts(py, &mut kind, &mut value, &mut traceback);
+    kind.as_ref()?;
+    // SAFETY: CPython has just given all three.
+    unsafe { normalize(py, &mut kind, &mut value, &mut traceback) };
+    let exception = value.as_deref().and_then(Object::cast::<Exception>);
+    if let (Some(exception), Some(traceback)) = (exception, &traceback) {
+        put_traceback(exception, traceback).unwrap_or_else(Raised::forget);
     }
+    value
 }
 
 /// Raises an exception object.
-pub fn raise(exception: Owned) -> Raised {
-    if !is_exception(&exception) {
-        return refuse(&exception);
-    }
-    // SAFETY: an exception, whose reference is handed on, becomes the error indicator.
-    unsafe {
-        #[cfg(Py_3_12)]
-        ffi::PyErr_SetRaisedException(exception.into_ptr());
-        #[cfg(not(Py_3_12))]
-        {
-            let kind = ffi::Py_TYPE(exception.as_ptr()).cast();
-            ffi::Py_INCREF(kind);
-            let traceback = ffi::PyException_GetTraceback(exception.as_ptr());
-            ffi::PyErr_Restore(kind, exception.into_ptr(), traceback);
-        }
-    }
-    Raised::SET
+pub(crate) fn raise(exception: Owned) -> Raised {
+    let exception = match exception.cast::<Exception>() {
+        Ok(exception) => exception,
+        Err(object) => return refuse(&object),
+    };
+    let raised = Raised::SET;
+    put_raised(raised.py(), exception);
+    raised
+}
+
+#[cfg(not(Py_3_12))]
+fn put_raised(py: Python<'_>, exception: Owned<Exception>) {
+    let kind = Owned::share(exception.class()).into_object();
+    let traceback = traceback_of(&exception);
+    // SAFETY: an exception's class, the exception, its own traceback.
+    unsafe { set_parts(py, kind, exception.into_object(), traceback) };
 }
 
 #[cold]
@@ -275,7 +301,7 @@ fn refuse(object: &Object) -> Raised {
 
 /// Raises an exception object as a `raise` statement does: what is being handled becomes its
 /// context.
-pub fn raise_in_context(exception: Owned) -> Raised {
+pub(crate) fn raise_in_context(exception: Owned) -> Raised {
     if !is_exception(&exception) {
         return refuse(&exception);
     }
@@ -284,7 +310,7 @@ pub fn raise_in_context(exception: Owned) -> Raised {
 }
 
 /// Raises `kind(text)`, for a text that is put together.
-pub fn set_error_text(kind: &Object, text: &str) -> Raised {
+pub(crate) fn set_error_text(kind: &Object, text: &str) -> Raised {
     match string(kind.py(), text) {
         Ok(message) => set_object(kind, &message),
         Err(raised) => return raised,
@@ -293,7 +319,7 @@ pub fn set_error_text(kind: &Object, text: &str) -> Raised {
 }
 
 /// Raises StopIteration, where nothing is raised yet.
-pub fn stop_unless_set(py: Python<'_>) -> Raised {
+pub(crate) fn stop_unless_set(py: Python<'_>) -> Raised {
     if !is_set(py) {
         set_none(exc::stop_iteration(py));
     }
@@ -301,57 +327,47 @@ pub fn stop_unless_set(py: Python<'_>) -> Raised {
 }
 
 /// Warns of `text`, where `level` frames up.
-pub fn warn(kind: &Object, text: &CStr) -> Fallible<()> {
+pub(crate) fn warn(kind: &Object, text: &CStr) -> Fallible<()> {
     warn_at(kind, text, 1)
 }
 
 /// Writes an exception to stderr that nothing can be told of; `about` is what it has to do with.
-pub fn write_unraisable(raised: Raised, about: Option<&Object>) {
-    raised.stand();
-    // SAFETY: the error indicator is set, which this clears; what it is about is alive.
-    unsafe {
-        ffi::PyErr_WriteUnraisable(about.map_or(std::ptr::null_mut(), Object::as_ptr));
-    }
+pub(crate) fn write_unraisable(raised: Raised, about: Option<&Object>) {
+    // CPython takes the exception.
+    let raised = ManuallyDrop::new(raised);
+    unraisable(raised.py(), about);
 }
 
 /// The traceback of an exception, if it has one.
-pub fn traceback(exception: &Object) -> Option<Owned> {
-    if !is_exception(exception) {
-        return None;
-    }
-    // SAFETY: an exception, which gives a new reference.
-    unsafe { Owned::from_ptr(ffi::PyException_GetTraceback(exception.as_ptr())) }
+pub(crate) fn traceback(exception: &Object) -> Option<Owned> {
+    traceback_of(exception.cast()?)
 }
 
 /// Gives an exception a traceback, or None for none.
-pub fn set_traceback(exception: &Object, traceback: &Object) -> Fallible<()> {
-    if !is_exception(exception) {
-        return Err(refuse(exception));
+pub(crate) fn set_traceback(exception: &Object, traceback: &Object) -> Fallible<()> {
+    match exception.cast() {
+        Some(exception) => put_traceback(exception, traceback),
+        None => Err(refuse(exception)),
     }
-    // SAFETY: an exception; CPython looks at what it is given.
-    let answer = unsafe { ffi::PyException_SetTraceback(exception.as_ptr(), traceback.as_ptr()) };
-    if answer < 0 { Err(Raised::seen(exception.py())) } else { Ok(()) }
 }
 
 /// Gives an exception a cause, or none.
-pub fn set_cause(exception: &Object, cause: Option<Owned>) {
-    if is_exception(exception) {
-        let cause = cause.map_or(std::ptr::null_mut(), Owned::into_ptr);
-        // SAFETY: an exception, which takes the reference over.
-        unsafe { ffi::PyException_SetCause(exception.as_ptr(), cause) };
+pub(crate) fn set_cause(exception: &Object, cause: Option<Owned>) {
+    if let Some(exception) = exception.cast() {
+        put_cause(exception, cause);
     }
 }
 
 /// The error indicator is put aside while something runs that may change it.
-pub struct Aside(Option<Owned>);
+pub(crate) struct Aside(Option<Owned>);
 
 impl Aside {
-    pub fn new(py: Python<'_>) -> Self {
+    pub(crate) fn new(py: Python<'_>) -> Self {
         Self(if is_set(py) { take_raised(py) } else { None })
     }
 
     /// Puts what has failed aside, if it has.
-    pub fn of<T>(py: Python<'_>, result: &Fallible<T>) -> Option<Self> {
+    pub(crate) fn of<T>(py: Python<'_>, result: &Fallible<T>) -> Option<Self> {
         result.is_err().then(|| Self::new(py))
     }
 }
@@ -367,34 +383,34 @@ impl Drop for Aside {
 
 /// The answer, where a failure means no more than that there is none: it is dropped.
 #[inline]
-pub fn optional<T>(answer: Fallible<T>) -> Option<T> {
+pub(crate) fn optional<T>(answer: Fallible<T>) -> Option<T> {
     answer.map_err(Raised::forget).ok()
 }
 
 /// Turns a failure into PyO3's error.
-pub fn fetch(py: Python<'_>, raised: Raised) -> PyErr {
+pub(crate) fn fetch(py: Python<'_>, raised: Raised) -> PyErr {
     PyErr::from_value(raised.take().into_bound(py))
 }
 
 /// Errors for PyO3, whose own constructors panic where memory is short.
-pub mod refusal {
+pub(crate) mod refusal {
     use super::{PyErr, Python, exc, fetch, set_error_text};
 
-    pub fn type_error(text: &str) -> PyErr {
+    pub(crate) fn type_error(text: &str) -> PyErr {
         Python::attach(|py| fetch(py, set_error_text(exc::type_error(py), text)))
     }
 
-    pub fn value_error(text: &str) -> PyErr {
+    pub(crate) fn value_error(text: &str) -> PyErr {
         Python::attach(|py| fetch(py, set_error_text(exc::value_error(py), text)))
     }
 
-    pub fn runtime_error(text: &str) -> PyErr {
+    pub(crate) fn runtime_error(text: &str) -> PyErr {
         Python::attach(|py| fetch(py, set_error_text(exc::runtime_error(py), text)))
     }
 }
 
 /// A number for PyO3, whose own conversion panics where memory is short.
-pub fn number_object(py: Python<'_>, number: f64) -> PyResult<Bound<'_, PyAny>> {
+pub(crate) fn number_object(py: Python<'_>, number: f64) -> PyResult<Bound<'_, PyAny>> {
     match float(py, number) {
         Ok(number) => Ok(number.into_bound(py)),
         Err(raised) => Err(fetch(py, raised)),
@@ -402,7 +418,7 @@ pub fn number_object(py: Python<'_>, number: f64) -> PyResult<Bound<'_, PyAny>> 
 }
 
 /// A `str` for PyO3, whose own conversion panics where memory is short.
-pub fn text_object<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn text_object<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyAny>> {
     match string(py, text) {
         Ok(text) => Ok(text.into_bound(py)),
         Err(raised) => Err(fetch(py, raised)),
@@ -410,19 +426,19 @@ pub fn text_object<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyAn
 }
 
 /// Raises PyO3's error.
-pub fn restore(py: Python<'_>, error: PyErr) -> Raised {
+pub(crate) fn restore(py: Python<'_>, error: PyErr) -> Raised {
     error.restore(py);
     Raised::seen(py)
 }
 
 /// Raises a RuntimeError.
-pub fn misuse(py: Python<'_>, text: &str) -> Raised {
+pub(crate) fn misuse(py: Python<'_>, text: &str) -> Raised {
     set_error_text(exc::runtime_error(py), text)
 }
 
 impl<T: PyClass + Typed> Owned<T> {
     /// A new object of a class of PyO3's.
-    pub fn make(py: Python<'_>, inside: impl Into<PyClassInitializer<T>>) -> Fallible<Self> {
+    pub(crate) fn make(py: Python<'_>, inside: impl Into<PyClassInitializer<T>>) -> Fallible<Self> {
         match Bound::new(py, inside) {
             Ok(made) => Ok(Self::of(made)),
             Err(error) => Err(restore(py, error)),
@@ -431,7 +447,7 @@ impl<T: PyClass + Typed> Owned<T> {
 }
 
 /// CPython's exceptions.
-pub mod exc {
+pub(crate) mod exc {
     use pyo3::ffi;
 
     use crate::cpython::object::kept;

@@ -6,7 +6,7 @@ use super::imports::{imports, names};
 use super::object::Object;
 
 /// Whether a future has ended.
-pub fn is_done(future: &Object) -> Fallible<bool> {
+pub(crate) fn is_done(future: &Object) -> Fallible<bool> {
     let imports = imports(future.py());
     if imports.futures.as_ref().is_some_and(|futures| futures.made(future)) {
         return truth_of(imports.done.call_on(future));
@@ -15,7 +15,7 @@ pub fn is_done(future: &Object) -> Fallible<bool> {
 }
 
 /// Whether a task's coroutine runs just now, of whatever kind the task is.
-pub fn is_running(task: &Object) -> Fallible<bool> {
+pub(crate) fn is_running(task: &Object) -> Fallible<bool> {
     let names = names(task.py());
     let Some(get_coro) = getattr_opt(task, names.get_coro)? else {
         return Ok(false);

@@ -7,10 +7,11 @@ use super::errors::{
     Fallible, Raised, exc, is_exception, is_exception_class, raise, set_error, set_traceback,
     stop_unless_set,
 };
-use super::object::{Object, Owned, none_ref};
+use super::object::{Object, none_ref};
+use super::owned::Owned;
 
 /// Raises `StopIteration(value)`.
-pub fn stop(py: Python<'_>, value: &Object) -> Raised {
+pub(crate) fn stop(py: Python<'_>, value: &Object) -> Raised {
     if value.is_none() {
         return stop_unless_set(py);
     }
@@ -21,7 +22,7 @@ pub fn stop(py: Python<'_>, value: &Object) -> Raised {
 }
 
 /// Raises what was given to a `throw` method: an exception, or the older class, value, traceback.
-pub fn raise_thrown(py: Python<'_>, args: &[&Object]) -> Raised {
+pub(crate) fn raise_thrown(py: Python<'_>, args: &[&Object]) -> Raised {
     match thrown(py, args) {
         Ok(exception) => raise(exception),
         Err(raised) => raised,

@@ -12,14 +12,9 @@ use super::errors::{exc, set_error_text};
 /// To make PyO3 find out that the thread is attached costs more than most of these functions. PyO3 puts
 /// off what it is asked to let go of where it does not know that a thread is attached, so `body` must
 /// own Python objects as `Owned` or `Bound`, and never as `Py`.
-///
-/// # Safety
-/// The thread is attached, as it is where CPython calls.
 #[inline]
-pub unsafe fn guard<R>(failed: R, body: impl FnOnce(Python<'_>) -> R) -> R {
-    // SAFETY: as the caller says.
-    let py = unsafe { Python::assume_attached() };
-    match catch_unwind(AssertUnwindSafe(|| body(py))) {
+pub(crate) fn guard<R>(py: Python<'_>, failed: R, body: impl FnOnce() -> R) -> R {
+    match catch_unwind(AssertUnwindSafe(body)) {
         Ok(result) => result,
         Err(payload) => {
             let text = payload

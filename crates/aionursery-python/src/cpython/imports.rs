@@ -1,23 +1,26 @@
 //! What the extension takes from asyncio and from its own Python part, looked up once at import.
 //! It must never change what it finds there.
 
-use std::sync::OnceLock;
+use std::cell::OnceCell;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::call::{call1, getattr, has_class, method0, truth_of};
-use super::containers::{dict_get, tuple};
+use super::call::{Keyword, call1, getattr, has_class, method0, truth_of};
+use super::containers::dict_get;
 use super::direct::{
-    Attribute, Direct, DirectKeywords, DirectMethod, DirectOne, DirectWith, Member, forever,
+    Attribute, Direct, DirectKeywords, DirectMethod, DirectOne, DirectWith, Member,
 };
 use super::errors::{Fallible, fetch, optional};
-use super::object::{Object, Owned, none, object};
+use super::myself::Guarded;
+use super::object::{Object, object};
+use super::owned::{Owned, forever, none};
+use super::safe_calls::safe_calls;
 
 macro_rules! names {
     ($($(#[$when:meta])* $field:ident = $text:literal),* $(,)?) => {
         /// Interned names of attributes and keywords.
-        pub struct Names { $($(#[$when])* pub $field: &'static Object,)* }
+        pub(crate) struct Names { $($(#[$when])* pub $field: &'static Object,)* }
 
         impl Names {
             fn new(py: Python<'_>) -> Self {
@@ -66,6 +69,7 @@ names! {
     make_group = "_make_group",
     message = "message",
     module = "__module__",
+    msg = "msg",
     name = "name",
     must_cancel = "_must_cancel",
     qualname = "__qualname__",
@@ -91,11 +95,11 @@ names! {
 }
 
 /// What is looked up once. The references are kept for the life of the process.
-pub struct Imports {
+pub(crate) struct Imports {
     pub names: Names,
     /// `("context",)` and `("msg",)`.
-    pub kw_context: &'static Object,
-    pub kw_msg: &'static Object,
+    pub kw_context: Keyword,
+    pub kw_msg: Keyword,
     pub future_type: &'static Object,
     pub task_type: &'static Object,
     pub cancelled_error: &'static Object,
@@ -114,8 +118,8 @@ pub struct Imports {
     /// Before 3.14: the dict from loops to current tasks. None where the thread state has it.
     pub current_tasks: Option<&'static Object>,
     /// Where the thread state has it.
-    pub swap_current_task: Option<DirectWith>,
-    /// From 3.14 on: how asyncio is told who awaits whom.
+    pub(crate) swap_current_task: Option<DirectWith>,
+    /// From 3.14 on: how asyncio is told which task awaits which.
     #[cfg(Py_3_14)]
     pub add_awaited_by: DirectWith,
     #[cfg(Py_3_14)]
@@ -150,7 +154,7 @@ pub struct Imports {
 }
 
 /// What a task needs of a future of asyncio's own type, without the way round through attributes.
-pub struct FutureParts {
+pub(crate) struct FutureParts {
     pub blocking: Attribute,
     pub event_loop: Attribute,
     pub add_done_callback: DirectKeywords,
@@ -178,7 +182,7 @@ impl FutureParts {
 
     /// Whether the object is of just these types; a subclass may have its own ways.
     #[inline]
-    pub fn made(&self, object: &Object) -> bool {
+    pub(crate) fn made(&self, object: &Object) -> bool {
         self.types.iter().any(|class| has_class(object, class))
     }
 }
@@ -211,7 +215,7 @@ impl CoroutineParts {
 }
 
 /// What is best in Python.
-pub struct Parts {
+pub(crate) struct Parts {
     pub cancelled: &'static Object,
     pub closed: &'static Object,
     /// `BaseMultiError._of`.
@@ -233,21 +237,16 @@ pub struct Parts {
     pub start_in_place: &'static Object,
 }
 
-// SAFETY: written once at import, read afterwards; who reads it has the token of an attached thread.
-unsafe impl Send for Imports {}
-// SAFETY: as above.
-unsafe impl Sync for Imports {}
-
-static IMPORTS: OnceLock<Imports> = OnceLock::new();
+static IMPORTS: Guarded<OnceCell<Imports>> = Guarded::new(OnceCell::new());
 
 /// What was looked up at import.
 #[inline]
-pub fn imports(_: Python<'_>) -> &'static Imports {
-    IMPORTS.get().expect("the module has been imported")
+pub(crate) fn imports(py: Python<'_>) -> &'static Imports {
+    IMPORTS.get(py).get().expect("the module has been imported")
 }
 
 #[inline]
-pub fn names(py: Python<'_>) -> &'static Names {
+pub(crate) fn names(py: Python<'_>) -> &'static Names {
     &imports(py).names
 }
 
@@ -256,15 +255,19 @@ fn kept<T>(found: Bound<'_, T>) -> &'static Object {
     forever(Owned::share(object(&found)))
 }
 
+safe_calls! {
+    fn interpreter(py: Python<'_>) -> *mut ffi::PyInterpreterState = PyInterpreterState_Get;
+    fn main_interpreter(py: Python<'_>) -> *mut ffi::PyInterpreterState = PyInterpreterState_Main;
+}
+
 /// Looks everything up. A second import (a sub-interpreter, a reload) finds it done.
-pub fn load(py: Python<'_>) -> PyResult<()> {
-    // SAFETY: attached, as the token says.
-    if unsafe { ffi::PyInterpreterState_Get() != ffi::PyInterpreterState_Main() } {
+pub(crate) fn load(py: Python<'_>) -> PyResult<()> {
+    if interpreter(py) != main_interpreter(py) {
         return Err(pyo3::exceptions::PyImportError::new_err(
             "aionursery cannot be used in a subinterpreter; use it in the main one",
         ));
     }
-    if IMPORTS.get().is_some() {
+    if IMPORTS.get(py).get().is_some() {
         return Ok(());
     }
     // asyncio first: `_asyncio` on its own would import it half-way, and asyncio would make do with
@@ -302,15 +305,10 @@ pub fn load(py: Python<'_>) -> PyResult<()> {
         tasks.getattr("_scheduled_tasks").or_else(|_| tasks.getattr("_all_tasks"))
     };
     let part = |name: &str| scheduled.as_ref().ok()?.getattr(name).map(kept).ok();
-    let keyword = |name: &str| -> PyResult<&'static Object> {
-        let name = pyo3::types::PyString::intern(py, name);
-        let names = tuple(py, &[object(&name)]).map_err(|raised| fetch(py, raised))?;
-        Ok(forever(names))
-    };
     let names = Names::new(py);
     let imports = Imports {
-        kw_context: keyword("context")?,
-        kw_msg: keyword("msg")?,
+        kw_context: Keyword::of(names.context).map_err(|raised| fetch(py, raised))?,
+        kw_msg: Keyword::of(names.msg).map_err(|raised| fetch(py, raised))?,
         future_type: get(&accelerated, "Future")?,
         task_type: get(&accelerated, "Task")?,
         cancelled_error: get(&exceptions, "CancelledError")?,
@@ -375,17 +373,17 @@ pub fn load(py: Python<'_>) -> PyResult<()> {
         },
         names,
     };
-    let _ = IMPORTS.set(imports);
+    let _ = IMPORTS.get(py).set(imports);
     Ok(())
 }
 
 /// The loop that runs in this thread; raises if none does.
-pub fn running_loop(py: Python<'_>) -> Fallible<Owned> {
+pub(crate) fn running_loop(py: Python<'_>) -> Fallible<Owned> {
     imports(py).get_running_loop.call()
 }
 
 /// The loop's current task, or None.
-pub fn current_task(event_loop: &Object) -> Fallible<Owned> {
+pub(crate) fn current_task(event_loop: &Object) -> Fallible<Owned> {
     let py = event_loop.py();
     match imports(py).current_tasks {
         Some(tasks) => Ok(dict_get(tasks, event_loop)?.unwrap_or_else(|| none(py))),
@@ -394,16 +392,16 @@ pub fn current_task(event_loop: &Object) -> Fallible<Owned> {
 }
 
 /// `loop.is_closed()`.
-pub fn is_closed(event_loop: &Object) -> Fallible<bool> {
+pub(crate) fn is_closed(event_loop: &Object) -> Fallible<bool> {
     truth_of(method0(event_loop, names(event_loop.py()).is_closed))
 }
 
 /// Whether a loop is closed; one that cannot say counts as open.
-pub fn is_known_closed(event_loop: &Object) -> bool {
+pub(crate) fn is_known_closed(event_loop: &Object) -> bool {
     optional(is_closed(event_loop)).unwrap_or(false)
 }
 
 /// `loop.get_debug()`.
-pub fn is_debug(event_loop: &Object) -> Fallible<bool> {
+pub(crate) fn is_debug(event_loop: &Object) -> Fallible<bool> {
     truth_of(method0(event_loop, names(event_loop.py()).get_debug))
 }

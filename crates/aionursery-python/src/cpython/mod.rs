@@ -3,21 +3,28 @@
 
 #![expect(unsafe_code, reason = "what is safe outside of here is made safe here")]
 
-pub mod args;
-pub mod call;
-pub mod class;
-pub mod containers;
-pub mod direct;
-pub mod errors;
-pub mod function;
-pub mod futures;
-pub mod generator;
-pub mod guard;
-pub mod imports;
-pub mod object;
-pub mod plain;
-pub mod raised;
-pub mod safe_calls;
-pub mod shutdown;
-pub mod thread;
-pub mod trash;
+pub(crate) mod args;
+pub(crate) mod call;
+pub(crate) mod called;
+pub(crate) mod class;
+pub(crate) mod containers;
+mod definitions;
+pub(crate) mod direct;
+pub(crate) mod dying;
+pub(crate) mod errors;
+pub(crate) mod function;
+pub(crate) mod futures;
+pub(crate) mod generator;
+pub(crate) mod guard;
+pub(crate) mod imports;
+pub(crate) mod myself;
+pub(crate) mod object;
+pub(crate) mod owned;
+pub(crate) mod plain;
+pub(crate) mod raised;
+pub(crate) mod safe_calls;
+pub(crate) mod shutdown;
+pub(crate) mod slot;
+pub(crate) mod slots;
+pub(crate) mod thread;
+pub(crate) mod trash;

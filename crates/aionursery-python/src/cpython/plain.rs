@@ -1,64 +1,67 @@
 //! A class of plain objects of Python's, of which one attribute is set in each new one. It must never
 //! run any code of the class.
 
+use std::ffi::c_int;
+use std::mem::transmute;
+
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use crate::cpython::direct::forever;
-use crate::cpython::errors::{Fallible, answered, checked, refusal};
-use crate::cpython::object::{Object, Owned, object};
+use crate::cpython::call::allocate;
+use crate::cpython::errors::{Fallible, checked, refusal};
+use crate::cpython::object::{Object, Type, object};
+use crate::cpython::owned::{Owned, forever};
+
+/// What sets an attribute, by its slot.
+type Set = unsafe extern "C" fn(&Object, &Object, &Object) -> c_int;
 
 /// The class, and what sets the attribute. Both are kept for the life of the process.
-pub struct PlainClass {
-    class: &'static Object,
-    setter: (&'static Object, ffi::descrsetfunc),
+#[derive(Debug)]
+pub(crate) struct PlainClass {
+    class: &'static Type,
+    setter: (&'static Object, Set),
 }
-
-// SAFETY: never changed; what uses it has the token of an attached thread.
-unsafe impl Send for PlainClass {}
-// SAFETY: as above.
-unsafe impl Sync for PlainClass {}
 
 impl PlainClass {
     /// Raises TypeError for a class that has a `__new__` of its own, or the attribute in no slot.
-    pub fn of(class: &Bound<'_, PyAny>, attribute: &str) -> PyResult<Self> {
+    pub(crate) fn of(class: &Bound<'_, PyAny>, attribute: &str) -> PyResult<Self> {
         let slot = class.getattr(attribute)?;
-        // SAFETY: looked at according to its type; all are alive.
-        let (plain, set) = unsafe {
-            let kind = class.as_ptr().cast::<ffi::PyTypeObject>();
-            let plain = ffi::PyType_Check(class.as_ptr()) != 0
-                && match ((*kind).tp_new, ffi::PyBaseObject_Type.tp_new) {
-                    (Some(new), Some(plain)) => std::ptr::fn_addr_eq(new, plain),
-                    _ => false,
-                };
-            (plain, (*ffi::Py_TYPE(slot.as_ptr())).tp_descr_set)
-        };
-        let Some(set) = set.filter(|_| plain) else {
+        let plain = class.py().get_type::<PyAny>();
+        let [new, plain] = [class.as_any(), plain.as_any()].map(new_of);
+        let set = object(&slot).class().part(|class| class.tp_descr_set);
+        let (Some(class), Some(set), true) =
+            (Owned::share(object(class)).cast::<Type>().ok(), set, new.is_some() && new == plain)
+        else {
             return Err(refusal::type_error(&format!(
                 "it must be a class of plain objects with a slot {attribute}"
             )));
         };
-        let kept = |it: &Bound<'_, PyAny>| forever(Owned::share(object(it)));
-        Ok(Self { class: kept(class), setter: (kept(&slot), set) })
+        // SAFETY: such a slot takes the descriptor, the object and the value: references are addresses.
+        let set = unsafe { transmute::<ffi::descrsetfunc, Set>(set) };
+        Ok(Self { class: forever(class), setter: (forever(Owned::share(object(&slot))), set) })
     }
 
     /// Whether it is this class.
-    pub fn is(&self, class: &Bound<'_, PyAny>) -> bool {
+    pub(crate) fn is(&self, class: &Bound<'_, PyAny>) -> bool {
         self.class.is(object(class))
     }
 
     /// A new object, with nothing but this value.
     #[inline]
-    pub fn make(&self, value: &Object) -> Fallible<Owned> {
+    pub(crate) fn make(&self, value: &Object) -> Fallible<Owned> {
         let py = value.py();
         let (slot, set) = self.setter;
-        // SAFETY: the class was looked at when this was made: its objects are filled by their
-        // attributes, and the slot looks whether it is the object's.
-        unsafe {
-            let class = self.class.as_ptr().cast::<ffi::PyTypeObject>();
-            let made = answered(py, ffi::PyType_GenericAlloc(class, 0))?;
-            checked(py, set(slot.as_ptr(), made.as_ptr(), value.as_ptr()))?;
-            Ok(made)
-        }
+        // SAFETY: the class was looked at when this was made: its objects are filled by their attributes.
+        let made = unsafe { allocate(py, self.class, 0) }?;
+        // SAFETY: it takes any objects: the slot looks whether it is the object's.
+        let answer = unsafe { set(slot, &made, value) };
+        checked(py, answer)?;
+        Ok(made)
     }
+}
+
+/// The address of a class's `__new__`.
+fn new_of(class: &Bound<'_, PyAny>) -> Option<usize> {
+    let new = object(class).cast::<Type>()?.part(|class| class.tp_new);
+    new.map(|new| new as usize)
 }

@@ -1,51 +1,52 @@
 //! What an exception is, as far as the rules tell exceptions apart, and groups that carry a
 //! cancellation. What that means is the core's to say.
 
-use nursery_core::Kind;
+use nursery_core::ErrorKind;
 
 use super::call::{getattr, method1};
 use super::containers::{item, items};
 use super::errors::{Fallible, exc, is_of, optional};
 use super::imports::{imports, names};
-use super::object::{Object, Owned};
+use super::object::Object;
+use super::owned::Owned;
 
 /// Whether an exception is a cancellation.
 #[inline]
-pub fn is_cancellation(exception: &Object) -> bool {
+pub(crate) fn is_cancellation(exception: &Object) -> bool {
     is_of(exception, imports(exception.py()).cancelled_error)
 }
 
 /// Whether an exception is a group, as what a nursery raises.
-pub fn is_group(exception: &Object) -> bool {
+pub(crate) fn is_group(exception: &Object) -> bool {
     is_of(exception, exc::base_exception_group(exception.py()))
 }
 
 /// What an exception is.
-pub fn kind(exception: &Object) -> Kind {
+pub(crate) fn kind(exception: &Object) -> ErrorKind {
     let py = exception.py();
     if is_cancellation(exception) {
-        Kind::Cancellation
+        ErrorKind::Cancellation
     } else if is_of(exception, exc::keyboard_interrupt(py))
         || is_of(exception, exc::system_exit(py))
     {
-        Kind::Exit
+        ErrorKind::Exit
     } else if is_of(exception, exc::generator_exit(py)) {
-        Kind::Close
+        ErrorKind::Close
     } else {
-        Kind::Error
+        ErrorKind::Error
     }
 }
 
 /// What an exception is by which a child or a body has ended: a group is looked into. Runs no code of
 /// the program's.
-pub fn kind_of_end(exception: &Object) -> Kind {
+pub(crate) fn kind_of_end(exception: &Object) -> ErrorKind {
     let kind = kind(exception);
-    if kind != Kind::Error || !may_carry_cancellations(exception) {
+    if kind != ErrorKind::Error || !may_carry_cancellations(exception) {
         return kind;
     }
     match optional(contents(exception)) {
-        Some((true, true)) => Kind::Group,
-        Some((true, false)) => Kind::Cancellations,
+        Some((true, true)) => ErrorKind::Group,
+        Some((true, false)) => ErrorKind::Cancellations,
         _ => kind,
     }
 }
@@ -85,7 +86,7 @@ fn contents(group: &Object) -> Fallible<(bool, bool)> {
 }
 
 /// The first cancellation in a group, or the exception itself if it is no group.
-pub fn innermost(exception: &Owned) -> Owned {
+pub(crate) fn innermost(exception: &Owned) -> Owned {
     let class = exc::base_exception_group(exception.py());
     let mut found = exception.clone();
     while is_of(&found, class) {
@@ -98,7 +99,7 @@ pub fn innermost(exception: &Owned) -> Owned {
 }
 
 /// A group of exceptions, seen for cancellations in it at any depth.
-pub enum Group {
+pub(crate) enum Group {
     /// It is no group, or has none.
     Without,
     /// It has some; what is left without them, if anything is.
@@ -106,8 +107,8 @@ pub enum Group {
 }
 
 impl Group {
-    /// Looks into an exception. `split` may be anybody's.
-    pub fn of(exception: &Object) -> Fallible<Self> {
+    /// Looks into an exception. `split` may be the program's.
+    pub(crate) fn of(exception: &Object) -> Fallible<Self> {
         if !may_carry_cancellations(exception) {
             return Ok(Self::Without);
         }
@@ -121,7 +122,7 @@ impl Group {
     }
 
     /// As [`of`](Self::of), for an exception that must not be lost: one that cannot be split stays.
-    pub fn of_error(exception: &Object) -> Self {
+    pub(crate) fn of_error(exception: &Object) -> Self {
         optional(Self::of(exception)).unwrap_or(Self::Without)
     }
 }

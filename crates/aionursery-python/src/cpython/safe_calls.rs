@@ -1,17 +1,20 @@
-//! Functions of CPython's C API as safe ones, by a table. A function may stand in one only if CPython asks
-//! of its caller no more than a thread that is attached and arguments that are alive, looks at their
-//! types itself, keeps a reference of its own to what it keeps, and answers with a new reference where it
-//! answers with an object. What asks for more is called by hand, with its reason.
+//! Functions of CPython's C API with types that say what it asks for, by a table: a reference to an object is
+//! alive, and so attached is the thread; an [`Owned`] is a reference that CPython takes over; a place for
+//! one is a place for a new reference, or null; and an answer that is owned is a new reference. A function
+//! may stand in a table as a safe one only if this is all that CPython asks of its caller: it looks at
+//! what the types do not say, and keeps a reference of its own to what it keeps. One that asks for more
+//! stands there as an unsafe one, and each call of it has its reason.
 
-use std::ffi::{CStr, c_char, c_int, c_ulonglong};
+use std::ffi::{CStr, c_char, c_int, c_ulong, c_ulonglong};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::object::{Object, Raw};
+use super::object::{Object, Raw, Type};
+use super::owned::Owned;
 
 /// An argument, as C takes it.
-pub trait Argument {
+pub(crate) trait Argument {
     type C;
 
     fn c(self) -> Self::C;
@@ -33,6 +36,56 @@ impl Argument for Option<&Object> {
     #[inline]
     fn c(self) -> Raw {
         self.map_or(std::ptr::null_mut(), Object::as_ptr)
+    }
+}
+
+impl Argument for &Type {
+    type C = *mut ffi::PyTypeObject;
+
+    #[inline]
+    fn c(self) -> *mut ffi::PyTypeObject {
+        self.as_type_ptr()
+    }
+}
+
+/// The reference is given away.
+impl<T> Argument for Owned<T> {
+    type C = Raw;
+
+    #[inline]
+    fn c(self) -> Raw {
+        self.into_ptr()
+    }
+}
+
+/// As that; null for none.
+impl Argument for Option<Owned> {
+    type C = Raw;
+
+    #[inline]
+    fn c(self) -> Raw {
+        self.map_or(std::ptr::null_mut(), Owned::into_ptr)
+    }
+}
+
+/// A place for a new reference. What is in it before is the place's to give: it is read and written as
+/// one word, which is null for none.
+impl Argument for &mut Option<Owned> {
+    type C = *mut Raw;
+
+    #[inline]
+    fn c(self) -> *mut Raw {
+        std::ptr::from_mut(self).cast()
+    }
+}
+
+/// A place for a number.
+impl Argument for &mut ffi::Py_ssize_t {
+    type C = *mut ffi::Py_ssize_t;
+
+    #[inline]
+    fn c(self) -> *mut ffi::Py_ssize_t {
+        self
     }
 }
 
@@ -58,12 +111,33 @@ macro_rules! plain_arguments {
     )*};
 }
 
-plain_arguments!(c_int, c_ulonglong, ffi::Py_ssize_t, f64);
+plain_arguments!(c_int, c_ulonglong, ffi::Py_ssize_t, f64, usize);
+
+/// What the types say nothing of: only an unsafe function takes one.
+impl<T> Argument for *mut T {
+    type C = Self;
+
+    #[inline]
+    fn c(self) -> Self {
+        self
+    }
+}
+
+/// As above.
+impl<T> Argument for *const T {
+    type C = Self;
+
+    #[inline]
+    fn c(self) -> Self {
+        self
+    }
+}
 
 /// An answer of C's, as we have it.
-pub trait Answer<C> {
+pub(crate) trait Answer<C> {
     /// # Safety
-    /// A function of CPython's has answered so just now; an object that it answers is a new reference.
+    /// A function of CPython's has answered so just now; an object that it answers is a new reference, if it
+    /// becomes an owned one.
     unsafe fn of(py: Python<'_>, answer: C) -> Self;
 }
 
@@ -81,45 +155,96 @@ impl Answer<c_int> for bool {
     }
 }
 
-/// `pub fn name(object: &Object, ...) -> Answer = PyFunction;`, or with `py: Python<'_>` in the place of a first
-/// object.
+/// A new reference, or null for none: no failure.
+impl Answer<Raw> for Option<Owned> {
+    #[inline]
+    unsafe fn of(_: Python<'_>, answer: Raw) -> Self {
+        // SAFETY: as the caller says.
+        unsafe { Owned::from_ptr(answer) }
+    }
+}
+
+/// Whether there is an object, which is not looked at.
+impl Answer<Raw> for bool {
+    #[inline]
+    unsafe fn of(_: Python<'_>, answer: Raw) -> Self {
+        !answer.is_null()
+    }
+}
+
+macro_rules! plain_answers {
+    ($($answer:ty),*) => {$(
+        impl Answer<$answer> for $answer {
+            #[inline]
+            unsafe fn of(_: Python<'_>, answer: Self) -> Self {
+                answer
+            }
+        }
+    )*};
+}
+
+plain_answers!(
+    c_int,
+    c_ulong,
+    ffi::Py_ssize_t,
+    *const c_char,
+    ffi::PySendResult,
+    *mut ffi::PyInterpreterState
+);
+
+/// `fn name(object: &Object, ...) -> Answer = PyFunction;`, or with `py: Python<'_>` in the place of a first
+/// object. And `unsafe fn`, with the token.
 macro_rules! safe_calls {
     () => {};
     (
         $(#[$text:meta])*
-        $seen:vis fn $name:ident(py: Python<'_>$(, $arg:ident: $type:ty)*) -> $answer:ty = $function:ident;
+        $seen:vis fn $name:ident(py: Python<'_>$(, $arg:ident: $type:ty)*) -> $answer:ty = $($function:ident)::+;
         $($rest:tt)*
     ) => {
         safe_calls! {
             @one $(#[$text])* ($seen) $name (py: pyo3::Python<'_>$(, $arg: $type)*) (py) ($($arg)*)
-            $answer, $function
+            $answer, $($function)::+
         }
         safe_calls! { $($rest)* }
     };
     (
         $(#[$text:meta])*
-        $seen:vis fn $name:ident($first:ident: &Object$(, $arg:ident: $type:ty)*) -> $answer:ty = $function:ident;
+        $seen:vis fn $name:ident($first:ident: &$kind:ident$(, $arg:ident: $type:ty)*) -> $answer:ty = $($function:ident)::+;
         $($rest:tt)*
     ) => {
         safe_calls! {
-            @one $(#[$text])* ($seen) $name ($first: &Object$(, $arg: $type)*) ($first.py()) ($first $($arg)*)
-            $answer, $function
+            @one $(#[$text])* ($seen) $name ($first: &$kind$(, $arg: $type)*) ($first.py()) ($first $($arg)*)
+            $answer, $($function)::+
         }
         safe_calls! { $($rest)* }
     };
     (
-        @one $(#[$text:meta])* ($seen:vis) $name:ident ($($parameters:tt)*) ($py:expr) ($($arg:ident)*)
-        $answer:ty, $function:ident
+        $(#[$text:meta])*
+        $seen:vis unsafe fn $name:ident(py: Python<'_>$(, $arg:ident: $type:ty)*) -> $answer:ty = $($function:ident)::+;
+        $($rest:tt)*
+    ) => {
+        safe_calls! {
+            @one $(#[$text])* ($seen unsafe) $name (py: pyo3::Python<'_>$(, $arg: $type)*) (py) ($($arg)*)
+            $answer, $($function)::+
+        }
+        safe_calls! { $($rest)* }
+    };
+    (
+        @one $(#[$text:meta])* ($($seen:tt)*) $name:ident ($($parameters:tt)*) ($py:expr) ($($arg:ident)*)
+        $answer:ty, $($function:ident)::+
     ) => {
         $(#[$text])*
         #[inline]
-        $seen fn $name($($parameters)*) -> $answer {
-            // SAFETY: each object is alive, as the reference to it says, and attached is the thread that has
-            // one, or the token; a function of the table asks for no more.
-            unsafe {
-                let answer = pyo3::ffi::$function($($crate::cpython::safe_calls::Argument::c($arg)),*);
-                $crate::cpython::safe_calls::Answer::of($py, answer)
-            }
+        $($seen)* fn $name($($parameters)*) -> $answer {
+            let py = $py;
+            // SAFETY: each argument is what its type says, and attached is the thread that has a reference to an
+            // object, or the token. A safe function of the table asks for no more; what else an unsafe one
+            // asks for its caller answers for.
+            let answer = unsafe {
+                pyo3::ffi::$($function)::+($($crate::cpython::safe_calls::Argument::c($arg)),*)
+            };
+            // SAFETY: CPython has answered so just now: where that is owned, with a new reference.
+            unsafe { $crate::cpython::safe_calls::Answer::of(py, answer) }
         }
     };
 }

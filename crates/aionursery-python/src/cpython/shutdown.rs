@@ -2,11 +2,11 @@
 //! where it next wants the GIL, with `pthread_exit`, which unwinds the thread's stack through
 //! functions of ours; and Rust aborts the process where it is unwound by something that is no panic.
 //! So a thread that is unwound so hangs where the unwinding comes to the first function of ours, as
-//! CPython itself has it from 3.14 on. It must never hold up anybody else, nor change how a panic
+//! CPython itself has it from 3.14 on. It must never hold up another thread, nor change how a panic
 //! goes.
 //!
 //! glibc asks each function that has something to clean up through its personality routine. The
-//! compiler has all of ours refer to Rust's through one pointer, and there it is told apart who
+//! compiler has all of ours refer to Rust's through one pointer, and there it is told apart what
 //! unwinds: this covers every call into CPython, PyO3's own included, and costs a call nothing.
 //! Elsewhere `pthread_exit` unwinds nothing.
 
@@ -48,16 +48,17 @@ mod personality {
         }
     }
 
-    pub fn install() {
+    pub(super) fn install() {
         RUSTS.get_or_init(|| {
+            let routine_ptr = &raw mut ROUTINE;
             // SAFETY: the pointer is this library's own, and only the unwinder reads it.
-            unsafe { std::ptr::replace(&raw mut ROUTINE, routine) }
+            unsafe { routine_ptr.replace(routine) }
         });
     }
 }
 
 /// Has threads hang that CPython ends, from now on.
-pub fn prepare() {
+pub(crate) fn prepare() {
     #[cfg(all(target_os = "linux", target_env = "gnu", not(target_arch = "arm"), not(Py_3_14)))]
     personality::install();
 }

@@ -9,6 +9,6 @@ thread_local! {
 
 /// A number that no other living thread has.
 #[inline]
-pub fn thread_mark() -> usize {
+pub(crate) fn thread_mark() -> usize {
     HERE.with(|here| std::ptr::from_ref(here) as usize)
 }

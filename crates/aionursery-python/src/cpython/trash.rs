@@ -6,20 +6,21 @@ use std::cell::{Cell, RefCell};
 
 use pyo3::gc::PyTraverseError;
 
-use crate::cpython::object::{Object, Owned};
+use crate::cpython::object::Object;
+use crate::cpython::owned::Owned;
 
 /// How many of our objects may go inside each other, as CPython has it for its own.
 const DEPTH: usize = 50;
 
 /// What objects of one loop have still to let go of.
-#[derive(Default)]
-pub struct Trash {
+#[derive(Debug, Default)]
+pub(crate) struct Trash {
     depth: Cell<usize>,
     later: RefCell<Vec<Owned>>,
 }
 
 impl Trash {
-    pub fn traverse(
+    pub(crate) fn traverse(
         &self,
         visit: impl Fn(&Object) -> Result<(), PyTraverseError>,
     ) -> Result<(), PyTraverseError> {
@@ -31,7 +32,7 @@ impl Trash {
 
     /// An object goes, until what this returns does.
     #[inline]
-    pub fn begin(&self) -> Going<'_> {
+    pub(crate) fn begin(&self) -> Going<'_> {
         self.depth.set(self.depth.get() + 1);
         Going { trash: self, deep: self.depth.get() > DEPTH }
     }
@@ -47,7 +48,8 @@ impl Trash {
 }
 
 /// See [`Trash::begin`].
-pub struct Going<'a> {
+#[derive(Debug)]
+pub(crate) struct Going<'a> {
     trash: &'a Trash,
     deep: bool,
 }
@@ -55,12 +57,12 @@ pub struct Going<'a> {
 impl Going<'_> {
     /// Whether what it holds must wait.
     #[inline]
-    pub fn is_deep(&self) -> bool {
+    pub(crate) fn is_deep(&self) -> bool {
         self.deep
     }
 
     /// Lets go of one reference when there is stack for it.
-    pub fn put_off(&self, object: Option<Owned>) {
+    pub(crate) fn put_off(&self, object: Option<Owned>) {
         self.trash.later.borrow_mut().extend(object);
     }
 }

@@ -4,11 +4,14 @@ use std::cell::Cell;
 
 use crate::cpython::call::{referent, weak_reference};
 use crate::cpython::errors::optional;
-use crate::cpython::object::{Object, Owned, Slot};
+use crate::cpython::object::Object;
+use crate::cpython::owned::Owned;
+use crate::cpython::slot::Slot;
 use pyo3::gc::PyTraverseError;
 
 /// When the loop will call back.
-pub struct Armed {
+#[derive(Debug)]
+pub(crate) struct Armed {
     pub at: Cell<f64>,
     /// The loop holds its handle and the handle its loop: we know it weakly, if that can be.
     pub weak_handle: Slot,
@@ -26,7 +29,7 @@ const HALF_A_TICK: f64 = 0.0005;
 const STANDS_STILL: u32 = 10;
 
 impl Armed {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             at: Cell::new(f64::INFINITY),
             weak_handle: Slot::empty(),
@@ -39,7 +42,7 @@ impl Armed {
     /// The loop has called at `now` for what is due at `due`. Returns the time that is to count: the
     /// clock's where the call came too early, so that the loop is to be asked again. A loop whose
     /// clock stands still is believed in the end: it would be asked for ever.
-    pub fn time_of_call(&self, now: f64, due: f64) -> f64 {
+    pub(crate) fn time_of_call(&self, now: f64, due: f64) -> f64 {
         if due - now < ROUNDING {
             return now.max(due);
         }
@@ -51,12 +54,12 @@ impl Armed {
 
     /// The moment to ask the loop for, for what is due at `due`: a bit later where it has just called
     /// too early by less than one of its ticks, for it would do so again.
-    pub fn moment_for(&self, due: f64) -> f64 {
+    pub(crate) fn moment_for(&self, due: f64) -> f64 {
         let left = due - self.early.get().0;
         if (0.0..2.0 * HALF_A_TICK).contains(&left) { due + HALF_A_TICK } else { due }
     }
 
-    pub fn traverse(
+    pub(crate) fn traverse(
         &self,
         visit: impl Fn(&Object) -> Result<(), PyTraverseError>,
     ) -> Result<(), PyTraverseError> {
@@ -65,13 +68,13 @@ impl Armed {
         self.callback.show(&visit)
     }
 
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.weak_handle.clear();
         self.handle.clear();
         self.callback.clear();
     }
 
-    pub fn keep(&self, handle: Owned) {
+    pub(crate) fn keep(&self, handle: Owned) {
         match optional(weak_reference(&handle, None)) {
             Some(reference) => self.weak_handle.set(reference),
             None => self.handle.set(handle),
@@ -79,7 +82,7 @@ impl Armed {
     }
 
     /// The handle that stands for the next call; taken out.
-    pub fn handle(&self) -> Option<Owned> {
+    pub(crate) fn handle(&self) -> Option<Owned> {
         match self.weak_handle.take() {
             Some(reference) => referent(&reference),
             None => self.handle.take(),

@@ -11,7 +11,7 @@ use crate::engine::timers;
 impl LoopState {
     /// Runs a change of the tree and delivers the cancellations that come of it.
     #[inline]
-    pub fn change<R>(
+    pub(crate) fn change<R>(
         &self,
         change: impl FnOnce(&mut Tree<PyFace>, &mut Effects<PyFace>) -> R,
     ) -> R {
@@ -26,7 +26,7 @@ impl LoopState {
     /// Lets go of what watched scopes that were left. That may run anything; an exception on its way is
     /// put aside.
     #[cold]
-    pub fn drop_uncalled(&self) {
+    pub(crate) fn drop_uncalled(&self) {
         let _aside = Aside::new(self.py());
         let uncalled = self.tree.touch(Tree::uncalled);
         drop(uncalled);

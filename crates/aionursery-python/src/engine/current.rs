@@ -1,14 +1,15 @@
-//! The current task, as asyncio sees it. It must never choose who that is.
+//! The current task, as asyncio sees it. It must never choose it.
 
 use crate::cpython::containers::{dict_delete, dict_get, dict_set};
 use crate::cpython::errors::{Aside, Fallible};
 use crate::cpython::imports::imports;
-use crate::cpython::object::{Object, Owned, none_ref};
+use crate::cpython::object::{Object, none_ref};
+use crate::cpython::owned::Owned;
 use crate::engine::state::LoopState;
 
 /// Makes a task the current one of its loop; gives back the one that was.
 #[inline]
-pub fn enter(state: &LoopState, task: &Object) -> Fallible<Option<Owned>> {
+pub(crate) fn enter(state: &LoopState, task: &Object) -> Fallible<Option<Owned>> {
     let event_loop = state.event_loop();
     let Some(tasks) = imports(state.py()).current_tasks else {
         let before = swap_current(&event_loop, task)?;
@@ -21,7 +22,7 @@ pub fn enter(state: &LoopState, task: &Object) -> Fallible<Option<Owned>> {
 
 /// Makes a task the current one in place of the last one of this drain.
 #[inline]
-pub fn overwrite(state: &LoopState, task: &Object) -> Fallible<()> {
+pub(crate) fn overwrite(state: &LoopState, task: &Object) -> Fallible<()> {
     let event_loop = state.event_loop();
     match imports(state.py()).current_tasks {
         Some(tasks) => dict_set(tasks, &event_loop, task),
@@ -30,7 +31,7 @@ pub fn overwrite(state: &LoopState, task: &Object) -> Fallible<()> {
 }
 
 /// Makes the task that was current before the current one again.
-pub fn restore(state: &LoopState, before: Option<Owned>) {
+pub(crate) fn restore(state: &LoopState, before: Option<Owned>) {
     let py = state.py();
     let event_loop = state.event_loop();
     // A failure cannot be passed on from here.
@@ -52,7 +53,7 @@ fn swap_current(event_loop: &Object, task: &Object) -> Fallible<Owned> {
 /// The end of a drain: no task is current any more. Between the steps of one drain the last
 /// task stays in place: the next step overwrites it, and nothing of the program's runs between.
 #[inline]
-pub fn leave(state: &LoopState) {
+pub(crate) fn leave(state: &LoopState) {
     if state.lingering.take() {
         let _aside = Aside::new(state.py());
         restore(state, None);

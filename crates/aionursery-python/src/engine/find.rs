@@ -11,7 +11,10 @@ use super::tree::SharedTree;
 use crate::cpython::call::{getattr_opt, has_class, is_instance, set_attr, weak_reference};
 use crate::cpython::errors::{Fallible, fetch, optional, restore};
 use crate::cpython::imports::{imports, is_debug, is_known_closed, names, running_loop};
-use crate::cpython::object::{Guarded, Myself, Object, Owned, Slot, Weakly, object};
+use crate::cpython::myself::{Guarded, Myself, Weakly};
+use crate::cpython::object::{Object, object};
+use crate::cpython::owned::Owned;
+use crate::cpython::slot::Slot;
 use crate::cpython::thread::thread_mark;
 use crate::cpython::trash::Trash;
 use crate::engine::armed::Armed;
@@ -24,7 +27,7 @@ use crate::engine::queue::{Ready, Ways};
 static EPOCH: AtomicUsize = AtomicUsize::new(0);
 
 /// What threads remember is good no longer.
-pub fn forget_all() {
+pub(crate) fn forget_all() {
     EPOCH.fetch_add(1, Ordering::Relaxed);
 }
 
@@ -32,7 +35,7 @@ pub fn forget_all() {
 static STATES: Guarded<RefCell<Vec<Weakly>>> = Guarded::new(RefCell::new(Vec::new()));
 
 /// Shows every state.
-pub fn each_state(py: Python<'_>, mut visit: impl FnMut(&LoopState)) {
+pub(crate) fn each_state(py: Python<'_>, mut visit: impl FnMut(&LoopState)) {
     let states: Vec<Owned> = STATES.get(py).borrow().iter().filter_map(Weakly::share).collect();
     for state in &states {
         if let Some(state) = state.object().cast::<LoopState>() {
@@ -42,7 +45,7 @@ pub fn each_state(py: Python<'_>, mut visit: impl FnMut(&LoopState)) {
 }
 
 /// A state goes.
-pub fn forget(state: &LoopState) {
+pub(crate) fn forget(state: &LoopState) {
     let address = state.this.address();
     let mut states = STATES.get(state.py()).borrow_mut();
     states.retain(|other| other.address() != address && other.address() != 0);
@@ -69,7 +72,7 @@ impl LoopState {
     /// The state of a loop, made at the first call.
     #[inline]
     #[expect(unsafe_code, reason = "what a thread remembers is good for one epoch")]
-    pub fn of(event_loop: &Object) -> Fallible<Home> {
+    pub(crate) fn of(event_loop: &Object) -> Fallible<Home> {
         let last = LAST.get();
         if last.event_loop == event_loop.address() && last.epoch == EPOCH.load(Ordering::Relaxed) {
             // SAFETY: no state has died since this one was remembered: where one dies, the epoch ends.
@@ -85,7 +88,7 @@ impl LoopState {
     }
 
     /// The state of the loop that runs in this thread; raises if none does.
-    pub fn current(py: Python<'_>) -> Fallible<Home> {
+    pub(crate) fn current(py: Python<'_>) -> Fallible<Home> {
         let event_loop = running_loop(py)?;
         let state = Self::of(&event_loop)?;
         state.thread.set(thread_mark());
@@ -208,7 +211,7 @@ impl LoopState {
         Ok(state)
     }
 
-    /// Whether nobody can ask for this state any more.
+    /// Whether this state can be asked for no more.
     fn is_over(&self) -> bool {
         if !self.weak_loop.is_empty() {
             return self.homes.get() == 0 && self.find_loop().is_none();
@@ -251,7 +254,7 @@ fn is_base_method(event_loop: &Object, name: &Object, function: &Object) -> bool
     optional(found).flatten().is_some_and(|found| found.is(function))
 }
 
-/// Whether nobody can run this loop inside one of its own callbacks: uvloop is not written in Python,
+/// Whether this loop cannot run inside one of its own callbacks: uvloop is not written in Python,
 /// and refuses.
 fn is_uvloop(py: Python<'_>, event_loop: &Object) -> bool {
     let loop_type = || -> PyResult<Option<Bound<'_, PyAny>>> {

@@ -5,15 +5,15 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use crate::cpython::object::Owned;
+use crate::cpython::owned::Owned;
 use nursery_core::MemberId;
 
 /// Foreign hosts by their address.
-pub type Hosts = HashMap<usize, Host, BuildHasherDefault<ByAddress>>;
+pub(crate) type Hosts = HashMap<usize, Host, BuildHasherDefault<ByAddress>>;
 
 /// Addresses need no more than their bits spread.
-#[derive(Default)]
-pub struct ByAddress(u64);
+#[derive(Debug, Default)]
+pub(crate) struct ByAddress(u64);
 
 impl Hasher for ByAddress {
     fn finish(&self) -> u64 {
@@ -32,7 +32,8 @@ impl Hasher for ByAddress {
 }
 
 /// A foreign task that hosts scopes.
-pub struct Host {
+#[derive(Debug)]
+pub(crate) struct Host {
     /// The tree's reference, which the state shows the collector with the tree's keys.
     pub task: Owned,
     pub member: MemberId,

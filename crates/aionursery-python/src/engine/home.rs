@@ -6,17 +6,19 @@
 use std::cell::Cell;
 use std::ops::Deref;
 
-use crate::cpython::object::{Object, Owned};
+use crate::cpython::object::Object;
+use crate::cpython::owned::Owned;
 use crate::engine::link::Link;
 use crate::engine::state::LoopState;
 
 /// One home. Keeps the loop's part alive, and with it the loop.
-pub struct Home(Owned<LoopState>);
+#[derive(Debug)]
+pub(crate) struct Home(Owned<LoopState>);
 
 impl Home {
     /// At a loop that is alive, as the caller has it.
     #[inline]
-    pub fn at(state: &LoopState, event_loop: &Object) -> Self {
+    pub(crate) fn at(state: &LoopState, event_loop: &Object) -> Self {
         if state.homes.get() == 0 {
             // The slot is empty, so nothing is let go.
             state.event_loop.set(Owned::share(event_loop));
@@ -26,14 +28,14 @@ impl Home {
 
     /// Where something else is at home already.
     #[inline]
-    pub fn beside(state: &LoopState) -> Self {
+    pub(crate) fn beside(state: &LoopState) -> Self {
         state.homes.set(state.homes.get() + 1);
         Self(state.this.share())
     }
 
     /// At the loop of a part that may have survived it.
     #[inline]
-    pub fn of(state: &LoopState) -> Option<Self> {
+    pub(crate) fn of(state: &LoopState) -> Option<Self> {
         if state.is_gone() {
             return None;
         }
@@ -46,7 +48,7 @@ impl Home {
 
     /// At the loop that a link is for, if that and its part are still there.
     #[inline]
-    pub fn behind(link: &Link) -> Option<Self> {
+    pub(crate) fn behind(link: &Link) -> Option<Self> {
         let state = link.state.share()?;
         Self::of(state.object().cast::<LoopState>()?)
     }
@@ -83,7 +85,13 @@ impl Drop for Home {
 
 /// A home that comes and goes. What was there is let go only after the slot has its new value.
 #[derive(Default)]
-pub struct HomeSlot(Cell<Option<Home>>);
+pub(crate) struct HomeSlot(Cell<Option<Home>>);
+
+impl std::fmt::Debug for HomeSlot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.look(|home| f.debug_tuple("HomeSlot").field(&home).finish())
+    }
+}
 
 impl HomeSlot {
     /// Looks at what is there, which runs none of the program's code.
@@ -97,35 +105,35 @@ impl HomeSlot {
 
     /// Whether anything is there.
     #[inline]
-    pub fn is_some(&self) -> bool {
+    pub(crate) fn is_some(&self) -> bool {
         self.look(|home| home.is_some())
     }
 
     /// Whether it is at this loop.
     #[inline]
-    pub fn is_at(&self, state: &LoopState) -> bool {
+    pub(crate) fn is_at(&self, state: &LoopState) -> bool {
         self.look(|home| home.is_some_and(|home| std::ptr::eq::<LoopState>(&**home, state)))
     }
 
     /// A home of the caller's own.
     #[inline]
-    pub fn cloned(&self) -> Option<Home> {
+    pub(crate) fn cloned(&self) -> Option<Home> {
         self.look(|home| home.cloned())
     }
 
     #[inline]
-    pub fn set(&self, home: Home) {
+    pub(crate) fn set(&self, home: Home) {
         drop(self.0.replace(Some(home)));
     }
 
     #[inline]
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         drop(self.0.take());
     }
 
     /// Shows the collector what is held.
     #[inline]
-    pub fn traverse<R>(&self, visit: impl FnOnce(&Object) -> R) -> Option<R> {
+    pub(crate) fn traverse<R>(&self, visit: impl FnOnce(&Object) -> R) -> Option<R> {
         self.look(|home| home.map(|home| visit(home.0.object())))
     }
 }
@@ -133,7 +141,7 @@ impl HomeSlot {
 impl LoopState {
     /// One more home, for a caller that has one.
     #[inline]
-    pub fn home(&self) -> Home {
+    pub(crate) fn home(&self) -> Home {
         Home::beside(self)
     }
 }

@@ -7,12 +7,13 @@ use nursery_core::{Effects, NurseryId};
 
 use crate::cpython::errors::Fallible;
 use crate::cpython::function::Method;
-use crate::cpython::object::{Object, Owned};
+use crate::cpython::object::Object;
+use crate::cpython::owned::Owned;
 use crate::engine::link::Link;
 use crate::engine::state::{LoopState, PyFace};
 
 /// What the layers above do for the engine.
-pub struct Hooks {
+pub(crate) struct Hooks {
     /// Brings cancellations to their tasks, and wakes the joins of nurseries that have closed.
     pub deliver: fn(&LoopState, Effects<PyFace>),
     /// A nursery has closed that no host waits for any more.
@@ -30,11 +31,11 @@ pub struct Hooks {
 static HOOKS: OnceLock<Hooks> = OnceLock::new();
 
 /// Hands the functions in. A second import finds them there.
-pub fn install(hooks: Hooks) {
+pub(crate) fn install(hooks: Hooks) {
     HOOKS.get_or_init(|| hooks);
 }
 
 #[inline]
-pub fn hooks() -> &'static Hooks {
+pub(crate) fn hooks() -> &'static Hooks {
     HOOKS.get().expect("the module has been imported")
 }

@@ -3,11 +3,13 @@
 
 use crate::cpython::call::utf8;
 use crate::cpython::errors::{Fallible, string};
-use crate::cpython::object::{Object, Owned, Slot};
+use crate::cpython::object::Object;
+use crate::cpython::owned::Owned;
+use crate::cpython::slot::Slot;
 
 /// The last one.
-#[derive(Default)]
-pub struct LastName {
+#[derive(Debug, Default)]
+pub(crate) struct LastName {
     module: Slot,
     function: Slot,
     name: Slot,
@@ -16,7 +18,7 @@ pub struct LastName {
 impl LastName {
     /// The text `module.function`; one that is empty is left out with the dot.
     #[inline]
-    pub fn of(&self, module: &Object, function: &Object) -> Fallible<Owned> {
+    pub(crate) fn of(&self, module: &Object, function: &Object) -> Fallible<Owned> {
         if self.module.holds(module)
             && self.function.holds(function)
             && let Some(name) = self.name.cloned()
@@ -37,14 +39,14 @@ impl LastName {
     }
 
     /// Shows the collector what it holds.
-    pub fn show<E>(&self, visit: impl Fn(&Object) -> Result<(), E>) -> Result<(), E> {
+    pub(crate) fn show<E>(&self, visit: impl Fn(&Object) -> Result<(), E>) -> Result<(), E> {
         self.module.show(&visit)?;
         self.function.show(&visit)?;
         self.name.show(&visit)
     }
 
     /// Lets go of them.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.module.clear();
         self.function.clear();
         self.name.clear();

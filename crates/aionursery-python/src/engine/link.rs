@@ -6,12 +6,15 @@ use std::cell::Cell;
 
 use crate::cpython::errors::Fallible;
 use crate::cpython::function::Method;
-use crate::cpython::object::{Owned, Weakly, class};
+use crate::cpython::myself::Weakly;
+use crate::cpython::object::class;
+use crate::cpython::owned::Owned;
 use pyo3::prelude::*;
 
 /// Stands in a handle for the loop, too: asyncio asks the loop of a handle no more than this answers.
 #[pyclass(frozen, module = "aionursery._aionursery", name = "Link")]
-pub struct Link {
+#[derive(Debug)]
+pub(crate) struct Link {
     /// `home` alone knows what is found there.
     pub state: Weakly,
     /// How far a call drains the ready queue, in tasks since the beginning; 0 for not at all.
@@ -22,12 +25,16 @@ class!(Link);
 
 impl Link {
     /// A new link, as an object.
-    pub fn create(py: Python<'_>, state: &Weakly) -> Fallible<Owned<Self>> {
+    pub(crate) fn create(py: Python<'_>, state: &Weakly) -> Fallible<Owned<Self>> {
         Owned::make(py, Self { state: state.clone(), end: Cell::new(0) })
     }
 
-    /// A function of ours, bound to a link that nobody else has.
-    pub fn bind(py: Python<'_>, state: &Weakly, method: &'static Method<Self>) -> Fallible<Owned> {
+    /// A function of ours, bound to a link of its own.
+    pub(crate) fn bind(
+        py: Python<'_>,
+        state: &Weakly,
+        method: &'static Method<Self>,
+    ) -> Fallible<Owned> {
         method.bind(&Self::create(py, state)?)
     }
 }

@@ -1,23 +1,23 @@
 //! One event loop's part of the library: its tree, its ready queue, its timer. It must never know what a
 //! task or a wait of ours is made of.
 
-pub mod armed;
+pub(crate) mod armed;
 mod change;
-pub mod current;
-pub mod find;
-pub mod guests;
-pub mod home;
-pub mod hooks;
-pub mod last_name;
-pub mod link;
+pub(crate) mod current;
+pub(crate) mod find;
+pub(crate) mod guests;
+pub(crate) mod home;
+pub(crate) mod hooks;
+pub(crate) mod last_name;
+pub(crate) mod link;
 mod link_class;
-pub mod queue;
-pub mod ready;
-pub mod report;
-pub mod state;
-pub mod stuck;
-pub mod threads;
-pub mod timers;
-pub mod tree;
-pub mod turns;
-pub mod words;
+pub(crate) mod queue;
+pub(crate) mod ready;
+pub(crate) mod report;
+pub(crate) mod state;
+pub(crate) mod stuck;
+pub(crate) mod threads;
+pub(crate) mod timers;
+pub(crate) mod tree;
+pub(crate) mod turns;
+pub(crate) mod words;

@@ -1,6 +1,6 @@
 //! One loop's ready queue: tasks that are to take a step, in the order in which they became ready.
 //! What becomes ready while a turn is drained waits for the next one, so that nothing starves. It
-//! must never lose an entry: neither what a step raises nor what somebody does to the loop's own
+//! must never lose an entry: neither what a step raises nor what the program does to the loop's own
 //! queue takes more than a turn away.
 //!
 //! The queue is cut into batches, one for each call that the loop was asked for (`turns`), each drained
@@ -12,7 +12,7 @@
 //! So a batch whose call never came is made up for by the next one.
 //!
 //! A host whose nursery closes as the very last thing in the loop's queue goes on at once: it would
-//! be first in the next turn, and nobody can tell but by the time that a turn costs.
+//! be first in the next turn, and it shows in nothing but the time that a turn costs.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -24,11 +24,14 @@ use super::turns::{self as turn, Turns};
 use crate::cpython::containers::{item, size};
 use crate::cpython::direct::Member;
 use crate::cpython::imports::imports;
-use crate::cpython::object::{Object, Owned, Slot, Weakly};
+use crate::cpython::myself::Weakly;
+use crate::cpython::object::Object;
+use crate::cpython::owned::Owned;
+use crate::cpython::slot::Slot;
 
 /// What a loop lets us do.
-#[derive(Clone, Copy, Default)]
-pub struct Ways {
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Ways {
     /// It schedules and runs handles as asyncio's own loops do, so it is given ours.
     pub plain: bool,
     /// What is put at the front of its queue runs next.
@@ -37,7 +40,8 @@ pub struct Ways {
     pub nests: bool,
 }
 
-pub struct Ready {
+#[derive(Debug)]
+pub(crate) struct Ready {
     /// Tasks of ours.
     tasks: RefCell<VecDeque<Owned>>,
     /// How many tasks came in, and how many were taken out, from the beginning.
@@ -56,7 +60,12 @@ pub struct Ready {
 }
 
 impl Ready {
-    pub fn new(py: Python<'_>, loop_queue: Option<Owned>, ways: Ways, state: &Weakly) -> Self {
+    pub(crate) fn new(
+        py: Python<'_>,
+        loop_queue: Option<Owned>,
+        ways: Ways,
+        state: &Weakly,
+    ) -> Self {
         let queue = Slot::empty();
         drop(queue.replace(loop_queue));
         Self {
@@ -72,7 +81,7 @@ impl Ready {
         }
     }
 
-    pub fn traverse(
+    pub(crate) fn traverse(
         &self,
         visit: impl Fn(&Object) -> Result<(), PyTraverseError>,
     ) -> Result<(), PyTraverseError> {
@@ -85,7 +94,7 @@ impl Ready {
         Ok(())
     }
 
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         let tasks = self.tasks.take();
         self.taken.set(self.pushed.get());
         drop(tasks);
@@ -95,14 +104,14 @@ impl Ready {
     }
 
     /// Whether nothing waits in the loop's queue; a loop that does not show it may have something.
-    pub fn is_last(&self) -> bool {
+    pub(crate) fn is_last(&self) -> bool {
         !self.is_open()
             && self.loop_queue.cloned().is_some_and(|queue| size(&queue).is_ok_and(|it| it == 0))
     }
 
-    /// The nursery that `join` waits for has closed. Says whether its host is seen to when this
+    /// The nursery that `join` waits for has closed. Returns whether its host is seen to when this
     /// batch has been drained, because nothing would come before it.
-    pub fn take_last(&self, join: &Object) -> bool {
+    pub(crate) fn take_last(&self, join: &Object) -> bool {
         let drained = self.current.get() != 0 && self.current.get() == self.taken.get();
         if !drained || !self.last_join.is_empty() || !self.is_last() {
             return false;
@@ -114,20 +123,20 @@ impl Ready {
     /// What runs until this goes is no step of the batch around it, which may end much later: a step
     /// can run the loop itself.
     #[inline]
-    pub fn outside_batch(&self) -> Outside<'_> {
+    pub(crate) fn outside_batch(&self) -> Outside<'_> {
         Outside { ready: self, outer: self.current.replace(0) }
     }
 
     /// Whether anything is queued.
     #[inline]
-    pub fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.turns.last() != 0
     }
 
     /// Whether a task can join the last batch without overtaking anything, and without sharing the
-    /// fate of a call that somebody has cancelled.
+    /// fate of a call that was cancelled.
     #[inline(always)]
-    pub fn last_is_open(&self) -> bool {
+    pub(crate) fn last_is_open(&self) -> bool {
         let handle = self.turns.last();
         if handle == 0 {
             return false;
@@ -145,20 +154,20 @@ impl Ready {
     }
 
     /// Whether a task stands in it.
-    pub fn has_tasks(&self) -> bool {
+    pub(crate) fn has_tasks(&self) -> bool {
         !self.tasks.borrow().is_empty()
     }
 
     /// Enters a task into the last batch.
     #[inline]
-    pub fn append(&self, task: Owned) {
+    pub(crate) fn append(&self, task: Owned) {
         self.tasks.borrow_mut().push_back(task);
         self.pushed.set(self.pushed.get() + 1);
     }
 
     /// Takes the first task out, of so many as there are before `end`; says how many those were.
     #[inline]
-    pub fn take(&self, end: u64) -> Option<(Owned, u64)> {
+    pub(crate) fn take(&self, end: u64) -> Option<(Owned, u64)> {
         let left = end.checked_sub(self.taken.get()).filter(|left| *left > 0)?;
         let task = self.tasks.borrow_mut().pop_front()?;
         self.taken.set(self.taken.get() + 1);
@@ -167,7 +176,8 @@ impl Ready {
 }
 
 /// See [`Ready::outside_batch`].
-pub struct Outside<'a> {
+#[derive(Debug)]
+pub(crate) struct Outside<'a> {
     ready: &'a Ready,
     outer: u64,
 }

@@ -1,11 +1,12 @@
 //! How a task gets its turn, and the loop its calls. It must never have one handle in the loop's queue
-//! twice, nor use one again that somebody has cancelled or that may still be there.
+//! twice, nor use one again that was cancelled or that may still be there.
 
 use crate::cpython::call::{getattr, method0, truth_of};
 use crate::cpython::containers::{delete_item, item};
 use crate::cpython::errors::{Aside, Fallible};
 use crate::cpython::imports::{imports, is_debug, is_known_closed, names};
-use crate::cpython::object::{Object, Owned};
+use crate::cpython::object::Object;
+use crate::cpython::owned::Owned;
 use crate::engine::hooks::hooks;
 use crate::engine::state::LoopState;
 use crate::engine::turns::{SPARE, Turn, is_cancelled};
@@ -13,7 +14,7 @@ use crate::engine::turns::{SPARE, Turn, is_cancelled};
 /// A task takes a step in the loop's next turn. If the loop refuses (it is closed), the error is
 /// set and the task is not queued.
 #[inline(always)]
-pub fn push(state: &LoopState, task: Owned) -> Fallible<()> {
+pub(crate) fn push(state: &LoopState, task: Owned) -> Fallible<()> {
     append(state, task, true)
 }
 
@@ -24,7 +25,7 @@ fn append(state: &LoopState, task: Owned, asks: bool) -> Fallible<()> {
         return (hooks().step_alone)(state, task);
     }
     if !state.ready.last_is_open() {
-        // Once a turn is often enough to notice that somebody has switched debug mode.
+        // Once a turn is often enough to notice that debug mode was switched.
         if asks {
             ask_debug(state)?;
         }
@@ -39,7 +40,7 @@ fn append(state: &LoopState, task: Owned, asks: bool) -> Fallible<()> {
 /// As [`push`], for a task that has begun, and where an error has no way out: it is reported. Nothing
 /// else would wake the task, so it is queued all the same, unless the loop is closed. A loop that must
 /// be called for its debug mode is asked where a task begins, as asyncio's own tasks ask it.
-pub fn push_or_report(state: &LoopState, task: Owned) {
+pub(crate) fn push_or_report(state: &LoopState, task: Owned) {
     let _aside = Aside::new(state.py());
     let again = || append(state, task.clone(), state.ready.ways.plain);
     let Err(raised) = again() else { return };
@@ -56,7 +57,7 @@ pub fn push_or_report(state: &LoopState, task: Owned) {
 }
 
 /// A turn whose handle has left the loop's queue.
-pub fn give_back(state: &LoopState, mut turn: Turn) {
+pub(crate) fn give_back(state: &LoopState, mut turn: Turn) {
     turn.link().end.set(0);
     let usable = state.ready.ways.plain
         && turn.handle.as_deref().is_some_and(|handle| !is_cancelled(handle));
@@ -70,7 +71,7 @@ pub fn give_back(state: &LoopState, mut turn: Turn) {
 }
 
 /// Asks the loop whether it is in debug mode. The loop may be the program's code.
-pub fn ask_debug(state: &LoopState) -> Fallible<()> {
+pub(crate) fn ask_debug(state: &LoopState) -> Fallible<()> {
     let event_loop = state.event_loop();
     state.debug.set(if state.ready.ways.plain {
         truth_of(getattr(&event_loop, names(state.py()).debug))?
@@ -81,7 +82,7 @@ pub fn ask_debug(state: &LoopState) -> Fallible<()> {
 }
 
 /// The loop drains the queue once more.
-pub fn schedule(state: &LoopState) -> Fallible<()> {
+pub(crate) fn schedule(state: &LoopState) -> Fallible<()> {
     let py = state.py();
     let ready = &state.ready;
     let event_loop = state.event_loop();
@@ -98,9 +99,9 @@ pub fn schedule(state: &LoopState) -> Fallible<()> {
     Ok(())
 }
 
-/// Sees to it that the loop will drain the queue, for a task that stands in it: somebody may have taken
+/// Sees to it that the loop will drain the queue, for a task that stands in it: the program may have taken
 /// the call out of the loop's own queue.
-pub fn insist(state: &LoopState) {
+pub(crate) fn insist(state: &LoopState) {
     if state.ready.has_tasks()
         && !state.ready.last_is_open()
         && let Err(raised) = schedule(state)
@@ -111,7 +112,7 @@ pub fn insist(state: &LoopState) {
 
 /// A turn for what is left of a batch, before everything else if the loop can do that: only a step
 /// that runs the loop comes to it. `None` for a loop that cannot be run inside a step.
-pub fn put_rest(state: &LoopState, end: u64) -> Fallible<Option<Turn>> {
+pub(crate) fn put_rest(state: &LoopState, end: u64) -> Fallible<Option<Turn>> {
     let py = state.py();
     let ready = &state.ready;
     if !ready.ways.nests {
@@ -130,7 +131,7 @@ pub fn put_rest(state: &LoopState, end: u64) -> Fallible<Option<Turn>> {
 }
 
 /// Whether what [`put_rest`] has put into the queue will still be called there.
-pub fn rest_stands(state: &LoopState, turn: &Turn) -> bool {
+pub(crate) fn rest_stands(state: &LoopState, turn: &Turn) -> bool {
     let Some(handle) = turn.handle.as_deref().filter(|_| turn.is_due()) else { return false };
     (!state.ready.ways.front || is_first(state, handle)) && !is_cancelled(handle)
 }
@@ -142,7 +143,7 @@ fn is_first(state: &LoopState, handle: &Object) -> bool {
 
 /// Takes back what [`put_rest`] has put into the queue. Nothing is raised, for the loop goes on as well
 /// without.
-pub fn take_rest(state: &LoopState, turn: Turn) {
+pub(crate) fn take_rest(state: &LoopState, turn: Turn) {
     let due = turn.is_due();
     turn.link().end.set(0);
     if let Some(handle) = turn.handle.as_deref().filter(|_| due) {

@@ -2,20 +2,22 @@
 //! KeyboardInterrupt and SystemExit leave the loop, wherever they have come up: they wait until the
 //! step or the callback that is under way has come to its end. It must never let one of them go.
 
-use nursery_core::Kind;
+use nursery_core::ErrorKind;
 
 use super::state::LoopState;
 use crate::cpython::call::method1;
+use crate::cpython::called::method;
 use crate::cpython::containers::{dict, dict_set};
 use crate::cpython::errors::{Aside, Fallible, Raised, raise, string, write_unraisable};
-use crate::cpython::function::{Method, This, method};
+use crate::cpython::function::{Method, This};
 use crate::cpython::imports::names;
-use crate::cpython::object::{Object, Owned, none};
+use crate::cpython::object::Object;
+use crate::cpython::owned::{Owned, none};
 use crate::cpython::raised;
 use crate::engine::home::Home;
 use crate::engine::link::Link;
 
-pub const BESIDE_EXIT: &str =
+pub(crate) const BESIDE_EXIT: &str =
     "A block was left by KeyboardInterrupt or SystemExit; this error was beside it";
 
 /// What has failed is reported to the loop that runs here; if none does, it is written to stderr.
@@ -31,15 +33,15 @@ fn report_where_it_runs(message: &str, error: Owned) {
 
 /// An exception that ends the program has come up where a failure means no more than that there is no
 /// answer: it leaves the loop that runs here.
-pub fn keep_exit(exit: Owned) {
+pub(crate) fn keep_exit(exit: Owned) {
     report_where_it_runs("An interrupt came up where nothing could be told of it", exit);
 }
 
 /// An exit of ours raises while `exception` is on its way. Where that ends the program it goes on, and
 /// what the exit raises is reported beside it (R9).
 #[cold]
-pub fn beside_exit(exception: Option<&Object>, raised: Raised) -> Result<(), Raised> {
-    if exception.is_none_or(|it| raised::kind(it) != Kind::Exit) {
+pub(crate) fn beside_exit(exception: Option<&Object>, raised: Raised) -> Result<(), Raised> {
+    if exception.is_none_or(|it| raised::kind(it) != ErrorKind::Exit) {
         return Err(raised);
     }
     report_where_it_runs(BESIDE_EXIT, raised.take());
@@ -49,14 +51,14 @@ pub fn beside_exit(exception: Option<&Object>, raised: Raised) -> Result<(), Rai
 impl LoopState {
     /// A call has failed whose caller cannot be told.
     #[cold]
-    pub fn report_failure(&self, message: &str, raised: Raised, task: Option<&Object>) {
+    pub(crate) fn report_failure(&self, message: &str, raised: Raised, task: Option<&Object>) {
         // The exception is taken before anything else can run.
         self.report_error(message, raised.take(), task);
     }
 
     /// As [`Self::report_failure`], for an exception.
     #[cold]
-    pub fn report_error(&self, message: &str, error: Owned, task: Option<&Object>) {
+    pub(crate) fn report_error(&self, message: &str, error: Owned, task: Option<&Object>) {
         if let Some(error) = self.keep_interrupt(error) {
             self.report(message, Some(&error), task);
         }
@@ -64,13 +66,13 @@ impl LoopState {
 
     /// A call has failed, and it means no more than that there is no answer.
     #[cold]
-    pub fn forget(&self, raised: Raised) {
+    pub(crate) fn forget(&self, raised: Raised) {
         drop(self.keep_interrupt(raised.take()));
     }
 
     /// What not even the exception handler can be told is written to stderr.
     #[cold]
-    pub fn report_unraisable(&self, raised: Raised) {
+    pub(crate) fn report_unraisable(&self, raised: Raised) {
         if let Some(error) = self.keep_interrupt(raised.take()) {
             write_unraisable(raise(error), Some(&self.event_loop()));
         }
@@ -79,7 +81,7 @@ impl LoopState {
     /// Sees to it that what ends the program leaves the loop; gives back anything else. One is enough.
     fn keep_interrupt(&self, error: Owned) -> Option<Owned> {
         let py = self.py();
-        if raised::kind(&error) != Kind::Exit || !self.interrupt.is_empty() {
+        if raised::kind(&error) != ErrorKind::Exit || !self.interrupt.is_empty() {
             return Some(error);
         }
         let _aside = Aside::new(py);
@@ -97,7 +99,7 @@ impl LoopState {
     }
 
     /// The loop goes, and has not been left by what should have ended the program.
-    pub fn report_last_interrupt(&self) {
+    pub(crate) fn report_last_interrupt(&self) {
         let _aside = Aside::new(self.py());
         if let Some(exit) = self.interrupt.take() {
             write_unraisable(raise(exit), None);
@@ -106,7 +108,7 @@ impl LoopState {
 
     /// Raises what is to leave the loop, at the end of something that the loop has called.
     #[inline]
-    pub fn check_interrupt(&self) -> Fallible<()> {
+    pub(crate) fn check_interrupt(&self) -> Fallible<()> {
         if self.interrupt.is_empty() {
             return Ok(());
         }
@@ -122,7 +124,7 @@ impl LoopState {
     }
 
     /// Reports what cannot be raised to the loop's exception handler.
-    pub fn report(&self, message: &str, exception: Option<&Owned>, task: Option<&Object>) {
+    pub(crate) fn report(&self, message: &str, exception: Option<&Owned>, task: Option<&Object>) {
         let names = names(self.py());
         let mut context = vec![];
         if let Some(exception) = exception {
@@ -137,7 +139,7 @@ impl LoopState {
     }
 
     /// `loop.call_exception_handler(context)`; what that raises is written to stderr.
-    pub fn report_context(&self, message: &str, entries: &[(&Object, Owned)]) {
+    pub(crate) fn report_context(&self, message: &str, entries: &[(&Object, Owned)]) {
         let py = self.py();
         let _aside = Aside::new(py);
         let report = || -> Fallible<Owned> {

@@ -8,12 +8,15 @@ use std::cell::{Cell, RefCell};
 use pyo3::prelude::*;
 
 use super::guests::Hosts;
-pub use super::tree::{CLEANUP, Failure, Key, PyFace, SharedTree};
+pub(crate) use super::tree::{CLEANUP, Failure, Key, PyFace, SharedTree};
 use crate::cpython::call::{call0, method0, real, referent};
 use crate::cpython::containers::dict_get;
 use crate::cpython::errors::{Fallible, optional};
 use crate::cpython::imports::imports;
-use crate::cpython::object::{Myself, Object, Owned, Slot, class, none};
+use crate::cpython::myself::Myself;
+use crate::cpython::object::{Object, class};
+use crate::cpython::owned::{Owned, none};
+use crate::cpython::slot::Slot;
 use crate::cpython::trash::Trash;
 use crate::engine::armed::Armed;
 use crate::engine::last_name::LastName;
@@ -24,7 +27,8 @@ use crate::engine::queue::Ready;
 /// Every method runs with the GIL held (the module declares that it needs it), which is what makes
 /// the cells inside safe to share; no borrow is held while Python code can run.
 #[pyclass(frozen, weakref, module = "aionursery._aionursery", name = "LoopState")]
-pub struct LoopState {
+#[derive(Debug)]
+pub(crate) struct LoopState {
     /// What is bound to the state finds it by this.
     pub this: Myself<Self>,
     /// The loop, while something is at home here; nothing gets here without a home.
@@ -64,28 +68,28 @@ class!(LoopState);
 
 impl LoopState {
     #[inline]
-    pub fn py(&self) -> Python<'_> {
+    pub(crate) fn py(&self) -> Python<'_> {
         self.this.py()
     }
 
     /// The loop; None where nothing is at home here.
     #[inline]
-    pub fn event_loop(&self) -> Owned {
+    pub(crate) fn event_loop(&self) -> Owned {
         self.event_loop.cloned().unwrap_or_else(|| none(self.py()))
     }
 
     /// Whether this is the loop that something is at home at here.
     #[inline]
-    pub fn is_loop(&self, event_loop: &Object) -> bool {
+    pub(crate) fn is_loop(&self, event_loop: &Object) -> bool {
         self.event_loop.holds(event_loop)
     }
 
     /// The loop's clock.
     #[inline]
-    pub fn now(&self) -> Fallible<f64> {
+    pub(crate) fn now(&self) -> Fallible<f64> {
         let imports = imports(self.py());
         let answer = if self.base_clock.get() {
-            // What the clock is replaced with, if somebody has, is what the loop would call.
+            // What the clock was replaced with, if it was, is what the loop would call.
             let clock = optional(dict_get(imports.time_dict, imports.names.monotonic)).flatten();
             let usual = &imports.time_monotonic;
             match clock {
@@ -101,12 +105,12 @@ impl LoopState {
     /// Whether a deadline lies more than a minute before the loop was first used here. Such a one is of
     /// no use as a moment, so a number of seconds is meant.
     #[inline]
-    pub fn precedes(&self, deadline: f64) -> bool {
+    pub(crate) fn precedes(&self, deadline: f64) -> bool {
         0.0 < deadline && deadline < self.born.get() - 60.0
     }
 
     /// The clock where an error has no way out: what fails counts as the beginning of time.
-    pub fn now_or_zero(&self) -> f64 {
+    pub(crate) fn now_or_zero(&self) -> f64 {
         self.now().unwrap_or_else(|raised| {
             self.forget(raised);
             0.0
@@ -114,18 +118,21 @@ impl LoopState {
     }
 
     /// The loop, if it still lives, where nothing holds it.
-    pub fn find_loop(&self) -> Option<Owned> {
+    pub(crate) fn find_loop(&self) -> Option<Owned> {
         self.weak_loop.cloned().and_then(|reference| referent(&reference))
     }
 
     /// Whether a place in the tree still means something.
     #[inline]
-    pub fn is_gone(&self) -> bool {
+    pub(crate) fn is_gone(&self) -> bool {
         self.gone.get()
     }
 
     /// Shows the collector what its own slots hold.
-    pub fn traverse_slots<E>(&self, visit: impl Fn(&Object) -> Result<(), E>) -> Result<(), E> {
+    pub(crate) fn traverse_slots<E>(
+        &self,
+        visit: impl Fn(&Object) -> Result<(), E>,
+    ) -> Result<(), E> {
         self.event_loop.show(&visit)?;
         self.weak_loop.show(&visit)?;
         self.interrupt.show(&visit)?;
@@ -133,7 +140,7 @@ impl LoopState {
     }
 
     /// The loop has gone: code that still asks it for something gets an error.
-    pub fn clear_slots(&self) {
+    pub(crate) fn clear_slots(&self) {
         self.interrupt.clear();
         self.last_name.clear();
         self.weak_loop.clear();

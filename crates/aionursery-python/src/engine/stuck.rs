@@ -6,12 +6,13 @@ use crate::cpython::call::{call, float};
 use crate::cpython::containers::list;
 use crate::cpython::errors::{Fallible, string};
 use crate::cpython::imports::imports;
-use crate::cpython::object::{Owned, none_ref};
+use crate::cpython::object::none_ref;
+use crate::cpython::owned::Owned;
 use crate::engine::state::LoopState;
 use crate::engine::words::source_name;
 
 /// A scope was cancelled a while ago and still has tasks: they are named, with where they wait.
-pub fn warn_stuck(state: &LoopState, id: ScopeId) {
+pub(crate) fn warn_stuck(state: &LoopState, id: ScopeId) {
     let py = state.py();
     // What the tree holds is shared before Python runs.
     let (tasks, source, reason): (Vec<Owned>, _, _) = {

@@ -11,7 +11,7 @@ use crate::engine::state::LoopState;
 
 /// Raises if another thread runs the loop. `what` was used; `instead` is what to hand over.
 #[inline]
-pub fn check(state: &LoopState, what: &str, instead: &str) -> Fallible<()> {
+pub(crate) fn check(state: &LoopState, what: &str, instead: &str) -> Fallible<()> {
     // In a step of ours the loop runs in the thread that has come into it last.
     if state.thread.get() == thread_mark() && state.running.get() != 0 {
         return Ok(());

@@ -12,7 +12,7 @@ use crate::engine::state::LoopState;
 /// because what it was for is gone, finds nothing to do: most deadlines never pass, and leaving one
 /// costs no call into the loop.
 #[inline]
-pub fn arm(state: &LoopState) {
+pub(crate) fn arm(state: &LoopState) {
     let next = state.tree.borrow().next_alarm();
     if let Some(next) = next
         && next < state.timers.at.get()

@@ -7,24 +7,25 @@ use std::ptr::NonNull;
 
 use nursery_core::{Cleanup, Effects, Face, Identity, Tree};
 
-use crate::cpython::object::{Object, Owned};
+use crate::cpython::object::Object;
+use crate::cpython::owned::Owned;
 use pyo3::prelude::*;
 
 /// A task, or a join, by its address. One stands in the tree only, and only while its object is alive:
 /// the tree holds children and foreign hosts; any other task, and a join, leaves the tree when it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key(NonNull<Object>);
+pub(crate) struct Key(NonNull<Object>);
 
 impl Key {
     #[inline]
-    pub fn of(object: &Object) -> Self {
+    pub(crate) fn of(object: &Object) -> Self {
         Self(NonNull::from(object))
     }
 
     /// The object, while the tree with the key in it is looked at.
     #[inline]
     #[expect(unsafe_code, reason = "what stands in the tree is alive")]
-    pub fn object<'a>(&'a self, _: Python<'a>) -> &'a Object {
+    pub(crate) fn object<'a>(&'a self, _: Python<'a>) -> &'a Object {
         // SAFETY: what stands in the tree is alive, and nothing changes that while a key is lent.
         unsafe { self.0.as_ref() }
     }
@@ -32,21 +33,21 @@ impl Key {
     /// A reference of the caller's own. The key must be of this moment: no code of the program's has run
     /// since the tree gave it.
     #[inline]
-    pub fn share(&self, py: Python<'_>) -> Owned {
+    pub(crate) fn share(&self, py: Python<'_>) -> Owned {
         Owned::share(self.object(py))
     }
 }
 
 /// An exception, and what the child is called that has raised it.
 #[derive(Clone, Debug)]
-pub struct Failure {
+pub(crate) struct Failure {
     pub error: Owned,
     pub name: Option<Owned>,
 }
 
 impl Failure {
     /// An error that no child has raised.
-    pub fn unnamed(error: Owned) -> Self {
+    pub(crate) fn unnamed(error: Owned) -> Self {
         Self { error, name: None }
     }
 }
@@ -58,7 +59,8 @@ impl Identity for Failure {
 }
 
 /// What the tree holds for Python.
-pub struct PyFace;
+#[derive(Debug)]
+pub(crate) struct PyFace;
 
 impl Face for PyFace {
     type Key = Key;
@@ -70,15 +72,16 @@ impl Face for PyFace {
 }
 
 /// The seconds that a cancelled task may go on awaiting, where nothing says anything else (R18).
-pub const CLEANUP: f64 = 10.0;
+pub(crate) const CLEANUP: f64 = 10.0;
 /// The seconds after which a task that was cancelled and has not ended is named.
 const WARN_AFTER: f64 = 10.0;
 
 /// A tree.
-pub struct SharedTree(RefCell<Tree<PyFace>>);
+#[derive(Debug)]
+pub(crate) struct SharedTree(RefCell<Tree<PyFace>>);
 
 impl SharedTree {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut tree = Tree::new();
         tree.cleanup = Cleanup::Seconds(CLEANUP);
         tree.warn_after = WARN_AFTER;
@@ -88,24 +91,24 @@ impl SharedTree {
     /// The tree, to be looked at. Nothing that runs Python code may be done meanwhile: to share a
     /// reference does not, to let go of one does.
     #[inline]
-    pub fn borrow(&self) -> Ref<'_, Tree<PyFace>> {
+    pub(crate) fn borrow(&self) -> Ref<'_, Tree<PyFace>> {
         self.0.borrow()
     }
 
     /// As [`borrow`](Self::borrow), for the collector.
-    pub fn try_borrow(&self) -> Option<Ref<'_, Tree<PyFace>>> {
+    pub(crate) fn try_borrow(&self) -> Option<Ref<'_, Tree<PyFace>>> {
         self.0.try_borrow().ok()
     }
 
     /// Changes what concerns no value of the program's.
     #[inline]
-    pub fn touch<R>(&self, change: impl FnOnce(&mut Tree<PyFace>) -> R) -> R {
+    pub(crate) fn touch<R>(&self, change: impl FnOnce(&mut Tree<PyFace>) -> R) -> R {
         change(&mut self.0.borrow_mut())
     }
 
     /// Changes the tree. What it no longer keeps comes back with what is to be delivered.
     #[inline]
-    pub fn change<R>(
+    pub(crate) fn change<R>(
         &self,
         change: impl FnOnce(&mut Tree<PyFace>, &mut Effects<PyFace>) -> R,
     ) -> (R, Effects<PyFace>) {
@@ -115,7 +118,7 @@ impl SharedTree {
     }
 
     /// Takes everything out.
-    pub fn take(&self) -> Tree<PyFace> {
+    pub(crate) fn take(&self) -> Tree<PyFace> {
         self.0.replace(Tree::new())
     }
 }

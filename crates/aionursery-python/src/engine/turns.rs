@@ -1,7 +1,7 @@
 //! The calls that a loop is asked for, and the handles that stand for them in its queue. A loop that
 //! runs handles as asyncio's own loops do is given the same few of them again and again in place of
 //! a `call_soon` a turn. It must never have one handle in the loop's queue twice, nor use one again
-//! that somebody has cancelled or that may still be there.
+//! that was cancelled or that may still be there.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -13,15 +13,18 @@ use crate::cpython::containers::tuple;
 use crate::cpython::errors::{Fallible, optional};
 use crate::cpython::function::Method;
 use crate::cpython::imports::{imports, names};
-use crate::cpython::object::{Object, Owned, Weakly};
+use crate::cpython::myself::Weakly;
+use crate::cpython::object::Object;
+use crate::cpython::owned::Owned;
 use crate::engine::link::Link;
 use pyo3::prelude::*;
 
 /// How many turns are kept for another time.
-pub const SPARE: usize = 16;
+pub(crate) const SPARE: usize = 16;
 
 /// A call of the drain.
-pub struct Turn {
+#[derive(Debug)]
+pub(crate) struct Turn {
     /// The drain is bound to it.
     link: Owned<Link>,
     drain: Owned,
@@ -40,17 +43,17 @@ impl Turn {
         [self.link.object(), &self.drain].into_iter().chain(self.handle.as_deref())
     }
 
-    pub fn link(&self) -> &Link {
+    pub(crate) fn link(&self) -> &Link {
         &self.link
     }
 
     /// Whether its call is still to come, as far as we have seen.
-    pub fn is_due(&self) -> bool {
+    pub(crate) fn is_due(&self) -> bool {
         self.link().end.get() != 0
     }
 
     /// A handle as the loop would make it; the context is one that keeps nothing of the caller's.
-    pub fn make_handle(&mut self) -> Fallible<Owned> {
+    pub(crate) fn make_handle(&mut self) -> Fallible<Owned> {
         if let Some(made) = &self.handle {
             return Ok(made.clone());
         }
@@ -62,14 +65,14 @@ impl Turn {
         Ok(made)
     }
 
-    pub fn call_soon(&mut self, event_loop: &Object) -> Fallible<()> {
+    pub(crate) fn call_soon(&mut self, event_loop: &Object) -> Fallible<()> {
         self.handle = Some(method1(event_loop, names(event_loop.py()).call_soon, &self.drain)?);
         Ok(())
     }
 }
 
-/// Whether somebody has cancelled a handle; one that cannot say has not been.
-pub fn is_cancelled(handle: &Object) -> bool {
+/// Whether a handle was cancelled; `false` for one that cannot say.
+pub(crate) fn is_cancelled(handle: &Object) -> bool {
     let imports = imports(handle.py());
     if has_class(handle, imports.handle_type)
         && let Some(cancelled) = imports.handle_cancelled.and_then(|it| it.is_true(handle))
@@ -80,7 +83,8 @@ pub fn is_cancelled(handle: &Object) -> bool {
 }
 
 /// One loop's turns.
-pub struct Turns {
+#[derive(Debug)]
+pub(crate) struct Turns {
     state: Weakly,
     /// Those that the loop is still to call, in its order. The last one has no end yet.
     due: RefCell<VecDeque<Turn>>,
@@ -90,7 +94,7 @@ pub struct Turns {
 }
 
 impl Turns {
-    pub fn new(state: &Weakly) -> Self {
+    pub(crate) fn new(state: &Weakly) -> Self {
         Self {
             state: state.clone(),
             due: RefCell::default(),
@@ -99,7 +103,7 @@ impl Turns {
         }
     }
 
-    pub fn traverse(
+    pub(crate) fn traverse(
         &self,
         visit: &impl Fn(&Object) -> Result<(), PyTraverseError>,
     ) -> Result<(), PyTraverseError> {
@@ -113,7 +117,7 @@ impl Turns {
         Ok(())
     }
 
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.last.set(0);
         let gone = (self.due.take(), self.spare.take());
         drop(gone);
@@ -121,12 +125,12 @@ impl Turns {
 
     /// See the field.
     #[inline]
-    pub fn last(&self) -> usize {
+    pub(crate) fn last(&self) -> usize {
         self.last.get()
     }
 
     /// A new last one; the one before it ends with the last task that has come by now.
-    pub fn push(&self, turn: Turn, pushed: u64) {
+    pub(crate) fn push(&self, turn: Turn, pushed: u64) {
         let mut due = self.due.borrow_mut();
         if let Some(before) = due.back() {
             before.link().end.set(pushed);
@@ -136,8 +140,8 @@ impl Turns {
     }
 
     /// The loop makes the call that `link` is for. What it was to call before that is lost, and must
-    /// not be used again: whoever took it out of the queue may put it back.
-    pub fn begin(&self, link: &Object, pushed: u64) -> Option<Turn> {
+    /// not be used again: what took it out of the queue may put it back.
+    pub(crate) fn begin(&self, link: &Object, pushed: u64) -> Option<Turn> {
         let (turn, lost) = {
             let mut due = self.due.borrow_mut();
             let place = due.iter().position(|turn| turn.link.object().is(link))?;
@@ -154,14 +158,14 @@ impl Turns {
         turn
     }
 
-    /// Whether somebody has cancelled the last one's call.
-    pub fn is_last_cancelled(&self) -> bool {
+    /// Whether the last one's call was cancelled.
+    pub(crate) fn is_last_cancelled(&self) -> bool {
         let handle = self.due.borrow().back().and_then(|turn| turn.handle.clone());
         handle.is_some_and(|handle| is_cancelled(&handle))
     }
 
     /// A turn that is not due: one that was before, or a new one, which calls `drain`.
-    pub fn fresh(&self, py: Python<'_>, drain: &'static Method<Link>) -> Fallible<Turn> {
+    pub(crate) fn fresh(&self, py: Python<'_>, drain: &'static Method<Link>) -> Fallible<Turn> {
         let spare = self.spare.borrow_mut().pop();
         match spare {
             Some(turn) => Ok(turn),

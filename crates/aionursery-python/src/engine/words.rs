@@ -3,7 +3,7 @@
 use nursery_core::Source;
 
 /// What brought a cancellation, in the words of the Python API.
-pub fn source_name(source: Source) -> &'static str {
+pub(crate) fn source_name(source: Source) -> &'static str {
     match source {
         Source::Explicit => "cancel",
         Source::Failure => "failure",

@@ -1,12 +1,13 @@
 //! Where the two kinds of tasks are told apart: what is delivered goes to each in its own way. It must
-//! never decide who is told.
+//! never decide which host is told.
 
 use nursery_core::{Effects, Event, MemberId};
 
 use super::foreign;
 use crate::cpython::call::call0;
 use crate::cpython::errors::Aside;
-use crate::cpython::object::{Object, Owned};
+use crate::cpython::object::Object;
+use crate::cpython::owned::Owned;
 use crate::engine::state::{Failure, LoopState, PyFace};
 use crate::step;
 use crate::task::{self, Task};
@@ -15,7 +16,7 @@ use crate::wait;
 /// Brings cancellations to their tasks. What one task makes of it can change what the next
 /// one's place in the tree is, so each is looked up again when its turn comes. Then what watches a scope
 /// is called.
-pub fn deliver(state: &LoopState, effects: Effects<PyFace>) {
+pub(crate) fn deliver(state: &LoopState, effects: Effects<PyFace>) {
     let py = state.py();
     // The references are taken before anything can run.
     let held: Vec<(Owned, _)> =
@@ -60,7 +61,7 @@ fn happen(state: &LoopState, event: Event<PyFace>) {
 }
 
 /// The place of a task in the tree, made if it has none.
-pub fn member_of(state: &LoopState, host: &Object) -> MemberId {
+pub(crate) fn member_of(state: &LoopState, host: &Object) -> MemberId {
     match host.cast::<Task>() {
         Some(host) => task::member(state, host),
         None => foreign::member(state, host),
@@ -68,7 +69,7 @@ pub fn member_of(state: &LoopState, host: &Object) -> MemberId {
 }
 
 /// The place of a task in the tree, if it has one.
-pub fn find_member(state: &LoopState, host: &Object) -> Option<MemberId> {
+pub(crate) fn find_member(state: &LoopState, host: &Object) -> Option<MemberId> {
     match host.cast::<Task>() {
         Some(host) => host.data().member.get(),
         None => foreign::find_member(state, host),

@@ -10,23 +10,25 @@ use nursery_core::{MemberId, Source};
 use crate::cpython::call::{
     as_text, call_method_with, getattr_opt, has_class, method0, method1, number, truth, utf8,
 };
+use crate::cpython::called::method;
 use crate::cpython::errors::{Fallible, optional, string};
-use crate::cpython::function::{Method, This, method};
+use crate::cpython::function::{Method, This};
 use crate::cpython::futures;
 use crate::cpython::imports::{imports, names};
-use crate::cpython::object::{Object, Owned, none};
+use crate::cpython::object::Object;
+use crate::cpython::owned::{Owned, none};
 use crate::engine::guests::{Host, Hosts};
 use crate::engine::state::{Key, LoopState};
 use crate::engine::words::source_name;
 use pyo3::prelude::*;
 
 /// The place of a foreign task in the tree, if it has one.
-pub fn find_member(state: &LoopState, task: &Object) -> Option<MemberId> {
+pub(crate) fn find_member(state: &LoopState, task: &Object) -> Option<MemberId> {
     state.foreign.borrow().get(&task.address()).map(|host| host.member)
 }
 
 /// The place of a foreign task in the tree, made if it has none. The tree holds a reference then.
-pub fn member(state: &LoopState, task: &Object) -> MemberId {
+pub(crate) fn member(state: &LoopState, task: &Object) -> MemberId {
     if let Some(member) = find_member(state, task) {
         return member;
     }
@@ -60,7 +62,7 @@ fn let_go_of_ended(state: &LoopState) {
 }
 
 /// A foreign task has left a scope: if it was its last one, it leaves the tree.
-pub fn left_scope(state: &LoopState, task: &Object) {
+pub(crate) fn left_scope(state: &LoopState, task: &Object) {
     let Some(member) = find_member(state, task) else { return };
     if state.tree.borrow().innermost(member).is_some() {
         if state.tree.borrow().is_cancelled(member) {
@@ -74,7 +76,7 @@ pub fn left_scope(state: &LoopState, task: &Object) {
 }
 
 /// Cancellations of a foreign task that a `CancelledError` has honoured, or will without fail.
-pub fn honoured(task: &Object) -> Fallible<u32> {
+pub(crate) fn honoured(task: &Object) -> Fallible<u32> {
     let imports = imports(task.py());
     let count = if has_class(task, imports.task_type) {
         imports.cancelling.call_on(task)?
@@ -98,7 +100,7 @@ fn must_cancel(task: &Object) -> Fallible<bool> {
 }
 
 /// Whether a cancellation waits for the task's next await.
-pub fn is_cancelled(state: &LoopState, task: &Object) -> Fallible<bool> {
+pub(crate) fn is_cancelled(state: &LoopState, task: &Object) -> Fallible<bool> {
     let pending = find_member(state, task).is_some_and(|member| insist(state, task, member));
     Ok(must_cancel(task)? || pending)
 }
@@ -121,7 +123,7 @@ fn insist(state: &LoopState, task: &Object, member: MemberId) -> bool {
 }
 
 /// Takes cancellations back.
-pub fn take_back(task: &Object, count: u32) -> Fallible<()> {
+pub(crate) fn take_back(task: &Object, count: u32) -> Fallible<()> {
     for _ in 0..count {
         method0(task, names(task.py()).uncancel)?;
     }
@@ -129,7 +131,7 @@ pub fn take_back(task: &Object, count: u32) -> Fallible<()> {
 }
 
 /// The tree has cancelled a foreign task.
-pub fn reach(state: &LoopState, task: &Object) {
+pub(crate) fn reach(state: &LoopState, task: &Object) {
     if let Err(raised) = try_reach(state, task) {
         state.report_failure("A task could not be cancelled", raised, Some(task));
     }
@@ -239,7 +241,7 @@ static WENT_ON: Method = method!(one_arg Object, c"deliver_again", |this: &This<
 });
 
 /// A foreign host waits in a join, or no longer.
-pub fn set_joining(state: &LoopState, task: &Object, joining: bool) {
+pub(crate) fn set_joining(state: &LoopState, task: &Object, joining: bool) {
     if let Some(host) = state.foreign.borrow().get(&task.address()) {
         host.joining.set(joining);
     }

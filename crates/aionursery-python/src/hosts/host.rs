@@ -1,4 +1,4 @@
-//! The task that enters a scope or a nursery, of either kind: who it is, what it has been asked,
+//! The task that enters a scope or a nursery, of either kind: which one it is, what it has been asked,
 //! how it gives back what the tree has charged it.
 
 use nursery_core::MemberId;
@@ -7,14 +7,15 @@ use super::dispatch;
 use crate::cpython::call::{has_class, method0};
 use crate::cpython::errors::{Fallible, misuse};
 use crate::cpython::imports::{current_task, imports, names};
-use crate::cpython::object::{Object, Owned};
+use crate::cpython::object::Object;
+use crate::cpython::owned::Owned;
 use crate::engine::state::LoopState;
 use crate::hosts::foreign;
 use crate::task::{self, Task};
 use crate::wait::clock;
 
 /// The task that runs now, for something called `what` that needs one.
-pub fn current(state: &LoopState, what: &str) -> Fallible<Owned> {
+pub(crate) fn current(state: &LoopState, what: &str) -> Fallible<Owned> {
     let task = current_task(&state.event_loop())?;
     if task.is_none() {
         return Err(misuse(
@@ -29,7 +30,7 @@ pub fn current(state: &LoopState, what: &str) -> Fallible<Owned> {
 }
 
 /// Cancellations of the host that were honoured.
-pub fn honoured(task: &Object) -> Fallible<u32> {
+pub(crate) fn honoured(task: &Object) -> Fallible<u32> {
     match task.cast::<Task>() {
         Some(task) => Ok(task.data().inbox.get().requests.honoured()),
         None => foreign::honoured(task),
@@ -37,7 +38,7 @@ pub fn honoured(task: &Object) -> Fallible<u32> {
 }
 
 /// Takes back what a scope was charged (R14).
-pub fn take_back(task: &Object, count: u32) -> Fallible<()> {
+pub(crate) fn take_back(task: &Object, count: u32) -> Fallible<()> {
     let Some(task) = task.cast::<Task>() else {
         return foreign::take_back(task, count);
     };
@@ -50,7 +51,7 @@ pub fn take_back(task: &Object, count: u32) -> Fallible<()> {
 }
 
 /// The host has left a scope: a task that is no child leaves the tree with its last one.
-pub fn left_scope(state: &LoopState, task: &Object, member: MemberId) {
+pub(crate) fn left_scope(state: &LoopState, task: &Object, member: MemberId) {
     let Some(task) = task.cast::<Task>() else {
         return foreign::left_scope(state, task);
     };
@@ -65,7 +66,7 @@ pub fn left_scope(state: &LoopState, task: &Object, member: MemberId) {
 }
 
 /// As [`left_scope`], for a host that may have left the tree already.
-pub fn left_any_scope(state: &LoopState, task: &Object) {
+pub(crate) fn left_any_scope(state: &LoopState, task: &Object) {
     if let Some(member) = dispatch::find_member(state, task) {
         left_scope(state, task, member);
     }
@@ -73,7 +74,7 @@ pub fn left_any_scope(state: &LoopState, task: &Object) {
 
 /// A cancellation from outside was overtaken by an error that the host raises: it is thrown at the
 /// host's next await, and counts once, as before (R13).
-pub fn rearm(task: &Object) -> Fallible<()> {
+pub(crate) fn rearm(task: &Object) -> Fallible<()> {
     if let Some(task) = task.cast::<Task>() {
         task.data().change_inbox(|inbox| inbox.requests.wait());
         return Ok(());
@@ -85,7 +86,7 @@ pub fn rearm(task: &Object) -> Fallible<()> {
 }
 
 /// Whether a cancellation waits for the task's next await.
-pub fn is_cancelled(state: &LoopState, task: &Object) -> Fallible<bool> {
+pub(crate) fn is_cancelled(state: &LoopState, task: &Object) -> Fallible<bool> {
     let now = clock::look(state)?;
     let Some(task) = task.cast::<Task>() else {
         return foreign::is_cancelled(state, task);
@@ -101,7 +102,7 @@ pub fn is_cancelled(state: &LoopState, task: &Object) -> Fallible<bool> {
 
 /// Whether a scope has made this `CancelledError`. Where it has come from a scope that has been left
 /// and goes on for a bare cancellation that came beside it, a plain one is raised in its place:
-/// whoever asked for that knows it by its type (asyncio.timeout on 3.11 does).
-pub fn is_a_scopes(exception: &Object) -> bool {
+/// the code that asked for that knows it by its type (asyncio.timeout on 3.11 does).
+pub(crate) fn is_a_scopes(exception: &Object) -> bool {
     has_class(exception, imports(exception.py()).parts.cancelled)
 }

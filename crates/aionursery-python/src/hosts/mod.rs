@@ -2,7 +2,7 @@
 //! a cancellation means.
 
 mod dispatch;
-pub mod foreign;
-pub mod host;
+pub(crate) mod foreign;
+pub(crate) mod host;
 
-pub use dispatch::{deliver, find_member, member_of};
+pub(crate) use dispatch::{deliver, find_member, member_of};

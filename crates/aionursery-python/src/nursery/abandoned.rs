@@ -7,7 +7,7 @@ use super::Nursery;
 use crate::cpython::errors::{Aside, Fallible, optional, raise, string, write_unraisable};
 use crate::cpython::futures;
 use crate::cpython::imports::{is_closed, running_loop};
-use crate::cpython::object::Owned;
+use crate::cpython::owned::Owned;
 use crate::engine::state::{Failure, LoopState, PyFace};
 use crate::hosts::foreign;
 use crate::hosts::host;
@@ -17,7 +17,7 @@ use crate::task::{Task, flag};
 /// Steps what a cancelled nursery has below it at once, as far as it goes: for a host that may not
 /// be able to await. Where its loop does not run, nothing takes a step. Returns whether the nursery is
 /// closed.
-pub fn finish_now(state: &LoopState, id: NurseryId) -> bool {
+pub(super) fn finish_now(state: &LoopState, id: NurseryId) -> bool {
     let py = state.py();
     if !runs_here(state) {
         return is_closed_or_gone(state, id);
@@ -58,7 +58,7 @@ fn runs_here(state: &LoopState) -> bool {
 
 /// Whether all has ended in a nursery. The program's code may have run since it was found: another
 /// task may have left it.
-pub fn is_closed_or_gone(state: &LoopState, id: NurseryId) -> bool {
+pub(super) fn is_closed_or_gone(state: &LoopState, id: NurseryId) -> bool {
     let tree = state.tree.borrow();
     !tree.has_nursery(id) || tree.phase(id) == Phase::Closed
 }
@@ -66,7 +66,7 @@ pub fn is_closed_or_gone(state: &LoopState, id: NurseryId) -> bool {
 /// Ends a nursery whose host cannot join it. Its children are cancelled and end here and now, if
 /// they await nothing any more; that some do not is reported, for nothing can be done about it. Where
 /// the loop is closed no child can take a step: their coroutines are closed (R3).
-pub fn close_by_force(this: &Nursery, state: &LoopState, id: NurseryId) {
+pub(super) fn close_by_force(this: &Nursery, state: &LoopState, id: NurseryId) {
     let _aside = Aside::new(state.py());
     let left = state.tree.borrow().running(id);
     let stopped = left > 0 && is_stopped_for_good(state);
@@ -118,7 +118,7 @@ fn close_children(state: &LoopState, id: NurseryId) {
 /// Takes a nursery from its host, if that still stands in it. `disown` does that in the tree with all
 /// that belongs to it, before anything can run, and returns what the host is owed. Returns the host,
 /// and whether it could be given that back. A nursery that has gone by now is left alone.
-pub fn part_from_host(
+pub(super) fn part_from_host(
     state: &LoopState,
     id: NurseryId,
     disown: impl FnOnce(&mut Tree<PyFace>, &mut Effects<PyFace>) -> u32,
@@ -182,7 +182,7 @@ fn let_go(this: &Nursery, state: &LoopState, id: NurseryId) {
 
 /// A nursery has closed that no host waits for any more: what its children failed with since then
 /// is reported.
-pub fn discard(state: &LoopState, id: NurseryId) {
+pub(crate) fn discard(state: &LoopState, id: NurseryId) {
     let now = state.now_or_zero();
     // A loop's own clock may be Python code that has brought this about.
     if !state.tree.borrow().has_nursery(id) {
@@ -204,7 +204,7 @@ pub fn discard(state: &LoopState, id: NurseryId) {
 }
 
 impl Nursery {
-    /// Nobody can leave it any more: whoever entered it has let go of it. Its children are
+    /// It can be left no more: what entered it has let go of it. Its children are
     /// cancelled, and what they fail with is reported (R7).
     pub(super) fn give_up(&self) {
         let Some((home, id)) = self.place() else {

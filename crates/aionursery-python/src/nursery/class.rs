@@ -9,18 +9,21 @@ use pyo3::types::{PyDict, PyTuple};
 use super::{Nursery, Stage, join};
 use crate::cpython::args::{Args, CallArgs, given};
 use crate::cpython::call::{call1, is_callable, is_context, is_text, repr, type_name, utf8};
+use crate::cpython::called::{class_call, method};
 use crate::cpython::containers::list;
 use crate::cpython::errors::{
     Fallible, exc, fetch, refusal, set_error, set_error_text, text_object,
 };
-use crate::cpython::function::{Method, This, class_call, method};
+use crate::cpython::function::{Method, This};
 use crate::cpython::imports::imports;
-use crate::cpython::object::{Object, Owned, Slot, object, show};
+use crate::cpython::object::{Object, object};
+use crate::cpython::owned::Owned;
+use crate::cpython::slot::{Slot, show};
 use crate::engine::threads;
 use crate::scope::{relative_of, settings_of};
 use crate::step;
 use crate::task::Task;
-use crate::wait::{self, Kind};
+use crate::wait::{self, WaitKind};
 
 /// What a nursery is called with.
 const ARGUMENTS: [&str; 7] =
@@ -208,16 +211,16 @@ impl Nursery {
     }
 }
 
-pub fn aenter(this: &This<'_, Nursery>, args: Args<'_>) -> Fallible<Owned> {
+pub(super) fn aenter(this: &This<'_, Nursery>, args: Args<'_>) -> Fallible<Owned> {
     let py = this.py();
     let [] = args.parse(py, "__aenter__", [], 0)?;
     // Made first: what is entered must not fail any more.
-    let entered = wait::create(py, Kind::Ready, 0.0, Some(Owned::share(this.object())))?;
+    let entered = wait::create(py, WaitKind::Ready, 0.0, Some(Owned::share(this.object())))?;
     this.enter(py)?;
     Ok(entered.into_object())
 }
 
-pub fn aexit(this: &This<'_, Nursery>, args: Args<'_>) -> Fallible<Owned> {
+pub(super) fn aexit(this: &This<'_, Nursery>, args: Args<'_>) -> Fallible<Owned> {
     let py = this.py();
     let names = ["exc_type", "exc_value", "traceback"];
     let [_, exception, _] = args.parse(py, "__aexit__", names, 3)?;
@@ -237,7 +240,7 @@ static AEXIT: Method<Nursery> = method!(fast Nursery, c"__aexit__", aexit)
     .documented(c"__aexit__($self, exc_type, exc_value, traceback, /)\n--\n\n");
 
 /// Puts the class into the module.
-pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     module.add_class::<Nursery>()?;
     AENTER.add_to_class(py)?;

@@ -8,7 +8,9 @@ use pyo3::types::PyTuple;
 
 use crate::cpython::errors::{Aside, fetch, refusal, set_error_text};
 use crate::cpython::imports::imports;
-use crate::cpython::object::{Owned, class, object, show};
+use crate::cpython::object::{class, object};
+use crate::cpython::owned::Owned;
+use crate::cpython::slot::show;
 use crate::engine::home::HomeSlot;
 use crate::nursery::Nursery;
 use crate::task::Task;
@@ -134,7 +136,7 @@ fn act_as_task_group(nursery: &Bound<'_, Nursery>) {
 }
 
 /// Puts the class and the functions into the module.
-pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     // PyO3 makes a class when it is first needed, and panics if memory is short then.
     module.add_class::<Reservation>()?;
     module.add_function(wrap_pyfunction!(reserve, module)?)?;

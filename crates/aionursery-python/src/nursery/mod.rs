@@ -5,14 +5,17 @@
 
 mod abandoned;
 mod class;
-pub mod handover;
+pub(crate) mod handover;
 mod join;
-pub mod position;
+mod leave;
+mod leaver;
+mod notes;
+pub(crate) mod position;
 mod raise;
-pub mod start;
-pub mod strict;
+pub(crate) mod start;
+pub(crate) mod strict;
 mod target;
-pub mod taskgroup;
+pub(crate) mod taskgroup;
 
 use std::cell::Cell;
 
@@ -22,7 +25,9 @@ use pyo3::prelude::*;
 use crate::cpython::errors::{Fallible, misuse, set_error_text};
 use crate::cpython::futures;
 use crate::cpython::imports::{imports, running_loop};
-use crate::cpython::object::{Owned, Slot, class, none_ref};
+use crate::cpython::object::{class, none_ref};
+use crate::cpython::owned::Owned;
+use crate::cpython::slot::Slot;
 use crate::cpython::thread::thread_mark;
 use crate::engine::home::{Home, HomeSlot};
 use crate::engine::state::LoopState;
@@ -30,10 +35,10 @@ use crate::hosts;
 use crate::hosts::host;
 use crate::scope::{CancelScope, warn_if_meant_as_seconds};
 
-pub use abandoned::discard;
-pub use class::add_to;
+pub(crate) use abandoned::discard;
+pub(crate) use class::add_to;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     New,
     Open,
@@ -55,7 +60,8 @@ enum Stage {
 /// Exception, and KeyboardInterrupt and SystemExit bare. Entering it again raises RuntimeError, or
 /// NurseryClosed once it has ended.
 #[pyclass(frozen, weakref, subclass, module = "aionursery", name = "Nursery")]
-pub struct Nursery {
+#[derive(Debug)]
+pub(crate) struct Nursery {
     stage: Cell<Stage>,
     id: Cell<Option<NurseryId>>,
     collect: bool,
@@ -70,7 +76,7 @@ pub struct Nursery {
     leaver: Cell<usize>,
     /// The error for the task that leaves it, if it is left as it must not be.
     misuse: Slot,
-    /// Its scope as an object, once somebody has asked for it.
+    /// Its scope as an object, once it was asked for.
     scope: Slot<CancelScope>,
     /// What that object is told if it is made before the block is entered or after it was left.
     settings: Cell<Settings>,
@@ -91,7 +97,7 @@ class!(Nursery);
 
 impl Nursery {
     #[inline]
-    pub fn state(&self) -> Option<Home> {
+    pub(crate) fn state(&self) -> Option<Home> {
         self.home.cloned().filter(|state| !state.is_gone())
     }
 
@@ -201,7 +207,7 @@ impl Nursery {
         } else if self.stage.get() == Stage::Closed {
             let reason = self.reason.cloned();
             let cause = self.source.get().map(|source| Cause { source, reason });
-            scope.settle(self.settings.get(), cause, self.caught.get());
+            scope.keep_end(self.settings.get(), cause, self.caught.get());
         }
     }
 
@@ -223,26 +229,26 @@ impl Nursery {
     }
 
     /// Its own cancellation acts as asyncio's groups do it (R12a, R18).
-    pub fn act_as_task_group(&self) {
+    pub(crate) fn act_as_task_group(&self) {
         let settings = self.settings.get();
         self.settings.set(Settings { abrupt: true, cleanup: Cleanup::Never, ..settings });
     }
 
     /// Where it stands in its loop's tree, while it is open or joining.
     #[inline(always)]
-    pub fn place(&self) -> Option<(Home, NurseryId)> {
+    pub(crate) fn place(&self) -> Option<(Home, NurseryId)> {
         Some((self.state()?, self.id.get()?))
     }
 
     /// Whether the caller runs in the thread of the nursery's loop.
     #[inline]
-    pub fn is_here(&self) -> bool {
+    pub(crate) fn is_here(&self) -> bool {
         self.thread.get() == thread_mark()
     }
 
     /// Whether the caller runs in another loop than the nursery's, while that is open.
     #[inline]
-    pub fn is_elsewhere(&self, py: Python<'_>) -> Fallible<bool> {
+    pub(crate) fn is_elsewhere(&self, py: Python<'_>) -> Fallible<bool> {
         let Some(state) = self.state() else { return Ok(false) };
         if self.is_here() && (state.running.get() != 0 || state.ready.is_open()) {
             return Ok(false);
@@ -253,7 +259,7 @@ impl Nursery {
 
     /// Whether its body runs and nothing has cancelled it.
     #[inline]
-    pub fn is_accepting(&self) -> bool {
+    pub(crate) fn is_accepting(&self) -> bool {
         self.place().is_some_and(|(state, id)| {
             let tree = state.tree.borrow();
             tree.phase(id) == Phase::Open && tree.cause(tree.scope(id)).is_none()
@@ -261,7 +267,7 @@ impl Nursery {
     }
 
     /// Whether its block has ended.
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.stage.get() == Stage::Closed
     }
 
@@ -270,7 +276,7 @@ impl Nursery {
         self.stage.set(Stage::Closed);
         self.id.set(None);
         if let Some(scope) = self.scope.cloned() {
-            scope.settle(settings, cause, caught);
+            scope.keep_end(settings, cause, caught);
         } else {
             self.settings.set(settings);
             self.caught.set(caught);

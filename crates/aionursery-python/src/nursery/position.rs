@@ -7,7 +7,8 @@ use crate::cpython::call::{int, method0};
 use crate::cpython::containers::{list, tuple};
 use crate::cpython::errors::{Fallible, fetch};
 use crate::cpython::imports::names;
-use crate::cpython::object::{Object, Owned, none, object};
+use crate::cpython::object::{Object, object};
+use crate::cpython::owned::{Owned, none};
 use crate::engine::home::Home;
 use crate::engine::state::LoopState;
 use crate::hosts;
@@ -91,7 +92,7 @@ fn bound(py: Python<'_>, answer: Fallible<Owned>) -> PyResult<Bound<'_, PyAny>> 
 }
 
 /// Puts the functions into the module.
-pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(is_cancelled, module)?)?;
     module.add_function(wrap_pyfunction!(parent_of, module)?)?;
     module.add_function(wrap_pyfunction!(entered_by, module)?)?;

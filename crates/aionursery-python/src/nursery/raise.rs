@@ -9,14 +9,15 @@ use crate::cpython::call::{call, call0, call1, getattr_opt};
 use crate::cpython::containers::list;
 use crate::cpython::errors::{Fallible, Raised, raise, raise_in_context, set_cause};
 use crate::cpython::imports::imports;
-use crate::cpython::object::{Object, Owned, boolean, none_ref};
+use crate::cpython::object::{Object, none_ref};
+use crate::cpython::owned::{Owned, boolean};
 use crate::cpython::raised::Group;
 use crate::engine::report::BESIDE_EXIT;
 use crate::engine::state::{Failure, LoopState};
 use crate::wait::Wait;
 
 /// Raises what a nursery raises; `thrown` is what is on its way already.
-pub fn raise_verdict(
+pub(super) fn raise_verdict(
     nursery: &Owned<Nursery>,
     state: &LoopState,
     task: &Object,
@@ -44,7 +45,7 @@ pub fn raise_verdict(
 
 /// Takes the cancellations out of groups among the errors: none leaves a block as a member of a group
 /// (R13, R13a). Returns what is left, and whether there was any.
-pub fn without_cancellations(verdict: Verdict<Failure>) -> (Verdict<Failure>, bool) {
+pub(super) fn without_cancellations(verdict: Verdict<Failure>) -> (Verdict<Failure>, bool) {
     let mut found = false;
     let mut without = |errors: Vec<Failure>| -> Vec<Failure> {
         let mut left = Vec::with_capacity(errors.len());
@@ -71,7 +72,7 @@ pub fn without_cancellations(verdict: Verdict<Failure>) -> (Verdict<Failure>, bo
 }
 
 /// The `CancelledError` of a foreign host, with the message it was cancelled with.
-pub fn plain_cancelled(py: Python<'_>, join: &Wait) -> Owned {
+pub(super) fn plain_cancelled(py: Python<'_>, join: &Wait) -> Owned {
     let kind = imports(py).cancelled_error;
     let error = match join.message() {
         Some(message) => call1(kind, &message),

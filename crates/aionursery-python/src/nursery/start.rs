@@ -8,11 +8,13 @@ use pyo3::types::PyTuple;
 
 use crate::cpython::args::{Args, given};
 use crate::cpython::call::{call, is_context, is_coroutine, truth, utf8};
+use crate::cpython::called::method;
 use crate::cpython::containers::{items, tuple};
 use crate::cpython::errors::{Fallible, Raised, exc, fetch, misuse, set_error, set_error_text};
-use crate::cpython::function::{Method, This, method};
+use crate::cpython::function::{Method, This};
 use crate::cpython::imports::{imports, running_loop};
-use crate::cpython::object::{Object, Owned, boolean_ref, none_ref, object};
+use crate::cpython::object::{Object, boolean_ref, none_ref, object};
+use crate::cpython::owned::Owned;
 use crate::engine::home::Home;
 use crate::engine::ready;
 use crate::engine::state::{Key, LoopState};
@@ -23,7 +25,7 @@ use crate::task::{self, Task, flag};
 
 /// How a child is to be started.
 #[derive(Default)]
-pub struct Order<'a> {
+pub(crate) struct Order<'a> {
     pub name: Option<&'a Object>,
     pub context: Option<&'a Object>,
     pub shield: bool,
@@ -35,7 +37,7 @@ pub struct Order<'a> {
 impl Nursery {
     /// Errors of this child go to the nursery's function, if it has one.
     #[inline(always)]
-    pub fn hand_errors_on(&self, child: &Task) {
+    pub(crate) fn hand_errors_on(&self, child: &Task) {
         if let Some(handler) = self.handler.cloned() {
             drop(child.data().with_rare(|rare| rare.handler.replace(Some(handler))));
         }
@@ -43,7 +45,7 @@ impl Nursery {
 
     /// Sees to it that children may be started here and now.
     #[inline(always)]
-    pub fn admit(&self, py: Python<'_>) -> Fallible<(Home, NurseryId)> {
+    pub(crate) fn admit(&self, py: Python<'_>) -> Fallible<(Home, NurseryId)> {
         if let Some((state, id)) = self.place() {
             if self.is_here() {
                 // In a step of ours, or with something queued in this turn, the loop runs: it was
@@ -85,7 +87,7 @@ fn closed(py: Python<'_>, text: &str) -> Raised {
 
 /// Starts a child; a target that is refused is closed.
 #[inline(always)]
-pub fn begin(
+pub(crate) fn begin(
     py: Python<'_>,
     nursery: &Nursery,
     target: &Object,
@@ -107,7 +109,7 @@ pub fn begin(
 /// Starts a child that runs what a function has returned. A coroutine is not asked whether it is new:
 /// one that is not says so in the child's first step.
 #[inline]
-pub fn begin_made(
+pub(crate) fn begin_made(
     py: Python<'_>,
     nursery: &Nursery,
     made: &Object,
@@ -342,7 +344,7 @@ static START_NOW: Method<Nursery> =
         .documented(c"start_now($self, target, /, *args, name=None, context=None, shield=False)\n--\n\nAs start_soon, but the child's first step runs before this returns.");
 
 /// Adds the two methods to `Nursery`.
-pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     START_SOON.add_to_class(module.py())?;
     START_NOW.add_to_class(module.py())?;
     module.add_function(wrap_pyfunction!(start_child, module)?)?;

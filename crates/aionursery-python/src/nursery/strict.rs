@@ -1,7 +1,7 @@
 //! `StrictNursery`: a nursery by anyio's rules, for its face to build upon; and what that face needs
 //! of a child. It must never start one in another way than a nursery does.
 
-use std::sync::OnceLock;
+use std::cell::OnceCell;
 
 use nursery_core::{Cause, Cleanup, Settings, Source};
 use pyo3::prelude::*;
@@ -13,10 +13,13 @@ use crate::cpython::call::{
     as_text, call_all, call_method, function_module, getattr_opt, is_coroutine, is_exact_text,
     method1, truth, utf8,
 };
+use crate::cpython::called::method;
 use crate::cpython::errors::{Fallible, exc, fetch, raise, refusal, set_error_text, string};
-use crate::cpython::function::{Method, This, method};
+use crate::cpython::function::{Method, This};
 use crate::cpython::imports::{imports, names};
-use crate::cpython::object::{Object, Owned, none, none_ref, object};
+use crate::cpython::myself::Guarded;
+use crate::cpython::object::{Object, none_ref, object};
+use crate::cpython::owned::{Owned, none};
 use crate::cpython::plain::PlainClass;
 use crate::engine::state::LoopState;
 use crate::engine::threads;
@@ -26,7 +29,8 @@ use crate::task::{Task, flag};
 /// A nursery in which each await of a cancelled task is cancelled, and which a child that is
 /// cancelled by hand cancels.
 #[pyclass(frozen, subclass, extends = Nursery, module = "aionursery", name = "StrictNursery")]
-pub struct StrictNursery;
+#[derive(Debug)]
+pub(crate) struct StrictNursery;
 
 #[pymethods]
 impl StrictNursery {
@@ -104,14 +108,14 @@ static AEXIT: Method<Nursery> = method!(fast Nursery, c"__aexit__", aexit)
     .documented(c"__aexit__($self, exc_type, exc_value, traceback, /)\n--\n\n");
 
 /// What the handles of children are made of.
-static HANDLES: OnceLock<PlainClass> = OnceLock::new();
+static HANDLES: Guarded<OnceCell<PlainClass>> = Guarded::new(OnceCell::new());
 
 /// Have the children of these nurseries get handles of this class: plain objects, in which nothing is
 /// set but `_task`. For good: a second class is refused with a RuntimeError.
 #[pyfunction]
 fn make_handles_of(class: &Bound<'_, PyAny>) -> PyResult<()> {
     let found = PlainClass::of(class, "_task")?;
-    match HANDLES.get_or_init(|| found).is(class) {
+    match HANDLES.get(class.py()).get_or_init(|| found).is(class) {
         true => Ok(()),
         false => Err(refusal::runtime_error("handles are made of another class already")),
     }
@@ -120,7 +124,7 @@ fn make_handles_of(class: &Bound<'_, PyAny>) -> PyResult<()> {
 /// A handle of a child.
 #[inline]
 fn handle_of(task: &Owned<Task>) -> Fallible<Owned> {
-    match HANDLES.get() {
+    match HANDLES.get(task.py()).get() {
         Some(handles) => handles.make(task),
         None => {
             let text = "make_handles_of() was not called";
@@ -234,7 +238,7 @@ fn cancel_child(child: &Bound<'_, PyAny>, reason: &Bound<'_, PyAny>) -> PyResult
 }
 
 /// Puts the class and the function into the module.
-pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<StrictNursery>()?;
     AENTER.add_to_subclass::<StrictNursery>(module.py())?;
     AEXIT.add_to_subclass::<StrictNursery>(module.py())?;

@@ -5,15 +5,17 @@ use crate::cpython::call::{
     call_all, call1, class_of, getattr_opt, has_await, is_async_generator, is_callable,
     is_coroutine, is_exact_generator, method0, method1, repr, truth_of,
 };
+use crate::cpython::called::method;
 use crate::cpython::errors::{Aside, Fallible, exc, misuse, optional, set_error_text};
-use crate::cpython::function::{Method, This, method};
+use crate::cpython::function::{Method, This};
 use crate::cpython::imports::{imports, names};
-use crate::cpython::object::{Object, Owned, none};
+use crate::cpython::object::Object;
+use crate::cpython::owned::{Owned, none};
 use crate::engine::state::LoopState;
 use crate::wait::WaitObject;
 
 /// What a child runs.
-pub struct Target {
+pub(super) struct Target {
     pub coroutine: Owned,
     /// It was given as `asyncio.shield(x)`: `x` runs to its end, and the nursery waits (R19).
     pub shield: bool,
@@ -22,7 +24,7 @@ pub struct Target {
 impl Target {
     /// The coroutine for what `start_soon` was given.
     #[inline]
-    pub fn of(state: &LoopState, target: &Object, args: &[&Object]) -> Fallible<Self> {
+    pub(super) fn of(state: &LoopState, target: &Object, args: &[&Object]) -> Fallible<Self> {
         if is_coroutine(target) && args.is_empty() {
             check_fresh(target)?;
             return Ok(Self { coroutine: Owned::share(target), shield: false });
@@ -178,7 +180,7 @@ fn check_fresh(coroutine: &Object) -> Fallible<()> {
 
 /// Closes a coroutine that is refused, so that Python does not warn that it was never awaited (R2). The refusal's
 /// own error is put aside.
-pub fn refuse(target: &Object) {
+pub(super) fn refuse(target: &Object) {
     let py = target.py();
     let _aside = Aside::new(py);
     if is_coroutine(target) && optional(is_fresh(target)).unwrap_or(false) {

@@ -6,10 +6,12 @@ use pyo3::prelude::*;
 
 use crate::cpython::args::{Args, given};
 use crate::cpython::call::{is_context, is_coroutine, method0};
+use crate::cpython::called::method;
 use crate::cpython::errors::Fallible;
-use crate::cpython::function::{Method, This, method};
+use crate::cpython::function::{Method, This};
 use crate::cpython::imports::names;
-use crate::cpython::object::{Object, Owned};
+use crate::cpython::object::Object;
+use crate::cpython::owned::Owned;
 use crate::nursery::Nursery;
 use crate::nursery::start::{self, Order};
 use crate::task_class;
@@ -57,6 +59,6 @@ static CREATE_TASK: Method<Nursery> = method!(fast Nursery, c"create_task", crea
 );
 
 /// Adds the method to the module, for the class to take.
-pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add(CREATE_TASK.name(), CREATE_TASK.for_class(module.py())?)
 }

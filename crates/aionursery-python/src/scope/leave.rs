@@ -11,7 +11,8 @@ use crate::cpython::errors::{
 };
 use crate::cpython::futures;
 use crate::cpython::imports::names;
-use crate::cpython::object::{Object, Owned};
+use crate::cpython::object::Object;
+use crate::cpython::owned::Owned;
 use crate::cpython::raised;
 use crate::cpython::raised::Group;
 use crate::cpython::thread::thread_mark;
@@ -57,7 +58,7 @@ impl Misuse {
 }
 
 impl CancelScope {
-    /// Says whether the exception in flight is swallowed. `this` is the scope itself.
+    /// Returns whether the exception in flight is swallowed. `this` is the scope itself.
     #[inline(always)]
     pub(super) fn exit(&self, this: &Object, exception: Option<&Object>) -> Fallible<bool> {
         let exception = given(exception);
@@ -120,7 +121,7 @@ impl CancelScope {
         let timed_out = exit.cause.as_ref().map(|cause| cause.source) == Some(Source::Deadline);
         let caught = exit.caught;
         let deadline = exit.settings.deadline;
-        self.settle(exit.settings, exit.cause, caught);
+        self.keep_end(exit.settings, exit.cause, caught);
         host::left_scope(state, &host, member);
         let taken = host::take_back(&host, exit.take_back);
         if exit.watched {
@@ -209,7 +210,7 @@ impl CancelScope {
             }
             tree.remove(id, now, out)
         });
-        self.settle(settings, cause, false);
+        self.keep_end(settings, cause, false);
         if let Err(raised) = host::take_back(host, owed) {
             state.forget(raised);
         }

@@ -10,7 +10,9 @@ use super::settings::{finite, span};
 use super::{Budget, CancelScope, Stage, relative_of, settings_of, warn_if_meant_as_seconds};
 use crate::cpython::args::{CallArgs, given};
 use crate::cpython::errors::{Fallible, fetch, number_object, refusal, text_object};
-use crate::cpython::object::{Object, Owned, Slot, object, show};
+use crate::cpython::object::{Object, object};
+use crate::cpython::owned::Owned;
+use crate::cpython::slot::{Slot, show};
 use crate::engine::state::CLEANUP;
 use crate::engine::words::source_name;
 
@@ -103,7 +105,7 @@ impl CancelScope {
         self.caught.get()
     }
 
-    /// Why the scope was cancelled, in the words of whoever did.
+    /// Why the scope was cancelled, in the words of its canceller.
     #[getter]
     fn reason(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         let reason = match (self.state(), self.id.get()) {

@@ -6,7 +6,7 @@
 mod leave;
 mod methods;
 mod settings;
-pub mod strict;
+pub(crate) mod strict;
 mod watch;
 mod within;
 
@@ -16,10 +16,13 @@ use nursery_core::{Cause, ScopeId, Settings, Source};
 use pyo3::prelude::*;
 
 use crate::cpython::args::Args;
+use crate::cpython::called::method;
 use crate::cpython::errors::{Fallible, fetch, misuse};
-use crate::cpython::function::{Method, This, method};
+use crate::cpython::function::{Method, This};
 use crate::cpython::imports::running_loop;
-use crate::cpython::object::{Owned, Slot, boolean, class};
+use crate::cpython::object::class;
+use crate::cpython::owned::{Owned, boolean};
+use crate::cpython::slot::Slot;
 use crate::cpython::thread::thread_mark;
 use crate::engine::home::{Home, HomeSlot};
 use crate::engine::state::LoopState;
@@ -28,11 +31,11 @@ use crate::hosts;
 use crate::hosts::host;
 use crate::wait::clock;
 
-pub use settings::{Budget, relative_of, settings, settings_of, warn_if_meant_as_seconds};
-pub use watch::add_to as add_watching;
-pub use within::add_to as add_functions;
+pub(crate) use settings::{Budget, relative_of, settings, settings_of, warn_if_meant_as_seconds};
+pub(crate) use watch::add_to as add_watching;
+pub(crate) use within::add_to as add_functions;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     New,
     Entered,
@@ -48,7 +51,8 @@ enum Stage {
 /// cleanup, RuntimeError if it is entered twice, outside of a task, or left in another task or
 /// another order than entered.
 #[pyclass(frozen, weakref, subclass, module = "aionursery", name = "CancelScope")]
-pub struct CancelScope {
+#[derive(Debug)]
+pub(crate) struct CancelScope {
     stage: Cell<Stage>,
     settings: Cell<Settings>,
     /// Seconds from entry to deadline; infinity for none.
@@ -73,7 +77,7 @@ pub struct CancelScope {
 class!(CancelScope);
 
 impl CancelScope {
-    pub fn make(settings: Settings, relative: f64, fails: bool) -> Self {
+    pub(crate) fn make(settings: Settings, relative: f64, fails: bool) -> Self {
         Self {
             stage: Cell::new(Stage::New),
             settings: Cell::new(settings),
@@ -92,7 +96,7 @@ impl CancelScope {
     }
 
     /// A new object.
-    pub fn create(
+    pub(crate) fn create(
         py: Python<'_>,
         settings: Settings,
         relative: f64,
@@ -102,32 +106,32 @@ impl CancelScope {
     }
 
     /// It is a nursery's from now on.
-    pub fn belong_to_nursery(&self) {
+    pub(crate) fn belong_to_nursery(&self) {
         self.is_nurserys.set(true);
     }
 
     /// It has swallowed its own cancellation after all.
-    pub fn has_caught(&self) {
+    pub(crate) fn has_caught(&self) {
         self.caught.set(true);
     }
 
     /// What it is to be told when it is entered.
-    pub fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> Settings {
         self.settings.get()
     }
 
     /// After how many seconds from entry it is cancelled by itself.
-    pub fn relative(&self) -> f64 {
+    pub(crate) fn relative(&self) -> f64 {
         self.relative.get()
     }
 
     /// Whether it was cancelled before it was entered, and why.
-    pub fn early(&self) -> Option<Cause<Owned>> {
+    pub(crate) fn early(&self) -> Option<Cause<Owned>> {
         Some(Cause { source: self.source.get()?, reason: self.reason.cloned() })
     }
 
     /// It stands in a loop's tree from now on, in the thread that `thread` marks.
-    pub fn bind(&self, home: Home, id: ScopeId, task: &Owned, thread: usize) {
+    pub(crate) fn bind(&self, home: Home, id: ScopeId, task: &Owned, thread: usize) {
         self.id.set(Some(id));
         self.stage.set(Stage::Entered);
         self.home.set(home);
@@ -136,7 +140,7 @@ impl CancelScope {
     }
 
     /// It has left the tree.
-    pub fn settle(&self, settings: Settings, cause: Option<Cause<Owned>>, caught: bool) {
+    pub(crate) fn keep_end(&self, settings: Settings, cause: Option<Cause<Owned>>, caught: bool) {
         self.id.set(None);
         self.stage.set(Stage::Left);
         self.settings.set(settings);
@@ -150,7 +154,7 @@ impl CancelScope {
     }
 
     /// It leaves the tree, or its place there is no longer its own. Runs no Python code.
-    pub fn let_go(&self) {
+    pub(crate) fn let_go(&self) {
         self.id.set(None);
     }
 
@@ -169,7 +173,7 @@ impl CancelScope {
         Ok(Some((state, id)))
     }
 
-    /// As `place`, with the time. The clock may be anybody's code, and leave the scope.
+    /// As `place`, with the time. The clock may be the program's code, and leave the scope.
     fn place_now(
         &self,
         py: Python<'_>,
@@ -183,7 +187,7 @@ impl CancelScope {
         Ok(self.id.get().map(|id| (state, id, now)))
     }
 
-    pub fn request(&self, py: Python<'_>, reason: Option<Owned>) -> PyResult<()> {
+    pub(crate) fn request(&self, py: Python<'_>, reason: Option<Owned>) -> PyResult<()> {
         match self.place_now(py, "scope.cancel", "scope.cancel")? {
             Some((state, id, now)) => {
                 // The caller's reference outlives the change of the tree.
@@ -315,7 +319,7 @@ static EXIT: Method<CancelScope> = method!(fast CancelScope, c"__exit__", exit)
     .documented(c"__exit__($self, exc_type, exc_value, traceback, /)\n--\n\n");
 
 /// Puts the class and the functions that make one into the module.
-pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<CancelScope>()?;
     ENTER.add_to_class(module.py())?;
     EXIT.add_to_class(module.py())

@@ -15,7 +15,7 @@ use crate::cpython::object::{Object, boolean_ref};
 use crate::engine::state::LoopState;
 
 /// A number of seconds that is one.
-pub fn finite(name: &str, seconds: f64) -> PyResult<f64> {
+pub(super) fn finite(name: &str, seconds: f64) -> PyResult<f64> {
     if seconds.is_nan() {
         return Err(refusal::value_error(&format!("{name} must not be NaN")));
     }
@@ -24,7 +24,7 @@ pub fn finite(name: &str, seconds: f64) -> PyResult<f64> {
 
 /// The number that an argument is.
 #[inline]
-pub fn number(name: &str, argument: &Object) -> Fallible<f64> {
+pub(super) fn number(name: &str, argument: &Object) -> Fallible<f64> {
     real(argument).map_err(|raised| refused(name, argument, raised))
 }
 
@@ -40,10 +40,10 @@ fn refused(name: &str, argument: &Object, raised: Raised) -> Raised {
 }
 
 /// The argument `cleanup`: a number of seconds, or None for ever. Not given, it is inherited.
-pub struct Budget(pub Cleanup);
+pub(crate) struct Budget(pub Cleanup);
 
 impl Budget {
-    pub const INHERITED: Self = Self(Cleanup::Inherited);
+    pub(crate) const INHERITED: Self = Self(Cleanup::Inherited);
 
     fn seconds(seconds: f64) -> PyResult<Self> {
         if seconds.is_nan() || seconds < 0.0 {
@@ -67,13 +67,13 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Budget {
 }
 
 /// Settings from the arguments that nurseries and scopes share.
-pub fn settings(deadline: f64, shield: bool, cleanup: Budget) -> PyResult<Settings> {
+pub(crate) fn settings(deadline: f64, shield: bool, cleanup: Budget) -> PyResult<Settings> {
     let deadline = finite("deadline", deadline)?;
     Ok(Settings { deadline, shield, cleanup: cleanup.0, abrupt: false })
 }
 
 /// Settings from arguments that may be missing.
-pub fn settings_of(
+pub(crate) fn settings_of(
     py: Python<'_>,
     deadline: Option<&Object>,
     shield: Option<&Object>,
@@ -96,7 +96,7 @@ pub fn settings_of(
 }
 
 /// A number of seconds from a moment on: neither NaN nor negative.
-pub fn span(name: &str, seconds: f64) -> PyResult<f64> {
+pub(super) fn span(name: &str, seconds: f64) -> PyResult<f64> {
     let seconds = finite(name, seconds)?;
     if seconds < 0.0 {
         return Err(refusal::value_error(&format!("{name} must not be negative, not {seconds}")));
@@ -105,7 +105,7 @@ pub fn span(name: &str, seconds: f64) -> PyResult<f64> {
 }
 
 /// The argument `relative_deadline`: seconds from entry; missing or None is for ever.
-pub fn relative_of(argument: Option<&Object>) -> Fallible<f64> {
+pub(crate) fn relative_of(argument: Option<&Object>) -> Fallible<f64> {
     match given(argument) {
         Some(seconds) => {
             let py = seconds.py();
@@ -118,7 +118,7 @@ pub fn relative_of(argument: Option<&Object>) -> Fallible<f64> {
 
 /// Warns of a deadline that has passed before the loop was made. Looked at only where one has passed.
 #[cold]
-pub fn warn_if_meant_as_seconds(state: &LoopState, deadline: f64) -> Fallible<()> {
+pub(crate) fn warn_if_meant_as_seconds(state: &LoopState, deadline: f64) -> Fallible<()> {
     if !state.precedes(deadline) {
         return Ok(());
     }

@@ -10,7 +10,8 @@ use super::settings::finite;
 
 /// A scope in which each await of a cancelled task is cancelled, as anyio promises it.
 #[pyclass(frozen, subclass, extends = CancelScope, module = "aionursery", name = "StrictScope")]
-pub struct StrictScope;
+#[derive(Debug)]
+pub(crate) struct StrictScope;
 
 #[pymethods]
 impl StrictScope {
@@ -43,6 +44,6 @@ impl StrictScope {
 }
 
 /// Puts the class into the module.
-pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<StrictScope>()
 }

@@ -5,7 +5,8 @@ use pyo3::prelude::*;
 
 use super::{CancelScope, Stage};
 use crate::cpython::errors::{fetch, misuse};
-use crate::cpython::object::{Owned, object};
+use crate::cpython::object::object;
+use crate::cpython::owned::Owned;
 
 /// Have `call` called, without arguments, when a cancellation reaches a scope; at once if one does.
 ///
@@ -45,7 +46,7 @@ fn unwatch(scope: &Bound<'_, CancelScope>, call: &Bound<'_, PyAny>) -> PyResult<
 }
 
 /// Puts the functions into the module.
-pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(watch, module)?)?;
     module.add_function(wrap_pyfunction!(unwatch, module)?)
 }

@@ -7,9 +7,11 @@ use pyo3::prelude::*;
 use super::settings::{finite, number};
 use super::{Budget, CancelScope, settings, settings_of};
 use crate::cpython::args::{Args, given};
+use crate::cpython::called::method;
 use crate::cpython::errors::{Fallible, exc, fetch, number_object, restore, set_error_text};
-use crate::cpython::function::{Method, This, method};
-use crate::cpython::object::{Object, Owned};
+use crate::cpython::function::{Method, This};
+use crate::cpython::object::Object;
+use crate::cpython::owned::Owned;
 use crate::engine::state::LoopState;
 use crate::hosts;
 use crate::hosts::host;
@@ -123,7 +125,7 @@ fn current_effective_deadline(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     number_object(py, deadline().map_err(|raised| fetch(py, raised))?)
 }
 
-pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     for method in [&FAIL_AFTER, &FAIL_AT, &MOVE_ON_AFTER, &MOVE_ON_AT] {
         method.add_to_module(module)?;
     }

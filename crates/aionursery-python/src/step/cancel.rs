@@ -6,7 +6,8 @@ use nursery_core::{Ask, At, Inbox, MemberId, Source};
 use crate::cpython::call::{call_method_with, call1, instantiate, set_attr, truth_of};
 use crate::cpython::errors::{Aside, Fallible, Raised, optional, string};
 use crate::cpython::imports::imports;
-use crate::cpython::object::{Object, Owned, none_ref};
+use crate::cpython::object::{Object, none_ref};
+use crate::cpython::owned::Owned;
 use crate::engine::ready;
 use crate::engine::state::LoopState;
 use crate::engine::words::source_name;
@@ -15,7 +16,7 @@ use crate::wait::{self, WaitObject};
 use pyo3::prelude::*;
 
 /// The tree has cancelled a task: what it waits for is cancelled, its next step throws.
-pub fn reach(state: &LoopState, task: &Task) {
+pub(crate) fn reach(state: &LoopState, task: &Task) {
     let ours = task.data();
     ours.change_inbox(Inbox::tell);
     if ours.has(flag::SCHEDULED) {
@@ -90,7 +91,7 @@ fn reason(state: &LoopState, ours: &TaskData) -> Option<Owned> {
 
 /// `Task.cancel(msg)`. A task that awaits another hands it on to that one, and so on along the
 /// chain.
-pub fn cancel(task: &Task, message: Option<Owned>) -> Fallible<bool> {
+pub(crate) fn cancel(task: &Task, message: Option<Owned>) -> Fallible<bool> {
     let ours = task.data();
     ours.lower_flags(flag::LOG_TRACEBACK);
     if ours.has(flag::DONE) || !ours.home.is_some() {
@@ -169,7 +170,7 @@ fn is_asked_from_inside(task: &Task) -> bool {
 }
 
 /// The `CancelledError` for a scope's cancellation: it says which, and why (R11).
-pub fn cancelled_by_scope(state: &LoopState, member: MemberId) -> Owned {
+pub(crate) fn cancelled_by_scope(state: &LoopState, member: MemberId) -> Owned {
     // Nothing of the tree is borrowed while Python runs.
     let (source, reason) = {
         let tree = state.tree.borrow();

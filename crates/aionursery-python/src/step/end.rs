@@ -1,14 +1,14 @@
-//! How a task ends, who is told, and its place in the tree. It must never decide what an end means
+//! How a task ends, what is told of it, and its place in the tree. It must never decide what an end means
 //! for others: the tree does.
 
-use nursery_core::{Kind, MemberId, NurseryId, Outcome, Role};
+use nursery_core::{ErrorKind, MemberId, NurseryId, Outcome, Role};
 
 use crate::cpython::call::{call1, is_coroutine, method0, type_name};
 use crate::cpython::errors::{
     Aside, Fallible, Raised, exc, is_of, misuse, optional, raise, set_error_text, string, traceback,
 };
 use crate::cpython::imports::names;
-use crate::cpython::object::Owned;
+use crate::cpython::owned::Owned;
 use crate::cpython::raised;
 use crate::engine::state::{Failure, LoopState};
 use crate::task::name::{name, name_text};
@@ -22,11 +22,11 @@ pub(super) fn fail(state: &LoopState, task: &Task, raised: Raised) -> Fallible<(
     let ours = task.data();
     let exception = raised.take();
     let kind = raised::kind(&exception);
-    if kind == Kind::Cancellation {
+    if kind == ErrorKind::Cancellation {
         finish(state, task, flag::DONE | flag::CANCELLED, Some(exception));
         return Ok(());
     }
-    let leaves = kind == Kind::Exit;
+    let leaves = kind == ErrorKind::Exit;
     let child = ours.has(flag::CHILD);
     let again = (leaves && !child).then(|| exception.clone());
     let traceback = traceback(&exception);
@@ -65,7 +65,7 @@ pub(super) fn finish(state: &LoopState, task: &Task, how: u32, outcome: Option<O
 
 /// Ends a child that can take no step any more, or not even its first: its coroutine is closed, and it
 /// has been cancelled.
-pub fn give_up(state: &LoopState, task: &Task) {
+pub(crate) fn give_up(state: &LoopState, task: &Task) {
     let _aside = Aside::new(task.py());
     let ours = task.data();
     if let Some(coroutine) = ours.coroutine().cloned()
@@ -183,7 +183,7 @@ fn failure_name(task: &Task) -> Option<Owned> {
     optional(name(task))
 }
 
-/// The words with which siblings are cancelled: who failed, and with what. A failure here leaves none.
+/// The words with which siblings are cancelled: which child failed, and with what. A failure here leaves none.
 fn failure_text(task: &Task) -> Option<Owned> {
     let error = task.data().outcome.cloned()?;
     let text = format!("sibling {} failed: {}", name_text(task), type_name(&error));

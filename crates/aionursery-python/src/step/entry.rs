@@ -2,10 +2,12 @@
 
 use super::step::step;
 use crate::cpython::call::call_method_with;
+use crate::cpython::called::method;
 use crate::cpython::errors::Fallible;
-use crate::cpython::function::{Method, method};
+use crate::cpython::function::Method;
 use crate::cpython::imports::imports;
-use crate::cpython::object::{Object, Owned, none};
+use crate::cpython::object::Object;
+use crate::cpython::owned::{Owned, none};
 use crate::cpython::thread::thread_mark;
 use crate::engine::state::LoopState;
 use crate::task::{Task, flag};
@@ -18,7 +20,7 @@ fn bound_step(task: &Task) -> Fallible<Owned> {
 }
 
 /// A step that the loop asks for, in the task's context.
-pub fn step_from_loop(task: &Object) -> Fallible<()> {
+pub(crate) fn step_from_loop(task: &Object) -> Fallible<()> {
     let Some(task) = task.cast::<Task>() else { return Ok(()) };
     let ours = task.data();
     let Some(state) = ours.home.cloned() else { return Ok(()) };
@@ -33,7 +35,7 @@ pub fn step_from_loop(task: &Object) -> Fallible<()> {
 
 /// In debug mode every step is a handle of its own, so that the loop can say which one was slow.
 #[cold]
-pub fn step_alone(state: &LoopState, task: Owned) -> Fallible<()> {
+pub(crate) fn step_alone(state: &LoopState, task: Owned) -> Fallible<()> {
     let imports = imports(state.py());
     let Ok(task) = task.cast::<Task>() else { return Ok(()) };
     let step = STEP.bind(&task)?;

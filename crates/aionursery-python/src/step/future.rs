@@ -6,17 +6,19 @@ use super::wakeup;
 use crate::cpython::call::{
     call_method_with, getattr_opt, has_attr, is_generator, method0, repr, set_attr, truth, truth_of,
 };
+use crate::cpython::called::method;
 use crate::cpython::errors::{Fallible, misuse, raise};
-use crate::cpython::function::{Method, method};
+use crate::cpython::function::Method;
 use crate::cpython::imports::{FutureParts, imports, names};
-use crate::cpython::object::{Object, Owned, boolean_ref, none};
+use crate::cpython::object::{Object, boolean_ref};
+use crate::cpython::owned::{Owned, none};
 use crate::engine::hooks::hooks;
 use crate::engine::state::LoopState;
 use crate::task::{Task, cancelled_error, flag};
 use crate::wait;
 
 /// What a task cannot wait for.
-pub struct Refused {
+pub(crate) struct Refused {
     /// What the coroutine gets instead.
     pub error: Owned,
     /// It goes once the task is to take its next step: its destructor may be the program's.
@@ -25,7 +27,7 @@ pub struct Refused {
 
 /// The task is to be called back by `future`, which its coroutine has yielded. Gives the future back.
 #[inline]
-pub fn begin(state: &LoopState, task: &Task, future: Owned) -> Result<Owned, Refused> {
+pub(crate) fn begin(state: &LoopState, task: &Task, future: Owned) -> Result<Owned, Refused> {
     let py = task.py();
     let begun = match imports(py).futures.as_ref().filter(|futures| futures.made(&future)) {
         Some(futures) => match begin_at_once(state, task, &future, futures) {
@@ -44,7 +46,7 @@ pub fn begin(state: &LoopState, task: &Task, future: Owned) -> Result<Owned, Ref
     Err(Refused { error, _future: future })
 }
 
-/// Adds the task's wake-up to a future of asyncio's own type. Says no if it must not be awaited so.
+/// Adds the task's wake-up to a future of asyncio's own type. Returns `false` if it must not be awaited so.
 #[inline]
 fn begin_at_once(
     state: &LoopState,
@@ -122,7 +124,7 @@ fn begin_by_attributes(
 
 /// A task is to take a step before what it waits for has called it back: what that brings, or a
 /// cancellation if it has not ended, is thrown.
-pub fn collect(task: &Task) {
+pub(crate) fn collect(task: &Task) {
     let names = names(task.py());
     let Some(what) = task.data().waiting.cloned() else { return };
     if wait::is_wait(&what) {
@@ -142,7 +144,7 @@ static WAKEUP: Method<Task> = method!(one_arg Task, c"wakeup", wake_up);
 
 /// A task's wake-up as a function, as a future of asyncio's own types has it: that calls back once,
 /// and with itself.
-pub fn bound_wakeup(task: &Task) -> Fallible<Owned> {
+pub(crate) fn bound_wakeup(task: &Task) -> Fallible<Owned> {
     WAKEUP.bind_to(task)
 }
 
@@ -151,7 +153,7 @@ pub fn bound_wakeup(task: &Task) -> Fallible<Owned> {
 fn wake_up(task: &Task, future: &Object) -> Fallible<Owned> {
     let py = task.py();
     let ours = task.data();
-    // If it waits for something else by now, somebody has called back twice.
+    // If it waits for something else by now, it was called back twice.
     if !ours.waiting.holds(future) || ours.has(flag::RUNNING) {
         return Ok(none(py));
     }

@@ -5,19 +5,19 @@ use super::step;
 use crate::cpython::call::{call0, enter_context, exit_context};
 use crate::cpython::errors::{Aside, Fallible};
 use crate::cpython::imports::imports;
-use crate::cpython::object::none;
+use crate::cpython::owned::none;
 use crate::engine::state::LoopState;
 use crate::task::{Task, flag};
 
 /// In debug mode a task remembers where it was made.
-pub fn trace_source(task: &Task) -> Fallible<()> {
+pub(crate) fn trace_source(task: &Task) -> Fallible<()> {
     let traceback = call0(imports(task.py()).parts.extract_stack)?;
     drop(task.data().with_rare(|rare| rare.source_traceback.replace(Some(traceback))));
     Ok(())
 }
 
 /// Takes a new task's first step at once, inside the step that made it.
-pub fn start_eagerly(state: &LoopState, task: &Task) -> Fallible<()> {
+pub(crate) fn start_eagerly(state: &LoopState, task: &Task) -> Fallible<()> {
     let py = task.py();
     let context = task.data().context().cloned().unwrap_or_else(|| none(py));
     enter_context(&context)?;

@@ -4,16 +4,16 @@
 mod cancel;
 mod end;
 mod entry;
-pub mod future;
+pub(crate) mod future;
 mod make;
 #[expect(clippy::module_inception, reason = "one step is what the folder is about")]
 mod step;
 mod suspend;
-pub mod wakeup;
+pub(crate) mod wakeup;
 
-pub use cancel::{cancel, cancelled_by_scope, reach};
-pub use end::give_up;
-pub use entry::{step_alone, step_from_loop};
-pub use future::collect;
-pub use make::{start_eagerly, trace_source};
-pub use step::{run, run_nested};
+pub(crate) use cancel::{cancel, cancelled_by_scope, reach};
+pub(crate) use end::give_up;
+pub(crate) use entry::{step_alone, step_from_loop};
+pub(crate) use future::collect;
+pub(crate) use make::{start_eagerly, trace_source};
+pub(crate) use step::{run, run_nested};

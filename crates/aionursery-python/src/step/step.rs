@@ -9,7 +9,8 @@ use super::suspend::suspend;
 use crate::cpython::call::{Sent, enter_context, exit_context, getattr, method1, send_none};
 use crate::cpython::errors::{Aside, Fallible, Raised, exc};
 use crate::cpython::imports::names;
-use crate::cpython::object::{Object, Owned, none};
+use crate::cpython::object::Object;
+use crate::cpython::owned::{Owned, none};
 use crate::cpython::raised;
 use crate::engine::current::{enter, leave, overwrite, restore};
 use crate::engine::state::LoopState;
@@ -20,7 +21,7 @@ use crate::wait::{self, WaitObject};
 /// Steps a task that the ready queue has come to. Only what leaves the loop (KeyboardInterrupt,
 /// SystemExit) is raised.
 #[inline(always)]
-pub fn run(state: &LoopState, task: &Task) -> Fallible<()> {
+pub(crate) fn run(state: &LoopState, task: &Task) -> Fallible<()> {
     let py = task.py();
     let ours = task.data();
     if ours.has(flag::DONE) || ours.has(flag::RUNNING) {
@@ -29,7 +30,7 @@ pub fn run(state: &LoopState, task: &Task) -> Fallible<()> {
     }
     let context = ours.context().cloned().unwrap_or_else(|| none(py));
     if let Err(raised) = enter_context(&context) {
-        // Somebody runs in that context: the task cannot, and says so.
+        // Other code runs in that context: the task cannot, and says so.
         ours.set_incoming(raised.take());
         return step(state, task, true);
     }
@@ -42,7 +43,7 @@ pub fn run(state: &LoopState, task: &Task) -> Fallible<()> {
 
 /// Steps a task inside the step of another. The queue still has the task, and will find that it has
 /// moved on.
-pub fn run_nested(state: &LoopState, task: &Task) -> Fallible<()> {
+pub(crate) fn run_nested(state: &LoopState, task: &Task) -> Fallible<()> {
     let _outside = state.ready.outside_batch();
     let outer = state.lingering.replace(false);
     let result = run(state, task);
@@ -55,7 +56,7 @@ pub fn run_nested(state: &LoopState, task: &Task) -> Fallible<()> {
 
 /// Takes one step in the context that is entered. In a drain, the current task lingers.
 #[inline]
-pub fn step(state: &LoopState, task: &Task, drain: bool) -> Fallible<()> {
+pub(super) fn step(state: &LoopState, task: &Task, drain: bool) -> Fallible<()> {
     let py = task.py();
     let ours = task.data();
     let throw = prepare(state, task);

@@ -7,7 +7,7 @@ use super::cancel::cancel_wait;
 use super::future;
 use crate::cpython::call::repr;
 use crate::cpython::errors::misuse;
-use crate::cpython::object::Owned;
+use crate::cpython::owned::Owned;
 use crate::engine::ready;
 use crate::engine::state::LoopState;
 use crate::task::{
@@ -17,7 +17,7 @@ use crate::wait::{self, WaitObject};
 
 /// A coroutine has yielded: the task waits for what it yielded.
 #[inline]
-pub fn suspend(state: &LoopState, task: &Task, yielded: Owned) {
+pub(super) fn suspend(state: &LoopState, task: &Task, yielded: Owned) {
     let ours = task.data();
     ours.lower_flags(flag::RUNNING);
     graph::begin_child(state, task);
@@ -31,7 +31,7 @@ pub fn suspend(state: &LoopState, task: &Task, yielded: Owned) {
     }
     if let Some(what) = yielded.object().cast::<WaitObject>() {
         if wait::park(state, what, task) {
-            return settle(state, task, yielded);
+            return begin_wait(state, task, yielded);
         }
     } else if let Some(what) = yielded.object().cast::<Task>()
         && what.data().has(flag::BLOCKING)
@@ -42,12 +42,12 @@ pub fn suspend(state: &LoopState, task: &Task, yielded: Owned) {
         }
         if what.data().home.is_at(state) && !what.data().has(flag::DONE) {
             watch::add(what.data(), Watcher::Joiner(Owned::share(task)));
-            return settle(state, task, yielded);
+            return begin_wait(state, task, yielded);
         }
         what.data().raise_flags(flag::BLOCKING);
     }
     match future::begin(state, task, yielded) {
-        Ok(future) => settle(state, task, future),
+        Ok(future) => begin_wait(state, task, future),
         Err(refused) => {
             let future::Refused { error, .. } = refused;
             refuse_with(state, task, error);
@@ -57,7 +57,7 @@ pub fn suspend(state: &LoopState, task: &Task, yielded: Owned) {
 
 /// The task waits for `what`. If a cancellation came while it ran, that is cancelled at once.
 #[inline]
-fn settle(state: &LoopState, task: &Task, what: Owned) {
+fn begin_wait(state: &LoopState, task: &Task, what: Owned) {
     let ours = task.data();
     if !wait::is_wait(&what) {
         graph::begin(&what, task);

@@ -8,14 +8,17 @@ use pyo3::prelude::*;
 use crate::cpython::call::method0;
 use crate::cpython::errors::{Fallible, fetch, optional};
 use crate::cpython::imports::{current_task, names};
-use crate::cpython::object::{Object, Owned, Slot, class, object, show};
+use crate::cpython::object::{Object, class, object};
+use crate::cpython::owned::Owned;
+use crate::cpython::slot::{Slot, show};
 use crate::engine::hooks::hooks;
 use crate::engine::ready;
 use crate::task::{Task, flag};
 
 /// What a future calls.
 #[pyclass(frozen, module = "aionursery._aionursery", name = "Wakeup")]
-pub struct Wakeup {
+#[derive(Debug)]
+pub(crate) struct Wakeup {
     task: Slot<Task>,
     number: u64,
 }
@@ -23,7 +26,7 @@ pub struct Wakeup {
 class!(Wakeup);
 
 /// The wake-up for the wait that begins.
-pub fn create(task: &Task) -> Fallible<Owned<Wakeup>> {
+pub(crate) fn create(task: &Task) -> Fallible<Owned<Wakeup>> {
     let number = task.data().begin_await();
     let wakeup = Wakeup { task: Slot::empty(), number };
     wakeup.task.set(Owned::share(task));
@@ -47,8 +50,8 @@ impl Wakeup {
         if let Err(raised) = result {
             ours.set_incoming(raised.take());
         }
-        let nobody = current_task(&home.event_loop())?.is_none();
-        if nobody && home.running.get() == 0 {
+        let idle = current_task(&home.event_loop())?.is_none();
+        if idle && home.running.get() == 0 {
             return (hooks().step)(&task);
         }
         // It is called in the middle of a step, perhaps the task's own.

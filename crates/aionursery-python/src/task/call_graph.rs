@@ -1,18 +1,18 @@
-//! Who awaits whom, as `asyncio.capture_call_graph` shows it from 3.14 on: a task awaits the future
+//! Which task awaits which, as `asyncio.capture_call_graph` shows it from 3.14 on: a task awaits the future
 //! or task that it is suspended in, and a nursery's host awaits its children. Before 3.14 there is
 //! nothing to tell, and all of this is empty.
 
 use super::data::Task;
 #[cfg(Py_3_14)]
-use super::data::flag;
+use super::flag;
 use crate::cpython::object::Object;
 #[cfg(Py_3_14)]
-use crate::cpython::{direct::DirectWith, errors::optional, imports::imports, object::Owned};
+use crate::cpython::{direct::DirectWith, errors::optional, imports::imports, owned::Owned};
 use crate::engine::state::LoopState;
 
 /// `waiter` awaits `awaited` from now on.
 #[inline]
-pub fn begin(awaited: &Object, waiter: &Object) {
+pub(crate) fn begin(awaited: &Object, waiter: &Object) {
     #[cfg(Py_3_14)]
     tell(&imports(waiter.py()).add_awaited_by, awaited, waiter);
     let _ = (awaited, waiter);
@@ -20,7 +20,7 @@ pub fn begin(awaited: &Object, waiter: &Object) {
 
 /// `waiter` awaits `awaited` no longer.
 #[inline]
-pub fn end(awaited: &Object, waiter: &Object) {
+pub(crate) fn end(awaited: &Object, waiter: &Object) {
     #[cfg(Py_3_14)]
     tell(&imports(waiter.py()).discard_awaited_by, awaited, waiter);
     let _ = (awaited, waiter);
@@ -28,7 +28,7 @@ pub fn end(awaited: &Object, waiter: &Object) {
 
 /// A child has suspended for the first time: its host awaits it.
 #[inline]
-pub fn begin_child(state: &LoopState, child: &Task) {
+pub(crate) fn begin_child(state: &LoopState, child: &Task) {
     #[cfg(Py_3_14)]
     if !child.data().has(flag::AWAITED)
         && let Some(host) = host(state, child)
@@ -42,7 +42,7 @@ pub fn begin_child(state: &LoopState, child: &Task) {
 
 /// A child that had suspended has ended.
 #[inline]
-pub fn end_child(state: &LoopState, child: &Task) {
+pub(crate) fn end_child(state: &LoopState, child: &Task) {
     #[cfg(Py_3_14)]
     if child.data().has(flag::AWAITED)
         && let Some(host) = host(state, child)

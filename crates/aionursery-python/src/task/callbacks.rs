@@ -1,4 +1,4 @@
-//! Who is to be told of a task's end: callbacks, which the loop calls, and tasks of ours that await
+//! What is told of a task's end: callbacks, which the loop calls, and tasks of ours that await
 //! it, which go straight to the ready queue. In the order in which they came.
 
 use super::data::{Task, TaskData};
@@ -6,17 +6,18 @@ use super::watchers::Watcher;
 use crate::cpython::call::call_method_with;
 use crate::cpython::errors::Fallible;
 use crate::cpython::imports::imports;
-use crate::cpython::object::{Object, Owned};
+use crate::cpython::object::Object;
+use crate::cpython::owned::Owned;
 use crate::engine::state::LoopState;
 
 /// Adds a watcher to a task that has not ended.
-pub fn add(task: &TaskData, watcher: Watcher<Task>) {
+pub(crate) fn add(task: &TaskData, watcher: Watcher<Task>) {
     task.watchers.borrow_mut().get_or_insert_default().list.push(watcher);
 }
 
-/// Takes the callbacks out for which `matches` says yes, and says how many. What it raises is
+/// Takes the callbacks out for which `matches` is true, and returns how many. What it raises is
 /// passed on; the list is then as it was.
-pub fn remove(
+pub(crate) fn remove(
     task: &TaskData,
     mut matches: impl FnMut(&Object) -> Fallible<bool>,
 ) -> Fallible<usize> {
@@ -56,7 +57,7 @@ pub fn remove(
 
 /// Tells everybody that a task has ended.
 #[inline]
-pub fn tell(state: &LoopState, task: &Task) {
+pub(crate) fn tell(state: &LoopState, task: &Task) {
     let Some(watchers) = task.data().watchers.take() else {
         return;
     };
@@ -78,7 +79,7 @@ pub fn tell(state: &LoopState, task: &Task) {
 }
 
 /// `loop.call_soon(function, arg, context=context)`.
-pub fn call_soon(
+pub(crate) fn call_soon(
     state: &LoopState,
     function: &Object,
     arg: &Object,

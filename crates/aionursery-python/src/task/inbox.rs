@@ -4,18 +4,18 @@ use super::data::{Task, TaskData};
 use crate::engine::state::LoopState;
 
 /// Whether a bare cancellation waits to be thrown and no shield holds it back.
-pub fn is_asked(state: &LoopState, task: &Task) -> bool {
+pub(crate) fn is_asked(state: &LoopState, task: &Task) -> bool {
     let ours = task.data();
     ours.inbox.get().is_asked(|| is_shielded(state, ours))
 }
 
 /// Whether a bare cancellation is held back (R20).
-pub fn is_shielded(state: &LoopState, ours: &TaskData) -> bool {
+pub(crate) fn is_shielded(state: &LoopState, ours: &TaskData) -> bool {
     ours.member.get().is_some_and(|member| state.tree.borrow().is_shielded(member))
 }
 
 /// The tree has cancelled a task: its count of cancellations rises.
-pub fn charge(task: &Task, charges: u32) {
+pub(crate) fn charge(task: &Task, charges: u32) {
     task.data().change_inbox(|inbox| {
         for _ in 0..charges {
             inbox.requests.ask();

@@ -1,23 +1,28 @@
 //! The task: a subclass of asyncio's own, driven by our ready queue. What each part owns is said in
 //! its first lines. It must never take a step: `step` does.
 
-pub mod call_graph;
-pub mod callbacks;
-pub mod data;
+pub(crate) mod call_graph;
+pub(crate) mod callbacks;
+pub(crate) mod data;
+pub(crate) mod flag;
 mod inbox;
-pub mod name;
+mod layout;
+pub(crate) mod memory;
+pub(crate) mod name;
 mod place;
-pub mod registry;
-pub mod result;
+pub(crate) mod registry;
+pub(crate) mod result;
 mod wake;
 mod watchers;
 
-pub use callbacks::call_soon;
-pub use data::{Task, TaskData, allocate, begin, flag, is_ours};
-pub use inbox::{charge, is_asked, is_shielded};
-pub use name::set_name;
-pub use place::{is_held, leave_tree, member};
-pub use registry::register_child;
-pub use result::cancelled_error;
-pub use wake::wake;
-pub use watchers::Watcher;
+pub(crate) use callbacks::call_soon;
+pub(crate) use data::{Task, TaskData, begin, is_ours};
+pub(crate) use inbox::{charge, is_asked, is_shielded};
+pub(crate) use layout::{class, find_inherited};
+pub(crate) use memory::allocate;
+pub(crate) use name::set_name;
+pub(crate) use place::{is_held, leave_tree, member};
+pub(crate) use registry::register_child;
+pub(crate) use result::cancelled_error;
+pub(crate) use wake::wake;
+pub(crate) use watchers::Watcher;

@@ -5,10 +5,11 @@
 use super::data::{Task, TaskData};
 use crate::cpython::call::{as_text, is_exact_text, is_int, utf8};
 use crate::cpython::errors::{Fallible, optional, string};
-use crate::cpython::object::{Object, Owned, none};
+use crate::cpython::object::Object;
+use crate::cpython::owned::{Owned, none};
 
 /// What a task is called.
-pub fn name(task: &Task) -> Fallible<Owned> {
+pub(crate) fn name(task: &Task) -> Fallible<Owned> {
     let ours = task.data();
     if is_unnamed(ours) {
         let text = format!("Task-{}", ours.number.get());
@@ -19,7 +20,7 @@ pub fn name(task: &Task) -> Fallible<Owned> {
 
 /// Whether a task has no text for a name yet.
 #[inline]
-pub fn is_unnamed(ours: &TaskData) -> bool {
+pub(crate) fn is_unnamed(ours: &TaskData) -> bool {
     if !cfg!(Py_3_14) {
         return ours.name().is_empty();
     }
@@ -28,7 +29,7 @@ pub fn is_unnamed(ours: &TaskData) -> bool {
 
 /// A task is there to be seen: a debugger finds its number.
 #[inline]
-pub fn show_number(task: &Task) {
+pub(crate) fn show_number(task: &Task) {
     #[cfg(Py_3_14)]
     if is_unnamed(task.data()) {
         // Without memory the number stays 0, and nothing is raised.
@@ -42,18 +43,18 @@ pub fn show_number(task: &Task) {
 }
 
 /// What a task is called, for messages.
-pub fn name_text(task: &Task) -> String {
+pub(crate) fn name_text(task: &Task) -> String {
     let name = optional(name(task));
     name.as_deref().and_then(utf8).unwrap_or_default().to_owned()
 }
 
 /// `str(name)`, as a task keeps it.
-pub fn as_name(name: &Object) -> Fallible<Owned> {
+pub(crate) fn as_name(name: &Object) -> Fallible<Owned> {
     if is_exact_text(name) { Ok(Owned::share(name)) } else { as_text(name) }
 }
 
 /// Names a task `str(name)`.
-pub fn set_name(task: &Task, name: &Object) -> Fallible<()> {
+pub(crate) fn set_name(task: &Task, name: &Object) -> Fallible<()> {
     task.data().name().set(as_name(name)?);
     Ok(())
 }

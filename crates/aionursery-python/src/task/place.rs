@@ -8,12 +8,12 @@ use crate::engine::state::{Key, LoopState};
 
 /// Whether the tree holds a reference to a task: to children and to foreign hosts. A task of ours
 /// that only hosts scopes leaves the tree when it goes, so that it can be collected.
-pub fn is_held(task: &Object) -> bool {
+pub(crate) fn is_held(task: &Object) -> bool {
     task.cast::<Task>().is_none_or(Task::is_held)
 }
 
 /// The place of a task of ours in the tree, made if it has none.
-pub fn member(state: &LoopState, task: &Task) -> MemberId {
+pub(crate) fn member(state: &LoopState, task: &Task) -> MemberId {
     let ours = task.data();
     if let Some(member) = ours.member.get() {
         return member;
@@ -24,6 +24,6 @@ pub fn member(state: &LoopState, task: &Task) -> MemberId {
 }
 
 /// The loop's state goes: the task has no place in a tree any more.
-pub fn leave_tree(task: &Task) {
+pub(crate) fn leave_tree(task: &Task) {
     task.data().member.set(None);
 }

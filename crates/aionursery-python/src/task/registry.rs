@@ -1,5 +1,5 @@
 //! asyncio's set of all tasks, as `asyncio.all_tasks()` shows it. Until 3.13 it is a `WeakSet`, and to
-//! enter it costs more than most children do: a nursery's children are entered when somebody looks.
+//! enter it costs more than most children do: a nursery's children are entered when the set is read.
 //! What looks calls each weak reference in the set, and one of them is a function of ours. From 3.14
 //! on asyncio keeps a list, which a task enters when it is made. It must never keep a task alive.
 
@@ -7,24 +7,27 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::prelude::*;
 
-use super::data::{Task, flag};
+use super::data::Task;
+use super::flag;
 use crate::cpython::call::weak_reference;
+use crate::cpython::called::method;
 use crate::cpython::containers::{set_add, set_discard};
 use crate::cpython::errors::{Fallible, fetch};
-use crate::cpython::function::{Method, This, method};
+use crate::cpython::function::{Method, This};
 use crate::cpython::imports::imports;
-use crate::cpython::object::{Object, Owned, none, none_ref};
+use crate::cpython::object::{Object, none_ref};
+use crate::cpython::owned::{Owned, none};
 use crate::engine::find::each_state;
 
-/// Children are entered when somebody looks.
+/// Children are entered when the set is read.
 static LAZY: AtomicBool = AtomicBool::new(false);
-/// Somebody has looked, as a check at import wants to know.
+/// The set was read, as a check at import wants to know.
 static LOOKED: AtomicBool = AtomicBool::new(false);
 
 /// Enters a task into asyncio's set of tasks. What the set holds is a weak reference, made here as
 /// `WeakSet.add` would make it. A failure (no memory) only hides it from `all_tasks`.
 #[inline]
-pub fn register(task: &Task) {
+pub(crate) fn register(task: &Task) {
     let ours = task.data();
     if !ours.registration.is_empty() {
         return;
@@ -45,7 +48,7 @@ pub fn register(task: &Task) {
 
 /// Enters a nursery's child, if that cannot wait.
 #[inline]
-pub fn register_child(task: &Task) {
+pub(crate) fn register_child(task: &Task) {
     if !LAZY.load(Ordering::Relaxed) {
         register(task);
     }
@@ -53,7 +56,7 @@ pub fn register_child(task: &Task) {
 
 /// Takes a task out of asyncio's set of tasks.
 #[inline]
-pub fn unregister(task: &Task) {
+pub(crate) fn unregister(task: &Task) {
     let Some(reference) = task.data().registration.take() else {
         return;
     };
@@ -64,7 +67,7 @@ pub fn unregister(task: &Task) {
 
 static ENTER_ALL: Method = method!(no_args Object, c"enter_children", enter_all);
 
-/// Somebody goes through the set: the children that are not in it are entered. What goes through it
+/// The set is read: the children that are not in it are entered. What goes through it
 /// notices that it grows, and begins again.
 fn enter_all(this: &This<'_, Object>) -> Fallible<Owned> {
     let py = this.py();
@@ -92,7 +95,7 @@ fn is_hidden(task: &Task) -> bool {
 }
 
 /// Puts the function into the set, if going through that calls it.
-pub fn set_up(py: Python<'_>) -> PyResult<()> {
+pub(crate) fn set_up(py: Python<'_>) -> PyResult<()> {
     let Some(scheduled) = imports(py).scheduled.filter(|_| !LAZY.load(Ordering::Relaxed)) else {
         return Ok(());
     };

@@ -1,34 +1,36 @@
 //! How a task has ended, as `result` says it: it may be asked again and again.
 
-use super::data::{Task, flag};
+use super::data::Task;
+use super::flag;
 use crate::cpython::call::{call0, call1};
 use crate::cpython::errors::{
     Fallible, Raised, exc, raise_in_context, set_error, set_error_text, set_traceback,
 };
 use crate::cpython::imports::imports;
-use crate::cpython::object::{Owned, none, none_ref};
+use crate::cpython::object::none_ref;
+use crate::cpython::owned::{Owned, none};
 use crate::engine::home::Home;
 use pyo3::prelude::*;
 
 /// The loop's part of a task whose `__init__` has run.
-pub fn alive(task: &Task) -> Fallible<Home> {
+pub(crate) fn alive(task: &Task) -> Fallible<Home> {
     task.data()
         .state()
         .ok_or_else(|| set_error(exc::runtime_error(task.py()), c"Task object is not initialized."))
 }
 
-pub fn invalid_state(py: Python<'_>, text: &str) -> Raised {
+pub(crate) fn invalid_state(py: Python<'_>, text: &str) -> Raised {
     set_error_text(imports(py).invalid_state_error, text)
 }
 
 /// The `CancelledError` of a cancelled task: the one that ended it the first time it is asked for,
 /// a new one with the same message afterwards.
-pub fn raise_cancelled(task: &Task) -> Raised {
+pub(crate) fn raise_cancelled(task: &Task) -> Raised {
     let kept = task.data().outcome.take();
     raise_in_context(kept.unwrap_or_else(|| cancelled_error(task)))
 }
 
-pub fn result_of(task: &Task) -> Fallible<Owned> {
+pub(crate) fn result_of(task: &Task) -> Fallible<Owned> {
     let py = task.py();
     let ours = task.data();
     if !ours.home.is_some() {
@@ -58,7 +60,7 @@ pub fn result_of(task: &Task) -> Fallible<Owned> {
 }
 
 /// The `CancelledError` for a cancellation from outside, with its message.
-pub fn cancelled_error(task: &Task) -> Owned {
+pub(crate) fn cancelled_error(task: &Task) -> Owned {
     let kind = imports(task.py()).cancelled_error;
     let error = match task.data().cancel_message.cloned() {
         Some(message) if !message.is_none() => call1(kind, &message),

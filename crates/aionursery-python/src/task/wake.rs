@@ -1,13 +1,14 @@
 //! How a task that waits is woken: it is queued, once. It must never take a step.
 
-use super::data::{Task, flag};
-use crate::cpython::object::Owned;
+use super::data::Task;
+use super::flag;
+use crate::cpython::owned::Owned;
 use crate::engine::ready;
 use crate::engine::state::LoopState;
 
 /// What a task of ours has waited for is there.
 #[inline]
-pub fn wake(state: &LoopState, task: Owned<Task>) {
+pub(crate) fn wake(state: &LoopState, task: Owned<Task>) {
     let ours = task.data();
     if ours.has(flag::DONE | flag::SCHEDULED | flag::RUNNING) {
         return;

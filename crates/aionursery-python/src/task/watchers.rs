@@ -1,8 +1,10 @@
 //! What is kept of those that are to be told of a task's end.
 
-use crate::cpython::object::{Owned, Visitor};
+use crate::cpython::owned::Owned;
+use crate::cpython::slot::Visitor;
 
-pub enum Watcher<T> {
+#[derive(Debug)]
+pub(crate) enum Watcher<T> {
     /// A callback and the context to call it in.
     Callback(Owned, Owned),
     /// A task of ours that awaits this one.
@@ -18,7 +20,8 @@ impl<T> Clone for Watcher<T> {
     }
 }
 
-pub struct Watchers<T> {
+#[derive(Debug)]
+pub(crate) struct Watchers<T> {
     pub list: Vec<Watcher<T>>,
 }
 
@@ -30,7 +33,7 @@ impl<T> Default for Watchers<T> {
 
 impl<T> Watchers<T> {
     /// Shows the collector what is held.
-    pub fn traverse(&self, visitor: &mut Visitor) {
+    pub(crate) fn traverse(&self, visitor: &mut Visitor) {
         for watcher in &self.list {
             match watcher {
                 Watcher::Callback(function, context) => {

@@ -1,15 +1,19 @@
 //! How a task is awaited: the iterator behind `await task`. One of our tasks that gets the task out
-//! of it joins directly; anybody else treats the task as the future that it is.
+//! of it joins directly; any other code treats the task as the future that it is.
 
 use pyo3::prelude::*;
 
 use crate::cpython::args::Args;
 use crate::cpython::call::Sent;
-use crate::cpython::class::{Class, Heap, Inside, Sends, Slots, yielded};
+use crate::cpython::called::method;
+use crate::cpython::class::{Class, Heap, Inside};
 use crate::cpython::errors::{Fallible, exc, set_error};
-use crate::cpython::function::{Method, This, method};
+use crate::cpython::function::{Method, This};
 use crate::cpython::generator::raise_thrown;
-use crate::cpython::object::{Object, Owned, Slot, Visitor, none};
+use crate::cpython::object::Object;
+use crate::cpython::owned::{Owned, none};
+use crate::cpython::slot::{Slot, Visitor};
+use crate::cpython::slots::{Sends, Slots, yielded};
 use crate::task::result::{alive, result_of};
 use crate::task::{Task, flag};
 
@@ -37,7 +41,7 @@ impl Inside for Awaiting {
 }
 
 /// `task.__await__()` and `iter(task)`.
-pub fn iterate(task: &Task) -> Fallible<Owned> {
+pub(super) fn iterate(task: &Task) -> Fallible<Owned> {
     if !task.data().home.is_some() {
         drop(alive(task)?);
     }
@@ -92,7 +96,7 @@ static METHODS: [Method<Iterator>; 4] = [
 ];
 
 /// Makes the type.
-pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let slots = Slots::new().sends::<Awaiting>().methods(&METHODS);
     CLASS.create(module.py(), c"aionursery._aionursery.TaskIterator", slots).map(drop)
 }

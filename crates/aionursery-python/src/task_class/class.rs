@@ -3,17 +3,17 @@
 use pyo3::prelude::*;
 
 use super::{compat, methods};
-use crate::task::data;
+use crate::cpython::errors::fetch;
+use crate::task::{self, memory};
 
 /// Makes the type and adds it to the module.
-pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
-    let slots = methods::add_to(data::slots()).properties(&compat::TABLE);
-    if !data::create_type(py, c"aionursery._aionursery.Task", slots) {
-        return Err(PyErr::fetch(py));
-    }
-    data::find_inherited(py)?;
-    let class = data::class(py).to_bound(py);
+    let slots = methods::add_to(memory::slots()).properties(&compat::TABLE);
+    let made = memory::create_type(py, c"aionursery._aionursery.Task", slots);
+    made.map_err(|raised| fetch(py, raised))?;
+    task::find_inherited(py)?;
+    let class = task::class(py).to_bound(py);
     class.setattr("__module__", "aionursery")?;
     module.add("Task", class)
 }

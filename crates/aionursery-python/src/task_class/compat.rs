@@ -2,10 +2,12 @@
 //! have. It shows what there is and must never be needed by our own code.
 
 use crate::cpython::call::truth;
+use crate::cpython::called::property;
 use crate::cpython::containers::{list, tuple};
 use crate::cpython::errors::{Fallible, exc, set_error, string};
-use crate::cpython::function::{Property, property};
-use crate::cpython::object::{Object, Owned, boolean, boolean_ref, none, none_ref};
+use crate::cpython::function::Property;
+use crate::cpython::object::{Object, boolean_ref, none_ref};
+use crate::cpython::owned::{Owned, boolean, none};
 use crate::step::future;
 use crate::task::{Task, Watcher, flag};
 use crate::task_class::methods::event_loop;
@@ -103,7 +105,7 @@ fn set_cancel_message(task: &Task, value: Option<&Object>) -> Fallible<()> {
     Ok(())
 }
 
-pub static TABLE: [Property<Task>; 14] = [
+pub(super) static TABLE: [Property<Task>; 14] = [
     property!(Task, c"_state", state),
     property!(
         Task,

@@ -7,10 +7,12 @@ use crate::cpython::args::{Args, CallArgs, given};
 use crate::cpython::call::{
     call0, call1, is_context, is_coroutine, method0, repr, truth, truth_of, type_name,
 };
+use crate::cpython::called::method;
 use crate::cpython::errors::{Fallible, exc, misuse, set_error, set_error_text};
-use crate::cpython::function::{Method, This, method};
+use crate::cpython::function::{Method, This};
 use crate::cpython::imports::{imports, is_debug, names};
-use crate::cpython::object::{Object, Owned};
+use crate::cpython::object::Object;
+use crate::cpython::owned::Owned;
 use crate::engine::ready;
 use crate::engine::state::LoopState;
 use crate::step::{start_eagerly, trace_source};
@@ -18,7 +20,7 @@ use crate::task::registry::register;
 use crate::task::{Task, allocate, begin, flag, name};
 
 /// `Task.__init__(coro, *, loop=None, name=None, context=None, eager_start=False)`.
-pub fn init(task: &Task, args: &CallArgs<'_>) -> Fallible<()> {
+pub(super) fn init(task: &Task, args: &CallArgs<'_>) -> Fallible<()> {
     let py = task.py();
     let names = ["coro", "loop", "name", "context", "eager_start"];
     let [coro, event_loop, name, context, eager] = args.parse(py, "Task", names, 1)?;
@@ -91,7 +93,7 @@ fn fill(task: &Task, coro: &Object, event_loop: &Object, how: How<'_>) -> Fallib
 }
 
 /// Empties a task that was begun before, if that is allowed: one that has ended, before CPython 3.15.
-/// Whoever steps one that has not, and the tree that it stands in, count on what it is made of.
+/// The code that steps one that has not, and the tree that it stands in, count on what it is made of.
 #[cold]
 fn begin_again(task: &Task) -> Fallible<()> {
     let ours = task.data();
@@ -140,13 +142,13 @@ static EAGER: Method =
     .documented(c"eager_task_factory(loop, coro, /, *, name=None, context=None, eager_start=None)\n--\n\nMake a task of ours and take its first step at once: give this to loop.set_task_factory().");
 
 /// Whether an object is `task_factory`.
-pub fn is_lazy(factory: &Object) -> bool {
+pub(crate) fn is_lazy(factory: &Object) -> bool {
     LAZY.is(factory)
 }
 
 /// Adds the two factories to the module. They are plain C functions: every task of a program is
 /// made by one of them.
-pub fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(crate) fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
     LAZY.add_to_module_as(module, "aionursery")?;
     EAGER.add_to_module_as(module, "aionursery")
 }

@@ -6,11 +6,13 @@ use nursery_core::Inbox;
 use super::{awaiting as joined, factory};
 use crate::cpython::args::{Args, CallArgs, given};
 use crate::cpython::call::{call, call1, copy_context, int, is_equal};
-use crate::cpython::class::Slots;
+use crate::cpython::called::{finalize, init, method, unary};
 use crate::cpython::errors::{Aside, Fallible, exc, set_error};
-use crate::cpython::function::{Method, finalize, init, method, unary};
+use crate::cpython::function::Method;
 use crate::cpython::imports::{imports, names};
-use crate::cpython::object::{Object, Owned, boolean, none, none_ref};
+use crate::cpython::object::{Object, none_ref};
+use crate::cpython::owned::{Owned, boolean, none};
+use crate::cpython::slots::Slots;
 use crate::engine::threads;
 use crate::task::name::{is_unnamed, name, set_name};
 use crate::task::result::{alive, invalid_state, raise_cancelled, result_of};
@@ -108,7 +110,7 @@ fn get_context(task: &Task) -> Fallible<Owned> {
     Ok(task.data().context().cloned().unwrap_or_else(|| none(task.py())))
 }
 
-pub fn event_loop(task: &Task) -> Fallible<Owned> {
+pub(super) fn event_loop(task: &Task) -> Fallible<Owned> {
     Ok(alive(task)?.event_loop())
 }
 
@@ -151,7 +153,7 @@ fn task_repr(task: &Task) -> Fallible<Owned> {
     call1(imports(task.py()).parts.format_task, task)
 }
 
-/// Says what must not go unnoticed when a task goes: it had not ended, or nobody has asked for its
+/// Says what must not go unnoticed when a task goes: it had not ended, or it was not asked for its
 /// exception.
 fn warn_of_loss(task: &Task) {
     let ours = task.data();
@@ -228,7 +230,7 @@ static METHODS: [Method<Task>; 22] = [
 ];
 
 /// What the type is made of, beside its memory.
-pub fn add_to(slots: Slots<Task>) -> Slots<Task> {
+pub(super) fn add_to(slots: Slots<Task>) -> Slots<Task> {
     slots
         .init(init!(Task, |task: &Task, args: CallArgs<'_>| factory::init(task, &args)))
         .finalize(finalize!(Task, warn_of_loss))

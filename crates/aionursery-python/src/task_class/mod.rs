@@ -7,6 +7,6 @@ mod compat;
 mod factory;
 mod methods;
 
-pub use awaiting::add_to as add_iterator_to;
-pub use class::add_to;
-pub use factory::{add_functions, is_lazy};
+pub(crate) use awaiting::add_to as add_iterator_to;
+pub(crate) use class::add_to;
+pub(crate) use factory::{add_functions, is_lazy};

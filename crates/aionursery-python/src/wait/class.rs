@@ -9,16 +9,19 @@ use super::future::{
     remove_done_callback, result, set_blocking, set_result,
 };
 use super::waiter::Waiter;
-use super::{CLASS, Kind, Phase, Wait, WaitObject};
-use crate::cpython::class::{Class, Inside, Slots};
+use super::{CLASS, Wait, WaitKind, WaitObject, WaitPhase};
+use crate::cpython::called::{method, property, unary};
+use crate::cpython::class::{Class, Inside};
 use crate::cpython::errors::{Aside, Fallible, exc, string, warn, write_unraisable};
-use crate::cpython::function::{Method, Property, This, method, property, unary};
-use crate::cpython::object::{Owned, Visitor};
+use crate::cpython::function::{Method, Property, This};
+use crate::cpython::owned::Owned;
+use crate::cpython::slot::Visitor;
+use crate::cpython::slots::Slots;
 
 fn wait_repr(this: &This<'_, WaitObject>) -> Fallible<Owned> {
     let text = match this.kind.get() {
-        Kind::Span => format!("sleep({})", this.when.get()),
-        Kind::Moment => format!("sleep_until({})", this.when.get()),
+        WaitKind::Span => format!("sleep({})", this.when.get()),
+        WaitKind::Moment => format!("sleep_until({})", this.when.get()),
         kind => format!("{kind:?}").to_lowercase(),
     };
     let phase = format!("{:?}", this.phase.get()).to_lowercase();
@@ -44,9 +47,9 @@ impl Inside for Wait {
     fn clear(&self, py: Python<'_>) {
         // A join that goes while it waits can no longer hear of its nursery's end.
         if let Some(ops) = self.ops.get()
-            && self.phase.get() == Phase::Waiting
+            && self.phase.get() == WaitPhase::Waiting
         {
-            self.phase.set(Phase::Spent);
+            self.phase.set(WaitPhase::Spent);
             (ops.abandon)(py, self);
         }
         self.task.clear();
@@ -60,8 +63,9 @@ impl Inside for Wait {
     /// As for a coroutine: a sleep that is never awaited is a mistake. What is in a heap is held by that,
     /// so no timer is left.
     fn farewell(&self, py: Python<'_>) {
-        let timed = matches!(self.kind.get(), Kind::Span | Kind::Moment | Kind::Forever);
-        if self.phase.get() == Phase::New && timed && !self.claimed.get() {
+        let timed =
+            matches!(self.kind.get(), WaitKind::Span | WaitKind::Moment | WaitKind::Forever);
+        if self.phase.get() == WaitPhase::New && timed && !self.claimed.get() {
             warn_unawaited(py);
         }
     }
@@ -98,7 +102,7 @@ static PROPERTIES: [Property<WaitObject>; 3] = [
 ];
 
 /// Makes the type and adds it to the module.
-pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let slots = Slots::new()
         .repr(unary!(WaitObject, wait_repr))
         .sends::<Wait>()

@@ -11,7 +11,7 @@ use crate::engine::stuck;
 use crate::engine::timers;
 
 /// It is now `now`: what is due is done.
-pub fn ring(state: &LoopState, now: f64) {
+pub(crate) fn ring(state: &LoopState, now: f64) {
     loop {
         let (alarm, effects) = state.tree.change(|tree, out| tree.advance(now, out));
         if !effects.is_silent() {
@@ -32,7 +32,7 @@ pub fn ring(state: &LoopState, now: f64) {
 
 /// Looks at the clock, for a deadline that has passed while the program computed (R21). Returns what
 /// time it is.
-pub fn look(state: &LoopState) -> Fallible<f64> {
+pub(crate) fn look(state: &LoopState) -> Fallible<f64> {
     let now = state.now()?;
     let next = state.tree.borrow().next_alarm();
     if next.is_some_and(|next| next <= now) {
@@ -49,7 +49,7 @@ pub fn look(state: &LoopState) -> Fallible<f64> {
 
 /// As [`look`], where there may be nothing to look for, and an error has no way out.
 #[inline]
-pub fn look_if_armed(state: &LoopState) {
+pub(crate) fn look_if_armed(state: &LoopState) {
     if state.tree.borrow().next_alarm().is_some()
         && let Err(raised) = look(state)
     {

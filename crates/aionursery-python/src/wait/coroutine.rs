@@ -1,15 +1,16 @@
 //! A wait as a coroutine and an iterator: what `await` and `send` do with it, and what is thrown into
-//! it. It must never wake anybody.
+//! it. It must never wake a task.
 
 use super::waiters;
-use super::{Kind, Phase, Wait, WaitObject, start};
+use super::{Wait, WaitKind, WaitObject, WaitPhase, start};
 use crate::cpython::args::Args;
 use crate::cpython::call::Sent;
-use crate::cpython::class::{Sends, yielded};
 use crate::cpython::errors::{Fallible, exc, optional, set_error};
 use crate::cpython::function::This;
 use crate::cpython::generator::raise_thrown;
-use crate::cpython::object::{Object, Owned, none};
+use crate::cpython::object::Object;
+use crate::cpython::owned::{Owned, none};
+use crate::cpython::slots::{Sends, yielded};
 use crate::engine::state::LoopState;
 use crate::wait::clock;
 use pyo3::prelude::*;
@@ -25,53 +26,53 @@ fn advance(this: &WaitObject) -> Fallible<Sent> {
     let py = this.py();
     let myself = || Sent::Yielded(Owned::share(this.object()));
     match (this.kind.get(), this.phase.get()) {
-        (_, Phase::Spent) => Err(set_error(
+        (_, WaitPhase::Spent) => Err(set_error(
             exc::runtime_error(py),
             c"cannot reuse already awaited aionursery wait; make a new one",
         )),
-        (Kind::Ready, _) => {
-            this.phase.set(Phase::Spent);
+        (WaitKind::Ready, _) => {
+            this.phase.set(WaitPhase::Spent);
             Ok(Sent::Returned(this.payload.take().unwrap_or_else(|| none(py))))
         }
-        (Kind::Turn, Phase::New) => {
+        (WaitKind::Turn, WaitPhase::New) => {
             look_at_clock(py, this);
-            this.phase.set(Phase::Done);
+            this.phase.set(WaitPhase::Done);
             Ok(Sent::Yielded(none(py)))
         }
-        (Kind::Join, Phase::New) => {
+        (WaitKind::Join, WaitPhase::New) => {
             let ops = this.join_ops();
             if (ops.begin)(this)? {
-                this.phase.set(Phase::Spent);
+                this.phase.set(WaitPhase::Spent);
                 return (ops.finish)(this, false).map(Sent::Returned);
             }
-            this.phase.set(Phase::Waiting);
+            this.phase.set(WaitPhase::Waiting);
             this.blocking.set(true);
             Ok(myself())
         }
-        (Kind::Join, Phase::Done) => {
-            this.phase.set(Phase::Spent);
+        (WaitKind::Join, WaitPhase::Done) => {
+            this.phase.set(WaitPhase::Spent);
             (this.join_ops().finish)(this, true).map(Sent::Returned)
         }
-        (Kind::Join, Phase::Waiting) => {
+        (WaitKind::Join, WaitPhase::Waiting) => {
             (this.join_ops().again)(this)?;
             this.blocking.set(true);
             Ok(myself())
         }
-        (_, Phase::New | Phase::Waiting) => {
+        (_, WaitPhase::New | WaitPhase::Waiting) => {
             start(this)?;
             this.blocking.set(true);
             Ok(myself())
         }
-        (_, Phase::Done) if this.shared.get() => {
+        (_, WaitPhase::Done) if this.shared.get() => {
             Ok(Sent::Returned(this.value.cloned().unwrap_or_else(|| none(py))))
         }
-        (_, Phase::Done) => {
-            this.phase.set(Phase::Spent);
+        (_, WaitPhase::Done) => {
+            this.phase.set(WaitPhase::Spent);
             Ok(Sent::Returned(this.value.take().unwrap_or_else(|| none(py))))
         }
-        (_, Phase::Cancelled) => {
+        (_, WaitPhase::Cancelled) => {
             if !this.shared.get() {
-                this.phase.set(Phase::Spent);
+                this.phase.set(WaitPhase::Spent);
             }
             Err(this.raise_cancelled(py))
         }
@@ -92,7 +93,7 @@ pub(super) fn send_value(this: &WaitObject, _: &Object) -> Fallible<Owned> {
 }
 
 /// What `send(None)` answers.
-pub fn go_on(this: &WaitObject) -> Fallible<Owned> {
+pub(crate) fn go_on(this: &WaitObject) -> Fallible<Owned> {
     yielded(advance(this))
 }
 
@@ -102,27 +103,27 @@ pub(super) fn throw(this: &WaitObject, args: Args<'_>) -> Fallible<Owned> {
         return (ops.throw)(this, raised);
     }
     match this.phase.get() {
-        Phase::Waiting => waiters::interrupt(this, Phase::Cancelled),
+        WaitPhase::Waiting => waiters::interrupt(this, WaitPhase::Cancelled),
         // The code that set or cancelled it can still see that.
-        Phase::Cancelled => {}
-        Phase::Done if this.shared.get() => {}
-        _ => this.phase.set(Phase::Spent),
+        WaitPhase::Cancelled => {}
+        WaitPhase::Done if this.shared.get() => {}
+        _ => this.phase.set(WaitPhase::Spent),
     }
     Err(raised)
 }
 
 pub(super) fn close(this: &WaitObject) -> Fallible<Owned> {
     match this.phase.get() {
-        Phase::Waiting => {
-            waiters::interrupt(this, Phase::Spent);
+        WaitPhase::Waiting => {
+            waiters::interrupt(this, WaitPhase::Spent);
             if let Some(ops) = this.ops.get() {
-                this.phase.set(Phase::Spent);
+                this.phase.set(WaitPhase::Spent);
                 (ops.abandon)(this.py(), this);
             }
         }
         // Others may still come for its outcome.
-        Phase::Done | Phase::Cancelled if this.shared.get() => {}
-        _ => this.phase.set(Phase::Spent),
+        WaitPhase::Done | WaitPhase::Cancelled if this.shared.get() => {}
+        _ => this.phase.set(WaitPhase::Spent),
     }
     Ok(none(this.py()))
 }

@@ -3,12 +3,13 @@
 
 use super::waiter::Waiter;
 use super::waiters::{self, notify};
-use super::{Kind, Phase, Wait, WaitObject, complete, host_cancelled, start};
+use super::{Wait, WaitKind, WaitObject, WaitPhase, complete, host_cancelled, start};
 use crate::cpython::args::{Args, given};
 use crate::cpython::call::{copy_context, int, is_equal, truth};
 use crate::cpython::errors::{Fallible, exc, set_error};
 use crate::cpython::imports::imports;
-use crate::cpython::object::{Object, Owned, boolean, none};
+use crate::cpython::object::Object;
+use crate::cpython::owned::{Owned, boolean, none};
 use crate::engine::threads;
 use crate::task;
 
@@ -25,7 +26,7 @@ fn check_thread(this: &Wait, what: &str) -> Fallible<()> {
 }
 
 fn is_open(this: &Wait) -> bool {
-    matches!(this.phase.get(), Phase::New | Phase::Waiting)
+    matches!(this.phase.get(), WaitPhase::New | WaitPhase::Waiting)
 }
 
 pub(super) fn done(this: &WaitObject) -> Fallible<Owned> {
@@ -39,10 +40,10 @@ pub(super) fn cancelled(this: &WaitObject) -> Fallible<Owned> {
 pub(super) fn result(this: &WaitObject) -> Fallible<Owned> {
     let py = this.py();
     match this.phase.get() {
-        Phase::Done | Phase::Spent if this.kind.get() == Kind::Join => Ok(none(py)),
-        Phase::Done | Phase::Spent => Ok(this.value.cloned().unwrap_or_else(|| none(py))),
-        Phase::Cancelled => Err(this.raise_cancelled(py)),
-        Phase::New | Phase::Waiting => {
+        WaitPhase::Done | WaitPhase::Spent if this.kind.get() == WaitKind::Join => Ok(none(py)),
+        WaitPhase::Done | WaitPhase::Spent => Ok(this.value.cloned().unwrap_or_else(|| none(py))),
+        WaitPhase::Cancelled => Err(this.raise_cancelled(py)),
+        WaitPhase::New | WaitPhase::Waiting => {
             Err(set_error(imports(py).invalid_state_error, c"Result is not set."))
         }
     }
@@ -51,7 +52,7 @@ pub(super) fn result(this: &WaitObject) -> Fallible<Owned> {
 /// `set_result`, for what is parked.
 pub(super) fn set_result(this: &WaitObject, value: &Object) -> Fallible<Owned> {
     let py = this.py();
-    if this.kind.get() != Kind::Parked || !is_open(this) {
+    if this.kind.get() != WaitKind::Parked || !is_open(this) {
         return Err(set_error(imports(py).invalid_state_error, c"invalid state"));
     }
     check_thread(this, WAITED_FOR)?;
@@ -72,13 +73,13 @@ pub(super) fn cancel(this: &WaitObject, args: Args<'_>) -> Fallible<Owned> {
     }
     check_thread(this, WAITED_FOR)?;
     drop(this.message.replace(given(message).map(Owned::share)));
-    if this.kind.get() == Kind::Join {
+    if this.kind.get() == WaitKind::Join {
         if let Some(state) = this.state() {
             host_cancelled(&state, this);
         }
         return Ok(boolean(py, true));
     }
-    this.phase.set(Phase::Cancelled);
+    this.phase.set(WaitPhase::Cancelled);
     this.stop_waiting();
     notify(this);
     Ok(boolean(py, true))

@@ -1,4 +1,4 @@
-//! What our own waits are: one object that a coroutine yields and that knows how to wake whoever
+//! What our own waits are: one object that a coroutine yields and that knows how to wake the task that
 //! yielded it. One of our tasks goes from it straight to the ready queue; a foreign task finds in
 //! it the future that it expects, and `create_task` the coroutine. It must never decide what a
 //! cancellation means: a withdrawn wait says that it waits no longer, no more.
@@ -7,7 +7,7 @@
 //! `coroutine` its side as a coroutine, `future` its side as a future, `class` its type.
 
 mod class;
-pub mod clock;
+pub(crate) mod clock;
 mod coroutine;
 mod future;
 mod over;
@@ -22,23 +22,25 @@ use crate::cpython::call::{call0, call1};
 use crate::cpython::class::{Class, Heap};
 use crate::cpython::errors::{Fallible, Raised, raise};
 use crate::cpython::imports::imports;
-use crate::cpython::object::{Object, Owned, Slot, Typed};
+use crate::cpython::object::{Object, Typed};
+use crate::cpython::owned::Owned;
+use crate::cpython::slot::Slot;
 use crate::engine::home::{Home, HomeSlot};
 use crate::engine::state::LoopState;
 use crate::engine::timers;
 use crate::task::Task;
 use pyo3::prelude::*;
 
-pub use class::add_to;
-pub use coroutine::go_on;
-pub use over::{cancelled_error, complete, wake_joiner};
+pub(crate) use class::add_to;
+pub(crate) use coroutine::go_on;
+pub(crate) use over::{cancelled_error, complete, wake_joiner};
 use waiter::Waiter;
-pub use waiters::{interrupt, notify, park, withdraw};
+pub(crate) use waiters::{interrupt, notify, park, withdraw};
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Kind {
+pub(crate) enum WaitKind {
     /// Nothing: it returns its payload at once.
     Ready,
     /// The next turn of the loop.
@@ -51,14 +53,14 @@ pub enum Kind {
     Forever,
     /// What its ops say: a nursery's children.
     Join,
-    /// Whatever somebody sets: a turn at a lock, an event, an item.
+    /// Whatever is set from outside: a turn at a lock, an event, an item.
     Parked,
 }
 
 /// Where a wait stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Phase {
+pub(crate) enum WaitPhase {
     New,
     Waiting,
     Done,
@@ -69,7 +71,7 @@ pub enum Phase {
 
 /// What a join does, which is above what waits are: when it begins, and what becomes of what comes to
 /// it meanwhile.
-pub struct Ops {
+pub(crate) struct Ops {
     /// The first `send`. Returns whether there is nothing to wait for.
     pub begin: fn(&WaitObject) -> Fallible<bool>,
     /// It is awaited once more while it waits: raises if that is a mistake.
@@ -85,9 +87,9 @@ pub struct Ops {
 }
 
 /// What is inside a wait.
-pub struct Wait {
-    kind: Cell<Kind>,
-    phase: Cell<Phase>,
+pub(crate) struct Wait {
+    kind: Cell<WaitKind>,
+    phase: Cell<WaitPhase>,
     blocking: Cell<bool>,
     /// A child was made of it: that it was never awaited says nothing.
     claimed: Cell<bool>,
@@ -112,25 +114,25 @@ pub struct Wait {
 }
 
 /// A wait, as the object that it is.
-pub type WaitObject = Heap<Wait>;
+pub(crate) type WaitObject = Heap<Wait>;
 
 static CLASS: Class<Wait> = Class::new();
 
 #[inline]
-pub fn is_wait(object: &Object) -> bool {
+pub(crate) fn is_wait(object: &Object) -> bool {
     <WaitObject as Typed>::is(object)
 }
 
 /// A new wait. `when` is a span or a moment in seconds, for the kinds that have one.
-pub fn create(
+pub(crate) fn create(
     py: Python<'_>,
-    kind: Kind,
+    kind: WaitKind,
     when: f64,
     payload: Option<Owned>,
 ) -> Fallible<Owned<WaitObject>> {
     let wait = Wait {
         kind: Cell::new(kind),
-        phase: Cell::new(Phase::New),
+        phase: Cell::new(WaitPhase::New),
         blocking: Cell::new(false),
         claimed: Cell::new(false),
         notes: Cell::new(0),
@@ -151,18 +153,18 @@ pub fn create(
 }
 
 /// A new join, which has `ops`.
-pub fn create_join(
+pub(crate) fn create_join(
     py: Python<'_>,
     ops: &'static Ops,
     payload: Owned,
 ) -> Fallible<Owned<WaitObject>> {
-    let made = create(py, Kind::Join, 0.0, Some(payload))?;
+    let made = create(py, WaitKind::Join, 0.0, Some(payload))?;
     made.ops.set(Some(ops));
     Ok(made)
 }
 
 /// What waits for a wait was cancelled from outside while it holds cancellations back (R15).
-pub fn host_cancelled(state: &LoopState, wait: &WaitObject) {
+pub(crate) fn host_cancelled(state: &LoopState, wait: &WaitObject) {
     if let Some(ops) = wait.ops.get() {
         (ops.cancelled)(state, wait);
     }
@@ -170,20 +172,20 @@ pub fn host_cancelled(state: &LoopState, wait: &WaitObject) {
 
 impl Wait {
     /// Ties it to a loop.
-    pub fn settle_in(&self, state: &LoopState) {
+    pub(crate) fn attach_to(&self, state: &LoopState) {
         self.home.set(state.home());
     }
 
-    pub fn state(&self) -> Option<Home> {
+    pub(crate) fn state(&self) -> Option<Home> {
         self.home.cloned()
     }
 
-    pub fn payload(&self) -> &Slot {
+    pub(crate) fn payload(&self) -> &Slot {
         &self.payload
     }
 
     /// What it brings; a join's ops keep an exception there.
-    pub fn value(&self) -> &Slot {
+    pub(crate) fn value(&self) -> &Slot {
         &self.value
     }
 
@@ -193,17 +195,17 @@ impl Wait {
     }
 
     /// What its ops keep in it.
-    pub fn notes(&self) -> &Cell<u8> {
+    pub(crate) fn notes(&self) -> &Cell<u8> {
         &self.notes
     }
 
     /// Where it stands; its ops may end it.
-    pub fn phase(&self) -> &Cell<Phase> {
+    pub(crate) fn phase(&self) -> &Cell<WaitPhase> {
         &self.phase
     }
 
     /// The task of ours that waits.
-    pub fn task(&self) -> &Slot<Task> {
+    pub(crate) fn task(&self) -> &Slot<Task> {
         &self.task
     }
 
@@ -221,12 +223,12 @@ impl Wait {
     }
 
     /// Takes the task of ours that waits out.
-    pub fn take_task(&self) -> Option<Owned<Task>> {
+    pub(crate) fn take_task(&self) -> Option<Owned<Task>> {
         self.task.take()
     }
 
     /// Takes a callback out that is all there is: the function and its context.
-    pub fn take_only_callback(&self) -> Option<(Owned, Owned)> {
+    pub(crate) fn take_only_callback(&self) -> Option<(Owned, Owned)> {
         if !matches!(self.others.borrow().as_slice(), [Waiter::Callback(..)]) {
             return None;
         }
@@ -237,7 +239,7 @@ impl Wait {
     }
 
     /// Puts back what [`Self::take_only_callback`] has taken.
-    pub fn put_back(&self, function: Owned, context: Owned) {
+    pub(crate) fn put_back(&self, function: Owned, context: Owned) {
         self.others.borrow_mut().push(Waiter::Callback(function, context));
     }
 
@@ -247,7 +249,7 @@ impl Wait {
             return Ok(home);
         }
         let state = LoopState::current(py)?;
-        self.settle_in(&state);
+        self.attach_to(&state);
         Ok(state)
     }
 
@@ -260,44 +262,44 @@ impl Wait {
     }
 
     /// The heap has gone with its loop.
-    pub fn forget_timer(&self) {
+    pub(crate) fn forget_timer(&self) {
         self.timer.set(None);
     }
 
     /// What it was cancelled with.
-    pub fn message(&self) -> Option<Owned> {
+    pub(crate) fn message(&self) -> Option<Owned> {
         self.message.cloned()
     }
 
     /// Whether it was cut short or cancelled.
     #[inline]
-    pub fn is_cancelled(&self) -> bool {
-        self.phase.get() == Phase::Cancelled
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.phase.get() == WaitPhase::Cancelled
     }
 
     /// A child is made of it, and may be cancelled before it begins.
-    pub fn claim(&self) {
+    pub(crate) fn claim(&self) {
         self.claimed.set(true);
     }
 
     /// It is refused before it began.
-    pub fn close(&self) {
-        if self.phase.get() == Phase::New {
-            self.phase.set(Phase::Spent);
+    pub(crate) fn close(&self) {
+        if self.phase.get() == WaitPhase::New {
+            self.phase.set(WaitPhase::Spent);
         }
     }
 }
 
 /// Starts what is waited for: sets the timer.
 fn start(this: &WaitObject) -> Fallible<()> {
-    if this.phase.get() != Phase::New {
+    if this.phase.get() != WaitPhase::New {
         return Ok(());
     }
     let state = &*this.at_home(this.py())?;
     let kind = this.kind.get();
-    if matches!(kind, Kind::Span | Kind::Moment) {
+    if matches!(kind, WaitKind::Span | WaitKind::Moment) {
         let moment = match kind {
-            Kind::Span => state.now()? + this.when.get(),
+            WaitKind::Span => state.now()? + this.when.get(),
             _ => this.when.get(),
         };
         if moment < f64::INFINITY {
@@ -308,6 +310,6 @@ fn start(this: &WaitObject) -> Fallible<()> {
             timers::arm(state);
         }
     }
-    this.phase.set(Phase::Waiting);
+    this.phase.set(WaitPhase::Waiting);
     Ok(())
 }

@@ -3,48 +3,48 @@
 use nursery_core::NurseryId;
 
 use super::waiters::notify;
-use super::{Phase, WaitObject};
-use crate::cpython::object::Owned;
+use super::{WaitObject, WaitPhase};
+use crate::cpython::owned::Owned;
 use crate::engine::hooks::hooks;
 use crate::engine::state::LoopState;
 
 /// What was waited for is there.
-pub fn complete(this: &WaitObject, value: Option<Owned>) {
-    if !matches!(this.phase.get(), Phase::New | Phase::Waiting) {
+pub(crate) fn complete(this: &WaitObject, value: Option<Owned>) {
+    if !matches!(this.phase.get(), WaitPhase::New | WaitPhase::Waiting) {
         return;
     }
     if value.is_some() {
         drop(this.value.replace(value));
     }
-    this.phase.set(Phase::Done);
+    this.phase.set(WaitPhase::Done);
     notify(this);
 }
 
 /// The nursery that a host joins has closed.
-pub fn join_is_over(state: &LoopState, this: &WaitObject) {
-    if this.phase.get() != Phase::Waiting {
+pub(super) fn join_is_over(state: &LoopState, this: &WaitObject) {
+    if this.phase.get() != WaitPhase::Waiting {
         return;
     }
-    this.phase.set(Phase::Done);
+    this.phase.set(WaitPhase::Done);
     if !state.ready.take_last(this.object()) {
         notify(this);
     }
 }
 
 /// The timer of a wait has fired; the heap's reference has become the caller's.
-pub fn fire(this: &WaitObject) {
+pub(super) fn fire(this: &WaitObject) {
     this.forget_timer();
     complete(this, None);
 }
 
 /// What a wait that was cancelled brings.
-pub fn cancelled_error(this: &WaitObject) -> Owned {
+pub(crate) fn cancelled_error(this: &WaitObject) -> Owned {
     this.raise_cancelled(this.py()).take()
 }
 
 /// A nursery has closed: wakes the join that waits for it, or lets go of it if nothing of the
 /// program's has to do with it any more.
-pub fn wake_joiner(state: &LoopState, nursery: NurseryId) {
+pub(crate) fn wake_joiner(state: &LoopState, nursery: NurseryId) {
     let (joiner, released) = {
         let tree = state.tree.borrow();
         let joiner = tree.joiner(nursery).map(|key| key.share(state.py()));

@@ -1,18 +1,19 @@
 //! One that waits for a wait, beside its first task of ours.
 
-use crate::cpython::object::{Object, Owned};
+use crate::cpython::object::Object;
+use crate::cpython::owned::Owned;
 use crate::task::Task;
 
 /// A waiter beside the first task of ours.
 #[derive(Clone)]
-pub enum Waiter {
+pub(super) enum Waiter {
     Task(Owned<Task>),
     /// A function, and the context to call it in.
     Callback(Owned, Owned),
 }
 
 impl Waiter {
-    pub fn parts(&self) -> impl Iterator<Item = &Object> {
+    pub(super) fn parts(&self) -> impl Iterator<Item = &Object> {
         let (first, second): (&Object, Option<&Object>) = match self {
             Self::Task(task) => (task, None),
             Self::Callback(function, context) => (function, Some(context)),
@@ -20,7 +21,7 @@ impl Waiter {
         std::iter::once(first).chain(second)
     }
 
-    pub fn subject(&self) -> &Object {
+    pub(super) fn subject(&self) -> &Object {
         match self {
             Self::Task(task) => task,
             Self::Callback(function, _) => function,

@@ -1,27 +1,28 @@
-//! Who waits for a wait: one task of ours, which is nearly always all there is; behind it, in the order
+//! The tasks that wait for a wait: nearly always one task of ours alone; behind it, in the order
 //! in which they came, further tasks of ours and callbacks. Each stands for itself, so that what
-//! becomes of one does not end the wait for the others. It must never leave anybody waiting for what
+//! becomes of one does not end the wait for the others. It must never leave a task waiting for what
 //! has ended.
 
 use super::waiter::Waiter;
-use super::{Kind, Phase, Wait, WaitObject, host_cancelled};
+use super::{Wait, WaitKind, WaitObject, WaitPhase, host_cancelled};
 use crate::cpython::call::getattr_opt;
 use crate::cpython::errors::{Aside, optional};
 use crate::cpython::futures;
 use crate::cpython::imports::{current_task, names};
-use crate::cpython::object::{Object, Owned};
+use crate::cpython::object::Object;
+use crate::cpython::owned::Owned;
 use crate::engine::state::LoopState;
 use crate::task::{self, Task};
 
-/// One of our tasks has yielded a wait: it waits for it from now on. Says no if it must be treated
+/// One of our tasks has yielded a wait: it waits for it from now on. Returns `false` if it must be treated
 /// as any future instead (a join that another awaits, another loop's wait).
 #[inline]
-pub fn park(state: &LoopState, this: &WaitObject, task: &Task) -> bool {
-    if !this.home.is_at(state) || !this.blocking.get() || this.phase.get() != Phase::Waiting {
+pub(crate) fn park(state: &LoopState, this: &WaitObject, task: &Task) -> bool {
+    if !this.home.is_at(state) || !this.blocking.get() || this.phase.get() != WaitPhase::Waiting {
         return false;
     }
     if !this.task.is_empty() {
-        if this.kind.get() == Kind::Join {
+        if this.kind.get() == WaitKind::Join {
             return false;
         }
         this.shared.set(true);
@@ -31,7 +32,7 @@ pub fn park(state: &LoopState, this: &WaitObject, task: &Task) -> bool {
     }
     this.blocking.set(false);
     this.task.set(Owned::share(task));
-    if this.kind.get() == Kind::Join {
+    if this.kind.get() == WaitKind::Join {
         task.data().raise_flags(task::flag::JOINING);
         if task::is_asked(state, task) {
             host_cancelled(state, this);
@@ -41,7 +42,7 @@ pub fn park(state: &LoopState, this: &WaitObject, task: &Task) -> bool {
 }
 
 /// Adds a callback to a wait that is not over.
-pub fn add(this: &Wait, function: Owned, context: Owned) {
+pub(super) fn add(this: &Wait, function: Owned, context: Owned) {
     if has_any(this) {
         this.shared.set(true);
     }
@@ -53,7 +54,7 @@ fn has_any(this: &Wait) -> bool {
 }
 
 /// Wakes every waiter.
-pub fn notify(this: &WaitObject) {
+pub(crate) fn notify(this: &WaitObject) {
     let Some(state) = this.state() else { return };
     if let Some(task) = this.task.take() {
         task::wake(&state, task);
@@ -87,14 +88,14 @@ fn remove(this: &Wait, gone: &[usize]) {
     drop((first, others));
 }
 
-/// A task that waits is cancelled: the wait ends, or goes on for the others. Says whether the task is
+/// A task that waits is cancelled: the wait ends, or goes on for the others. Returns whether the task is
 /// to be woken, for nothing else will do it.
-pub fn withdraw(this: &WaitObject, task: &Task) -> bool {
-    if this.kind.get() == Kind::Join || this.phase.get() == Phase::Done {
+pub(crate) fn withdraw(this: &WaitObject, task: &Task) -> bool {
+    if this.kind.get() == WaitKind::Join || this.phase.get() == WaitPhase::Done {
         return false;
     }
-    if this.phase.get() != Phase::Waiting {
-        // Somebody else has thrown into the task's coroutine, and it is here no more.
+    if this.phase.get() != WaitPhase::Waiting {
+        // Other code has thrown into the task's coroutine, and it is here no more.
         return true;
     }
     remove(this, &[task.address()]);
@@ -103,16 +104,16 @@ pub fn withdraw(this: &WaitObject, task: &Task) -> bool {
         task.data().set_incoming(this.raise_cancelled(this.py()).take());
         this.leaving.set(this.leaving.get() + 1);
     } else {
-        this.phase.set(Phase::Cancelled);
+        this.phase.set(WaitPhase::Cancelled);
         this.stop_waiting();
     }
     true
 }
 
 /// Something was thrown into a wait that is not over, or it was closed: it is `after` that then. Where
-/// a task that waits does that, with its coroutine, the wait goes on for the others; anybody else ends
+/// a task that waits does that, with its coroutine, the wait goes on for the others; any other caller ends
 /// it for all.
-pub fn interrupt(this: &WaitObject, after: Phase) {
+pub(crate) fn interrupt(this: &WaitObject, after: WaitPhase) {
     let _aside = Aside::new(this.py());
     if this.leaving.get() > 0 && has_any(this) {
         this.leaving.set(this.leaving.get() - 1);
@@ -132,7 +133,7 @@ pub fn interrupt(this: &WaitObject, after: Phase) {
             stranded.push(waiter);
         }
     }
-    if this.phase.get() != Phase::Waiting {
+    if this.phase.get() != WaitPhase::Waiting {
         return;
     }
     remove(this, &gone);

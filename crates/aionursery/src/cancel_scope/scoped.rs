@@ -1,6 +1,6 @@
 //! The future of something that runs in a scope of its own: it is dropped when that is cancelled,
 //! after the shields in it, and gives then what its scope has caused, no other cancellation. It must
-//! never end in the place of whoever a cancellation from outside is for.
+//! never end in the place of the future that a cancellation from outside is for.
 
 use std::future::Future;
 use std::panic::Location;
@@ -42,11 +42,11 @@ pin_project! {
         timer: Timer,
         held: Held,
         shield: bool,
-        // It shields, for those who are around.
+        // It shields, for what is around.
         wall: Option<Raised>,
         // What it shields cannot go on.
         stuck: bool,
-        // It has ended, and whoever awaits it is cancelled.
+        // It has ended, and the future that awaits it is cancelled.
         gone: Option<Box<Gone>>,
         place: &'static Location<'static>,
     }
@@ -95,7 +95,7 @@ impl<F> Fields<'_, F> {
         let scope = self.shared.enter(frame::current());
         scope.signal.register_owner(waker);
         if *self.shield && scope.parent().is_some() {
-            // Whoever is around does not drop it while it shields.
+            // What is around does not drop it while it shields.
             *self.wall = Some(Raised::new());
         }
         *self.scope = Some(scope);
@@ -148,7 +148,7 @@ impl<F: Future> Future for Scoped<F> {
                 kind if kind.is_open() && *this.shield => Kind::Shielded,
                 kind => kind,
             };
-            // Who is to be dropped here for its marks is heard by nobody else.
+            // The marks of what is to be dropped here are for nothing else.
             let frame = match *this.stuck {
                 true => frame::enter(kind, true),
                 false => frame::enter_amid(kind, *this.shield),
@@ -185,9 +185,9 @@ impl<F: Future> Future for Scoped<F> {
                 this.end();
                 return Poll::Ready(Ok(value));
             }
-            let scope = this.scope.as_ref().expect("who waits has a place in the tree");
+            let scope = this.scope.as_ref().expect("what waits has a place in the tree");
             if marks & STOP != 0 {
-                // What it runs cannot go on, so whoever awaits it cannot; unless it was cancelled
+                // What it runs cannot go on, so the future that awaits it cannot; unless it was cancelled
                 // itself, and this is all that it comes to.
                 let is_own = *this.shield || scope.own_cause().is_some();
                 if is_own || (scope.is_hard() && !scope.is_taken_along()) {

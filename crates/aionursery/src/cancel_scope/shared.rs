@@ -1,7 +1,7 @@
 //! What the handles of a scope and the future that runs in it share: what it was told, and its place
 //! in the tree.
 //!
-//! Most of what runs in a scope is ready at once and asks nobody. So a scope has no place in the
+//! Most of what runs in a scope is ready at once and asks for nothing. So a scope has no place in the
 //! tree before it needs one: when what runs in it opens something below or asks for what is around,
 //! or when it has to wait. It must never be told apart from one that was open from the start.
 
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Own, Time};
 use crate::error::Cause;
 use crate::frame::{self, Around};
-use crate::scope::about::{self, About, Place};
+use crate::scope::about::{self, About, OpenedAt};
 use crate::scope::{Owner, Scope, budget, lock};
 use crate::sync::{Mutex, MutexGuard};
 
@@ -31,7 +31,7 @@ pub(super) struct Asked {
     pub(super) deadline: Option<Instant>,
     pub(super) clock: Option<Own>,
     /// Where it was told to run what runs in it now; `None` if nothing does.
-    runs: Place,
+    runs: OpenedAt,
 }
 
 #[derive(Default)]
@@ -94,7 +94,7 @@ impl Shared {
         lock(&self.0)
     }
 
-    /// Something is to run in it. Says whether it shields, and stands amid it, unless it is to be
+    /// Something is to run in it. Returns whether it shields, and stands amid it, unless it is to be
     /// opened first, as it is cancelled.
     ///
     /// # Panics
@@ -149,7 +149,7 @@ impl Shared {
         self.enter(around.scope())
     }
 
-    /// Its place in the tree, below `parent`. Opened outside the lock: the clock may be anybody's
+    /// Its place in the tree, below `parent`. Opened outside the lock: the clock may be the program's
     /// code, which may ask this scope (R29). Only one thread at a time runs what is in it, so no
     /// other opens it meanwhile; but it may be told something.
     pub(super) fn enter(&self, parent: Option<Arc<Scope>>) -> Arc<Scope> {
@@ -272,7 +272,7 @@ impl Shared {
         token
     }
 
-    /// Not under the lock: a token calls wakers, which are anybody's code.
+    /// Not under the lock: a token calls wakers, which are the program's code.
     fn tell_token(&self, tell: impl FnOnce(&CancellationToken)) {
         let token = self.told().token.clone();
         if let Some(token) = token {
@@ -293,9 +293,9 @@ impl Shared {
     }
 }
 
-/// For its lifetime the thread stands amid a scope that opens when somebody asks for it.
+/// For its lifetime the thread stands amid a scope that opens when it is asked for.
 pub(super) struct Amid {
-    /// Nobody of ours is around.
+    /// Nothing of ours is around.
     pub(super) outermost: bool,
 }
 

@@ -148,7 +148,7 @@ impl<F: Future> Future for Shielding<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         self.project().scoped.poll(cx).map(|ended| match ended {
             Ok(value) => value,
-            Err(_) => unreachable!("nobody else holds this scope"),
+            Err(_) => unreachable!("there is one reference to this scope"),
         })
     }
 }

@@ -14,13 +14,13 @@ use crate::task::Load;
 /// So many go between a thread and the common place at once; a thread has at most twice as many.
 const BATCH: usize = 32;
 
-/// A carrier that has no child, to those who have one.
+/// A carrier without a child, as spawns see it.
 pub(crate) struct Idle {
     runtime: RuntimeId,
-    place: Mutex<Place>,
+    place: Mutex<Assignment>,
 }
 
-struct Place {
+struct Assignment {
     load: Option<Load>,
     /// None once the carrier is gone, or is to go.
     carrier: Option<Waker>,
@@ -28,7 +28,7 @@ struct Place {
 
 impl Idle {
     pub(crate) fn new(carrier: &Waker) -> Arc<Self> {
-        let place = Place { load: None, carrier: Some(carrier.clone()) };
+        let place = Assignment { load: None, carrier: Some(carrier.clone()) };
         Arc::new(Self { runtime: sync::runtime(), place: Mutex::new(place) })
     }
 
@@ -62,13 +62,13 @@ impl Idle {
         drop(left);
     }
 
-    /// The carrier has gone with its runtime, whoever keeps it.
+    /// The carrier has gone with its runtime, whatever keeps it.
     pub(crate) fn lost(&self) {
         self.close();
         GONE.store(true, Ordering::Relaxed);
     }
 
-    /// The carrier is to go, as nobody keeps it.
+    /// The carrier is to go, as nothing keeps it.
     fn retire(&self) {
         let carrier = lock(&self.place).carrier.take();
         if let Some(carrier) = carrier {
@@ -213,7 +213,7 @@ pub(super) fn wanted() -> bool {
 #[inline]
 pub(super) fn take(runtime: RuntimeId) -> Option<Arc<Idle>> {
     HERE.try_with(|here| {
-        // Somebody spawns in a destructor that this module runs: a fresh one will do.
+        // A child is spawned in a destructor that this module runs: a fresh one will do.
         let here = &mut here.try_borrow_mut().ok()?.idle;
         match here.last() {
             Some(idle) if idle.runtime == runtime => here.pop(),

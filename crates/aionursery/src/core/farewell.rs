@@ -1,4 +1,4 @@
-//! A nursery that is dropped early: what it leaves, and who is told of errors that it can no longer
+//! A nursery that is dropped early: what it leaves, and what is told of errors that it can no longer
 //! give back (R7, R28). It must never lose one.
 
 use std::sync::Arc;
@@ -9,21 +9,21 @@ use crate::scope::Scope;
 use crate::scope::about::Stage;
 use crate::task::{Running, Seat};
 
-/// Who is told of the errors that are left when the driver is gone.
+/// What is told of the errors that are left when the driver is gone.
 pub(super) enum Heir {
     /// The driver gives them back, or has not left yet.
     Driver,
-    /// Whoever adopted what still runs; the program, if there is nobody.
+    /// The nursery that adopted what still runs; without one, the program.
     Adopter(Option<Arc<Scope>>),
-    /// They have been given to whoever it was: what comes later is the program's.
+    /// They have been given to it: what comes later is the program's.
     Over,
 }
 
-/// The errors of a dropped nursery whose last child has ended, and who is told of them.
+/// The errors of a dropped nursery whose last child has ended, and what is told of them.
 pub(super) type Left<E> = Option<(Option<Arc<Scope>>, Vec<Failure<E>>, fn(E) -> AdoptedError)>;
 
 impl<E> Core<E> {
-    /// The driver goes. Hands out what nobody has taken up; spawned children that are left are
+    /// The driver goes. Hands out what was not taken up; spawned children that are left are
     /// given to the nearest nursery above that is alive (R28).
     pub(crate) fn abandon(&self, seat: &mut Seat) -> Vec<Running<E>> {
         let local = self.local.own(seat);
@@ -31,7 +31,7 @@ impl<E> Core<E> {
         {
             let state = &mut *self.state();
             state.gone = true;
-            self.settle(local, state);
+            self.catch_up(local, state);
             left.append(&mut state.inbox);
         }
         #[cfg(feature = "tokio")]
@@ -43,7 +43,7 @@ impl<E> Core<E> {
     }
 
     /// The driver's own children are gone, so many. What is left is adopted, with every error that
-    /// nobody has seen.
+    /// was not seen.
     pub(crate) fn leave_orphans(&self, gone: u32) {
         self.scope.pass_on_orphans();
         let is_clean = {
@@ -68,7 +68,7 @@ impl<E> Core<E> {
         hand_over(left);
     }
 
-    /// What the last of an abandoned nursery's children tells whoever adopted it.
+    /// What the last of an abandoned nursery's children tells the nursery that adopted it.
     pub(super) fn farewell(&self, state: &mut State<E>) -> Left<E> {
         if !state.gone || state.life.running() > 0 {
             return None;

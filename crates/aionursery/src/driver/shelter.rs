@@ -1,5 +1,5 @@
 //! Which children of a nursery, and whether its body, may not be dropped yet because a shield
-//! stands inside; and the nursery's own wall, for those who are around it, while it has shielded
+//! stands inside; and the nursery's own wall, for what is around it, while it has shielded
 //! children or is shielded itself. It must never be asked about a child that has no mark: most
 //! nurseries see no shield.
 
@@ -9,7 +9,7 @@ use crate::task::{TaskRef, waker};
 use crate::wall::{self, Held, Raised};
 
 pub(super) struct Shelter {
-    /// Where the walls begin that were raised in who is being polled.
+    /// Where the walls begin that were raised in the child that is being polled.
     since: usize,
     inside: Option<Box<Inside>>,
 }
@@ -34,13 +34,13 @@ impl Shelter {
         Self { since: wall::count(), inside: None }
     }
 
-    /// The walls that were raised so far stand in nobody here: a turn begins, or who was polled has
+    /// The walls that were raised so far stand in no child here: a turn begins, or the child that was polled has
     /// ended.
     pub(super) fn pass_over(&mut self) {
         self.since = wall::count();
     }
 
-    /// Somebody in the nursery, or all of it, is shielded.
+    /// A child of the nursery, or all of it, is shielded.
     pub(super) fn raise(&mut self) {
         let inside = self.inside.get_or_insert_default();
         inside.shielded += 1;

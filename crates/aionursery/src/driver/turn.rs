@@ -44,8 +44,8 @@ impl<E> Driver<E> {
                 return Poll::Ready(());
             }
             if self.woken.is_empty() && self.fresh.as_slice().is_empty() {
-                // Before it looks at the time: who moves a deadline or adds a token after that look,
-                // on another thread, changes no flag, and has to find somebody to wake.
+                // Before it looks at the time: a thread that moves a deadline or adds a token after
+                // that look changes no flag, and has to find a waker.
                 self.core.ready.register(cx.waker());
                 if !self.poll_alarms(cx) && self.is_idle(seen) {
                     return Poll::Pending;
@@ -62,7 +62,7 @@ impl<E> Driver<E> {
                 break;
             }
         }
-        // Who has closed by the last round need not come again for that.
+        // A nursery that has closed by the last round need not come again for that.
         self.adopt_errors();
         if self.take_up() {
             return Poll::Ready(());
@@ -74,7 +74,7 @@ impl<E> Driver<E> {
         Poll::Pending
     }
 
-    /// What may cancel the nursery beside its own code: the time, and tokens. Says whether it has.
+    /// What may cancel the nursery beside its own code: the time, and tokens. Returns whether it has.
     #[inline]
     fn poll_alarms(&mut self, cx: &mut Context<'_>) -> bool {
         if self.timer.poll(&self.core.scope, cx) || self.core.scope.poll_tokens(cx) {
@@ -102,7 +102,7 @@ impl<E> Driver<E> {
             && self.core.is_idle()
     }
 
-    /// Polls one batch. Says no if the runtime wants its turn.
+    /// Polls one batch. Returns `false` if the runtime wants its turn.
     fn run<T, F>(&mut self, mut body: Pin<&mut Option<F>>, value: &mut Option<T>) -> bool
     where
         F: Future<Output = Result<T, E>>,

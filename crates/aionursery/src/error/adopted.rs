@@ -43,7 +43,7 @@ pub struct AdoptedError {
 }
 
 impl AdoptedError {
-    /// With its value, for whoever knows that it may be kept.
+    /// With its value, for a caller that knows that it may be kept.
     #[cfg(feature = "tokio")]
     pub(crate) fn keep<E: Send + 'static>(error: E) -> Self {
         let text = text(&error).map(String::into_boxed_str);

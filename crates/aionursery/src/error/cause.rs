@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::{self, Debug, Display};
 
-/// Why somebody cancelled, in words.
+/// Why a scope was cancelled, in words.
 pub(crate) type Reason = Cow<'static, str>;
 
 /// What brought a cancellation (R11).
@@ -65,7 +65,7 @@ impl Cause {
         }
     }
 
-    /// The words given to [`cancel_with`](crate::Nursery::cancel_with); after a failure, who failed.
+    /// The words given to [`cancel_with`](crate::Nursery::cancel_with); after a failure, which child failed.
     ///
     /// ```
     /// # futures::executor::block_on(async {

@@ -11,7 +11,7 @@ use nursery_core::Identity;
 use super::{AdoptedError, Cancelled, ChildError, ErrorKind, Label, LostError, Panic};
 use crate::sync::Mutex;
 
-/// An error that its nursery keeps until whoever awaits the child takes it.
+/// An error that its nursery keeps until the future that awaits the child takes it.
 pub(crate) struct Held<E>(Arc<Mutex<Option<E>>>);
 
 impl<E> Clone for Held<E> {
@@ -69,11 +69,11 @@ impl<E> Failure<E> {
         Self { kept: Kept::Panic(Panic::new(payload)), label }
     }
 
-    /// What can go to a nursery with another type of error. `None` if whoever awaited the child
+    /// What can go to a nursery with another type of error. `None` if the future that awaited the child
     /// has taken the error.
     ///
     /// What is made of the error may run its `Display` and its destructor: a panic there comes in
-    /// its place, for whoever waits for this one has to be told.
+    /// its place, since what waits for this one has to be told.
     pub(crate) fn into_lost(self, erase: fn(E) -> AdoptedError) -> Option<LostError> {
         let erase = |error| match catch_unwind(AssertUnwindSafe(|| erase(error))) {
             Ok(adopted) => ErrorKind::Adopted(adopted),
@@ -117,8 +117,8 @@ impl<E> Failure<E> {
         Self { kept, label: lost.label }
     }
 
-    /// `None` if whoever awaited the child has taken the error.
-    pub(super) fn settle(self) -> Option<ChildError<E>> {
+    /// `None` if the future that awaited the child has taken the error.
+    pub(super) fn into_child_error(self) -> Option<ChildError<E>> {
         let kind = match self.kept {
             Kept::Held(held) => ErrorKind::Error(held.take()?),
             Kept::HeldPanic(held) => ErrorKind::Panic(held.take()?),

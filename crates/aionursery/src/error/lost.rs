@@ -12,7 +12,7 @@ use crate::sync::plain;
 ///
 /// ```
 /// aionursery::error::on_lost_error(|error: aionursery::error::LostError| {
-///     eprintln!("{} failed, and nobody waits for it: {error}", error.name().unwrap_or("a child"));
+///     eprintln!("{} failed, and its error is lost: {error}", error.name().unwrap_or("a child"));
 /// });
 /// ```
 pub type LostError = ChildError<Infallible>;
@@ -63,8 +63,8 @@ pub(crate) fn report(errors: Vec<LostError>) {
 fn tell(error: &LostError) {
     #[cfg(feature = "tracing")]
     if tracing::enabled!(tracing::Level::ERROR) {
-        tracing::error!(%error, "nobody waits for this error");
+        tracing::error!(%error, "this error is lost: its nursery was dropped");
         return;
     }
-    eprintln!("aionursery: nobody waits for this error: {error}");
+    eprintln!("aionursery: this error is lost, its nursery was dropped: {error}");
 }

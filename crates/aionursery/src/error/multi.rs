@@ -35,17 +35,17 @@ pub struct MultiError<E> {
 }
 
 impl<E> MultiError<E> {
-    pub(crate) fn settle(
+    pub(crate) fn collect(
         failures: Vec<Failure<E>>,
         cause: Option<Cause>,
         name: Option<Arc<str>>,
     ) -> Self {
-        let errors = failures.into_iter().filter_map(Failure::settle).collect();
+        let errors = failures.into_iter().filter_map(Failure::into_child_error).collect();
         Self { errors, cause, name }
     }
 
     pub(crate) fn add(&mut self, failure: Failure<E>) {
-        self.errors.extend(failure.settle());
+        self.errors.extend(failure.into_child_error());
     }
 
     /// How many errors there are.
@@ -114,7 +114,7 @@ impl<E> MultiError<E> {
     /// #     Ok(())
     /// # })).unwrap_err();
     /// for error in error.iter() {
-    ///     println!("{}: {error}", error.name().unwrap_or("somebody"));
+    ///     println!("{}: {error}", error.name().unwrap_or("a child"));
     /// }
     /// ```
     pub fn iter(&self) -> std::slice::Iter<'_, ChildError<E>> {

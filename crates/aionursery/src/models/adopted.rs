@@ -104,7 +104,7 @@ fn is_reported_once(seen: &Witness, ended: Result<(), crate::MultiError<&'static
 }
 
 #[test]
-fn r7_r28_the_error_of_what_was_adopted_wakes_who_adopted_it() {
+fn r7_r28_the_error_of_what_was_adopted_wakes_the_nursery_that_adopted_it() {
     model(3, || {
         let seen = Witness::new();
         let ended = block_on(nursery(async |_: Handle| {

@@ -155,7 +155,7 @@ fn r12_a_cancellation_from_another_thread_ends_a_nursery_that_waits() {
 }
 
 #[test]
-fn r27_who_waits_for_the_cancellation_on_another_thread_hears_it() {
+fn r27_a_thread_that_waits_for_the_cancellation_hears_it() {
     model(3, || {
         let ended = block_on(nursery(async |n: Handle| {
             let other = n.clone();

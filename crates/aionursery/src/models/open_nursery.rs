@@ -25,7 +25,7 @@ fn r2_what_is_started_elsewhere_while_an_open_nursery_is_closed_runs_or_is_refus
 }
 
 #[test]
-fn r3_close_waits_for_a_spawned_child_whoever_ends_first() {
+fn r3_close_waits_for_a_spawned_child_whichever_ends_first() {
     model(2, || {
         let ran = Witness::new();
         let jobs: OpenNursery<&str> = Builder::new().open();

@@ -6,7 +6,7 @@ use super::*;
 use crate::Builder;
 
 #[test]
-fn a_place_that_a_spawned_child_leaves_comes_to_who_waits_for_it() {
+fn a_place_that_a_spawned_child_leaves_comes_to_the_first_that_waits() {
     model(2, || {
         let ran = [Witness::new(), Witness::new()];
         let ended = block_on(Builder::new().limit(1).nursery(async |n: Handle| {
@@ -25,7 +25,7 @@ fn a_place_that_a_spawned_child_leaves_comes_to_who_waits_for_it() {
 }
 
 #[test]
-fn a_place_that_is_given_to_who_stops_waiting_goes_to_the_next() {
+fn a_place_that_is_given_to_a_start_that_stops_waiting_goes_to_the_next() {
     model(2, || {
         let ended = block_on(Builder::new().limit(1).nursery(async |n: Handle| {
             n.reserve().await.spawn(async { Ok(()) });

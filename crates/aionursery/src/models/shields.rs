@@ -1,4 +1,4 @@
-//! Shields that fall on another thread than that of who is held by them.
+//! Shields that fall on another thread than that of what they hold.
 
 use super::*;
 use crate::{shield, yield_now};

@@ -63,7 +63,7 @@ fn r3_spawned_children_are_counted_and_the_last_wakes_the_nursery() {
 }
 
 #[test]
-fn r26_a_spawned_childs_value_comes_to_who_awaits_it() {
+fn r26_a_spawned_childs_value_comes_to_the_task_that_awaits_it() {
     model(3, || {
         let written = Witness::new();
         let ended = block_on(nursery(async |n: Handle| {

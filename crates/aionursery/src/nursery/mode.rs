@@ -32,7 +32,7 @@ impl<F, M: Mode + sealed::Admits<F>> Admits<F> for M {}
 /// ```
 pub trait Mode: sealed::Mode {}
 
-/// Who could add to these could send to another thread what must stay on one (R29).
+/// Code that could add to these could send to another thread what must stay on one (R29).
 mod sealed {
     use super::{Local, Sendable};
 

@@ -1,4 +1,4 @@
-//! What a scope says of itself to whoever makes a dump: its name, the place where it was opened,
+//! What a scope says of itself in a dump: its name, the place where it was opened,
 //! how far its nursery is, and the children that it has noted. It must never be asked for a
 //! decision; what it says of a running program may be old when it is read.
 
@@ -15,7 +15,7 @@ use pin_project_lite::pin_project;
 use super::Signal;
 use crate::sync::plain;
 
-pub(crate) type Place = Option<&'static Location<'static>>;
+pub(crate) type OpenedAt = Option<&'static Location<'static>>;
 
 /// What kind of scope it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub(crate) enum Kind {
     Scope,
     /// Made for a shielded child, and shown as a part of it.
     Wall,
-    /// As that, for a function on a thread of its own, where nobody of ours polls.
+    /// As that, for a function on a thread of its own, where nothing of ours polls.
     Thread,
 }
 
@@ -45,7 +45,7 @@ impl Stage {
 pub(crate) struct About {
     pub(crate) kind: Kind,
     pub(crate) name: Option<Arc<str>>,
-    pub(crate) place: Place,
+    pub(crate) place: OpenedAt,
     /// The noted child that opened it.
     pub(crate) opener: Option<Arc<Note>>,
     stage: AtomicU8,
@@ -54,7 +54,7 @@ pub(crate) struct About {
 }
 
 impl About {
-    pub(crate) fn new(kind: Kind, name: Option<Arc<str>>, place: Place) -> Self {
+    pub(crate) fn new(kind: Kind, name: Option<Arc<str>>, place: OpenedAt) -> Self {
         Self::opened_by(current(), kind, name, place)
     }
 
@@ -73,7 +73,7 @@ impl About {
         opener: Option<Arc<Note>>,
         kind: Kind,
         name: Option<Arc<str>>,
-        place: Place,
+        place: OpenedAt,
     ) -> Self {
         Self {
             kind,
@@ -123,7 +123,7 @@ pub(crate) enum Runs {
 pub(crate) struct Note {
     pub(crate) serial: u64,
     pub(crate) name: Option<Arc<str>>,
-    pub(crate) place: Place,
+    pub(crate) place: OpenedAt,
     pub(crate) runs: Runs,
     pub(crate) shield: bool,
     id: AtomicU32,
@@ -179,7 +179,7 @@ impl Noted {
         name: Option<Arc<str>>,
         shield: bool,
         runs: Runs,
-        place: Place,
+        place: OpenedAt,
     ) -> Self {
         static SERIAL: AtomicU64 = AtomicU64::new(0);
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);

@@ -1,6 +1,6 @@
 //! The trees that scopes stand in: one for each outermost scope and all that is below it. An empty one
 //! is kept for the next outermost scope on the thread, as most are opened and left within one turn
-//! of a server's. It must never hand out a tree that somebody stands in.
+//! of a server's. It must never hand out a tree that is in use.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -30,7 +30,7 @@ pub(crate) fn take() -> Arc<Domain> {
     let kept = EMPTY.try_with(|empty| empty.borrow_mut().pop()).ok().flatten();
     kept.unwrap_or_else(|| {
         let mut tree = Tree::new();
-        // A future that is cancelled is dropped, unless somebody gave it time (R27).
+        // A future that is cancelled is dropped, unless it was given time (R27).
         tree.cleanup = Cleanup::Seconds(0.0);
         let domain = Arc::new(Domain { tree: Mutex::new(tree) });
         remember(&domain);
@@ -40,7 +40,7 @@ pub(crate) fn take() -> Arc<Domain> {
 
 /// Its outermost scope has been left.
 pub(crate) fn give(domain: &Arc<Domain>) {
-    // Whoever makes a dump may hold it for a moment; then it goes.
+    // A dump that is being made may hold it for a moment; then it goes.
     if Arc::strong_count(domain) > 1 || lock(&domain.tree).room() > FEW {
         return;
     }

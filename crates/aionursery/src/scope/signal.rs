@@ -1,5 +1,5 @@
-//! What a scope's inhabitants look at and wait for: its flags, who is to be woken, and who is to be
-//! ended on other threads. It must never decide who is cancelled.
+//! What runs in a scope looks at this and waits for it: its flags, what is to be woken, and what is to be
+//! ended on other threads. It must never decide what is cancelled.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -14,9 +14,9 @@ use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::sync::{AtomicWaker, Mutex};
 use crate::task::Share;
 
-/// Cancelled: who asks can hear it.
+/// Cancelled: what asks can hear it.
 pub(crate) const SOFT: u8 = 1;
-/// Cancelled, and the time for cleaning up is spent: who is not shielded is dropped.
+/// Cancelled, and the time for cleaning up is spent: what is not shielded is dropped.
 pub(crate) const HARD: u8 = 2;
 /// It has a deadline or a budget that runs: its owner must look at the clock.
 pub(crate) const TIMED: u8 = 4;
@@ -32,11 +32,11 @@ pub(crate) const ADOPTS: u8 = 128;
 #[cfg(feature = "tokio-util")]
 pub(crate) const LISTENS: u8 = 16;
 
-/// Who looks at the clock for a scope, and drops what is in it.
+/// What looks at the clock for a scope, and drops what is in it.
 pub(crate) enum Owner {
-    /// Whoever drives this list of children.
+    /// The driver of this list of children.
     Driver(Share),
-    /// Whoever polls what runs in it.
+    /// The waker of what runs in it.
     Waker(AtomicWaker),
 }
 
@@ -122,9 +122,9 @@ impl Signal {
         self.owner.register(waker);
     }
 
-    /// Waits for the flags to change from `seen`. Says no if they have: then nothing is kept.
+    /// Waits for the flags to change from `seen`. Returns `false` if they have: then nothing is kept.
     ///
-    /// Wakers are cloned and dropped outside the lock: either may run anybody's code (R29).
+    /// Wakers are cloned and dropped outside the lock: either may run the program's code (R29).
     pub(crate) fn register(&self, place: &mut Option<u32>, waker: &Waker, seen: u8) -> bool {
         if let Some(index) = *place {
             let waiters = &*lock(&self.waiters);

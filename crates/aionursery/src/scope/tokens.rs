@@ -57,7 +57,7 @@ impl Scope {
     #[cold]
     fn poll_others(&self, cx: &mut Context<'_>) -> bool {
         let others = &self.signal.tokens.others;
-        // Not under the lock: a token takes wakers, which are anybody's code.
+        // Not under the lock: a token takes wakers, which are the program's code.
         let mut waiting = std::mem::take(&mut *lock(others));
         let before = waiting.len();
         waiting.retain_mut(|token| token.as_mut().poll(cx).is_pending());

@@ -1,5 +1,5 @@
 //! Children that are functions, on the threads that tokio keeps for blocking work. It must never
-//! cancel one that has begun: nobody can.
+//! cancel one that has begun: that is impossible.
 
 use std::panic::Location;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
     /// Runs a function on the threads that tokio keeps for blocking work. A function that has
     /// begun cannot be cancelled: the nursery waits for it (R3), and what it opens in a `block_on`
     /// is not cancelled either; [`cancelled`](Self::cancelled) tells it. One that is still queued
-    /// when it is cancelled does not run: whoever cancels it drops it.
+    /// when it is cancelled does not run: its canceller drops it.
     ///
     /// # Panics
     /// If the nursery is closed, or outside a tokio runtime.
@@ -45,7 +45,7 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         let mut function = Some(function);
         let run = std::future::poll_fn(move |_| {
             let function = function.take().expect("a future is not polled after its end");
-            // Nobody can drop what it awaits in a `block_on`: that has to end by itself.
+            // Nothing can drop what it awaits in a `block_on`: that has to end by itself.
             let standing = Standing::in_scope(wall(&own, About::thread(note.clone())));
             let frame = frame::enter(Kind::Outside, false);
             let returned = function();
@@ -59,7 +59,7 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         let queued = Arc::new(Queued(Mutex::default()));
         load.stop_by(&Waker::from(queued.clone()));
         *lock(&queued.0) = Some(load);
-        let place = Place(queued);
+        let place = QueueSlot(queued);
         match &name {
             Some(name) => crate::trace::spawn_blocking(name, || place.run()),
             None => drop(spawn_blocking(|| place.run())),
@@ -69,7 +69,7 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
     }
 }
 
-/// A blocking child, until a thread comes to it. Whoever cancels it before that ends it here and
+/// A blocking child, until a thread comes to it. What cancels it before that ends it here and
 /// now: tokio keeps an aborted function in its queue.
 struct Queued(Mutex<Option<Load>>);
 
@@ -90,9 +90,9 @@ impl Wake for Queued {
 }
 
 /// Its place in the queue of tokio's.
-struct Place(Arc<Queued>);
+struct QueueSlot(Arc<Queued>);
 
-impl Place {
+impl QueueSlot {
     fn run(self) {
         if let Some(load) = self.0.take() {
             drop(load.poll(&mut Context::from_waker(Waker::noop())));
@@ -100,7 +100,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for QueueSlot {
     /// It has run, or its runtime has gone before a thread came to it.
     fn drop(&mut self) {
         drop(self.0.take());

@@ -1,12 +1,11 @@
 //! A spawned child: a task that some worker polls, with the waker it has there, and that tells its
-//! nursery by itself how it ended, after its future was dropped and before anybody can see that it
+//! nursery by itself how it ended, after its future was dropped and before any thread can see that it
 //! is done. It must tell exactly once, however it ends: value, error, panic, cancellation, the
 //! runtime's shutdown.
 //!
-//! Who may touch `stage` is said in `task.rs`, with the load in the driver's place. `carrier` is
+//! What may touch `stage` is said in `task.rs`, with the load in the driver's place. `carrier` is
 //! written once, by the load, before it sets `WAITS`; after that it is only read.
 
-use std::alloc::Layout;
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 use std::mem::{self, ManuallyDrop};
@@ -16,17 +15,15 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use super::cell::{Stage, empty, failed, settle};
-use super::slots::{Block, stride};
+use super::cell::{Stage, drop_rest, empty, failed, leave_output, place, take_output};
 use super::{AWAY, CANCEL, DONE, HANDLE, REF, WAITS};
 use super::{Handle, Header, Making, Step, Table, TaskRef};
 use crate::core::Core;
 use crate::error::{Failure, Fault, Reason};
 use crate::frame::{self, Kind, STOP, Standing, WALL};
-use crate::quiet::{first, quietly};
+use crate::quiet::quietly;
 use crate::scope::Scope;
-use crate::sync::AtomicWaker;
-use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use crate::sync::atomic::Ordering;
 use crate::wall::{self, Held};
 
 /// What does not know the types.
@@ -56,8 +53,8 @@ struct Home<E> {
 /// The right to poll a spawned child, and the duty to end it.
 pub(crate) struct Load(ManuallyDrop<TaskRef>);
 
-/// Makes a spawned child of `core`'s in `scope`: who carries it, who awaits it and, unless it is
-/// shielded, who cancels it.
+/// Makes a spawned child of `core`'s in `scope`: what carries it, what awaits it and, unless it is
+/// shielded, what cancels it.
 #[inline]
 pub(crate) fn make_away<F, T, E>(
     core: &Arc<Core<E>>,
@@ -106,24 +103,11 @@ where
     T: 'static,
     E: Send + 'static,
 {
-    let ready = &core.ready;
-    let (raw, block) = match (const { stride(Layout::new::<Cell<F, T, E>>()) }, ready.slots()) {
-        // SAFETY: `ready` has given its slots out because this thread drives.
-        (Some(stride), Some(slots)) => unsafe { slots.take(ready, stride) },
-        _ => Block::alone(ready, Layout::new::<Cell<F, T, E>>()),
-    };
-    let owners = if making.shield { 2 * REF } else { 3 * REF };
-    let state = HANDLE | owners | making.flags();
-    let header = Header {
-        state: AtomicUsize::new(state),
-        next: AtomicPtr::new(ptr::null_mut()),
-        vtable: const { &Table { poll: poll::<F, T, E>, take: take::<F, T, E> } },
-        block,
-        joiner: AtomicWaker::new(),
-        index: AtomicU32::new(AWAY),
-        id: AtomicU32::new(id),
-        name: making.name.map(Box::new),
-    };
+    let (raw, block) = place::<Cell<F, T, E>>(&core.ready);
+    let shield = making.shield;
+    let owners = if shield { 2 * REF } else { 3 * REF };
+    let vtable = const { &Table { poll: poll::<F, T, E>, take: take::<F, T, E> } };
+    let header = Header::new(owners, making, vtable, block, (AWAY, id));
     let cell = Cell {
         head: Head { header, carrier: UnsafeCell::new(None) },
         home: UnsafeCell::new(Home { core: Some(core.clone()), scope: Some(scope), held: None }),
@@ -131,8 +115,8 @@ where
     };
     // SAFETY: the memory is the task's own, large enough and aligned.
     unsafe { raw.cast().write(cell) };
-    let handle = Handle { task: ManuallyDrop::new(TaskRef(raw)), result: std::marker::PhantomData };
-    (Load(ManuallyDrop::new(TaskRef(raw))), handle, (!making.shield).then(|| TaskRef(raw)))
+    let handle = Handle { task: ManuallyDrop::new(TaskRef(raw)), result: PhantomData };
+    (Load(ManuallyDrop::new(TaskRef(raw))), handle, (!shield).then(|| TaskRef(raw)))
 }
 
 impl Load {
@@ -151,7 +135,7 @@ impl Load {
         }
     }
 
-    /// Whoever wants the child to end before it has run wakes this.
+    /// Has what wants the child to end before it has run wake this.
     pub(crate) fn stop_by(&mut self, waker: &Waker) {
         // SAFETY: this is the load, borrowed alone.
         unsafe { wait(self.0.0, waker) };
@@ -186,10 +170,10 @@ impl Future for Here {
 }
 
 impl Drop for Load {
-    /// Nobody will poll it: its runtime has gone. A child that has told its end already, and whose
+    /// It will not be polled: its runtime has gone. A child that has told its end already, and whose
     /// nursery's code panicked then, is done with.
     fn drop(&mut self) {
-        // Whoever lets it go may be polled by somebody: what its destructors do is not that one's.
+        // What lets it go may itself be polled: marks that its destructors make are not for that future.
         // SAFETY: this is the load, whose reference is there.
         frame::apart(|| unsafe { self.run(None) });
         // SAFETY: as above; it goes, once.
@@ -215,7 +199,7 @@ impl TaskRef {
 /// What a spawned child has to drop beside what every task has.
 ///
 /// # Safety
-/// It is a spawned child, and nobody looks at it any more.
+/// It is a spawned child, and used no more.
 pub(super) unsafe fn forget_carrier(task: NonNull<Header>) {
     // SAFETY: as the caller promises.
     unsafe { ptr::drop_in_place(carrier(task)) };
@@ -228,7 +212,7 @@ unsafe fn carrier(task: NonNull<Header>) -> *mut Option<Waker> {
     UnsafeCell::raw_get(unsafe { &raw const (*task.cast::<Head>().as_ptr()).carrier })
 }
 
-/// The child waits for its waker. Says no if it was asked to end.
+/// The child waits for its waker. Returns `false` if it was asked to end.
 ///
 /// # Safety
 /// The load calls it.
@@ -237,10 +221,10 @@ unsafe fn wait(task: NonNull<Header>, waker: &Waker) -> bool {
     // SAFETY: the load's reference keeps it alive.
     let state = unsafe { &task.as_ref().state };
     if state.load(Ordering::Acquire) & WAITS != 0 {
-        // Who asks for its end from here on wakes it; who has asked has done so.
+        // What asks for its end from here on wakes it; what has asked before has done so.
         return true;
     }
-    // SAFETY: before `WAITS` is set nobody else looks at it, and only the load sets that.
+    // SAFETY: before `WAITS` is set no other thread looks at it, and only the load sets that.
     unsafe { *carrier(task) = Some(waker.clone()) };
     state.fetch_or(WAITS, Ordering::AcqRel) & CANCEL == 0
 }
@@ -282,7 +266,7 @@ where
         if marks != 0 {
             heed(header, marks, since, &mut home.held);
         }
-        // Who is cancelled while it runs has come to its next await.
+        // A child that is cancelled while it runs has come to its next await.
         let waits = polled.is_ok()
             && returned.is_none()
             && (!asked(&scope) || holds(&mut home.held, cx.waker()))
@@ -299,7 +283,7 @@ where
     // It has told if a destructor of the nursery's panicked out of its end.
     let Some(core) = home.core.take() else { return Step::Done };
     let scope = home.scope.take();
-    // A value that nobody wants goes while its panic can still be told.
+    // A value without a handle goes while its panic can still be told.
     let unwanted = mem::needs_drop::<T>() && header.state.load(Ordering::Acquire) & HANDLE == 0;
     let output = match (polled, returned) {
         (Ok(()), Some(Ok(value))) if !unwanted => {
@@ -313,7 +297,7 @@ where
         }
     };
     // SAFETY: the stage is empty and still the load's.
-    if let Err(payload) = unsafe { settle(task, stage, output) } {
+    if let Err(payload) = unsafe { leave_output(task, stage, output) } {
         core.fail(Failure::panic(payload, header.label()));
     }
     drop((core, scope));
@@ -326,7 +310,7 @@ fn holds(held: &mut Option<Box<Held>>, waker: &Waker) -> bool {
     held.as_mut().is_some_and(|held| held.stands(waker))
 }
 
-/// A child has ended: nobody waits for the shields in it.
+/// A child has ended: the shields in it are waited for no more.
 #[cold]
 fn leave_walls(held: &mut Option<Box<Held>>) {
     let held = held.take();
@@ -359,9 +343,8 @@ unsafe fn end_without_value<F, T, E>(
 ) -> Fault<E> {
     // SAFETY: as the caller promises.
     let header = unsafe { task.as_ref() };
-    // SAFETY: as the caller promises; after a panic the future may still be there.
-    let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { empty(stage) }));
-    polled = first(polled, dropped);
+    // SAFETY: as the caller promises.
+    polled = unsafe { drop_rest(stage, polled) };
     if polled.is_ok() && matches!(returned, Some(Ok(_))) {
         polled = catch_unwind(AssertUnwindSafe(|| drop(returned.take())));
         if polled.is_ok() {
@@ -386,11 +369,8 @@ fn in_scope<R>(scope: &Option<Arc<Scope>>, act: impl FnOnce() -> R) -> R {
 
 unsafe fn take<F, T, E>(task: NonNull<Header>, out: *mut ()) {
     let raw = task.cast::<Cell<F, T, E>>().as_ptr();
-    // SAFETY: the task was made with these types, and the caller is the handle of a task that is
-    // done: the stage is its own.
-    let stage = unsafe { &mut *UnsafeCell::raw_get(&raw const (*raw).stage) };
-    if let Stage::Output(output) = mem::replace(stage, Stage::Empty) {
-        // SAFETY: the caller's pointer is to an `Option` of this result.
-        unsafe { *out.cast::<Option<Result<T, Fault<E>>>>() = Some(output) };
-    }
+    // SAFETY: the task was made with these types; of `stage` only a raw pointer is taken here.
+    let stage = unsafe { UnsafeCell::raw_get(&raw const (*raw).stage) };
+    // SAFETY: the caller is the handle of a task that is done: the stage is its own.
+    unsafe { take_output(stage, out) };
 }

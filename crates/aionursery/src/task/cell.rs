@@ -1,5 +1,5 @@
 //! The part of an in-task child that knows its types: making it, polling its future, leaving its
-//! result, taking that. It must touch the stage only for who may, as `task.rs` says.
+//! result, taking that. It must touch the stage only as `task.rs` allows.
 
 use std::alloc::Layout;
 use std::any::Any;
@@ -20,8 +20,7 @@ use super::{
 };
 use crate::error::{Failure, Fault, Held, Panic};
 use crate::quiet::{first, quietly};
-use crate::sync::AtomicWaker;
-use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use crate::sync::atomic::Ordering;
 
 #[repr(C)]
 struct Cell<F, T, E> {
@@ -44,21 +43,9 @@ pub(crate) fn make<F, T, E>(ready: &Share, future: F, making: Making) -> (Runnin
 where
     F: Future<Output = Result<T, E>>,
 {
-    let (raw, block) = match (const { stride(Layout::new::<Cell<F, T, E>>()) }, ready.slots()) {
-        // SAFETY: `ready` has given its slots out because this thread drives.
-        (Some(stride), Some(slots)) => unsafe { slots.take(ready, stride) },
-        _ => Block::alone(ready, Layout::new::<Cell<F, T, E>>()),
-    };
-    let header = Header {
-        state: AtomicUsize::new(HANDLE | (2 * REF) | making.flags()),
-        next: AtomicPtr::new(ptr::null_mut()),
-        vtable: const { &Table { poll: poll::<F, T, E>, take: take::<F, T, E> } },
-        block,
-        joiner: AtomicWaker::new(),
-        index: AtomicU32::new(NEW),
-        id: AtomicU32::new(0),
-        name: making.name.map(Box::new),
-    };
+    let (raw, block) = place::<Cell<F, T, E>>(ready);
+    let vtable = const { &Table { poll: poll::<F, T, E>, take: take::<F, T, E> } };
+    let header = Header::new(2 * REF, making, vtable, block, (NEW, 0));
     let cell = Cell { header, stage: UnsafeCell::new(Stage::<F, T, E>::Future(future)) };
     // SAFETY: the memory is the task's own, large enough and aligned.
     unsafe { raw.cast().write(cell) };
@@ -66,7 +53,17 @@ where
     (Running { task: TaskRef(raw), error: PhantomData }, handle)
 }
 
-/// A task whose future nobody polls, for what is woken as children are.
+/// Memory for a task that is laid out as `C`, and the block that it is in.
+#[inline]
+pub(super) fn place<C>(ready: &Share) -> (NonNull<Header>, NonNull<Block>) {
+    match (const { stride(Layout::new::<C>()) }, ready.slots()) {
+        // SAFETY: `ready` has given its slots out because this thread drives.
+        (Some(stride), Some(slots)) => unsafe { slots.take(ready, stride) },
+        _ => Block::alone(ready, Layout::new::<C>()),
+    }
+}
+
+/// A task whose future is never polled, for what is woken as children are.
 pub(crate) fn make_idle(ready: &Share) -> TaskRef {
     let making = Making { shield: false, name: None };
     let (running, _) = make::<_, (), ()>(ready, std::future::pending(), making);
@@ -100,7 +97,7 @@ where
         (Ok(Step::Pending), _) => Step::Pending,
         (Ok(_), Some(Ok(value))) => {
             // SAFETY: the stage is empty and still the driver's.
-            match unsafe { settle(task, stage, Ok::<T, Fault<E>>(value)) } {
+            match unsafe { leave_output(task, stage, Ok::<T, Fault<E>>(value)) } {
                 Ok(()) => Step::Done,
                 // SAFETY: the driver's reference keeps the task alive; `out` is the caller's.
                 Err(payload) => unsafe { tell(out, panicked::<E>(payload, task.as_ref())) },
@@ -124,10 +121,9 @@ unsafe fn end_without_value<F, T, E>(
     // SAFETY: the stage is the driver's, whose reference keeps the task alive; after a panic the
     // future may still be there. `out` is the caller's.
     unsafe {
-        let dropped = catch_unwind(AssertUnwindSafe(|| empty(stage)));
-        let polled = first(polled.map(drop), dropped);
+        let polled = drop_rest(stage, polled.map(drop));
         let (fault, outcome) = failed(polled, returned, task.as_ref());
-        let outcome = match settle(task, stage, Err(fault)) {
+        let outcome = match leave_output(task, stage, Err(fault)) {
             Ok(()) => outcome,
             Err(payload) => panicked(payload, task.as_ref()),
         };
@@ -178,7 +174,7 @@ pub(super) fn failed<T, E>(
 /// # Safety
 /// The driver, or the load, calls it, once, with the task's own stage, which is empty.
 #[inline(always)]
-pub(super) unsafe fn settle<F, T, E>(
+pub(super) unsafe fn leave_output<F, T, E>(
     task: NonNull<Header>,
     stage: *mut Stage<F, T, E>,
     output: Result<T, Fault<E>>,
@@ -193,7 +189,7 @@ pub(super) unsafe fn settle<F, T, E>(
     if state & HANDLE == 0 {
         let dropped = unwanted(output);
         if state == REF {
-            // Nobody else holds it: no step that others see is needed.
+            // There is no other reference: no step that others see is needed.
             header.state.store(state | DONE, Ordering::Relaxed);
         } else {
             header.state.fetch_or(DONE, Ordering::AcqRel);
@@ -211,7 +207,7 @@ pub(super) unsafe fn settle<F, T, E>(
         return Ok(());
     }
     // The handle went in between and could not see a result: it is still the driver's.
-    // SAFETY: no handle is left, so nobody else touches it.
+    // SAFETY: no handle is left to touch it.
     match unsafe { mem::replace(&mut *stage, Stage::Empty) } {
         Stage::Output(output) => unwanted(output),
         _ => Ok(()),
@@ -232,13 +228,36 @@ pub(super) unsafe fn empty<F, T, E>(stage: *mut Stage<F, T, E>) {
     unsafe { ptr::drop_in_place(leave.0) };
 }
 
+/// Drops what is left in a stage once its future was polled. Gives the first panic of the two.
+///
+/// # Safety
+/// The caller owns the stage.
+pub(super) unsafe fn drop_rest<F, T, E>(
+    stage: *mut Stage<F, T, E>,
+    polled: std::thread::Result<()>,
+) -> std::thread::Result<()> {
+    // SAFETY: as the caller says; after a panic the future may still be there.
+    let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { empty(stage) }));
+    first(polled, dropped)
+}
+
 unsafe fn take<F, T, E>(task: NonNull<Header>, out: *mut ()) {
     let raw = task.cast::<Cell<F, T, E>>();
     // SAFETY: the task was made with these types; of `stage` only a raw pointer is taken here.
     let stage = unsafe { UnsafeCell::raw_get(&raw const (*raw.as_ptr()).stage) };
     // SAFETY: the caller is the handle of a task that is done: the stage is its own.
+    unsafe { take_output(stage, out) };
+}
+
+/// Moves the result out of a stage, if it is there.
+///
+/// # Safety
+/// The caller owns the stage, and `out` is a pointer to an `Option` of the result.
+#[inline]
+pub(super) unsafe fn take_output<F, T, E>(stage: *mut Stage<F, T, E>, out: *mut ()) {
+    // SAFETY: as the caller says.
     if let Stage::Output(output) = unsafe { mem::replace(&mut *stage, Stage::Empty) } {
-        // SAFETY: the caller's pointer is to an `Option` of this result.
+        // SAFETY: as the caller says.
         unsafe { *out.cast::<Option<Result<T, Fault<E>>>>() = Some(output) };
     }
 }

@@ -1,5 +1,5 @@
-//! The side of a child that whoever started it has: its result, once, and its cancellation. It must
-//! never keep the child alive, nor leave a result to nobody.
+//! The side of a child that its starter has: its result, once, and its cancellation. It must
+//! never keep the child alive, nor leave a result without an owner.
 
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
@@ -39,12 +39,12 @@ impl<T, E> Handle<T, E> {
         let header = self.task.header();
         if !header.is_done() {
             header.joiner.register(cx.waker());
-            // Whoever ends it sees this, or has ended it before.
+            // What ends the child sees this, or has ended it before.
             if header.state.fetch_or(JOINED, Ordering::AcqRel) & DONE == 0 {
                 return Poll::Pending;
             }
         }
-        // As tokio's own handles: who awaits many that have ended lets the runtime in between.
+        // As tokio's own handles: a future that awaits many that have ended lets the runtime in between.
         #[cfg(feature = "tokio")]
         if header.is_away() {
             ready!(tokio::task::coop::poll_proceed(cx)).made_progress();
@@ -71,7 +71,7 @@ impl<T, E> Drop for Handle<T, E> {
             && self.header().ready().is_driven_here()
         {
             // It was never polled, so there is no waker; the other reference is the driver's,
-            // who is on this thread: no step that others see is needed.
+            // which is on this thread: no step that others see is needed.
             self.header().state.store(now - HANDLE - REF, Ordering::Relaxed);
         } else {
             self.give_up(now);
@@ -100,7 +100,7 @@ impl<T, E> Handle<T, E> {
             }
         }
         let output = self.take();
-        // With the only reference nobody else can see it: no step that others see is needed.
+        // With the only reference no other thread can see it: no step that others see is needed.
         if now < 2 * REF || self.header().state.fetch_sub(HANDLE + REF, Ordering::AcqRel) < 2 * REF
         {
             // SAFETY: that was the last reference, and its stage is empty.

@@ -1,8 +1,8 @@
 //! The list of in-task children that were woken, the one waker behind them, and the seat of
-//! whoever drives them. Anybody may push, from any thread; only the nursery's driver takes. It must
+//! their driver. Any thread may push; only the nursery's driver takes. It must
 //! never run a child.
 //!
-//! Stacks that are taken whole: whoever drives has one to itself, for those that wake themselves and
+//! Stacks that are taken whole: the driver has one to itself, for those that wake themselves and
 //! each other; everybody else's takes one atomic operation a push, one a batch. Each entry holds one
 //! reference to its task. After [`Seat::close`] nothing stays in them, however late a waker calls.
 
@@ -85,8 +85,8 @@ impl Share {
     pub(crate) fn push(&self, task: TaskRef) {
         let node = task.into_raw();
         if self.is_driven_here() {
-            // Whoever drives looks again before it waits: nobody need be woken.
-            // SAFETY: the entry keeps the header alive; `next` belongs to who pushes.
+            // The driver looks again before it waits: it need not be woken.
+            // SAFETY: the entry keeps the header alive; `next` belongs to the thread that pushes.
             unsafe { (*node).next.store(self.woken_here.get(), Ordering::Relaxed) };
             self.woken_here.set(node.cast_mut());
         } else {
@@ -112,7 +112,7 @@ impl Share {
     /// The slot of a task that was freed on whatever thread.
     ///
     /// # Safety
-    /// `slot` lies in one of this list's blocks; nobody uses it any more.
+    /// `slot` lies in one of this list's blocks, and is used no more.
     #[inline]
     pub(crate) unsafe fn give_back(&self, slot: NonNull<Header>) {
         if let Some(slots) = self.slots() {
@@ -164,12 +164,12 @@ impl Ready {
         self.driver.register(waker);
     }
 
-    /// The driver runs and looks by itself: nobody need wake it.
+    /// The driver runs and looks by itself: it need not be woken.
     pub(crate) fn unregister(&self) {
         drop(self.driver.take());
     }
 
-    /// Whether nobody was woken: for the driver.
+    /// Whether no child was woken: for the driver.
     pub(crate) fn is_empty(&self) -> bool {
         self.woken_here.get().is_null() && self.woken.is_empty()
     }
@@ -230,7 +230,7 @@ impl Seat {
             fn drop(&mut self) {
                 HERE.set(self.1);
                 if !self.0.woken_here.get().is_null() {
-                    // After the driver's last look: a destructor has woken somebody.
+                    // After the driver's last look: a destructor has woken a child.
                     quietly(|| self.0.poke());
                 }
             }
@@ -247,7 +247,7 @@ impl Seat {
         left.append(self.0.take_here());
         drop(left);
         let returned = self.0.returned.close();
-        // SAFETY: the one seat, borrowed alone, and nobody is driven: only this thread uses the
+        // SAFETY: the one seat, borrowed alone, and no child is driven: only this thread uses the
         // slots; what is in the list of returned ones was given back.
         unsafe {
             hand_out(returned, |slot| self.0.slots.put(slot));
@@ -263,7 +263,7 @@ pub(crate) struct Driven<T> {
 }
 
 // SAFETY: the value is reached in `with` on the thread that drives, and with the seat in `own`;
-// there is one seat, so never on two threads at once, and whoever moves the seat orders them.
+// there is one seat, so never on two threads at once, and what moves the seat orders them.
 unsafe impl<T: Send> Sync for Driven<T> {}
 
 impl<T> Driven<T> {
@@ -277,7 +277,7 @@ impl<T> Driven<T> {
         act(self.ready.is_driven_here().then_some(&self.value))
     }
 
-    /// The value, for who has the seat and does not drive.
+    /// The value, for the owner of the seat while it does not drive.
     ///
     /// # Panics
     /// If it is another list's seat.

@@ -2,11 +2,11 @@
 //! takes the place of one that has ended, and no allocator is asked. It must never touch what lies
 //! in a slot that is taken.
 //!
-//! While the nursery is driven, only its driver's thread takes slots and puts them back; whoever
+//! While the nursery is driven, only its driver's thread takes slots and puts them back; a thread that
 //! frees a task elsewhere hands its slot to the driver (`Ready::returned`). Once the driver is gone
 //! each block counts the slots that are still out, and the last one frees it. A block holds a count
 //! of its list, so the list is there as long as one of its tasks is. What is too large for a slot,
-//! or starts elsewhere, has a block for itself, which belongs to nobody else.
+//! or starts elsewhere, has a block for itself.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::UnsafeCell;
@@ -21,7 +21,7 @@ use crate::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 const LARGEST: usize = 2048;
 /// Slots differ in size by this much, and are aligned to it.
 const GRAIN: usize = size_of::<Grain>();
-/// The class of a block that holds one task and is nobody's.
+/// The class of a block that holds one task and belongs to no list.
 const ALONE: u32 = u32::MAX;
 
 /// Slots of one list's tasks.
@@ -44,7 +44,7 @@ struct Class {
 }
 
 /// The head of a block; its slots follow. All but `own` and `late` stays as it was made, and may be
-/// read by anybody who has one of its tasks.
+/// read by the owner of any of its tasks.
 #[repr(C, align(16))]
 pub(crate) struct Block {
     list: Share,
@@ -82,7 +82,7 @@ impl Block {
         unsafe { (*block.as_ptr()).list.alias() }
     }
 
-    /// A block for one task, for who has no slots to take from.
+    /// A block for one task, where there are no slots to take from.
     pub(crate) fn alone(list: &Share, task: Layout) -> (NonNull<Header>, NonNull<Self>) {
         let (memory, offset) = Layout::new::<Self>().extend(task).expect("a future has its size");
         // SAFETY: the layout is not empty.
@@ -160,11 +160,11 @@ impl Slots {
     }
 
     /// # Safety
-    /// `slot` was taken here and is used by nobody; its header's `next` and `block` can still be
+    /// `slot` was taken here and is used no more; its header's `next` and `block` can still be
     /// read. This thread drives, or has the seat.
     #[inline]
     pub(crate) unsafe fn put(&self, slot: NonNull<Header>) {
-        // SAFETY: only the thread that drives comes here, or who has the seat, and as in `take`
+        // SAFETY: only the thread that drives comes here, or the owner of the seat, and as in `take`
         // nothing below comes here again: a block that goes gives a count of its list back, which
         // is not the last, for the caller's is there.
         let inner = unsafe { &mut *self.0.get() };
@@ -210,7 +210,7 @@ impl Slots {
     /// A slot comes back that the driver no longer waits for.
     ///
     /// # Safety
-    /// `slot` lies in a block, is used by nobody, and was not put back; its driver is gone.
+    /// `slot` lies in a block, is used no more, and was not put back; its driver is gone.
     pub(crate) unsafe fn put_late(slot: NonNull<Header>) {
         // SAFETY: as the caller promises; a slot that is taken keeps its block.
         let block = unsafe { block_of(slot) };
@@ -249,7 +249,7 @@ impl Inner {
         let mut head = Block::new(ready, memory, stride, class as u32);
         let slots = (memory.size() - size_of::<Block>()) / stride as usize;
         for slot in (0..slots).rev() {
-            // SAFETY: the slot lies in the block's memory, which is nobody else's, and is aligned.
+            // SAFETY: the slot lies in the block's memory, which belongs to this list, and is aligned.
             unsafe {
                 let slot = block.add(1).byte_add(slot * stride as usize).cast::<Header>();
                 link(slot).write(AtomicPtr::new(head.own.free));
@@ -337,7 +337,7 @@ fn link(slot: NonNull<Header>) -> *mut AtomicPtr<Header> {
 /// A task has ended that had a block for itself.
 ///
 /// # Safety
-/// The task is used by nobody.
+/// The task is used no more.
 #[cold]
 unsafe fn free_alone(block: NonNull<Block>) {
     // SAFETY: as the caller promises.
@@ -348,7 +348,7 @@ unsafe fn free_alone(block: NonNull<Block>) {
 }
 
 /// # Safety
-/// No slot of it is taken, and nobody knows it any more.
+/// No slot of it is taken, and no pointer to it is left.
 unsafe fn free(block: NonNull<Block>) {
     // SAFETY: as the caller promises.
     let head = unsafe { block.read() };
@@ -358,7 +358,7 @@ unsafe fn free(block: NonNull<Block>) {
     blocks::give(unsafe { Box::from_raw(memory) });
 }
 
-/// The memory of a task that nobody uses any more goes where it came from.
+/// The memory of a task that is used no more goes where it came from.
 ///
 /// # Safety
 /// `slot` lies in a block, and only `next` and `block` of its header are still there.

@@ -1,9 +1,9 @@
 //! What a program does, by the rules alone: time goes from one thing that happens to the next, and
 //! at each all that follows from it is done. No futures, no wakers, no memory.
 //!
-//! What follows for those who await the code that has just run is done at once, from the inside
+//! What follows for what awaits the code that has just run is done at once, from the inside
 //! outwards: that code goes on to its next await, cancelled or not. All else is done from the
-//! outside inwards: who is cancelled farther out takes along what is inside.
+//! outside inwards: what is cancelled farther out takes along what is inside.
 //!
 //! A task is a stack: its own code, and what that has opened. To drop a part of it is to drop all
 //! above, so no part is dropped while a shield stands above it, or a nursery that has spawned children:
@@ -73,7 +73,7 @@ impl Model {
         self.ran(task);
     }
 
-    /// A task has run: what it stands in and those who await it have their turn, from the inside
+    /// A task has run: what it stands in and what awaits it have their turn, from the inside
     /// outwards.
     fn ran(&mut self, mut task: usize) {
         let mut below = self.tasks[task].stack.len();
@@ -105,7 +105,7 @@ impl Model {
         }
     }
 
-    /// A nursery's turn. Says whether whoever awaits it has run.
+    /// A nursery's turn. Returns whether the task that awaits it has run.
     fn turn(&mut self, block: usize) -> bool {
         let host = self.blocks[block].host;
         let body = self.tasks[host].stack.iter().position(|part| part.kind == Kind::Body(block));
@@ -168,7 +168,7 @@ impl Model {
         true
     }
 
-    /// Nurseries in what is to be dropped are cancelled. Says whether one was not yet.
+    /// Nurseries in what is to be dropped are cancelled. Returns whether one was not yet.
     fn take_all_along(&mut self) -> bool {
         let mut changed = false;
         for task in 0..self.tasks.len() {
@@ -195,7 +195,7 @@ impl Model {
     }
 
     /// A part of a task is to be dropped, and all above: the nurseries in it that have spawned
-    /// children are cancelled, up to shields (R27a). Says whether one was not yet.
+    /// children are cancelled, up to shields (R27a). Returns whether one was not yet.
     fn take_along(&mut self, task: usize, from: usize) -> bool {
         let mut changed = false;
         for at in from..self.tasks[task].stack.len() {
@@ -252,7 +252,7 @@ impl Model {
         }
     }
 
-    /// Its own children go at once, spawned ones when they can, and who is above waits for them.
+    /// Its own children go at once, spawned ones when they can, and the nursery above waits for them.
     fn drop_block(&mut self, block: usize) {
         let scope = self.blocks[block].scope;
         self.scopes[scope].open = false;
@@ -267,7 +267,7 @@ impl Model {
         let errors = self.blocks[block].errors.len() + self.blocks[block].adopted;
         self.blocks[heir].adopted += errors;
         if errors > 0 || self.children(block).next().is_some() {
-            // Who has something to give back is waited for as is one that has spawned children.
+            // What has something to give back is waited for as is one that has spawned children.
             self.make_known(heir);
         }
     }
@@ -303,7 +303,7 @@ impl Model {
     }
 
     /// A nursery whose body and children have ended gives its verdict (R1, R7).
-    /// Says whether whoever awaits it has run.
+    /// Returns whether the task that awaits it has run.
     fn close(&mut self, block: usize) -> bool {
         let host = self.blocks[block].host;
         let it = &mut self.blocks[block];
@@ -520,7 +520,7 @@ impl Model {
         }
     }
 
-    /// An error is kept, and cancels (R6), or goes to whoever adopted the child (R28).
+    /// An error is kept, and cancels (R6), or goes to the nursery that adopted the child (R28).
     fn report(&mut self, block: usize, error: usize) {
         if self.blocks[block].dropped {
             let heir = self.heir(block);

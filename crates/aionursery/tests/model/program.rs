@@ -45,7 +45,7 @@ pub struct Nursery {
     pub shield: bool,
     pub collect: bool,
     pub deadline: Option<u64>,
-    /// Whoever awaits it fails if it does.
+    /// The task that awaits it fails if it does.
     pub passes_on: bool,
     pub code: Vec<Step>,
 }

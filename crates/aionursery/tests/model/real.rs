@@ -46,7 +46,7 @@ pub fn run(program: &Nursery) -> History {
     history(log)
 }
 
-/// Says whether it failed.
+/// Returns whether it failed.
 async fn open(log: &Log, id: usize, nursery: &Nursery) -> bool {
     let mut builder = Builder::new().shield(nursery.shield);
     if nursery.collect {

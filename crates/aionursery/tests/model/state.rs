@@ -10,7 +10,7 @@ pub struct Scope {
     pub shield: bool,
     pub cancelled: bool,
     pub deadline: Option<u64>,
-    /// Somebody stands in it.
+    /// A task stands in it.
     pub open: bool,
     /// What this nursery stands in is dropped when it has ended (R27a).
     pub along: bool,
@@ -146,7 +146,7 @@ impl Model {
             .filter(move |&at| !self.tasks[at].ended && self.tasks[at].nursery == Some(block))
     }
 
-    /// Who waits for what a dropped nursery has left, and is told of its errors (R28).
+    /// What waits for what a dropped nursery has left, and is told of its errors (R28).
     pub fn heir(&self, block: usize) -> usize {
         let mut at = self.scopes[self.blocks[block].scope].parent;
         while let Some(scope) = at {

@@ -2,7 +2,7 @@ use std::rc::Rc;
 
 use aionursery::{Nursery, nursery};
 
-// Whoever holds the handle may be on another thread than the nursery.
+// The owner of the handle may be on another thread than the nursery.
 fn on_another_thread(n: Nursery<'static, ()>) {
     n.start_soon(async { Ok(Rc::new(1)) });
 }

@@ -1,10 +1,10 @@
-//! What is done with a nursery: it is opened, its children start and end, it is closed. Its life and
-//! its verdict are its `Lifecycle`'s; it must never decide these. One that its host does not leave as
-//! it must is in `orphans.rs`.
+//! What is done with a nursery: it is opened, its body ends, it is closed; its children are in
+//! `children.rs`. Its life and its verdict are its `Lifecycle`'s; it must never decide these. One that its
+//! host does not leave as it must is in `orphans.rs`.
 
-use crate::lifecycle::{Closed, Ended, Identity, Lifecycle, Outcome, Phase, Verdict};
+use crate::lifecycle::{Ended, Identity, Lifecycle, Outcome, Phase, Verdict};
 use crate::member::{Member, MemberId};
-use crate::scope::{Cause, Scope, ScopeId, Settings, Source};
+use crate::scope::{Cause, ScopeId, Settings, Source};
 use crate::slab::NONE;
 use crate::tree::{Effects, Event, Exit, Face, Flight, Tree};
 
@@ -14,15 +14,6 @@ pub struct NurseryId {
     pub(crate) at: u32,
     /// That of its scope.
     serial: u32,
-}
-
-/// A child that starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Start {
-    /// Its place in the tree.
-    pub member: MemberId,
-    /// By how much its count of cancellations rises at once: the nursery is cancelled (R17).
-    pub charges: u32,
 }
 
 /// How a nursery was closed.
@@ -64,7 +55,7 @@ pub(crate) struct Nursery<E, K> {
     /// The face will not ask for it any more: it goes once it has closed.
     pub(super) released: bool,
     /// A child that is cancelled by hand is a failure.
-    strict: bool,
+    pub(super) strict: bool,
 }
 
 impl<E: Identity, K> Nursery<E, K> {
@@ -150,13 +141,6 @@ impl<F: Face> Tree<F> {
         (host != NONE).then(|| &self.members[host].key)
     }
 
-    /// The host of the nursery that a task is a child of.
-    #[must_use]
-    pub fn host_of(&self, child: MemberId) -> Option<&F::Key> {
-        let nursery = self.members[child.0].nursery;
-        if nursery == NONE { None } else { self.host(self.nursery_id(nursery)) }
-    }
-
     /// Where a nursery stands.
     #[must_use]
     pub fn phase(&self, nursery: NurseryId) -> Phase {
@@ -169,94 +153,10 @@ impl<F: Face> Tree<F> {
         self.nurseries[nursery.at].life.running()
     }
 
-    /// The children that have not ended, in the order of starting.
-    pub fn children(&self, nursery: NurseryId) -> impl Iterator<Item = &F::Key> {
-        let first = self.nurseries[nursery.at].first;
-        let member = |id: u32| (id != NONE).then(|| &self.members[id]);
-        std::iter::successors(member(first), move |child| member(child.next))
-            .map(|child| &child.key)
-    }
-
-    /// A child starts. A shielded one stands in a scope of its own that keeps cancellation out
-    /// until it has ended (R19).
-    ///
-    /// # Errors
-    /// [`Closed`] once body and children have ended (R2).
-    #[inline]
-    pub fn start(
-        &mut self,
-        nursery: NurseryId,
-        key: F::Key,
-        shield: bool,
-    ) -> Result<Start, Closed> {
-        let owner = &mut self.nurseries[nursery.at];
-        owner.life.child_started()?;
-        let base = owner.scope;
-        let id = self.members.insert(Member::new(key, NONE, base, false));
-        self.list(id, nursery.at);
-        let mut charges = 0;
-        if shield {
-            self.wall(id, base);
-        } else if self.scopes[base].effective {
-            let child = &mut self.members[id];
-            child.charge.count = 1;
-            child.charges = 1;
-            child.pending = true;
-            charges = 1;
-        }
-        Ok(Start { member: MemberId(id), charges })
-    }
-
-    /// A service starts: a child for the use of the body and the other children. Nothing outside
-    /// cancels it; it is ended once they have ended, the service that was started last first (R19a).
-    ///
-    /// # Errors
-    /// [`Closed`] once body, children and services have ended (R2).
-    pub fn start_service(&mut self, nursery: NurseryId, key: F::Key) -> Result<Start, Closed> {
-        self.nurseries[nursery.at].life.service_started()?;
-        let base = self.nurseries[nursery.at].scope;
-        let id = self.members.insert(Member::new(key, NONE, base, false));
-        self.members[id].service = true;
-        self.list(id, nursery.at);
-        self.wall(id, base);
-        Ok(Start { member: MemberId(id), charges: 0 })
-    }
-
     /// Whether a nursery has services: then the time matters when its body or a child ends.
     #[must_use]
     pub fn has_services(&self, nursery: NurseryId) -> bool {
         self.nurseries[nursery.at].life.has_services()
-    }
-
-    /// Whether a child's nursery has services.
-    #[must_use]
-    pub fn is_served(&self, child: MemberId) -> bool {
-        self.nurseries[self.members[child.0].nursery].life.has_services()
-    }
-
-    /// Puts a child into a scope of its own that keeps cancellation out.
-    fn wall(&mut self, child: u32, base: u32) {
-        let settings = Settings { shield: true, ..Settings::default() };
-        let wall = Scope { released: true, ..Scope::new(base, child, settings, 0) };
-        let wall = self.link(wall, base);
-        self.members[child].scope = wall;
-    }
-
-    /// Puts a child, with all that it has entered, into a scope of its own, in which it can be
-    /// cancelled alone. The scope goes with the child.
-    pub fn enclose(&mut self, child: MemberId) -> ScopeId {
-        let Member { base, scope: innermost, .. } = self.members[child.0];
-        let effective = self.scopes[base].effective;
-        let own = Scope::new(base, child.0, Settings::default(), 0);
-        let own = self.link(Scope { released: true, effective, ..own }, base);
-        if innermost == base {
-            self.members[child.0].scope = own;
-        } else {
-            let outermost = self.next_inside(innermost, base);
-            self.unhang(outermost);
-            self.hang(outermost, own);
-        }
-        self.id(own)
     }
 
     /// Body and children of a nursery have ended: ends the service that was started last.
@@ -270,95 +170,14 @@ impl<F: Face> Tree<F> {
         self.cancel(self.id(scope), Cause { source: Source::Explicit, reason: None }, now, out);
     }
 
-    /// Puts a task at the end of a nursery's children.
-    #[inline]
-    pub(super) fn list(&mut self, child: u32, nursery: u32) {
-        let last = std::mem::replace(&mut self.nurseries[nursery].last, child);
-        let member = &mut self.members[child];
-        member.nursery = nursery;
-        member.prev = last;
-        member.next = NONE;
-        if last == NONE {
-            self.nurseries[nursery].first = child;
-        } else {
-            self.members[last].next = child;
-        }
-    }
-
-    /// Takes a task out of its nursery's children.
-    #[inline]
-    pub(super) fn unlist(&mut self, child: u32) {
-        let Member { nursery, next, prev, .. } = self.members[child];
-        if prev == NONE {
-            self.nurseries[nursery].first = next;
-        } else {
-            self.members[prev].next = next;
-        }
-        if next == NONE {
-            self.nurseries[nursery].last = prev;
-        } else {
-            self.members[next].prev = prev;
-        }
-    }
-
-    /// A child has ended. Returns the nursery that has closed by it. `reason` is what the siblings
-    /// are cancelled with if this is the failure that cancels them (R6).
-    #[inline]
-    pub fn ended(
-        &mut self,
-        child: MemberId,
-        outcome: Outcome<F::Error>,
-        now: f64,
-        reason: Option<F::Reason>,
-        out: &mut Effects<F>,
-    ) -> Option<NurseryId> {
-        let mut by_hand = false;
-        let outcome = match outcome {
-            // One that was cancelled by hand ends alone (R16, R13a).
-            Outcome::Cancelled if !self.has_heard(child.0) => {
-                by_hand = true;
-                Outcome::Done
-            }
-            Outcome::Group(error) if !self.has_heard(child.0) => Outcome::Failed(error),
-            outcome => outcome,
-        };
-        if self.members[child.0].scope != self.members[child.0].base {
-            self.abandon(child.0, now, out);
-        }
-        self.unlist(child.0);
-        let Member { nursery, service, .. } = self.take_member(child.0);
-        let life = &mut self.nurseries[nursery].life;
-        let ended = if service { life.service_ended(outcome) } else { life.child_ended(outcome) };
-        let Ended { cancel, again, .. } = ended;
-        out.errors.extend(again);
-        let Nursery { scope, strict, .. } = self.nurseries[nursery];
-        if cancel || (by_hand && strict && !self.scopes[scope].effective) {
-            self.fail(nursery, reason, now, out);
-        } else {
-            out.reasons.extend(reason);
-        }
-        self.drained(nursery, now, out)
-    }
-
-    /// A child has returned: as [`ended`](Self::ended) with [`Outcome::Done`], for one that has left
-    /// what it entered, where nothing can come of it but that its nursery closes. `None` for any
-    /// other, which is still there: also for the last one before services are to end.
-    #[inline]
-    pub fn returned(&mut self, child: MemberId) -> Option<Option<NurseryId>> {
-        let Member { nursery, scope, base, succeeds, .. } = self.members[child.0];
-        let owner = &self.nurseries[nursery];
-        let last = owner.life.has_one_left();
-        if scope != base || succeeds || owner.heir != NONE || (last && owner.life.has_services()) {
-            return None;
-        }
-        self.unlist(child.0);
-        self.members.remove(child.0);
-        self.nurseries[nursery].life.children_done(1);
-        Some(last.then(|| self.nursery_id(nursery)))
-    }
-
     /// Cancels a nursery because something in it has failed (R6).
-    fn fail(&mut self, nursery: u32, reason: Option<F::Reason>, now: f64, out: &mut Effects<F>) {
+    pub(super) fn fail(
+        &mut self,
+        nursery: u32,
+        reason: Option<F::Reason>,
+        now: f64,
+        out: &mut Effects<F>,
+    ) {
         let scope = self.id(self.nurseries[nursery].scope);
         self.cancel(scope, Cause { source: Source::Failure, reason }, now, out);
     }

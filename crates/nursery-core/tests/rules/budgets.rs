@@ -208,7 +208,7 @@ fn r18_one_that_is_over_nearer_by_does_not_hide_when_the_outer_one_is() {
 }
 
 #[test]
-fn r18_who_says_nothing_has_what_is_said_above_and_the_trees_if_nothing_is() {
+fn r18_a_scope_that_says_nothing_has_what_is_said_above_and_the_trees_if_nothing_is() {
     let (mut world, host) = host(false);
     world.tree.cleanup = Cleanup::Seconds(10.0);
     let outer = world.enter(host, PLAIN);
@@ -296,7 +296,7 @@ fn r18_a_nursery_that_only_its_host_has_cancelled_insists_for_itself() {
 }
 
 #[test]
-fn r18_a_scope_without_a_nursery_insists_for_itself_whoever_has_cancelled_it() {
+fn r18_a_scope_without_a_nursery_insists_for_itself_whatever_has_cancelled_it() {
     let (mut world, host) = host(false);
     let outer = world.enter(host, cleaning(9.0));
     let inner = world.enter(host, cleaning(0.0));
@@ -316,7 +316,7 @@ fn r18_a_scope_without_a_nursery_insists_for_itself_whoever_has_cancelled_it() {
 }
 
 #[test]
-fn r18_who_has_not_taken_a_step_when_the_time_is_over_is_asked_once_more() {
+fn r18_a_task_that_has_not_taken_a_step_when_the_time_is_over_is_asked_once_more() {
     let (mut world, host) = host(false);
     let scope = world.enter(host, cleaning(2.0));
     world.cancel(scope);
@@ -357,7 +357,7 @@ fn r18_a_budget_that_is_inherited_is_another_one_once_the_scope_that_gave_it_is_
 }
 
 #[test]
-fn r12a_a_task_group_takes_even_a_result_but_from_nobody_who_has_heard() {
+fn r12a_a_task_group_takes_even_a_result_but_from_no_task_that_has_heard() {
     let (mut world, host) = host(false);
     let outer = world.enter(host, PLAIN);
     let group = world.open(host, ABRUPT, false);

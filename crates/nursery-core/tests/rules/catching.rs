@@ -1,4 +1,4 @@
-//! Who catches a cancellation, who is told of it, who counts it, and what a host that goes by force
+//! What catches a cancellation, what is told of it, what counts it, and what a host that goes by force
 //! leaves behind.
 
 use nursery_core::{Flight, Outcome, Source, Verdict};

@@ -40,7 +40,7 @@ impl Walk<'_> {
             orders += self.orders(&after);
             self.trace.pop();
         }
-        assert!(orders > 0, "nothing can happen any more: somebody waits for ever");
+        assert!(orders > 0, "nothing can happen any more: a task waits for ever");
         if let Some(seen) = &mut self.seen {
             seen.insert(state.key(), orders);
         }

@@ -1,5 +1,5 @@
 //! What the tree does not keep it hands back: never is a reason or an error dropped inside it, for
-//! that may run anybody's code while the face has the tree borrowed (R31).
+//! that may run the program's code while the face has the tree borrowed (R31).
 
 use std::cell::Cell;
 use std::num::NonZeroUsize;
@@ -88,7 +88,7 @@ impl World {
         result
     }
 
-    /// A value that nobody else has; errors of one number are one.
+    /// A value of its own; errors of one number are one.
     fn value(&mut self, number: usize) -> Minds {
         self.given += 1;
         Minds::new(&self.watch, number)
@@ -238,13 +238,13 @@ fn r31_what_a_nursery_that_goes_has_kept_is_handed_over_or_back() {
 }
 
 #[test]
-fn r31_what_nobody_joins_any_more_is_handed_back() {
+fn r31_what_is_joined_no_more_is_handed_back() {
     let mut world = World::new();
     let host = world.tree.enroll(0, false);
     let taken = world.open(host);
     let child = world.start(taken, false);
     world.change(|tree, now, out| tree.disown(taken, now, out));
-    // Too late for an orphan: nobody is left who would join it.
+    // Too late for an orphan: nothing is left that would join it.
     world.adopt(taken, 1);
     world.check();
     assert_eq!(world.returned, 2);

@@ -309,8 +309,8 @@ fn r13_a_group_keeps_a_cancellation_that_came_from_outside() {
         world.ask(host, true);
         assert!(world.step(host).outside);
         let exit = world.exit(host, scope, Flight::Group);
-        assert!(!exit.caught && !exit.absorbs, "nobody can tell the two apart");
-        assert_eq!(world.tasks[host].requests.asked(), 1, "R14: what somebody asked for");
+        assert!(!exit.caught && !exit.absorbs, "the two cannot be told apart");
+        assert_eq!(world.tasks[host].requests.asked(), 1, "R14: what was asked for");
         finish(world, host);
     }
 }

@@ -1,5 +1,5 @@
 //! Children that change their nursery (R24): what reaches them before and after, what moves with
-//! them, and who waits for them.
+//! them, and what waits for them.
 
 use nursery_core::{Cleanup, Flight, NurseryId, Outcome, Phase, ScopeId, Verdict};
 

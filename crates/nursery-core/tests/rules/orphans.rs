@@ -1,5 +1,5 @@
 //! Nurseries that their host does not leave as it must (R3), in every order of what may happen
-//! meanwhile, and by name: whom that cancels, who joins them, what becomes of their errors.
+//! meanwhile, and by name: what that cancels, what joins them, what becomes of their errors.
 
 use nursery_core::{Cleanup, Flight, NurseryId, Outcome, Phase, ScopeId, Verdict};
 
@@ -36,7 +36,7 @@ struct Left {
     /// A shield stands between the two nurseries.
     wall: bool,
     collect: bool,
-    /// Nobody will ask for the two nurseries any more.
+    /// The two nurseries will not be asked for any more.
     released: bool,
 }
 
@@ -111,7 +111,7 @@ impl Orphans {
     fn check(&self) {
         let Self { world, .. } = self;
         world.audit();
-        assert!(!world.cancelled(self.bystander), "R3: nobody else is cancelled");
+        assert!(!world.cancelled(self.bystander), "R3: nothing else is cancelled");
         for which in [1, 2].into_iter().filter(|which| self.alive[*which] && !self.alive[0]) {
             assert!(world.cancelled(self.tasks[which]), "R3: its children are");
         }
@@ -250,7 +250,7 @@ impl Disowned {
     fn take(&mut self) {
         self.gone = true;
         self.world.disown(self.host, self.nursery);
-        // Nobody is cancelled by that alone.
+        // Nothing is cancelled by that alone.
         self.check();
         let closed = self.world.body_ended(self.nursery, Outcome::Done);
         assert_eq!(closed, !self.alive[0]);
@@ -364,7 +364,7 @@ fn r3_a_scope_removed_out_of_order_leaves_what_is_inside_it_alone() {
         let nursery = world.open(host, PLAIN, false);
         let child = world.start(nursery, false).unwrap();
         assert!(!world.remove(host, scopes[1]));
-        assert!(!world.cancelled(host) && !world.cancelled(child), "nobody is cancelled");
+        assert!(!world.cancelled(host) && !world.cancelled(child), "nothing is cancelled");
         assert_eq!(world.tree.innermost(world.tasks[host].member), Some(world.tree.scope(nursery)));
         world.cancel(scopes[0]);
         assert!(world.pending(host) && world.pending(child), "what lies around it still reaches");
@@ -589,7 +589,7 @@ fn r3_a_nursery_that_was_freed_is_not_there_even_if_another_takes_its_place() {
 }
 
 #[test]
-fn r3_nobody_waits_for_a_nursery_but_the_joiner_that_was_set_last() {
+fn r3_only_the_joiner_that_was_set_last_waits_for_a_nursery() {
     let (mut world, root, nursery, child) = child();
     assert_eq!(world.tree.joiner(nursery), None);
     world.tree.set_joiner(nursery, Some(root), None);

@@ -14,7 +14,7 @@ pub struct Spec {
     pub shielded: usize,
     pub shield: bool,
     pub collect: bool,
-    /// Whether somebody cancels it.
+    /// Whether it is cancelled.
     pub cancels: bool,
 }
 
@@ -119,7 +119,7 @@ pub struct State {
     heard: bool,
     /// The host has put something else in the place of a cancellation from outside.
     took: bool,
-    /// A body ended by a cancellation that nobody had asked for: of something it awaited.
+    /// A body ended by a cancellation that was not asked for: of something it awaited.
     spontaneous: bool,
     /// The host has a cancellation in its hands.
     hears: bool,
@@ -581,7 +581,7 @@ impl State {
         let tree = &self.world.tree;
         for (index, block) in self.blocks.iter().enumerate() {
             let cause = tree.cause(block.scope).map(|cause| cause.source);
-            assert_eq!(cause, block.cause, "R6, R11, R16: who cancels block {index}, and who not");
+            assert_eq!(cause, block.cause, "R6, R11, R16: what cancels block {index}");
             let Some(nursery) = block.nursery else { continue };
             let phase = match (block.body_over, block.children.is_empty()) {
                 (false, _) => Phase::Open,
@@ -595,7 +595,7 @@ impl State {
             assert_eq!(tree.running(nursery), expected.len());
             if phase == Phase::Closed {
                 let refused = self.world.clone().start(nursery, false);
-                assert_eq!(refused, None, "R2: a closed nursery takes nobody");
+                assert_eq!(refused, None, "R2: a closed nursery takes no child");
             }
             for child in &block.children {
                 let cancelled = !child.shield && self.is_cancelled(index + 1);

@@ -35,7 +35,7 @@ impl Random {
 }
 
 struct Block {
-    /// `None` for the wall of a shielded child, which nobody can name.
+    /// `None` for the wall of a shielded child, which has no name.
     id: Option<ScopeId>,
     nursery: Option<NurseryId>,
     parent: Option<usize>,
@@ -96,7 +96,7 @@ pub struct Program {
     blocks: Vec<Block>,
     tasks: Vec<Task>,
     errors: usize,
-    /// Who runs: nobody needs to tell it what it will find at its next await.
+    /// What runs: it need not be told what it will find at its next await.
     acting: Option<usize>,
 }
 
@@ -431,7 +431,7 @@ impl Program {
             );
             let spent = self.tasks[task].begun && self.level(task) <= self.world.now;
             if spent {
-                // Nobody waits for ever: who waits is told when its time is over.
+                // No task waits for ever: one that waits is told when its time is over.
                 let told = self.tasks[task].spent || self.acting == Some(task);
                 assert!(told || self.world.pending(task), "R18: task {task} is not told");
                 assert!(self.world.suspended(task), "R18: the budget of task {task} is spent");
@@ -600,7 +600,7 @@ impl Program {
         }
     }
 
-    /// One child less: which nursery has closed by it and waits for somebody.
+    /// One child less: which nursery has closed by it and waits for its joiner.
     fn one_less(&mut self, block: usize) -> Option<usize> {
         let mut at = block;
         loop {
@@ -640,7 +640,7 @@ impl Program {
         }
     }
 
-    /// Somebody takes a block from its host, in any order (R3).
+    /// A block is taken from its host, in any order (R3).
     fn take_away(&mut self, task: usize) {
         if self.tasks[task].stack.is_empty() {
             return;
@@ -855,7 +855,7 @@ impl Program {
         }
     }
 
-    /// Somebody changes a scope that has not been left.
+    /// Changes a scope that has not been left.
     fn change(&mut self, block: usize) {
         let Some(id) = self.blocks[block].id.filter(|_| !self.blocks[block].left) else { return };
         let now = self.world.now;
@@ -934,7 +934,7 @@ impl Program {
             }
             self.check();
         }
-        // Everybody goes, the youngest first, until all have: nobody waits for ever (R3).
+        // All tasks go, the youngest first, until none is left: none waits for ever (R3).
         while self
             .tasks
             .iter()

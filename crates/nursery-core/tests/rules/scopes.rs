@@ -354,7 +354,7 @@ fn r18_what_a_spent_budget_says_is_not_unsaid_by_a_cancellation_nearer_by() {
 }
 
 #[test]
-fn r18_who_waits_again_and_again_is_let_wait_in_the_end() {
+fn r18_a_task_that_waits_again_and_again_is_let_wait_in_the_end() {
     for foreign in [false, true] {
         let (mut world, host) = host(foreign);
         let scope = world.enter(host, cleaning(0.0));

@@ -1,6 +1,6 @@
 //! One nursery's life without a tree: what each end means and what it raises.
 
-use nursery_core::{Closed, Ended, Kind, Lifecycle, Outcome, Phase, Role, Verdict};
+use nursery_core::{Closed, Ended, ErrorKind, Lifecycle, Outcome, Phase, Role, Verdict};
 
 use crate::world::Oops;
 
@@ -79,7 +79,7 @@ fn r3_many_children_start_and_return_at_once_as_they_do_one_by_one() {
 }
 
 #[test]
-fn r2_a_closed_nursery_takes_nobody_and_stays_closed() {
+fn r2_a_closed_nursery_takes_no_child_and_stays_closed() {
     let mut life = running(1, false);
     assert_eq!(life.phase(), Phase::Open);
     assert!(!life.body_ended(Outcome::Done).closed);
@@ -145,12 +145,12 @@ fn r3_what_another_nursery_joins_hands_its_errors_over_once() {
 fn r7_and_r9_say_of_each_kind_of_exception_how_it_ends_a_body_and_a_child() {
     for role in [Role::Body, Role::Child] {
         let ended = |kind| Outcome::raised(kind, role, Oops(1));
-        // Nobody keeps what brought a cancellation: it is the caller's.
-        assert_eq!(ended(Kind::Cancellation), (Outcome::Cancelled, Some(Oops(1))));
-        assert_eq!(ended(Kind::Exit), (Outcome::Bare(Oops(1)), None));
-        assert_eq!(ended(Kind::Error), (Outcome::Failed(Oops(1)), None));
+        // Nothing keeps what brought a cancellation: it is the caller's.
+        assert_eq!(ended(ErrorKind::Cancellation), (Outcome::Cancelled, Some(Oops(1))));
+        assert_eq!(ended(ErrorKind::Exit), (Outcome::Bare(Oops(1)), None));
+        assert_eq!(ended(ErrorKind::Error), (Outcome::Failed(Oops(1)), None));
     }
-    let closes = |role| Outcome::raised(Kind::Close, role, Oops(1)).0;
+    let closes = |role| Outcome::raised(ErrorKind::Close, role, Oops(1)).0;
     assert_eq!(closes(Role::Body), Outcome::Alone(Oops(1)));
     assert_eq!(closes(Role::Child), Outcome::Failed(Oops(1)), "an ordinary error");
 }

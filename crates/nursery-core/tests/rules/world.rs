@@ -33,7 +33,7 @@ impl Identity for Oops {
 pub struct Task {
     pub member: MemberId,
     pub requests: Requests,
-    /// How often somebody has called its `cancel`.
+    /// How often its `cancel` was called.
     pub outside: u32,
     /// What it waits for brings a `CancelledError`.
     pub handed: bool,
@@ -80,7 +80,7 @@ impl World {
         Self { tree, tasks, now: 0.0, again, reasons: 0, joined, called, let_go, orphans: 0 }
     }
 
-    /// Changes the tree and brings what comes of it to the tasks. Whoever is to throw is told so
+    /// Changes the tree and brings what comes of it to the tasks. What is to throw is told so
     /// in that very moment, once (R12).
     pub fn change<R>(
         &mut self,
@@ -218,7 +218,7 @@ impl World {
         self.change(|tree, now, out| tree.host_cancelled(nursery, None, now, out));
     }
 
-    /// Somebody else than its host, who must, takes a scope away. Returns whether it was cancelled.
+    /// A scope is taken away by other code than its host. Returns whether it was cancelled.
     pub fn remove(&mut self, task: usize, scope: ScopeId) -> bool {
         let (cause, owed) = self.change(|tree, now, out| tree.remove(scope, now, out));
         self.take_back(task, owed);
@@ -245,7 +245,7 @@ impl World {
         Some(closed)
     }
 
-    /// A child ends without having left its nurseries: they are adopted before. `released`: nobody
+    /// A child ends without having left its nurseries: they are adopted before. `released`: nothing
     /// will ask for them.
     pub fn end_inside(
         &mut self,
@@ -278,7 +278,7 @@ impl World {
         self.tree.unwatch(scope, |other| *other == watch).is_some()
     }
 
-    /// Somebody calls the task's own `cancel`. `handed`: what it waits for brings the error.
+    /// The task's own `cancel` is called. `handed`: what it waits for brings the error.
     pub fn ask(&mut self, task: usize, handed: bool) {
         let task = &mut self.tasks[task];
         task.outside += 1;

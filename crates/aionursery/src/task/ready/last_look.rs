@@ -18,7 +18,7 @@ impl Wake for Calls {
 }
 
 #[test]
-fn who_is_woken_after_the_drivers_last_look_makes_it_come_again() {
+fn a_child_that_is_woken_after_the_drivers_last_look_makes_it_come_again() {
     let (ready, mut seat) = Share::with_seat();
     let task = make_idle(&ready);
     let calls = Arc::new(Calls::default());

@@ -1,6 +1,6 @@
-//! Headers of children in stacks and lists, linked through themselves. A stack is pushed to by anybody
+//! Headers of children in stacks and lists, linked through themselves. A stack is pushed to by any thread
 //! and taken whole; what was taken is its taker's alone. It must never touch the link of a header that
-//! somebody else may have.
+//! another thread may have.
 
 use std::ptr::{self, NonNull};
 
@@ -47,7 +47,7 @@ impl Stack {
                 first();
             }
             // SAFETY: what `node` stands for keeps the header alive until it is published; `next`
-            // belongs to who pushes.
+            // belongs to the thread that pushes.
             unsafe { (*node).next.store(head, Ordering::Relaxed) };
             match self.0.compare_exchange_weak(
                 head,
@@ -106,7 +106,7 @@ impl Woken {
     pub(crate) fn pop(&mut self) -> Option<TaskRef> {
         let node = NonNull::new(self.first)?;
         // SAFETY: its reference, which is ours, keeps it alive, and until it is taken out of the list
-        // nobody else touches its link.
+        // no other thread touches its link.
         self.first = unsafe { node.as_ref().next.load(Ordering::Relaxed) };
         // SAFETY: the entry's own reference, taken exactly once.
         Some(unsafe { TaskRef::from_raw(node.as_ptr()) })

@@ -1,0 +1,35 @@
+//! What a nursery's join remembers: the nursery, until it has been left, and which cancellations came
+//! meanwhile. It must never say what follows from one.
+
+use super::Nursery;
+use crate::cpython::errors::{Fallible, misuse};
+use crate::cpython::owned::Owned;
+use crate::wait::{Wait, WaitObject};
+
+/// A cancellation of the host came while it joined.
+pub(super) const HELD: u8 = 1;
+/// ... and was thrown in, so that the join's value is that error and not the body's.
+pub(super) const THROWN: u8 = 1 << 1;
+
+/// Whether a cancellation of the host came while it joined; asked once.
+pub(super) fn take_held(join: &Wait) -> bool {
+    let notes = join.notes();
+    let held = notes.get() & HELD != 0;
+    notes.set(notes.get() & !HELD);
+    held
+}
+
+/// Whether what a join holds was thrown into it, and is not what the body ended with.
+pub(super) fn was_thrown(join: &Wait) -> bool {
+    join.notes().get() & THROWN != 0
+}
+
+/// The nursery that a join waits for, if it has not been left.
+pub(super) fn payload(join: &Wait) -> Option<Owned<Nursery>> {
+    join.payload().cloned()?.cast().ok()
+}
+
+/// As [`payload`]; raises if there is none.
+pub(super) fn nursery(join: &WaitObject) -> Fallible<Owned<Nursery>> {
+    payload(join).ok_or_else(|| misuse(join.py(), "this nursery's exit was already awaited"))
+}
