@@ -6,7 +6,8 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use crate::cpython::called::finalize;
-use crate::cpython::errors::{Aside, fetch, raise, refusal, write_unraisable};
+use crate::cpython::errors::{Aside, fetch, raise, write_unraisable};
+use crate::cpython::for_pyo3::refusal;
 use crate::cpython::function::set_finalize;
 use crate::cpython::object::{Object, object};
 use crate::cpython::owned::Owned;

@@ -2,7 +2,8 @@
 
 use pyo3::prelude::*;
 
-use crate::cpython::errors::{Fallible, fetch, refusal};
+use crate::cpython::errors::{Fallible, fetch};
+use crate::cpython::for_pyo3::refusal;
 use crate::cpython::object::object;
 use crate::cpython::owned::Owned;
 use crate::engine::state::LoopState;

@@ -9,7 +9,6 @@ use std::sync::OnceLock;
 use pyo3::prelude::*;
 use pyo3::{PyClass, PyClassInitializer, ffi};
 
-use super::call::float;
 use super::object::{Object, Raw, Typed, kind};
 use super::owned::Owned;
 use super::safe_calls::{Answer, Argument, safe_calls};
@@ -390,39 +389,6 @@ pub(crate) fn optional<T>(answer: Fallible<T>) -> Option<T> {
 /// Turns a failure into PyO3's error.
 pub(crate) fn fetch(py: Python<'_>, raised: Raised) -> PyErr {
     PyErr::from_value(raised.take().into_bound(py))
-}
-
-/// Errors for PyO3, whose own constructors panic where memory is short.
-pub(crate) mod refusal {
-    use super::{PyErr, Python, exc, fetch, set_error_text};
-
-    pub(crate) fn type_error(text: &str) -> PyErr {
-        Python::attach(|py| fetch(py, set_error_text(exc::type_error(py), text)))
-    }
-
-    pub(crate) fn value_error(text: &str) -> PyErr {
-        Python::attach(|py| fetch(py, set_error_text(exc::value_error(py), text)))
-    }
-
-    pub(crate) fn runtime_error(text: &str) -> PyErr {
-        Python::attach(|py| fetch(py, set_error_text(exc::runtime_error(py), text)))
-    }
-}
-
-/// A number for PyO3, whose own conversion panics where memory is short.
-pub(crate) fn number_object(py: Python<'_>, number: f64) -> PyResult<Bound<'_, PyAny>> {
-    match float(py, number) {
-        Ok(number) => Ok(number.into_bound(py)),
-        Err(raised) => Err(fetch(py, raised)),
-    }
-}
-
-/// A `str` for PyO3, whose own conversion panics where memory is short.
-pub(crate) fn text_object<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyAny>> {
-    match string(py, text) {
-        Ok(text) => Ok(text.into_bound(py)),
-        Err(raised) => Err(fetch(py, raised)),
-    }
 }
 
 /// Raises PyO3's error.

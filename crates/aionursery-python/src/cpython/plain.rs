@@ -8,7 +8,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::cpython::call::allocate;
-use crate::cpython::errors::{Fallible, checked, refusal};
+use crate::cpython::errors::{Fallible, checked};
+use crate::cpython::for_pyo3::refusal;
 use crate::cpython::object::{Object, Type, object};
 use crate::cpython::owned::{Owned, forever};
 

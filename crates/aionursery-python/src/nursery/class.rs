@@ -11,9 +11,8 @@ use crate::cpython::args::{Args, CallArgs, given};
 use crate::cpython::call::{call1, is_callable, is_context, is_text, repr, type_name, utf8};
 use crate::cpython::called::{class_call, method};
 use crate::cpython::containers::list;
-use crate::cpython::errors::{
-    Fallible, exc, fetch, refusal, set_error, set_error_text, text_object,
-};
+use crate::cpython::errors::{Fallible, exc, fetch, set_error, set_error_text};
+use crate::cpython::for_pyo3::{refusal, text_object};
 use crate::cpython::function::{Method, This};
 use crate::cpython::imports::imports;
 use crate::cpython::object::{Object, object};

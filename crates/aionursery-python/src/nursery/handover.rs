@@ -6,7 +6,8 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::cpython::errors::{Aside, fetch, refusal, set_error_text};
+use crate::cpython::errors::{Aside, fetch, set_error_text};
+use crate::cpython::for_pyo3::refusal;
 use crate::cpython::imports::imports;
 use crate::cpython::object::{class, object};
 use crate::cpython::owned::Owned;

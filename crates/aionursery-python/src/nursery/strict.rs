@@ -14,7 +14,8 @@ use crate::cpython::call::{
     method1, truth, utf8,
 };
 use crate::cpython::called::method;
-use crate::cpython::errors::{Fallible, exc, fetch, raise, refusal, set_error_text, string};
+use crate::cpython::errors::{Fallible, exc, fetch, raise, set_error_text, string};
+use crate::cpython::for_pyo3::refusal;
 use crate::cpython::function::{Method, This};
 use crate::cpython::imports::{imports, names};
 use crate::cpython::myself::Guarded;

@@ -8,9 +8,8 @@ use pyo3::prelude::*;
 
 use crate::cpython::args::given;
 use crate::cpython::call::{is_number, real, repr};
-use crate::cpython::errors::{
-    Fallible, Raised, exc, refusal, restore, set_error, set_error_text, warn,
-};
+use crate::cpython::errors::{Fallible, Raised, exc, restore, set_error, set_error_text, warn};
+use crate::cpython::for_pyo3::refusal;
 use crate::cpython::object::{Object, boolean_ref};
 use crate::engine::state::LoopState;
 
