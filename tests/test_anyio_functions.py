@@ -5,6 +5,7 @@ back, and that they do what anyio's own do.
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 import types
 
@@ -15,7 +16,7 @@ anyio = pytest.importorskip("anyio")
 import aionursery  # noqa: E402
 import aionursery.anyio as face  # noqa: E402
 
-from .on_the_engine import KINDS, run  # noqa: E402
+from .on_the_engine import KINDS, run, run_in  # noqa: E402
 
 with face.installed(False):
     from anyio import fail_after as own_fail_after
@@ -281,3 +282,28 @@ class says_by_the_context:
 
     def __exit__(self, *_):
         self.variable.reset(self.token)
+
+
+def test_r21_time_is_up_where_the_clock_shows_the_deadline_but_for_its_rounding():
+    """uvloop counts in milliseconds, and a sum of such numbers may be a bit more than one."""
+
+    class Exact(asyncio.SelectorEventLoop):
+        shown = 1000.0
+
+        def time(self):
+            return self.shown
+
+        def call_at(self, when, callback, *args, context=None):
+            if when > 1001:
+                return super().call_at(when, callback, *args, context=context)
+            self.shown = math.nextafter(when, -math.inf)
+            return self.call_soon(callback, *args, context=context)
+
+    async def main():
+        with pytest.raises(TimeoutError), anyio.fail_after(1) as scope:
+            await anyio.sleep_forever()
+        assert scope.cancelled_caught
+        assert anyio.current_time() < scope.deadline
+
+    with face.installed():
+        run_in(main, Exact)

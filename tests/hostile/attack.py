@@ -10,6 +10,7 @@ import argparse
 import faulthandler
 import gc
 import json
+import linecache
 import os
 import re
 import signal
@@ -58,6 +59,12 @@ def starves(program: Program) -> bool:
     return any(name == "memory" for script in scripts for name, _, _ in script)
 
 
+def made_coroutine(text: str) -> bool:
+    """Whether what ended the process was the making of a coroutine, by the line that it came to."""
+    top = re.search(r'most recent call first\):\n  File "([^"]+)", line (\d+)', text)
+    return top is not None and linecache.getline(top[1], int(top[2])).startswith("async def")
+
+
 def run_apart(program: Program, *, control: bool, patience: float = PATIENCE) -> dict[str, Any]:
     """Run a program in a fork; return its findings, and what it has written."""
     with tempfile.TemporaryFile() as written, tempfile.TemporaryFile() as answer:
@@ -75,7 +82,10 @@ def run_apart(program: Program, *, control: bool, patience: float = PATIENCE) ->
     findings = [tuple(found) for found in result["findings"]]
     if status == "timeout" or "Timeout (0:" in text:
         findings.append(("hang", text[-1500:]))
-    elif any(words in text for words in CPYTHONS + WITHOUT_MEMORY * starves(program)):
+    elif any(words in text for words in CPYTHONS) or (
+        starves(program)
+        and (any(words in text for words in WITHOUT_MEMORY) or made_coroutine(text))
+    ):
         return {**result, "findings": findings, "text": text}
     elif status != 0:
         findings.append(("crash", f"ended with {status}\n{text[-2500:]}"))

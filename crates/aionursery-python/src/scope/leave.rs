@@ -16,6 +16,7 @@ use crate::cpython::owned::Owned;
 use crate::cpython::raised;
 use crate::cpython::raised::Group;
 use crate::cpython::thread::thread_mark;
+use crate::engine::armed::ROUNDING;
 use crate::engine::report::beside_exit;
 use crate::engine::state::LoopState;
 use crate::hosts;
@@ -129,8 +130,8 @@ impl CancelScope {
         }
         taken?;
         // anyio asks the clock, whatever has cancelled the scope.
-        let timeout =
-            self.fails && if self.strict { caught && deadline <= state.now()? } else { timed_out };
+        let timeout = self.fails
+            && if self.strict { caught && deadline - state.now()? < ROUNDING } else { timed_out };
         match (flight, exception) {
             (Flight::Group, Some(exception)) if caught => match rest {
                 // What is left of the group goes on.
