@@ -61,7 +61,8 @@ impl<F: Face> Tree<F> {
         let member = &mut self.members[host.0];
         member.scope = id;
         member.refused = 0;
-        if settings.shield {
+        // Where nothing was ever cancelled there is nothing to hear of.
+        if settings.shield && self.cancelled > 0 {
             self.scopes[id].raised_after = self.heard_of_outside(id, visible);
         }
         if visible && settings.shield {
