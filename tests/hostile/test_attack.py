@@ -47,6 +47,9 @@ FOUND = {
         [[("generator", 227, 113), ("close_loop", 161, 155)], []],
         [[], [], []],
     ),
+    "a join that was collected after its nursery was woken though it was freed": draw(
+        1795987305160
+    ),
 }
 
 

@@ -187,6 +187,12 @@ impl Nursery {
     }
 
     fn __clear__(&self) {
+        // A join that goes with it, and after it, does not find it any more: the tree would wake that.
+        if let Some((state, id)) = self.place()
+            && state.tree.borrow().has_nursery(id)
+        {
+            state.tree.touch(|tree| tree.set_joiner(id, None, None));
+        }
         if let (Some(_), Some(scope)) = (self.id.take(), self.scope.cloned()) {
             scope.let_go();
         }
