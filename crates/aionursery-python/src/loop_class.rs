@@ -117,7 +117,8 @@ impl LoopState {
         self.gone.set(true);
         find::forget(self);
         find::forget_all();
-        let tree = self.tree.take();
+        // Both at once: what is let go of may enter a scope, and the hosts have places in that tree.
+        let (tree, foreign) = (self.tree.take(), self.foreign.take());
         // Each is kept until none is looked at any more.
         let tasks: Vec<Owned> = tree.keys().map(|key| key.share(self.py())).collect();
         for task in tasks.iter().filter_map(|task| task.object().cast::<Task>()) {
@@ -133,7 +134,7 @@ impl LoopState {
             }
         }
         drop(tree);
-        drop(self.foreign.take());
+        drop(foreign);
         self.ready.clear();
         self.timers.clear();
         self.report_last_interrupt();

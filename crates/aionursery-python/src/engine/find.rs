@@ -134,6 +134,15 @@ impl LoopState {
             return Ok(home);
         }
         let made = Self::create(py, event_loop).map_err(|error| restore(py, error))?;
+        // What ran meanwhile, as a destructor in a collection, may have made one, and tasks in it.
+        each_state(py, |state| {
+            if found.is_none() && !std::ptr::eq(state, made.get()) && state.is_of(event_loop) {
+                found = Some(state.remember(event_loop));
+            }
+        });
+        if let Some(home) = found {
+            return Ok(home);
+        }
         let home = made.get().remember(event_loop);
         if taken || set_attr(event_loop, names(py).state, object(&made)).is_err() {
             keep(Owned::share(object(&made)));
