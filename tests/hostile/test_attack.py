@@ -50,6 +50,9 @@ FOUND = {
     "a join that was collected after its nursery was woken though it was freed": draw(
         1795987305160
     ),
+    "a loop had two states, and a nursery was entered with a place in the other's tree": draw(
+        1795990259887
+    ),
 }
 
 
