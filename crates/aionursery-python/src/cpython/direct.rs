@@ -105,6 +105,20 @@ impl Function {
         }
     }
 
+    /// The C function of a function of a module with one of these flags, and what it is bound to.
+    fn of_function(
+        object: &'static Object,
+        flags: &[c_int],
+    ) -> Option<(Self, Option<&'static Object>)> {
+        let parts = object.cast::<ffi::PyCFunctionObject>()?;
+        // SAFETY: the function has it, and is alive; what it calls takes what the flags say.
+        let definition = unsafe { &*parts.m_ml.cast() };
+        let function = flags.iter().find_map(|flags| Self::of(definition, *flags))?;
+        // SAFETY: the function keeps what it is bound to, and is kept for ever.
+        let this = unsafe { Object::from_ptr_or_opt(parts.m_self) };
+        Some((function, this))
+    }
+
     /// The C function of a method descriptor with these flags, and the class it is for.
     fn of_descriptor(object: &'static Object, flags: c_int) -> Option<(Self, &'static Type)> {
         let descriptor = object.cast::<ffi::PyMethodDescrObject>()?;
@@ -127,19 +141,11 @@ pub(crate) struct Direct {
 impl Direct {
     pub(crate) fn of(object: Owned) -> Self {
         let object = forever(object);
-        let nothing = Self { object, function: None, this: None };
-        let Some(parts) = object.cast::<ffi::PyCFunctionObject>() else {
-            return nothing;
-        };
-        // SAFETY: the function has it, and is alive; what it calls takes what the flags say.
-        let definition = unsafe { &*parts.m_ml.cast() };
-        match Function::of(definition, ffi::METH_NOARGS) {
-            Some(Function::Plain(function)) => {
-                // SAFETY: the function keeps what it is bound to, and is kept for ever.
-                let this = unsafe { Object::from_ptr_or_opt(parts.m_self) };
-                Self { function: Some(function), this, ..nothing }
+        match Function::of_function(object, &[ffi::METH_NOARGS]) {
+            Some((Function::Plain(function), this)) => {
+                Self { object, function: Some(function), this }
             }
-            _ => nothing,
+            _ => Self { object, function: None, this: None },
         }
     }
 
@@ -171,17 +177,10 @@ pub(crate) struct DirectWith {
 impl DirectWith {
     pub(crate) fn of(object: Owned) -> Self {
         let object = forever(object);
-        let nothing = Self { object, function: None, this: None };
-        let Some(parts) = object.cast::<ffi::PyCFunctionObject>() else {
-            return nothing;
-        };
-        // SAFETY: the function has it, and is alive; what it calls takes what the flags say.
-        let definition = unsafe { &*parts.m_ml.cast() };
-        let mut known = [ffi::METH_O, ffi::METH_FASTCALL, KEYWORDS].into_iter();
-        let function = known.find_map(|flags| Function::of(definition, flags));
-        // SAFETY: the function keeps what it is bound to, and is kept for ever.
-        let this = unsafe { Object::from_ptr_or_opt(parts.m_self) };
-        Self { function, this, ..nothing }
+        match Function::of_function(object, &[ffi::METH_O, ffi::METH_FASTCALL, KEYWORDS]) {
+            Some((function, this)) => Self { object, function: Some(function), this },
+            None => Self { object, function: None, this: None },
+        }
     }
 
     /// `function(*args)`.
@@ -193,7 +192,7 @@ impl DirectWith {
             Some(Function::Plain(function)) if N == 1 => unsafe {
                 function(self.this, Some(args[0]))
             },
-            // SAFETY: one that takes so many, which are alive.
+            // SAFETY: one that takes `count` arguments, which are alive.
             Some(Function::Vector(function)) => unsafe {
                 function(self.this, args.as_ptr(), count)
             },

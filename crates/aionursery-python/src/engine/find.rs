@@ -121,13 +121,7 @@ impl LoopState {
         }
         // It is one of those that the module keeps; or the program has taken the attribute away
         // while tasks have places in the tree.
-        let mut found = None;
-        each_state(py, |state| {
-            if found.is_none() && state.is_of(event_loop) {
-                found = Some(state.remember(event_loop));
-            }
-        });
-        if let Some(home) = found {
+        if let Some(home) = Self::find_kept(event_loop, None) {
             if attribute.is_none() {
                 let _ = set_attr(event_loop, names(py).state, home.this.share().object());
             }
@@ -135,12 +129,7 @@ impl LoopState {
         }
         let made = Self::create(py, event_loop).map_err(|error| restore(py, error))?;
         // What ran meanwhile, as a destructor in a collection, may have made one, and tasks in it.
-        each_state(py, |state| {
-            if found.is_none() && !std::ptr::eq(state, made.get()) && state.is_of(event_loop) {
-                found = Some(state.remember(event_loop));
-            }
-        });
-        if let Some(home) = found {
+        if let Some(home) = Self::find_kept(event_loop, Some(made.get())) {
             return Ok(home);
         }
         let home = made.get().remember(event_loop);
@@ -154,6 +143,18 @@ impl LoopState {
             Err(raised) => raised.forget(),
         }
         Ok(home)
+    }
+
+    /// The state of a loop among all that there are, but for one that is just being made.
+    fn find_kept(event_loop: &Object, new: Option<&Self>) -> Option<Home> {
+        let mut found = None;
+        each_state(event_loop.py(), |state| {
+            let is_new = new.is_some_and(|new| std::ptr::eq(state, new));
+            if found.is_none() && !is_new && state.is_of(event_loop) {
+                found = Some(state.remember(event_loop));
+            }
+        });
+        found
     }
 
     fn remember(&self, event_loop: &Object) -> Home {
