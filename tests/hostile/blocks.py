@@ -39,7 +39,7 @@ def make_nursery(world: World, a: int, b: int) -> Any:
         made["on_error"] = "collect"
     kind = classes.nurseries(world)[b & 1] if b & 64 else world.api.Nursery
     nursery = world.keep("nurseries", kind(**made))
-    world.made[id(nursery)] = len(world.tasks)
+    world.made[id(nursery)] = world.number()
     return nursery
 
 
@@ -73,7 +73,7 @@ async def nursery(world: World, cursor: Cursor, depth: int, a: int, b: int) -> N
 
 async def group(world: World, cursor: Cursor, depth: int, a: int, b: int) -> None:
     made = asyncio.TaskGroup() if a & 1 else world.api.TaskGroup()
-    world.made[id(made)] = len(world.tasks)
+    world.made[id(made)] = world.number()
     world.keep("groups" if a & 1 else "nurseries", made)
     async with made:
         await run(world, cursor, depth)
@@ -126,7 +126,7 @@ async def repeat(world: World, cursor: Cursor, depth: int, a: int, b: int) -> No
 def hold(world: World, a: int, b: int) -> Any:
     """Make a generator that holds something, and note since when."""
     made = yielding(world, a, b)
-    world.made[id(made)] = len(world.tasks)
+    world.made[id(made)] = world.number()
     return made
 
 

@@ -95,9 +95,9 @@ def _live(world: World) -> None:
     elif kind == "asyncio-eager" and sys.version_info >= (3, 12):
         loop.set_task_factory(asyncio.eager_task_factory)
     cls = api.Task if settings.get("host") == "ours" else asyncio.Task
-    coro = actor(world, 0)
+    coro, number = actor(world, 0), world.number()
     try:
-        host = world.keep_task(cls(coro, loop=loop))
+        host = world.keep_task(cls(coro, loop=loop), number)
     except BaseException as exc:
         # The loop has refused it.
         world.see(exc, "making the host", out=True)

@@ -105,8 +105,9 @@ def new_loop(kind: str) -> asyncio.AbstractEventLoop:
     return CountingLoop()
 
 
-def run_nested(loop: Any, future: Any, turns: int) -> None:
+def run_nested(world: World, future: Any, turns: int) -> None:
     """Run a loop inside one of its own steps, as `nest_asyncio` does."""
+    loop = world.loop
     # Outside of one, asyncio's own tasks lose their steps, from 3.14 on.
     if not isinstance(loop, CountingLoop) or not loop.is_running():
         return
@@ -118,6 +119,8 @@ def run_nested(loop: Any, future: Any, turns: int) -> None:
         for _ in range(turns):
             if future is not None and future.done():
                 break
+            if any(_is_entered(handle) for handle in list(loop._ready)):  # type: ignore[attr-defined]
+                world.lost_steps = True
             loop._run_once()  # type: ignore[attr-defined]
             if loop._stopping:  # type: ignore[attr-defined]
                 break
@@ -127,6 +130,20 @@ def run_nested(loop: Any, future: Any, turns: int) -> None:
             if now is not None:
                 _leave(tasks, loop, now)
             tasks._enter_task(loop, current)
+
+
+def _is_entered(handle: Any) -> bool:
+    """Whether a callback can't run now: where a task schedules its own next step, for example."""
+    try:
+        handle._context.run(int)
+    except RuntimeError:
+        return not is_link(handle)
+    return False
+
+
+def is_link(handle: Any) -> bool:
+    """Whether the engine asks for a call again that it has lost; a future calls its waiter once."""
+    return type(getattr(handle._callback, "__self__", None)).__name__ == "Link"
 
 
 def _leave(tasks: Any, loop: Any, task: Any) -> None:

@@ -50,8 +50,9 @@ def _start(world: World, how: str, a: int, b: int) -> None:
     if nursery is None:
         return
     made, args = target(world, b, a)
+    number = world.number()
     try:
-        world.keep_task(getattr(nursery, how)(made, *args, **_options(world, b, a)))
+        world.keep_task(getattr(nursery, how)(made, *args, **_options(world, b, a)), number)
     finally:
         forget_to_await(made)
 
@@ -73,6 +74,7 @@ def task(world: World, a: int, b: int) -> None:
     options.pop("shield", None)
     kind = a % 6
     group = world.pick("groups", b)
+    number = world.number()
     try:
         if kind == 0:
             made = asyncio.ensure_future(coro, loop=world.loop)
@@ -86,7 +88,7 @@ def task(world: World, a: int, b: int) -> None:
             made = asyncio.Task(coro, loop=world.loop)
         else:
             made = world.api.Task(coro, loop=world.loop, **options)
-        world.keep_task(made)
+        world.keep_task(made, number)
     finally:
         forget_to_await(coro)
 

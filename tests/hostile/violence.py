@@ -17,7 +17,7 @@ from typing import Any
 
 from . import classes
 from .actor import actor
-from .loops import new_loop, run_nested
+from .loops import is_link, new_loop, run_nested
 from .objects import Thing
 from .steps import step
 from .world import World
@@ -78,12 +78,7 @@ def thread(world: World, a: int, b: int) -> None:
 
 @step
 def nested_run(world: World, a: int, b: int) -> None:
-    run_nested(world.loop, world.pick("tasks", b), a % 6 + 1)
-
-
-def _is_ours(handle: Any) -> bool:
-    """Whether the engine asks for a call again that it has lost; a future calls its waiter once."""
-    return type(getattr(handle._callback, "__self__", None)).__name__ == "Link"
+    run_nested(world, world.pick("tasks", b), a % 6 + 1)
 
 
 @step
@@ -91,7 +86,7 @@ def ready(world: World, a: int, b: int) -> None:
     handles = getattr(world.loop, "_ready", None)
     if not handles:
         return
-    if b % 3 < 2 and any(not _is_ours(handle) for handle in list(handles)):
+    if b % 3 < 2 and any(not is_link(handle) for handle in list(handles)):
         # A step of asyncio's own task that is taken away never comes again.
         world.lost_steps = True
     if b % 3 == 0:

@@ -13,7 +13,7 @@ from .actor import WAIT, actor
 from .blocks import make_nursery, seconds
 from .objects import Thing, error
 from .odd import awaitable, future
-from .world import World
+from .world import Interrupt, World
 
 
 async def turn(world: World, a: int, b: int) -> None:
@@ -80,11 +80,18 @@ def condition_of(world: World, a: int) -> Any:
 
 async def condition(world: World, a: int, b: int) -> None:
     held = condition_of(world, a)
-    async with held:
-        if b & 1:
-            held.notify_all()
-        else:
-            await held.wait()
+    try:
+        async with held:
+            if b & 1:
+                held.notify_all()
+            else:
+                await held.wait()
+    except RuntimeError as exc:
+        # An interrupt in asyncio's own `Condition.wait`, between its release of the lock and its
+        # `try`: the block releases a lock that is not held, and that error takes its place.
+        if isinstance(exc.__context__, Interrupt):
+            world.interrupts_seen.add(exc.__context__.args[0])
+        raise
 
 
 async def await_task(world: World, a: int, b: int) -> None:

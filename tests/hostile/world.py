@@ -57,7 +57,8 @@ class World:
         self.starves = False
         self.loops: list[weakref.ref[Any]] = []
         self.steps: dict[str, Any] = {}
-        self.order: dict[int, int] = {}
+        self.numbers = 0
+        self.order: dict[int, tuple[weakref.ref[Any], int]] = {}
         self.made: dict[int, int] = {}
         self.budget = BUDGET
         self.depth = 0
@@ -92,7 +93,8 @@ class World:
 
         Who is younger than the nursery may be a child of it, which would wait for itself.
         """
-        return self.order.get(id(me), len(self.tasks)) < self.made.get(id(nursery), 0)
+        mine = self._age(me)
+        return mine is not None and mine < self.made.get(id(nursery), 0)
 
     def shared(self, key: Any, make: Any) -> Any:
         """Return what all tasks share by this key, made at its first use."""
@@ -100,11 +102,21 @@ class World:
             self.things[key] = make()
         return self.things[key]
 
-    def keep_task(self, task: Any) -> Any:
-        """Keep a task, and know of it when the pool has let it go."""
+    def number(self) -> int:
+        """The next number in the order in which tasks and nurseries are made."""
+        self.numbers += 1
+        return self.numbers
+
+    def keep_task(self, task: Any, number: int | None = None) -> Any:
+        """Keep a task, and know of it when the pool has let it go.
+
+        A task that ran at once is kept later than the children that it has made: its `number` is of
+        the time before it was made.
+        """
         if task is not None:
-            self.order[id(task)] = len(self.tasks)
-            self.tasks.append(weakref.ref(task))
+            known = weakref.ref(task)
+            self.order[id(task)] = (known, self.number() if number is None else number)
+            self.tasks.append(known)
             self.keep("tasks", task)
         return task
 
@@ -112,15 +124,21 @@ class World:
         """Choose a task that can be waited for without waiting in a circle.
 
         A task waits only for younger ones, as a host does for its children; and a new child, which
-        is the youngest, only for what waits for nobody.
+        is the youngest, only for what waits for no other.
         """
         task = self.pick("tasks", number)
         if task is None or task.done() or task.get_coro().__class__.__name__ != "coroutine":
             return task
         if waiter is None:
             return None if task.get_coro().__name__ in ("actor", "wrap_awaitable") else task
-        mine = self.order.get(id(waiter), len(self.tasks))
-        return task if self.order.get(id(task), -1) > mine else None
+        mine, other = self._age(waiter), self._age(task)
+        return task if mine is not None and other is not None and mine < other else None
+
+    def _age(self, task: Any) -> int | None:
+        """The number of a task, if it is kept."""
+        # Another may have lain at its address.
+        known, number = self.order.get(id(task), (None, 0))
+        return number if known is not None and known() is task else None
 
     # What is done.
 
