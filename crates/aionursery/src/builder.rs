@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nursery_core::{Cleanup, Settings};
 
-use crate::clock::{Clock, Own, Time};
+use crate::clock::{self, Clock, Own, Time};
 use crate::dump::Dump;
 use crate::scope::about::OpenedAt;
 use crate::stuck;
@@ -263,12 +263,12 @@ impl Builder {
 
     pub(crate) fn settings(&self, clock: &Time) -> Settings {
         Settings {
-            deadline: self.deadline.map_or(f64::INFINITY, |moment| clock.seconds(moment)),
+            deadline: self.deadline.map_or(f64::INFINITY, |moment| clock.nanoseconds(moment)),
             shield: self.shield,
             // What is in a nursery has its budget, whatever is cancelled above (R27a).
             cleanup: self
                 .cleanup
-                .map_or(Cleanup::Inherited, |time| Cleanup::Guaranteed(time.as_secs_f64())),
+                .map_or(Cleanup::Inherited, |time| Cleanup::Guaranteed(clock::nanoseconds(time))),
             ..Settings::default()
         }
     }

@@ -1,5 +1,5 @@
 //! The time: what tells it, what wakes when it has come, and the form in which the core wants it,
-//! seconds since a start. It must never say that a moment has come before it has.
+//! nanoseconds since a start. It must never say that a moment has come before it has.
 
 use std::fmt::{self, Debug};
 use std::future::Future;
@@ -119,8 +119,12 @@ impl Source {
     }
 }
 
-/// The clock of an outermost scope and all below it. Its seconds count from one moment for all, so
-/// that a scope without a deadline need not look at the time when it opens.
+/// The clock of an outermost scope and all below it. Its nanoseconds count from one moment for all,
+/// so that a scope without a deadline need not look at the time when it opens.
+///
+/// They are whole numbers, which an `f64` adds exactly for the first hundred days of a process: the
+/// sum of a moment and a budget is that moment. In seconds it was, at times, a nanosecond later, which
+/// tokio's timers make a millisecond.
 #[derive(Clone)]
 pub(crate) struct Time(Source);
 
@@ -135,7 +139,7 @@ impl Time {
     }
 
     pub(crate) fn now(&self) -> f64 {
-        self.seconds(self.instant())
+        self.nanoseconds(self.instant())
     }
 
     /// As [`now`](Self::now), for what must be done whatever a clock of the program's does. One that
@@ -175,27 +179,18 @@ impl Time {
         }
     }
 
-    pub(crate) fn seconds(&self, moment: Instant) -> f64 {
+    pub(crate) fn nanoseconds(&self, moment: Instant) -> f64 {
         match moment.checked_duration_since(epoch()) {
-            Some(later) => later.as_secs_f64(),
-            None => -epoch().duration_since(moment).as_secs_f64(),
+            Some(later) => nanoseconds(later),
+            None => -nanoseconds(epoch().duration_since(moment)),
         }
     }
 
     /// The first moment that is not before it: for a timer, which must never act early. `None` for
     /// never.
-    pub(crate) fn moment_not_before(&self, seconds: f64) -> Option<Instant> {
-        let moment = self.moment(seconds)?;
-        if self.seconds(moment) >= seconds {
-            return Some(moment);
-        }
-        moment.checked_add(Duration::from_nanos(1))
-    }
-
-    /// To the nanosecond; `None` for never.
-    pub(crate) fn moment(&self, seconds: f64) -> Option<Instant> {
-        let distance = Duration::try_from_secs_f64(seconds.abs()).ok();
-        if seconds < 0.0 {
+    pub(crate) fn moment(&self, nanoseconds: f64) -> Option<Instant> {
+        let distance = duration(nanoseconds.abs());
+        if nanoseconds < 0.0 {
             let moment = distance.and_then(|earlier| epoch().checked_sub(earlier));
             // What lies before every moment has passed by now.
             moment.or_else(|| Some(self.instant()))
@@ -205,7 +200,47 @@ impl Time {
     }
 }
 
+/// A time as the core wants it.
+pub(crate) fn nanoseconds(time: Duration) -> f64 {
+    time.as_secs() as f64 * 1e9 + f64::from(time.subsec_nanos())
+}
+
+/// A time as the core gives it; `None` for never, and for what is too long.
+pub(crate) fn duration(nanoseconds: f64) -> Option<Duration> {
+    if nanoseconds < u64::MAX as f64 {
+        return Some(Duration::from_nanos(nanoseconds as u64));
+    }
+    Duration::try_from_secs_f64(nanoseconds / 1e9).ok()
+}
+
 /// The time outside of every scope.
 pub(crate) fn here() -> Instant {
     Source::here().now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r18_a_moment_and_a_budget_are_that_moment_and_not_a_nanosecond_later() {
+        let time = Time(Source::Thread);
+        let mut began = epoch();
+        for nanosecond in 0..10_000 {
+            // Ten days of odd moments; a float in seconds goes wrong in the first hour.
+            began += Duration::new(86, 399_999_989 + nanosecond);
+            for budget in [Duration::from_millis(5), Duration::from_secs(5), Duration::new(0, 1)] {
+                let end = time.nanoseconds(began) + nanoseconds(budget);
+                assert_eq!(time.moment(end), Some(began + budget));
+            }
+        }
+    }
+
+    #[test]
+    fn r21_what_is_infinitely_far_or_too_far_never_comes() {
+        let time = Time(Source::Thread);
+        assert_eq!(time.moment(f64::INFINITY), None);
+        assert_eq!(time.moment(nanoseconds(Duration::MAX)), None);
+        assert!(time.moment(f64::MIN).is_some_and(|moment| moment <= Instant::now()));
+    }
 }

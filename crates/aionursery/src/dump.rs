@@ -3,10 +3,10 @@
 
 use std::fmt::{self, Display};
 use std::sync::Arc;
-use std::time::Duration;
 
 use nursery_core::{ScopeId, Tree, View};
 
+use crate::clock;
 use crate::error::{Cause, Reason};
 use crate::frame;
 use crate::nursery::Nursery;
@@ -254,9 +254,9 @@ impl Part<'_> {
             (Kind::Nursery, Stage::Dropped) if running > 0 => State::Dropped,
             (Kind::Nursery, _) => return below,
         };
-        let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds.max(0.0)).ok();
+        let time = |nanoseconds: f64| clock::duration(nanoseconds.max(0.0));
         let cause = |(cause, at): (&nursery_core::Cause<Reason>, f64)| {
-            (Cause(cause.clone()), seconds(now - at).unwrap_or_default())
+            (Cause(cause.clone()), time(now - at).unwrap_or_default())
         };
         vec![Node {
             kind: if about.kind == Kind::Nursery { NodeKind::Nursery } else { NodeKind::Scope },
@@ -267,7 +267,7 @@ impl Part<'_> {
             shield: view.settings.shield,
             cancelled: view.is_cancelled,
             cause: view.cause.map(cause),
-            deadline_in: seconds(view.settings.deadline - now),
+            deadline_in: time(view.settings.deadline - now),
             running,
             children: below,
         }]

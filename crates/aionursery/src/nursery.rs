@@ -387,7 +387,7 @@ impl<'env, E, M> Nursery<'env, E, M> {
     /// ```
     pub fn set_deadline(&self, deadline: impl Into<Instant>) {
         let scope = &self.core.scope;
-        scope.set_deadline(scope.clock().seconds(deadline.into()));
+        scope.set_deadline(scope.clock().nanoseconds(deadline.into()));
     }
 
     /// The earliest deadline that reaches this nursery, `None` for never (R21); a moment that has

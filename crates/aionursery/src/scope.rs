@@ -31,7 +31,7 @@ pub(crate) use signal::{HARD, LATE, LEFT, Owner, SOFT, Signal, TIMED};
 pub(crate) use tokens::REASON;
 pub(crate) use waiter::Waiter;
 
-use crate::clock::{Own, Time};
+use crate::clock::{self, Own, Time};
 use crate::error::{Cause, LostError, Reason};
 use crate::quiet::quietly;
 use crate::sync::atomic::Ordering;
@@ -43,7 +43,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// The budget that a scope was given; without one, it has that of the scope above.
 pub(crate) fn budget(given: Option<Duration>) -> Cleanup {
-    given.map_or(Cleanup::Inherited, |time| Cleanup::Seconds(time.as_secs_f64()))
+    given.map_or(Cleanup::Inherited, |time| Cleanup::Seconds(clock::nanoseconds(time)))
 }
 
 /// Errors stay in each nursery's own lifecycle; the tree carries none.

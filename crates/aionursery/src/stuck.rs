@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
-use crate::clock::Sleep;
+use crate::clock::{Sleep, nanoseconds};
 use crate::dump::Dump;
 use crate::quiet::quietly;
 use crate::scope::Scope;
@@ -45,7 +45,7 @@ impl Watch {
         }
         let sleep = sleep.get_or_insert_with(|| {
             let clock = scope.clock();
-            let moment = clock.moment_not_before(clock.now() + rule.after.as_secs_f64());
+            let moment = clock.moment(clock.now() + nanoseconds(rule.after));
             moment.map_or_else(
                 || Box::pin(std::future::pending()) as Sleep,
                 |at| clock.sleep_until(at),

@@ -27,7 +27,7 @@ impl Timer {
             scope.be_late();
             return true;
         }
-        let Some(moment) = scope.clock().moment_not_before(scope.next_moment()) else {
+        let Some(moment) = scope.clock().moment(scope.next_moment()) else {
             self.sleep = None;
             return false;
         };

@@ -13,7 +13,8 @@
 //!   count of cancellations, [`Requests`] (`Task.cancel`, `uncancel`).
 //! * [`Timers`]: the heap that holds deadlines and whatever else a face wants to be woken for.
 //!
-//! Times are seconds on the face's own clock, as `f64`; infinity means never.
+//! Times are on the face's own clock and in its unit, as `f64`; infinity means never. One face counts
+//! seconds, the other nanoseconds.
 //!
 //! ```
 //! use nursery_core::{Effects, Face, Identity, Outcome, Settings, Tree, Verdict};

@@ -54,7 +54,7 @@ pub(super) struct Told {
 impl Asked {
     fn settings(&self, clock: &Time) -> Settings {
         Settings {
-            deadline: self.deadline.map_or(f64::INFINITY, |moment| clock.seconds(moment)),
+            deadline: self.deadline.map_or(f64::INFINITY, |moment| clock.nanoseconds(moment)),
             shield: self.shield,
             cleanup: budget(self.cleanup),
             ..Settings::default()
@@ -169,7 +169,7 @@ impl Shared {
             (told.cause.clone(), told.asked.deadline)
         };
         if let Some(deadline) = deadline.filter(|_| deadline != asked.deadline) {
-            scope.set_deadline(scope.clock().seconds(deadline));
+            scope.set_deadline(scope.clock().nanoseconds(deadline));
         }
         if let Some(Cause(cause)) = cause {
             scope.cancel(cause.source, cause.reason);
@@ -198,7 +198,7 @@ impl Shared {
             told.scope.clone()
         };
         if let Some(scope) = scope {
-            scope.set_deadline(scope.clock().seconds(deadline));
+            scope.set_deadline(scope.clock().nanoseconds(deadline));
         }
     }
 
