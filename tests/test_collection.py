@@ -12,6 +12,7 @@ import pytest
 
 import aionursery
 from aionursery import CancelScope, Nursery
+from aionursery._aionursery import loop_state
 
 from .helpers import forever, turns
 
@@ -185,3 +186,35 @@ def test_r10_a_cycle_through_an_object_of_ours_is_collected(world, cycle):
     before = holders()
     world.run(main())
     assert holders() == before
+
+
+def test_r10_a_task_that_enters_a_scope_while_it_ends_is_shown_once():
+    """CPython frees what it is shown more often than it is referred to."""
+
+    async def child():
+        await forever()
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        entered = []
+        call_soon = loop.call_soon
+
+        def enters(callback, *args, context=None):
+            ended = asyncio.current_task()
+            if ended is not None and ended.done() and not entered:
+                entered.append(CancelScope())
+                entered[0].__enter__()
+                shown.append(gc.get_referents(loop_state(loop)).count(ended))
+            return call_soon(callback, *args, context=context)
+
+        shown = []
+        async with Nursery() as nursery:
+            ends = nursery.start_soon(child)
+            await turns(2)
+            ends.add_done_callback(lambda _: None)
+            loop.call_soon = enters
+            ends.cancel()
+        del loop.call_soon
+        assert shown == [0]
+
+    asyncio.run(main())

@@ -137,6 +137,9 @@ def _tick(loop: Any, left: int, until: Any) -> None:
 
     def tick() -> None:
         nonlocal left
+        if left < 0:
+            # An exit has left the loop, which runs again for something else.
+            return
         left -= 1
         if left <= 0 or (until is not None and until.done()):
             loop.stop()
@@ -150,6 +153,7 @@ def _tick(loop: Any, left: int, until: Any) -> None:
     try:
         loop.run_forever()
     finally:
+        left = -1
         guard.cancel()
 
 

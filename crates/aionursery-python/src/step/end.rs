@@ -51,8 +51,9 @@ pub(super) fn finish(state: &LoopState, task: &Task, how: u32, outcome: Option<O
         graph::end_child(state, task);
     }
     // What runs from here on finds a task that has ended and is no child any more, and may enter a
-    // scope in it: that leaves the tree as any other host.
-    let member = ours.member.take();
+    // scope in it: that leaves the tree as any other host. The tree's reference goes with the place that
+    // it stood for, or the collector would be shown it for the new place, too.
+    let (member, held) = (ours.member.take(), task.release());
     ours.lower_flags(flag::CHILD);
     ours.raise_flags(how);
     drop(ours.outcome.replace(outcome));
@@ -61,6 +62,8 @@ pub(super) fn finish(state: &LoopState, task: &Task, how: u32, outcome: Option<O
     if let Some(member) = member {
         end_in_tree(state, task, member, child);
     }
+    // It is let go after the tree is free again.
+    drop(held);
 }
 
 /// Ends a child that can take no step any more, or not even its first: its coroutine is closed, and it
@@ -93,8 +96,6 @@ fn end_in_tree(state: &LoopState, task: &Task, member: MemberId, child: bool) {
     if let Some(nursery) = returned.unwrap_or_else(|| tell_tree(state, task, member)) {
         wait::wake_joiner(state, nursery);
     }
-    // The tree's reference is let go after the tree is free again.
-    drop(task.release());
 }
 
 /// Tells the tree how a child has ended. Returns the nursery that has closed by it.

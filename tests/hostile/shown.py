@@ -1,0 +1,37 @@
+"""What the collector is shown of our objects: never more references than there are.
+
+CPython takes each reference that it is shown from an object's count, and frees what then has none
+left. Runs no code of a program.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections import Counter
+
+
+def shown_too_often(kinds: tuple[type, ...]) -> list[str]:
+    """Name each object of these kinds that is shown more often than it is referred to."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        objects = gc.get_objects()
+        shown: Counter[int] = Counter()
+        for item in objects:
+            shown.update(id(it) for it in gc.get_referents(item) if issubclass(type(it), kinds))
+        ours = [item for item in objects if issubclass(type(item), kinds)]
+        del objects, item
+        held = _counts([object()])[0]
+        return [
+            f"{type(item).__name__} is shown {shown[id(item)]} times and has {count - held}"
+            for item, count in zip(ours, _counts(ours), strict=True)
+            if shown[id(item)] > count - held
+        ]
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _counts(items: list[object]) -> list[int]:
+    return [sys.getrefcount(item) for item in items]
