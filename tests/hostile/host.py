@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
+import time
 import warnings
 import weakref
 from typing import Any
@@ -118,8 +119,7 @@ def _turns(world: World, count: int, until: Any = None) -> None:
             if isinstance(loop, CountingLoop):
                 if loop.run_turns(count, until):
                     break
-            else:
-                _tick(loop, count, until)
+            elif _tick(loop, count, until):
                 break
         except BaseException as exc:
             sys.settrace(None)
@@ -132,8 +132,12 @@ def _turns(world: World, count: int, until: Any = None) -> None:
             _call(world, pause)
 
 
-def _tick(loop: Any, left: int, until: Any) -> None:
-    """Run a loop whose clock is the machine's."""
+def _tick(loop: Any, left: int, until: Any) -> bool:
+    """Run a loop whose clock is the machine's; whether the turns or the time are used up.
+
+    A stop from before an exit has left the loop stops uvloop's next run.
+    """
+    late = time.monotonic() + 0.3
 
     def tick() -> None:
         nonlocal left
@@ -152,6 +156,7 @@ def _tick(loop: Any, left: int, until: Any) -> None:
     guard = loop.call_later(0.3, loop.stop)
     try:
         loop.run_forever()
+        return left <= 0 or time.monotonic() >= late
     finally:
         left = -1
         guard.cancel()

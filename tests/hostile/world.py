@@ -32,6 +32,14 @@ class Out(Exception):
         self.error = error
 
 
+#: asyncio's own callbacks that end the future of a task that waits.
+ENDS_A_FUTURE = (
+    "Exception in callback _chain_future",
+    "Exception in callback _release_waiter",
+    "Exception in callback _set_result_unless_cancelled",
+)
+
+
 class World:
     """What one program has, knows and may do."""
 
@@ -237,6 +245,9 @@ class World:
         self.see(context.get("exception"), "exception handler", out=True)
         message = str(context.get("message"))
         self.errors[message[:40]] += 1
+        if isinstance(context.get("exception"), MemoryError) and message.startswith(ENDS_A_FUTURE):
+            # asyncio's future has ended, and has forgotten its callbacks by then.
+            self.lost_steps = True
         task = context.get("task")
         if "destroyed" in message and task is not None and task.done():
             self.find("lie", f"{message}, but it has ended: {task!r:.200}")
