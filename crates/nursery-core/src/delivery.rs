@@ -118,53 +118,6 @@ impl<F: Face> Tree<F> {
         heard
     }
 
-    /// A `CancelledError` was thrown into a task; it stands for every cancellation it could see.
-    /// A foreign task has counted it: the scope that is to take it back is charged here.
-    pub fn thrown(&mut self, member: MemberId) {
-        let entry = &mut self.members[member.0];
-        entry.told += 1;
-        let (foreign, told) = (entry.foreign, entry.told);
-        let mut charged = !foreign;
-        self.visit(member.0, |charge| {
-            if !charged {
-                charge.count += 1;
-                charged = true;
-            }
-            charge.delivered = true;
-            charge.heard = told;
-        });
-        let entry = &mut self.members[member.0];
-        entry.pending = false;
-        entry.refused += u32::from(entry.spent.take().is_some());
-        entry.superseded = false;
-        if foreign {
-            entry.charges += 1;
-        }
-    }
-
-    /// A scope's `CancelledError` was thrown into a task whose wait had ended for it, though a shield
-    /// was raised since: it has heard of what lies beyond.
-    pub fn thrown_late(&mut self, member: MemberId) {
-        let entry = &mut self.members[member.0];
-        entry.told += 1;
-        let told = entry.told;
-        let mut at = entry.scope;
-        while at != entry.base && at != NONE {
-            let scope = &mut self.scopes[at];
-            if scope.cause.is_some() {
-                scope.charge.heard = told;
-            }
-            at = scope.parent;
-        }
-        while at != NONE {
-            let scope = &self.scopes[at];
-            if scope.cause.is_some() {
-                entry.charge.heard = told;
-            }
-            at = scope.parent;
-        }
-    }
-
     /// The next moment that matters.
     #[inline]
     #[must_use]

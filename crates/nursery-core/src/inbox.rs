@@ -43,18 +43,18 @@ pub enum Waited {
 
 /// What the tree says of a task before a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Told {
+pub(crate) struct Told {
     /// A scope's cancellation waits to be thrown.
-    pub pending: bool,
+    pub(crate) pending: bool,
     /// ... and takes even a result from the task.
-    pub abrupt: bool,
+    pub(crate) abrupt: bool,
     /// A shield holds bare cancellations back.
-    pub shielded: bool,
+    pub(crate) shielded: bool,
 }
 
 /// What a step throws.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Throw {
+pub(crate) enum Throw {
     /// Nothing, or what the wait has brought.
     Nothing,
     /// A plain `CancelledError`: the program asked for it.
@@ -65,11 +65,11 @@ pub enum Throw {
 
 /// How a step begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Step {
+pub(crate) struct Step {
     /// What it throws.
-    pub throw: Throw,
-    /// A scope's cancellation has been heard by it: tell the tree.
-    pub heard: bool,
+    pub(crate) throw: Throw,
+    /// A scope's cancellation has been heard by it.
+    pub(crate) heard: bool,
 }
 
 const STARTED: u8 = 1;
@@ -81,12 +81,11 @@ const CUT: u8 = 1 << 4;
 /// One task's cancellation.
 ///
 /// ```
-/// use nursery_core::{Ask, At, Inbox, Step, Throw, Told, Waited};
+/// use nursery_core::{Ask, At, Inbox, Waited};
 /// let mut inbox = Inbox::default();
-/// inbox.before_step(Told::default(), Waited::Nothing);
+/// assert!(!inbox.begin_step(Waited::Nothing));
 /// assert_eq!(inbox.ask(At::OwnWait, false, || false), Ask::Cut);
-/// let step = inbox.before_step(Told::default(), Waited::Nothing);
-/// assert_eq!(step, Step { throw: Throw::Plain, heard: false });
+/// assert!(inbox.begin_step(Waited::Cancelled));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Inbox {
@@ -185,9 +184,15 @@ impl Inbox {
         self.flags = STARTED;
     }
 
+    /// A step begins of a task that stands in no tree: see [`Tree::begin_step`](crate::Tree::begin_step) for
+    /// any other. Returns whether it throws a plain `CancelledError`.
+    pub fn begin_step(&mut self, waited: Waited) -> bool {
+        self.before_step(Told::default(), waited).throw == Throw::Plain
+    }
+
     /// A step begins: what it throws. One that is cancelled by hand before its first step never
     /// runs, as asyncio's; one that a scope has cancelled takes it (R17).
-    pub fn before_step(&mut self, told: Told, waited: Waited) -> Step {
+    pub(crate) fn before_step(&mut self, told: Told, waited: Waited) -> Step {
         let Told { pending, abrupt, shielded } = told;
         let before = *self;
         self.flags = STARTED;

@@ -59,11 +59,11 @@ fn leave(
     // Where nothing was cancelled, the host's count decides nothing.
     let matters = held || !join.value().is_empty() || state.tree.borrow().is_cancelled(member);
     let honoured = if matters { host::honoured(host)? } else { 0 };
-    let cancelled = if own.is_some() && !held && state.tree.borrow().is_pending(member) {
-        Some(step::cancelled_by_scope(state, member))
-    } else {
-        None
+    let cause = {
+        let tree = state.tree.borrow();
+        (own.is_some() && !held && tree.is_pending(member)).then(|| tree.why(member))
     };
+    let cancelled = cause.map(|cause| step::cancelled_for(py, &cause));
     check_stands(state, id)?;
     let shield = {
         let tree = state.tree.borrow();
