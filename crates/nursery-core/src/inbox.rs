@@ -233,6 +233,16 @@ impl Inbox {
         }
     }
 
+    /// The task has joined a nursery's children. Returns whether a cancellation waits that nothing holds back:
+    /// it has come meanwhile, and the nursery is left with it (R15).
+    pub fn joined(&mut self, shielded: impl FnOnce() -> bool) -> bool {
+        let asked = self.is_asked(shielded);
+        if asked {
+            self.requests.deliver();
+        }
+        asked
+    }
+
     /// The coroutine has returned. Returns whether a cancellation that came in its last step takes
     /// the result, as asyncio has it.
     pub fn returned(&mut self, shielded: impl FnOnce() -> bool) -> bool {
@@ -310,6 +320,19 @@ mod tests {
                     assert!(after.has(TOLD), "the tree is asked again");
                     assert_eq!(step.throw, Throw::Nothing);
                 }
+            }
+        });
+    }
+
+    #[test]
+    fn r15_what_waits_behind_a_join_leaves_the_nursery_unless_a_shield_holds_it_back() {
+        every_order(3, &mut |inbox| {
+            for shielded in [false, true] {
+                let mut after = *inbox;
+                let free = inbox.requests.is_waiting() && (!shielded || inbox.has(INSIDE));
+                assert_eq!(after.joined(|| shielded), free);
+                assert_eq!(after.requests.is_waiting(), inbox.requests.is_waiting() && !free);
+                assert_eq!(after.requests.asked(), inbox.requests.asked());
             }
         });
     }

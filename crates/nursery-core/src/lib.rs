@@ -88,6 +88,6 @@ pub use scope::{Cause, Cleanup, ScopeId, Settings, Source};
 pub use throw::{AtWait, Thrown};
 pub use timers::{TimerId, Timers};
 pub use tree::{
-    Alarm, Close, Delivery, Effects, Event, Exit, Face, Flight, NurseryId, Start, Tree,
+    Alarm, Close, Delivery, Effects, Event, Exit, Face, Flight, NurseryId, Start, Stays, Tree,
 };
 pub use view::{Moment, View};

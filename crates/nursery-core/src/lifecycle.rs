@@ -92,7 +92,8 @@ impl<E> Outcome<E> {
     }
 
     /// The error that it carries.
-    pub(crate) fn error(&self) -> Option<&E> {
+    #[must_use]
+    pub fn error(&self) -> Option<&E> {
         match self {
             Self::Done | Self::Cancelled => None,
             Self::Failed(error) | Self::Group(error) | Self::Bare(error) | Self::Alone(error) => {
@@ -131,6 +132,44 @@ pub enum Verdict<E> {
         /// What cannot be raised and must be reported.
         beside: Vec<E>,
     },
+}
+
+impl<E> Verdict<E> {
+    /// All errors, the one that leaves bare first.
+    pub fn into_errors(self) -> Vec<E> {
+        match self {
+            Self::Clean => Vec::new(),
+            Self::Errors(errors) => errors,
+            Self::Bare { error, mut beside } => {
+                beside.insert(0, error);
+                beside
+            }
+        }
+    }
+
+    /// The same where nothing leaves bare.
+    pub(crate) fn together(self) -> Self {
+        match self {
+            Self::Bare { .. } => Self::Errors(self.into_errors()),
+            verdict => verdict,
+        }
+    }
+
+    /// The same with an error that is told before the others; alone, it is raised as it is. One that
+    /// leaves bare still does.
+    pub(crate) fn after(self, first: E) -> Self {
+        match self {
+            Self::Clean => Self::Bare { error: first, beside: Vec::new() },
+            Self::Errors(mut errors) => {
+                errors.insert(0, first);
+                Self::Errors(errors)
+            }
+            Self::Bare { error, mut beside } => {
+                beside.insert(0, first);
+                Self::Bare { error, beside }
+            }
+        }
+    }
 }
 
 /// Beyond this many errors a set finds the ones that were there already.

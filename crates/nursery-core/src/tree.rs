@@ -23,6 +23,7 @@ use crate::timers::Timers;
 
 pub use children::Start;
 pub use nurseries::{Close, NurseryId};
+pub use orphans::Stays;
 pub use scopes::{Exit, Flight};
 
 use nurseries::Nursery;

@@ -132,14 +132,7 @@ fn leave_unleft(state: &LoopState, task: &Task, nursery: NurseryId) {
     let failure = Failure { error, name: failure_name(task) };
     let words = optional(string(py, "this nursery was never left"));
     let now = state.now_or_zero();
-    state.change(|tree, out| {
-        if tree.has_nursery(nursery) {
-            tree.adopt(nursery, failure, words, now, out);
-        } else {
-            out.errors.push(failure);
-            out.reasons.extend(words);
-        }
-    });
+    state.change(|tree, out| tree.adopt(nursery, failure, words, now, out));
 }
 
 fn outcome(task: &Task) -> Outcome<Failure> {

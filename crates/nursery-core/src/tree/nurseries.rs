@@ -64,6 +64,15 @@ impl<E: Identity, K> Nursery<E, K> {
         self.life.errors().chain(self.late.error())
     }
 
+    /// What its block raises, after `misuse` if it is left as it must not be; nothing bare if it is strict.
+    pub(super) fn verdict(&mut self, misuse: Option<E>) -> Verdict<E> {
+        let verdict = match misuse {
+            Some(misuse) => self.life.verdict().after(misuse),
+            None => self.life.verdict(),
+        };
+        if self.strict { verdict.together() } else { verdict }
+    }
+
     /// The errors it keeps, taken out.
     pub(crate) fn take_errors(&mut self) -> impl Iterator<Item = E> + use<E, K> {
         let late = std::mem::replace(&mut self.late, Outcome::Done);
@@ -105,8 +114,8 @@ impl<F: Face> Tree<F> {
         NurseryId { at: id, serial }
     }
 
-    /// A child that is cancelled by hand cancels a nursery from now on, as anyio's groups do it,
-    /// and does not end alone; and its scope is [porous](Self::be_porous).
+    /// From now on a nursery acts as anyio's groups: a child that is cancelled by hand cancels it, and does
+    /// not end alone; no error leaves it bare; and its scope is [porous](Self::be_porous).
     pub fn be_strict(&mut self, nursery: NurseryId) {
         self.nurseries[nursery.at].strict = true;
         self.be_porous(self.scope(nursery));
@@ -234,7 +243,9 @@ impl<F: Face> Tree<F> {
         }
     }
 
-    /// The body has ended; the host joins. Returns whether the nursery has closed by it.
+    /// The body has ended; the host joins. Returns whether the nursery has closed. A body that is told of
+    /// after its nursery was closed without it adds what it has raised: if another nursery joins this one,
+    /// [`discard`](Self::discard) raises that, and not the other.
     pub fn body_ended(
         &mut self,
         nursery: NurseryId,
@@ -243,6 +254,11 @@ impl<F: Face> Tree<F> {
         reason: Option<F::Reason>,
         out: &mut Effects<F>,
     ) -> bool {
+        if self.phase(nursery) != Phase::Open {
+            out.reasons.extend(reason);
+            self.add_late(nursery.at, outcome, now, out);
+            return self.phase(nursery) == Phase::Closed;
+        }
         let cancelled = matches!(outcome, Outcome::Cancelled);
         let ended = cancelled || matches!(outcome, Outcome::Group(_));
         let Nursery { scope, told, .. } = self.nurseries[nursery.at];
@@ -318,7 +334,7 @@ impl<F: Face> Tree<F> {
     ) -> Close<F::Error, F::Reason> {
         let mut owner = self.nurseries.remove(nursery.at);
         assert_eq!(owner.life.phase(), Phase::Closed, "a nursery is left once it has closed");
-        let verdict = owner.life.verdict();
+        let verdict = owner.verdict(None);
         let scope = &self.scopes[owner.scope];
         let outstanding = self.outstanding(scope, honoured);
         let above = self.sees_above(scope);

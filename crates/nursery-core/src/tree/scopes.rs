@@ -26,6 +26,9 @@ pub enum Flight {
 pub struct Exit<R> {
     /// It takes the cancellation in flight back: swallow it, or take it out of the group (R13).
     pub caught: bool,
+    /// The cancellation in flight goes on, though no scope asks for it any more: a bare request of the
+    /// program's has come beside it, and waits for an exception that is no scope's (R13).
+    pub bare: bool,
     /// A cancellation inside an error that leaves the block is its own: take that out (R13).
     pub absorbs: bool,
     /// By how much the host's count of cancellations sinks (R14).
@@ -127,32 +130,47 @@ impl<F: Face> Tree<F> {
             member.superseded = false;
         }
         if above {
-            if left.settings.shield {
-                self.leaves_shield(host, left.raised_after, now);
-            }
-            if left.floor() > 0.0 {
-                self.change_guarantee(parent);
-            }
-            match flight {
-                Flight::Cancelled | Flight::Group if !caught => {
-                    // The cancellation in flight stands for the ones above from here on.
-                    let moved = self.stand_for_above(host, take_back);
-                    take_back -= moved;
-                }
-                Flight::Superseded if visible => {
-                    self.members[host].superseded = true;
-                    self.forget_delivery(host);
-                    self.refresh(host, out);
-                }
-                _ => self.refresh(host, out),
-            }
+            take_back -= self.meet_above(&left, flight, caught, now, out);
         } else {
             // Nothing above: whatever waited was this scope's.
             self.members[host].pending = false;
             self.members[host].spent = None;
         }
         let Scope { cause, settings, watched, .. } = left;
-        Exit { caught, absorbs, take_back, cause, settings, watched }
+        let bare = flight == Flight::Cancelled && !caught && !above && cause.is_some();
+        Exit { caught, bare, absorbs, take_back, cause, settings, watched }
+    }
+
+    /// A host has left a scope, and a cancellation reaches the one around it. Returns how much of what the
+    /// left one was charged counts for that.
+    fn meet_above(
+        &mut self,
+        left: &Scope<F::Reason>,
+        flight: Flight,
+        caught: bool,
+        now: f64,
+        out: &mut Effects<F>,
+    ) -> u32 {
+        let host = left.host;
+        if left.settings.shield {
+            self.leaves_shield(host, left.raised_after, now);
+        }
+        if left.floor() > 0.0 {
+            self.change_guarantee(left.parent);
+        }
+        match flight {
+            Flight::Cancelled | Flight::Group if !caught => {
+                // The cancellation in flight stands for the ones above from here on.
+                return self.stand_for_above(host, left.charge.count);
+            }
+            Flight::Superseded if !left.settings.shield => {
+                self.members[host].superseded = true;
+                self.forget_delivery(host);
+                self.refresh(host, out);
+            }
+            _ => self.refresh(host, out),
+        }
+        0
     }
 
     /// The error that is on its way in a task is no nursery's: the program has put it in the place of

@@ -435,6 +435,8 @@ impl State {
         };
         assert_eq!(exit.caught, caught, "R13: it takes back what it has caused, and that alone");
         assert_eq!(exit.absorbs, own && !above && !outstanding, "R13: also out of a group");
+        let bare = flight == Flight::Cancelled && block.cause.is_some() && !caught;
+        assert_eq!(exit.bare, bare && !shielded_from, "R13: no scope asks for what goes on");
         assert_eq!(exit.cause.map(|cause| cause.source), block.cause);
         if flight == Flight::Cancelled && !caught && shielded_from {
             self.stands_for_above();

@@ -233,7 +233,7 @@ impl World {
 
     /// A nursery that has closed, and that no host leaves, goes: what it would have raised.
     pub fn discard(&mut self, nursery: NurseryId) -> Verdict<Oops> {
-        self.change(|tree, now, out| tree.discard(nursery, now, out)).0
+        self.change(|tree, now, out| tree.discard(nursery, None, now, out)).0
     }
 
     /// A child becomes another nursery's; `None` if that refuses it.
