@@ -88,8 +88,8 @@ impl<F: Face> Tree<F> {
     /// A foreign task has counted it: the scope that is to take it back is charged here.
     pub fn thrown(&mut self, member: MemberId) {
         let entry = &mut self.members[member.0];
-        entry.told += 1;
-        let (foreign, told) = (entry.foreign, entry.told);
+        entry.heard += 1;
+        let (foreign, heard) = (entry.foreign, entry.heard);
         let mut charged = !foreign;
         self.visit(member.0, |charge| {
             if !charged {
@@ -97,12 +97,12 @@ impl<F: Face> Tree<F> {
                 charged = true;
             }
             charge.delivered = true;
-            charge.heard = told;
+            charge.heard = heard;
         });
         let entry = &mut self.members[member.0];
         entry.pending = false;
-        entry.refused += u32::from(entry.spent.take().is_some());
-        entry.superseded = false;
+        entry.insisted_times += u32::from(entry.insisted_at.take().is_some());
+        entry.overtaken = false;
         if foreign {
             entry.charges += 1;
         }
@@ -112,20 +112,20 @@ impl<F: Face> Tree<F> {
     /// was raised since: it has heard of what lies beyond.
     fn thrown_late(&mut self, member: MemberId) {
         let entry = &mut self.members[member.0];
-        entry.told += 1;
-        let told = entry.told;
+        entry.heard += 1;
+        let heard = entry.heard;
         let mut at = entry.scope;
         while at != entry.base && at != NONE {
             let scope = &mut self.scopes[at];
             if scope.cause.is_some() {
-                scope.charge.heard = told;
+                scope.charge.heard = heard;
             }
             at = scope.parent;
         }
         while at != NONE {
             let scope = &self.scopes[at];
             if scope.cause.is_some() {
-                entry.charge.heard = told;
+                entry.charge.heard = heard;
             }
             at = scope.parent;
         }

@@ -52,7 +52,7 @@ impl<F: Face> Tree<F> {
         self.list(id, nursery.at);
         let mut charges = 0;
         if shield {
-            self.wall(id, base);
+            self.shield_child(id, base);
         } else if self.scopes[base].effective {
             let child = &mut self.members[id];
             child.charge.count = 1;
@@ -74,7 +74,7 @@ impl<F: Face> Tree<F> {
         let id = self.members.insert(Member::new(key, NONE, base, false));
         self.members[id].service = true;
         self.list(id, nursery.at);
-        self.wall(id, base);
+        self.shield_child(id, base);
         Ok(Start { member: MemberId(id), charges: 0 })
     }
 
@@ -85,11 +85,11 @@ impl<F: Face> Tree<F> {
     }
 
     /// Puts a child into a scope of its own that keeps cancellation out.
-    fn wall(&mut self, child: u32, base: u32) {
+    fn shield_child(&mut self, child: u32, base: u32) {
         let settings = Settings { shield: true, ..Settings::default() };
-        let wall = Scope { released: true, ..Scope::new(base, child, settings, 0) };
-        let wall = self.link(wall, base);
-        self.members[child].scope = wall;
+        let own = Scope { released: true, ..Scope::new(base, child, settings, 0) };
+        let own = self.link(own, base);
+        self.members[child].scope = own;
     }
 
     /// Puts a child, with all that it has entered, into a scope of its own, in which it can be

@@ -41,7 +41,7 @@ pub(crate) struct Nursery<E, K> {
     /// That was the cancellation of a scope outside.
     pub(crate) body_heard: bool,
     /// How many cancellations its host had heard of when it entered.
-    pub(crate) told: u32,
+    pub(crate) heard_before: u32,
     /// What the face wakes once it has closed.
     joiner: Option<K>,
     /// The task that leaves it in its host's place, if that is in the tree.
@@ -101,7 +101,7 @@ impl<F: Face> Tree<F> {
             last: NONE,
             body_cancelled: false,
             body_heard: false,
-            told: self.members[host.0].told,
+            heard_before: self.members[host.0].heard,
             joiner: None,
             successor: NONE,
             heir: NONE,
@@ -261,8 +261,8 @@ impl<F: Face> Tree<F> {
         }
         let cancelled = matches!(outcome, Outcome::Cancelled);
         let ended = cancelled || matches!(outcome, Outcome::Group(_));
-        let Nursery { scope, told, .. } = self.nurseries[nursery.at];
-        let heard = ended && self.has_heard_since(scope, told);
+        let Nursery { scope, heard_before, .. } = self.nurseries[nursery.at];
+        let heard = ended && self.has_heard_since(scope, heard_before);
         let owner = &mut self.nurseries[nursery.at];
         owner.body_cancelled = ended;
         owner.body_heard = heard;
@@ -346,7 +346,7 @@ impl<F: Face> Tree<F> {
         let flight = match (&verdict, in_flight) {
             (Verdict::Clean, true) => Flight::Cancelled,
             (Verdict::Clean, false) => Flight::Nothing,
-            (_, true) if outstanding || above => Flight::Superseded,
+            (_, true) if outstanding || above => Flight::Overtaken,
             _ => Flight::Error,
         };
         // The scope's own cancellation has ended children, or one that is kept out has ended the
@@ -355,7 +355,7 @@ impl<F: Face> Tree<F> {
         let mut exit = self.exit(self.id(owner.scope), flight, honoured, now, out);
         let cancelled = flight == Flight::Cancelled && !exit.caught;
         exit.caught |= swallowed && !cancelled;
-        let rearm = flight == Flight::Superseded && outstanding;
+        let rearm = flight == Flight::Overtaken && outstanding;
         Close { verdict, cancelled, rearm, exit }
     }
 }

@@ -114,7 +114,7 @@ pub struct State {
     again: Vec<Oops>,
     joins: bool,
     over: Option<Flight>,
-    superseded: bool,
+    overtaken: bool,
     /// The host has heard a cancellation from outside.
     heard: bool,
     /// The host has put something else in the place of a cancellation from outside.
@@ -147,7 +147,7 @@ impl State {
             again: Vec::new(),
             joins: false,
             over: None,
-            superseded: false,
+            overtaken: false,
             heard: false,
             took: false,
             spontaneous: false,
@@ -282,7 +282,7 @@ impl State {
             for index in self.visible(self.blocks.len()) {
                 self.blocks[index].told = true;
             }
-            self.superseded = false;
+            self.overtaken = false;
         }
         self.heard |= thrown.outside;
         self.hears = true;
@@ -426,9 +426,9 @@ impl State {
         let exit = self.world.exit(HOST, block.scope, flight);
         let caught = match flight {
             Flight::Cancelled => own && !above && !outstanding,
-            Flight::Error if own && !above => std::mem::take(&mut self.superseded),
+            Flight::Error if own && !above => std::mem::take(&mut self.overtaken),
             Flight::Nothing => {
-                self.superseded = false;
+                self.overtaken = false;
                 false
             }
             _ => false,
@@ -481,7 +481,7 @@ impl State {
         let mut caught = own && !above && (clean && arrived && !outstanding);
         if !clean && arrived && (outstanding || above) {
             if shielded_from {
-                self.superseded = above || self.superseded;
+                self.overtaken = above || self.overtaken;
                 if above {
                     for index in self.visible(self.blocks.len()) {
                         self.blocks[index].told = false;
@@ -489,9 +489,9 @@ impl State {
                 }
             }
         } else if !clean && own && !above {
-            caught |= std::mem::take(&mut self.superseded);
+            caught |= std::mem::take(&mut self.overtaken);
         } else if clean && !arrived {
-            self.superseded = false;
+            self.overtaken = false;
         }
         caught |= own && !above && block.saw_cancellation && !goes_on;
         assert_eq!(close.exit.caught, caught, "whether it has swallowed a cancellation of its own");
@@ -652,7 +652,7 @@ impl State {
             host.requests.asked() as u8,
             host.requests.honoured() as u8,
             host.outside as u8,
-            flags(&[host.handed, self.joins, self.superseded, self.world.pending(HOST)]),
+            flags(&[host.handed, self.joins, self.overtaken, self.world.pending(HOST)]),
             flags(&[self.heard, self.took, self.spontaneous, self.hears, self.over.is_some()]),
         ];
         for block in &self.blocks {
