@@ -72,6 +72,7 @@ mod delivery;
 mod inbox;
 mod lifecycle;
 mod member;
+mod outcome;
 mod requests;
 mod scope;
 mod slab;
@@ -81,8 +82,9 @@ mod tree;
 mod view;
 
 pub use inbox::{Ask, At, Inbox, Waited};
-pub use lifecycle::{Closed, Ended, ErrorKind, Identity, Lifecycle, Outcome, Phase, Role, Verdict};
+pub use lifecycle::{Closed, Ended, Lifecycle, Phase};
 pub use member::MemberId;
+pub use outcome::{ErrorKind, Identity, Outcome, Role, Verdict};
 pub use requests::Requests;
 pub use scope::{Cause, Cleanup, ScopeId, Settings, Source};
 pub use throw::{AtWait, Thrown};

@@ -1,8 +1,9 @@
 //! A nursery's children and services, from their start to their end: the list of them, and what their end
 //! is to the nursery. It must never decide what the nursery raises: that is its `Lifecycle`'s.
 
-use crate::lifecycle::{Closed, Ended, Outcome};
+use crate::lifecycle::{Closed, Ended};
 use crate::member::{Member, MemberId};
+use crate::outcome::Outcome;
 use crate::scope::{Scope, ScopeId, Settings};
 use crate::slab::NONE;
 use crate::tree::nurseries::Nursery;

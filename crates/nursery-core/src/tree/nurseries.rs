@@ -2,8 +2,9 @@
 //! `children.rs`. Its life and its verdict are its `Lifecycle`'s; it must never decide these. One that its
 //! host does not leave as it must is in `orphans.rs`.
 
-use crate::lifecycle::{Ended, Identity, Lifecycle, Outcome, Phase, Verdict};
+use crate::lifecycle::{Ended, Lifecycle, Phase};
 use crate::member::{Member, MemberId};
+use crate::outcome::{Identity, Outcome, Verdict};
 use crate::scope::{Cause, ScopeId, Settings, Source};
 use crate::slab::NONE;
 use crate::tree::{Effects, Event, Exit, Face, Flight, Tree};

@@ -2,8 +2,9 @@
 //! host has ended, one that the face closes by force; and children that change their nursery while it
 //! is not yet theirs (R24). It must never lose a child or an error.
 
-use crate::lifecycle::{Closed, Outcome, Phase, Verdict};
+use crate::lifecycle::{Closed, Phase};
 use crate::member::{Member, MemberId};
+use crate::outcome::{Outcome, Verdict};
 use crate::scope::{Cause, ScopeId, Source};
 use crate::slab::NONE;
 use crate::tree::{Effects, Event, Face, NurseryId, Tree};
