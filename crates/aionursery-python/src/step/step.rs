@@ -15,7 +15,7 @@ use crate::cpython::raised;
 use crate::engine::current::{enter, leave, overwrite, restore};
 use crate::engine::state::LoopState;
 use crate::task::result::result_of;
-use crate::task::{Task, call_graph as graph, cancelled_error, flag, is_shielded};
+use crate::task::{Task, call_graph, cancelled_error, flag, is_shielded};
 use crate::wait::{self, WaitObject};
 
 /// Steps a task that the ready queue has come to. Only what leaves the loop (KeyboardInterrupt,
@@ -129,7 +129,7 @@ fn prepare(state: &LoopState, task: &Task) -> Option<Owned> {
     let incoming = match &waited {
         Some(waited) => match waited.object().cast::<WaitObject>() {
             None => {
-                graph::end(waited, task);
+                call_graph::end(waited, task);
                 incoming.or_else(|| error_of(waited))
             }
             Some(wait) if wait.is_cancelled() => {

@@ -11,7 +11,6 @@ pub(crate) mod clock;
 mod coroutine;
 mod future;
 mod over;
-mod waiter;
 mod waiters;
 
 use std::cell::{Cell, RefCell};
@@ -28,13 +27,12 @@ use crate::cpython::slot::Slot;
 use crate::engine::home::{Home, HomeSlot};
 use crate::engine::state::LoopState;
 use crate::engine::timers;
-use crate::task::Task;
+use crate::task::{Task, Waiter};
 use pyo3::prelude::*;
 
 pub(crate) use class::add_to;
 pub(crate) use coroutine::go_on;
 pub(crate) use over::{cancelled_error, complete, wake_joiner};
-use waiter::Waiter;
 pub(crate) use waiters::{interrupt, notify, park, withdraw};
 
 /// What is waited for.
@@ -105,7 +103,7 @@ pub(crate) struct Wait {
     payload: Slot,
     /// What `await` returns; for `Join`, what its ops keep there.
     value: Slot,
-    others: RefCell<Vec<Waiter>>,
+    others: RefCell<Vec<Waiter<Task>>>,
     /// More than one has waited for it at a time: it keeps its outcome, as a future does.
     shared: Cell<bool>,
     /// How many have ceased to wait while others went on, and have not thrown into it yet.
