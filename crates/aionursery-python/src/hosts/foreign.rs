@@ -17,7 +17,7 @@ use crate::cpython::futures;
 use crate::cpython::imports::{imports, names};
 use crate::cpython::object::Object;
 use crate::cpython::owned::{Owned, none};
-use crate::engine::guests::{Host, Hosts};
+use crate::engine::foreign::{Host, Hosts};
 use crate::engine::state::{Key, LoopState};
 use crate::engine::words::source_name;
 use pyo3::prelude::*;

@@ -195,12 +195,12 @@ fn cancelled(state: &LoopState, join: &WaitObject) {
 fn throw(join: &WaitObject, raised: Raised) -> Fallible<Owned> {
     let py = join.py();
     let is_cancel = raised.is(imports(py).cancelled_error);
-    if !is_cancel || matches!(join.phase().get(), WaitPhase::New | WaitPhase::Spent) {
+    if !is_cancel || matches!(join.phase().get(), WaitPhase::New | WaitPhase::Taken) {
         let _aside = Aside::new(py);
         if join.phase().get() == WaitPhase::Waiting {
-            wait::interrupt(join, WaitPhase::Spent);
+            wait::interrupt(join, WaitPhase::Taken);
         }
-        join.phase().set(WaitPhase::Spent);
+        join.phase().set(WaitPhase::Taken);
         join.task().clear();
         abandon(py, join);
         return Err(raised);

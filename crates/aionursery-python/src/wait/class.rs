@@ -49,7 +49,7 @@ impl Inside for Wait {
         if let Some(ops) = self.ops.get()
             && self.phase.get() == WaitPhase::Waiting
         {
-            self.phase.set(WaitPhase::Spent);
+            self.phase.set(WaitPhase::Taken);
             (ops.abandon)(py, self);
         }
         self.task.clear();

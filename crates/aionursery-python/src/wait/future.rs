@@ -39,8 +39,8 @@ pub(super) fn cancelled(this: &WaitObject) -> Fallible<Owned> {
 pub(super) fn result(this: &WaitObject) -> Fallible<Owned> {
     let py = this.py();
     match this.phase.get() {
-        WaitPhase::Done | WaitPhase::Spent if this.kind.get() == WaitKind::Join => Ok(none(py)),
-        WaitPhase::Done | WaitPhase::Spent => Ok(this.value.cloned().unwrap_or_else(|| none(py))),
+        WaitPhase::Done | WaitPhase::Taken if this.kind.get() == WaitKind::Join => Ok(none(py)),
+        WaitPhase::Done | WaitPhase::Taken => Ok(this.value.cloned().unwrap_or_else(|| none(py))),
         WaitPhase::Cancelled => Err(this.raise_cancelled(py)),
         WaitPhase::New | WaitPhase::Waiting => {
             Err(set_error(imports(py).invalid_state_error, c"Result is not set."))

@@ -63,8 +63,8 @@ pub(crate) enum WaitPhase {
     Waiting,
     Done,
     Cancelled,
-    /// Its outcome was handed over.
-    Spent,
+    /// Its outcome was taken.
+    Taken,
 }
 
 /// What a join does, which is above what waits are: when it begins, and what becomes of what comes to
@@ -283,7 +283,7 @@ impl Wait {
     /// It is refused before it began.
     pub(crate) fn close(&self) {
         if self.phase.get() == WaitPhase::New {
-            self.phase.set(WaitPhase::Spent);
+            self.phase.set(WaitPhase::Taken);
         }
     }
 }
