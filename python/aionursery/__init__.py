@@ -35,7 +35,7 @@ from ._channels import (
 from ._errors import BaseMultiError, Cancelled, MultiError, NurseryClosed
 from ._factory import eager_task_factory
 from ._graceful import graceful
-from ._parts import TaskStatus
+from ._called import TaskStatus
 from ._processes import current_default_process_limiter, to_process
 from ._race import race
 from ._results import as_completed, gather

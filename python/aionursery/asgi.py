@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
 from ._aionursery import Nursery
-from ._parts import TaskStatus
+from ._called import TaskStatus
 from ._sync import Event
 
 Message: TypeAlias = MutableMapping[str, Any]

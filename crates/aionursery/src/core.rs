@@ -19,7 +19,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::{Arc, OnceLock};
 use std::vec::IntoIter;
 
-use nursery_core::{Lifecycle, Outcome, Phase, Source, Verdict};
+use nursery_core::{Lifecycle, Outcome, Phase, Source};
 
 use farewell::{Heir, hand_over};
 
@@ -415,13 +415,6 @@ impl<E> Core<E> {
 
 impl<E> State<E> {
     fn errors(&mut self) -> Vec<Failure<E>> {
-        match self.life.verdict() {
-            Verdict::Clean => Vec::new(),
-            Verdict::Errors(failures) => failures,
-            Verdict::Bare { error, mut beside } => {
-                beside.insert(0, error);
-                beside
-            }
-        }
+        self.life.verdict().into_errors()
     }
 }

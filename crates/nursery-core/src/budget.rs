@@ -69,7 +69,7 @@ impl<F: Face> Tree<F> {
         if entry.scope == NONE || !self.scopes[entry.scope].effective {
             return false;
         }
-        if entry.refused >= STUBBORN {
+        if entry.insisted_times >= STUBBORN {
             return false;
         }
         let moment = self.insist_at(member.0);
@@ -78,7 +78,7 @@ impl<F: Face> Tree<F> {
         }
         let entry = &mut self.members[member.0];
         entry.pending = true;
-        entry.spent = Some(moment);
+        entry.insisted_at = Some(moment);
         true
     }
 
@@ -124,8 +124,8 @@ impl<F: Face> Tree<F> {
     pub(crate) fn insist_on(&mut self, member: u32, moment: f64, out: &mut Effects<F>) {
         let entry = &mut self.members[member];
         // What the task awaits was asked to end and has not: it is asked once more.
-        let again = moment > f64::NEG_INFINITY && entry.spent != Some(moment);
-        entry.spent = Some(moment);
+        let again = moment > f64::NEG_INFINITY && entry.insisted_at != Some(moment);
+        entry.insisted_at = Some(moment);
         if !std::mem::replace(&mut entry.pending, true) || again {
             let (key, member) = (entry.key.clone(), MemberId(member));
             out.deliveries.push(Delivery { key, member, charges: 0, throw: true });

@@ -78,10 +78,10 @@ impl<F: Face> Tree<F> {
         let mut above_base = at == entry.base;
         while at != NONE && self.scopes[at].effective {
             let scope = &self.scopes[at];
-            let told = if above_base { entry.charge.delivered } else { scope.charge.delivered };
+            let heard = if above_base { entry.charge.delivered } else { scope.charge.delivered };
             let asked = scope.cause.as_ref().is_some_and(|cause| cause.source == Source::Explicit);
             let cancelled = scope.cause.is_some() && (above_base || asked);
-            if cancelled && scope.settings.abrupt && !told {
+            if cancelled && scope.settings.abrupt && !heard {
                 return true;
             }
             if scope.settings.shield {
@@ -102,67 +102,20 @@ impl<F: Face> Tree<F> {
     }
 
     /// Whether a host has heard of a cancellation from outside a scope since its count of those that it
-    /// has heard of was `told`, also if a shield keeps that out by now.
-    pub(crate) fn has_heard_since(&self, scope: u32, told: u32) -> bool {
+    /// has heard of was `before`, also if a shield keeps that out by now.
+    pub(crate) fn has_heard_since(&self, scope: u32, before: u32) -> bool {
         let Scope { host, parent, .. } = self.scopes[scope];
         if host == NONE {
             return false;
         }
         let member = &self.members[host];
         let mut at = parent;
-        let mut heard = member.charge.heard > told;
+        let mut heard = member.charge.heard > before;
         while !heard && at != member.base && at != NONE {
-            heard = self.scopes[at].charge.heard > told;
+            heard = self.scopes[at].charge.heard > before;
             at = self.scopes[at].parent;
         }
         heard
-    }
-
-    /// A `CancelledError` was thrown into a task; it stands for every cancellation it could see.
-    /// A foreign task has counted it: the scope that is to take it back is charged here.
-    pub fn thrown(&mut self, member: MemberId) {
-        let entry = &mut self.members[member.0];
-        entry.told += 1;
-        let (foreign, told) = (entry.foreign, entry.told);
-        let mut charged = !foreign;
-        self.visit(member.0, |charge| {
-            if !charged {
-                charge.count += 1;
-                charged = true;
-            }
-            charge.delivered = true;
-            charge.heard = told;
-        });
-        let entry = &mut self.members[member.0];
-        entry.pending = false;
-        entry.refused += u32::from(entry.spent.take().is_some());
-        entry.superseded = false;
-        if foreign {
-            entry.charges += 1;
-        }
-    }
-
-    /// A scope's `CancelledError` was thrown into a task whose wait had ended for it, though a shield
-    /// was raised since: it has heard of what lies beyond.
-    pub fn thrown_late(&mut self, member: MemberId) {
-        let entry = &mut self.members[member.0];
-        entry.told += 1;
-        let told = entry.told;
-        let mut at = entry.scope;
-        while at != entry.base && at != NONE {
-            let scope = &mut self.scopes[at];
-            if scope.cause.is_some() {
-                scope.charge.heard = told;
-            }
-            at = scope.parent;
-        }
-        while at != NONE {
-            let scope = &self.scopes[at];
-            if scope.cause.is_some() {
-                entry.charge.heard = told;
-            }
-            at = scope.parent;
-        }
     }
 
     /// The next moment that matters.
@@ -281,13 +234,13 @@ impl<F: Face> Tree<F> {
                 charges += 1;
             }
         });
-        if let Some(spent) = self.members[member].spent
-            && self.insist_at(member) > spent
+        if let Some(insisted_at) = self.members[member].insisted_at
+            && self.insist_at(member) > insisted_at
         {
-            self.members[member].spent = None;
+            self.members[member].insisted_at = None;
         }
         let entry = &mut self.members[member];
-        let pending = untold || entry.spent.is_some();
+        let pending = untold || entry.insisted_at.is_some();
         let throw = pending && !entry.pending;
         entry.pending = pending;
         entry.charges += charges;
@@ -305,8 +258,8 @@ impl<F: Face> Tree<F> {
     /// the scope was charged as they lack; says how much.
     pub(crate) fn stand_for_above(&mut self, member: u32, available: u32) -> u32 {
         let entry = &mut self.members[member];
-        entry.told += 1;
-        let (foreign, told) = (entry.foreign, entry.told);
+        entry.heard += 1;
+        let (foreign, heard) = (entry.foreign, entry.heard);
         let mut moved = 0;
         self.visit(member, |charge| {
             if charge.count == 0 && moved < available && (moved == 0 || !foreign) {
@@ -314,12 +267,12 @@ impl<F: Face> Tree<F> {
                 moved += 1;
             }
             charge.delivered = true;
-            charge.heard = told;
+            charge.heard = heard;
         });
         let entry = &mut self.members[member];
         entry.charges += moved;
         entry.pending = false;
-        entry.spent = None;
+        entry.insisted_at = None;
         moved
     }
 

@@ -43,18 +43,18 @@ pub enum Waited {
 
 /// What the tree says of a task before a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Told {
+pub(crate) struct Told {
     /// A scope's cancellation waits to be thrown.
-    pub pending: bool,
+    pub(crate) pending: bool,
     /// ... and takes even a result from the task.
-    pub abrupt: bool,
+    pub(crate) abrupt: bool,
     /// A shield holds bare cancellations back.
-    pub shielded: bool,
+    pub(crate) shielded: bool,
 }
 
 /// What a step throws.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Throw {
+pub(crate) enum Throw {
     /// Nothing, or what the wait has brought.
     Nothing,
     /// A plain `CancelledError`: the program asked for it.
@@ -65,11 +65,11 @@ pub enum Throw {
 
 /// How a step begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Step {
+pub(crate) struct Step {
     /// What it throws.
-    pub throw: Throw,
-    /// A scope's cancellation has been heard by it: tell the tree.
-    pub heard: bool,
+    pub(crate) throw: Throw,
+    /// A scope's cancellation has been heard by it.
+    pub(crate) heard: bool,
 }
 
 const STARTED: u8 = 1;
@@ -81,12 +81,11 @@ const CUT: u8 = 1 << 4;
 /// One task's cancellation.
 ///
 /// ```
-/// use nursery_core::{Ask, At, Inbox, Step, Throw, Told, Waited};
+/// use nursery_core::{Ask, At, Inbox, Waited};
 /// let mut inbox = Inbox::default();
-/// inbox.before_step(Told::default(), Waited::Nothing);
+/// assert!(!inbox.begin_step(Waited::Nothing));
 /// assert_eq!(inbox.ask(At::OwnWait, false, || false), Ask::Cut);
-/// let step = inbox.before_step(Told::default(), Waited::Nothing);
-/// assert_eq!(step, Step { throw: Throw::Plain, heard: false });
+/// assert!(inbox.begin_step(Waited::Cancelled));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Inbox {
@@ -185,9 +184,15 @@ impl Inbox {
         self.flags = STARTED;
     }
 
+    /// A step begins of a task that stands in no tree: see [`Tree::begin_step`](crate::Tree::begin_step) for
+    /// any other. Returns whether it throws a plain `CancelledError`.
+    pub fn begin_step(&mut self, waited: Waited) -> bool {
+        self.before_step(Told::default(), waited).throw == Throw::Plain
+    }
+
     /// A step begins: what it throws. One that is cancelled by hand before its first step never
     /// runs, as asyncio's; one that a scope has cancelled takes it (R17).
-    pub fn before_step(&mut self, told: Told, waited: Waited) -> Step {
+    pub(crate) fn before_step(&mut self, told: Told, waited: Waited) -> Step {
         let Told { pending, abrupt, shielded } = told;
         let before = *self;
         self.flags = STARTED;
@@ -226,6 +231,16 @@ impl Inbox {
         } else {
             self.requests.deliver();
         }
+    }
+
+    /// The task has joined a nursery's children. Returns whether a cancellation waits that nothing holds back:
+    /// it has come meanwhile, and the nursery is left with it (R15).
+    pub fn joined(&mut self, shielded: impl FnOnce() -> bool) -> bool {
+        let asked = self.is_asked(shielded);
+        if asked {
+            self.requests.deliver();
+        }
+        asked
     }
 
     /// The coroutine has returned. Returns whether a cancellation that came in its last step takes
@@ -305,6 +320,19 @@ mod tests {
                     assert!(after.has(TOLD), "the tree is asked again");
                     assert_eq!(step.throw, Throw::Nothing);
                 }
+            }
+        });
+    }
+
+    #[test]
+    fn r15_what_waits_behind_a_join_leaves_the_nursery_unless_a_shield_holds_it_back() {
+        every_order(3, &mut |inbox| {
+            for shielded in [false, true] {
+                let mut after = *inbox;
+                let free = inbox.requests.is_waiting() && (!shielded || inbox.has(INSIDE));
+                assert_eq!(after.joined(|| shielded), free);
+                assert_eq!(after.requests.is_waiting(), inbox.requests.is_waiting() && !free);
+                assert_eq!(after.requests.asked(), inbox.requests.asked());
             }
         });
     }

@@ -73,20 +73,24 @@ mod delivery;
 mod inbox;
 mod lifecycle;
 mod member;
+mod outcome;
 mod requests;
 mod scope;
 mod slab;
+mod throw;
 mod timers;
 mod tree;
 mod view;
 
-pub use inbox::{Ask, At, Inbox, Step, Throw, Told, Waited};
-pub use lifecycle::{Closed, Ended, ErrorKind, Identity, Lifecycle, Outcome, Phase, Role, Verdict};
+pub use inbox::{Ask, At, Inbox, Waited};
+pub use lifecycle::{Closed, Ended, Lifecycle, Phase};
 pub use member::MemberId;
+pub use outcome::{ErrorKind, Identity, Outcome, Role, Verdict};
 pub use requests::Requests;
 pub use scope::{Cause, Cleanup, ScopeId, Settings, Source};
+pub use throw::{AtWait, Thrown};
 pub use timers::{TimerId, Timers};
 pub use tree::{
-    Alarm, Close, Delivery, Effects, Event, Exit, Face, Flight, NurseryId, Start, Tree,
+    Alarm, Close, Delivery, Effects, Event, Exit, Face, Flight, NurseryId, Start, Stays, Tree,
 };
 pub use view::{Moment, View};

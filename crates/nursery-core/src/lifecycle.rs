@@ -4,11 +4,7 @@
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
 
-/// What one error object is, so that an object reached on two ways is one error (R7).
-pub trait Identity {
-    /// The same number for the same object; `None` if no two values can be the same.
-    fn identity(&self) -> Option<NonZeroUsize>;
-}
+use crate::outcome::{Identity, Outcome, Verdict};
 
 /// Where a nursery stands (R1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,87 +15,6 @@ pub enum Phase {
     Joining,
     /// Body and all children have ended.
     Closed,
-}
-
-/// How a child or a body ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome<E> {
-    /// It returned.
-    Done,
-    /// A cancellation ended it.
-    Cancelled,
-    /// An error: cancels the siblings and is raised in the group (R6, R8).
-    Failed(E),
-    /// As `Failed`, by a group of errors that carries a cancellation. The face takes that out before
-    /// it raises the errors (R13a).
-    Group(E),
-    /// An error that leaves the block bare (R9): KeyboardInterrupt, SystemExit.
-    Bare(E),
-    /// An error that leaves the block bare if it is the only one, and stands in the group beside
-    /// others: a body's GeneratorExit (R7).
-    Alone(E),
-}
-
-/// What an exception is, as far as a nursery's rules tell exceptions apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ErrorKind {
-    /// A cancellation.
-    Cancellation,
-    /// A group of nothing but cancellations.
-    Cancellations,
-    /// A group of errors that carries a cancellation.
-    Group,
-    /// It ends the program: KeyboardInterrupt, SystemExit.
-    Exit,
-    /// It closes a generator or a coroutine: GeneratorExit.
-    Close,
-    /// Any other.
-    Error,
-}
-
-/// What has raised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// The nursery's body.
-    Body,
-    /// A child.
-    Child,
-}
-
-impl<E> Outcome<E> {
-    /// How what raised has ended. The one place that says what leaves a block bare (R7, R9).
-    #[must_use]
-    pub fn raised(kind: ErrorKind, role: Role, error: E) -> (Self, Option<E>) {
-        match (kind, role) {
-            (ErrorKind::Cancellation | ErrorKind::Cancellations, _) => {
-                (Self::Cancelled, Some(error))
-            }
-            (ErrorKind::Group, _) => (Self::Group(error), None),
-            (ErrorKind::Exit, _) => (Self::Bare(error), None),
-            (ErrorKind::Close, Role::Body) => (Self::Alone(error), None),
-            (ErrorKind::Close, Role::Child) | (ErrorKind::Error, _) => (Self::Failed(error), None),
-        }
-    }
-
-    /// The error that it carries, taken out.
-    pub(crate) fn into_error(self) -> Option<E> {
-        match self {
-            Self::Done | Self::Cancelled => None,
-            Self::Failed(error) | Self::Group(error) | Self::Bare(error) | Self::Alone(error) => {
-                Some(error)
-            }
-        }
-    }
-
-    /// The error that it carries.
-    pub(crate) fn error(&self) -> Option<&E> {
-        match self {
-            Self::Done | Self::Cancelled => None,
-            Self::Failed(error) | Self::Group(error) | Self::Bare(error) | Self::Alone(error) => {
-                Some(error)
-            }
-        }
-    }
 }
 
 /// What an end means for the nursery.
@@ -116,22 +31,6 @@ pub struct Ended<E> {
 /// The nursery has closed: nothing can be started in it (R2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closed;
-
-/// What a closed nursery raises, before cancellations are considered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict<E> {
-    /// Nothing failed.
-    Clean,
-    /// Raise these together (R8), in the order in which they happened (R7).
-    Errors(Vec<E>),
-    /// Raise this one alone (R9); report the ones beside it (R7).
-    Bare {
-        /// What leaves the block.
-        error: E,
-        /// What cannot be raised and must be reported.
-        beside: Vec<E>,
-    },
-}
 
 /// Beyond this many errors a set finds the ones that were there already.
 const FEW: usize = 16;

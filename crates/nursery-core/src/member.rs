@@ -21,18 +21,18 @@ pub(crate) struct Member<K> {
     /// What it owes to the scopes above its base.
     pub(crate) charge: Charge,
     /// How many cancellations of scopes it has heard of.
-    pub(crate) told: u32,
+    pub(crate) heard: u32,
     /// All it owes: the part of its count of cancellations that the tree has caused.
     pub(crate) charges: u32,
     /// A cancellation waits to be thrown at its next step or await.
     pub(crate) pending: bool,
     /// ... because its budget was spent at that moment (R18): that holds until it is thrown, or
     /// until the budget is changed to a later one.
-    pub(crate) spent: Option<f64>,
+    pub(crate) insisted_at: Option<f64>,
     /// How often that was so since it last entered or left a scope.
-    pub(crate) refused: u32,
-    /// A cancellation from above was overtaken by an error that the host raises instead.
-    pub(crate) superseded: bool,
+    pub(crate) insisted_times: u32,
+    /// An error that the host raises has overtaken a cancellation from above.
+    pub(crate) overtaken: bool,
     /// Since when it can hear of what lies above it: its first step, or the end of the last shield
     /// that it has left (R18).
     pub(crate) hears_since: f64,
@@ -54,12 +54,12 @@ impl<K> Member<K> {
             base,
             scope: base,
             charge: Charge::default(),
-            told: 0,
+            heard: 0,
             charges: 0,
             pending: false,
-            spent: None,
-            refused: 0,
-            superseded: false,
+            insisted_at: None,
+            insisted_times: 0,
+            overtaken: false,
             hears_since: f64::NEG_INFINITY,
             service: false,
             succeeds: false,

@@ -15,14 +15,15 @@ mod watches;
 use std::fmt;
 
 use crate::delivery::Wave;
-use crate::lifecycle::Identity;
 use crate::member::{Member, MemberId};
+use crate::outcome::Identity;
 use crate::scope::{Cause, Cleanup, Scope, ScopeId, Settings};
 use crate::slab::{NONE, Slab};
 use crate::timers::Timers;
 
 pub use children::Start;
 pub use nurseries::{Close, NurseryId};
+pub use orphans::Stays;
 pub use scopes::{Exit, Flight};
 
 use nurseries::Nursery;

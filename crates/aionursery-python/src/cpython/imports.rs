@@ -277,7 +277,7 @@ pub(crate) fn load(py: Python<'_>) -> PyResult<()> {
     let exceptions = py.import("asyncio.exceptions")?;
     let base_loop = py.import("asyncio.base_events")?.getattr("BaseEventLoop")?;
     let time = py.import("time")?;
-    let parts = py.import("aionursery._parts")?;
+    let parts = py.import("aionursery._called")?;
     let get = |module: &Bound<'_, PyModule>, name: &str| -> PyResult<&'static Object> {
         Ok(kept(module.getattr(name)?))
     };

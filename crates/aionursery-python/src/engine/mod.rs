@@ -5,7 +5,7 @@ pub(crate) mod armed;
 mod change;
 pub(crate) mod current;
 pub(crate) mod find;
-pub(crate) mod guests;
+pub(crate) mod foreign;
 pub(crate) mod home;
 pub(crate) mod hooks;
 pub(crate) mod last_name;

@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 
 use pyo3::prelude::*;
 
-use super::guests::Hosts;
+use super::foreign::Hosts;
 pub(crate) use super::tree::{CLEANUP, Failure, Key, PyFace, SharedTree};
 use crate::cpython::call::{call0, method0, real, referent};
 use crate::cpython::containers::dict_get;

@@ -5,7 +5,7 @@
 
 use std::cell::Cell;
 
-use nursery_core::{MemberId, Source};
+use nursery_core::{AtWait, Cause, MemberId, Source};
 
 use crate::cpython::call::{
     as_text, call_method_with, getattr_opt, has_class, method0, method1, number, truth, utf8,
@@ -17,7 +17,7 @@ use crate::cpython::futures;
 use crate::cpython::imports::{imports, names};
 use crate::cpython::object::Object;
 use crate::cpython::owned::{Owned, none};
-use crate::engine::guests::{Host, Hosts};
+use crate::engine::foreign::{Host, Hosts};
 use crate::engine::state::{Key, LoopState};
 use crate::engine::words::source_name;
 use pyo3::prelude::*;
@@ -176,29 +176,25 @@ fn throw(state: &LoopState, task: &Object) -> Fallible<()> {
     let Some(member) = find_member(state, task) else { return Ok(()) };
     let waiter = getattr_opt(task, imports.names.fut_waiter)?;
     let waiter = waiter.filter(|waiter| !waiter.is_none());
-    if let Some(waiter) = &waiter
-        && !state.tree.borrow().is_abrupt(member)
-        && futures::is_done(waiter)?
-    {
-        return look_later(state, task);
-    }
-    let (source, reason) = {
-        let tree = state.tree.borrow();
-        // Python code ran since the task was found.
-        if find_member(state, task) != Some(member) || !tree.is_pending(member) {
-            return Ok(());
-        }
-        match tree.catcher(member) {
-            Some((_, cause)) => (cause.source, cause.reason.clone()),
-            None => (Source::Explicit, None),
-        }
+    let got = match &waiter {
+        Some(waiter) => futures::is_done(waiter)?,
+        None => false,
     };
-    state.tree.touch(|tree| tree.thrown(member));
-    let text = text(task.py(), source, reason.as_deref());
-    call_method_with(task, imports.names.cancel, [&*text], imports.kw_msg)?;
-    match waiter {
-        Some(waiter) => look_behind(task, &waiter),
-        None => look_later(state, task),
+    // Python code ran since the task was found.
+    if find_member(state, task) != Some(member) {
+        return Ok(());
+    }
+    match state.tree.touch(|tree| tree.at_wait(member, got)) {
+        AtWait::Nothing => Ok(()),
+        AtWait::GoesOn => look_later(state, task),
+        AtWait::Cancel(Cause { source, reason }) => {
+            let text = text(task.py(), source, reason.as_deref());
+            call_method_with(task, imports.names.cancel, [&*text], imports.kw_msg)?;
+            match waiter {
+                Some(waiter) => look_behind(task, &waiter),
+                None => look_later(state, task),
+            }
+        }
     }
 }
 

@@ -96,8 +96,7 @@ pub(crate) fn is_cancelled(state: &LoopState, task: &Object) -> Fallible<bool> {
         return Ok(ours.inbox.get().requests.is_waiting());
     };
     let asked = task::is_asked(state, task);
-    let pending = state.tree.borrow().is_pending(member);
-    Ok(asked || pending || state.tree.touch(|tree| tree.suspended(member, || now)))
+    Ok(asked || state.tree.touch(|tree| tree.suspended(member, || now)))
 }
 
 /// Whether a scope has made this `CancelledError`. Where it has come from a scope that has been left

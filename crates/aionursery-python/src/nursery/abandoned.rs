@@ -1,7 +1,7 @@
 //! Nurseries whose host cannot leave them as it should: closed coroutines, collected nurseries. What
 //! can be done is done, and what cannot is reported; nothing is ever lost in silence.
 
-use nursery_core::{Cause, Effects, Event, NurseryId, Outcome, Phase, Source, Tree, Verdict};
+use nursery_core::{Cause, Effects, Event, NurseryId, Phase, Source, Tree};
 
 use super::Nursery;
 use crate::cpython::errors::{Aside, Fallible, optional, raise, string, write_unraisable};
@@ -150,13 +150,7 @@ fn end_without_host(
 ) -> Option<Owned> {
     let now = state.now_or_zero();
     let (host, given_back) = part_from_host(state, id, |tree, out| {
-        let owed = tree.disown(id, now, out);
-        tree.set_joiner(id, None, None);
-        tree.cancel(tree.scope(id), Cause { source, reason }, now, out);
-        if tree.phase(id) == Phase::Open {
-            tree.body_ended(id, Outcome::Cancelled, now, None, out);
-        }
-        owed
+        tree.close_by_force(id, Cause { source, reason }, now, out)
     });
     if let Err(raised) = given_back {
         state.forget(raised);
@@ -188,16 +182,8 @@ pub(crate) fn discard(state: &LoopState, id: NurseryId) {
     if !state.tree.borrow().has_nursery(id) {
         return;
     }
-    let (verdict, _cause) = state.change(|tree, out| tree.discard(id, now, out));
-    let errors = match verdict {
-        Verdict::Clean => return,
-        Verdict::Errors(errors) => errors,
-        Verdict::Bare { error, mut beside } => {
-            beside.insert(0, error);
-            beside
-        }
-    };
-    for Failure { error, .. } in errors {
+    let (verdict, _cause) = state.change(|tree, out| tree.discard(id, None, now, out));
+    for Failure { error, .. } in verdict.into_errors() {
         let text = "A child has failed after its nursery was closed by force";
         state.report_error(text, error, None);
     }

@@ -1,7 +1,7 @@
 //! Children that are another nursery's until they say that they are ready (R24): what the Python part
 //! of `Nursery.start` needs of the tree. It must never start a child.
 
-use nursery_core::NurseryId;
+use nursery_core::{NurseryId, Stays};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -98,7 +98,7 @@ fn move_child(
     from: &Bound<'_, Nursery>,
     to: &Bound<'_, Nursery>,
 ) -> PyResult<bool> {
-    let (Some((state, old)), Some((_, new))) = (from.get().place(), to.get().place()) else {
+    let (Some((state, _)), Some((_, new))) = (from.get().place(), to.get().place()) else {
         return Ok(false);
     };
     if !from.get().is_here() {
@@ -114,9 +114,6 @@ fn move_child(
     let Some(member) = child.data().member.get() else {
         return Ok(false);
     };
-    if state.tree.borrow().is_scope_cancelled(old) {
-        return Ok(false);
-    }
     let now = state.now_or_zero();
     match state.change(|tree, out| tree.move_child(member, new, now, out)) {
         Ok(closed) => {
@@ -126,7 +123,7 @@ fn move_child(
             }
             Ok(true)
         }
-        Err(nursery_core::Closed) => Ok(false),
+        Err(Stays::Cancelled | Stays::Closed) => Ok(false),
     }
 }
 

@@ -1,7 +1,7 @@
 //! How a nursery is joined: its host waits for body and children, and a cancellation that comes meanwhile
 //! goes on to them. It must never decide anything itself.
 
-use nursery_core::{Outcome, Phase, Role};
+use nursery_core::{NurseryId, Outcome, Role};
 use pyo3::prelude::*;
 
 use super::Nursery;
@@ -76,19 +76,7 @@ fn begin_join(join: &WaitObject) -> Fallible<bool> {
         return Err(misuse(py, "this nursery is left without having been entered"));
     };
     let state = &*home;
-    if this.thread.get() != thread_mark() {
-        return Err(misuse(
-            py,
-            "this nursery is left in another thread than entered it; enter and leave a \
-             nursery in one task",
-        ));
-    }
-    if this.left.replace(true) {
-        return Err(misuse(
-            py,
-            "this nursery is already being left: its __aexit__ was called before",
-        ));
-    }
+    check_once(py, this)?;
     join.attach_to(state);
     let exception = join.value().cloned();
     let closes = exception.as_deref().is_some_and(|it| is_of(it, exc::generator_exit(py)));
@@ -97,53 +85,18 @@ fn begin_join(join: &WaitObject) -> Fallible<bool> {
     let now = if timed { state.now_or_zero() } else { 0.0 };
     let leaver = this.leaver(state, id, closes).inspect_err(|_| this.left.set(false))?;
     let outcome = body_outcome(exception.as_deref());
-    let adopted = state.tree.borrow().is_adopted(id);
-    match &leaver {
-        Leaver::Force => {
-            close_by_force(this, state, id);
-            return Err(raise(exception.unwrap_or_else(|| none(py))));
-        }
-        // The nursery that has joined it says that it was not left; the body's error goes on.
-        Leaver::Stranger(..)
-            if adopted && matches!(outcome, Outcome::Failed(_) | Outcome::Bare(_)) => {}
-        Leaver::Stranger(how, _) => this.disown(state, id, *how)?,
-        Leaver::Successor(_) => {
-            let now = state.now_or_zero();
-            part_from_host(state, id, |tree, out| tree.disown(id, now, out)).1?;
-        }
-        Leaver::Host(host) => {
-            if exception.as_deref().is_some_and(|exception| !raised::is_group(exception)) {
-                let member = hosts::member_of(state, host);
-                state.tree.touch(|tree| tree.error_was_replaced(member));
-            }
-        }
-    }
+    part(this, state, id, &leaver, exception.as_deref(), &outcome)?;
     check_stands(state, id)?;
     let outcome = match outcome {
         // The task that closes a generator from outside gets the misuse error instead.
         Outcome::Alone(_) if matches!(leaver, Leaver::Stranger(..)) => Outcome::Cancelled,
         outcome => outcome,
     };
-    let words = match &outcome {
-        Outcome::Failed(Failure { error, .. })
-        | Outcome::Group(Failure { error, .. })
-        | Outcome::Bare(Failure { error, .. })
-        | Outcome::Alone(Failure { error, .. }) => {
-            let text = format!("the nursery's body failed: {}", type_name(error));
-            optional(string(py, &text))
-        }
-        Outcome::Done | Outcome::Cancelled => None,
-    };
-    let closed = state.change(|tree, out| {
-        // What was disowned may have been told of its end by what ran since.
-        if tree.phase(id) == Phase::Open {
-            tree.body_ended(id, outcome, now, words, out);
-        } else {
-            tree.add_late(id, outcome, now, out);
-            out.reasons.extend(words);
-        }
-        tree.phase(id) == Phase::Closed
+    let words = outcome.error().and_then(|Failure { error, .. }| {
+        let text = format!("the nursery's body failed: {}", type_name(error));
+        optional(string(py, &text))
     });
+    let closed = state.change(|tree, out| tree.body_ended(id, outcome, now, words, out));
     if closed || (closes && finish_now(state, id)) {
         return Ok(true);
     }
@@ -159,6 +112,61 @@ fn begin_join(join: &WaitObject) -> Fallible<bool> {
         foreign::set_joining(state, &host, true);
     }
     Ok(false)
+}
+
+/// A nursery is left once, in the thread that has entered it.
+fn check_once(py: Python<'_>, nursery: &Nursery) -> Fallible<()> {
+    if nursery.thread.get() != thread_mark() {
+        return Err(misuse(
+            py,
+            "this nursery is left in another thread than entered it; enter and leave a \
+             nursery in one task",
+        ));
+    }
+    if nursery.left.replace(true) {
+        return Err(misuse(
+            py,
+            "this nursery is already being left: its __aexit__ was called before",
+        ));
+    }
+    Ok(())
+}
+
+/// Parts a nursery from its host where that does not leave it as it must.
+#[inline(always)]
+fn part(
+    nursery: &Nursery,
+    state: &LoopState,
+    id: NurseryId,
+    leaver: &Leaver,
+    exception: Option<&Object>,
+    outcome: &Outcome<Failure>,
+) -> Fallible<()> {
+    match leaver {
+        Leaver::Force => {
+            close_by_force(nursery, state, id);
+            Err(raise(exception.map_or_else(|| none(state.py()), Owned::share)))
+        }
+        // The nursery that has joined it says that it was not left; the body's error goes on.
+        Leaver::Stranger(..)
+            if matches!(outcome, Outcome::Failed(_) | Outcome::Bare(_))
+                && state.tree.borrow().is_adopted(id) =>
+        {
+            Ok(())
+        }
+        Leaver::Stranger(how, _) => nursery.disown(state, id, *how),
+        Leaver::Successor(_) => {
+            let now = state.now_or_zero();
+            part_from_host(state, id, |tree, out| tree.disown(id, now, out)).1
+        }
+        Leaver::Host(host) => {
+            if exception.is_some_and(|exception| !raised::is_group(exception)) {
+                let member = hosts::member_of(state, host);
+                state.tree.touch(|tree| tree.error_was_replaced(member));
+            }
+            Ok(())
+        }
+    }
 }
 
 /// The host was cancelled from outside while it joins (R15).
@@ -187,12 +195,12 @@ fn cancelled(state: &LoopState, join: &WaitObject) {
 fn throw(join: &WaitObject, raised: Raised) -> Fallible<Owned> {
     let py = join.py();
     let is_cancel = raised.is(imports(py).cancelled_error);
-    if !is_cancel || matches!(join.phase().get(), WaitPhase::New | WaitPhase::Spent) {
+    if !is_cancel || matches!(join.phase().get(), WaitPhase::New | WaitPhase::Taken) {
         let _aside = Aside::new(py);
         if join.phase().get() == WaitPhase::Waiting {
-            wait::interrupt(join, WaitPhase::Spent);
+            wait::interrupt(join, WaitPhase::Taken);
         }
-        join.phase().set(WaitPhase::Spent);
+        join.phase().set(WaitPhase::Taken);
         join.task().clear();
         abandon(py, join);
         return Err(raised);

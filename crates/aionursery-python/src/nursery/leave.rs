@@ -1,7 +1,7 @@
 //! How a nursery is left once body and children have ended: its host, or what stands in for that, raises
 //! what the tree decides. It must never wait.
 
-use nursery_core::{Close, NurseryId, Verdict};
+use nursery_core::{Close, MemberId, NurseryId, Verdict};
 
 use super::Nursery;
 use super::leaver::{Misuse, check_stands};
@@ -15,7 +15,7 @@ use crate::cpython::raised;
 use crate::engine::state::{Failure, LoopState};
 use crate::hosts::{self, foreign, host};
 use crate::step;
-use crate::task::{self, Task};
+use crate::task::{self, Task, is_shielded};
 use crate::wait::WaitObject;
 
 /// Body and children have ended: the block is left. Returns whether the body's exception is
@@ -35,6 +35,60 @@ pub(super) fn finish_join(join: &WaitObject, joined: bool) -> Fallible<Owned> {
     }
 }
 
+/// What a host has heard of cancellations when it leaves its nursery.
+struct Heard {
+    /// One from outside came while it joined.
+    held: bool,
+    /// How many were honoured, where that decides anything.
+    honoured: u32,
+    /// The error of a scope's that waits to be thrown.
+    cancelled: Option<Owned>,
+}
+
+impl Heard {
+    #[inline(always)]
+    fn of(
+        state: &LoopState,
+        host: &Object,
+        member: MemberId,
+        join: &WaitObject,
+        joined: bool,
+    ) -> Fallible<Self> {
+        let mut held = take_held(join);
+        let own = host.cast::<Task>();
+        match own {
+            None => foreign::set_joining(state, host, false),
+            Some(own) if joined => {
+                let ours = own.data();
+                held |= ours.change_inbox(|inbox| inbox.joined(|| is_shielded(state, ours)));
+            }
+            Some(_) => {}
+        }
+        // Where nothing was cancelled, the host's count decides nothing.
+        let matters = held || !join.value().is_empty() || state.tree.borrow().is_cancelled(member);
+        let honoured = if matters { host::honoured(host)? } else { 0 };
+        let cause = {
+            let tree = state.tree.borrow();
+            (own.is_some() && !held && tree.is_pending(member)).then(|| tree.why(member))
+        };
+        let cancelled = cause.map(|cause| step::cancelled_for(state.py(), &cause));
+        Ok(Self { held, honoured, cancelled })
+    }
+}
+
+/// What time it is, where that decides anything: the end of a shield. The clock may be the program's code.
+#[inline(always)]
+fn time_of_end(state: &LoopState, id: NurseryId) -> Fallible<f64> {
+    check_stands(state, id)?;
+    let shield = {
+        let tree = state.tree.borrow();
+        tree.settings(tree.scope(id)).shield
+    };
+    let now = if shield { state.now_or_zero() } else { 0.0 };
+    check_stands(state, id)?;
+    Ok(now)
+}
+
 /// The host leaves its nursery.
 fn leave(
     nursery: &Owned<Nursery>,
@@ -44,33 +98,10 @@ fn leave(
     host: &Object,
     joined: bool,
 ) -> Fallible<Owned> {
-    let py = state.py();
     let own = host.cast::<Task>();
-    let mut held = take_held(join);
-    match own {
-        None => foreign::set_joining(state, host, false),
-        Some(own) if joined && task::is_asked(state, own) => {
-            own.data().change_inbox(|inbox| inbox.requests.deliver());
-            held = true;
-        }
-        Some(_) => {}
-    }
     let member = hosts::member_of(state, host);
-    // Where nothing was cancelled, the host's count decides nothing.
-    let matters = held || !join.value().is_empty() || state.tree.borrow().is_cancelled(member);
-    let honoured = if matters { host::honoured(host)? } else { 0 };
-    let cancelled = if own.is_some() && !held && state.tree.borrow().is_pending(member) {
-        Some(step::cancelled_by_scope(state, member))
-    } else {
-        None
-    };
-    check_stands(state, id)?;
-    let shield = {
-        let tree = state.tree.borrow();
-        tree.settings(tree.scope(id)).shield
-    };
-    let now = if shield { state.now_or_zero() } else { 0.0 };
-    check_stands(state, id)?;
+    let Heard { held, honoured, cancelled } = Heard::of(state, host, member, join, joined)?;
+    let now = time_of_end(state, id)?;
     let misplaced = {
         let tree = state.tree.borrow();
         tree.innermost(member) != Some(tree.scope(id))
@@ -88,9 +119,6 @@ fn leave(
     });
     // What was cancelled above a foreign host while it joined has not reached it yet.
     let behind = own.is_none() && state.tree.borrow().is_pending(member);
-    let cancelled_here = exit.cause.is_some();
-    // Looked at before the host may leave the tree.
-    let above = state.tree.borrow().is_cancelled(member);
     host::left_scope(state, host, member);
     nursery.leave(exit.settings, exit.cause, exit.caught);
     let taken = host::take_back(host, exit.take_back);
@@ -112,34 +140,45 @@ fn leave(
     }
     let thrown = join.value().take();
     match verdict {
-        Verdict::Clean if !goes_on => Ok(boolean(py, thrown.is_some() && caught)),
-        Verdict::Clean => {
-            if let Some(body) = thrown.as_ref()
-                && !was_thrown(join)
-            {
-                let bare = raised::innermost(body);
-                if let Some(own) = own
-                    && cancelled_here
-                    && !above
-                    && host::is_a_scopes(&bare)
-                {
-                    return Err(raise_in_context(task::cancelled_error(own)));
-                }
-                if !bare.is(body) {
-                    // It was in a group of nothing but cancellations.
-                    return Err(raise(bare));
-                }
-                // The body's own goes on.
-                return Ok(boolean(py, false));
-            }
-            let error = thrown.or(cancelled);
-            Err(raise(error.unwrap_or_else(|| match own {
-                Some(own) => task::cancelled_error(own),
-                None => plain_cancelled(py, join),
-            })))
-        }
+        Verdict::Clean if !goes_on => Ok(boolean(state.py(), thrown.is_some() && caught)),
+        Verdict::Clean => raise_cancellation(join, own, thrown, cancelled, exit.bare),
         verdict => raise_verdict(nursery, state, host, verdict, thrown),
     }
+}
+
+/// A cancellation goes on from a block in which nothing has failed. `own`: its host, if that is a task of
+/// ours; `thrown`: what the join holds; `bare`: no scope asks for it any more.
+#[cold]
+fn raise_cancellation(
+    join: &WaitObject,
+    own: Option<&Task>,
+    thrown: Option<Owned>,
+    cancelled: Option<Owned>,
+    bare: bool,
+) -> Fallible<Owned> {
+    let py = join.py();
+    if let Some(body) = thrown.as_ref()
+        && !was_thrown(join)
+    {
+        let cancellation = raised::innermost(body);
+        if let Some(own) = own
+            && bare
+            && host::is_a_scopes(&cancellation)
+        {
+            return Err(raise_in_context(task::cancelled_error(own)));
+        }
+        if !cancellation.is(body) {
+            // It was in a group of nothing but cancellations.
+            return Err(raise(cancellation));
+        }
+        // The body's own goes on.
+        return Ok(boolean(py, false));
+    }
+    let error = thrown.or(cancelled);
+    Err(raise(error.unwrap_or_else(|| match own {
+        Some(own) => task::cancelled_error(own),
+        None => plain_cancelled(py, join),
+    })))
 }
 
 /// A task that is not the host leaves a nursery, or the host does in the wrong order.
@@ -158,9 +197,10 @@ fn leave_without_host(
         let tree = state.tree.borrow();
         tree.settings(tree.scope(id))
     };
+    let misuse = misuse.map(Failure::unnamed);
     let (verdict, cause) = state.change(|tree, out| {
         nursery.retire();
-        tree.discard(id, now, out)
+        tree.discard(id, misuse, now, out)
     });
     nursery.leave(settings, cause, false);
     let (verdict, _) = without_cancellations(verdict);
@@ -168,20 +208,6 @@ fn leave_without_host(
     let thrown = join.value().take();
     let was_thrown = was_thrown(join);
     let current = current_task(&state.event_loop())?;
-    let verdict = match (misuse, verdict) {
-        (None, verdict) => verdict,
-        (Some(misuse), Verdict::Clean) => {
-            Verdict::Bare { error: Failure::unnamed(misuse), beside: Vec::new() }
-        }
-        (Some(misuse), Verdict::Errors(mut errors)) => {
-            errors.insert(0, Failure::unnamed(misuse));
-            Verdict::Errors(errors)
-        }
-        (Some(misuse), Verdict::Bare { error, mut beside }) => {
-            beside.insert(0, Failure::unnamed(misuse));
-            Verdict::Bare { error, beside }
-        }
-    };
     match verdict {
         Verdict::Clean if was_thrown => match thrown {
             Some(cancelled) => Err(raise(cancelled)),

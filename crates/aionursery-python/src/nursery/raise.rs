@@ -27,10 +27,6 @@ pub(super) fn raise_verdict(
     match verdict {
         Verdict::Clean => Ok(boolean(state.py(), false)),
         Verdict::Errors(errors) => Err(raise_together(nursery.object(), errors)),
-        Verdict::Bare { error, mut beside } if nursery.strict => {
-            beside.insert(0, error);
-            Err(raise_together(nursery.object(), beside))
-        }
         Verdict::Bare { error: Failure { error, .. }, beside } => {
             for Failure { error: other, .. } in beside {
                 state.report(BESIDE_EXIT, Some(&other), Some(task));

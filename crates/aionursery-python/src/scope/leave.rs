@@ -84,7 +84,7 @@ impl CancelScope {
             return Err(misuse(py, "a CancelScope is left in another thread than entered it"));
         }
         // To look into a group may run the program's code, so that is done first.
-        let (flight, rest) = flight(exception)?;
+        let passing = Passing::of(exception)?;
         let Some(host) = self.host.cloned() else {
             return Ok(false);
         };
@@ -97,15 +97,9 @@ impl CancelScope {
         }
         let member = match self.leaver(state, id, &host)? {
             Ok(member) => member,
-            // anyio's stays where it is, for its host to leave.
-            Err(Misuse::Task) if self.strict => {
-                return Err(misuse(py, Misuse::Task.text(true)));
-            }
-            Err(wrong) => {
-                self.remove(state, id, &host, wrong == Misuse::Order);
-                return Err(misuse(py, wrong.text(self.strict)));
-            }
+            Err(wrong) => return Err(self.refuse(state, id, &host, wrong)),
         };
+        let flight = passing.flight;
         let replaced = flight == Flight::Error
             && exception.is_some_and(|exception| !raised::is_group(exception));
         let exit = state.change(|tree, out| {
@@ -115,10 +109,6 @@ impl CancelScope {
             }
             tree.exit(id, flight, honoured, now, out)
         });
-        // Looked at before the host may leave the tree.
-        let cancelled = matches!(flight, Flight::Cancelled);
-        let above = cancelled && state.tree.borrow().is_cancelled(member);
-        let cancelled_here = exit.cause.is_some();
         let timed_out = exit.cause.as_ref().map(|cause| cause.source) == Some(Source::Deadline);
         let caught = exit.caught;
         let deadline = exit.settings.deadline;
@@ -132,27 +122,48 @@ impl CancelScope {
         // anyio asks the clock, whatever has cancelled the scope.
         let timeout = self.fails
             && if self.strict { caught && deadline - state.now()? < ROUNDING } else { timed_out };
-        match (flight, exception) {
-            (Flight::Group, Some(exception)) if caught => match rest {
+        self.raise(this, &host, passing, Way { caught, bare: exit.bare, timeout })
+    }
+
+    /// Raises what goes on behind the block. Returns whether the exception in flight is swallowed.
+    #[inline(always)]
+    fn raise(
+        &self,
+        this: &Object,
+        host: &Object,
+        passing: Passing<'_>,
+        way: Way,
+    ) -> Fallible<bool> {
+        let Way { caught, bare, timeout } = way;
+        let Passing { flight, exception: Some(exception), rest } = passing else {
+            return Ok(false);
+        };
+        match flight {
+            Flight::Group if caught => match rest {
                 // What is left of the group goes on.
                 Some(rest) => Err(raise(rest)),
                 None if timeout => Err(self.raise_timeout(this, exception)),
                 None => Ok(true),
             },
-            (Flight::Cancelled, Some(exception)) if caught && timeout => {
-                Err(self.raise_timeout(this, exception))
-            }
-            (Flight::Cancelled, _) if caught => Ok(true),
-            (Flight::Cancelled, Some(exception))
-                if cancelled_here && !above && host::is_a_scopes(exception) =>
-            {
-                match host.object().cast::<Task>() {
+            Flight::Cancelled if caught && timeout => Err(self.raise_timeout(this, exception)),
+            Flight::Cancelled if caught => Ok(true),
+            Flight::Cancelled if bare && host::is_a_scopes(exception) => {
+                match host.cast::<Task>() {
                     Some(host) => Err(raise_in_context(task::cancelled_error(host))),
                     None => Ok(false),
                 }
             }
             _ => Ok(false),
         }
+    }
+
+    /// It is left as it must not be: it goes, or stays for its host to leave if it is anyio's.
+    #[cold]
+    fn refuse(&self, state: &LoopState, id: ScopeId, host: &Object, wrong: Misuse) -> Raised {
+        if !(self.strict && wrong == Misuse::Task) {
+            self.remove(state, id, host, wrong == Misuse::Order);
+        }
+        misuse(state.py(), wrong.text(self.strict))
     }
 
     /// Raises `TimeoutError` in place of the cancellation that the deadline caused.
@@ -237,17 +248,34 @@ impl Drop for CancelScope {
     }
 }
 
-/// What is in flight when a block is left with `exception`; and what is left of a group without the
-/// cancellations in it.
-fn flight(exception: Option<&Object>) -> Fallible<(Flight, Option<Owned>)> {
-    let Some(exception) = exception else {
-        return Ok((Flight::Nothing, None));
-    };
-    if raised::is_cancellation(exception) {
-        return Ok((Flight::Cancelled, None));
+/// How a block was left, as far as that decides what goes on behind it.
+struct Way {
+    /// The cancellation in flight was its own.
+    caught: bool,
+    /// No scope asks for it any more.
+    bare: bool,
+    /// A `TimeoutError` is raised in its place.
+    timeout: bool,
+}
+
+/// What is in flight when a block is left.
+struct Passing<'a> {
+    flight: Flight,
+    exception: Option<&'a Object>,
+    /// What is left of a group without the cancellations in it.
+    rest: Option<Owned>,
+}
+
+impl<'a> Passing<'a> {
+    fn of(exception: Option<&'a Object>) -> Fallible<Self> {
+        let (flight, rest) = match exception {
+            None => (Flight::Nothing, None),
+            Some(exception) if raised::is_cancellation(exception) => (Flight::Cancelled, None),
+            Some(exception) => match Group::of(exception)? {
+                Group::Without => (Flight::Error, None),
+                Group::With(rest) => (Flight::Group, rest),
+            },
+        };
+        Ok(Self { flight, exception, rest })
     }
-    Ok(match Group::of(exception)? {
-        Group::Without => (Flight::Error, None),
-        Group::With(rest) => (Flight::Group, rest),
-    })
 }

@@ -1,7 +1,7 @@
 //! How a task is cancelled, by the program and by the tree, and the `CancelledError` that it gets. It
 //! must never take a step: what is to be thrown waits for the next one.
 
-use nursery_core::{Ask, At, Inbox, MemberId, Source};
+use nursery_core::{Ask, At, Cause, Inbox, Source};
 
 use crate::cpython::call::{call_method_with, call1, instantiate, set_attr, truth_of};
 use crate::cpython::errors::{Aside, Fallible, Raised, optional, string};
@@ -85,8 +85,7 @@ fn cancel_awaited(what: &Object, message: &Object) -> Fallible<bool> {
 /// The words for a scope's cancellation of a task.
 fn reason(state: &LoopState, ours: &TaskData) -> Option<Owned> {
     let member = ours.member.get()?;
-    let tree = state.tree.borrow();
-    tree.catcher(member)?.1.reason.clone()
+    state.tree.borrow().why(member).reason
 }
 
 /// `Task.cancel(msg)`. A task that awaits another hands it on to that one, and so on along the
@@ -170,16 +169,8 @@ fn is_asked_from_inside(task: &Task) -> bool {
 }
 
 /// The `CancelledError` for a scope's cancellation: it says which, and why (R11).
-pub(crate) fn cancelled_by_scope(state: &LoopState, member: MemberId) -> Owned {
-    // Nothing of the tree is borrowed while Python runs.
-    let (source, reason) = {
-        let tree = state.tree.borrow();
-        match tree.catcher(member) {
-            Some((_, cause)) => (cause.source, cause.reason.clone()),
-            None => (Source::Explicit, None),
-        }
-    };
-    make_cancelled(state.py(), source, reason.as_ref()).unwrap_or_else(Raised::take)
+pub(crate) fn cancelled_for(py: Python<'_>, cause: &Cause<Owned>) -> Owned {
+    make_cancelled(py, cause.source, cause.reason.as_ref()).unwrap_or_else(Raised::take)
 }
 
 /// `Cancelled(reason, source)`, for as many tasks as there are: the class is not called, and what it

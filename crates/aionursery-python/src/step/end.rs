@@ -13,7 +13,7 @@ use crate::cpython::raised;
 use crate::engine::state::{Failure, LoopState};
 use crate::task::name::{name, name_text};
 use crate::task::registry::unregister;
-use crate::task::{Task, call_graph as graph, callbacks as watch, flag};
+use crate::task::{Task, call_graph, callbacks, flag};
 use crate::wait;
 
 /// A step has raised.
@@ -48,7 +48,7 @@ pub(super) fn finish(state: &LoopState, task: &Task, how: u32, outcome: Option<O
     let ours = task.data();
     let child = ours.has(flag::CHILD);
     if child {
-        graph::end_child(state, task);
+        call_graph::end_child(state, task);
     }
     // What runs from here on finds a task that has ended and is no child any more, and may enter a
     // scope in it: that leaves the tree as any other host. The tree's reference goes with the place that
@@ -58,7 +58,7 @@ pub(super) fn finish(state: &LoopState, task: &Task, how: u32, outcome: Option<O
     ours.raise_flags(how);
     drop(ours.outcome.replace(outcome));
     unregister(task);
-    watch::tell(state, task);
+    callbacks::notify(state, task);
     if let Some(member) = member {
         end_in_tree(state, task, member, child);
     }
@@ -133,14 +133,7 @@ fn leave_unleft(state: &LoopState, task: &Task, nursery: NurseryId) {
     let failure = Failure { error, name: failure_name(task) };
     let words = optional(string(py, "this nursery was never left"));
     let now = state.now_or_zero();
-    state.change(|tree, out| {
-        if tree.has_nursery(nursery) {
-            tree.adopt(nursery, failure, words, now, out);
-        } else {
-            out.errors.push(failure);
-            out.reasons.extend(words);
-        }
-    });
+    state.change(|tree, out| tree.adopt(nursery, failure, words, now, out));
 }
 
 fn outcome(task: &Task) -> Outcome<Failure> {

@@ -11,7 +11,7 @@ mod step;
 mod suspend;
 pub(crate) mod wakeup;
 
-pub(crate) use cancel::{cancel, cancelled_by_scope, reach};
+pub(crate) use cancel::{cancel, cancelled_for, reach};
 pub(crate) use end::give_up;
 pub(crate) use entry::{step_alone, step_from_loop};
 pub(crate) use future::collect;

@@ -1,9 +1,9 @@
 //! How a task moves: one step of its coroutine, what it waits for, how it is woken. It decides nothing
 //! of scopes and nurseries: it asks the tree.
 
-use nursery_core::{Inbox, Throw, Told, Waited};
+use nursery_core::{Inbox, Thrown, Waited};
 
-use super::cancel::cancelled_by_scope;
+use super::cancel::cancelled_for;
 use super::end::{fail, finish};
 use super::suspend::suspend;
 use crate::cpython::call::{Sent, enter_context, exit_context, getattr, method1, send_none};
@@ -15,7 +15,7 @@ use crate::cpython::raised;
 use crate::engine::current::{enter, leave, overwrite, restore};
 use crate::engine::state::LoopState;
 use crate::task::result::result_of;
-use crate::task::{Task, call_graph as graph, cancelled_error, flag, is_shielded};
+use crate::task::{Task, call_graph, cancelled_error, flag, is_shielded};
 use crate::wait::{self, WaitObject};
 
 /// Steps a task that the ready queue has come to. Only what leaves the loop (KeyboardInterrupt,
@@ -129,7 +129,7 @@ fn prepare(state: &LoopState, task: &Task) -> Option<Owned> {
     let incoming = match &waited {
         Some(waited) => match waited.object().cast::<WaitObject>() {
             None => {
-                graph::end(waited, task);
+                call_graph::end(waited, task);
                 incoming.or_else(|| error_of(waited))
             }
             Some(wait) if wait.is_cancelled() => {
@@ -166,41 +166,27 @@ fn prepare_cancellation(
     incoming: Option<Owned>,
 ) -> Option<Owned> {
     let ours = task.data();
-    let member = ours.member.get();
-    let told = member.map_or_else(Told::default, |member| {
-        let tree = state.tree.borrow();
-        let pending = tree.is_pending(member);
-        Told {
-            pending,
-            abrupt: pending && tree.is_abrupt(member),
-            shielded: tree.is_shielded(member),
-        }
-    });
     let waited = match &incoming {
         Some(error) if raised::is_cancellation(error) => Waited::Cancelled,
         Some(_) => Waited::Got,
         None if waited => Waited::Got,
         None => Waited::Nothing,
     };
-    let first = !ours.inbox.get().has_started();
-    let step = ours.change_inbox(|inbox| inbox.before_step(told, waited));
-    let Some(member) = member else {
-        return if step.throw == Throw::Plain { Some(cancelled_error(task)) } else { incoming };
+    let Some(member) = ours.member.get() else {
+        let throws = ours.change_inbox(|inbox| inbox.begin_step(waited));
+        return if throws { Some(cancelled_error(task)) } else { incoming };
     };
-    let thrown = match step.throw {
-        Throw::Plain => Some(cancelled_error(task)),
-        Throw::Scoped => Some(cancelled_by_scope(state, member)),
-        Throw::Nothing => incoming,
-    };
-    if step.heard {
-        state.tree.touch(|tree| tree.thrown(member));
-    } else if step.throw == Throw::Scoped {
-        state.tree.touch(|tree| tree.thrown_late(member));
-    } else if first && told.pending {
-        let now = state.now_or_zero();
-        state.change(|tree, _| tree.hears_from_now(member, now));
+    let begin = |inbox: &mut _| state.tree.touch(|tree| tree.begin_step(member, inbox, waited));
+    match ours.change_inbox(begin) {
+        Thrown::Nothing => incoming,
+        Thrown::Held => {
+            let now = state.now_or_zero();
+            state.change(|tree, _| tree.hears_from_now(member, now));
+            incoming
+        }
+        Thrown::Plain => Some(cancelled_error(task)),
+        Thrown::Scoped(cause) => Some(cancelled_for(task.py(), &cause)),
     }
-    thrown
 }
 
 /// `coroutine.throw(exception)`, as `send` would answer.

@@ -10,9 +10,7 @@ use crate::cpython::errors::misuse;
 use crate::cpython::owned::Owned;
 use crate::engine::ready;
 use crate::engine::state::LoopState;
-use crate::task::{
-    Task, Watcher, call_graph as graph, callbacks as watch, flag, is_asked, is_shielded,
-};
+use crate::task::{Task, Waiter, call_graph, callbacks, flag, is_asked, is_shielded};
 use crate::wait::{self, WaitObject};
 
 /// A coroutine has yielded: the task waits for what it yielded.
@@ -20,7 +18,7 @@ use crate::wait::{self, WaitObject};
 pub(super) fn suspend(state: &LoopState, task: &Task, yielded: Owned) {
     let ours = task.data();
     ours.lower_flags(flag::RUNNING);
-    graph::begin_child(state, task);
+    call_graph::begin_child(state, task);
     if yielded.is_none() {
         ours.raise_flags(flag::SCHEDULED);
         if ours.member.get().is_some_and(|member| insist(state, member)) {
@@ -41,7 +39,7 @@ pub(super) fn suspend(state: &LoopState, task: &Task, yielded: Owned) {
             return refuse(state, task, &format!("Task cannot await on itself: {}", repr(what)));
         }
         if what.data().home.is_at(state) && !what.data().has(flag::DONE) {
-            watch::add(what.data(), Watcher::Joiner(Owned::share(task)));
+            callbacks::add(what.data(), Waiter::Task(Owned::share(task)));
             return begin_wait(state, task, yielded);
         }
         what.data().raise_flags(flag::BLOCKING);
@@ -60,7 +58,7 @@ pub(super) fn suspend(state: &LoopState, task: &Task, yielded: Owned) {
 fn begin_wait(state: &LoopState, task: &Task, what: Owned) {
     let ours = task.data();
     if !wait::is_wait(&what) {
-        graph::begin(&what, task);
+        call_graph::begin(&what, task);
     }
     ours.waiting.set(what);
     if ours.has(flag::JOINING | flag::SCHEDULED) {

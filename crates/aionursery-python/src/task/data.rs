@@ -11,7 +11,7 @@ use nursery_core::{Effects, Inbox, MemberId};
 
 use super::flag;
 use super::layout::{self, Field, class};
-use super::watchers::Watchers;
+use super::waiters::Waiter;
 use crate::cpython::call::{copy_context, has_class, is_kind};
 use crate::cpython::errors::Fallible;
 use crate::cpython::imports::imports;
@@ -40,10 +40,16 @@ pub(crate) struct TaskData {
     /// The weak reference that stands in asyncio's set of tasks.
     pub registration: Slot,
     /// What is to be told of its end.
-    pub watchers: RefCell<Option<Box<Watchers<Task>>>>,
+    pub waiters: RefCell<Option<Box<Waiters>>>,
     pub rare: RefCell<Option<Box<Rare>>>,
     /// The tree's reference to the task itself, if it has one.
     held: Slot<Task>,
+}
+
+/// What waits for a task; most have none.
+#[derive(Debug, Default)]
+pub(crate) struct Waiters {
+    pub list: Vec<Waiter<Task>>,
 }
 
 /// What few tasks have.
@@ -232,7 +238,7 @@ impl TaskData {
         self.name().clear();
         self.cancel_message.clear();
         self.registration.clear();
-        drop(self.watchers.take());
+        drop(self.waiters.take());
         drop(self.rare.take());
         drop(going);
         self.home.clear();

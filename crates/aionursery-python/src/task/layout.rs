@@ -72,7 +72,7 @@ pub(super) fn is_task(task: Raw) -> *mut u8 {
 
 /// Finds the fields of asyncio's tasks that ours use, in a task of asyncio's whose parts are known.
 pub(crate) fn find_inherited(py: Python<'_>) -> PyResult<()> {
-    let sample = py.import("aionursery._parts")?.call_method0("sample_task")?;
+    let sample = py.import("aionursery._called")?.call_method0("sample_task")?;
     let [task, coroutine, context, name, future]: [Bound<'_, PyAny>; 5] = sample.extract()?;
     let ours = OURS.load(Ordering::Relaxed);
     let size = object(&task).class().part(|class| class.tp_basicsize) as usize;

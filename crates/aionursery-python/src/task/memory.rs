@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use super::data::{Rare, Task, TaskData};
 use super::flag;
 use super::layout::{self, class};
+use super::waiters::Waiter;
 use crate::cpython::dying::Dying;
 use crate::cpython::errors::{Fallible, answered};
 use crate::cpython::function::This;
@@ -81,8 +82,8 @@ extern "C" fn traverse<'a>(this: This<'a, Task>, visit: Visit<'a>, arg: VisitArg
             visitor.slot(slot);
         }
     }
-    if let Ok(Some(watchers)) = ours.watchers.try_borrow().as_deref() {
-        watchers.traverse(&mut visitor);
+    if let Ok(Some(waiters)) = ours.waiters.try_borrow().as_deref() {
+        waiters.list.iter().flat_map(Waiter::parts).for_each(|held| visitor.show(held));
     }
     match visitor.answer() {
         0 => (base(this.py()).traverse)(this, visit, arg),

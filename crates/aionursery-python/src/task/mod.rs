@@ -12,8 +12,8 @@ pub(crate) mod name;
 mod place;
 pub(crate) mod registry;
 pub(crate) mod result;
+pub(crate) mod waiters;
 mod wake;
-mod watchers;
 
 pub(crate) use callbacks::call_soon;
 pub(crate) use data::{Task, TaskData, begin, is_ours};
@@ -24,5 +24,5 @@ pub(crate) use name::set_name;
 pub(crate) use place::{is_held, leave_tree, member};
 pub(crate) use registry::register_child;
 pub(crate) use result::cancelled_error;
+pub(crate) use waiters::Waiter;
 pub(crate) use wake::wake;
-pub(crate) use watchers::Watcher;

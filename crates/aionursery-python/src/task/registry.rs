@@ -102,7 +102,7 @@ pub(crate) fn set_up(py: Python<'_>) -> PyResult<()> {
     let function = ENTER_ALL.bind_to(none_ref(py));
     let function = function.and_then(|function| set_add(scheduled, &function).map(|()| function));
     let function = function.map_err(|raised| fetch(py, raised))?;
-    let seen = py.import("aionursery._parts")?.call_method0("look_at_all_tasks");
+    let seen = py.import("aionursery._called")?.call_method0("look_at_all_tasks");
     let works = seen.is_ok_and(|seen| seen.is_truthy().unwrap_or(false));
     if works && LOOKED.load(Ordering::Relaxed) {
         LAZY.store(true, Ordering::Relaxed);

@@ -9,7 +9,7 @@ use crate::cpython::function::Property;
 use crate::cpython::object::{Object, boolean_ref, none_ref};
 use crate::cpython::owned::{Owned, boolean, none};
 use crate::step::future;
-use crate::task::{Task, Watcher, flag};
+use crate::task::{Task, Waiter, flag};
 use crate::task_class::methods::event_loop;
 
 fn has(task: &Task, bit: u32) -> Fallible<Owned> {
@@ -49,20 +49,20 @@ fn get_loop(task: &Task) -> Fallible<Owned> {
 /// The list is copied before anything is allocated.
 fn callbacks(task: &Task) -> Fallible<Owned> {
     let py = task.py();
-    let watchers = match task.data().watchers.borrow().as_deref() {
+    let waiters = match task.data().waiters.borrow().as_deref() {
         None => Vec::new(),
-        Some(watchers) => watchers.list.clone(),
+        Some(waiters) => waiters.list.clone(),
     };
-    if watchers.is_empty() {
+    if waiters.is_empty() {
         return Ok(none(py));
     }
-    let pairs = watchers
+    let pairs = waiters
         .iter()
-        .map(|watcher| match watcher {
-            Watcher::Callback(function, context) => tuple(py, &[function, context]),
-            Watcher::Joiner(joiner) => {
-                let context = joiner.data().context().cloned();
-                let wakeup = future::bound_wakeup(joiner)?;
+        .map(|waiter| match waiter {
+            Waiter::Callback(function, context) => tuple(py, &[function, context]),
+            Waiter::Task(waiting) => {
+                let context = waiting.data().context().cloned();
+                let wakeup = future::bound_wakeup(waiting)?;
                 tuple(py, &[&wakeup, context.as_deref().unwrap_or_else(|| none_ref(py))])
             }
         })

@@ -5,7 +5,7 @@ use nursery_core::Inbox;
 
 use super::{awaiting as joined, factory};
 use crate::cpython::args::{Args, CallArgs, given};
-use crate::cpython::call::{call, call1, copy_context, int, is_equal};
+use crate::cpython::call::{call, call1, copy_context, int};
 use crate::cpython::called::{finalize, init, method, unary};
 use crate::cpython::errors::{Aside, Fallible, exc, set_error};
 use crate::cpython::function::Method;
@@ -16,7 +16,7 @@ use crate::cpython::slots::Slots;
 use crate::engine::threads;
 use crate::task::name::{is_unnamed, name, set_name};
 use crate::task::result::{alive, invalid_state, raise_cancelled, result_of};
-use crate::task::{Task, Watcher, callbacks as watch, cancelled_error, flag};
+use crate::task::{Task, Waiter, call_soon, callbacks, cancelled_error, flag};
 
 fn result(task: &Task) -> Fallible<Owned> {
     result_of(task)
@@ -78,15 +78,15 @@ fn add_done_callback(task: &Task, args: Args<'_>) -> Fallible<Owned> {
         None => copy_context(py)?,
     };
     if task.data().has(flag::DONE) {
-        watch::call_soon(&state, function, task, &context)?;
+        call_soon(&state, function, task, &context)?;
     } else {
-        watch::add(task.data(), Watcher::Callback(Owned::share(function), context));
+        callbacks::add(task.data(), Waiter::Callback(Owned::share(function), context));
     }
     Ok(none(py))
 }
 
 fn remove_done_callback(task: &Task, function: &Object) -> Fallible<Owned> {
-    let removed = watch::remove(task.data(), |callback| is_equal(callback, function))?;
+    let removed = callbacks::remove(task.data(), function)?;
     int(task.py(), removed as u64)
 }
 

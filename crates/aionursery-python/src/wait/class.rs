@@ -8,7 +8,6 @@ use super::future::{
     add_done_callback, blocking, cancel, cancelled, done, event_loop, exception, get_loop,
     remove_done_callback, result, set_blocking, set_result,
 };
-use super::waiter::Waiter;
 use super::{CLASS, Wait, WaitKind, WaitObject, WaitPhase};
 use crate::cpython::called::{method, property, unary};
 use crate::cpython::class::{Class, Inside};
@@ -17,6 +16,7 @@ use crate::cpython::function::{Method, Property, This};
 use crate::cpython::owned::Owned;
 use crate::cpython::slot::Visitor;
 use crate::cpython::slots::Slots;
+use crate::task::Waiter;
 
 fn wait_repr(this: &This<'_, WaitObject>) -> Fallible<Owned> {
     let text = match this.kind.get() {
@@ -49,7 +49,7 @@ impl Inside for Wait {
         if let Some(ops) = self.ops.get()
             && self.phase.get() == WaitPhase::Waiting
         {
-            self.phase.set(WaitPhase::Spent);
+            self.phase.set(WaitPhase::Taken);
             (ops.abandon)(py, self);
         }
         self.task.clear();

@@ -26,12 +26,12 @@ fn advance(this: &WaitObject) -> Fallible<Sent> {
     let py = this.py();
     let myself = || Sent::Yielded(Owned::share(this.object()));
     match (this.kind.get(), this.phase.get()) {
-        (_, WaitPhase::Spent) => Err(set_error(
+        (_, WaitPhase::Taken) => Err(set_error(
             exc::runtime_error(py),
             c"cannot reuse already awaited aionursery wait; make a new one",
         )),
         (WaitKind::Ready, _) => {
-            this.phase.set(WaitPhase::Spent);
+            this.phase.set(WaitPhase::Taken);
             Ok(Sent::Returned(this.payload.take().unwrap_or_else(|| none(py))))
         }
         (WaitKind::Turn, WaitPhase::New) => {
@@ -42,7 +42,7 @@ fn advance(this: &WaitObject) -> Fallible<Sent> {
         (WaitKind::Join, WaitPhase::New) => {
             let ops = this.join_ops();
             if (ops.begin)(this)? {
-                this.phase.set(WaitPhase::Spent);
+                this.phase.set(WaitPhase::Taken);
                 return (ops.finish)(this, false).map(Sent::Returned);
             }
             this.phase.set(WaitPhase::Waiting);
@@ -50,7 +50,7 @@ fn advance(this: &WaitObject) -> Fallible<Sent> {
             Ok(myself())
         }
         (WaitKind::Join, WaitPhase::Done) => {
-            this.phase.set(WaitPhase::Spent);
+            this.phase.set(WaitPhase::Taken);
             (this.join_ops().finish)(this, true).map(Sent::Returned)
         }
         (WaitKind::Join, WaitPhase::Waiting) => {
@@ -67,12 +67,12 @@ fn advance(this: &WaitObject) -> Fallible<Sent> {
             Ok(Sent::Returned(this.value.cloned().unwrap_or_else(|| none(py))))
         }
         (_, WaitPhase::Done) => {
-            this.phase.set(WaitPhase::Spent);
+            this.phase.set(WaitPhase::Taken);
             Ok(Sent::Returned(this.value.take().unwrap_or_else(|| none(py))))
         }
         (_, WaitPhase::Cancelled) => {
             if !this.shared.get() {
-                this.phase.set(WaitPhase::Spent);
+                this.phase.set(WaitPhase::Taken);
             }
             Err(this.raise_cancelled(py))
         }
@@ -107,7 +107,7 @@ pub(super) fn throw(this: &WaitObject, args: Args<'_>) -> Fallible<Owned> {
         // The code that set or cancelled it can still see that.
         WaitPhase::Cancelled => {}
         WaitPhase::Done if this.shared.get() => {}
-        _ => this.phase.set(WaitPhase::Spent),
+        _ => this.phase.set(WaitPhase::Taken),
     }
     Err(raised)
 }
@@ -115,15 +115,15 @@ pub(super) fn throw(this: &WaitObject, args: Args<'_>) -> Fallible<Owned> {
 pub(super) fn close(this: &WaitObject) -> Fallible<Owned> {
     match this.phase.get() {
         WaitPhase::Waiting => {
-            waiters::interrupt(this, WaitPhase::Spent);
+            waiters::interrupt(this, WaitPhase::Taken);
             if let Some(ops) = this.ops.get() {
-                this.phase.set(WaitPhase::Spent);
+                this.phase.set(WaitPhase::Taken);
                 (ops.abandon)(this.py(), this);
             }
         }
         // Others may still come for its outcome.
         WaitPhase::Done | WaitPhase::Cancelled if this.shared.get() => {}
-        _ => this.phase.set(WaitPhase::Spent),
+        _ => this.phase.set(WaitPhase::Taken),
     }
     Ok(none(this.py()))
 }

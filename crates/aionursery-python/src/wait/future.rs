@@ -1,11 +1,10 @@
 //! A wait as a future, for tasks that are not ours and for asyncio's own code on locks and queues. It
 //! must never do more than asyncio's futures promise.
 
-use super::waiter::Waiter;
 use super::waiters::{self, notify};
 use super::{Wait, WaitKind, WaitObject, WaitPhase, complete, host_cancelled, start};
 use crate::cpython::args::{Args, given};
-use crate::cpython::call::{copy_context, int, is_equal, truth};
+use crate::cpython::call::{copy_context, int, truth};
 use crate::cpython::errors::{Fallible, exc, set_error};
 use crate::cpython::imports::imports;
 use crate::cpython::object::Object;
@@ -40,8 +39,8 @@ pub(super) fn cancelled(this: &WaitObject) -> Fallible<Owned> {
 pub(super) fn result(this: &WaitObject) -> Fallible<Owned> {
     let py = this.py();
     match this.phase.get() {
-        WaitPhase::Done | WaitPhase::Spent if this.kind.get() == WaitKind::Join => Ok(none(py)),
-        WaitPhase::Done | WaitPhase::Spent => Ok(this.value.cloned().unwrap_or_else(|| none(py))),
+        WaitPhase::Done | WaitPhase::Taken if this.kind.get() == WaitKind::Join => Ok(none(py)),
+        WaitPhase::Done | WaitPhase::Taken => Ok(this.value.cloned().unwrap_or_else(|| none(py))),
         WaitPhase::Cancelled => Err(this.raise_cancelled(py)),
         WaitPhase::New | WaitPhase::Waiting => {
             Err(set_error(imports(py).invalid_state_error, c"Result is not set."))
@@ -106,31 +105,10 @@ pub(super) fn add_done_callback(this: &WaitObject, args: Args<'_>) -> Fallible<O
     Ok(none(py))
 }
 
-/// Comparing may run Python code, so it runs on a copy.
 pub(super) fn remove_done_callback(this: &WaitObject, function: &Object) -> Fallible<Owned> {
-    let held: Vec<Owned> = this
-        .others
-        .borrow()
-        .iter()
-        .filter_map(|waiter| match waiter {
-            Waiter::Callback(function, _) => Some(function.clone()),
-            Waiter::Task(_) => None,
-        })
-        .collect();
-    let mut gone = Vec::new();
-    for callback in &held {
-        if is_equal(callback, function)? {
-            gone.push(callback.address());
-        }
-    }
-    let removed: Vec<_> = this
-        .others
-        .borrow_mut()
-        .extract_if(.., |waiter| match waiter {
-            Waiter::Callback(function, _) => gone.contains(&function.address()),
-            Waiter::Task(_) => false,
-        })
-        .collect();
+    let callbacks = task::waiters::callbacks(&this.others.borrow());
+    let found = task::waiters::equal(&callbacks, function)?;
+    let removed = task::waiters::take(&mut this.others.borrow_mut(), &found);
     int(this.py(), removed.len() as u64)
 }
 

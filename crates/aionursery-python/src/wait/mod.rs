@@ -11,7 +11,6 @@ pub(crate) mod clock;
 mod coroutine;
 mod future;
 mod over;
-mod waiter;
 mod waiters;
 
 use std::cell::{Cell, RefCell};
@@ -28,13 +27,12 @@ use crate::cpython::slot::Slot;
 use crate::engine::home::{Home, HomeSlot};
 use crate::engine::state::LoopState;
 use crate::engine::timers;
-use crate::task::Task;
+use crate::task::{Task, Waiter};
 use pyo3::prelude::*;
 
 pub(crate) use class::add_to;
 pub(crate) use coroutine::go_on;
 pub(crate) use over::{cancelled_error, complete, wake_joiner};
-use waiter::Waiter;
 pub(crate) use waiters::{interrupt, notify, park, withdraw};
 
 /// What is waited for.
@@ -65,8 +63,8 @@ pub(crate) enum WaitPhase {
     Waiting,
     Done,
     Cancelled,
-    /// Its outcome was handed over.
-    Spent,
+    /// Its outcome was taken.
+    Taken,
 }
 
 /// What a join does, which is above what waits are: when it begins, and what becomes of what comes to
@@ -105,7 +103,7 @@ pub(crate) struct Wait {
     payload: Slot,
     /// What `await` returns; for `Join`, what its ops keep there.
     value: Slot,
-    others: RefCell<Vec<Waiter>>,
+    others: RefCell<Vec<Waiter<Task>>>,
     /// More than one has waited for it at a time: it keeps its outcome, as a future does.
     shared: Cell<bool>,
     /// How many have ceased to wait while others went on, and have not thrown into it yet.
@@ -285,7 +283,7 @@ impl Wait {
     /// It is refused before it began.
     pub(crate) fn close(&self) {
         if self.phase.get() == WaitPhase::New {
-            self.phase.set(WaitPhase::Spent);
+            self.phase.set(WaitPhase::Taken);
         }
     }
 }

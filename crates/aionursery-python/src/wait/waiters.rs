@@ -3,7 +3,6 @@
 //! becomes of one does not end the wait for the others. It must never leave a task waiting for what
 //! has ended.
 
-use super::waiter::Waiter;
 use super::{Wait, WaitKind, WaitObject, WaitPhase, host_cancelled};
 use crate::cpython::call::getattr_opt;
 use crate::cpython::errors::{Aside, optional};
@@ -12,7 +11,7 @@ use crate::cpython::imports::{current_task, names};
 use crate::cpython::object::Object;
 use crate::cpython::owned::Owned;
 use crate::engine::state::LoopState;
-use crate::task::{self, Task};
+use crate::task::{self, Task, Waiter};
 
 /// One of our tasks has yielded a wait: it waits for it from now on. Returns `false` if it must be treated
 /// as any future instead (a join that another awaits, another loop's wait).
@@ -65,7 +64,7 @@ pub(crate) fn notify(this: &WaitObject) {
 }
 
 /// Wakes one waiter.
-fn wake(state: &LoopState, this: &WaitObject, waiter: Waiter) {
+fn wake(state: &LoopState, this: &WaitObject, waiter: Waiter<Task>) {
     match waiter {
         Waiter::Task(task) => task::wake(state, task),
         Waiter::Callback(function, context) => {
@@ -80,7 +79,7 @@ fn wake(state: &LoopState, this: &WaitObject, waiter: Waiter) {
 /// Takes out the waiters whose objects are at these addresses.
 fn remove(this: &Wait, gone: &[usize]) {
     let first = if gone.contains(&this.task.address()) { this.task.take() } else { None };
-    let others: Vec<Waiter> = this
+    let others: Vec<Waiter<Task>> = this
         .others
         .borrow_mut()
         .extract_if(.., |waiter| gone.contains(&waiter.subject().address()))
@@ -121,7 +120,8 @@ pub(crate) fn interrupt(this: &WaitObject, after: WaitPhase) {
     }
     // To find out which waiter runs may run Python code, so a copy is looked at.
     let first = this.task.cloned().map(Waiter::Task);
-    let waiters: Vec<Waiter> = first.into_iter().chain(this.others.borrow().clone()).collect();
+    let waiters: Vec<Waiter<Task>> =
+        first.into_iter().chain(this.others.borrow().clone()).collect();
     let (mut gone, mut stranded) = (Vec::new(), Vec::new());
     for waiter in &waiters {
         if !runs(waiter) {
@@ -154,7 +154,7 @@ fn method_of(function: &Object) -> Option<Owned> {
 }
 
 /// Whether a task that waits takes a step just now.
-fn steps(this: &Wait, waiter: &Waiter) -> bool {
+fn steps(this: &Wait, waiter: &Waiter<Task>) -> bool {
     match waiter {
         Waiter::Task(task) => task.data().has(task::flag::RUNNING),
         Waiter::Callback(function, _) => {
@@ -167,7 +167,7 @@ fn steps(this: &Wait, waiter: &Waiter) -> bool {
 }
 
 /// Whether the coroutine of a task that waits runs just now. A failure means that it is no task.
-fn runs(waiter: &Waiter) -> bool {
+fn runs(waiter: &Waiter<Task>) -> bool {
     let running = match waiter {
         Waiter::Task(task) => futures::is_running(task),
         Waiter::Callback(function, _) => match method_of(function) {

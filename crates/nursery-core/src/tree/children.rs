@@ -1,8 +1,9 @@
 //! A nursery's children and services, from their start to their end: the list of them, and what their end
 //! is to the nursery. It must never decide what the nursery raises: that is its `Lifecycle`'s.
 
-use crate::lifecycle::{Closed, Ended, Outcome};
+use crate::lifecycle::{Closed, Ended};
 use crate::member::{Member, MemberId};
+use crate::outcome::Outcome;
 use crate::scope::{Scope, ScopeId, Settings};
 use crate::slab::NONE;
 use crate::tree::nurseries::Nursery;
@@ -52,7 +53,7 @@ impl<F: Face> Tree<F> {
         self.list(id, nursery.at);
         let mut charges = 0;
         if shield {
-            self.wall(id, base);
+            self.shield_child(id, base);
         } else if self.scopes[base].effective {
             let child = &mut self.members[id];
             child.charge.count = 1;
@@ -74,7 +75,7 @@ impl<F: Face> Tree<F> {
         let id = self.members.insert(Member::new(key, NONE, base, false));
         self.members[id].service = true;
         self.list(id, nursery.at);
-        self.wall(id, base);
+        self.shield_child(id, base);
         Ok(Start { member: MemberId(id), charges: 0 })
     }
 
@@ -85,11 +86,11 @@ impl<F: Face> Tree<F> {
     }
 
     /// Puts a child into a scope of its own that keeps cancellation out.
-    fn wall(&mut self, child: u32, base: u32) {
+    fn shield_child(&mut self, child: u32, base: u32) {
         let settings = Settings { shield: true, ..Settings::default() };
-        let wall = Scope { released: true, ..Scope::new(base, child, settings, 0) };
-        let wall = self.link(wall, base);
-        self.members[child].scope = wall;
+        let own = Scope { released: true, ..Scope::new(base, child, settings, 0) };
+        let own = self.link(own, base);
+        self.members[child].scope = own;
     }
 
     /// Puts a child, with all that it has entered, into a scope of its own, in which it can be

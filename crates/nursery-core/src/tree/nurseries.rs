@@ -2,8 +2,9 @@
 //! `children.rs`. Its life and its verdict are its `Lifecycle`'s; it must never decide these. One that its
 //! host does not leave as it must is in `orphans.rs`.
 
-use crate::lifecycle::{Ended, Identity, Lifecycle, Outcome, Phase, Verdict};
+use crate::lifecycle::{Ended, Lifecycle, Phase};
 use crate::member::{Member, MemberId};
+use crate::outcome::{Identity, Outcome, Verdict};
 use crate::scope::{Cause, ScopeId, Settings, Source};
 use crate::slab::NONE;
 use crate::tree::{Effects, Event, Exit, Face, Flight, Tree};
@@ -41,7 +42,7 @@ pub(crate) struct Nursery<E, K> {
     /// That was the cancellation of a scope outside.
     pub(crate) body_heard: bool,
     /// How many cancellations its host had heard of when it entered.
-    pub(crate) told: u32,
+    pub(crate) heard_before: u32,
     /// What the face wakes once it has closed.
     joiner: Option<K>,
     /// The task that leaves it in its host's place, if that is in the tree.
@@ -62,6 +63,15 @@ impl<E: Identity, K> Nursery<E, K> {
     /// The errors it keeps.
     pub(super) fn errors(&self) -> impl Iterator<Item = &E> {
         self.life.errors().chain(self.late.error())
+    }
+
+    /// What its block raises, after `misuse` if it is left as it must not be; nothing bare if it is strict.
+    pub(super) fn verdict(&mut self, misuse: Option<E>) -> Verdict<E> {
+        let verdict = match misuse {
+            Some(misuse) => self.life.verdict().after(misuse),
+            None => self.life.verdict(),
+        };
+        if self.strict { verdict.together() } else { verdict }
     }
 
     /// The errors it keeps, taken out.
@@ -92,7 +102,7 @@ impl<F: Face> Tree<F> {
             last: NONE,
             body_cancelled: false,
             body_heard: false,
-            told: self.members[host.0].told,
+            heard_before: self.members[host.0].heard,
             joiner: None,
             successor: NONE,
             heir: NONE,
@@ -105,8 +115,8 @@ impl<F: Face> Tree<F> {
         NurseryId { at: id, serial }
     }
 
-    /// A child that is cancelled by hand cancels a nursery from now on, as anyio's groups do it,
-    /// and does not end alone; and its scope is [porous](Self::be_porous).
+    /// From now on a nursery acts as anyio's groups: a child that is cancelled by hand cancels it, and does
+    /// not end alone; no error leaves it bare; and its scope is [porous](Self::be_porous).
     pub fn be_strict(&mut self, nursery: NurseryId) {
         self.nurseries[nursery.at].strict = true;
         self.be_porous(self.scope(nursery));
@@ -234,7 +244,9 @@ impl<F: Face> Tree<F> {
         }
     }
 
-    /// The body has ended; the host joins. Returns whether the nursery has closed by it.
+    /// The body has ended; the host joins. Returns whether the nursery has closed. A body that is told of
+    /// after its nursery was closed without it adds what it has raised: if another nursery joins this one,
+    /// [`discard`](Self::discard) raises that, and not the other.
     pub fn body_ended(
         &mut self,
         nursery: NurseryId,
@@ -243,10 +255,15 @@ impl<F: Face> Tree<F> {
         reason: Option<F::Reason>,
         out: &mut Effects<F>,
     ) -> bool {
+        if self.phase(nursery) != Phase::Open {
+            out.reasons.extend(reason);
+            self.add_late(nursery.at, outcome, now, out);
+            return self.phase(nursery) == Phase::Closed;
+        }
         let cancelled = matches!(outcome, Outcome::Cancelled);
         let ended = cancelled || matches!(outcome, Outcome::Group(_));
-        let Nursery { scope, told, .. } = self.nurseries[nursery.at];
-        let heard = ended && self.has_heard_since(scope, told);
+        let Nursery { scope, heard_before, .. } = self.nurseries[nursery.at];
+        let heard = ended && self.has_heard_since(scope, heard_before);
         let owner = &mut self.nurseries[nursery.at];
         owner.body_cancelled = ended;
         owner.body_heard = heard;
@@ -318,7 +335,7 @@ impl<F: Face> Tree<F> {
     ) -> Close<F::Error, F::Reason> {
         let mut owner = self.nurseries.remove(nursery.at);
         assert_eq!(owner.life.phase(), Phase::Closed, "a nursery is left once it has closed");
-        let verdict = owner.life.verdict();
+        let verdict = owner.verdict(None);
         let scope = &self.scopes[owner.scope];
         let outstanding = self.outstanding(scope, honoured);
         let above = self.sees_above(scope);
@@ -330,7 +347,7 @@ impl<F: Face> Tree<F> {
         let flight = match (&verdict, in_flight) {
             (Verdict::Clean, true) => Flight::Cancelled,
             (Verdict::Clean, false) => Flight::Nothing,
-            (_, true) if outstanding || above => Flight::Superseded,
+            (_, true) if outstanding || above => Flight::Overtaken,
             _ => Flight::Error,
         };
         // The scope's own cancellation has ended children, or one that is kept out has ended the
@@ -339,7 +356,7 @@ impl<F: Face> Tree<F> {
         let mut exit = self.exit(self.id(owner.scope), flight, honoured, now, out);
         let cancelled = flight == Flight::Cancelled && !exit.caught;
         exit.caught |= swallowed && !cancelled;
-        let rearm = flight == Flight::Superseded && outstanding;
+        let rearm = flight == Flight::Overtaken && outstanding;
         Close { verdict, cancelled, rearm, exit }
     }
 }

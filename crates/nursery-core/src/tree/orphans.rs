@@ -2,11 +2,21 @@
 //! host has ended, one that the face closes by force; and children that change their nursery while it
 //! is not yet theirs (R24). It must never lose a child or an error.
 
-use crate::lifecycle::{Closed, Outcome, Phase, Verdict};
+use crate::lifecycle::{Closed, Phase};
 use crate::member::{Member, MemberId};
+use crate::outcome::{Outcome, Verdict};
 use crate::scope::{Cause, ScopeId, Source};
 use crate::slab::NONE;
 use crate::tree::{Effects, Event, Face, NurseryId, Tree};
+
+/// Why a child does not become another nursery's (R24).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stays {
+    /// That nursery has closed (R2).
+    Closed,
+    /// A cancellation reaches the nursery that the child is in.
+    Cancelled,
+}
 
 impl<F: Face> Tree<F> {
     /// The host of a nursery no longer stands in it: another task leaves it, or the face closes it.
@@ -69,10 +79,12 @@ impl<F: Face> Tree<F> {
     }
 
     /// Frees a nursery that has closed and that no host leaves: [`disown`](Self::disown) it before.
-    /// Returns what it would have raised, and why it was cancelled, if it was.
+    /// Returns what it would have raised, and why it was cancelled, if it was. `misuse`: it is left as it
+    /// must not be, which is raised before the rest (R3).
     pub fn discard(
         &mut self,
         nursery: NurseryId,
+        misuse: Option<F::Error>,
         now: f64,
         out: &mut Effects<F>,
     ) -> (Verdict<F::Error>, Option<Cause<F::Reason>>) {
@@ -81,8 +93,9 @@ impl<F: Face> Tree<F> {
         let owed = self.unstack(owner.scope, now, out);
         debug_assert_eq!(owed, 0, "its host is owed something");
         let cause = self.take_out(owner.scope, now, out);
-        out.errors.extend(owner.life.error(owner.late).again);
-        (owner.life.verdict(), cause)
+        let late = std::mem::replace(&mut owner.late, Outcome::Done);
+        out.errors.extend(owner.life.error(late).again);
+        (owner.verdict(misuse), cause)
     }
 
     /// The nurseries that a child has entered and not left, the innermost first. Once the child has
@@ -113,14 +126,17 @@ impl<F: Face> Tree<F> {
         now: f64,
         out: &mut Effects<F>,
     ) {
-        let scope = self.nurseries[nursery.at].scope;
-        let host = self.scopes[scope].host;
+        let host = match self.has_nursery(nursery) {
+            true => self.scopes[self.nurseries[nursery.at].scope].host,
+            false => NONE,
+        };
         if host == NONE {
-            // It was taken from the child in the meantime.
+            // It was taken from the child in the meantime, or has gone.
             out.errors.push(error);
             out.reasons.extend(reason);
             return;
         }
+        let scope = self.nurseries[nursery.at].scope;
         let host = &mut self.members[host];
         let heir = host.nursery;
         debug_assert_ne!(heir, NONE, "its host is a child");
@@ -188,20 +204,37 @@ impl<F: Face> Tree<F> {
         self.nurseries[nursery.at].adopted
     }
 
-    /// The body of a nursery that was closed without it has raised after all. If another nursery
-    /// joins it, the error is raised by [`discard`](Self::discard) and not there.
-    pub fn add_late(
+    /// The body of a nursery that was closed without it has raised after all.
+    pub(super) fn add_late(
         &mut self,
-        nursery: NurseryId,
+        nursery: u32,
         outcome: Outcome<F::Error>,
         now: f64,
         out: &mut Effects<F>,
     ) {
-        if self.is_adopted(nursery) {
-            self.nurseries[nursery.at].late = outcome;
+        if self.nurseries[nursery].adopted {
+            self.nurseries[nursery].late = outcome;
         } else {
-            self.add_error(nursery.at, outcome, now, out);
+            self.add_error(nursery, outcome, now, out);
         }
+    }
+
+    /// Ends a nursery that its host will not leave: its children are cancelled, its body has ended, and
+    /// nothing is woken by its end. Returns by how much the host's count of cancellations sinks (R14).
+    pub fn close_by_force(
+        &mut self,
+        nursery: NurseryId,
+        cause: Cause<F::Reason>,
+        now: f64,
+        out: &mut Effects<F>,
+    ) -> u32 {
+        let owed = self.disown(nursery, now, out);
+        self.set_joiner(nursery, None, None);
+        self.cancel(self.scope(nursery), cause, now, out);
+        if self.phase(nursery) == Phase::Open {
+            self.body_ended(nursery, Outcome::Cancelled, now, None, out);
+        }
+        owed
     }
 
     /// A child is to be started in a nursery later on: the nursery does not close before that.
@@ -226,16 +259,19 @@ impl<F: Face> Tree<F> {
     /// that has closed by it.
     ///
     /// # Errors
-    /// [`Closed`] if that nursery has closed.
+    /// [`Stays`] says why the child stays where it is.
     pub fn move_child(
         &mut self,
         child: MemberId,
         to: NurseryId,
         now: f64,
         out: &mut Effects<F>,
-    ) -> Result<Option<NurseryId>, Closed> {
-        self.nurseries[to.at].life.child_started()?;
+    ) -> Result<Option<NurseryId>, Stays> {
         let (from, before) = (self.members[child.0].nursery, self.members[child.0].base);
+        if self.scopes[before].effective {
+            return Err(Stays::Cancelled);
+        }
+        self.nurseries[to.at].life.child_started().map_err(|Closed| Stays::Closed)?;
         let base = self.nurseries[to.at].scope;
         self.unlist(child.0);
         self.list(child.0, to.at);

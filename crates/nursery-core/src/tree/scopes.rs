@@ -18,7 +18,7 @@ pub enum Flight {
     /// A group of errors that carries a cancellation.
     Group,
     /// An error that took the place of a cancellation from outside, which must not get lost.
-    Superseded,
+    Overtaken,
 }
 
 /// How a scope was left.
@@ -26,6 +26,9 @@ pub enum Flight {
 pub struct Exit<R> {
     /// It takes the cancellation in flight back: swallow it, or take it out of the group (R13).
     pub caught: bool,
+    /// The cancellation in flight goes on, though no scope asks for it any more: a bare request of the
+    /// program's has come beside it, and waits for an exception that is no scope's (R13).
+    pub bare: bool,
     /// A cancellation inside an error that leaves the block is its own: take that out (R13).
     pub absorbs: bool,
     /// By how much the host's count of cancellations sinks (R14).
@@ -60,7 +63,7 @@ impl<F: Face> Tree<F> {
         let id = self.link(scope, parent);
         let member = &mut self.members[host.0];
         member.scope = id;
-        member.refused = 0;
+        member.insisted_times = 0;
         // Where nothing was ever cancelled there is nothing to hear of.
         if settings.shield && self.cancelled > 0 {
             self.scopes[id].raised_after = self.heard_of_outside(id, visible);
@@ -108,7 +111,7 @@ impl<F: Face> Tree<F> {
         let visible = above && !left.settings.shield;
         let member = &mut self.members[host];
         member.scope = parent;
-        member.refused = 0;
+        member.insisted_times = 0;
         member.hears_since = member.hears_since.max(left.lifted_at);
         let own = left.cause.as_ref().is_some_and(|cause| cause.source != Source::Host);
         let mut take_back = left.charge.count;
@@ -117,48 +120,63 @@ impl<F: Face> Tree<F> {
         if own && !visible {
             caught = match flight {
                 Flight::Cancelled | Flight::Group => !outstanding,
-                Flight::Error => std::mem::take(&mut member.superseded),
-                Flight::Nothing | Flight::Superseded => false,
+                Flight::Error => std::mem::take(&mut member.overtaken),
+                Flight::Nothing | Flight::Overtaken => false,
             };
         }
         member.charges -= take_back;
         if flight == Flight::Nothing {
             // The error that overtook a cancellation was handled.
-            member.superseded = false;
+            member.overtaken = false;
         }
         if above {
-            if left.settings.shield {
-                self.leaves_shield(host, left.raised_after, now);
-            }
-            if left.floor() > 0.0 {
-                self.change_guarantee(parent);
-            }
-            match flight {
-                Flight::Cancelled | Flight::Group if !caught => {
-                    // The cancellation in flight stands for the ones above from here on.
-                    let moved = self.stand_for_above(host, take_back);
-                    take_back -= moved;
-                }
-                Flight::Superseded if visible => {
-                    self.members[host].superseded = true;
-                    self.forget_delivery(host);
-                    self.refresh(host, out);
-                }
-                _ => self.refresh(host, out),
-            }
+            take_back -= self.meet_above(&left, flight, caught, now, out);
         } else {
             // Nothing above: whatever waited was this scope's.
             self.members[host].pending = false;
-            self.members[host].spent = None;
+            self.members[host].insisted_at = None;
         }
         let Scope { cause, settings, watched, .. } = left;
-        Exit { caught, absorbs, take_back, cause, settings, watched }
+        let bare = flight == Flight::Cancelled && !caught && !above && cause.is_some();
+        Exit { caught, bare, absorbs, take_back, cause, settings, watched }
+    }
+
+    /// A host has left a scope, and a cancellation reaches the one around it. Returns how much of what the
+    /// left one was charged counts for that.
+    fn meet_above(
+        &mut self,
+        left: &Scope<F::Reason>,
+        flight: Flight,
+        caught: bool,
+        now: f64,
+        out: &mut Effects<F>,
+    ) -> u32 {
+        let host = left.host;
+        if left.settings.shield {
+            self.leaves_shield(host, left.raised_after, now);
+        }
+        if left.floor() > 0.0 {
+            self.change_guarantee(left.parent);
+        }
+        match flight {
+            Flight::Cancelled | Flight::Group if !caught => {
+                // The cancellation in flight stands for the ones above from here on.
+                return self.stand_for_above(host, left.charge.count);
+            }
+            Flight::Overtaken if !left.settings.shield => {
+                self.members[host].overtaken = true;
+                self.forget_delivery(host);
+                self.refresh(host, out);
+            }
+            _ => self.refresh(host, out),
+        }
+        0
     }
 
     /// The error that is on its way in a task is no nursery's: the program has put it in the place of
     /// what had overtaken a cancellation, and no scope catches that by it (R13).
     pub fn error_was_replaced(&mut self, member: MemberId) {
-        self.members[member.0].superseded = false;
+        self.members[member.0].overtaken = false;
     }
 
     /// Takes a scope out of the tree that is not left as it must be: by another task than entered
@@ -216,7 +234,7 @@ impl<F: Face> Tree<F> {
         self.scopes[at].charge = Charge::default();
         let member = &mut self.members[host];
         member.charges -= charge.count;
-        member.refused = 0;
+        member.insisted_times = 0;
         if member.scope == at {
             member.scope = parent;
             member.hears_since = member.hears_since.max(lifted_at);

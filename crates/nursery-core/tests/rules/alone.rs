@@ -3,7 +3,7 @@
 
 use nursery_core::{Flight, Outcome, Verdict};
 
-use crate::world::{PLAIN, World, finish};
+use crate::world::{Oops, PLAIN, World, finish};
 
 #[test]
 fn r12_a_child_that_was_enclosed_is_cancelled_alone_and_its_siblings_go_on() {
@@ -82,6 +82,28 @@ fn r16_a_child_cancelled_by_hand_cancels_a_strict_nursery_and_no_other() {
         world.end(sibling, end);
         assert!(world.body_ended(nursery, Outcome::Done));
         assert!(matches!(world.close(host, nursery, false).verdict, Verdict::Clean));
+        finish(world, host);
+    }
+}
+
+#[test]
+fn r9_no_error_leaves_a_strict_nursery_bare() {
+    for strict in [false, true] {
+        let mut world = World::new();
+        let host = world.enroll(false);
+        let nursery = world.open(host, PLAIN, false);
+        if strict {
+            world.tree.be_strict(nursery);
+        }
+        let [one, other] = [(); 2].map(|()| world.start(nursery, false).unwrap());
+        world.end(one, Outcome::Failed(Oops(1)));
+        world.step(other);
+        world.end(other, Outcome::Bare(Oops(2)));
+        world.body_ended(nursery, Outcome::Done);
+        let verdict = world.close(host, nursery, false).verdict;
+        let bare = Verdict::Bare { error: Oops(2), beside: vec![Oops(1)] };
+        let together = Verdict::Errors(vec![Oops(2), Oops(1)]);
+        assert_eq!(verdict, if strict { together } else { bare });
         finish(world, host);
     }
 }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use nursery_core::{
     Cause, Cleanup, Effects, Event, Face, Flight, Identity, MemberId, NurseryId, Outcome, ScopeId,
-    Settings, Source, Tree,
+    Settings, Source, Stays, Tree,
 };
 
 /// Whether the tree is borrowed, and how many values there are.
@@ -225,7 +225,7 @@ fn r31_what_a_nursery_that_goes_has_kept_is_handed_over_or_back() {
             world.answered(close, 4);
             world.check();
             if !released {
-                let gone = world.change(|tree, now, out| tree.discard(orphan, now, out));
+                let gone = world.change(|tree, now, out| tree.discard(orphan, None, now, out));
                 world.answered(gone, 1);
             }
             let removed = world.change(|tree, now, out| tree.remove(scope, now, out));
@@ -250,7 +250,7 @@ fn r31_what_is_joined_no_more_is_handed_back() {
     assert_eq!(world.returned, 2);
     world.fail(child, 2);
     world.body_ended(taken, Outcome::Cancelled);
-    let gone = world.change(|tree, now, out| tree.discard(taken, now, out));
+    let gone = world.change(|tree, now, out| tree.discard(taken, None, now, out));
     world.answered(gone, 2);
     world.check();
 }
@@ -265,6 +265,8 @@ fn r31_deadlines_shields_budgets_and_moves_drop_nothing() {
     let inner = world.enter(child);
     world.cancel(inner);
     world.change(|tree, now, out| tree.set_deadline(inner, now, now, out));
+    let moved = world.change(|tree, now, out| tree.move_child(child, to, now, out));
+    assert_eq!(moved, Ok(None));
     world.change(|tree, now, out| tree.set_deadline(scope, now, now, out));
     world.cancel(scope);
     for shield in [true, false] {
@@ -273,8 +275,8 @@ fn r31_deadlines_shields_budgets_and_moves_drop_nothing() {
     for cleanup in [Cleanup::Never, Cleanup::Seconds(0.0), Cleanup::Seconds(2.0)] {
         world.change(|tree, now, out| tree.set_cleanup(scope, cleanup, now, out));
     }
-    let moved = world.change(|tree, now, out| tree.move_child(child, to, now, out));
-    assert_eq!(moved, Ok(None));
+    let moved = world.change(|tree, now, out| tree.move_child(child, from, now, out));
+    assert_eq!(moved, Err(Stays::Cancelled));
     world.now = 5.0;
     while world.change(|tree, now, out| tree.advance(now, out)).is_some() {}
     world.check();

@@ -1,6 +1,6 @@
 //! By what a block is left (R13a), and what it takes out of a group of errors (R13).
 
-use nursery_core::{Cleanup, Flight, NurseryId, Outcome, ScopeId, Verdict};
+use nursery_core::{Cleanup, Flight, Inbox, NurseryId, Outcome, ScopeId, Thrown, Verdict, Waited};
 
 use crate::world::{Oops, PLAIN, SHIELD, World, cleaning, finish, host};
 
@@ -192,7 +192,11 @@ fn r13a_a_shield_that_is_raised_meanwhile_keeps_out_what_has_ended_the_body_or_a
                 block.world.change(|tree, now, out| tree.set_shield(scope, true, now, out));
                 if late {
                     let member = block.world.tasks[one].member;
-                    block.world.tree.thrown_late(member);
+                    let (mut inbox, waited) = (Inbox::default(), Waited::Cancelled);
+                    inbox.begin_quietly();
+                    inbox.cut();
+                    let thrown = block.world.tree.begin_step(member, &mut inbox, waited);
+                    assert!(matches!(thrown, Thrown::Scoped(_)), "its wait had ended for that");
                 }
                 let ended = if body { Outcome::Cancelled } else { Outcome::Done };
                 block.world.body_ended(block.nursery, ended);

@@ -13,6 +13,7 @@ mod program;
 mod random_programs;
 mod scopes;
 mod services;
+mod steps;
 mod verdict;
 mod watches;
 mod world;

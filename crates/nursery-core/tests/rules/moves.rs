@@ -1,7 +1,7 @@
 //! Children that change their nursery (R24): what reaches them before and after, what moves with
 //! them, and what waits for them.
 
-use nursery_core::{Cleanup, Flight, NurseryId, Outcome, Phase, ScopeId, Verdict};
+use nursery_core::{Cleanup, Flight, NurseryId, Outcome, Phase, ScopeId, Stays, Verdict};
 
 use crate::world::{Oops, PLAIN, World, cleaning, finish};
 
@@ -72,6 +72,23 @@ fn r24_before_it_moves_a_child_is_the_callers_and_afterwards_the_nurserys() {
         world.close(caller, from, false);
         world.exit(caller, around, Flight::Nothing);
         finish(world, caller);
+    }
+}
+
+#[test]
+fn r24_a_child_stays_with_a_caller_that_a_cancellation_reaches() {
+    for outside in [false, true] {
+        let mut call = call();
+        let Call { world, around, from, to, .. } = &mut call;
+        let child = world.start(*from, false).unwrap();
+        let member = world.tasks[child].member;
+        world.cancel(if outside { *around } else { world.tree.scope(*from) });
+        let moved = world.change(|tree, now, out| tree.move_child(member, *to, now, out));
+        assert_eq!(moved, Err(Stays::Cancelled));
+        assert_eq!((world.tree.running(*from), world.tree.running(*to)), (1, 0));
+        world.step(child);
+        world.end(child, Outcome::Cancelled);
+        call.finish();
     }
 }
 

@@ -1,7 +1,7 @@
 //! Nurseries that their host does not leave as it must (R3), in every order of what may happen
 //! meanwhile, and by name: what that cancels, what joins them, what becomes of their errors.
 
-use nursery_core::{Cleanup, Flight, NurseryId, Outcome, Phase, ScopeId, Verdict};
+use nursery_core::{Cause, Cleanup, Flight, NurseryId, Outcome, Phase, ScopeId, Source, Verdict};
 
 use crate::world::{LEFT_BEHIND, Oops, PLAIN, SHIELD, World, cleaning, finish, host};
 
@@ -654,12 +654,63 @@ fn r7_what_a_body_raises_after_its_nursery_was_taken_from_it_is_not_lost() {
         world.body_ended(nursery, Outcome::Cancelled);
         assert!(world.tree.is_scope_cancelled(nursery));
         let outcome = Outcome::Alone(Oops(1));
-        world.change(|tree, now, out| tree.add_late(nursery, outcome, now, out));
+        assert!(!world.body_ended(nursery, outcome), "a child runs");
         let ended = if others { Outcome::Failed(Oops(2)) } else { Outcome::Done };
         assert_eq!(world.end(child, ended), Some(nursery));
         let both = Verdict::Errors(vec![Oops(1), Oops(2)]);
         let alone = Verdict::Bare { error: Oops(1), beside: Vec::new() };
         assert_eq!(world.discard(nursery), if others { both } else { alone });
+        finish(world, host);
+    }
+}
+
+#[test]
+fn r3_a_nursery_that_is_closed_by_force_cancels_its_children_and_wakes_nothing() {
+    for joins in [false, true] {
+        let (mut world, host) = host(false);
+        let nursery = world.open(host, PLAIN, false);
+        let child = world.start(nursery, false).unwrap();
+        if joins {
+            world.body_ended(nursery, Outcome::Done);
+        }
+        world.tree.set_joiner(nursery, Some(host), None);
+        let cause = Cause { source: Source::Host, reason: Some("closed") };
+        let owed = world.change(|tree, now, out| tree.close_by_force(nursery, cause, now, out));
+        world.take_back(host, owed);
+        assert!(world.cancelled(child) && !world.cancelled(host));
+        assert_eq!(world.tree.phase(nursery), Phase::Joining);
+        assert_eq!((world.tree.joiner(nursery), world.tree.host(nursery)), (None, None));
+        world.step(child);
+        assert_eq!(world.end(child, Outcome::Failed(Oops(1))), Some(nursery));
+        assert_eq!(world.discard(nursery).into_errors(), [Oops(1)]);
+        finish(world, host);
+    }
+}
+
+#[test]
+fn r3_what_another_task_leaves_raises_the_misuse_before_the_rest() {
+    let ends = [Outcome::Done, Outcome::Failed(Oops(1)), Outcome::Bare(Oops(1))];
+    for (end, strict) in ends.into_iter().flat_map(|end| [(end.clone(), false), (end, true)]) {
+        let (mut world, host) = host(false);
+        let nursery = world.open(host, PLAIN, false);
+        if strict {
+            world.tree.be_strict(nursery);
+        }
+        let child = world.start(nursery, false).unwrap();
+        world.disown(host, nursery);
+        world.body_ended(nursery, Outcome::Done);
+        world.end(child, end.clone());
+        let misuse = Some(Oops(9));
+        let (verdict, _) = world.change(|tree, now, out| tree.discard(nursery, misuse, now, out));
+        let bare = |error, beside| Verdict::Bare { error: Oops(error), beside };
+        let expected = match end {
+            Outcome::Failed(_) => Verdict::Errors(vec![Oops(9), Oops(1)]),
+            Outcome::Bare(_) if strict => Verdict::Errors(vec![Oops(1), Oops(9)]),
+            Outcome::Bare(_) => bare(1, vec![Oops(9)]),
+            _ if strict => Verdict::Errors(vec![Oops(9)]),
+            _ => bare(9, vec![]),
+        };
+        assert_eq!(verdict, expected);
         finish(world, host);
     }
 }

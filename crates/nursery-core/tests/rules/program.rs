@@ -114,7 +114,7 @@ pub struct State {
     again: Vec<Oops>,
     joins: bool,
     over: Option<Flight>,
-    superseded: bool,
+    overtaken: bool,
     /// The host has heard a cancellation from outside.
     heard: bool,
     /// The host has put something else in the place of a cancellation from outside.
@@ -147,7 +147,7 @@ impl State {
             again: Vec::new(),
             joins: false,
             over: None,
-            superseded: false,
+            overtaken: false,
             heard: false,
             took: false,
             spontaneous: false,
@@ -282,7 +282,7 @@ impl State {
             for index in self.visible(self.blocks.len()) {
                 self.blocks[index].told = true;
             }
-            self.superseded = false;
+            self.overtaken = false;
         }
         self.heard |= thrown.outside;
         self.hears = true;
@@ -426,15 +426,17 @@ impl State {
         let exit = self.world.exit(HOST, block.scope, flight);
         let caught = match flight {
             Flight::Cancelled => own && !above && !outstanding,
-            Flight::Error if own && !above => std::mem::take(&mut self.superseded),
+            Flight::Error if own && !above => std::mem::take(&mut self.overtaken),
             Flight::Nothing => {
-                self.superseded = false;
+                self.overtaken = false;
                 false
             }
             _ => false,
         };
         assert_eq!(exit.caught, caught, "R13: it takes back what it has caused, and that alone");
         assert_eq!(exit.absorbs, own && !above && !outstanding, "R13: also out of a group");
+        let bare = flight == Flight::Cancelled && block.cause.is_some() && !caught;
+        assert_eq!(exit.bare, bare && !shielded_from, "R13: no scope asks for what goes on");
         assert_eq!(exit.cause.map(|cause| cause.source), block.cause);
         if flight == Flight::Cancelled && !caught && shielded_from {
             self.stands_for_above();
@@ -479,7 +481,7 @@ impl State {
         let mut caught = own && !above && (clean && arrived && !outstanding);
         if !clean && arrived && (outstanding || above) {
             if shielded_from {
-                self.superseded = above || self.superseded;
+                self.overtaken = above || self.overtaken;
                 if above {
                     for index in self.visible(self.blocks.len()) {
                         self.blocks[index].told = false;
@@ -487,9 +489,9 @@ impl State {
                 }
             }
         } else if !clean && own && !above {
-            caught |= std::mem::take(&mut self.superseded);
+            caught |= std::mem::take(&mut self.overtaken);
         } else if clean && !arrived {
-            self.superseded = false;
+            self.overtaken = false;
         }
         caught |= own && !above && block.saw_cancellation && !goes_on;
         assert_eq!(close.exit.caught, caught, "whether it has swallowed a cancellation of its own");
@@ -650,7 +652,7 @@ impl State {
             host.requests.asked() as u8,
             host.requests.honoured() as u8,
             host.outside as u8,
-            flags(&[host.handed, self.joins, self.superseded, self.world.pending(HOST)]),
+            flags(&[host.handed, self.joins, self.overtaken, self.world.pending(HOST)]),
             flags(&[self.heard, self.took, self.spontaneous, self.hears, self.over.is_some()]),
         ];
         for block in &self.blocks {

@@ -170,7 +170,7 @@ fn r3_the_services_of_a_nursery_that_was_never_left_end_in_order_too() {
     assert_eq!(world.joined, vec![inner]);
     let close = world.close(host, outer, false);
     assert_eq!(close.verdict, Verdict::Errors(vec![Oops(7)]));
-    world.change(|tree, now, out| tree.discard(inner, now, out));
+    world.change(|tree, now, out| tree.discard(inner, None, now, out));
     finish(world, host);
 }
 

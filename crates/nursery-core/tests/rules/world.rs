@@ -4,8 +4,8 @@
 use std::num::NonZeroUsize;
 
 use nursery_core::{
-    Cause, Cleanup, Close, Delivery, Effects, Event, Exit, Face, Flight, Identity, MemberId,
-    NurseryId, Outcome, Requests, ScopeId, Settings, Source, Tree, Verdict,
+    AtWait, Cause, Cleanup, Close, Delivery, Effects, Event, Exit, Face, Flight, Identity,
+    MemberId, NurseryId, Outcome, Requests, ScopeId, Settings, Source, Tree, Verdict,
 };
 
 /// The face of these tests: tasks are numbers.
@@ -233,7 +233,7 @@ impl World {
 
     /// A nursery that has closed, and that no host leaves, goes: what it would have raised.
     pub fn discard(&mut self, nursery: NurseryId) -> Verdict<Oops> {
-        self.change(|tree, now, out| tree.discard(nursery, now, out)).0
+        self.change(|tree, now, out| tree.discard(nursery, None, now, out)).0
     }
 
     /// A child becomes another nursery's; `None` if that refuses it.
@@ -296,17 +296,20 @@ impl World {
         let held_back = !foreign && self.tree.is_shielded(member);
         let asked = requests.is_waiting() && !held_back;
         let scope = self.tree.is_pending(member);
+        if foreign {
+            // It is cancelled by its own `cancel`.
+            let at_wait = self.tree.at_wait(member, false);
+            assert_eq!(matches!(at_wait, AtWait::Cancel(_)), scope);
+        } else if scope {
+            self.tree.thrown(member);
+        }
         let task = &mut self.tasks[task];
         task.handed = false;
         if asked {
             task.requests.deliver();
         }
-        if scope {
-            self.tree.thrown(member);
-            if foreign {
-                // It is cancelled by its own `cancel`.
-                task.requests.ask();
-            }
+        if scope && foreign {
+            task.requests.ask();
         }
         Thrown { outside: asked || handed, scope }
     }

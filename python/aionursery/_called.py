@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TextIO, TypeVar, cast, overload
 
 from . import _aionursery
 from ._errors import BaseMultiError, Cancelled, NurseryClosed, alone
-from ._inside import asked_from_inside
+from ._shield_origin import asked_from_inside
 from ._limit import Gate, start_in_place
 
 if TYPE_CHECKING:
