@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
 import types
 from collections import Counter
 
@@ -20,7 +21,13 @@ RUNNING = (
 
 
 def shown_too_often(kinds: tuple[type, ...]) -> list[str]:
-    """Name each object of these kinds that is shown more often than it is referred to."""
+    """Name each object of these kinds that is shown more often than it is referred to.
+
+    Looks only where nothing runs in between: no hook of a trace, and no other thread.
+    """
+    hooked = sys.gettrace() or sys.getprofile() or threading.active_count() > 1
+    if hooked or (sys.version_info >= (3, 12) and sys.monitoring.get_tool(3) is not None):
+        return []
     enabled = gc.isenabled()
     gc.disable()
     try:

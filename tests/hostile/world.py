@@ -32,11 +32,17 @@ class Out(Exception):
         self.error = error
 
 
-#: asyncio's own callbacks that end the future of a task that waits.
-ENDS_A_FUTURE = (
-    "Exception in callback _chain_future",
-    "Exception in callback _release_waiter",
-    "Exception in callback _set_result_unless_cancelled",
+#: asyncio's own callbacks that take a task's step, or end the future that it waits for.
+TAKES_A_STEP = tuple(
+    f"Exception in callback {name}"
+    for name in (
+        "<TaskStepMethWrapper",
+        "<_asyncio.TaskStepMethWrapper",
+        "Task.task_wakeup",
+        "_chain_future",
+        "_release_waiter",
+        "_set_result_unless_cancelled",
+    )
 )
 
 
@@ -245,8 +251,8 @@ class World:
         self.see(context.get("exception"), "exception handler", out=True)
         message = str(context.get("message"))
         self.errors[message[:40]] += 1
-        if isinstance(context.get("exception"), MemoryError) and message.startswith(ENDS_A_FUTURE):
-            # asyncio's future has ended, and has forgotten its callbacks by then.
+        if isinstance(context.get("exception"), MemoryError) and message.startswith(TAKES_A_STEP):
+            # A step of asyncio's own task that fails never comes again, nor a future's callback.
             self.lost_steps = True
         task = context.get("task")
         if "destroyed" in message and task is not None and task.done():
