@@ -178,3 +178,37 @@ def test_r31_an_allocation_that_fails_stops_no_loop(loop, task, body):
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=300
     )
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+
+
+FIRST_USE = """
+import asyncio, _testcapi, aionursery, uvloop
+
+async def enters(before):
+    _testcapi.set_nomemory(before, before + 1)
+    try:
+        with aionursery.CancelScope():
+            pass
+    except MemoryError:
+        return True
+    finally:
+        _testcapi.remove_mem_hooks()
+    return False
+
+for new_loop in (asyncio.SelectorEventLoop, uvloop.new_event_loop):
+    short = 0
+    for before in range({allocations}):
+        loop = new_loop()
+        short += loop.run_until_complete(enters(before))
+        assert not loop.run_until_complete(enters(10**9)), "it has recovered"
+        loop.close()
+    assert short, "an allocation has failed in it"
+print("done")
+"""
+
+
+def test_r31_the_first_use_of_a_loop_may_find_no_memory():
+    program = FIRST_USE.format(allocations=ALLOCATIONS)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=300
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")

@@ -189,11 +189,13 @@ impl<T: Whole> Method<T> {
 
 impl<T: PyTypeInfo> Method<T> {
     /// Becomes a method of a class.
+    #[expect(clippy::disallowed_methods, reason = "at import, which ends without memory")]
     pub(crate) fn add_to_class(&'static self, py: Python<'_>) -> PyResult<()> {
         py.get_type::<T>().setattr(self.name(), self.for_class(py)?)
     }
 
     /// Becomes a method of a class below the one that it is for.
+    #[expect(clippy::disallowed_methods, reason = "at import, which ends without memory")]
     pub(crate) fn add_to_subclass<S: PyTypeInfo>(&'static self, py: Python<'_>) -> PyResult<()> {
         py.get_type::<S>().setattr(self.name(), self.for_class(py)?)
     }

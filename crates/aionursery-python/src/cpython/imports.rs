@@ -1,6 +1,8 @@
 //! What the extension takes from asyncio and from its own Python part, looked up once at import.
 //! It must never change what it finds there.
 
+#![expect(clippy::disallowed_methods, reason = "at import, which ends without memory")]
+
 use std::cell::OnceCell;
 
 use pyo3::ffi;
@@ -66,6 +68,7 @@ names! {
     is_running = "is_running",
     leave_empty = "_leave_empty",
     loop_ = "_loop",
+    loop_class = "Loop",
     make_group = "_make_group",
     message = "message",
     module = "__module__",
@@ -91,6 +94,7 @@ names! {
     timeout_error = "_timeout_error",
     monotonic = "monotonic",
     uncancel = "uncancel",
+    uvloop_loop = "uvloop.loop",
     value = "value",
 }
 
@@ -146,6 +150,8 @@ pub(crate) struct Imports {
     /// A deque's.
     pub append: DirectOne,
     pub append_left: DirectOne,
+    /// `sys.modules`.
+    pub modules: &'static Object,
     pub time_dict: &'static Object,
     pub time_monotonic: Direct,
     pub deque_type: &'static Object,
@@ -350,6 +356,7 @@ pub(crate) fn load(py: Python<'_>) -> PyResult<()> {
         deque_type: kept(deque_type.clone()),
         handle_type: kept(handle_type),
         base_loop: kept(base_loop),
+        modules: kept(py.import("sys")?.getattr("modules")?),
         time_dict: kept(time.dict()),
         time_monotonic: direct(&time, "monotonic")?,
         parts: Parts {

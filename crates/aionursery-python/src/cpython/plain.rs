@@ -7,8 +7,8 @@ use std::mem::transmute;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use crate::cpython::call::allocate;
-use crate::cpython::errors::{Fallible, checked};
+use crate::cpython::call::{allocate, getattr};
+use crate::cpython::errors::{Fallible, checked, fetch, string};
 use crate::cpython::for_pyo3::refusal;
 use crate::cpython::object::{Object, Type, object};
 use crate::cpython::owned::{Owned, forever};
@@ -26,10 +26,12 @@ pub(crate) struct PlainClass {
 impl PlainClass {
     /// Raises TypeError for a class that has a `__new__` of its own, or the attribute in no slot.
     pub(crate) fn of(class: &Bound<'_, PyAny>, attribute: &str) -> PyResult<Self> {
-        let slot = class.getattr(attribute)?;
-        let plain = class.py().get_type::<PyAny>();
+        let py = class.py();
+        let slot = string(py, attribute).and_then(|name| getattr(object(class), &name));
+        let slot = slot.map_err(|raised| fetch(py, raised))?;
+        let plain = py.get_type::<PyAny>();
         let [new, plain] = [class.as_any(), plain.as_any()].map(new_of);
-        let set = object(&slot).class().part(|class| class.tp_descr_set);
+        let set = slot.class().part(|class| class.tp_descr_set);
         let (Some(class), Some(set), true) =
             (Owned::share(object(class)).cast::<Type>().ok(), set, new.is_some() && new == plain)
         else {
@@ -39,7 +41,7 @@ impl PlainClass {
         };
         // SAFETY: such a slot takes the descriptor, the object and the value: references are addresses.
         let set = unsafe { transmute::<ffi::descrsetfunc, Set>(set) };
-        Ok(Self { class: forever(class), setter: (forever(Owned::share(object(&slot))), set) })
+        Ok(Self { class: forever(class), setter: (forever(slot), set) })
     }
 
     /// Whether it is this class.

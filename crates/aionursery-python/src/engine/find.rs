@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use super::state::LoopState;
 use super::tree::SharedTree;
 use crate::cpython::call::{getattr_opt, has_class, is_instance, set_attr, weak_reference};
+use crate::cpython::containers::dict_get;
 use crate::cpython::errors::{Fallible, fetch, optional, restore};
 use crate::cpython::imports::{imports, is_debug, is_known_closed, names, running_loop};
 use crate::cpython::myself::{Guarded, Myself, Weakly};
@@ -178,7 +179,7 @@ impl LoopState {
         let ways = Ways {
             plain: shown && call_soon && run_once && get_debug,
             front: shown && (call_soon || run_once),
-            nests: !is_uvloop(py, event_loop),
+            nests: !is_uvloop(event_loop),
         };
         let debug = is_debug(event_loop).map_err(|raised| fetch(py, raised))?;
         let this = Myself::unknown();
@@ -266,12 +267,14 @@ fn is_base_method(event_loop: &Object, name: &Object, function: &Object) -> bool
 
 /// Whether this loop cannot run inside one of its own callbacks: uvloop is not written in Python,
 /// and refuses.
-fn is_uvloop(py: Python<'_>, event_loop: &Object) -> bool {
-    let loop_type = || -> PyResult<Option<Bound<'_, PyAny>>> {
-        let modules = py.import("sys")?.getattr("modules")?;
-        let module = modules.call_method1("get", ("uvloop.loop",))?;
-        if module.is_none() { Ok(None) } else { module.getattr("Loop").map(Some) }
+fn is_uvloop(event_loop: &Object) -> bool {
+    let py = event_loop.py();
+    let loop_type = || -> Fallible<Option<Owned>> {
+        match dict_get(imports(py).modules, names(py).uvloop_loop)? {
+            Some(module) => getattr_opt(&module, names(py).loop_class),
+            None => Ok(None),
+        }
     };
-    let event_loop = event_loop.to_bound(py);
-    matches!(loop_type(), Ok(Some(class)) if event_loop.is_instance(&class).unwrap_or(false))
+    let class = optional(loop_type()).flatten();
+    class.is_some_and(|class| optional(is_instance(event_loop, &class)).unwrap_or(false))
 }

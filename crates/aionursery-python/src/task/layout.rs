@@ -71,6 +71,7 @@ pub(super) fn is_task(task: Raw) -> *mut u8 {
 }
 
 /// Finds the fields of asyncio's tasks that ours use, in a task of asyncio's whose parts are known.
+#[expect(clippy::disallowed_methods, reason = "at import, which ends without memory")]
 pub(crate) fn find_inherited(py: Python<'_>) -> PyResult<()> {
     let sample = py.import("aionursery._called")?.call_method0("sample_task")?;
     let [task, coroutine, context, name, future]: [Bound<'_, PyAny>; 5] = sample.extract()?;

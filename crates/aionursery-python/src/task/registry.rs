@@ -95,6 +95,7 @@ fn is_hidden(task: &Task) -> bool {
 }
 
 /// Puts the function into the set, if going through that calls it.
+#[expect(clippy::disallowed_methods, reason = "at import, which ends without memory")]
 pub(crate) fn set_up(py: Python<'_>) -> PyResult<()> {
     let Some(scheduled) = imports(py).scheduled.filter(|_| !LAZY.load(Ordering::Relaxed)) else {
         return Ok(());
