@@ -7,7 +7,7 @@
 
 // Raw pointers stay in `cpython`, where CPython is called and calls, and in the memory of a task. The few
 // places elsewhere say why at each.
-#![warn(missing_debug_implementations, unreachable_pub, clippy::multiple_unsafe_ops_per_block)]
+#![warn(unreachable_pub)]
 #![deny(unsafe_code)]
 
 mod anyio;

@@ -54,7 +54,7 @@
 //! they use.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
-#![warn(missing_debug_implementations, unreachable_pub, clippy::exhaustive_enums)]
+#![warn(unreachable_pub, clippy::exhaustive_enums)]
 
 mod alarm;
 mod as_completed;

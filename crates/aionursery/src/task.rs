@@ -153,28 +153,38 @@ pub(crate) struct Running<E> {
 #[inline]
 unsafe fn free(task: NonNull<Header>) {
     let raw = task.as_ptr();
-    // SAFETY: no other reference to the header is left; what is dropped here is not read again, and the memory is
-    // the task's own.
-    unsafe {
-        #[cfg(feature = "tokio")]
-        if (*raw).is_away() {
-            away::forget_carrier(task);
+    #[cfg(feature = "tokio")]
+    {
+        // SAFETY: the header is there until its memory goes, below.
+        let away = unsafe { &*raw }.is_away();
+        if away {
+            // SAFETY: it is a spawned child, and used no more.
+            unsafe { away::forget_carrier(task) };
         }
-        if (*raw).state.load(Ordering::Relaxed) & JOINED != 0 {
-            // Without that it has had no waker.
-            forget_joiner(task);
-        }
-        ptr::drop_in_place(&raw mut (*raw).name);
-        give_back(task);
     }
+    // SAFETY: the header is there until its memory goes, below.
+    let state = unsafe { &(*raw).state }.load(Ordering::Relaxed);
+    if state & JOINED != 0 {
+        // Without that it has had no waker.
+        // SAFETY: it is used no more.
+        unsafe { forget_joiner(task) };
+    }
+    // SAFETY: only an address is computed, within the header.
+    let name = unsafe { &raw mut (*raw).name };
+    // SAFETY: no other reference to the header is left, and the name is not read again.
+    unsafe { ptr::drop_in_place(name) };
+    // SAFETY: the memory is the task's own; `next` and `block` are still there.
+    unsafe { give_back(task) };
 }
 
 /// # Safety
 /// It is used no more.
 #[cold]
 unsafe fn forget_joiner(task: NonNull<Header>) {
+    // SAFETY: only an address is computed, within the header.
+    let joiner = unsafe { &raw mut (*task.as_ptr()).joiner };
     // SAFETY: as the caller promises; it is not read again.
-    quietly(|| unsafe { ptr::drop_in_place(&raw mut (*task.as_ptr()).joiner) });
+    quietly(|| unsafe { ptr::drop_in_place(joiner) });
 }
 
 impl TaskRef {

@@ -65,7 +65,7 @@
 //! assert_eq!(close.exit.take_back, 1);
 //! ```
 #![forbid(unsafe_code)]
-#![warn(missing_debug_implementations, unreachable_pub)]
+#![warn(unreachable_pub)]
 
 mod branch;
 mod budget;

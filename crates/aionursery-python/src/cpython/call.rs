@@ -9,7 +9,7 @@ use super::containers::tuple;
 use super::errors::{Fallible, Raised, answered, exc, optional, set_error_text};
 use super::object::{Object, Raw, Type, none_ref};
 use super::owned::{Owned, forever};
-use super::safe_calls::safe_calls;
+use super::safe_calls::{Lent, safe_calls};
 
 safe_calls! {
     /// `function()`.
@@ -84,6 +84,10 @@ safe_calls! {
         count: usize,
         kwnames: Option<&Object>
     ) -> Fallible<Owned> = PyObject_VectorcallMethod;
+
+    fn is_function(object: &Object) -> bool = PyFunction_Check;
+    // Of a function.
+    fn module_of(function: &Object) -> Lent = PyFunction_GetModule;
 
     /// Whether an object is a context.
     pub(crate) fn is_context(object: &Object) -> bool = PyContext_CheckExact;
@@ -290,14 +294,11 @@ pub(crate) fn send_none(coroutine: &Object) -> Fallible<Sent> {
 /// `__module__` of a function that is written in Python; none for what is no such function.
 #[inline]
 pub(crate) fn function_module(function: &Object) -> Option<Owned> {
-    // SAFETY: looks at its type.
-    if unsafe { ffi::PyFunction_Check(function.as_ptr()) } == 0 {
+    if !is_function(function) {
         return None;
     }
-    // SAFETY: it is such a function.
-    let module = unsafe { ffi::PyFunction_GetModule(function.as_ptr()) };
-    // SAFETY: what it has is alive as long as it, and is shared at once.
-    unsafe { Object::from_ptr_or_opt(module) }.map(Owned::share)
+    let Lent(module) = module_of(function);
+    module
 }
 
 /// Whether an object's type is one that `await` takes.

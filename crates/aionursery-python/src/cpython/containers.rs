@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use super::errors::{Fallible, check_set};
 use super::object::Object;
 use super::owned::Owned;
-use super::safe_calls::safe_calls;
+use super::safe_calls::{Lent, safe_calls};
 
 safe_calls! {
     /// `sequence[index]`.
@@ -28,6 +28,8 @@ safe_calls! {
     fn count(tuple: &Object) -> isize = PyTuple_Size;
     /// A new `dict`.
     pub(crate) fn dict(py: Python<'_>) -> Fallible<Owned> = PyDict_New;
+    // `dict[key]`; none with an error set for what is no dict.
+    fn lent_item(dict: &Object, key: &Object) -> Lent = PyDict_GetItemWithError;
     /// `dict[key] = value`.
     pub(crate) fn dict_set(dict: &Object, key: &Object, value: &Object) -> Fallible<()> = PyDict_SetItem;
     /// `del dict[key]`.
@@ -74,11 +76,8 @@ pub(crate) fn items(tuple: &Object) -> &[&Object] {
 /// `dict[key]`, if it is there.
 #[inline]
 pub(crate) fn dict_get(dict: &Object, key: &Object) -> Fallible<Option<Owned>> {
-    // SAFETY: both are alive; CPython looks whether it is a dict.
-    let found = unsafe { ffi::PyDict_GetItemWithError(dict.as_ptr(), key.as_ptr()) };
-    // SAFETY: what a dict answers is alive; it is shared before anything can take it out.
-    match unsafe { Object::from_ptr_or_opt(found) } {
-        Some(found) => Ok(Some(Owned::share(found))),
-        None => check_set(dict.py()).map(|()| None),
+    match lent_item(dict, key) {
+        Lent(Some(found)) => Ok(Some(found)),
+        Lent(None) => check_set(dict.py()).map(|()| None),
     }
 }

@@ -1,6 +1,6 @@
 //! Functions of CPython's C API with types that say what it asks for, by a table: a reference to an object is
 //! alive, and so attached is the thread; an [`Owned`] is a reference that CPython takes over; a place for
-//! one is a place for a new reference, or null; and an answer that is owned is a new reference. A function
+//! one is a place for a new reference, or null; and an answer that is owned is a new reference, one that is lent a borrowed one. A function
 //! may stand in a table as a safe one only if this is all that CPython asks of its caller: it looks at
 //! what the types do not say, and keeps a reference of its own to what it keeps. One that asks for more
 //! stands there as an unsafe one, and each call of it has its reason.
@@ -136,8 +136,8 @@ impl<T> Argument for *const T {
 /// An answer of C's, as we have it.
 pub(crate) trait Answer<C> {
     /// # Safety
-    /// A function of CPython's has answered so just now; an object that it answers is a new reference, if it
-    /// becomes an owned one.
+    /// A function of CPython's has answered so just now; an object that it answers is a new reference if it
+    /// becomes an owned one, and a borrowed one if it becomes a lent one.
     unsafe fn of(py: Python<'_>, answer: C) -> Self;
 }
 
@@ -161,6 +161,17 @@ impl Answer<Raw> for Option<Owned> {
     unsafe fn of(_: Python<'_>, answer: Raw) -> Self {
         // SAFETY: as the caller says.
         unsafe { Owned::from_ptr(answer) }
+    }
+}
+
+/// A reference that CPython has lent, shared at once; or none.
+pub(crate) struct Lent(pub Option<Owned>);
+
+impl Answer<Raw> for Lent {
+    #[inline]
+    unsafe fn of(_: Python<'_>, answer: Raw) -> Self {
+        // SAFETY: as the caller says: what lends it keeps it until other code runs.
+        Self(unsafe { Object::from_ptr_or_opt(answer) }.map(Owned::share))
     }
 }
 
@@ -243,7 +254,8 @@ macro_rules! safe_calls {
             let answer = unsafe {
                 pyo3::ffi::$($function)::+($($crate::cpython::safe_calls::Argument::c($arg)),*)
             };
-            // SAFETY: CPython has answered so just now: where that is owned, with a new reference.
+            // SAFETY: CPython has answered so just now: where that is owned, with a new reference; where it is
+            // lent, with one of what it was given.
             unsafe { $crate::cpython::safe_calls::Answer::of(py, answer) }
         }
     };

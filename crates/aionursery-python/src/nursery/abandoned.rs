@@ -210,7 +210,7 @@ impl Nursery {
         if !runs_here(state) {
             // The collector may be taking the loop apart, and it must not be called then. A task
             // of asyncio's has said nothing when it ended.
-            let host = self.host.cloned();
+            let host = self.block.host.cloned();
             let ended = host.is_some_and(|host| optional(futures::is_done(&host)).unwrap_or(false));
             let ((), effects) = state.tree.change(|tree, out| {
                 if !tree.has_nursery(id) {

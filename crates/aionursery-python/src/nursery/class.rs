@@ -6,7 +6,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use super::{Nursery, Stage, join};
+use super::{Nursery, join};
 use crate::cpython::args::{Args, CallArgs, given};
 use crate::cpython::call::{call1, is_callable, is_context, is_text, repr, type_name, utf8};
 use crate::cpython::called::{class_call, method};
@@ -19,6 +19,7 @@ use crate::cpython::object::{Object, object};
 use crate::cpython::owned::Owned;
 use crate::cpython::slot::{Slot, show};
 use crate::engine::threads;
+use crate::scope::block::Stage;
 use crate::scope::{relative_of, settings_of};
 use crate::step;
 use crate::task::Task;
@@ -118,7 +119,7 @@ impl Nursery {
     /// Raises RuntimeError before entry and from another thread.
     fn cancel_remaining(&self, py: Python<'_>) -> PyResult<()> {
         let Some((state, id)) = self.place() else {
-            return if self.stage.get() == Stage::New { self.not_entered() } else { Ok(()) };
+            return if self.block.is_new() { self.not_entered() } else { Ok(()) };
         };
         let what = "nursery.cancel_remaining";
         threads::check(&state, what, what).map_err(|raised| fetch(py, raised))?;
@@ -138,7 +139,7 @@ impl Nursery {
     fn closed(&self) -> bool {
         match (self.state(), self.id.get()) {
             (Some(state), Some(id)) => state.tree.borrow().phase(id) == Phase::Closed,
-            _ => self.stage.get() == Stage::Closed,
+            _ => self.block.is_left(),
         }
     }
 
@@ -163,7 +164,7 @@ impl Nursery {
     }
 
     fn __repr__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let text = match (self.stage.get(), self.state(), self.id.get()) {
+        let text = match (self.block.stage.get(), self.state(), self.id.get()) {
             (_, Some(state), Some(id)) => {
                 let tree = state.tree.borrow();
                 let phase = match tree.phase(id) {
@@ -183,7 +184,7 @@ impl Nursery {
         let visit = |object: &Object| show(&visit, object);
         self.slots().into_iter().try_for_each(|slot| slot.show(visit))?;
         self.scope.show(visit)?;
-        self.home.traverse(visit).unwrap_or(Ok(()))
+        self.block.traverse(visit)
     }
 
     fn __clear__(&self) {
@@ -198,15 +199,15 @@ impl Nursery {
         }
         self.slots().into_iter().for_each(Slot::clear);
         self.scope.clear();
-        self.home.clear();
+        self.block.clear();
     }
 }
 
 impl Nursery {
-    /// What it holds beside its home and its scope.
-    fn slots(&self) -> [&Slot; 6] {
-        let Self { host, misuse, reason, gate, handler, context, .. } = self;
-        [host, misuse, reason, gate, handler, context]
+    /// What it holds beside its scope and what that knows.
+    fn slots(&self) -> [&Slot; 4] {
+        let Self { misuse, gate, handler, context, .. } = self;
+        [misuse, gate, handler, context]
     }
 
     fn not_entered(&self) -> PyResult<()> {

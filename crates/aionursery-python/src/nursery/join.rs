@@ -18,7 +18,6 @@ use crate::cpython::imports::{current_task, imports};
 use crate::cpython::object::Object;
 use crate::cpython::owned::{Owned, none};
 use crate::cpython::raised;
-use crate::cpython::thread::thread_mark;
 use crate::engine::report::beside_exit;
 use crate::engine::state::{Failure, Key, LoopState};
 use crate::hosts::{self, foreign};
@@ -116,7 +115,7 @@ fn begin_join(join: &WaitObject) -> Fallible<bool> {
 
 /// A nursery is left once, in the thread that has entered it.
 fn check_once(py: Python<'_>, nursery: &Nursery) -> Fallible<()> {
-    if nursery.thread.get() != thread_mark() {
+    if !nursery.is_here() {
         return Err(misuse(
             py,
             "this nursery is left in another thread than entered it; enter and leave a \

@@ -27,7 +27,7 @@ pub(super) fn finish_join(join: &WaitObject, joined: bool) -> Fallible<Owned> {
         return Err(misuse(join.py(), "this nursery is left without having been entered"));
     };
     let misuse = nursery.misuse.take();
-    match nursery.host.cloned() {
+    match nursery.block.host.cloned() {
         Some(host) if misuse.is_none() && home.tree.borrow().host(id).is_some() => {
             leave(&nursery, &home, id, join, &host, joined)
         }

@@ -70,7 +70,7 @@ impl Nursery {
     ) -> Fallible<Leaver> {
         let current = current_task(&state.event_loop())?;
         self.leaver.set(current.address());
-        let host = self.host.cloned();
+        let host = self.block.host.cloned();
         // A task of asyncio's says nothing when it ends.
         let ended = match &host {
             Some(host) => futures::is_done(host)?,

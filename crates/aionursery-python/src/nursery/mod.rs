@@ -19,7 +19,7 @@ pub(crate) mod taskgroup;
 
 use std::cell::Cell;
 
-use nursery_core::{Cause, Cleanup, NurseryId, Phase, Settings, Source};
+use nursery_core::{Cause, Cleanup, NurseryId, Phase, Settings};
 use pyo3::prelude::*;
 
 use crate::cpython::errors::{Fallible, misuse, set_error_text};
@@ -29,21 +29,15 @@ use crate::cpython::object::{class, none_ref};
 use crate::cpython::owned::Owned;
 use crate::cpython::slot::Slot;
 use crate::cpython::thread::thread_mark;
-use crate::engine::home::{Home, HomeSlot};
+use crate::engine::home::Home;
 use crate::engine::state::LoopState;
 use crate::hosts;
 use crate::hosts::host;
-use crate::scope::{CancelScope, warn_if_meant_as_seconds};
+use crate::scope::CancelScope;
+use crate::scope::block::{Block, Stage};
 
 pub(crate) use abandoned::discard;
 pub(crate) use class::add_to;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    New,
-    Open,
-    Closed,
-}
 
 /// A block that owns the tasks started in it.
 ///
@@ -62,14 +56,12 @@ enum Stage {
 #[pyclass(frozen, weakref, subclass, module = "aionursery", name = "Nursery")]
 #[derive(Debug)]
 pub(crate) struct Nursery {
-    stage: Cell<Stage>,
+    /// What its scope knows, as long as that is no object.
+    block: Block,
     id: Cell<Option<NurseryId>>,
     collect: bool,
     /// It is anyio's.
     strict: bool,
-    home: HomeSlot,
-    thread: Cell<usize>,
-    host: Slot,
     /// It is being left.
     left: Cell<bool>,
     /// The task that leaves it, by its address: it is alive as long as it awaits the join.
@@ -78,19 +70,12 @@ pub(crate) struct Nursery {
     misuse: Slot,
     /// Its scope as an object, once it was asked for.
     scope: Slot<CancelScope>,
-    /// What that object is told if it is made before the block is entered or after it was left.
-    settings: Cell<Settings>,
-    /// After how many seconds from entry it is cancelled by itself.
-    relative: Cell<f64>,
     /// What counts its children's places, if it has a limit.
     gate: Slot,
     /// What is called with each error of a child in the block's place, if anything.
     handler: Slot,
     /// What its children run in, if that was given.
     context: Slot,
-    source: Cell<Option<Source>>,
-    reason: Slot,
-    caught: Cell<bool>,
 }
 
 class!(Nursery);
@@ -98,19 +83,19 @@ class!(Nursery);
 impl Nursery {
     #[inline]
     pub(crate) fn state(&self) -> Option<Home> {
-        self.home.cloned().filter(|state| !state.is_gone())
+        self.block.state()
     }
 
     fn enter(&self, py: Python<'_>) -> Fallible<()> {
-        match self.stage.get() {
+        match self.block.stage.get() {
             Stage::New => {}
-            Stage::Open => {
+            Stage::Entered => {
                 return Err(misuse(
                     py,
                     "this nursery is already entered; open a new one for each 'async with'",
                 ));
             }
-            Stage::Closed => {
+            Stage::Left => {
                 let text = "this nursery is closed and cannot be opened again; make a new one";
                 return Err(set_error_text(imports(py).parts.closed, text));
             }
@@ -125,16 +110,10 @@ impl Nursery {
                  destructor or a future's cancel(), cannot enter a nursery",
             ));
         }
-        let (mut settings, relative, early) = match self.scope.cloned() {
-            Some(scope) => (scope.settings(), scope.relative(), scope.early()),
-            None => (self.settings.get(), self.relative.get(), None),
-        };
-        let timed = settings.deadline.min(relative) < f64::INFINITY || early.is_some();
-        let now = if timed { state.now()? } else { 0.0 };
-        settings.deadline = settings.deadline.min(now + relative);
-        if timed && settings.deadline <= now {
-            warn_if_meant_as_seconds(&state, settings.deadline)?;
-        }
+        let shown = self.scope.cloned();
+        let told = shown.as_deref().map_or(&self.block, |scope| scope.block());
+        let (settings, now) = told.settings_now(&state)?;
+        let early = told.cause();
         let honoured = host::honoured(&task)?;
         let member = hosts::member_of(&state, &task);
         let (id, scope_id) = state.change(|tree, out| {
@@ -149,38 +128,27 @@ impl Nursery {
             (id, scope)
         });
         let thread = thread_mark();
-        if let Some(scope) = self.scope.cloned() {
-            scope.bind(state.clone(), scope_id, &task, thread);
+        if let Some(scope) = shown {
+            scope.bind(state.clone(), scope_id, task.clone(), thread);
         }
         self.id.set(Some(id));
-        self.stage.set(Stage::Open);
-        self.thread.set(thread);
-        self.home.set(state);
-        self.host.set(task);
+        self.block.enter(state, task, thread);
         Ok(())
     }
 
     fn make(settings: Settings, relative: f64, collect: bool) -> Self {
         Self {
-            stage: Cell::new(Stage::New),
+            block: Block::new(settings, relative),
             id: Cell::new(None),
             collect,
             strict: false,
-            home: HomeSlot::default(),
-            thread: Cell::new(0),
-            host: Slot::empty(),
             left: Cell::new(false),
             leaver: Cell::new(0),
             misuse: Slot::empty(),
             scope: Slot::empty(),
-            settings: Cell::new(settings),
-            relative: Cell::new(relative),
             gate: Slot::empty(),
             handler: Slot::empty(),
             context: Slot::empty(),
-            source: Cell::new(None),
-            reason: Slot::empty(),
-            caught: Cell::new(false),
         }
     }
 
@@ -189,9 +157,8 @@ impl Nursery {
         if let Some(scope) = self.scope.cloned() {
             return Ok(scope);
         }
-        let settings = self.settings.get();
-        let new = self.stage.get() == Stage::New;
-        let relative = if new { self.relative.get() } else { f64::INFINITY };
+        let settings = self.block.settings.get();
+        let relative = if self.block.is_new() { self.block.relative.get() } else { f64::INFINITY };
         let scope = CancelScope::create(py, settings, relative, false)?;
         self.show(scope.clone());
         Ok(scope)
@@ -201,19 +168,18 @@ impl Nursery {
     fn show(&self, scope: Owned<CancelScope>) {
         self.scope.set(scope.clone());
         scope.belong_to_nursery();
-        if let (Some((state, id)), Some(host)) = (self.place(), self.host.cloned()) {
+        if let (Some((state, id)), Some(host)) = (self.place(), self.block.host.cloned()) {
             let id = state.tree.borrow().scope(id);
-            scope.bind(state.clone(), id, &host, self.thread.get());
-        } else if self.stage.get() == Stage::Closed {
-            let reason = self.reason.cloned();
-            let cause = self.source.get().map(|source| Cause { source, reason });
-            scope.keep_end(self.settings.get(), cause, self.caught.get());
+            scope.bind(state.clone(), id, host, self.block.thread.get());
+        } else if self.block.is_left() {
+            let Block { settings, caught, .. } = &self.block;
+            scope.keep_end(settings.get(), self.block.cause(), caught.get());
         }
     }
 
     /// It leaves the tree: what runs from here on finds it closed. Runs no Python code.
     fn retire(&self) {
-        self.stage.set(Stage::Closed);
+        self.block.stage.set(Stage::Left);
         self.id.set(None);
         if let Some(scope) = self.scope.cloned() {
             scope.let_go();
@@ -222,7 +188,7 @@ impl Nursery {
 
     /// Its own cancellation was found in a group of errors, and taken out.
     fn has_caught(&self) {
-        self.caught.set(true);
+        self.block.caught.set(true);
         if let Some(scope) = self.scope.cloned() {
             scope.has_caught();
         }
@@ -230,8 +196,9 @@ impl Nursery {
 
     /// Its own cancellation acts as asyncio's groups do it (R12a, R18).
     pub(crate) fn act_as_task_group(&self) {
-        let settings = self.settings.get();
-        self.settings.set(Settings { abrupt: true, cleanup: Cleanup::Never, ..settings });
+        self.block.change_settings(|settings| {
+            (settings.abrupt, settings.cleanup) = (true, Cleanup::Never);
+        });
     }
 
     /// Where it stands in its loop's tree, while it is open or joining.
@@ -243,7 +210,7 @@ impl Nursery {
     /// Whether the caller runs in the thread of the nursery's loop.
     #[inline]
     pub(crate) fn is_here(&self) -> bool {
-        self.thread.get() == thread_mark()
+        self.block.is_here()
     }
 
     /// Whether the caller runs in another loop than the nursery's, while that is open.
@@ -268,25 +235,19 @@ impl Nursery {
 
     /// Whether its block has ended.
     pub(crate) fn is_over(&self) -> bool {
-        self.stage.get() == Stage::Closed
+        self.block.is_left()
     }
 
-    /// It is over.
+    /// Its block has ended, as `settings` and `cause` say.
     fn leave(&self, settings: Settings, cause: Option<Cause<Owned>>, caught: bool) {
-        self.stage.set(Stage::Closed);
         self.id.set(None);
         if let Some(scope) = self.scope.cloned() {
+            self.block.stage.set(Stage::Left);
             scope.keep_end(settings, cause, caught);
+            self.block.part();
         } else {
-            self.settings.set(settings);
-            self.caught.set(caught);
-            if let Some(cause) = cause {
-                self.source.set(Some(cause.source));
-                drop(self.reason.replace(cause.reason));
-            }
+            self.block.leave(settings, cause, caught);
         }
-        self.host.clear();
-        self.home.clear();
     }
 }
 

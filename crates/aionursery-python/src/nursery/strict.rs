@@ -7,7 +7,7 @@ use nursery_core::{Cause, Cleanup, Settings, Source};
 use pyo3::prelude::*;
 
 use super::start::{self, Order};
-use super::{Nursery, Stage, class};
+use super::{Nursery, class};
 use crate::cpython::args::{Args, given};
 use crate::cpython::call::{
     as_text, call_all, call_method, function_module, getattr_opt, is_coroutine, is_exact_text,
@@ -46,7 +46,7 @@ impl StrictNursery {
     /// Whether it was entered.
     #[getter]
     fn entered(slf: &Bound<'_, Self>) -> bool {
-        slf.as_super().get().stage.get() != Stage::New
+        !slf.as_super().get().block.is_new()
     }
 
     /// Whether no child is left that has not ended.
@@ -85,7 +85,7 @@ fn is_empty(nursery: &Nursery) -> bool {
 }
 
 fn aenter(this: &This<'_, Nursery>, args: Args<'_>) -> Fallible<Owned> {
-    if this.stage.get() != Stage::New {
+    if !this.block.is_new() {
         let text = "TaskGroup cannot be entered more than once";
         return Err(set_error_text(exc::runtime_error(this.py()), text));
     }

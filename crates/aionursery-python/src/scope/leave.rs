@@ -15,7 +15,6 @@ use crate::cpython::object::Object;
 use crate::cpython::owned::Owned;
 use crate::cpython::raised;
 use crate::cpython::raised::Group;
-use crate::cpython::thread::thread_mark;
 use crate::engine::armed::ROUNDING;
 use crate::engine::report::beside_exit;
 use crate::engine::state::LoopState;
@@ -80,12 +79,12 @@ impl CancelScope {
             return Err(misuse(py, "this CancelScope is left without having been entered"));
         };
         let state = &*home;
-        if self.thread.get() != thread_mark() {
+        if !self.block.is_here() {
             return Err(misuse(py, "a CancelScope is left in another thread than entered it"));
         }
         // To look into a group may run the program's code, so that is done first.
         let passing = Passing::of(exception)?;
-        let Some(host) = self.host.cloned() else {
+        let Some(host) = self.block.host.cloned() else {
             return Ok(false);
         };
         // These calls may run the program's code, so the checks come after them.
@@ -233,7 +232,8 @@ impl CancelScope {
 
 impl Drop for CancelScope {
     fn drop(&mut self) {
-        let (Some(state), Some(id), Some(host)) = (self.state(), self.id.get(), self.host.cloned())
+        let (Some(state), Some(id), Some(host)) =
+            (self.state(), self.id.get(), self.block.host.cloned())
         else {
             return;
         };

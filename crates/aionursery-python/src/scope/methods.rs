@@ -6,14 +6,15 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
 
+use super::block::Stage;
 use super::settings::{finite, span};
-use super::{Budget, CancelScope, Stage, relative_of, settings_of, warn_if_meant_as_seconds};
+use super::{Budget, CancelScope, relative_of, settings_of, warn_if_meant_as_seconds};
 use crate::cpython::args::{CallArgs, given};
 use crate::cpython::errors::{Fallible, fetch};
 use crate::cpython::for_pyo3::{number_object, refusal, text_object};
 use crate::cpython::object::{Object, object};
 use crate::cpython::owned::Owned;
-use crate::cpython::slot::{Slot, show};
+use crate::cpython::slot::show;
 use crate::engine::state::CLEANUP;
 use crate::engine::words::source_name;
 
@@ -50,7 +51,7 @@ impl CancelScope {
                 args.parse(py, "CancelScope", names, 0)?;
             let settings = settings_of(py, deadline, shield, cleanup)?;
             let scope = Self::make(settings, relative_of(relative)?, false);
-            drop(scope.reason.replace(given(reason).map(Owned::share)));
+            drop(scope.block.reason.replace(given(reason).map(Owned::share)));
             Ok(scope)
         };
         make().map_err(|raised| fetch(py, raised))
@@ -64,7 +65,7 @@ impl CancelScope {
     fn cancel(&self, py: Python<'_>, reason: Option<Bound<'_, PyAny>>) -> PyResult<()> {
         let reason = match reason {
             Some(reason) => Some(Owned::share(object(&reason))),
-            None => self.reason.cloned(),
+            None => self.block.reason.cloned(),
         };
         self.request(py, reason)
     }
@@ -80,7 +81,7 @@ impl CancelScope {
                 let earliest = state.tree.borrow().settings(id).deadline.min(now + seconds);
                 state.change(|tree, out| tree.set_deadline(id, earliest, now, out));
             }
-            None => self.relative.set(self.relative.get().min(seconds)),
+            None => self.block.relative.set(self.block.relative.get().min(seconds)),
         }
         Ok(())
     }
@@ -95,7 +96,7 @@ impl CancelScope {
             }
             _ => {
                 self.look_at_deadline_before_entry(py);
-                self.source.get().is_some()
+                self.block.source.get().is_some()
             }
         }
     }
@@ -103,7 +104,7 @@ impl CancelScope {
     /// Whether the scope has swallowed the cancellation that it caused.
     #[getter]
     fn cancelled_caught(&self) -> bool {
-        self.caught.get()
+        self.block.caught.get()
     }
 
     /// Why the scope was cancelled, in the words of its canceller.
@@ -112,9 +113,10 @@ impl CancelScope {
         let reason = match (self.state(), self.id.get()) {
             (Some(state), Some(id)) => {
                 let tree = state.tree.borrow();
-                tree.cause(id).map_or_else(|| self.reason.cloned(), |cause| cause.reason.clone())
+                tree.cause(id)
+                    .map_or_else(|| self.block.reason.cloned(), |cause| cause.reason.clone())
             }
-            _ => self.reason.cloned(),
+            _ => self.block.reason.cloned(),
         };
         reason.map(|reason| reason.into_bound(py).unbind())
     }
@@ -124,7 +126,7 @@ impl CancelScope {
     fn source<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let source = match (self.state(), self.id.get()) {
             (Some(state), Some(id)) => state.tree.borrow().cause(id).map(|cause| cause.source),
-            _ => self.source.get(),
+            _ => self.block.source.get(),
         };
         source.map(|source| text_object(py, source_name(source))).transpose()
     }
@@ -152,8 +154,8 @@ impl CancelScope {
                 state.change(|tree, out| tree.set_deadline(id, deadline, now, out));
             }
             None => {
-                self.relative.set(f64::INFINITY);
-                self.change_settings(|settings| settings.deadline = deadline);
+                self.block.relative.set(f64::INFINITY);
+                self.block.change_settings(|settings| settings.deadline = deadline);
             }
         }
         Ok(())
@@ -175,7 +177,7 @@ impl CancelScope {
             Some((state, id, now)) => {
                 state.change(|tree, out| tree.set_shield(id, shield, now, out))
             }
-            None => self.change_settings(|settings| settings.shield = shield),
+            None => self.block.change_settings(|settings| settings.shield = shield),
         }
         Ok(())
     }
@@ -186,7 +188,7 @@ impl CancelScope {
     fn cleanup<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let cleanup = match (self.state(), self.id.get()) {
             (Some(state), Some(id)) => state.tree.borrow().cleanup_of(id),
-            _ => self.settings.get().cleanup,
+            _ => self.block.settings.get().cleanup,
         };
         let seconds = match cleanup {
             Cleanup::Seconds(seconds) | Cleanup::Guaranteed(seconds) => seconds,
@@ -203,13 +205,13 @@ impl CancelScope {
             Some((state, id, now)) => {
                 state.change(|tree, out| tree.set_cleanup(id, cleanup, now, out))
             }
-            None => self.change_settings(|settings| settings.cleanup = cleanup),
+            None => self.block.change_settings(|settings| settings.cleanup = cleanup),
         }
         Ok(())
     }
 
     fn __repr__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let stage = match self.stage.get() {
+        let stage = match self.block.stage.get() {
             Stage::New => "not entered",
             Stage::Entered => "entered",
             Stage::Left => "left",
@@ -230,15 +232,12 @@ impl CancelScope {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let visit = |object: &Object| show(&visit, object);
-        self.slots().into_iter().try_for_each(|slot| slot.show(visit))?;
-        self.home.traverse(visit).unwrap_or(Ok(()))
+        self.block.traverse(|object: &Object| show(&visit, object))
     }
 
     fn __clear__(&self) {
         self.id.set(None);
-        self.slots().into_iter().for_each(Slot::clear);
-        self.home.clear();
+        self.block.clear();
     }
 }
 
@@ -247,12 +246,7 @@ impl CancelScope {
     fn present_settings(&self) -> Settings {
         match (self.state(), self.id.get()) {
             (Some(state), Some(id)) => state.tree.borrow().settings(id),
-            _ => self.settings.get(),
+            _ => self.block.settings.get(),
         }
-    }
-
-    /// What it holds beside its home.
-    fn slots(&self) -> [&Slot; 2] {
-        [&self.host, &self.reason]
     }
 }

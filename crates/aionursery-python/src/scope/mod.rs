@@ -1,8 +1,9 @@
 //! `CancelScope`: how it is entered, and what it knows before and after. `leave` is how it is left,
 //! `methods` the rest of what a program sees of it, `settings` the arguments that it shares with
-//! nurseries, `within` the functions that make one, `watch` what a cancellation of it calls, `strict`
+//! nurseries, `block` what both are, `within` the functions that make one, `watch` what a cancellation of it calls, `strict`
 //! the scopes of anyio's. It asks the tree for every decision; it must never cancel a task itself.
 
+pub(crate) mod block;
 mod leave;
 mod methods;
 mod settings;
@@ -22,25 +23,18 @@ use crate::cpython::function::{Method, This};
 use crate::cpython::imports::running_loop;
 use crate::cpython::object::class;
 use crate::cpython::owned::{Owned, boolean};
-use crate::cpython::slot::Slot;
 use crate::cpython::thread::thread_mark;
-use crate::engine::home::{Home, HomeSlot};
+use crate::engine::home::Home;
 use crate::engine::state::LoopState;
 use crate::engine::threads;
 use crate::hosts;
 use crate::hosts::host;
 use crate::wait::clock;
 
+use block::{Block, Stage};
 pub(crate) use settings::{Budget, relative_of, settings, settings_of, warn_if_meant_as_seconds};
 pub(crate) use watch::add_to as add_watching;
 pub(crate) use within::add_to as add_functions;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    New,
-    Entered,
-    Left,
-}
 
 /// A part of a program that can be cancelled as one, may have a deadline, and may be shielded.
 ///
@@ -53,10 +47,8 @@ enum Stage {
 #[pyclass(frozen, weakref, subclass, module = "aionursery", name = "CancelScope")]
 #[derive(Debug)]
 pub(crate) struct CancelScope {
-    stage: Cell<Stage>,
-    settings: Cell<Settings>,
-    /// Seconds from entry to deadline; infinity for none.
-    relative: Cell<f64>,
+    /// Its reason is what `cancel` gives until it was left.
+    block: Block,
     /// Raises TimeoutError if its deadline ends the block.
     fails: bool,
     /// It is anyio's.
@@ -64,14 +56,6 @@ pub(crate) struct CancelScope {
     /// It is a nursery's, and is left with that.
     is_nurserys: Cell<bool>,
     id: Cell<Option<ScopeId>>,
-    home: HomeSlot,
-    thread: Cell<usize>,
-    /// The task that entered it.
-    host: Slot,
-    /// Cancelled before it was entered, or how it was cancelled when it was left.
-    source: Cell<Option<Source>>,
-    reason: Slot,
-    caught: Cell<bool>,
 }
 
 class!(CancelScope);
@@ -79,19 +63,11 @@ class!(CancelScope);
 impl CancelScope {
     pub(crate) fn make(settings: Settings, relative: f64, fails: bool) -> Self {
         Self {
-            stage: Cell::new(Stage::New),
-            settings: Cell::new(settings),
-            relative: Cell::new(relative),
+            block: Block::new(settings, relative),
             fails,
             strict: false,
             is_nurserys: Cell::new(false),
             id: Cell::new(None),
-            home: HomeSlot::default(),
-            thread: Cell::new(0),
-            host: Slot::empty(),
-            source: Cell::new(None),
-            reason: Slot::empty(),
-            caught: Cell::new(false),
         }
     }
 
@@ -112,45 +88,24 @@ impl CancelScope {
 
     /// It has swallowed its own cancellation after all.
     pub(crate) fn has_caught(&self) {
-        self.caught.set(true);
+        self.block.caught.set(true);
     }
 
-    /// What it is to be told when it is entered.
-    pub(crate) fn settings(&self) -> Settings {
-        self.settings.get()
-    }
-
-    /// After how many seconds from entry it is cancelled by itself.
-    pub(crate) fn relative(&self) -> f64 {
-        self.relative.get()
-    }
-
-    /// Whether it was cancelled before it was entered, and why.
-    pub(crate) fn early(&self) -> Option<Cause<Owned>> {
-        Some(Cause { source: self.source.get()?, reason: self.reason.cloned() })
+    /// What it knows beside the tree.
+    pub(crate) fn block(&self) -> &Block {
+        &self.block
     }
 
     /// It stands in a loop's tree from now on, in the thread that `thread` marks.
-    pub(crate) fn bind(&self, home: Home, id: ScopeId, task: &Owned, thread: usize) {
+    pub(crate) fn bind(&self, home: Home, id: ScopeId, host: Owned, thread: usize) {
         self.id.set(Some(id));
-        self.stage.set(Stage::Entered);
-        self.home.set(home);
-        self.thread.set(thread);
-        self.host.set(task.clone());
+        self.block.enter(home, host, thread);
     }
 
     /// It has left the tree.
     pub(crate) fn keep_end(&self, settings: Settings, cause: Option<Cause<Owned>>, caught: bool) {
         self.id.set(None);
-        self.stage.set(Stage::Left);
-        self.settings.set(settings);
-        self.caught.set(caught);
-        if let Some(cause) = cause {
-            self.source.set(Some(cause.source));
-            drop(self.reason.replace(cause.reason));
-        }
-        self.host.clear();
-        self.home.clear();
+        self.block.leave(settings, cause, caught);
     }
 
     /// It leaves the tree, or its place there is no longer its own. Runs no Python code.
@@ -159,7 +114,7 @@ impl CancelScope {
     }
 
     fn state(&self) -> Option<Home> {
-        self.home.cloned().filter(|state| !state.is_gone())
+        self.block.state()
     }
 
     /// The loop's part and the place in its tree while it is entered. A scope is not for other
@@ -196,9 +151,9 @@ impl CancelScope {
                 state.change(|tree, out| tree.cancel(id, cause, now, out));
                 drop(kept);
             }
-            None if self.source.get().is_none() => {
-                self.source.set(Some(Source::Explicit));
-                drop(self.reason.replace(reason));
+            None if self.block.source.get().is_none() => {
+                self.block.source.set(Some(Source::Explicit));
+                drop(self.block.reason.replace(reason));
             }
             None => {}
         }
@@ -212,31 +167,22 @@ impl CancelScope {
             let tree = state.tree.borrow();
             tree.cause(id).is_none() && tree.settings(id).deadline < f64::INFINITY
         };
-        if timed && self.thread.get() == thread_mark() {
+        if timed && self.block.is_here() {
             clock::look_if_armed(state);
         }
     }
 
     /// As above, for a scope that was not entered: it is cancelled from its first await on.
     fn look_at_deadline_before_entry(&self, py: Python<'_>) {
-        let deadline = self.settings.get().deadline;
-        if self.stage.get() != Stage::New
-            || self.source.get().is_some()
-            || deadline == f64::INFINITY
-        {
+        let deadline = self.block.settings.get().deadline;
+        if !self.block.is_new() || self.block.source.get().is_some() || deadline == f64::INFINITY {
             return;
         }
         // Outside of a loop there is no clock, and that error is taken back.
         let now = LoopState::current(py).and_then(|state| state.now());
         if now.is_ok_and(|now| deadline <= now) {
-            self.source.set(Some(Source::Deadline));
+            self.block.source.set(Some(Source::Deadline));
         }
-    }
-
-    fn change_settings(&self, change: impl FnOnce(&mut Settings)) {
-        let mut settings = self.settings.get();
-        change(&mut settings);
-        self.settings.set(settings);
     }
 
     /// A nursery's scope is entered and left with the nursery.
@@ -253,7 +199,7 @@ impl CancelScope {
     #[inline(always)]
     fn enter(&self, py: Python<'_>) -> Fallible<()> {
         self.check_own(py)?;
-        match self.stage.get() {
+        match self.block.stage.get() {
             Stage::New => {}
             Stage::Entered => {
                 return Err(misuse(
@@ -271,20 +217,11 @@ impl CancelScope {
         let event_loop = running_loop(py)?;
         let state = LoopState::of(&event_loop)?;
         let task = host::current(&state, "a CancelScope")?;
-        let mut settings = self.settings.get();
-        let relative = self.relative.get();
-        let timed = relative < f64::INFINITY || settings.deadline < f64::INFINITY;
-        let now = if timed || self.source.get().is_some() { state.now()? } else { 0.0 };
-        if relative < f64::INFINITY {
-            settings.deadline = settings.deadline.min(now + relative);
-            self.settings.set(settings);
-        }
-        if timed && settings.deadline <= now {
-            warn_if_meant_as_seconds(&state, settings.deadline)?;
-        }
+        let (settings, now) = self.block.settings_now(&state)?;
+        self.block.settings.set(settings);
         let honoured = host::honoured(&task)?;
         let member = hosts::member_of(&state, &task);
-        let early = self.early();
+        let early = self.block.cause();
         let id = state.change(|tree, out| {
             let id = tree.enter(member, settings, honoured, now, out);
             if self.strict {
@@ -295,7 +232,7 @@ impl CancelScope {
             }
             id
         });
-        self.bind(state, id, &task, thread_mark());
+        self.bind(state, id, task, thread_mark());
         Ok(())
     }
 }

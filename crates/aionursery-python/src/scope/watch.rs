@@ -3,7 +3,7 @@
 
 use pyo3::prelude::*;
 
-use super::{CancelScope, Stage};
+use super::CancelScope;
 use crate::cpython::errors::{fetch, misuse};
 use crate::cpython::object::object;
 use crate::cpython::owned::Owned;
@@ -24,7 +24,7 @@ fn watch(py: Python<'_>, scope: &Bound<'_, CancelScope>, call: &Bound<'_, PyAny>
             return Ok(());
         }
     }
-    let text = if scope.stage.get() == Stage::New {
+    let text = if scope.block.is_new() {
         "this CancelScope is not entered yet; call on_cancel() inside the block"
     } else {
         "this CancelScope was left; nothing cancels it any more"

@@ -188,8 +188,9 @@ impl TaskRef {
         let before = self.header().state.fetch_or(CANCEL, Ordering::AcqRel);
         if before & (DONE | WAITS) == WAITS {
             // SAFETY: only spawned children set `WAITS`.
-            let carrier = unsafe { &*carrier(self.0) };
-            if let Some(carrier) = carrier {
+            let carrier = unsafe { carrier(self.0) };
+            // SAFETY: with `WAITS`, the waker is there and not written any more.
+            if let Some(carrier) = unsafe { &*carrier } {
                 carrier.wake_by_ref();
             }
         }
@@ -202,7 +203,9 @@ impl TaskRef {
 /// It is a spawned child, and used no more.
 pub(super) unsafe fn forget_carrier(task: NonNull<Header>) {
     // SAFETY: as the caller promises.
-    unsafe { ptr::drop_in_place(carrier(task)) };
+    let carrier = unsafe { carrier(task) };
+    // SAFETY: it is not read again.
+    unsafe { ptr::drop_in_place(carrier) };
 }
 
 /// # Safety
@@ -224,8 +227,11 @@ unsafe fn wait(task: NonNull<Header>, waker: &Waker) -> bool {
         // What asks for its end from here on wakes it; what has asked before has done so.
         return true;
     }
+    let waker = Some(waker.clone());
+    // SAFETY: it is a spawned child.
+    let carrier = unsafe { carrier(task) };
     // SAFETY: before `WAITS` is set no other thread looks at it, and only the load sets that.
-    unsafe { *carrier(task) = Some(waker.clone()) };
+    unsafe { *carrier = waker };
     state.fetch_or(WAITS, Ordering::AcqRel) & CANCEL == 0
 }
 
@@ -236,8 +242,10 @@ where
     let raw = task.cast::<Cell<F, T, E>>().as_ptr();
     // SAFETY: the task was made with these types; of `stage` only a raw pointer is taken here.
     let stage = unsafe { UnsafeCell::raw_get(&raw const (*raw).stage) };
+    // SAFETY: as above, of `home`.
+    let home = unsafe { UnsafeCell::raw_get(&raw const (*raw).home) };
     // SAFETY: the caller is the load, whose alone it is.
-    let home = unsafe { &mut *UnsafeCell::raw_get(&raw const (*raw).home) };
+    let home = unsafe { &mut *home };
     // SAFETY: the load's reference keeps it alive.
     let header = unsafe { task.as_ref() };
     let shield = header.is_shielded();

@@ -99,8 +99,12 @@ where
             // SAFETY: the stage is empty and still the driver's.
             match unsafe { leave_output(task, stage, Ok::<T, Fault<E>>(value)) } {
                 Ok(()) => Step::Done,
-                // SAFETY: the driver's reference keeps the task alive; `out` is the caller's.
-                Err(payload) => unsafe { tell(out, panicked::<E>(payload, task.as_ref())) },
+                Err(payload) => {
+                    // SAFETY: the driver's reference keeps the task alive.
+                    let outcome = panicked::<E>(payload, unsafe { task.as_ref() });
+                    // SAFETY: `out` is the caller's.
+                    unsafe { tell(out, outcome) }
+                }
             }
         }
         // SAFETY: as above.
@@ -118,17 +122,18 @@ unsafe fn end_without_value<F, T, E>(
     returned: Option<Result<T, E>>,
     out: *mut (),
 ) -> Step {
-    // SAFETY: the stage is the driver's, whose reference keeps the task alive; after a panic the
-    // future may still be there. `out` is the caller's.
-    unsafe {
-        let polled = drop_rest(stage, polled.map(drop));
-        let (fault, outcome) = failed(polled, returned, task.as_ref());
-        let outcome = match leave_output(task, stage, Err(fault)) {
-            Ok(()) => outcome,
-            Err(payload) => panicked(payload, task.as_ref()),
-        };
-        tell(out, outcome)
-    }
+    // SAFETY: the stage is the driver's; after a panic the future may still be there.
+    let polled = unsafe { drop_rest(stage, polled.map(drop)) };
+    // SAFETY: the driver's reference keeps the task alive.
+    let header = unsafe { task.as_ref() };
+    let (fault, outcome) = failed(polled, returned, header);
+    // SAFETY: the stage is empty and still the driver's.
+    let outcome = match unsafe { leave_output(task, stage, Err(fault)) } {
+        Ok(()) => outcome,
+        Err(payload) => panicked(payload, header),
+    };
+    // SAFETY: `out` is the caller's.
+    unsafe { tell(out, outcome) }
 }
 
 /// Tells the driver how a child has ended that has no value.

@@ -247,12 +247,12 @@ impl Seat {
         left.append(self.0.take_here());
         drop(left);
         let returned = self.0.returned.close();
-        // SAFETY: the one seat, borrowed alone, and no child is driven: only this thread uses the
-        // slots; what is in the list of returned ones was given back.
-        unsafe {
-            hand_out(returned, |slot| self.0.slots.put(slot));
-            self.0.slots.close();
-        }
+        // SAFETY: the one seat, borrowed alone, and no child is driven: only this thread uses the slots; what is
+        // in the list of returned ones was given back.
+        let put = |slot| unsafe { self.0.slots.put(slot) };
+        hand_out(returned, put);
+        // SAFETY: as for `put`.
+        unsafe { self.0.slots.close() };
     }
 }
 

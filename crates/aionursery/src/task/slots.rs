@@ -10,7 +10,7 @@
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::UnsafeCell;
-use std::mem::{ManuallyDrop, MaybeUninit};
+use std::mem::{self, ManuallyDrop, MaybeUninit};
 use std::ptr::{self, NonNull};
 
 use super::blocks::{self, Grain, SIZES};
@@ -79,7 +79,9 @@ impl Block {
     pub(crate) unsafe fn list(block: NonNull<Self>) -> ManuallyDrop<Share> {
         // SAFETY: as the caller promises. The driver may be writing to the block's own part at this
         // moment, so no reference to the whole is made.
-        unsafe { (*block.as_ptr()).list.alias() }
+        let list = unsafe { &(*block.as_ptr()).list };
+        // SAFETY: the alias is not used for longer than the list is there, as the caller promises.
+        unsafe { list.alias() }
     }
 
     /// A block for one task, where there are no slots to take from.
@@ -249,12 +251,12 @@ impl Inner {
         let mut head = Block::new(ready, memory, stride, class as u32);
         let slots = (memory.size() - size_of::<Block>()) / stride as usize;
         for slot in (0..slots).rev() {
-            // SAFETY: the slot lies in the block's memory, which belongs to this list, and is aligned.
-            unsafe {
-                let slot = block.add(1).byte_add(slot * stride as usize).cast::<Header>();
-                link(slot).write(AtomicPtr::new(head.own.free));
-                head.own.free = slot.as_ptr();
-            }
+            let before = size_of::<Block>() + slot * stride as usize;
+            // SAFETY: the slot lies in the block's memory, behind its head.
+            let slot = unsafe { block.byte_add(before) }.cast::<Header>();
+            // SAFETY: that memory belongs to this list, and the slot is aligned in it.
+            unsafe { link(slot).write(AtomicPtr::new(head.own.free)) };
+            head.own.free = slot.as_ptr();
         }
         head.own.place = self.blocks.len() as u32;
         // SAFETY: as above; the head comes before the slots.
@@ -269,31 +271,33 @@ impl Inner {
     fn link(&mut self, at: NonNull<Block>) {
         // SAFETY: blocks in the list of all are alive and the driver's.
         let open = &mut self.classes[unsafe { (*at.as_ptr()).class } as usize].open;
-        // SAFETY: as above, one after the other.
-        unsafe {
-            if let Some(next) = NonNull::new(*open) {
-                own(next).before = at.as_ptr();
-            }
-            own(at).next = *open;
+        if let Some(next) = NonNull::new(*open) {
+            // SAFETY: as above.
+            unsafe { own(next) }.before = at.as_ptr();
         }
+        // SAFETY: as above; the other reference is gone.
+        unsafe { own(at) }.next = *open;
         *open = at.as_ptr();
     }
 
     /// It has no free slot any more, or goes.
     #[cold]
     fn unlink(&mut self, at: NonNull<Block>) {
-        // SAFETY: as in `link`.
-        unsafe {
-            let Own { next, before, .. } = *own(at);
-            match NonNull::new(before) {
-                Some(before) => own(before).next = next,
-                None => self.classes[(*at.as_ptr()).class as usize].open = next,
-            }
-            if let Some(next) = NonNull::new(next) {
-                own(next).before = before;
-            }
-            let own = own(at);
-            (own.next, own.before) = (ptr::null_mut(), ptr::null_mut());
+        // SAFETY: as in `link`; so are those below, one after the other.
+        let part = unsafe { own(at) };
+        let next = mem::replace(&mut part.next, ptr::null_mut());
+        let before = mem::replace(&mut part.before, ptr::null_mut());
+        if let Some(before) = NonNull::new(before) {
+            // SAFETY: as above.
+            unsafe { own(before) }.next = next;
+        } else {
+            // SAFETY: as above.
+            let class = unsafe { (*at.as_ptr()).class };
+            self.classes[class as usize].open = next;
+        }
+        if let Some(next) = NonNull::new(next) {
+            // SAFETY: as above.
+            unsafe { own(next) }.before = before;
         }
         if self.recent == at.as_ptr() {
             self.recent = ptr::null_mut();
@@ -324,8 +328,10 @@ impl Inner {
 /// # Safety
 /// It is taken, or was and is on its way back: of its header this much is still there.
 unsafe fn block_of(slot: NonNull<Header>) -> NonNull<Block> {
-    // SAFETY: as the caller promises. The rest may be gone, so there is no reference to the whole.
-    unsafe { (&raw const (*slot.as_ptr()).block).read() }
+    // SAFETY: only an address is computed: the rest may be gone, so there is no reference to the whole.
+    let block = unsafe { &raw const (*slot.as_ptr()).block };
+    // SAFETY: as the caller promises.
+    unsafe { block.read() }
 }
 
 /// The link in a slot's header.
@@ -364,13 +370,16 @@ unsafe fn free(block: NonNull<Block>) {
 /// `slot` lies in a block, and only `next` and `block` of its header are still there.
 #[inline]
 pub(crate) unsafe fn give_back(slot: NonNull<Header>) {
-    // SAFETY: as the caller promises; a slot that is taken keeps its block, a block its list.
-    unsafe {
-        let block = block_of(slot);
-        if (*block.as_ptr()).class == ALONE {
-            free_alone(block);
-        } else {
-            Block::list(block).give_back(slot);
-        }
+    // SAFETY: as the caller promises.
+    let block = unsafe { block_of(slot) };
+    // SAFETY: a slot that is taken keeps its block.
+    if unsafe { (*block.as_ptr()).class } == ALONE {
+        // SAFETY: the one task of it is used no more.
+        unsafe { free_alone(block) };
+    } else {
+        // SAFETY: a block keeps its list, and the alias is used for this call only.
+        let list = unsafe { Block::list(block) };
+        // SAFETY: as the caller promises.
+        unsafe { list.give_back(slot) };
     }
 }
