@@ -17,7 +17,7 @@ from pathlib import Path
 import aionursery
 from aionursery import Nursery
 
-#: So many MB may come of the allocator.
+#: How many MB may come of the allocator.
 ALLOWED = 2.0
 
 

@@ -96,7 +96,7 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_sessionfinish() -> None:
-    # What is imported from now on may ask the collector who refers to what.
+    # What is imported from now on may ask the collector what refers to what.
     gc.unfreeze()
 
 

@@ -45,7 +45,7 @@ def exit_politely():
 
 
 def wait_for_ever(path, *, deaf=False):
-    """Say who runs, then wait; a deaf one does not hear that it is terminated."""
+    """Say which process runs, then wait; a deaf one does not hear that it is terminated."""
     if deaf:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     Path(path).write_text(str(os.getpid()))

@@ -1,4 +1,4 @@
-"""R11 to R17: where a cancellation comes from, whom it reaches, and who takes it back."""
+"""R11 to R17: where a cancellation comes from, what it reaches, and which scope takes it back."""
 
 from __future__ import annotations
 

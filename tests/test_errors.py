@@ -1,4 +1,4 @@
-"""R6 to R10: who is cancelled when something fails, what is raised, and what dies with it."""
+"""R6 to R10: what is cancelled when something fails, what is raised, and what dies with it."""
 
 from __future__ import annotations
 

@@ -285,7 +285,7 @@ async def test_r13a_a_group_of_nothing_but_cancellations_leaves_as_one_that_is_b
                 else:
                     child = nursery.start_soon(raise_in_a_group())
         if not in_body:
-            # As asyncio has it, it is no cancellation to who asks the task.
+            # As asyncio has it, it is no cancellation to code that asks the task.
             assert isinstance(child.exception(), BaseExceptionGroup)
         await checkpoint()
     assert outer.cancelled_caught

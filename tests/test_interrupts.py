@@ -1,6 +1,6 @@
 """KeyboardInterrupt and SystemExit that come up inside a call of ours leave the loop.
 
-As with asyncio. Nobody calls us there who could be raised to, so anything else is reported.
+As with asyncio. No caller of ours could be raised to there, so anything else is reported.
 """
 
 from __future__ import annotations

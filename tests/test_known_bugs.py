@@ -38,7 +38,7 @@ def asked() -> int:
 
 
 def ask() -> None:
-    """The running task is cancelled from outside, as far as anybody can see."""
+    """The running task is cancelled from outside, as far as other code can see."""
     task = asyncio.current_task()
     assert task is not None
     task.cancel()

@@ -1,4 +1,4 @@
-"""R1 to R5: when a nursery is open, joining and closed, and who lives how long."""
+"""R1 to R5: when a nursery is open, joining and closed, and which task lives how long."""
 
 from __future__ import annotations
 

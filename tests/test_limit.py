@@ -1,4 +1,4 @@
-"""`Nursery(limit=)`: so many children at once, and a start that waits for a place."""
+"""`Nursery(limit=)`: how many children run at once, and a start that waits for a place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A step that runs the loop itself (nest_asyncio, a modal dialog) holds up nobody."""
+"""A step that runs the loop itself (nest_asyncio, a modal dialog) holds up no other task."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Hidden(asyncio.AbstractEventLoop):
 
     def _run_forever(self) -> None:
         inside = object.__getattribute__(self, "_inside")
-        # The running loop is this one, for everybody who asks.
+        # The running loop is this one, for all code that asks.
         real = asyncio._set_running_loop
         asyncio.events._set_running_loop = lambda it: real(it and self)
         try:

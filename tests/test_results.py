@@ -346,7 +346,7 @@ async def test_r24_for_a_cancelled_caller_the_child_stays_the_callers(world):
     async with Nursery() as nursery:
         nursery.cancel()
         await nursery.start(child)
-        # The child stayed the caller's, who is cancelled at the next await.
+        # The child stayed the caller's, which is cancelled at the next await.
         ran.append(2)
         await forever()
         pytest.fail("the caller was not cancelled")

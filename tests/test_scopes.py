@@ -41,7 +41,7 @@ def asked() -> int:
 
 
 async def cleans_up(trace, seconds, step=1.0):
-    """Once cancelled, clean up step by step for so many seconds, as far as it is let."""
+    """Once cancelled, clean up step by step for some seconds, as far as it is let."""
     try:
         await sleep_forever()
     finally:

@@ -17,7 +17,7 @@ from .virtual_clock import virtual
 
 
 class Fails:
-    """Fails so many times, each time after some seconds, and then returns."""
+    """Fails a number of times, each time after some seconds, and then returns."""
 
     def __init__(self, times, seconds=0.0, error=ValueError):
         self.left, self.seconds, self.error = times, seconds, error

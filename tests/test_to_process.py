@@ -28,7 +28,7 @@ from .helpers import forever, turns
 
 
 async def begun(path):
-    """Wait until a process has said who it is."""
+    """Wait until a process has said which it is."""
     while not (path.exists() and path.read_text()):
         await aionursery.sleep(0.005)
     return int(path.read_text())

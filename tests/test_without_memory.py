@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("_testcapi")
 
-#: So many allocations are tried, each in a process of its own that forks from one.
+#: How many allocations are tried, each in a process of its own that forks from one.
 ALLOCATIONS = 48
 
 PROGRAM = """

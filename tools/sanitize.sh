@@ -30,7 +30,7 @@ address)
         || skip "this toolchain has no AddressSanitizer"
     # What a test forgets on purpose is leaked on purpose.
     export LSAN_OPTIONS="suppressions=$PWD/tools/lsan.txt:print_suppressions=0"
-    # Whole stacks, so that it is known who allocated.
+    # Whole stacks, so that it is known what allocated.
     export ASAN_OPTIONS=fast_unwind_on_malloc=0:malloc_context_size=100
     export RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address
     export CARGO_TARGET_DIR="$base/asan" CARGO_PROFILE_TEST_OPT_LEVEL=1

@@ -71,7 +71,7 @@ def requests(app: Any, expected: bytes) -> Pass:
 
 
 def application(middlewares: int = 0) -> Any:
-    """FastAPI's, with so many middlewares that do nothing but pass on."""
+    """FastAPI's, with this many middlewares that do nothing but pass on."""
     from fastapi import FastAPI
     from starlette.middleware.base import BaseHTTPMiddleware
     from starlette.requests import Request as StarletteRequest

@@ -47,7 +47,7 @@ def serve(row: str, loop: str, engine: str, port: int) -> None:
     if engine == "ours":
         factory = "aionursery.anyio:new_event_loop"
         if loop == "asyncio":
-            # It is for those who have no uvloop.
+            # It is for a machine without uvloop.
             sys.modules["uvloop"] = None  # type: ignore[assignment]
     app, _ = APPLICATIONS[row]()
     options = {"log_level": "error", "access_log": False, "lifespan": "off"}

@@ -70,7 +70,7 @@ def serve(handler: type[socketserver.BaseRequestHandler]) -> Iterator[int]:
 def site(at_once: int) -> Iterator[str]:
     """A site of 60 pages: some fail at the first request, one always. Gives its address.
 
-    Checks at the end that no more than so many requests were made at once, and that each page was
+    Checks at the end that no more than a given number of requests were made at once, and that each page was
     asked for no more than three times.
     """
     asked: collections.Counter[int] = collections.Counter()
@@ -153,9 +153,9 @@ read = worked = 0
 
 
 async def log_lines(count: int, ahead: int) -> AsyncIterator[str]:
-    """A log of so many lines, of which each tenth is broken.
+    """A log of a number of lines, of which each tenth is broken.
 
-    Ends the program if more than so many lines are read that were not worked off.
+    Ends the program if more than a given number of lines are read that were not worked off.
     """
     global read
     for number in range(count):

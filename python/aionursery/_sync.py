@@ -38,7 +38,7 @@ class Lock(_Waits, asyncio.Lock):
 
 
 class Semaphore(_Waits, asyncio.Semaphore):
-    """`asyncio.Semaphore`: so many tasks at a time."""
+    """`asyncio.Semaphore`: a number of tasks at a time."""
 
 
 class BoundedSemaphore(_Waits, asyncio.BoundedSemaphore):

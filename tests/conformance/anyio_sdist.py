@@ -55,7 +55,7 @@ MODULES = (
     "streams/test_stapled",
 )
 
-#: So many failures that are not listed may be an accident of the machine: they are run again, each
+#: How many failures that are not listed may be an accident of the machine: they are run again, each
 #: by itself.
 ACCIDENTS = 5
 

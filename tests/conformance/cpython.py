@@ -1,4 +1,4 @@
-"""CPython's own tests of asyncio, with our classes in the place of asyncio's.
+"""CPython's own tests of asyncio, with our classes in place of asyncio's.
 
 Owns the list of suites and the processes in which they run: `python -m tests.conformance.cpython`.
 Loads the tests from the interpreter's own `test` package; never changes one, never copies one.
@@ -31,7 +31,7 @@ SUITE_BOUND = 600
 
 @dataclass(frozen=True)
 class Suite:
-    """A module of `test.test_asyncio`, and what stands in the place of what."""
+    """A module of `test.test_asyncio`, and what stands in place of what."""
 
     place: str
     module: str

@@ -1,4 +1,4 @@
-"""What is put in the place of what, in a process that then runs somebody else's tests.
+"""What is put in place of what, in a process that then runs the tests of another project.
 
 Owns the substitutions. Never changes a test: a test sees another class under asyncio's name, or a
 loop that was made with a task factory, and nothing else. Each substitution is checked when it is
@@ -121,7 +121,7 @@ def put_task_group(names: Names) -> None:
 
 
 def put_primitives(names: Names, home: Any, wanted: tuple[str, ...]) -> None:
-    """Put the primitives of these names in the place of the ones in `asyncio` and in `home`."""
+    """Put the primitives of these names in place of the ones in `asyncio` and in `home`."""
     for name in wanted:
         primitive = load(f"{names.primitives}:{name}")
         setattr(asyncio, name, primitive)

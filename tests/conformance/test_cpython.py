@@ -1,4 +1,4 @@
-"""CPython's own tests of asyncio hold with our classes in the place of asyncio's (R22, R23)."""
+"""CPython's own tests of asyncio hold with our classes in place of asyncio's (R22, R23)."""
 
 from __future__ import annotations
 

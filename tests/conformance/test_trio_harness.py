@@ -23,7 +23,7 @@ SOME_TESTS = "basic_interleave or cancel_points or basic_timeout or current_task
 
 
 async def deaf_checkpoint() -> None:
-    """Lets nobody run, and does not hear of a cancellation."""
+    """Lets no other task run, and does not hear of a cancellation."""
 
 
 async def deadly_checkpoint() -> None:
@@ -32,7 +32,7 @@ async def deadly_checkpoint() -> None:
 
 
 async def restless_checkpoint() -> None:
-    """Never ends, and lets nobody run."""
+    """Never ends, and lets no other task run."""
     while True:
         pass
 

@@ -34,13 +34,13 @@ class Suite:
     """A module of trio's tests, and what it runs on."""
 
     module: str
-    #: So many tests it has in the trio that `pyproject.toml` asks for.
+    #: How many tests it has in the trio that `pyproject.toml` asks for.
     tests: int
     #: Whose task a test runs in: "ours" or "asyncio". Its children are always ours.
     task: str = "ours"
     #: "virtual", whose time is a test's own, or "uvloop".
     loop: str = "virtual"
-    #: trio's locks are made of its own waits; "ours" puts our locks in the place of four of them.
+    #: trio's locks are made of its own waits; "ours" puts our locks in place of four of them.
     locks: str = "trio"
 
     @property

@@ -1,6 +1,6 @@
 """One process for trio's tests: reads a job from stdin, runs pytest, writes how each test ended.
 
-Owns what happens inside that process: the facade in the place of trio, each test in a run of its
+Owns what happens inside that process: the facade in place of trio, each test in a run of its
 own. Never judges, and leaves out nothing but the tests that are done.
 """
 
@@ -75,7 +75,7 @@ class Plugin(Recorder):
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_teardown(self) -> None:
-        # What a test has left and nobody awaited is that test's, not the next one's.
+        # What a test has left and never awaited is that test's, not the next one's.
         gc.collect()
 
     def name(self, nodeid: str) -> str:

@@ -104,7 +104,7 @@ def application() -> Any:
 
 
 class Errors(logging.Handler):
-    """Keeps what is logged as an error, by anybody."""
+    """Keeps what is logged as an error, by any logger."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)

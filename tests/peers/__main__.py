@@ -31,7 +31,7 @@ CACHE = ROOT / "target" / "peers"
 #: Seconds for a run of a suite.
 BOUND = 1500
 
-#: So many tests that end differently may be an accident, and are run again, each by itself.
+#: How many tests that end differently may be an accident, and are run again, each by itself.
 ACCIDENTS = 20
 
 

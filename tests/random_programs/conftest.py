@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture(autouse=True, scope="package")
 def thawed() -> Iterator[None]:
-    """Undo the freezing for Hypothesis, which asks the collector who refers to its generators."""
+    """Undo the freezing for Hypothesis, which asks the collector what refers to its generators."""
     gc.unfreeze()
     yield
     gc.collect()

@@ -275,7 +275,7 @@ class _TriosNursery(AbstractAsyncContextManager[Any]):
         return nursery
 
     def add_error(self, error: BaseException, reason: Any) -> None:
-        """R6, R16: a child that was cancelled cancels nobody; on trio it cancels the nursery."""
+        """R6, R16: a child that was cancelled cancels no other; on trio it cancels the nursery."""
         cancelled = all(isinstance(leaf, trio.Cancelled) for leaf in leaves(error))
         if cancelled and error is not self.body:
             self.nursery._pending_excs.append(error)

@@ -1,6 +1,6 @@
 """Runs a program on us and writes down what happens. It judges nothing.
 
-Every await of a program that waits for somebody else stands in a `move_on_after`, so that each
+Every await of a program that waits for another task stands in a `move_on_after`, so that each
 program ends: what still hangs is a defect, and the loop ends it.
 """
 

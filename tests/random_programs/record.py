@@ -80,7 +80,7 @@ class Awaited(Event):
 
 @dataclass(frozen=True)
 class Asked(Event):
-    """Somebody has called `task.cancel()`, and it said True."""
+    """`task.cancel()` was called, and returned True."""
 
 
 @dataclass(frozen=True)

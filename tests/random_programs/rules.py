@@ -64,7 +64,7 @@ def each_error_comes_out_once(run: Run) -> Iterator[str]:
         times = handled[key] + out[key] + reported[key]
         if not times:
             yield f"R7: {error!r} was lost"
-        # Who awaits a task receives its error, beside the nursery that the task belongs to.
+        # A task that awaits another receives its error, beside the nursery that the task belongs to.
         if times > 1 + received[key]:
             yield f"R7: {error!r} came out {times} times"
     for leaf in leaves(run.outcome):
@@ -99,7 +99,7 @@ def heard(event: Awaited, run: Run) -> bool:
 
 
 def no_request_is_lost(run: Run) -> Iterator[str]:
-    """R13: from `Task.cancel()` to a CancelledError that nobody but the program swallows."""
+    """R13: from `Task.cancel()` to a CancelledError that only the program swallows."""
     for task, events in by_task(run).items():
         waiting = in_flight = False
         # Entered while it cleans up: what such a block catches is not what is in flight.

@@ -63,7 +63,7 @@ class SetEvent:
 
 @dataclass(frozen=True)
 class Spawn:
-    """Start a child in a nursery that some task has entered, whoever it is."""
+    """Start a child in a nursery that any task has entered."""
 
     block: int
     child: Child
@@ -129,7 +129,7 @@ class Catch:
 
 @dataclass(frozen=True)
 class Move:
-    """Set the deadline of a block to so many seconds from now."""
+    """Set the deadline of a block to some seconds from now."""
 
     block: int
     seconds: float

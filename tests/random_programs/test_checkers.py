@@ -1,4 +1,4 @@
-"""The rules can say no: each is given a run that breaks it, and the run beside it that does not."""
+"""Each rule can fail: it is given a run that breaks it, and the run beside it that does not."""
 
 from __future__ import annotations
 

@@ -234,7 +234,7 @@ class LiveTrees(RuleBasedStateMachine):
 
     @invariant()
     def a_cancellation_has_come_to_everyone_below(self) -> None:
-        """R12: at rest, nobody waits in a cancelled scope who has not heard of it."""
+        """R12: at rest, every task that waits in a cancelled scope has heard of it."""
         for puppet in self.puppets:
             reached = puppet.me.place.reached_by()
             if puppet.order and not puppet.order.done() and reached:
@@ -246,7 +246,7 @@ class LiveTrees(RuleBasedStateMachine):
         assert not early, "\n".join(early)
 
     def teardown(self) -> None:
-        """Shut down: cancel everything, tell who is shielded to leave, and judge the whole."""
+        """Shut down: cancel everything, tell the shielded tasks to leave, and judge the whole."""
         for _ in range(50):
             if self.first.done():
                 break

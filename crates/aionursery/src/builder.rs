@@ -87,7 +87,7 @@ impl Builder {
         self
     }
 
-    /// At most so many children run at once (at least one); the others wait for their first step. One
+    /// At most this many children run at once (at least one); the others wait for their first step. One
     /// that waits for another child keeps its place. Functions of `spawn_blocking` are not counted:
     /// tokio has a limit of its own for them.
     ///
@@ -223,7 +223,7 @@ impl Builder {
     /// started, and says since when and why. There is no warning unless this is asked for; a nursery that
     /// is not cancelled pays nothing.
     ///
-    /// `hook` runs in the nursery's own turn, so it should be short; its panic is let go.
+    /// `hook` runs in the nursery's own turn, so it should be short; its panic is ignored.
     ///
     /// ```
     /// # #[cfg(feature = "tokio")]

@@ -243,7 +243,7 @@ impl<E> Core<E> {
         Some(BATCH)
     }
 
-    /// So many children start. Gives the number of the last.
+    /// `count` children start. Returns the number of the last.
     fn admit(&self, state: &mut State<E>, count: u32) -> Result<u32, NurseryClosed> {
         if state.gone {
             return Err(NurseryClosed);

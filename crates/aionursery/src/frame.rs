@@ -126,7 +126,7 @@ struct Frame {
     kind: Kind,
     /// What is polled was cancelled, and is dropped as soon as nothing in it holds that up.
     ends: bool,
-    /// So many marks had been heeded on this thread when it began. A future that marks twice and finds the same
+    /// How many marks had been heeded on this thread when it began. A future that marks twice and finds the same
     /// here was not heeded: an owner of ours does that at the end of a poll.
     since: u16,
 }

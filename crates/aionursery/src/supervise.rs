@@ -27,7 +27,7 @@ pub struct Restarts {
 }
 
 impl Restarts {
-    /// So many restarts at the most, without a pause.
+    /// This many restarts at the most, without a pause.
     ///
     /// ```
     /// # drop(aionursery::service::Restarts::most(5));

@@ -117,7 +117,7 @@ impl Making {
 }
 
 impl Header {
-    /// Of a task with a handle and `owners`, so many [`REF`], beside it.
+    /// Of a task with a handle and `owners`, which is a count of [`REF`], beside it.
     #[inline]
     fn new(
         owners: usize,

@@ -131,7 +131,7 @@ fn r4_a_queued_child_that_is_cancelled_in_its_first_turn_may_start_others_when_i
 
 #[test]
 fn r4_a_queued_child_may_queue_any_number_of_others_when_it_goes() {
-    // Children are told of in advance, so many at a time: around these numbers lie the borders.
+    // Children are told of in advance, a fixed number at a time: around these numbers lie the borders.
     for count in [1, 63, 64, 65, 128] {
         let (say, hear) = mpsc::channel();
         std::thread::spawn(move || {

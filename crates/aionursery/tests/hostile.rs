@@ -3,7 +3,7 @@
 //! nurseries, handles and permits, poll what has ended, run a loop of their own amid a child, and send all
 //! that can be sent to stray threads that poll it, cancel it and drop it there. Nothing may break (under
 //! AddressSanitizer: `make sanitize`), and what is not forgotten must be gone in the end.
-//! `HOSTILE=100000 cargo test --test hostile` runs so many.
+//! `HOSTILE=100000 cargo test --test hostile` runs that many.
 #![cfg(feature = "tokio")]
 
 use std::any::Any;
@@ -180,7 +180,7 @@ fn poll_a_few_times<F: Future + Unpin>(world: &Shared, future: &mut F) -> bool {
     ended
 }
 
-/// At most so many children a program.
+/// The most children a program has.
 const STARTS: u64 = 60;
 
 fn start(n: &Open, world: &Shared) {

@@ -160,7 +160,7 @@ fn r19_a_task_that_is_polled_again_and_again_while_it_waits_for_a_shield_keeps_o
     scope.cancel();
     poll();
     let held = HELD.load(Ordering::SeqCst);
-    // So many that what the test's runner allocates meanwhile is nothing beside them.
+    // Enough that what the test's runner allocates meanwhile is nothing beside them.
     for _ in 0..10_000 {
         poll();
     }

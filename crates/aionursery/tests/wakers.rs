@@ -229,7 +229,7 @@ fn r29_the_waker_of_a_spawned_child_that_ended_may_spawn_and_cancel_when_it_is_d
             });
             assert!(child.poll_unpin(&mut Context::from_waker(&waker)).is_pending());
             drop((child, waker));
-            // So many that those which have ended are looked for.
+            // Enough that those which have ended are looked for.
             for _ in 0..10 {
                 for _ in 0..100 {
                     n.spawn(async { Ok(()) });

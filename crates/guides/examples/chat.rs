@@ -1,6 +1,6 @@
 //! A websocket chat. Each guest is a child of the room's nursery and has a nursery of its own with two
 //! children at most: one reads, one writes, and the end of either ends both. When the room closes,
-//! everybody is told by a close frame and has five seconds to answer it.
+//! every guest is told by a close frame and has five seconds to answer it.
 //!
 //! `cargo run -p aionursery-guides --example chat -- --serve`, then `websocat ws://127.0.0.1:7009` a few
 //! times: the first line is the name. Ctrl-C closes the room. Without `--serve` it is its own two guests.

@@ -6,9 +6,9 @@ use crate::scope::{Cause, Cleanup, Scope, ScopeId, Source};
 use crate::slab::NONE;
 use crate::tree::{Alarm, Delivery, Effects, Face, Tree};
 
-/// So many times in a row a task whose budget is spent is cancelled at its await, without entering
-/// or leaving a scope between. One that waits for the same thing again and again, as
-/// `asyncio.TaskGroup` does for its children, may wait for it then: nothing polls (R18).
+/// After this many awaits in a row that were cancelled because its budget was spent, with no scope entered
+/// or left in between, a task is let wait. So one that waits for the same thing again and again, as
+/// `asyncio.TaskGroup` does for its children, gets to wait for it, and nothing polls (R18).
 const STUBBORN: u32 = 100;
 
 impl<F: Face> Tree<F> {
@@ -21,7 +21,7 @@ impl<F: Face> Tree<F> {
         self.set_budgets(at, now);
     }
 
-    /// A task has left a shield that was raised after so many cancellations. What it was told of before
+    /// A task has left a shield that was raised after that many cancellations. What it was told of before
     /// goes on: a shield in its cleanup does not begin its time to clean up again.
     pub(crate) fn leaves_shield(&mut self, member: u32, raised_after: u64, now: f64) {
         let mut news = false;

@@ -255,7 +255,7 @@ impl<F: Face> Tree<F> {
     }
 
     /// A cancellation in flight leaves a scope and stands for those above. Moves as much of what
-    /// the scope was charged as they lack; says how much.
+    /// the scope was charged as they lack. Returns how much.
     pub(crate) fn stand_for_above(&mut self, member: u32, available: u32) -> u32 {
         let entry = &mut self.members[member];
         entry.heard += 1;

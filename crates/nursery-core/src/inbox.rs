@@ -107,7 +107,7 @@ impl Inbox {
     /// Whether it has taken its first step.
     #[inline]
     #[must_use]
-    pub fn has_started(&self) -> bool {
+    pub(crate) fn has_started(&self) -> bool {
         self.has(STARTED)
     }
 
@@ -359,6 +359,35 @@ mod tests {
                     assert!(!after.requests.is_waiting());
                 }
                 assert_eq!(after.requests.asked(), inbox.requests.asked());
+            }
+        });
+    }
+
+    #[test]
+    fn r15_what_comes_in_the_last_step_takes_the_result_unless_a_shield_holds_it_back() {
+        every_order(3, &mut |inbox| {
+            for shielded in [false, true] {
+                let mut after = *inbox;
+                let taken = after.returned(|| shielded);
+                assert_eq!(taken, inbox.requests.is_waiting() && !shielded);
+                assert_eq!(after.requests.is_waiting(), inbox.requests.is_waiting() && shielded);
+            }
+        });
+    }
+
+    #[test]
+    fn r15_what_came_while_the_task_ran_and_was_handed_on_is_thrown_by_what_is_awaited() {
+        every_order(2, &mut |inbox| {
+            for shielded in [false, true] {
+                let mut after = *inbox;
+                after.handed_on_late(shielded);
+                let one_less = inbox.requests.honoured() + u32::from(inbox.requests.is_waiting());
+                assert!(after.requests.honoured() >= one_less);
+                assert!(shielded || !after.requests.is_waiting());
+                let told = Told { pending: true, abrupt: false, shielded };
+                let step = after.before_step(told, Waited::Cancelled);
+                assert_ne!(step.throw, Throw::Scoped, "it is the request's");
+                assert!(step.heard, "and stands for the scope's");
             }
         });
     }

@@ -121,7 +121,7 @@ impl<E: Identity> Lifecycle<E> {
         self.children_started(1)
     }
 
-    /// So many children start.
+    /// `count` children start.
     ///
     /// # Errors
     /// [`Closed`] once body and children have ended.
@@ -175,7 +175,7 @@ impl<E: Identity> Lifecycle<E> {
         })
     }
 
-    /// So many children have returned.
+    /// `count` children have returned.
     #[inline]
     pub fn children_done(&mut self, count: u32) {
         debug_assert!(self.running >= count, "more children ended than started");

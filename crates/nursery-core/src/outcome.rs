@@ -50,6 +50,8 @@ pub enum ErrorKind {
 pub enum Role {
     /// The nursery's body.
     Body,
+    /// The nursery's body, which another task leaves than its host, or the host in the wrong order (R3).
+    Misplaced,
     /// A child.
     Child,
 }
@@ -62,6 +64,8 @@ impl<E> Outcome<E> {
             (ErrorKind::Cancellation | ErrorKind::Cancellations, _) => {
                 (Self::Cancelled, Some(error))
             }
+            // The task that closes a generator from outside gets the misuse error instead.
+            (ErrorKind::Close, Role::Misplaced) => (Self::Cancelled, Some(error)),
             (ErrorKind::Group, _) => (Self::Group(error), None),
             (ErrorKind::Exit, _) => (Self::Bare(error), None),
             (ErrorKind::Close, Role::Body) => (Self::Alone(error), None),

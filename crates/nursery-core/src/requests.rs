@@ -68,7 +68,7 @@ impl Requests {
 
     /// The step delivers one of them, and the others wait on: they wait for the end of a shield.
     #[inline]
-    pub fn deliver_one(&mut self) {
+    pub(crate) fn deliver_one(&mut self) {
         self.waiting = self.waiting.saturating_sub(1);
     }
 

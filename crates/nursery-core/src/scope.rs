@@ -62,7 +62,7 @@ pub enum Cleanup {
     Inherited,
     /// For ever: the cancellation is delivered once.
     Never,
-    /// For so many seconds; with 0 every await is cancelled.
+    /// For this many seconds; with 0 every await is cancelled.
     Seconds(f64),
     /// As `Seconds`, and for at least so long also after a cancellation of a scope above (R27a).
     Guaranteed(f64),

@@ -230,6 +230,20 @@ mod tests {
     }
 
     #[test]
+    fn all_moments_can_be_seen_and_taken_out() {
+        let mut timers = Timers::default();
+        assert!(timers.is_empty() && timers.clear().is_empty());
+        for name in ["a", "b", "c"] {
+            timers.insert(1.0, name);
+        }
+        assert_eq!((timers.len(), timers.values().count()), (3, 3));
+        let mut all = timers.clear();
+        all.sort_unstable();
+        assert_eq!(all, ["a", "b", "c"]);
+        assert_eq!((timers.len(), timers.next()), (0, None));
+    }
+
+    #[test]
     fn r21_nothing_fires_early() {
         let mut timers = Timers::new();
         timers.insert(2.0, "b");

@@ -15,7 +15,7 @@ _PAIRS = [*_lookup.FUNCTIONS, *_timeouts.FUNCTIONS]
 
 
 def put() -> None:
-    """Put ours in the place of anyio's."""
+    """Put ours in place of anyio's."""
     for own, ours in _PAIRS:
         _exchange(own, ours)
 

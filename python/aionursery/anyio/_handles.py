@@ -15,7 +15,7 @@ from anyio._core import _tasks
 from .. import _aionursery as engine
 from ._scopes import CancelScope, cancel_message
 
-#: Its class is final for those who use it, and what it keeps is private.
+#: Its class is final to a program, and what it keeps is private.
 tasks: Any = _tasks
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from . import under
 
-#: After so many seconds without a word from any thread, the program waits for ever.
+#: After this many seconds without a word from any thread, the program waits for ever.
 PATIENCE = 5
 
 
@@ -68,7 +68,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self.clock.current_time()
 
     def wake_idle(self) -> bool:
-        """Wake who waits until nothing can run."""
+        """Wake the tasks that wait until nothing can run."""
         woken = [waiter for waiter in self.idle if not waiter.done()]
         self.idle.clear()
         for waiter in woken:

@@ -1,4 +1,4 @@
-"""The modules that trio's tests find in the place of trio's.
+"""The modules that trio's tests find in place of trio's.
 
 Owns which of trio's modules are its own (its tests, and what it makes of the facade's words) and
 which are the facade's. Anything else of trio's cannot be imported, so that no test quietly runs on
@@ -104,7 +104,7 @@ class Gate(MetaPathFinder):
 
 
 def put(*, our_locks: bool) -> None:
-    """Put the facade in the place of trio; with our locks where ours have what trio's have."""
+    """Put the facade in place of trio; with our locks where ours have what trio's have."""
     if "trio" in sys.modules:
         raise RuntimeError("trio itself has been imported")
     spec = importlib.util.find_spec("trio")

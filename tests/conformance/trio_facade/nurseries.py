@@ -86,10 +86,10 @@ class TaskStatus(Generic[T]):
 
 class _Ignored(TaskStatus[Any]):
     def __init__(self) -> None:
-        """It stands for the status where nobody waits for one."""
+        """It stands for the status where no task waits for one."""
 
     def started(self, value: Any = None) -> None:
-        """Tell nobody."""
+        """Do nothing."""
 
 
 TASK_STATUS_IGNORED = _Ignored()

@@ -91,7 +91,7 @@ def run(
     clock: MockClock | None = None,
     strict_exception_groups: bool = True,
 ) -> Any:
-    """Run a program of trio's on a loop of its own; a clock that nobody gives jumps."""
+    """Run a program of trio's on a loop of its own; a clock that is not given jumps."""
     if asyncio._get_running_loop() is not None:
         raise RuntimeError("a run cannot be called from inside of a run")
     clock = clock or MockClock(autojump_threshold=0)

@@ -22,9 +22,9 @@ class Task:
         self.coro = task.get_coro()
         self.parent_nursery: Any = None
         self.eventual_parent_nursery: Any = None
-        #: The nurseries that it has entered, in order; those that nobody holds any more are gone.
+        #: The nurseries that it has entered, in order; those that nothing refers to any more are gone.
         self.entered: list[weakref.ref[Any]] = []
-        #: What the task waits for, if somebody else is to wake it.
+        #: What the task waits for, if other code is to wake it.
         self.parked: asyncio.Future[Any] | None = None
         self._turns = 0
 

@@ -1,4 +1,4 @@
-"""The waits: checkpoints and sleeps are ours; a wait that somebody else ends is a future.
+"""The waits: checkpoints and sleeps are ours; a wait that other code ends is a future.
 
 Owns the life of such a future. Never ends a wait that is cancelled otherwise than by its future's
 own `cancel`, as every wait of asyncio's is.
@@ -18,7 +18,7 @@ from .cancellations import retold
 from .clock import VirtualLoop
 from .tasks import Task, current_task
 
-#: On a loop that cannot be asked, nobody has anything to do after so many turns of it.
+#: On a loop that cannot be asked, no task has anything to do after this many turns of it.
 MANY_TURNS = 30
 
 
@@ -76,7 +76,7 @@ async def wait_all_tasks_blocked() -> None:
 
 
 class Parked(asyncio.Future[Any]):
-    """A wait that `reschedule` ends; its cancellation is first told to who made it, once."""
+    """A wait that `reschedule` ends; its cancellation is first told to the code that made it, once."""
 
     abort_fn: Callable[[RaiseCancelT], Abort] | None
 
@@ -95,7 +95,7 @@ def raise_cancel() -> NoReturn:
 
 @retold
 async def wait_task_rescheduled(abort_fn: Callable[[RaiseCancelT], Abort]) -> Any:
-    """Wait until somebody calls `reschedule`."""
+    """Wait until `reschedule` is called."""
     task = current_task()
     parked = Parked(loop=asyncio.get_running_loop())
     parked.abort_fn = abort_fn

@@ -1,5 +1,5 @@
 //! Classes of our own beside those that PyO3 makes: their memory and their slots, for objects of which
-//! so many are made that PyO3's way costs too much. A class must never be made twice.
+//! too many are made for what PyO3's way costs. A class must never be made twice.
 
 use std::cell::OnceCell;
 use std::ffi::{CStr, c_int};

@@ -203,7 +203,7 @@ plain_answers!(
     *mut ffi::PyInterpreterState
 );
 
-/// `fn name(object: &Object, ...) -> Answer = PyFunction;`, or with `py: Python<'_>` in the place of a first
+/// `fn name(object: &Object, ...) -> Answer = PyFunction;`, or with `py: Python<'_>` in place of a first
 /// object. And `unsafe fn`, with the token.
 macro_rules! safe_calls {
     () => {};

@@ -25,7 +25,7 @@ pub(crate) struct Armed {
 pub(crate) const ROUNDING: f64 = 1e-6;
 /// Loops that count in milliseconds round to the nearest one. Half of one, in seconds, makes it the next.
 const HALF_A_TICK: f64 = 0.0005;
-/// So many early calls while the clock stands still: it is not going to move.
+/// After this many early calls while the clock stands still, it is not going to move.
 const STANDS_STILL: u32 = 10;
 
 impl Armed {

@@ -165,7 +165,7 @@ impl Ready {
         self.pushed.set(self.pushed.get() + 1);
     }
 
-    /// Takes the first task out, of so many as there are before `end`; says how many those were.
+    /// Takes the first task out of those before `end`. Returns it, and how many those were.
     #[inline]
     pub(crate) fn take(&self, end: u64) -> Option<(Owned, u64)> {
         let left = end.checked_sub(self.taken.get()).filter(|left| *left > 0)?;

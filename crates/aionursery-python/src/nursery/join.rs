@@ -1,5 +1,5 @@
 //! How a nursery is joined: its host waits for body and children, and a cancellation that comes meanwhile
-//! goes on to them. It must never decide anything itself.
+//! goes on to them. It must never decide what an end or a cancellation means for others: the tree does.
 
 use nursery_core::{NurseryId, Outcome, Role};
 use pyo3::prelude::*;
@@ -25,12 +25,16 @@ use crate::task;
 use crate::wait::{self, Ops, Wait, WaitObject, WaitPhase};
 
 /// How the body has ended.
-fn body_outcome(exception: Option<&Object>) -> Outcome<Failure> {
+fn body_outcome(exception: Option<&Object>, leaver: &Leaver) -> Outcome<Failure> {
     let Some(exception) = given(exception) else {
         return Outcome::Done;
     };
+    let role = match leaver {
+        Leaver::Stranger(..) => Role::Misplaced,
+        _ => Role::Body,
+    };
     let failure = Failure::unnamed(Owned::share(exception));
-    Outcome::raised(raised::kind_of_end(exception), Role::Body, failure).0
+    Outcome::raised(raised::kind_of_end(exception), role, failure).0
 }
 
 static OPS: Ops =
@@ -83,14 +87,9 @@ fn begin_join(join: &WaitObject) -> Fallible<bool> {
     let timed = exception.is_some() || state.tree.borrow().has_services(id);
     let now = if timed { state.now_or_zero() } else { 0.0 };
     let leaver = this.leaver(state, id, closes).inspect_err(|_| this.left.set(false))?;
-    let outcome = body_outcome(exception.as_deref());
+    let outcome = body_outcome(exception.as_deref(), &leaver);
     part(this, state, id, &leaver, exception.as_deref(), &outcome)?;
     check_stands(state, id)?;
-    let outcome = match outcome {
-        // The task that closes a generator from outside gets the misuse error instead.
-        Outcome::Alone(_) if matches!(leaver, Leaver::Stranger(..)) => Outcome::Cancelled,
-        outcome => outcome,
-    };
     let words = outcome.error().and_then(|Failure { error, .. }| {
         let text = format!("the nursery's body failed: {}", type_name(error));
         optional(string(py, &text))

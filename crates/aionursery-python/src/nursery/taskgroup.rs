@@ -1,4 +1,4 @@
-//! `TaskGroup.create_task` as nearly everybody calls it: a coroutine, perhaps a name or a context.
+//! `TaskGroup.create_task` as nearly every program calls it: a coroutine, perhaps a name or a context.
 //! What is anything else goes to the class's own Python part, which knows what asyncio says to it.
 //! It must never decide what that part decides.
 

@@ -42,7 +42,7 @@ pub(super) fn fail(state: &LoopState, task: &Task, raised: Raised) -> Fallible<(
     }
 }
 
-/// A task has ended. Its nursery is told directly, everybody else in the order of asking.
+/// A task has ended. Its nursery is told directly, everything else in the order of asking.
 #[inline]
 pub(super) fn finish(state: &LoopState, task: &Task, how: u32, outcome: Option<Owned>) {
     let ours = task.data();

@@ -1,5 +1,5 @@
-//! How a task moves: one step of its coroutine, what it waits for, how it is woken. It decides nothing
-//! of scopes and nurseries: it asks the tree.
+//! One step of a task: what is thrown into its coroutine or sent, and what comes out. It must never decide
+//! which cancellation a step throws: the tree and the inbox do.
 
 use nursery_core::{Inbox, Thrown, Waited};
 

@@ -1,6 +1,6 @@
 //! The future of something that runs in a scope of its own: it is dropped when that is cancelled,
 //! after the shields in it, and gives then what its scope has caused, no other cancellation. It must
-//! never end in the place of the future that a cancellation from outside is for.
+//! never end in place of the future that a cancellation from outside is for.
 
 use std::future::Future;
 use std::panic::Location;

@@ -86,7 +86,7 @@ pub fn move_on_at<F: Future>(deadline: impl Into<Instant>, future: F) -> MovingO
     MovingOn { scoped: fail_at(deadline, future) }
 }
 
-// An `async fn` in the place of these two would have a type of its own in which the compiler cannot
+// An `async fn` in place of these two would have a type of its own in which the compiler cannot
 // see that it is `Send`, where its future is a nursery's.
 pin_project! {
     /// The future of [`move_on_after`] and [`move_on_at`].

@@ -11,7 +11,7 @@ use crate::scope::lock;
 use crate::sync::{self, Mutex, RuntimeId, plain};
 use crate::task::Load;
 
-/// So many go between a thread and the common place at once; a thread has at most twice as many.
+/// How many go between a thread and the common place at once; a thread has at most twice as many.
 const BATCH: usize = 32;
 
 /// A carrier without a child, as spawns see it.
@@ -88,7 +88,7 @@ thread_local! {
 /// What a thread keeps: carriers of one runtime.
 struct Here {
     idle: Vec<Arc<Idle>>,
-    /// So many more go before the common place is asked again whether there is room.
+    /// How many more go before the common place is asked again whether there is room.
     refused: usize,
 }
 

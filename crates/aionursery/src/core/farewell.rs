@@ -42,7 +42,7 @@ impl<E> Core<E> {
         left
     }
 
-    /// The driver's own children are gone, so many. What is left is adopted, with every error that
+    /// The driver's own children are gone, this many. What is left is adopted, with every error that
     /// was not seen.
     pub(crate) fn leave_orphans(&self, gone: u32) {
         self.scope.pass_on_orphans();

@@ -21,7 +21,7 @@ struct Inside {
     /// At this size those that have ended are looked for.
     full: usize,
     own: Option<Raised>,
-    /// For so many the own wall stands.
+    /// For how many the own wall stands.
     shielded: usize,
 }
 

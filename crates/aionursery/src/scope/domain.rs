@@ -16,7 +16,7 @@ pub(crate) struct Domain {
     pub(crate) tree: Mutex<Tree<Tokio>>,
 }
 
-/// So many empty ones a thread keeps; none in the models, whose locks live for one run.
+/// How many empty ones a thread keeps; none in the models, whose locks live for one run.
 const KEPT: usize = if cfg!(aionursery_loom) { 0 } else { 16 };
 /// One that has held more scopes at once is not kept.
 const FEW: usize = 64;

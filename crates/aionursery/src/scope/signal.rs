@@ -187,7 +187,7 @@ impl Signal {
         holders.iter().for_each(|waiter| waiter.wake());
     }
 
-    /// Sets flags and wakes everybody.
+    /// Sets flags and wakes everything that waits.
     pub(super) fn raise(&self, flags: u8) {
         let wakers: Vec<Waker> = {
             let waiters = &mut *lock(&self.waiters);

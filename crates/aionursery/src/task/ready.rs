@@ -3,7 +3,7 @@
 //! never run a child.
 //!
 //! Stacks that are taken whole: the driver has one to itself, for those that wake themselves and
-//! each other; everybody else's takes one atomic operation a push, one a batch. Each entry holds one
+//! each other; a wake from any other thread takes one atomic operation a push, one a batch. Each entry holds one
 //! reference to its task. After [`Seat::close`] nothing stays in them, however late a waker calls.
 
 #[cfg(all(test, not(aionursery_loom)))]
@@ -239,7 +239,7 @@ impl Seat {
         act()
     }
 
-    /// Nothing is driven any more: what is in the list and what comes later is let go.
+    /// Nothing is driven any more: what is in the list and what comes later is dropped.
     pub(crate) fn close(&mut self) {
         quietly(|| self.0.unregister());
         let mut left = Woken::new();

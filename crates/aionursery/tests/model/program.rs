@@ -13,7 +13,7 @@ pub struct Step {
 
 #[derive(Clone, Debug)]
 pub enum Act {
-    /// For so many milliseconds.
+    /// For this many milliseconds.
     Sleep(u64),
     /// The code ends with the step's number as its error.
     Fail,

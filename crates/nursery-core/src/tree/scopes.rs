@@ -173,7 +173,7 @@ impl<F: Face> Tree<F> {
         0
     }
 
-    /// The error that is on its way in a task is no nursery's: the program has put it in the place of
+    /// The error that is on its way in a task is no nursery's: the program has put it in place of
     /// what had overtaken a cancellation, and no scope catches that by it (R13).
     pub fn error_was_replaced(&mut self, member: MemberId) {
         self.members[member.0].overtaken = false;

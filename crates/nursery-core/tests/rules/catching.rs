@@ -73,7 +73,7 @@ fn r13_a_block_that_fails_on_its_own_is_not_caught() {
 
 #[test]
 fn r13_an_error_that_overtakes_an_outer_scope_is_told_again() {
-    for foreign in [false, true] {
+    for (foreign, replaced) in [(false, false), (true, false), (false, true)] {
         let (mut world, host) = host(foreign);
         let outer = world.enter(host, PLAIN);
         let nursery = world.open(host, PLAIN, false);
@@ -86,8 +86,13 @@ fn r13_an_error_that_overtakes_an_outer_scope_is_told_again() {
         assert_eq!(close.verdict, Verdict::Errors(vec![Oops(1)]));
         assert!(!close.cancelled && !close.rearm && !close.exit.caught);
         assert!(world.suspended(host), "the outer cancellation has not been honoured");
+        if replaced {
+            // The program has raised another error in its place.
+            world.tree.error_was_replaced(world.tasks[host].member);
+        }
         // The error goes on and leaves the outer scope: that is the end of its cancellation.
-        assert!(world.exit(host, outer, Flight::Error).caught, "cancelled_caught, as in trio");
+        let caught = world.exit(host, outer, Flight::Error).caught;
+        assert_eq!(caught, !replaced, "cancelled_caught, as in trio");
         assert!(!world.pending(host));
         finish(world, host);
     }

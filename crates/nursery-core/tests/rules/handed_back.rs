@@ -131,7 +131,7 @@ impl World {
         self.change(|tree, now, out| tree.body_ended(nursery, outcome, now, Some(reason), out))
     }
 
-    /// The answer of a call holds what the tree has kept, so many values.
+    /// The answer of a call holds this many values that the tree has kept.
     fn answered<A>(&mut self, answer: A, values: usize) {
         let before = self.watch.alive.get();
         drop(answer);

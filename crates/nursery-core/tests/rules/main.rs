@@ -2,6 +2,7 @@
 //! named cases of scopes, and random programs against a model that knows nothing of the tree.
 
 mod alone;
+mod branches;
 mod budgets;
 mod catching;
 mod every_order;
@@ -13,6 +14,7 @@ mod program;
 mod random_programs;
 mod scopes;
 mod services;
+mod shown;
 mod steps;
 mod verdict;
 mod watches;

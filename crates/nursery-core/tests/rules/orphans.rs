@@ -814,7 +814,7 @@ fn r3_a_nursery_waits_for_what_is_inside_it_by_children_hosts_heirs_and_successo
     world.body_ended(third, Outcome::Done);
     world.discard(third);
 
-    // An heir waits in the place of a host that has ended.
+    // An heir waits in place of a host that has ended.
     let left = world.open(child, PLAIN, false);
     let orphan = world.start(left, false).unwrap();
     world.end_inside(child, Outcome::Done, false);

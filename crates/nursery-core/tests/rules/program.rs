@@ -117,7 +117,7 @@ pub struct State {
     overtaken: bool,
     /// The host has heard a cancellation from outside.
     heard: bool,
-    /// The host has put something else in the place of a cancellation from outside.
+    /// The host has put something else in place of a cancellation from outside.
     took: bool,
     /// A body ended by a cancellation that was not asked for: of something it awaited.
     spontaneous: bool,

@@ -143,7 +143,7 @@ fn r3_what_another_nursery_joins_hands_its_errors_over_once() {
 
 #[test]
 fn r7_and_r9_say_of_each_kind_of_exception_how_it_ends_a_body_and_a_child() {
-    for role in [Role::Body, Role::Child] {
+    for role in [Role::Body, Role::Misplaced, Role::Child] {
         let ended = |kind| Outcome::raised(kind, role, Oops(1));
         // Nothing keeps what brought a cancellation: it is the caller's.
         assert_eq!(ended(ErrorKind::Cancellation), (Outcome::Cancelled, Some(Oops(1))));
@@ -153,6 +153,7 @@ fn r7_and_r9_say_of_each_kind_of_exception_how_it_ends_a_body_and_a_child() {
     let closes = |role| Outcome::raised(ErrorKind::Close, role, Oops(1)).0;
     assert_eq!(closes(Role::Body), Outcome::Alone(Oops(1)));
     assert_eq!(closes(Role::Child), Outcome::Failed(Oops(1)), "an ordinary error");
+    assert_eq!(closes(Role::Misplaced), Outcome::Cancelled, "the misuse is raised instead");
 }
 
 #[test]

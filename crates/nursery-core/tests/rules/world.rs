@@ -314,7 +314,7 @@ impl World {
         Thrown { outside: asked || handed, scope }
     }
 
-    /// It is now `now`: what the alarms do. Says how many there were.
+    /// It is now `now`: what the alarms do. Returns how many there were.
     pub fn advance(&mut self, now: f64) -> usize {
         self.now = now;
         let mut count = 0;

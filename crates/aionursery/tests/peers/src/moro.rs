@@ -55,7 +55,7 @@ where
         (None, Ok(value)) => value,
         (None, Err(errors)) => {
             let _ = errors.resume_panic();
-            unreachable!("nobody cancels but `terminate`")
+            unreachable!("nothing cancels but `terminate`")
         }
     }
 }
@@ -72,7 +72,7 @@ impl<'env, R: Send + 'env> Scope<'env, R> {
         Spawned(child.value().boxed())
     }
 
-    /// Ends the scope with this value; nobody who awaits it goes on.
+    /// Ends the scope with this value; what awaits it does not go on.
     pub fn terminate<T: Send + 'env>(
         &'env self,
         value: R,

@@ -21,7 +21,7 @@ struct Node {
     scope: CancelScope,
     dweller: Mutex<Pin<Box<Scoped<Boxed>>>>,
     errand: Arc<Mutex<Option<Errand>>>,
-    // Who is below keeps the place in the tree.
+    // A token below keeps the place in the tree.
     _above: Option<Arc<Node>>,
 }
 
@@ -41,7 +41,7 @@ impl Node {
         Arc::new(Self { scope, dweller, errand, _above: above })
     }
 
-    /// The dweller does it, unless the scope is cancelled: then nobody stands in it any more.
+    /// The dweller does it, unless the scope is cancelled: then nothing stands in it any more.
     fn within(&self, errand: Errand) {
         let dweller = &mut *self.dweller.lock().unwrap();
         if self.scope.is_cancelled() {

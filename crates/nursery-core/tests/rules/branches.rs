@@ -1,0 +1,59 @@
+//! A face whose tasks branch: many scopes of one task side by side, each below the scope that it was opened
+//! in.
+
+use nursery_core::{Cleanup, Flight, MemberId, ScopeId};
+
+use crate::world::{PLAIN, World, cleaning, finish, host};
+
+/// A branch of a task below a scope, and the scope that it enters there.
+fn branch(world: &mut World, below: ScopeId) -> (usize, ScopeId) {
+    let member = world.tree.enroll_in(world.tasks.len(), below);
+    let branch = world.adopt_task(member);
+    world.tasks[branch].foreign = true;
+    let scope = world.enter(branch, PLAIN);
+    (branch, scope)
+}
+
+fn leave(world: &mut World, (branch, scope): (usize, ScopeId)) {
+    world.step(branch);
+    world.exit(branch, scope, Flight::Cancelled);
+    world.withdraw(branch);
+}
+
+fn member(world: &World, task: usize) -> MemberId {
+    world.tasks[task].member
+}
+
+#[test]
+fn r12_a_cancellation_reaches_every_branch_below_it_and_none_beside() {
+    let (mut world, host) = host(true);
+    let outer = world.enter(host, PLAIN);
+    let [one, other] = [(); 2].map(|()| branch(&mut world, outer));
+    world.cancel(one.1);
+    assert!(world.cancelled(one.0) && !world.cancelled(other.0) && !world.cancelled(host));
+    world.cancel(outer);
+    assert!(world.cancelled(other.0) && world.cancelled(host));
+    for branch in [one, other] {
+        leave(&mut world, branch);
+    }
+    world.step(host);
+    assert!(world.exit(host, outer, Flight::Cancelled).caught);
+    finish(world, host);
+}
+
+#[test]
+fn r18_it_says_from_when_on_a_cancellation_does_not_wait_for_a_branch() {
+    let (mut world, host) = host(true);
+    let outer = world.enter(host, cleaning(3.0));
+    let one = branch(&mut world, outer);
+    assert_eq!(world.tree.insists_at(member(&world, one.0)), f64::INFINITY);
+    world.advance(2.0);
+    world.cancel(outer);
+    assert_eq!(world.tree.insists_at(member(&world, one.0)), 5.0);
+    world.change(|tree, now, out| tree.set_cleanup(outer, Cleanup::Seconds(0.0), now, out));
+    assert_eq!(world.tree.insists_at(member(&world, one.0)), f64::NEG_INFINITY);
+    leave(&mut world, one);
+    world.step(host);
+    world.exit(host, outer, Flight::Cancelled);
+    finish(world, host);
+}
