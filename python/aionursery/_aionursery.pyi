@@ -666,15 +666,15 @@ class Transfer(Generic[_T_co]):
     def throw(self, typ: Any, val: Any = ..., tb: Any = ..., /) -> Any: ...
     def close(self) -> None: ...
 
-def make_channel(
-    capacity: float, places: int
-) -> tuple[SendChannel[Any], ReceiveChannel[Any]]:
+def make_channel(capacity: float, places: int) -> tuple[SendChannel[Any], ReceiveChannel[Any]]:
     """Make a channel of so many places, which are `capacity` in the program's words; return its two ends."""
+
 def demand(send: SendChannel[Any]) -> Coroutine[Any, Any, None]:
     """Wait until something waits for an item at the channel of a send end, or nothing receives there.
 
     For one producer: another one's wait is over then.
     """
+
 @overload
 def sleep(delay: float) -> Coroutine[Any, Any, None]:
     """Wait for `delay` seconds, then return `result`.
