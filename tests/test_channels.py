@@ -420,9 +420,7 @@ async def test_r11_a_refused_call_of_another_thread_changes_nothing(world):
         task = nursery.start_soon(receive.receive)
         await turns(2)
         for call in (lambda: send.send_nowait(1), send.close, receive.close):
-            with pytest.raises(
-                RuntimeError, match=r"channel.*another thread.*threadsafe"
-            ):
+            with pytest.raises(RuntimeError, match=r"channel.*another thread.*threadsafe"):
                 await asyncio.to_thread(call)
         assert send.statistics() == (0, 0, 1, 1, 0, 1)
         await send.send(2)

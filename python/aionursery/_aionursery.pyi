@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context
-from types import TracebackType
+from types import GenericAlias, TracebackType
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar, TypeVarTuple, final, overload
 
 from typing_extensions import disjoint_base
@@ -589,6 +589,7 @@ class SendChannel(Generic[_T]):
         """Close this end, for what expects a coroutine; it does not wait."""
     def statistics(self) -> ChannelStatistics:
         """Return how full the channel is and what waits at it."""
+    def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
     def __enter__(self) -> Self: ...
     def __exit__(
         self,
@@ -634,6 +635,7 @@ class ReceiveChannel(Generic[_T]):
         """Return how full the channel is and what waits at it."""
     def __aiter__(self) -> Self: ...
     def __anext__(self) -> Coroutine[Any, Any, _T]: ...
+    def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
     def __enter__(self) -> Self: ...
     def __exit__(
         self,
@@ -656,7 +658,7 @@ class Transfer(Generic[_T_co]):
     @property
     def __name__(self) -> str: ...
     @property
-    def __qualname__(self) -> str: ...  # type: ignore[override]
+    def __qualname__(self) -> str: ...
     @property
     def cr_running(self) -> bool: ...
     def __await__(self) -> Generator[Any, Any, _T_co]: ...
