@@ -99,6 +99,29 @@ async def child_awaits_futures(count: int) -> None:
         nursery.start_soon(child)
 
 
+async def _pass_items(count: int, places: int) -> None:
+    send, receive = aionursery.open_channel(places)
+
+    async def produce() -> None:
+        with send:
+            for number in range(count):
+                await send.send(number)
+
+    async with aionursery.Nursery() as nursery:
+        nursery.start_soon(produce)
+        async for _ in receive:
+            pass
+
+
+async def channel_item_is_waited_for(count: int) -> None:
+    await _pass_items(count, 0)
+
+
+async def channel_item_needs_no_wait(count: int) -> None:
+    """Nearly: one wait of each side for as many items as the channel has places."""
+    await _pass_items(count, 100)
+
+
 PATHS: dict[str, tuple[Callable[[int], Awaitable[None]], tuple[str, ...]]] = {
     "child_returns_at_once": (child_returns_at_once, ("Nursery",)),
     "child_of_a_function": (child_of_a_function, ("Nursery",)),
@@ -108,6 +131,8 @@ PATHS: dict[str, tuple[Callable[[int], Awaitable[None]], tuple[str, ...]]] = {
     "fail_after_entered_and_left": (fail_after_entered_and_left, ("fail_after",)),
     "child_awaits_a_child": (child_awaits_a_child, ("Nursery",)),
     "child_awaits_futures": (child_awaits_futures, ("Nursery",)),
+    "channel_item_is_waited_for": (channel_item_is_waited_for, ("open_channel",)),
+    "channel_item_needs_no_wait": (channel_item_needs_no_wait, ("open_channel",)),
 }
 
 

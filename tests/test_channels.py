@@ -366,3 +366,149 @@ async def test_r10_a_channel_that_was_used_is_in_no_reference_cycle(world):
         assert [reference() for reference in references] == [None] * 4
     finally:
         gc.enable()
+
+
+# What a program does that it need not
+
+
+async def test_r12a_an_item_that_was_handed_to_a_coroutine_which_is_closed_goes_to_the_next(world):
+    send, receive = open_channel(0)
+    for end in ("close", "throw", "go"):
+        waiting = receive.receive()
+        waiting.send(None)
+        send.send_nowait(end)
+        with pytest.raises(WouldBlock):
+            receive.receive_nowait()
+        if end == "close":
+            waiting.close()
+        elif end == "throw":
+            with pytest.raises(KeyError):
+                waiting.throw(KeyError())
+        del waiting
+        assert receive.receive_nowait() == end
+
+
+async def test_r12a_an_item_that_was_handed_to_what_the_collector_finds_goes_to_the_next(world):
+    send, receive = open_channel(0)
+    waiting = receive.receive()
+    waiting.send(None)
+    circle = [waiting]
+    circle.append(circle)
+    send.send_nowait(circle)
+    del circle, waiting
+    gc.collect()
+    circle = receive.receive_nowait()
+    assert circle[1] is circle
+
+
+async def test_what_a_receiver_waits_for_is_not_set_by_other_code(world):
+    send, receive = open_channel(0)
+    async with Nursery() as nursery:
+        task = nursery.start_soon(receive.receive)
+        await turns(2)
+        task._fut_waiter.set_result("not sent")
+        await turns(2)
+        assert not task.done()
+        assert receive.statistics().waiting_receivers == 1
+        send.send_nowait("sent")
+        assert await task == "sent"
+
+
+async def test_r11_a_refused_call_of_another_thread_changes_nothing(world):
+    send, receive = open_channel(0)
+    async with Nursery() as nursery:
+        task = nursery.start_soon(receive.receive)
+        await turns(2)
+        for call in (lambda: send.send_nowait(1), send.close, receive.close):
+            with pytest.raises(RuntimeError, match=r"channel.*another thread.*threadsafe"):
+                await asyncio.to_thread(call)
+        assert send.statistics() == (0, 0, 1, 1, 0, 1)
+        await send.send(2)
+        assert await task == 2
+
+
+async def test_a_coroutine_that_is_never_awaited_warns_and_sends_nothing(world):
+    send, receive = open_channel(1)
+    with pytest.warns(RuntimeWarning, match="'SendChannel.send' was never awaited"):
+        send.send(1)
+    with pytest.warns(RuntimeWarning, match="'ReceiveChannel.aclose' was never awaited"):
+        receive.aclose()
+    assert receive.statistics()[:4] == (0, 1, 1, 1)
+
+
+async def test_a_coroutine_is_awaited_once(world):
+    send, receive = open_channel(1)
+    sending = send.send(1)
+    assert asyncio.iscoroutine(sending)
+    await sending
+    with pytest.raises(RuntimeError, match="already awaited"):
+        await sending
+    waiting = [receive.receive() for _ in range(2)]
+    assert await asyncio.gather(waiting[0], send.send(2), waiting[1]) == [1, None, 2]
+    with pytest.raises(RuntimeError, match="already awaited"):
+        await waiting[0]
+
+
+def test_an_end_is_referred_to_weakly_and_is_no_base_class():
+    send, receive = open_channel[int](1)
+    gone = []
+    references = [weakref.ref(end, gone.append) for end in (send, receive)]
+    assert [reference() for reference in references] == [send, receive]
+    del send, receive
+    assert gone == references
+    for kind in (aionursery.SendChannel, aionursery.ReceiveChannel):
+        assert kind[int].__origin__ is kind
+        with pytest.raises(TypeError):
+            kind()
+        with pytest.raises(TypeError):
+            type("Sub", (kind,), {})
+
+
+def test_r31_ends_that_lie_in_each_other_go_however_deep():
+    inner = None
+    for _ in range(20_000):
+        send, receive = open_channel(math.inf)
+        send.send_nowait(inner)
+        inner = receive
+    del send, receive, inner
+
+
+@pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
+def test_coroutines_that_lie_in_each_other_go_however_deep():
+    send, _ = open_channel(0)
+    inner = None
+    for _ in range(20_000):
+        inner = send.send(inner)
+    del inner
+
+
+def test_a_channel_that_holds_its_own_ends_is_collected():
+    class Item:
+        def __init__(self, *ends):
+            self.ends = ends
+
+        def __del__(self):
+            for end in self.ends:
+                end.close()
+
+    send, receive = open_channel(math.inf)
+    send.send_nowait(Item(send, receive))
+    reference = weakref.ref(send)
+    del send, receive
+    gc.collect()
+    assert reference() is None
+
+
+def test_a_destructor_may_close_the_channel_that_drops_its_item():
+    class Item:
+        def __del__(self):
+            seen.append(send.statistics()[:4])
+            send.close()
+            receive.close()
+
+    seen = []
+    send, receive = open_channel(math.inf)
+    for _ in range(3):
+        send.send_nowait(Item())
+    receive.close()
+    assert seen == [(0, math.inf, 1, 0), (0, math.inf, 0, 0), (0, math.inf, 0, 0)]

@@ -5,6 +5,8 @@ from . import from_thread as from_thread
 from ._aionursery import (
     CancelScope,
     Nursery,
+    ReceiveChannel,
+    SendChannel,
     Task,
     checkpoint,
     checkpoint_if_cancelled,
@@ -22,16 +24,14 @@ from ._aionursery import (
     warn_stuck_after,
 )
 from ._capacity import CapacityLimiter, CapacityLimiterStatistics
-from ._channels import (
+from ._channel_parts import (
     BrokenResourceError,
     ChannelStatistics,
     ClosedResourceError,
     EndOfChannel,
-    ReceiveChannel,
-    SendChannel,
     WouldBlock,
-    open_channel,
 )
+from ._channels import open_channel
 from ._errors import BaseMultiError, Cancelled, MultiError, NurseryClosed
 from ._factory import eager_task_factory
 from ._graceful import graceful

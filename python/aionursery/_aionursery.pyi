@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context
-from types import TracebackType
-from typing import Any, Literal, Protocol, Self, TypeVar, TypeVarTuple, final, overload
+from types import GenericAlias, TracebackType
+from typing import Any, Generic, Literal, Protocol, Self, TypeVar, TypeVarTuple, final, overload
 
 from typing_extensions import disjoint_base
 
 from ._capacity import CapacityLimiter
 from ._called import TaskStatus
+from ._channel_parts import ChannelStatistics
 from ._sync import Event
 
 _T = TypeVar("_T")
@@ -561,6 +562,119 @@ def current_effective_deadline() -> float:
     """The earliest deadline that can reach the caller; minus infinity if it is already cancelled.
 
     Seconds on the loop's clock, infinity for none. Raises RuntimeError outside of a task.
+    """
+
+@final
+class SendChannel(Generic[_T]):
+    """The end of a channel that items are put into. `open_channel` makes it.
+
+    ``with`` and ``async with`` close it behind the block.
+    """
+
+    def send(self, item: _T) -> Coroutine[Any, Any, None]:
+        """Put an item into the channel, and wait until there is a place for it.
+
+        Items arrive in the order of sending. If a scope cancels the wait, the item was not sent;
+        a bare ``Task.cancel()`` can come in the moment after it was. Goes on at once where no wait
+        is needed. Raises BrokenResourceError if every receive end is closed, ClosedResourceError
+        if this end is.
+        """
+    def send_nowait(self, item: _T) -> None:
+        """Put an item into the channel, or raise WouldBlock if there is no place for it."""
+    def clone(self) -> SendChannel[_T]:
+        """Return another send end of the same channel. Raises ClosedResourceError."""
+    def close(self) -> None:
+        """Close this end; what waits at it gets ClosedResourceError. It may be closed already."""
+    def aclose(self) -> Coroutine[Any, Any, None]:
+        """Close this end, for what expects a coroutine; it does not wait."""
+    def statistics(self) -> ChannelStatistics:
+        """Return how full the channel is and what waits at it."""
+    def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+    def __aenter__(self) -> Coroutine[Any, Any, Self]: ...
+    def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> Coroutine[Any, Any, None]: ...
+
+@final
+class ReceiveChannel(Generic[_T]):
+    """The end of a channel that items come out of. `open_channel` makes it.
+
+    ``async for`` gives items until every send end is closed. ``with`` and ``async with`` close it
+    behind the block.
+    """
+
+    def receive(self) -> Coroutine[Any, Any, _T]:
+        """Wait for the next item and return it.
+
+        Each item goes to one receiver, the first that has asked. If the wait is cancelled, no item
+        is lost: one that was handed over in the same moment goes to the next receiver. Goes on at
+        once where an item is there. Raises EndOfChannel if every send end is closed and no item is
+        left, ClosedResourceError if this end is closed.
+        """
+    def receive_nowait(self) -> _T:
+        """Return the next item, or raise WouldBlock if none is there; otherwise as `receive`."""
+    def clone(self) -> ReceiveChannel[_T]:
+        """Return another receive end of the same channel. Raises ClosedResourceError."""
+    def close(self) -> None:
+        """Close this end; what waits at it gets ClosedResourceError. It may be closed already."""
+    def aclose(self) -> Coroutine[Any, Any, None]:
+        """Close this end, for what expects a coroutine; it does not wait."""
+    def statistics(self) -> ChannelStatistics:
+        """Return how full the channel is and what waits at it."""
+    def __aiter__(self) -> Self: ...
+    def __anext__(self) -> Coroutine[Any, Any, _T]: ...
+    def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+    def __aenter__(self) -> Coroutine[Any, Any, Self]: ...
+    def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> Coroutine[Any, Any, None]: ...
+
+@final
+class Transfer(Generic[_T_co]):
+    @property
+    def __name__(self) -> str: ...
+    @property
+    def __qualname__(self) -> str: ...
+    @property
+    def cr_running(self) -> bool: ...
+    def __await__(self) -> Generator[Any, Any, _T_co]: ...
+    def __iter__(self) -> Generator[Any, Any, _T_co]: ...
+    def __next__(self) -> Any: ...
+    def send(self, value: Any, /) -> Any: ...
+    def throw(self, typ: Any, val: Any = ..., tb: Any = ..., /) -> Any: ...
+    def close(self) -> None: ...
+
+def make_channel(capacity: float, places: int) -> tuple[SendChannel[Any], ReceiveChannel[Any]]:
+    """Make a channel of so many places, which are `capacity` in the program's words; return its two ends."""
+
+def demand(send: SendChannel[Any]) -> Coroutine[Any, Any, None]:
+    """Wait until something waits for an item at the channel of a send end, or nothing receives there.
+
+    For one producer: another one's wait is over then.
     """
 
 @overload

@@ -15,6 +15,13 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any, Generic, TextIO, TypeVar, cast, overload
 
 from . import _aionursery
+from ._channel_parts import (
+    BrokenResourceError,
+    ChannelStatistics,
+    ClosedResourceError,
+    EndOfChannel,
+    WouldBlock,
+)
 from ._errors import BaseMultiError, Cancelled, NurseryClosed, alone
 from ._shield_origin import asked_from_inside
 from ._limit import Gate, start_in_place
@@ -33,10 +40,15 @@ else:
 
 __all__ = [
     "BaseMultiError",
+    "BrokenResourceError",
     "Cancelled",
+    "ChannelStatistics",
+    "ClosedResourceError",
+    "EndOfChannel",
     "Gate",
     "NurseryClosed",
     "TaskStatus",
+    "WouldBlock",
     "asked_from_inside",
     "cancel_and_wait",
     "extract_stack",

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from ._channels import WouldBlock
+from ._channel_parts import WouldBlock
 from ._waiter import waiter
 
 

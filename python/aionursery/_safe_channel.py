@@ -9,41 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections import deque
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import ParamSpec, TypeVar
 
-from ._aionursery import Nursery
-from ._channels import ReceiveChannel, SendChannel, _State
+from ._aionursery import Nursery, ReceiveChannel, SendChannel, demand
+from ._channels import open_channel
 from ._errors import BaseMultiError, alone
-from ._sync import Event
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class _Asking(ReceiveChannel[T]):
-    """A receive end that says when it wants an item."""
-
-    __slots__ = ("_asked",)
-
-    def __init__(self, state: _State[T], asked: Event) -> None:
-        super().__init__(state)
-        self._asked = asked
-
-    async def receive(self) -> T:
-        self._asked.set()
-        return await super().receive()
-
-    def close(self) -> None:
-        super().close()
-        self._asked.set()
-
-    def clone(self) -> ReceiveChannel[T]:
-        # Refuses if this end is closed.
-        super().clone().close()
-        return _Asking(self._state, self._asked)
 
 
 def as_safe_channel(
@@ -60,13 +36,12 @@ def as_safe_channel(
     @asynccontextmanager
     @functools.wraps(fn)
     async def context(*args: P.args, **kwargs: P.kwargs) -> AsyncIterator[ReceiveChannel[T]]:
-        state: _State[T] = _State(0)
-        asked = Event()
-        send, receive = SendChannel(state), _Asking(state, asked)
+        # Nothing is lost that was made for a receiver which is cancelled then.
+        send, receive = open_channel[T](math.inf)
         failed: BaseException | None = None
         try:
             async with Nursery() as nursery:
-                nursery.start_soon(_feed, fn(*args, **kwargs), send, state, asked)
+                nursery.start_soon(_feed, fn(*args, **kwargs), send)
                 with receive:
                     yield receive
                 nursery.cancel("the block around the channel was left")
@@ -81,34 +56,26 @@ def as_safe_channel(
     return context
 
 
-async def _feed(
-    items: AsyncGenerator[T, None], send: SendChannel[T], state: _State[T], asked: Event
-) -> None:
+async def _feed(items: AsyncGenerator[T, None], send: SendChannel[T]) -> None:
     """Run the generator, an item at a time, as they are wanted."""
-    ready: deque[T] = deque()
     async with aclosing(items):
-        while state.receivers:
+        while (seen := send.statistics()).receivers:
             try:
-                while state.receivers and not state.getters:
-                    asked.clear()
-                    await asked.wait()
+                if not seen.waiting_receivers:
+                    await demand(send)
+                    continue
             except asyncio.CancelledError as exc:
-                if not state.receivers:
+                if not send.statistics().receivers:
                     raise
                 # It may be that of a scope in the generator, which is where it has to be caught.
                 step = items.athrow(exc)
             else:
-                if not state.receivers:
-                    break
-                if ready:
-                    if state.hand_out(ready[0]):
-                        ready.popleft()
-                    continue
                 step = anext(items)
             try:
-                ready.append(await step)
+                item = await step
             except StopAsyncIteration:
                 break
-    state.buffer.extend(ready)
+            if send.statistics().receivers:
+                send.send_nowait(item)
     # Not if it fails: the receiver is then cancelled, and does not take what came for all.
     send.close()

@@ -25,6 +25,9 @@ def ours() -> Any:
             aionursery.Nursery,
             aionursery.CancelScope,
             aionursery.Task,
+            aionursery.SendChannel,
+            aionursery.ReceiveChannel,
+            _aionursery.Transfer,
             _aionursery.Wait,
             _aionursery.LoopState,
             asyncio.Future,
@@ -107,6 +110,44 @@ class TreeVar:
         self.set, self.get, self.reset = self._var.set, self._var.get, self._var.reset
 
 
+class End:
+    """An end of a channel, as far as a queue goes: it is never closed."""
+
+    def __init__(self, queue: asyncio.Queue[Any]) -> None:
+        self._queue = queue
+        self.send_nowait, self.receive_nowait = queue.put_nowait, queue.get_nowait
+        self.send, self.receive = queue.put, queue.get
+
+    def clone(self) -> End:
+        return End(self._queue)
+
+    def close(self) -> None:
+        pass
+
+    async def aclose(self) -> None:
+        pass
+
+    def statistics(self) -> int:
+        return self._queue.qsize()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def __aiter__(self) -> End:
+        return self
+
+    async def __anext__(self) -> Any:
+        return await self._queue.get()
+
+
+def _open_channel(capacity: float) -> tuple[End, End]:
+    queue: asyncio.Queue[Any] = asyncio.Queue(1 if capacity == 0 else 3)
+    return End(queue), End(queue)
+
+
 class _Status:
     def __init__(self, ready: Any) -> None:
         self.ready = ready
@@ -146,6 +187,7 @@ def plain() -> Any:
         TaskGroup=Nursery,
         CancelScope=Scope,
         TreeVar=TreeVar,
+        open_channel=_open_channel,
         fail_after=_scope,
         fail_at=_scope,
         move_on_after=_scope,

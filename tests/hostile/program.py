@@ -74,6 +74,9 @@ SYNC = (
 )
 #: What any code can do, too. It is drawn apart, so that a seed draws the rest as ever.
 ADDED = ("watch_scope", "watch_scope", "unwatch_scope", "tree_variable")
+#: What is done at channels, drawn apart as well: what waits, and what any code can do.
+CHANNEL_WAITING = ("channel", "channel", "channel_held", "channel_items")
+CHANNEL_SYNC = ("channel_nowait", "channel_end", "channel_open", "channel_transfer")
 #: What does violence to the loop, the interpreter or the library's objects: few programs have one.
 VIOLENT = (
     "stop",
@@ -137,8 +140,11 @@ def _steps(rng: random.Random, names: list[str], count: int) -> list[Step]:
     return [(rng.choice(names), rng.randrange(256), rng.randrange(256)) for _ in range(count)]
 
 
-def draw(seed: int) -> Program:
-    """Draw a program: the same one for the same seed, on every interpreter."""
+def draw(seed: int, *, channels: bool = True) -> Program:
+    """Draw a program: the same one for the same seed, on every interpreter.
+
+    Without channels it is the one that the seed drew before there were steps for them.
+    """
     rng = random.Random(f"hostile {seed}")
     settings: dict[str, int | str | bool] = {
         "loop": rng.choice(["asyncio", "asyncio", "asyncio", "biting", "uvloop"]),
@@ -163,4 +169,13 @@ def draw(seed: int) -> Program:
         while added.random() < 0.3:
             step = (added.choice(ADDED), added.randrange(256), added.randrange(256))
             steps.insert(added.randrange(len(steps) + 1), step)
+    at_channels = random.Random(f"hostile, channels, {seed}")
+    # Many steps in some programs find more than a few in each.
+    if channels and at_channels.random() < 0.4:
+        for steps, names in (
+            *((script, CHANNEL_WAITING + CHANNEL_SYNC) for script in scripts),
+            *((hook, CHANNEL_SYNC) for hook in hooks),
+        ):
+            for step in _steps(at_channels, list(names), at_channels.randint(0, 5)):
+                steps.insert(at_channels.randrange(len(steps) + 1), step)
     return Program(seed, settings, scripts, hooks)

@@ -48,10 +48,10 @@ FOUND = {
         [[], [], []],
     ),
     "a join that was collected after its nursery was woken though it was freed": draw(
-        1795987305160
+        1795987305160, channels=False
     ),
     "a loop had two states, and a nursery was entered with a place in the other's tree": draw(
-        1795990259887
+        1795990259887, channels=False
     ),
 }
 

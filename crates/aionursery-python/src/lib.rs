@@ -11,6 +11,7 @@
 #![deny(unsafe_code)]
 
 mod anyio;
+mod channel;
 mod cpython;
 mod drain;
 mod engine;
@@ -53,6 +54,7 @@ fn _aionursery(module: &Bound<'_, PyModule>) -> PyResult<()> {
     scope::add_watching(module)?;
     scope::strict::add_to(module)?;
     sleep::add_to(module)?;
+    channel::add_to(module)?;
     anyio::add_to(module)?;
     loop_class::add_to(module)?;
     nursery::add_to(module)?;

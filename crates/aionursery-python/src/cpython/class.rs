@@ -1,7 +1,7 @@
 //! Classes of our own beside those that PyO3 makes: their memory and their slots, for objects of which
 //! too many are made for what PyO3's way costs. A class must never be made twice.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, UnsafeCell};
 use std::ffi::{CStr, c_int};
 use std::marker::PhantomData;
 use std::mem::offset_of;
@@ -32,10 +32,61 @@ pub(crate) trait Inside: Sized + 'static {
     /// Lets go of every reference. The collector asks for it, and the last of its references.
     fn clear(&self, py: Python<'_>);
 
+    /// Where the objects keep what refers to them weakly, if anything may: [`weak_place!`] says it.
+    const WEAK: Option<WeakPlace<Self>> = None;
+
     /// The last reference has gone; `clear` follows. It is not given the object: nothing may get hold of
     /// that any more.
     fn farewell(&self, _: Python<'_>) {}
 }
+
+/// What refers weakly to an object of ours: a list of CPython's, which nothing else touches.
+#[repr(transparent)]
+pub(crate) struct WeakList(UnsafeCell<Raw>);
+
+impl WeakList {
+    /// Of a new object.
+    pub(crate) const fn new() -> Self {
+        Self(UnsafeCell::new(std::ptr::null_mut()))
+    }
+}
+
+/// Where an inside has its [`WeakList`].
+pub(crate) struct WeakPlace<T>(usize, PhantomData<fn(T)>);
+
+impl<T> WeakPlace<T> {
+    /// # Safety
+    /// A [`WeakList`] is there.
+    pub(crate) const unsafe fn at(offset: usize) -> Self {
+        Self(offset, PhantomData)
+    }
+
+    /// As a class's table has it.
+    fn members(&self) -> [ffi::PyMemberDef; 2] {
+        let place = ffi::PyMemberDef {
+            name: c"__weaklistoffset__".as_ptr(),
+            type_code: ffi::Py_T_PYSSIZET,
+            offset: (offset_of!(Heap<T>, inside) + self.0) as ffi::Py_ssize_t,
+            flags: ffi::Py_READONLY,
+            doc: std::ptr::null(),
+        };
+        [place, ffi::PyMemberDef::default()]
+    }
+}
+
+/// `weak_place!(Inside, field)`: the field of an inside that is its [`WeakList`].
+macro_rules! weak_place {
+    ($inside:ty, $($field:ident).+) => {{
+        const _: fn(&$inside) -> &$crate::cpython::class::WeakList = |inside| &inside.$($field).+;
+        let offset = std::mem::offset_of!($inside, $($field).+);
+        // SAFETY: the field is one, as the line above says.
+        #[allow(unsafe_code, reason = "written once for every class")]
+        unsafe {
+            $crate::cpython::class::WeakPlace::at(offset)
+        }
+    }};
+}
+pub(crate) use weak_place;
 
 /// An object of a class of ours.
 #[repr(C)]
@@ -124,7 +175,12 @@ impl<T: Inside> Class<T> {
             return Ok(made.to_bound(py));
         }
         // SAFETY: these show and free what `make` makes.
-        let slots = unsafe { slots.memory(traverse::<T>, clear::<T>, dealloc::<T>) };
+        let mut slots = unsafe { slots.memory(traverse::<T>, clear::<T>, dealloc::<T>) };
+        let mut members = T::WEAK.map(|place| place.members());
+        if let Some(members) = &mut members {
+            // SAFETY: a place is where a list is, and the table is there until the class is made.
+            slots = unsafe { slots.members(members.as_mut_ptr()) };
+        }
         let flags = ffi::Py_TPFLAGS_DEFAULT
             | ffi::Py_TPFLAGS_HAVE_GC
             | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION;
@@ -157,6 +213,9 @@ extern "C" fn dealloc<T: Inside>(dying: Dying<Heap<T>>) {
     dying.untrack();
     let py = dying.object().py();
     guard(py, (), || {
+        if T::WEAK.is_some() {
+            dying.clear_weak_references();
+        }
         dying.farewell(py);
         dying.clear(py);
     });

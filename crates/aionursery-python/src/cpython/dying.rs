@@ -20,6 +20,8 @@ safe_calls! {
     // What is ended is not counted any more, and of a class whose objects the collector knows.
     unsafe fn untrack(py: Python<'_>, object: *mut c_void) -> () = PyObject_GC_UnTrack;
     unsafe fn finalize(py: Python<'_>, object: Raw) -> c_int = PyObject_CallFinalizerFromDealloc;
+    // Of an object that nothing counts any more.
+    unsafe fn clear_weak_references(py: Python<'_>, object: Raw) -> () = PyObject_ClearWeakRefs;
 }
 
 #[cfg(py_sys_config = "Py_DEBUG")]
@@ -48,6 +50,12 @@ impl<T> Dying<T> {
     pub(crate) fn untrack(&self) {
         // SAFETY: the collector knows every object that is ended so.
         unsafe { untrack(self.object().py(), self.0.as_ptr().cast()) };
+    }
+
+    /// What refers to it weakly finds it no more, and calls what was to be called then.
+    pub(crate) fn clear_weak_references(&self) {
+        // SAFETY: it is counted no more, and CPython looks whether its class has such references.
+        unsafe { clear_weak_references(self.object().py(), self.0.as_ptr()) };
     }
 
     /// Undoes [`Self::untrack`].

@@ -317,6 +317,12 @@ pub(crate) fn set_error_text(kind: &Object, text: &str) -> Raised {
     Raised::SET
 }
 
+/// Raises `kind()`.
+pub(crate) fn set_bare(kind: &Object) -> Raised {
+    set_none(kind);
+    Raised::SET
+}
+
 /// Raises StopIteration, where nothing is raised yet.
 pub(crate) fn stop_unless_set(py: Python<'_>) -> Raised {
     if !is_set(py) {
@@ -426,6 +432,7 @@ pub(crate) mod exc {
         keyboard_interrupt = ffi::PyExc_KeyboardInterrupt,
         runtime_error = ffi::PyExc_RuntimeError,
         runtime_warning = ffi::PyExc_RuntimeWarning,
+        stop_async_iteration = ffi::PyExc_StopAsyncIteration,
         stop_iteration = ffi::PyExc_StopIteration,
         system_error = ffi::PyExc_SystemError,
         system_exit = ffi::PyExc_SystemExit,

@@ -241,6 +241,12 @@ pub(crate) struct Parts {
     /// `_limit.Gate`, and how a child of a nursery that has one starts.
     pub gate: &'static Object,
     pub start_in_place: &'static Object,
+    /// What channels raise, and what `statistics()` makes.
+    pub would_block: &'static Object,
+    pub end_of_channel: &'static Object,
+    pub broken_resource: &'static Object,
+    pub closed_resource: &'static Object,
+    pub channel_statistics: &'static Object,
 }
 
 static IMPORTS: Guarded<OnceCell<Imports>> = Guarded::new(OnceCell::new());
@@ -377,6 +383,11 @@ pub(crate) fn load(py: Python<'_>) -> PyResult<()> {
             start: get(&parts, "start")?,
             gate: get(&parts, "Gate")?,
             start_in_place: get(&parts, "start_in_place")?,
+            would_block: get(&parts, "WouldBlock")?,
+            end_of_channel: get(&parts, "EndOfChannel")?,
+            broken_resource: get(&parts, "BrokenResourceError")?,
+            closed_resource: get(&parts, "ClosedResourceError")?,
+            channel_statistics: get(&parts, "ChannelStatistics")?,
         },
         names,
     };

@@ -65,6 +65,15 @@ impl<T: 'static> Slots<T> {
         self
     }
 
+    /// Where its objects keep what refers to them weakly.
+    ///
+    /// # Safety
+    /// The table says just that, of the class's own objects, and is there until the class is made.
+    pub(super) unsafe fn members(mut self, table: *mut ffi::PyMemberDef) -> Self {
+        self.push(ffi::Py_tp_members, table.cast());
+        self
+    }
+
     pub(crate) fn methods<const N: usize>(mut self, table: &'static [Method<T>; N]) -> Self {
         self.push(ffi::Py_tp_methods, table.as_ptr().cast_mut().cast());
         self
@@ -97,6 +106,14 @@ impl<T: 'static> Slots<T> {
     pub(crate) fn iter(mut self, iter: Unary<T>) -> Self {
         self.push(ffi::Py_tp_iter, iter as *mut c_void);
         self.push(ffi::Py_am_await, iter as *mut c_void);
+        self
+    }
+
+    /// What `async for` does: the object iterates itself, and this answers with what is awaited for the
+    /// next item.
+    pub(crate) fn anext(mut self, anext: Unary<T>) -> Self {
+        self.push(ffi::Py_am_aiter, same as *mut c_void);
+        self.push(ffi::Py_am_anext, anext as *mut c_void);
         self
     }
 

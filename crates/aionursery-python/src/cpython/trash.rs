@@ -12,7 +12,7 @@ use crate::cpython::owned::Owned;
 /// How many of our objects may go inside each other, as CPython has it for its own.
 const DEPTH: usize = 50;
 
-/// What objects of one loop have still to let go of.
+/// What objects of one loop, or of one thread, have still to let go of.
 #[derive(Debug, Default)]
 pub(crate) struct Trash {
     depth: Cell<usize>,
@@ -20,6 +20,10 @@ pub(crate) struct Trash {
 }
 
 impl Trash {
+    pub(crate) const fn new() -> Self {
+        Self { depth: Cell::new(0), later: RefCell::new(Vec::new()) }
+    }
+
     pub(crate) fn traverse(
         &self,
         visit: impl Fn(&Object) -> Result<(), PyTraverseError>,

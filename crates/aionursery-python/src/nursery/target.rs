@@ -1,6 +1,7 @@
 //! What `start_soon` was given, made into a coroutine that a task can run, or a clear refusal.
 //! It must never start anything.
 
+use crate::channel::TransferObject;
 use crate::cpython::call::{
     call_all, call1, class_of, getattr_opt, has_await, is_async_generator, is_callable,
     is_coroutine, is_exact_generator, method0, method1, repr, truth_of,
@@ -83,6 +84,9 @@ impl Target {
         }
         if is_future(target)? {
             return Self::future(state, target);
+        }
+        if let Some(transfer) = target.cast::<TransferObject>() {
+            transfer.claim();
         }
         Ok(Self { coroutine: wrapped(target)?, shield: false })
     }
@@ -187,5 +191,7 @@ pub(super) fn refuse(target: &Object) {
         drop(optional(method0(target, names(py).close)));
     } else if let Some(wait) = target.cast::<WaitObject>() {
         wait.close();
+    } else if let Some(transfer) = target.cast::<TransferObject>() {
+        transfer.claim();
     }
 }

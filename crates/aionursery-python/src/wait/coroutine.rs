@@ -22,7 +22,8 @@ impl Sends<WaitObject> for Wait {
     }
 }
 
-fn advance(this: &WaitObject) -> Fallible<Sent> {
+/// What a step of what awaits it comes to.
+pub(crate) fn advance(this: &WaitObject) -> Fallible<Sent> {
     let py = this.py();
     let myself = || Sent::Yielded(Owned::share(this.object()));
     match (this.kind.get(), this.phase.get()) {

@@ -16,20 +16,17 @@ use crate::task;
 const WAITED_FOR: &str =
     "a future that is waited for, or the event, lock, queue, channel or limiter that made it,";
 
-/// One that knows no loop belongs to no thread yet.
-fn check_thread(this: &Wait, what: &str) -> Fallible<()> {
+/// Raises if what sets or cancels it runs in another thread than its loop. One that knows no loop belongs
+/// to no thread yet.
+pub(crate) fn check_thread(this: &Wait) -> Fallible<()> {
     match this.home.cloned() {
-        Some(state) => threads::check(&state, what, "the method, *args"),
+        Some(state) => threads::check(&state, WAITED_FOR, "the method, *args"),
         None => Ok(()),
     }
 }
 
-fn is_open(this: &Wait) -> bool {
-    matches!(this.phase.get(), WaitPhase::New | WaitPhase::Waiting)
-}
-
 pub(super) fn done(this: &WaitObject) -> Fallible<Owned> {
-    Ok(boolean(this.py(), !is_open(this)))
+    Ok(boolean(this.py(), !this.is_open()))
 }
 
 pub(super) fn cancelled(this: &WaitObject) -> Fallible<Owned> {
@@ -51,10 +48,10 @@ pub(super) fn result(this: &WaitObject) -> Fallible<Owned> {
 /// `set_result`, for what is parked.
 pub(super) fn set_result(this: &WaitObject, value: &Object) -> Fallible<Owned> {
     let py = this.py();
-    if this.kind.get() != WaitKind::Parked || !is_open(this) {
+    if this.kind.get() != WaitKind::Parked || !this.is_open() {
         return Err(set_error(imports(py).invalid_state_error, c"invalid state"));
     }
-    check_thread(this, WAITED_FOR)?;
+    check_thread(this)?;
     complete(this, Some(Owned::share(value)));
     Ok(none(py))
 }
@@ -67,10 +64,10 @@ pub(super) fn exception(this: &WaitObject) -> Fallible<Owned> {
 pub(super) fn cancel(this: &WaitObject, args: Args<'_>) -> Fallible<Owned> {
     let py = this.py();
     let [message] = args.parse(py, "cancel", ["msg"], 1)?;
-    if !is_open(this) {
+    if !this.is_open() {
         return Ok(boolean(py, false));
     }
-    check_thread(this, WAITED_FOR)?;
+    check_thread(this)?;
     drop(this.message.replace(given(message).map(Owned::share)));
     if this.kind.get() == WaitKind::Join {
         if let Some(state) = this.state() {
@@ -97,7 +94,7 @@ pub(super) fn add_done_callback(this: &WaitObject, args: Args<'_>) -> Fallible<O
         Some(context) => Owned::share(context),
         None => copy_context(py)?,
     };
-    if is_open(this) {
+    if this.is_open() {
         waiters::add(this, Owned::share(function), context);
     } else {
         task::call_soon(&state, function, this.object(), &context)?;

@@ -31,7 +31,8 @@ use crate::task::{Task, Waiter};
 use pyo3::prelude::*;
 
 pub(crate) use class::add_to;
-pub(crate) use coroutine::go_on;
+pub(crate) use coroutine::{advance, go_on};
+pub(crate) use future::check_thread;
 pub(crate) use over::{cancelled_error, complete, wake_joiner};
 pub(crate) use waiters::{interrupt, notify, park, withdraw};
 
@@ -267,6 +268,12 @@ impl Wait {
     /// What it was cancelled with.
     pub(crate) fn message(&self) -> Option<Owned> {
         self.message.cloned()
+    }
+
+    /// Whether what is waited for may still come.
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.phase.get(), WaitPhase::New | WaitPhase::Waiting)
     }
 
     /// Whether it was cut short or cancelled.

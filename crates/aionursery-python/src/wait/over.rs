@@ -10,7 +10,7 @@ use crate::engine::state::LoopState;
 
 /// What was waited for is there.
 pub(crate) fn complete(this: &WaitObject, value: Option<Owned>) {
-    if !matches!(this.phase.get(), WaitPhase::New | WaitPhase::Waiting) {
+    if !this.is_open() {
         return;
     }
     if value.is_some() {
