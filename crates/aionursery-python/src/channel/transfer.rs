@@ -231,7 +231,7 @@ pub(super) fn close(this: &TransferObject) -> Fallible<Owned> {
     match this.phase.get() {
         TransferPhase::Running => return Err(driven(this.py())),
         TransferPhase::Over => {}
-        TransferPhase::New | TransferPhase::Waiting => interrupt(this, WaitPhase::Spent),
+        TransferPhase::New | TransferPhase::Waiting => interrupt(this, WaitPhase::Taken),
     }
     Ok(none(this.py()))
 }
