@@ -14,7 +14,7 @@ import pytest
 import aionursery
 from aionursery import demo
 
-COMMAND = [sys.executable, "-X", "dev", "-m", "aionursery.demo", "--scale", "0.2"]
+COMMAND = [sys.executable, "-W", "default", "-m", "aionursery.demo", "--scale", "0.2"]
 #: What a terminal is told that is no text.
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 

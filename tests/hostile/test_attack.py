@@ -50,6 +50,27 @@ FOUND = {
     "a join that was collected after its nursery was woken though it was freed": draw(
         1795987305160, channels=False
     ),
+    "a host that left what was inside while it left too early had no place in the tree": Program(
+        1795995954501,
+        {"loop": "biting", "host": "asyncio"},
+        [
+            [
+                ("generator", 50, 20),
+                ("scope", 111, 170),
+                ("await_odd", 210, 214),
+                ("leave_by_hand", 147, 27),
+            ],
+            [],
+            [("unwatch_scope", 121, 47)],
+        ],
+        [[], [], [], [("scope_exit", 180, 8)]],
+    ),
+    "the same, on what the nursery's own cancellation calls": Program(
+        1795995956430,
+        {"loop": "asyncio", "host": "asyncio"},
+        [[("nursery", 74, 81), ("start_soon", 210, 162), ("scope_enter", 140, 12)]],
+        [[], [], [("watch_scope", 8, 135)], [("scope_exit", 64, 207)]],
+    ),
     "a loop had two states, and a nursery was entered with a place in the other's tree": draw(
         1795990259887, channels=False
     ),

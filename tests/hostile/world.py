@@ -251,7 +251,7 @@ class World:
         self.see(context.get("exception"), "exception handler", out=True)
         message = str(context.get("message"))
         self.errors[message[:40]] += 1
-        if isinstance(context.get("exception"), MemoryError) and message.startswith(TAKES_A_STEP):
+        if message.startswith(TAKES_A_STEP):
             # A step of asyncio's own task that fails never comes again, nor a future's callback.
             self.lost_steps = True
         task = context.get("task")

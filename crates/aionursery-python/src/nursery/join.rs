@@ -5,7 +5,7 @@ use nursery_core::{NurseryId, Outcome, Role};
 use pyo3::prelude::*;
 
 use super::Nursery;
-use super::abandoned::{close_by_force, finish_now, part_from_host};
+use super::abandoned::{close_by_force, finish_now, is_closed_or_gone, part_from_host};
 use super::leave::finish_join;
 use super::leaver::{Leaver, check_stands};
 use super::notes::{HELD, THROWN, nursery, payload};
@@ -98,11 +98,12 @@ fn begin_join(join: &WaitObject) -> Fallible<bool> {
     if closed || (closes && finish_now(state, id)) {
         return Ok(true);
     }
-    let successor = match leaver {
-        Leaver::Successor(member) | Leaver::Stranger(_, member) => member,
-        Leaver::Host(_) | Leaver::Force => None,
-    };
-    let key = Key::of(join.object());
+    // What has heard of that may have left the nursery, ended its last child, or left the tree itself.
+    check_stands(state, id)?;
+    if is_closed_or_gone(state, id) {
+        return Ok(true);
+    }
+    let (key, successor) = (Key::of(join.object()), leaver.successor(state));
     state.tree.touch(|tree| tree.set_joiner(id, Some(key), successor));
     if let Leaver::Host(host) = leaver
         && !task::is_ours(&host)

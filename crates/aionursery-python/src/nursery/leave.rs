@@ -102,14 +102,12 @@ fn leave(
     let member = hosts::member_of(state, host);
     let Heard { held, honoured, cancelled } = Heard::of(state, host, member, join, joined)?;
     let now = time_of_end(state, id)?;
-    let misplaced = {
-        let tree = state.tree.borrow();
-        tree.innermost(member) != Some(tree.scope(id))
-    };
-    if misplaced {
-        // What ran since the join began has entered something.
-        nursery.disown(state, id, Misuse::Order)?;
-        check_stands(state, id)?;
+    // What ran since the join began may have entered something, or have parted the nursery from its host.
+    if !state.tree.borrow().is_innermost(id) {
+        if state.tree.borrow().host(id).is_some() {
+            nursery.disown(state, id, Misuse::Order)?;
+            check_stands(state, id)?;
+        }
         let misuse = nursery.misuse.take();
         return leave_without_host(nursery, state, id, join, misuse);
     }
@@ -118,7 +116,8 @@ fn leave(
         tree.close(id, honoured, held, now, out)
     });
     // What was cancelled above a foreign host while it joined has not reached it yet.
-    let behind = own.is_none() && state.tree.borrow().is_pending(member);
+    let behind = own.is_none()
+        && hosts::find_member(state, host).is_some_and(|it| state.tree.borrow().is_pending(it));
     host::left_scope(state, host, member);
     nursery.leave(exit.settings, exit.cause, exit.caught);
     let taken = host::take_back(host, exit.take_back);

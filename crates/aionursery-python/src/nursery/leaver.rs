@@ -8,6 +8,7 @@ use super::abandoned::part_from_host;
 use crate::cpython::errors::{Fallible, misuse, optional, string};
 use crate::cpython::futures;
 use crate::cpython::imports::current_task;
+use crate::cpython::object::Object;
 use crate::cpython::owned::Owned;
 use crate::engine::state::{LoopState, PyFace};
 use crate::hosts;
@@ -41,11 +42,10 @@ impl Misuse {
 pub(super) enum Leaver {
     /// Its host, as it must be.
     Host(Owned),
-    /// Another task, after the host has ended, as asyncio allows it for its groups (R3). Where it is
-    /// in the tree, it is named.
-    Successor(Option<MemberId>),
-    /// Another task, which is named as above, or the host in the wrong order.
-    Stranger(Misuse, Option<MemberId>),
+    /// Another task, after the host has ended, as asyncio allows it for its groups (R3).
+    Successor(Owned),
+    /// Another task, or the host in the wrong order.
+    Stranger(Misuse, Owned),
     /// The host's coroutine is being closed, and must not await any more.
     Force,
 }
@@ -58,6 +58,22 @@ pub(super) fn check_stands(state: &LoopState, id: NurseryId) -> Fallible<()> {
     }
     let text = "this nursery was left meanwhile, by what ran while it was being left";
     Err(misuse(state.py(), text))
+}
+
+impl Leaver {
+    /// The place in the tree of the task that waits in the host's place, if it has one there now.
+    pub(super) fn successor(&self, state: &LoopState) -> Option<MemberId> {
+        match self {
+            Self::Stranger(Misuse::Order, host) => hosts::find_member(state, host),
+            Self::Successor(task) | Self::Stranger(_, task) => place_of(task),
+            Self::Host(_) | Self::Force => None,
+        }
+    }
+}
+
+/// The place in the tree of a task of ours.
+fn place_of(task: &Object) -> Option<MemberId> {
+    task.cast::<Task>().and_then(|task| task.data().member.get())
 }
 
 impl Nursery {
@@ -86,7 +102,7 @@ impl Nursery {
             if tree.innermost(member) == Some(tree.scope(id)) {
                 return Ok(Leaver::Host(host.clone()));
             }
-            return Ok(Leaver::Stranger(Misuse::Order, Some(member)));
+            return Ok(Leaver::Stranger(Misuse::Order, current));
         }
         let runs = match &host {
             Some(host) if alive => futures::is_running(host)?,
@@ -95,7 +111,7 @@ impl Nursery {
         if closes && (runs || current.is_none()) {
             return Ok(Leaver::Force);
         }
-        let member = current.object().cast::<Task>().and_then(|task| task.data().member.get());
+        let member = place_of(&current);
         let tree = state.tree.borrow();
         if member.is_some_and(|member| tree.is_awaited(member, id)) {
             drop(tree);
@@ -107,9 +123,11 @@ impl Nursery {
         }
         let scope = tree.scope(id);
         if !alive && tree.settings(scope).abrupt && tree.cause(scope).is_none() {
-            return Ok(Leaver::Successor(member));
+            drop(tree);
+            return Ok(Leaver::Successor(current));
         }
-        Ok(Leaver::Stranger(Misuse::Task, member))
+        drop(tree);
+        Ok(Leaver::Stranger(Misuse::Task, current))
     }
 
     /// Takes it from its host, and cancels its children: it is left as it must not be (R3).

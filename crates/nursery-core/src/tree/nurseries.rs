@@ -151,6 +151,14 @@ impl<F: Face> Tree<F> {
         (host != NONE).then(|| &self.members[host].key)
     }
 
+    /// Whether a nursery has a host that has left all that it had entered inside it.
+    #[must_use]
+    pub fn is_innermost(&self, nursery: NurseryId) -> bool {
+        let scope = self.nurseries[nursery.at].scope;
+        let host = self.scopes[scope].host;
+        host != NONE && self.members[host].scope == scope
+    }
+
     /// Where a nursery stands.
     #[must_use]
     pub fn phase(&self, nursery: NurseryId) -> Phase {

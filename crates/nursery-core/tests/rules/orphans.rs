@@ -366,6 +366,10 @@ fn r3_a_scope_removed_out_of_order_leaves_what_is_inside_it_alone() {
         assert!(!world.remove(host, scopes[1]));
         assert!(!world.cancelled(host) && !world.cancelled(child), "nothing is cancelled");
         assert_eq!(world.tree.innermost(world.tasks[host].member), Some(world.tree.scope(nursery)));
+        assert!(world.tree.is_innermost(nursery));
+        let within = world.enter(host, PLAIN);
+        assert!(!world.tree.is_innermost(nursery), "its host has entered another inside it");
+        assert!(!world.remove(host, within));
         world.cancel(scopes[0]);
         assert!(world.pending(host) && world.pending(child), "what lies around it still reaches");
         assert!(!world.remove(host, scopes[2]));
