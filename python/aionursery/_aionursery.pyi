@@ -8,8 +8,8 @@ from typing import Any, Literal, Protocol, Self, TypeVar, TypeVarTuple, final, o
 
 from typing_extensions import disjoint_base
 
-from ._capacity import CapacityLimiter
 from ._called import TaskStatus
+from ._capacity import CapacityLimiter
 from ._sync import Event
 
 _T = TypeVar("_T")

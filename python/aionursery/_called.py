@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Generic, TextIO, TypeVar, cast, overload
 
 from . import _aionursery
 from ._errors import BaseMultiError, Cancelled, NurseryClosed, alone
-from ._shield_origin import asked_from_inside
 from ._limit import Gate, start_in_place
+from ._shield_origin import asked_from_inside
 
 if TYPE_CHECKING:
     from types import FrameType
