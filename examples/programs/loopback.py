@@ -70,8 +70,8 @@ def serve(handler: type[socketserver.BaseRequestHandler]) -> Iterator[int]:
 def site(at_once: int) -> Iterator[str]:
     """A site of 60 pages: some fail at the first request, one always. Gives its address.
 
-    Checks at the end that no more than a given number of requests were made at once, and that each page was
-    asked for no more than three times.
+    Checks at the end that no more than a given number of requests were made at once, and that
+    each page was asked for no more than three times.
     """
     asked: collections.Counter[int] = collections.Counter()
     lock = threading.Lock()

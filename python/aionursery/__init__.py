@@ -23,6 +23,7 @@ from ._aionursery import (
     task_factory,
     warn_stuck_after,
 )
+from ._called import TaskStatus
 from ._capacity import CapacityLimiter, CapacityLimiterStatistics
 from ._channel_parts import (
     BrokenResourceError,
@@ -35,7 +36,6 @@ from ._channels import open_channel
 from ._errors import BaseMultiError, Cancelled, MultiError, NurseryClosed
 from ._factory import eager_task_factory
 from ._graceful import graceful
-from ._called import TaskStatus
 from ._processes import current_default_process_limiter, to_process
 from ._race import race
 from ._results import as_completed, gather

@@ -8,8 +8,8 @@ from typing import Any, Generic, Literal, Protocol, Self, TypeVar, TypeVarTuple,
 
 from typing_extensions import disjoint_base
 
-from ._capacity import CapacityLimiter
 from ._called import TaskStatus
+from ._capacity import CapacityLimiter
 from ._channel_parts import ChannelStatistics
 from ._sync import Event
 

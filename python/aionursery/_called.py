@@ -23,8 +23,8 @@ from ._channel_parts import (
     WouldBlock,
 )
 from ._errors import BaseMultiError, Cancelled, NurseryClosed, alone
-from ._shield_origin import asked_from_inside
 from ._limit import Gate, start_in_place
+from ._shield_origin import asked_from_inside
 
 if TYPE_CHECKING:
     from types import FrameType

@@ -1,1 +1,1 @@
-"""Programs that were not written by hand: drawn, run on a virtual clock, judged by rules and by trio."""
+"""Programs that no hand has written: drawn, run on a virtual clock, judged by rules and by trio."""

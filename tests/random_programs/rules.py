@@ -64,7 +64,7 @@ def each_error_comes_out_once(run: Run) -> Iterator[str]:
         times = handled[key] + out[key] + reported[key]
         if not times:
             yield f"R7: {error!r} was lost"
-        # A task that awaits another receives its error, beside the nursery that the task belongs to.
+        # What awaits a task receives its error, beside the nursery that the task belongs to.
         if times > 1 + received[key]:
             yield f"R7: {error!r} came out {times} times"
     for leaf in leaves(run.outcome):

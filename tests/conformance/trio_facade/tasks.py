@@ -22,7 +22,7 @@ class Task:
         self.coro = task.get_coro()
         self.parent_nursery: Any = None
         self.eventual_parent_nursery: Any = None
-        #: The nurseries that it has entered, in order; those that nothing refers to any more are gone.
+        #: The nurseries that it has entered, in order; one that nothing refers to any more is gone.
         self.entered: list[weakref.ref[Any]] = []
         #: What the task waits for, if other code is to wake it.
         self.parked: asyncio.Future[Any] | None = None

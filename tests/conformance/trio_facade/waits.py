@@ -76,7 +76,7 @@ async def wait_all_tasks_blocked() -> None:
 
 
 class Parked(asyncio.Future[Any]):
-    """A wait that `reschedule` ends; its cancellation is first told to the code that made it, once."""
+    """A wait that `reschedule` ends; its cancellation is first told to its maker, once."""
 
     abort_fn: Callable[[RaiseCancelT], Abort] | None
 
