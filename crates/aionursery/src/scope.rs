@@ -43,7 +43,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// The budget that a scope was given; without one, it has that of the scope above.
 pub(crate) fn budget(given: Option<Duration>) -> Cleanup {
-    given.map_or(Cleanup::Inherited, |time| Cleanup::Seconds(clock::nanoseconds(time)))
+    given.map_or(Cleanup::Inherited, |time| Cleanup::Limited(clock::nanoseconds(time)))
 }
 
 /// Errors stay in each nursery's own lifecycle; the tree carries none.
@@ -231,7 +231,7 @@ impl Scope {
         }
         let cause = nursery_core::Cause { source: nursery_core::Source::Host, reason: None };
         self.change(|tree, now, out| {
-            tree.set_cleanup(self.id, Cleanup::Seconds(0.0), now, out);
+            tree.set_cleanup(self.id, Cleanup::Limited(0.0), now, out);
             tree.cancel(self.id, cause, now, out);
         });
     }

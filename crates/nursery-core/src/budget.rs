@@ -48,7 +48,7 @@ impl<F: Face> Tree<F> {
         while at != NONE && self.scopes[at].effective {
             let scope = &self.scopes[at];
             let heard = heard.max(scope.cancelled_at);
-            self.look_by(at, end_of(self.seconds(at).max(floor), heard));
+            self.look_by(at, end_of(self.allowed(at).max(floor), heard));
             let scope = &self.scopes[at];
             if scope.settings.shield {
                 return;
@@ -91,17 +91,17 @@ impl<F: Face> Tree<F> {
     /// As [`insist`](Self::insist); for what has a guarantee, which may be told of several scopes, only
     /// the alarm is set if `all` is not.
     fn insist_from(&mut self, scope: ScopeId, now: f64, all: bool, out: &mut Effects<F>) {
-        let seconds = self.seconds(scope.at);
+        let allowed = self.allowed(scope.at);
         let mut next = f64::INFINITY;
-        // Where tasks stand, since when they can hear of this scope there, and how many seconds they
+        // Where tasks stand, since when they can hear of this scope there, and for how long they
         // have at the least.
         let mut walk = vec![(scope.at, self.scopes[scope.at].cancelled_at, 0.0)];
         while let Some((at, since, floor)) = walk.pop() {
-            let seconds = seconds.max(floor);
+            let allowed = allowed.max(floor);
             let mut members = Vec::new();
             self.inhabitants(at, |member| members.push(member));
             for member in members {
-                let moment = end_of(seconds, since.max(self.members[member].hears_since));
+                let moment = end_of(allowed, since.max(self.members[member].hears_since));
                 if moment > now || !(all || floor == 0.0) {
                     next = next.min(moment);
                 } else {
@@ -140,7 +140,7 @@ impl<F: Face> Tree<F> {
             if self.scopes[at].cause.is_some() {
                 self.set_budget(at);
                 self.spread(at, out);
-                if self.seconds(at) == 0.0 {
+                if self.allowed(at) == 0.0 {
                     self.insist_from(self.id(at), now, false, out);
                 }
             }
@@ -171,8 +171,8 @@ impl<F: Face> Tree<F> {
         while at != NONE && self.scopes[at].effective {
             let scope = &self.scopes[at];
             if scope.cause.is_some() {
-                let seconds = self.seconds(at).max(floor);
-                earliest = earliest.min(end_of(seconds, since.max(scope.cancelled_at)));
+                let allowed = self.allowed(at).max(floor);
+                earliest = earliest.min(end_of(allowed, since.max(scope.cancelled_at)));
             }
             if scope.settings.shield || earliest == f64::NEG_INFINITY {
                 break;
@@ -184,19 +184,19 @@ impl<F: Face> Tree<F> {
         earliest
     }
 
-    /// How many seconds a cancelled scope gives to what is below it.
-    pub(crate) fn seconds(&self, at: u32) -> f64 {
-        self.seconds_with(&self.scopes[at], self.given(at))
+    /// For how long a cancelled scope lets what is below it await.
+    pub(crate) fn allowed(&self, at: u32) -> f64 {
+        self.allowed_with(&self.scopes[at], self.given(at))
     }
 
     /// The same, where it is known what it has from above.
-    pub(crate) fn seconds_with(&self, scope: &Scope<F::Reason>, given: Cleanup) -> f64 {
+    pub(crate) fn allowed_with(&self, scope: &Scope<F::Reason>, given: Cleanup) -> f64 {
         if Self::is_brought(scope) && self.sees_above(scope) {
             // The one above insists.
             return f64::INFINITY;
         }
         match scope.cleanup(given) {
-            Cleanup::Seconds(seconds) | Cleanup::Guaranteed(seconds) => seconds,
+            Cleanup::Limited(allowed) | Cleanup::Guaranteed(allowed) => allowed,
             Cleanup::Inherited | Cleanup::Never => f64::INFINITY,
         }
     }
@@ -241,7 +241,7 @@ impl<F: Face> Tree<F> {
     /// Sets the alarm for the end of a cancelled scope's budget.
     pub(crate) fn set_budget(&mut self, at: u32) {
         self.part_alarm(at);
-        self.look_by(at, end_of(self.seconds(at), self.scopes[at].cancelled_at));
+        self.look_by(at, end_of(self.allowed(at), self.scopes[at].cancelled_at));
     }
 
     /// A scope looks at that moment at the latest whose time is over, if that is a moment. An alarm that
@@ -264,6 +264,6 @@ impl<F: Face> Tree<F> {
 
 /// When the time to clean up of a task is over that could first hear at that moment: minus infinity
 /// if there is none.
-pub(crate) fn end_of(seconds: f64, heard: f64) -> f64 {
-    if seconds == 0.0 { f64::NEG_INFINITY } else { heard + seconds }
+pub(crate) fn end_of(allowed: f64, heard: f64) -> f64 {
+    if allowed == 0.0 { f64::NEG_INFINITY } else { heard + allowed }
 }

@@ -170,10 +170,10 @@ impl<F: Face> Tree<F> {
             if at != root && same && (scope.settings.shield || !effective) {
                 continue;
             }
-            let seconds = self.seconds_with(scope, given);
+            let allowed = self.allowed_with(scope, given);
             let guarantees = scope.floor() > 0.0 && self.sees_above(scope);
             let hard = hard && !scope.settings.shield && !guarantees
-                || scope.cause.is_some() && seconds == 0.0;
+                || scope.cause.is_some() && allowed == 0.0;
             let given = scope.gives().unwrap_or(given);
             let brought = Self::is_brought(scope);
             self.scopes[at].effective = effective;
@@ -182,7 +182,7 @@ impl<F: Face> Tree<F> {
             }
             if brought {
                 // It insists for itself if nothing above does any more.
-                self.look_by(at, end_of(seconds, self.scopes[at].cancelled_at));
+                self.look_by(at, end_of(allowed, self.scopes[at].cancelled_at));
             }
             if guarantees {
                 self.change_guarantee(self.scopes[at].parent);
@@ -213,7 +213,7 @@ impl<F: Face> Tree<F> {
         let mut above = parent;
         while !hard && above != NONE && self.scopes[above].effective {
             let scope = &self.scopes[above];
-            hard = scope.cause.is_some() && self.seconds(above) == 0.0;
+            hard = scope.cause.is_some() && self.allowed(above) == 0.0;
             let ends = scope.settings.shield || scope.floor() > 0.0;
             above = if ends { NONE } else { scope.parent };
         }

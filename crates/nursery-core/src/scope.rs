@@ -62,9 +62,9 @@ pub enum Cleanup {
     Inherited,
     /// For ever: the cancellation is delivered once.
     Never,
-    /// For this many seconds; with 0 every await is cancelled.
-    Seconds(f64),
-    /// As `Seconds`, and for at least so long also after a cancellation of a scope above (R27a).
+    /// For so long; with 0 every await is cancelled.
+    Limited(f64),
+    /// As `Limited`, and for at least so long also after a cancellation of a scope above (R27a).
     Guaranteed(f64),
 }
 
@@ -132,9 +132,9 @@ impl<R> Scope<R> {
         (cleanup != Cleanup::Inherited && !abrupt).then_some(cleanup)
     }
 
-    /// How many seconds what is in it has at the least, whatever is cancelled above (R27a).
+    /// For how long what is in it may await at the least, whatever is cancelled above (R27a).
     pub(crate) fn floor(&self) -> f64 {
-        if let Cleanup::Guaranteed(seconds) = self.settings.cleanup { seconds } else { 0.0 }
+        if let Cleanup::Guaranteed(allowed) = self.settings.cleanup { allowed } else { 0.0 }
     }
 
     /// Its own budget, where that from above is known.

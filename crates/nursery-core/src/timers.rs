@@ -78,7 +78,7 @@ impl<T> Timers<T> {
         self.heap.is_empty()
     }
 
-    /// Adds a moment (seconds on the face's clock; neither NaN nor infinite).
+    /// Adds a moment (on the face's clock; neither NaN nor infinite).
     #[inline]
     pub fn insert(&mut self, when: f64, value: T) -> TimerId {
         debug_assert!(when.is_finite(), "a timer needs a moment, not {when}");

@@ -153,7 +153,7 @@ pub struct Tree<F: Face> {
     cancelled: u64,
     /// The budget of a scope with none above it that says anything (R18).
     pub cleanup: Cleanup,
-    /// After how many seconds a cancelled scope that still has tasks raises
+    /// After how long a cancelled scope that still has tasks raises
     /// [`Alarm::Warning`]; infinity for never.
     pub warn_after: f64,
 }

@@ -83,7 +83,7 @@ pub(crate) struct SharedTree(RefCell<Tree<PyFace>>);
 impl SharedTree {
     pub(crate) fn new() -> Self {
         let mut tree = Tree::new();
-        tree.cleanup = Cleanup::Seconds(CLEANUP);
+        tree.cleanup = Cleanup::Limited(CLEANUP);
         tree.warn_after = WARN_AFTER;
         Self(RefCell::new(tree))
     }

@@ -37,7 +37,7 @@ pub(crate) struct StrictNursery;
 impl StrictNursery {
     #[new]
     fn new() -> PyClassInitializer<Self> {
-        let settings = Settings { cleanup: Cleanup::Seconds(0.0), ..Settings::default() };
+        let settings = Settings { cleanup: Cleanup::Limited(0.0), ..Settings::default() };
         let mut nursery = Nursery::make(settings, f64::INFINITY, false);
         nursery.strict = true;
         PyClassInitializer::from(nursery).add_subclass(Self)

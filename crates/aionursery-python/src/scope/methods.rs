@@ -191,7 +191,7 @@ impl CancelScope {
             _ => self.block.settings.get().cleanup,
         };
         let seconds = match cleanup {
-            Cleanup::Seconds(seconds) | Cleanup::Guaranteed(seconds) => seconds,
+            Cleanup::Limited(seconds) | Cleanup::Guaranteed(seconds) => seconds,
             Cleanup::Never => return Ok(None),
             Cleanup::Inherited => CLEANUP,
         };

@@ -50,7 +50,7 @@ impl Budget {
                 "cleanup must be None or a number of seconds that is not negative",
             ));
         }
-        Ok(Self(Cleanup::Seconds(seconds)))
+        Ok(Self(Cleanup::Limited(seconds)))
     }
 }
 

@@ -35,7 +35,7 @@ impl StrictScope {
     ) -> PyResult<PyClassInitializer<Self>> {
         let deadline = finite("deadline", deadline)?;
         let delay = finite("delay", delay)?;
-        let cleanup = Cleanup::Seconds(0.0);
+        let cleanup = Cleanup::Limited(0.0);
         let settings = Settings { deadline, shield, cleanup, abrupt: false };
         let mut scope = CancelScope::make(settings, delay, fails);
         scope.strict = true;

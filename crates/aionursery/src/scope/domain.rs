@@ -31,7 +31,7 @@ pub(crate) fn take() -> Arc<Domain> {
     kept.unwrap_or_else(|| {
         let mut tree = Tree::new();
         // A future that is cancelled is dropped, unless it was given time (R27).
-        tree.cleanup = Cleanup::Seconds(0.0);
+        tree.cleanup = Cleanup::Limited(0.0);
         let domain = Arc::new(Domain { tree: Mutex::new(tree) });
         remember(&domain);
         domain

@@ -50,7 +50,7 @@ fn r18_it_says_from_when_on_a_cancellation_does_not_wait_for_a_branch() {
     world.advance(2.0);
     world.cancel(outer);
     assert_eq!(world.tree.insists_at(member(&world, one.0)), 5.0);
-    world.change(|tree, now, out| tree.set_cleanup(outer, Cleanup::Seconds(0.0), now, out));
+    world.change(|tree, now, out| tree.set_cleanup(outer, Cleanup::Limited(0.0), now, out));
     assert_eq!(world.tree.insists_at(member(&world, one.0)), f64::NEG_INFINITY);
     leave(&mut world, one);
     world.step(host);

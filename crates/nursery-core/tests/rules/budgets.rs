@@ -190,7 +190,7 @@ fn r18_of_several_cancelled_scopes_each_insists_for_itself() {
 #[test]
 fn r18_one_that_is_over_nearer_by_does_not_hide_when_the_outer_one_is() {
     let (mut world, host) = host(false);
-    world.tree.cleanup = Cleanup::Seconds(1.0);
+    world.tree.cleanup = Cleanup::Limited(1.0);
     let outer = world.enter(host, PLAIN);
     let inner = world.enter(host, SHIELD);
     world.cancel(inner);
@@ -210,19 +210,19 @@ fn r18_one_that_is_over_nearer_by_does_not_hide_when_the_outer_one_is() {
 #[test]
 fn r18_a_scope_that_says_nothing_has_what_is_said_above_and_the_trees_if_nothing_is() {
     let (mut world, host) = host(false);
-    world.tree.cleanup = Cleanup::Seconds(10.0);
+    world.tree.cleanup = Cleanup::Limited(10.0);
     let outer = world.enter(host, PLAIN);
     let never = world.enter(host, PATIENT);
-    let group = world.enter(host, Settings { cleanup: Cleanup::Seconds(3.0), ..ABRUPT });
+    let group = world.enter(host, Settings { cleanup: Cleanup::Limited(3.0), ..ABRUPT });
     let inner = world.enter(host, PLAIN);
     let silent = world.enter(host, ABRUPT);
-    assert_eq!(world.tree.cleanup_of(outer), Cleanup::Seconds(10.0));
+    assert_eq!(world.tree.cleanup_of(outer), Cleanup::Limited(10.0));
     assert_eq!(world.tree.cleanup_of(never), Cleanup::Never);
-    assert_eq!(world.tree.cleanup_of(group), Cleanup::Seconds(3.0), "its own");
+    assert_eq!(world.tree.cleanup_of(group), Cleanup::Limited(3.0), "its own");
     assert_eq!(world.tree.cleanup_of(inner), Cleanup::Never, "not that of a TaskGroup around it");
     assert_eq!(world.tree.cleanup_of(silent), Cleanup::Inherited, "nor does that inherit any");
     world.change(|tree, now, out| tree.set_cleanup(never, Cleanup::Inherited, now, out));
-    assert_eq!(world.tree.cleanup_of(inner), Cleanup::Seconds(10.0));
+    assert_eq!(world.tree.cleanup_of(inner), Cleanup::Limited(10.0));
     world.cancel(silent);
     world.step(host);
     assert_eq!(world.tree.next_alarm(), None, "a TaskGroup never insists on its own");
@@ -336,7 +336,7 @@ fn r18_a_task_that_has_not_taken_a_step_when_the_time_is_over_is_asked_once_more
 
 #[test]
 fn r18_a_budget_that_is_inherited_is_another_one_once_the_scope_that_gave_it_is_gone() {
-    for given in [Cleanup::Seconds(0.0), Cleanup::Seconds(2.0)] {
+    for given in [Cleanup::Limited(0.0), Cleanup::Limited(2.0)] {
         let (mut world, host) = host(false);
         world.tree.cleanup = given;
         let outer = world.enter(host, cleaning(9.0));
@@ -346,7 +346,7 @@ fn r18_a_budget_that_is_inherited_is_another_one_once_the_scope_that_gave_it_is_
         world.advance(1.0);
         assert!(!world.suspended(host));
         world.remove(host, outer);
-        if given == Cleanup::Seconds(2.0) {
+        if given == Cleanup::Limited(2.0) {
             is_over_at(&mut world, host, 2.0);
         } else {
             assert!(world.pending(host));
@@ -476,7 +476,7 @@ fn r27a_a_guaranteed_budget_begins_at_the_end_of_a_shield_inside_it() {
 fn r27a_a_guarantee_that_is_taken_back_ends_the_time() {
     let (mut world, host, [outer, inner]) = guaranteed(false, 0.0, 3.0);
     assert!(!world.suspended(host));
-    let none = Cleanup::Seconds(0.0);
+    let none = Cleanup::Limited(0.0);
     world.change(|tree, now, out| {
         tree.set_cleanup(inner, none, now, out);
         let cause = Cause { source: Source::Host, reason: None };

@@ -71,7 +71,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let mut tree = Tree::new();
-        tree.cleanup = Cleanup::Seconds(1.0);
+        tree.cleanup = Cleanup::Limited(1.0);
         Self { tree, watch: Rc::default(), given: 0, returned: 0, now: 0.0 }
     }
 
@@ -272,7 +272,7 @@ fn r31_deadlines_shields_budgets_and_moves_drop_nothing() {
     for shield in [true, false] {
         world.change(|tree, now, out| tree.set_shield(inner, shield, now, out));
     }
-    for cleanup in [Cleanup::Never, Cleanup::Seconds(0.0), Cleanup::Seconds(2.0)] {
+    for cleanup in [Cleanup::Never, Cleanup::Limited(0.0), Cleanup::Limited(2.0)] {
         world.change(|tree, now, out| tree.set_cleanup(scope, cleanup, now, out));
     }
     let moved = world.change(|tree, now, out| tree.move_child(child, from, now, out));

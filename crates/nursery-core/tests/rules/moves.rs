@@ -130,7 +130,7 @@ fn r24_a_budget_that_runs_goes_on_running_and_that_of_the_nursery_begins_with_th
     world.step(child);
     let given = world.tree.scope(*to);
     world.change(|tree, now, out| {
-        tree.set_cleanup(given, Cleanup::Seconds(4.0), now, out);
+        tree.set_cleanup(given, Cleanup::Limited(4.0), now, out);
     });
     world.cancel(*outer);
     world.cancel(given);
@@ -163,7 +163,7 @@ fn r24_a_child_that_moves_directly_has_its_time_from_the_move_too() {
     world.begin(child);
     let scope = world.tree.scope(*to);
     world.change(|tree, now, out| {
-        tree.set_cleanup(scope, Cleanup::Seconds(4.0), now, out);
+        tree.set_cleanup(scope, Cleanup::Limited(4.0), now, out);
     });
     world.cancel(scope);
     world.step(*owner);

@@ -554,7 +554,7 @@ fn r12_what_goes_around_an_orphan_does_not_cut_it_off() {
     assert!(!world.suspended(grandchild), "it has fifty seconds");
     // Its owner lets go of the scope around it, which was a shield.
     let outer = world.tree.scope(nursery);
-    world.change(|tree, now, out| tree.set_cleanup(outer, Cleanup::Seconds(1.0), now, out));
+    world.change(|tree, now, out| tree.set_cleanup(outer, Cleanup::Limited(1.0), now, out));
     world.advance(3.0);
     world.remove(child, scope);
     assert!(!world.suspended(grandchild), "the nursery that joins it reaches it from now on");

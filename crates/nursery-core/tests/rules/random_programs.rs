@@ -108,7 +108,7 @@ impl Program {
         let (blocks, tasks) = (Vec::new(), Vec::new());
         let world = World::new();
         let mut program = Self { random, world, blocks, tasks, errors: 0, acting: None };
-        let budgets = [Cleanup::Never, Cleanup::Seconds(0.0), Cleanup::Seconds(1.0)];
+        let budgets = [Cleanup::Never, Cleanup::Limited(0.0), Cleanup::Limited(1.0)];
         program.world.tree.cleanup = program.random.pick(&budgets);
         for foreign in [false, true] {
             program.world.enroll(foreign);
@@ -263,7 +263,7 @@ impl Program {
             above = *parent;
         }
         match said {
-            Cleanup::Seconds(seconds) | Cleanup::Guaranteed(seconds) => seconds,
+            Cleanup::Limited(seconds) | Cleanup::Guaranteed(seconds) => seconds,
             Cleanup::Never | Cleanup::Inherited => f64::INFINITY,
         }
     }
@@ -467,7 +467,7 @@ impl Program {
             0..4 => Cleanup::Inherited,
             4 => Cleanup::Never,
             5 => Cleanup::Guaranteed(self.random.pick(&seconds)),
-            _ => Cleanup::Seconds(self.random.pick(&seconds)),
+            _ => Cleanup::Limited(self.random.pick(&seconds)),
         }
     }
 

@@ -372,7 +372,7 @@ pub fn until(deadline: f64) -> Settings {
 
 /// A scope with a budget for cleaning up.
 pub fn cleaning(seconds: f64) -> Settings {
-    Settings { cleanup: Cleanup::Seconds(seconds), ..PLAIN }
+    Settings { cleanup: Cleanup::Limited(seconds), ..PLAIN }
 }
 
 /// A scope with a budget that what is in it has also if a scope above is cancelled.
