@@ -64,6 +64,9 @@ class BitingLoop(CountingLoop):
             except Exception as exc:
                 # A loop that refuses to schedule is more than asyncio's tasks survive.
                 world.see(exc, "loop")
+            except BaseException:
+                world.lost_steps = True
+                raise
 
     def call_soon(self, callback: Any, *args: Any, context: Any = None) -> Any:
         self._bite(1)
