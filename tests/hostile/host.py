@@ -112,7 +112,8 @@ def _live(world: World) -> None:
 def _turns(world: World, count: int, until: Any = None) -> None:
     """Let the loop go round so often, whatever comes out of it."""
     loop = world.loop
-    for _ in range(8):
+    # Each exit leaves the loop; a program may have one in each of its blocks.
+    for _ in range(200):
         # An interrupt that is still to come would come in these lines.
         sys.settrace(None)
         if loop.is_closed() or (until is not None and until.done()):

@@ -188,6 +188,8 @@ def interrupt(world: World, a: int, b: int) -> None:
 @step
 def interrupt_later(world: World, a: int, b: int) -> None:
     """Ctrl-C at the n-th line of Python from now on."""
+    if threading.current_thread() is not threading.main_thread():
+        return
     left = a
 
     def trace(frame: Any, event: str, arg: Any) -> Any:
