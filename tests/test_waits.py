@@ -25,6 +25,68 @@ async def test_r23_a_wait_that_was_cancelled_before_it_began_takes_callbacks(wor
     assert wait.get_loop() is asyncio.get_running_loop()
 
 
+SHORT = {
+    "sleep(0)": lambda: aionursery.sleep(0, "slept"),
+    "sleep": lambda: aionursery.sleep(0.001, "slept"),
+    "checkpoint": aionursery.checkpoint,
+    "checkpoint_if_cancelled": aionursery.checkpoint_if_cancelled,
+    "sleep_until": lambda: aionursery.sleep_until(0),
+}
+
+
+async def as_completed(wait):
+    return await next(iter(asyncio.as_completed([wait])))
+
+
+async def waited(wait):
+    done, _ = await asyncio.wait([asyncio.ensure_future(wait)])
+    return done.pop().result()
+
+
+async def gathered(wait):
+    return (await asyncio.gather(wait))[0]
+
+
+async def from_a_thread(wait):
+    loop = asyncio.get_running_loop()
+    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(wait, loop))
+
+
+@pytest.mark.parametrize("short", SHORT)
+@pytest.mark.parametrize(
+    "function",
+    [
+        as_completed,
+        waited,
+        gathered,
+        from_a_thread,
+        lambda wait: asyncio.wait_for(wait, 20),
+        asyncio.shield,
+        asyncio.ensure_future,
+    ],
+)
+async def test_r23_asyncios_functions_await_what_nothing_has_awaited(world, short, function):
+    async with asyncio.timeout(20):
+        result = await function(SHORT[short]())
+    assert result == ("slept" if short in ("sleep(0)", "sleep") else None)
+
+
+@pytest.mark.parametrize("function", [asyncio.gather, asyncio.shield, asyncio.ensure_future])
+async def test_r23_what_asyncios_functions_await_can_be_timed_out(world, function):
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(function(aionursery.sleep_forever()), 0.01)
+
+
+async def test_r17_a_limit_counts_a_sleep_that_a_child_is_made_of(world):
+    running = []
+    async with aionursery.Nursery(limit=1) as nursery:
+        for _ in range(3):
+            child = nursery.start_soon(aionursery.sleep(0.001))
+            child.add_done_callback(running.append)
+        await nursery.start_when_free(lambda: aionursery.sleep(0))
+        assert len(running) == 3
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("how", ["cancel", "set_result"])
 def test_r7_a_wait_that_ends_after_its_loop_was_closed_says_so_once(kind, how):

@@ -82,20 +82,17 @@ impl Target {
             check_fresh(target)?;
             return Ok(Self { coroutine: Owned::share(target), shield: false });
         }
-        if is_future(target)? {
-            return Self::future(state, target);
-        }
-        if let Some(transfer) = target.cast::<TransferObject>() {
+        if let Some(wait) = target.cast::<WaitObject>() {
+            wait.claim();
+        } else if let Some(transfer) = target.cast::<TransferObject>() {
             transfer.claim();
+        } else if is_future(target)? {
+            return Self::future(state, target);
         }
         Ok(Self { coroutine: wrapped(target)?, shield: false })
     }
 
     fn future(state: &LoopState, target: &Object) -> Fallible<Self> {
-        if let Some(wait) = target.cast::<WaitObject>() {
-            wait.claim();
-            return Ok(Self { coroutine: wrapped(target)?, shield: false });
-        }
         let py = state.py();
         let event_loop = method0(target, names(py).get_loop)?;
         if !state.is_loop(&event_loop) {

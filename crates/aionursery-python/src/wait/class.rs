@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use super::coroutine::{close, send_value, throw};
 use super::future::{
     add_done_callback, blocking, cancel, cancelled, done, event_loop, exception, get_loop,
-    remove_done_callback, result, set_blocking, set_result,
+    make_cancelled_error, remove_done_callback, result, set_blocking, set_result,
 };
 use super::{CLASS, Wait, WaitKind, WaitObject, WaitPhase};
 use crate::cpython::called::{method, property, unary};
@@ -79,7 +79,7 @@ fn warn_unawaited(py: Python<'_>) {
     }
 }
 
-static METHODS: [Method<WaitObject>; 13] = [
+static METHODS: [Method<WaitObject>; 14] = [
     method!(one_arg WaitObject, c"send", send_value),
     method!(fast WaitObject, c"throw", throw),
     method!(no_args WaitObject, c"close", close),
@@ -92,6 +92,7 @@ static METHODS: [Method<WaitObject>; 13] = [
     method!(fast WaitObject, c"add_done_callback", add_done_callback),
     method!(one_arg WaitObject, c"remove_done_callback", remove_done_callback),
     method!(no_args WaitObject, c"get_loop", get_loop),
+    method!(no_args WaitObject, c"_make_cancelled_error", make_cancelled_error),
     Method::end(),
 ];
 

@@ -117,8 +117,17 @@ pub(super) fn event_loop(this: &WaitObject) -> Fallible<Owned> {
     get_loop(this)
 }
 
+/// None for what has not begun: asyncio's functions take that for a coroutine, and await it in a task. Only
+/// what is awaited ends by itself.
 pub(super) fn blocking(this: &WaitObject) -> Fallible<Owned> {
-    Ok(boolean(this.py(), this.blocking.get()))
+    let py = this.py();
+    let begins = this.phase.get() == WaitPhase::New && this.kind.get() != WaitKind::Parked;
+    Ok(if begins { none(py) } else { boolean(py, this.blocking.get()) })
+}
+
+/// The error that `result()` raises, for asyncio's `gather`.
+pub(super) fn make_cancelled_error(this: &WaitObject) -> Fallible<Owned> {
+    Ok(this.raise_cancelled(this.py()).take())
 }
 
 pub(super) fn set_blocking(this: &WaitObject, value: Option<&Object>) -> Fallible<()> {
