@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
+import pytest
+
+import aionursery
 from aionursery import CancelScope, sleep, sleep_forever
 
 
@@ -46,3 +50,46 @@ def test_r21_a_clock_that_stands_still_is_believed_in_the_end():
         assert event_loop.run_until_complete(main())
     finally:
         event_loop.close()
+
+
+class LeavesAtTheNth(asyncio.SelectorEventLoop):
+    """A loop whose clock leaves a scope when it is asked for the n-th time."""
+
+    scope = None
+    left = 0
+
+    def time(self):
+        self.left -= 1
+        if self.left == 0:
+            with contextlib.suppress(RuntimeError):
+                self.scope.__exit__(None, None, None)
+        return super().time()
+
+
+@pytest.mark.parametrize("cleanup", [0, 10])
+@pytest.mark.parametrize("task_class", [asyncio.Task, aionursery.Task])
+def test_r31_a_clock_may_leave_the_scope_that_a_task_is_to_hear_of(task_class, cleanup):
+    async def main(loop, number):
+        loop.scope = aionursery.CancelScope(cleanup=cleanup)
+        loop.scope.__enter__()
+        loop.scope.cancel()
+        loop.left = number
+        for _ in range(3):
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0)
+                await loop.create_future()
+        loop.left = 0
+        with contextlib.suppress(RuntimeError):
+            loop.scope.__exit__(None, None, None)
+
+    for number in range(1, 24):
+        loop, reports = LeavesAtTheNth(), []
+        loop.set_exception_handler(lambda _, context, reports=reports: reports.append(context))
+        task = task_class(main(loop, number), loop=loop)
+        # What is left too early waits for what never comes.
+        loop.call_later(0.05, task.cancel)
+        loop.call_later(0.1, task.cancel)
+        loop.call_later(0.15, task.cancel)
+        loop.run_until_complete(asyncio.wait([task], timeout=20))
+        assert task.done() and reports == []
+        loop.close()

@@ -65,9 +65,7 @@ fn let_go_of_ended(state: &LoopState) {
 pub(crate) fn left_scope(state: &LoopState, task: &Object) {
     let Some(member) = find_member(state, task) else { return };
     if state.tree.borrow().innermost(member).is_some() {
-        if state.tree.borrow().is_cancelled(member) {
-            insist(state, task, member);
-        }
+        insist(state, task);
         return;
     }
     state.tree.touch(|tree| tree.withdraw_idle(member));
@@ -101,13 +99,16 @@ fn must_cancel(task: &Object) -> Fallible<bool> {
 
 /// Whether a cancellation waits for the task's next await.
 pub(crate) fn is_cancelled(state: &LoopState, task: &Object) -> Fallible<bool> {
-    let pending = find_member(state, task).is_some_and(|member| insist(state, task, member));
+    let pending = insist(state, task);
     Ok(must_cancel(task)? || pending)
 }
 
 /// Whether a foreign task that runs is to be cancelled at its next await; if its budget is spent, it
 /// is (R18).
-fn insist(state: &LoopState, task: &Object, member: MemberId) -> bool {
+fn insist(state: &LoopState, task: &Object) -> bool {
+    let Some(member) = find_member(state, task) else {
+        return false;
+    };
     if state.tree.borrow().is_pending(member) {
         return true;
     }
@@ -115,7 +116,9 @@ fn insist(state: &LoopState, task: &Object, member: MemberId) -> bool {
         return false;
     }
     let now = state.now_or_zero();
-    let spent = state.tree.touch(|tree| tree.suspended(member, || now));
+    // The clock may be the program's code, and the task have left the tree in it.
+    let spent = find_member(state, task)
+        .is_some_and(|member| state.tree.touch(|tree| tree.suspended(member, || now)));
     if spent {
         reach(state, task);
     }
@@ -160,11 +163,12 @@ static LATER: Method = method!(no_args Object, c"deliver_cancellation", |this: &
 fn later(task: &Object) -> Fallible<Owned> {
     let py = task.py();
     let state = LoopState::current(py)?;
-    if let Some(member) = find_member(&state, task) {
-        let now = state.now_or_zero();
-        if state.tree.touch(|tree| tree.suspended(member, || now)) {
-            reach(&state, task);
-        }
+    // The clock may be the program's code, so the task's place is asked for after it.
+    let now = state.now_or_zero();
+    if let Some(member) = find_member(&state, task)
+        && state.tree.touch(|tree| tree.suspended(member, || now))
+    {
+        reach(&state, task);
     }
     Ok(none(py))
 }

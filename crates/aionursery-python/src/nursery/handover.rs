@@ -32,12 +32,16 @@ impl Reservation {
     fn end(&self) {
         let Some(state) = self.home.cloned() else { return };
         self.home.clear();
-        if state.is_gone() || !state.tree.borrow().has_nursery(self.id) {
+        if state.is_gone() {
             return;
         }
         // It may end while an exception is on its way.
         let _aside = Aside::new(state.py());
+        // The clock may be the program's code, and leave the nursery.
         let now = state.now_or_zero();
+        if !state.tree.borrow().has_nursery(self.id) {
+            return;
+        }
         if let Some(closed) = state.change(|tree, out| tree.unreserve(self.id, now, out)) {
             wait::wake_joiner(&state, closed);
         }
@@ -98,7 +102,7 @@ fn move_child(
     from: &Bound<'_, Nursery>,
     to: &Bound<'_, Nursery>,
 ) -> PyResult<bool> {
-    let (Some((state, _)), Some((_, new))) = (from.get().place(), to.get().place()) else {
+    let Some((state, _)) = from.get().place() else {
         return Ok(false);
     };
     if !from.get().is_here() {
@@ -111,10 +115,11 @@ fn move_child(
     let Ok(child) = Owned::share(object(child)).cast::<Task>() else {
         return Ok(false);
     };
-    let Some(member) = child.data().member.get() else {
+    // The clock may be the program's code, so the places are asked for after it.
+    let now = state.now_or_zero();
+    let (Some(member), Some((_, new))) = (child.data().member.get(), to.get().place()) else {
         return Ok(false);
     };
-    let now = state.now_or_zero();
     match state.change(|tree, out| tree.move_child(member, new, now, out)) {
         Ok(closed) => {
             to.get().hand_errors_on(&child);

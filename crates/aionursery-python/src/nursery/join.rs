@@ -170,10 +170,11 @@ fn part(
 
 /// The host was cancelled from outside while it joins (R15).
 fn tell_of_cancellation(state: &LoopState, nursery: &Nursery, reason: Option<Owned>) {
+    // The clock may be the program's code, and leave the nursery.
+    let now = state.now_or_zero();
     let Some(id) = nursery.id.get() else {
         return;
     };
-    let now = state.now_or_zero();
     state.change(|tree, out| tree.host_cancelled(id, reason, now, out));
 }
 

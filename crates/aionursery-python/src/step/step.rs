@@ -181,7 +181,9 @@ fn prepare_cancellation(
         Thrown::Nothing => incoming,
         Thrown::Held => {
             let now = state.now_or_zero();
-            state.change(|tree, _| tree.hears_from_now(member, now));
+            if let Some(member) = ours.member.get() {
+                state.change(|tree, _| tree.hears_from_now(member, now));
+            }
             incoming
         }
         Thrown::Plain => Some(cancelled_error(task)),

@@ -1,7 +1,7 @@
 //! What a task waits for between two steps. A cancellation that came while it ran acts here (R18). It
 //! must never decide whether one does: the tree and the inbox do.
 
-use nursery_core::{Inbox, MemberId};
+use nursery_core::Inbox;
 
 use super::cancel::cancel_wait;
 use super::future;
@@ -10,7 +10,7 @@ use crate::cpython::errors::misuse;
 use crate::cpython::owned::Owned;
 use crate::engine::ready;
 use crate::engine::state::LoopState;
-use crate::task::{Task, Waiter, call_graph, callbacks, flag, is_asked, is_shielded};
+use crate::task::{Task, TaskData, Waiter, call_graph, callbacks, flag, is_asked, is_shielded};
 use crate::wait::{self, WaitObject};
 
 /// A coroutine has yielded: the task waits for what it yielded.
@@ -21,7 +21,7 @@ pub(super) fn suspend(state: &LoopState, task: &Task, yielded: Owned) {
     call_graph::begin_child(state, task);
     if yielded.is_none() {
         ours.raise_flags(flag::SCHEDULED);
-        if ours.member.get().is_some_and(|member| insist(state, member)) {
+        if insist(state, ours) {
             ours.change_inbox(Inbox::tell);
         }
         ready::push_or_report(state, Owned::share(task).into_object());
@@ -63,7 +63,7 @@ fn begin_wait(state: &LoopState, task: &Task, what: Owned) {
     ours.waiting.set(what);
     if ours.has(flag::JOINING | flag::SCHEDULED) {
         // What it waits for is there already if a step is to come; nothing is to be cancelled.
-        if !ours.has(flag::JOINING) && ours.member.get().is_some_and(|it| insist(state, it)) {
+        if !ours.has(flag::JOINING) && insist(state, ours) {
             ours.change_inbox(Inbox::tell);
         }
         return;
@@ -74,16 +74,19 @@ fn begin_wait(state: &LoopState, task: &Task, what: Owned) {
         ours.change_inbox(|inbox| inbox.handed_on_late(shielded));
         return;
     }
-    if ours.member.get().is_some_and(|member| insist(state, member)) {
+    if insist(state, ours) {
         ours.change_inbox(Inbox::tell);
         cancel_wait(state, task, false);
     }
 }
 
 /// Whether the wait that begins is to be cancelled at once (R18). The clock may run Python code, so it
-/// is read outside the tree.
+/// is read outside the tree, and the task's place is asked for again after it.
 #[inline]
-fn insist(state: &LoopState, member: MemberId) -> bool {
+fn insist(state: &LoopState, ours: &TaskData) -> bool {
+    let Some(member) = ours.member.get() else {
+        return false;
+    };
     let mut asked = false;
     let pending = state.tree.touch(|tree| {
         tree.suspended(member, || {
@@ -95,7 +98,7 @@ fn insist(state: &LoopState, member: MemberId) -> bool {
         return pending;
     }
     let now = state.now_or_zero();
-    state.tree.touch(|tree| tree.suspended(member, || now))
+    ours.member.get().is_some_and(|member| state.tree.touch(|tree| tree.suspended(member, || now)))
 }
 
 /// The task yielded something it must not: its next step throws a RuntimeError.
