@@ -1,5 +1,6 @@
 //! `aionursery._aionursery`: the Python face. What each part owns is said in its first lines; the
-//! rules are in `nursery-core`, and nothing here decides about lifecycle, errors or cancellation.
+//! rules of lifecycle, errors and cancellation are in `nursery-core`. What is decided here all the same,
+//! because it has to look at objects of Python's, `docs/internals.md` lists by name.
 //!
 //! Three conventions keep it sound. No borrow of anything is held while Python code can run.
 //! Every reference is visible to the garbage collector. And since the module declares that it

@@ -1,4 +1,5 @@
-//! Sleeping and checkpoints. A sleep stands in the tree's heap, not in the loop's.
+//! Sleeping and checkpoints. A sleep stands in the tree's heap, not in the loop's. They must
+//! never ask the loop for a timer of their own.
 
 use pyo3::prelude::*;
 

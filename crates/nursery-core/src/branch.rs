@@ -1,6 +1,6 @@
 //! Scopes of a face whose tasks branch: many scopes of one task, side by side, where each stands
-//! for itself below the scope it was opened in. Only adds ways in and views; what a cancellation
-//! reaches is decided where it always is.
+//! for itself below the scope it was opened in. It must never decide what a cancellation
+//! reaches: it adds ways in and views.
 
 use crate::member::{Member, MemberId};
 use crate::scope::ScopeId;

@@ -1,5 +1,5 @@
-//! One task's place in the tree: which nursery it is a child of and which scope it stands in.
-//! Only [`Tree`](crate::Tree) changes it.
+//! One task's place in the tree: which nursery it is a child of and which scope it stands in. It must never
+//! change by itself: only [`Tree`](crate::Tree) changes it.
 
 use crate::scope::Charge;
 use crate::slab::NONE;

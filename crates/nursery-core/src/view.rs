@@ -1,4 +1,4 @@
-//! The tree as it stands, to be shown. Changes nothing and decides nothing.
+//! The tree as it stands, to be shown. It must never change or decide anything.
 
 use crate::member::MemberId;
 use crate::scope::{Cause, ScopeId, Settings};

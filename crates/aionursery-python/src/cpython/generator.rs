@@ -1,4 +1,5 @@
-//! What the methods of an iterator of ours answer, and what is thrown into one.
+//! What the methods of an iterator of ours answer, and what is thrown into one. It must never
+//! step anything itself.
 
 use pyo3::prelude::*;
 

@@ -1,5 +1,5 @@
 //! What an exception is, as far as the rules tell exceptions apart, and groups that carry a
-//! cancellation. What that means is the core's to say.
+//! cancellation. It must never say what that means: the core does.
 
 use nursery_core::ErrorKind;
 

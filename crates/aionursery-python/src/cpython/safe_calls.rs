@@ -1,9 +1,10 @@
 //! Functions of CPython's C API with types that say what it asks for, by a table: a reference to an object is
 //! alive, and so attached is the thread; an [`Owned`] is a reference that CPython takes over; a place for
-//! one is a place for a new reference, or null; and an answer that is owned is a new reference, one that is lent a borrowed one. A function
-//! may stand in a table as a safe one only if this is all that CPython asks of its caller: it looks at
-//! what the types do not say, and keeps a reference of its own to what it keeps. One that asks for more
-//! stands there as an unsafe one, and each call of it has its reason.
+//! one is a place for a new reference, or null; and an answer that is owned is a new reference, one that is
+//! lent a borrowed one. A function may stand in a table as a safe one only if this is all that CPython asks of
+//! its caller: it looks at what the types do not say, and keeps a reference of its own to what it keeps. One
+//! that asks for more must never stand there as a safe one: it is an unsafe one, and each call of it has its
+//! reason.
 
 use std::ffi::{CStr, c_char, c_int, c_ulong, c_ulonglong};
 

@@ -1,4 +1,5 @@
-//! Which thread runs, told without a call into the system.
+//! Which thread runs, told without a call into the system. It must
+//! never be asked for more than whether two are the same.
 
 use std::cell::Cell;
 

@@ -1,4 +1,5 @@
-//! What the tree says, in the words of the Python API.
+//! What the tree says, in the words of the Python API. It must never be read back: what
+//! decides is the tree's own.
 
 use nursery_core::Source;
 

@@ -1,5 +1,6 @@
 //! The task that enters a scope or a nursery, of either kind: which one it is, what it has been asked,
-//! how it gives back what the tree has charged it.
+//! how it gives back what the tree has charged it. It must never decide which cancellation is
+//! given back.
 
 use nursery_core::MemberId;
 

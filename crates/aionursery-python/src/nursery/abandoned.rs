@@ -1,5 +1,6 @@
 //! Nurseries whose host cannot leave them as it should: closed coroutines, collected nurseries. What
-//! can be done is done, and what cannot is reported; nothing is ever lost in silence.
+//! can be done is done, and what cannot is reported. It must never
+//! lose anything in silence.
 
 use nursery_core::{Cause, Effects, Event, NurseryId, Phase, Source, Tree};
 

@@ -1,5 +1,5 @@
 //! What a program sees of a `Nursery`, beside starting children: how it is made, entered and left,
-//! asked and cancelled.
+//! asked and cancelled. It must never hold the tree while it calls back into Python.
 
 use nursery_core::Phase;
 use pyo3::gc::{PyTraverseError, PyVisit};

@@ -1,7 +1,7 @@
 //! `Nursery`: the object, how it is entered, and what it knows before and after. `class` is what a
 //! program sees of it, `start` how a child starts, `join` how it is left, `raise` what it raises,
-//! `abandoned` what happens where it cannot be left. Life, errors
-//! and cancellation are the tree's; this drives it.
+//! `abandoned` what happens where it cannot be left. It must never decide about life, errors
+//! or cancellation: the tree does, and this drives it.
 
 mod abandoned;
 mod class;

@@ -1,5 +1,6 @@
 //! The scopes that are made by a function: `fail_after` and its family. Plain C functions, for a
-//! program enters many more deadlines than ever pass.
+//! program enters many more deadlines than ever pass. They must never
+//! differ from a scope in anything but their arguments.
 
 use nursery_core::Settings;
 use pyo3::prelude::*;

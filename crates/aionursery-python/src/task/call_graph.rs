@@ -1,6 +1,6 @@
 //! Which task awaits which, as `asyncio.capture_call_graph` shows it from 3.14 on: a task awaits the future
 //! or task that it is suspended in, and a nursery's host awaits its children. Before 3.14 there is
-//! nothing to tell, and all of this is empty.
+//! nothing to tell, and all of this is empty. It must never fail a step.
 
 use super::data::Task;
 #[cfg(Py_3_14)]

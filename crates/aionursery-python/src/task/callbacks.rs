@@ -1,5 +1,6 @@
 //! What is told of a task's end: callbacks, which the loop calls, and tasks of ours that await
-//! it, which go straight to the ready queue. In the order in which they came.
+//! it, which go straight to the ready queue. In the order in which they came. It must
+//! never run one itself.
 
 use super::data::{Task, TaskData};
 use super::waiters::{self, Waiter};

@@ -1,6 +1,7 @@
 //! What a task is called. An unnamed task has a number, and a text once something asks for it. From
 //! 3.14 on a debugger in another process reads the inherited field, where null is an error and an
-//! int is a number: there it holds one until the text is made.
+//! int is a number: there it holds one until the text is made. It must never
+//! make a text that nothing asks for.
 
 use super::data::{Task, TaskData};
 use crate::cpython::call::{as_text, is_exact_text, is_int, utf8};

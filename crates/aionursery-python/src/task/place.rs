@@ -1,4 +1,5 @@
-//! A task's place in the tree: whether it has one, and whose reference stands for it.
+//! A task's place in the tree: whether it has one, and whose reference stands for it. It must never
+//! keep a place that the tree has not.
 
 use nursery_core::MemberId;
 

@@ -1,4 +1,5 @@
-//! How a task has ended, as `result` says it: it may be asked again and again.
+//! How a task has ended, as `result` says it: it may be asked again and again. It must never
+//! change how it has ended.
 
 use super::data::Task;
 use super::flag;

@@ -1,5 +1,6 @@
 //! How a task is awaited: the iterator behind `await task`. One of our tasks that gets the task out
-//! of it joins directly; any other code treats the task as the future that it is.
+//! of it joins directly; any other code treats the task as the future that it is. It
+//! must never take a step of the task that is awaited.
 
 use pyo3::prelude::*;
 
