@@ -22,7 +22,7 @@ from aionursery import (
     open_channel,
 )
 
-from .helpers import turns
+from .helpers import fail, turns
 
 #: Items that pass under random cancellation, in all runs of the test together: a million if so
 #: asked.
@@ -434,6 +434,29 @@ async def test_a_coroutine_that_is_never_awaited_warns_and_sends_nothing(world):
     with pytest.warns(RuntimeWarning, match="'ReceiveChannel.aclose' was never awaited"):
         receive.aclose()
     assert receive.statistics()[:4] == (0, 1, 1, 1)
+
+
+async def test_what_calls_a_plain_function_refuses_send(world):
+    send, _ = open_channel(2)
+    with pytest.raises(TypeError, match="async"):
+        await aionursery.to_thread(send.send, 1)
+    with pytest.raises(aionursery.MultiError) as info:
+        async with Nursery(on_error=send.send) as nursery:
+            nursery.start_soon(fail(ValueError()))
+    assert "on_error was given an async function" in str(info.value.exceptions[0])
+    assert send.statistics().buffered == 0
+
+
+@pytest.mark.reports
+async def test_r12b_what_is_called_by_a_cancellation_does_not_send(world):
+    send, _ = open_channel(1)
+    with CancelScope() as scope:
+        scope.on_cancel(send.send, 1)
+        scope.cancel()
+        await aionursery.checkpoint()
+    (report,) = world.reports
+    assert "plain function" in str(report["exception"])
+    assert send.statistics().buffered == 0
 
 
 async def test_a_coroutine_is_awaited_once(world):

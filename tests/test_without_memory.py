@@ -63,6 +63,24 @@ async def a_start(nursery):
 async def ready(*, task_status):
     task_status.started()
 
+async def takes(end):
+    with end:
+        return [item async for item in end]
+
+async def gives(end):
+    with end:
+        await end.send(1)
+
+async def a_channel(nursery):
+    send, receive = aionursery.open_channel(0)
+    with send, receive:
+        task = nursery.start_soon(takes(receive.clone()))
+        await aionursery.sleep(0)
+        nursery.start_soon(gives(send.clone()))
+        repr(send), send.statistics()
+        await send.send(2)
+    await task
+
 var = aionursery.TreeVar("var")
 
 async def a_look(nursery):
@@ -164,6 +182,7 @@ BODIES = [
     "a_deadline",
     "a_start",
     "a_look",
+    "a_channel",
 ]
 
 

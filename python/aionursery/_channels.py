@@ -2,8 +2,8 @@
 
 A channel has two kinds of ends. Each end can be cloned and is closed for itself: the last send end
 that closes ends the iteration of the receivers, the last receive end that closes breaks the
-senders. What is here opens a channel; the ends are the extension's. Must never do what an item
-costs.
+senders. What is here opens a channel; the ends are the extension's. Must never run
+for an item.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
 from typing import Any, TypeVarTuple
 
@@ -29,7 +29,7 @@ class _Watch:
 
     def __call__(self) -> None:
         value = self._context.run(self._fn, *self._args)
-        if inspect.iscoroutine(value):
+        if isinstance(value, Coroutine):
             value.close()
             raise TypeError(_text(self._fn))
 

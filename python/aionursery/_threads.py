@@ -12,7 +12,7 @@ import asyncio
 import functools
 import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from typing import Any, TypeVar, TypeVarTuple
 from weakref import WeakKeyDictionary
@@ -79,7 +79,7 @@ class ThreadCall:
     def run(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         """Call the function, and return what it returns."""
         value = self.context.run(fn, *args)
-        if inspect.iscoroutine(value):
+        if isinstance(value, Coroutine):
             value.close()
             raise TypeError(
                 f"{fn!r} is async and was called in a thread; start it with start_soon()"

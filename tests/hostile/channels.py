@@ -102,7 +102,8 @@ def channel_transfer(world: World, a: int, b: int) -> None:
     if kind == 0:
         made.close()
     elif kind == 1:
-        made.throw(error(a, b))
+        # No exit: what a hook raises of those is another step's to try.
+        made.throw(error(a & 254, b))
     elif kind == 2:
         made.send(None)
     elif kind == 3:

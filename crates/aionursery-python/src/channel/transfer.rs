@@ -93,24 +93,22 @@ fn begin_or_stand(
     now: impl Fn() -> Fallible<Option<Owned>>,
 ) -> Fallible<Sent> {
     let mut made = None;
-    loop {
+    let gone = loop {
         if let Some(answer) = now()? {
             return Ok(Sent::Returned(answer));
         }
         match made.take() {
             // To make a wait may run the program's code, so the channel is looked at again.
             None => made = Some(new_wait(this.py())?),
-            Some(wait) => {
-                this.wait.set(wait);
-                break;
-            }
+            Some(wait) => break this.wait.replace(Some(wait)),
         }
-    }
+    };
     this.in_line.set(true);
     if let Some(side) = side_of(end) {
         side.waiting.set(side.waiting.get() + 1);
     }
     this.line(channel).join(this);
+    drop(gone);
     if this.kind != TransferKind::Send {
         channel.want();
     }

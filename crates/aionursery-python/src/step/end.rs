@@ -3,6 +3,7 @@
 
 use nursery_core::{ErrorKind, MemberId, NurseryId, Outcome, Role};
 
+use crate::channel::TransferObject;
 use crate::cpython::call::{call1, is_coroutine, method0, type_name};
 use crate::cpython::errors::{
     Aside, Fallible, Raised, exc, is_of, misuse, optional, raise, set_error_text, string, traceback,
@@ -162,7 +163,7 @@ fn handled(task: &Task, error: Owned) -> Option<Owned> {
     let _aside = Aside::new(py);
     let call = || -> Fallible<()> {
         let answer = call1(&handler, &error)?;
-        if is_coroutine(&answer) {
+        if is_coroutine(&answer) || answer.object().cast::<TransferObject>().is_some() {
             method0(&answer, names(py).close)?;
             let text = "on_error was given an async function; it must be a plain one";
             return Err(set_error_text(exc::type_error(py), text));
