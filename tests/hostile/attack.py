@@ -111,7 +111,7 @@ def _child(program: Program, written: int, answer: int, control: bool, patience:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
-    except (Interrupt, MemoryError):
+    except (Interrupt, MemoryError, SystemExit):
         # What the program has sent ahead came in lines of the harness.
         os._exit(0)
     except BaseException:

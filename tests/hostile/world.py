@@ -223,6 +223,9 @@ class World:
                 self.find("system error", f"{where}: {exc}")
             elif kind == "PanicException":
                 self.find("panic", f"{where}: {exc}")
+            elif kind == "RecursionError":
+                # A future of asyncio's that cannot call_soon() has forgotten its callbacks by then.
+                self.lost_steps = True
             elif kind == "RuntimeError" and str(exc).startswith("Non-thread-safe operation"):
                 # A loop in debug mode refuses a call from another thread, and asyncio's future has
                 # forgotten its callbacks by then.
@@ -244,7 +247,7 @@ class World:
 
     def unraisable(self, args: Any) -> None:
         """Take what a destructor or a callback of C's has raised."""
-        self.see(args.exc_value, f"unraisable in {args.object!r:.80}", out=True)
+        self.see(args.exc_value, f"unraisable in {type(args.object).__name__}", out=True)
 
     def report(self, loop: Any, context: dict[str, Any]) -> None:
         """Take what reaches the loop's exception handler."""
