@@ -581,3 +581,20 @@ def test_what_is_known_of_a_task_stays_when_it_has_ended(kind, on):
 
     with face.installed(on):
         run(main, kind)
+
+
+@KINDS
+def test_a_child_that_is_cancelled_by_hand_cancels_its_group_from_now_on(kind, caplog):
+    async def child():
+        asyncio.current_task().cancel()
+        await anyio.sleep(1)
+
+    async def main():
+        async with anyio.create_task_group() as group:
+            group.start_soon(child)
+            await anyio.sleep(5)
+
+    with face.installed():
+        run(main, kind)
+    # It would be named as one that has not ended for ten seconds.
+    assert "was cancelled" not in caplog.text

@@ -107,10 +107,14 @@ fn tell_tree(state: &LoopState, task: &Task, member: MemberId) -> Option<Nursery
         leave_unleft(state, task, nursery);
     }
     let outcome = outcome(task);
-    // Words and time are needed only if this failure cancels the siblings, or this end a service.
+    // Words and time are needed only if this end may cancel something.
     let (now, words) = match outcome {
         Outcome::Done | Outcome::Cancelled
-            if !orphans && !state.tree.borrow().is_served(member) =>
+            if !orphans
+                && !state
+                    .tree
+                    .borrow()
+                    .may_cancel(member, matches!(outcome, Outcome::Cancelled)) =>
         {
             (0.0, None)
         }

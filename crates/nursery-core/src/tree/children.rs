@@ -79,10 +79,12 @@ impl<F: Face> Tree<F> {
         Ok(Start { member: MemberId(id), charges: 0 })
     }
 
-    /// Whether a child's nursery has services.
+    /// Whether the end of a child that has not failed may cancel something: its nursery's next service, or,
+    /// if it was `cancelled`, a nursery that is strict.
     #[must_use]
-    pub fn is_served(&self, child: MemberId) -> bool {
-        self.nurseries[self.members[child.0].nursery].life.has_services()
+    pub fn may_cancel(&self, child: MemberId, cancelled: bool) -> bool {
+        let Nursery { life, strict, .. } = &self.nurseries[self.members[child.0].nursery];
+        (*strict && cancelled) || life.has_services()
     }
 
     /// Puts a child into a scope of its own that keeps cancellation out.

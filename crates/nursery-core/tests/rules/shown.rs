@@ -86,10 +86,10 @@ fn r19a_it_says_whether_there_are_services_whose_time_matters() {
     let nursery = world.open(host, PLAIN, false);
     let child = world.start(nursery, false).unwrap();
     let member = world.tasks[child].member;
-    assert!(!world.tree.has_services(nursery) && !world.tree.is_served(member));
+    assert!(!world.tree.has_services(nursery) && !world.tree.may_cancel(member, true));
     let start = world.tree.start_service(nursery, world.tasks.len()).unwrap();
     let service = world.adopt_task(start.member);
-    assert!(world.tree.has_services(nursery) && world.tree.is_served(member));
+    assert!(world.tree.has_services(nursery) && world.tree.may_cancel(member, true));
     world.end(child, Outcome::Done);
     world.body_ended(nursery, Outcome::Done);
     world.step(service);
