@@ -268,6 +268,22 @@ async def test_r12a_an_item_that_was_handed_over_goes_to_the_next_receiver_even_
         await receive.receive()
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+async def test_r12a_what_several_cancelled_receivers_give_back_keeps_its_order(world, order):
+    send, receive = open_channel(1)
+    async with Nursery() as nursery:
+        children = [nursery.start_soon(receive.receive) for _ in range(3)]
+        await turns(2)
+        for number in range(4):
+            send.send_nowait(number)
+        for child in order:
+            children[child].cancel()
+    assert [receive.receive_nowait() for _ in range(4)] == [0, 1, 2, 3]
+    # What was given back and received is forgotten.
+    send.send_nowait("next")
+    assert receive.receive_nowait() == "next"
+
+
 async def test_a_cancelled_sender_s_item_is_not_sent(world):
     send, receive = open_channel(0)
     with CancelScope() as scope:

@@ -45,10 +45,11 @@ CPYTHONS = (
     "gen_send_ex2: Assertion",
     "unsafe_latin_compare: Assertion",
 )
-#: The same, where they find no memory: for a coroutine, for a frame, for a longer list, for the
+#: The same, where they find no memory: for a coroutine, a function, a frame, a longer list, for the
 #: frame that an error of a Python function is noted in.
 WITHOUT_MEMORY = (
     "SystemError: <function ",
+    "PyFunction_NewWithQualName: Assertion",
     "_Py_MakeCoro",
     "Assertion `_PyErr_Occurred(tstate)' failed",
     "tstate->current_frame->stackpointer != NULL' failed",

@@ -57,6 +57,7 @@ impl Inside for Channel {
     }
 
     fn clear(&self, _: Python<'_>) {
+        self.given_back.take();
         let buffer = self.buffer.take();
         let waiting = self.getters.clear().into_iter().chain(self.putters.clear());
         let held = [self.capacity.take(), self.producer.take().map(Owned::into_object)];

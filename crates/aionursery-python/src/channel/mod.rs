@@ -37,6 +37,10 @@ pub(crate) struct Channel {
     capacity: Slot,
     /// What was sent and not received, the oldest first.
     buffer: RefCell<VecDeque<Owned>>,
+    /// Which of all that were handed to receivers the first of these are: they were given back.
+    given_back: RefCell<VecDeque<u64>>,
+    /// How many were handed to receivers.
+    hand_overs: Cell<u64>,
     /// How many ends are open.
     senders: Cell<usize>,
     receivers: Cell<usize>,
@@ -60,6 +64,8 @@ impl Channel {
             places,
             capacity: Slot::empty(),
             buffer: RefCell::new(VecDeque::new()),
+            given_back: RefCell::new(VecDeque::new()),
+            hand_overs: Cell::new(0),
             senders: Cell::new(0),
             receivers: Cell::new(0),
             handed: Cell::new(0),
@@ -263,6 +269,8 @@ pub(crate) struct Transfer {
     claimed: Cell<bool>,
     end: Slot,
     item: Slot,
+    /// Which of all that were handed to receivers its item is.
+    hand_over: Cell<u64>,
     /// What its task waits for.
     wait: Slot<WaitObject>,
 }
@@ -282,6 +290,7 @@ impl Transfer {
             claimed: Cell::new(false),
             end: Slot::empty(),
             item: Slot::empty(),
+            hand_over: Cell::new(0),
             wait: Slot::empty(),
         };
         transfer.end.set(Owned::share(end));

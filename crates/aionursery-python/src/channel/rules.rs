@@ -71,7 +71,9 @@ impl Channel {
     #[inline]
     pub(super) fn offer(&self, item: &Object) -> Fallible<bool> {
         if let Some(first) = first_here(&self.getters)? {
-            self.hand_to(&first, Owned::share(item));
+            let number = self.hand_overs.get() + 1;
+            self.hand_overs.set(number);
+            self.hand_to(&first, Owned::share(item), number);
             return Ok(true);
         }
         let mut buffer = self.buffer.borrow_mut();
@@ -83,9 +85,10 @@ impl Channel {
     }
 
     #[inline]
-    fn hand_to(&self, first: &TransferObject, item: Owned) {
+    fn hand_to(&self, first: &TransferObject, item: Owned, number: u64) {
         take_first(&self.getters, first);
         first.item.set(item);
+        first.hand_over.set(number);
         self.handed.set(self.handed.get() + 1);
         give(first, Given::Item);
     }
@@ -96,6 +99,7 @@ impl Channel {
     pub(super) fn take(&self) -> Fallible<Option<Owned>> {
         let sender = first_here(&self.putters)?;
         let oldest = self.buffer.borrow_mut().pop_front();
+        self.given_back.borrow_mut().pop_front();
         let Some(sender) = sender else { return Ok(oldest) };
         let Some(oldest) = oldest else {
             take_first(&self.putters, &sender);
@@ -118,13 +122,19 @@ impl Channel {
         self.end();
     }
 
-    /// The item of a receiver that was cancelled goes to the next one.
-    pub(super) fn give_back(&self, item: Owned) {
+    /// The item of a receiver that was cancelled goes to the next one, or back to its place before all that
+    /// were sent after it.
+    pub(super) fn give_back(&self, item: Owned, number: u64) {
         self.handed.set(self.handed.get().saturating_sub(1));
         if self.receivers.get() > 0 {
             match first_open(&self.getters) {
-                Some(first) => self.hand_to(&first, item),
-                None => self.buffer.borrow_mut().push_front(item),
+                Some(first) => self.hand_to(&first, item, number),
+                None => {
+                    let mut given_back = self.given_back.borrow_mut();
+                    let place = given_back.partition_point(|other| *other < number);
+                    given_back.insert(place, number);
+                    self.buffer.borrow_mut().insert(place, item);
+                }
             }
         }
         self.end();
@@ -149,6 +159,7 @@ impl Channel {
 
     /// The last receive end has closed: nothing takes the items.
     pub(super) fn break_off(&self) {
+        self.given_back.take();
         let lost = self.buffer.take();
         while self.receivers.get() == 0
             && let Some(first) = first_open(&self.putters)

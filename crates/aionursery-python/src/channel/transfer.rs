@@ -183,7 +183,7 @@ impl Transfer {
         if given == Given::Item
             && let Some(item) = self.item.take()
         {
-            channel.give_back(item);
+            channel.give_back(item, self.hand_over.get());
         }
     }
 

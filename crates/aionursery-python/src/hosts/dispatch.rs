@@ -45,11 +45,7 @@ fn happen(state: &LoopState, event: Event<PyFace>) {
         Event::Lost(Failure { error, .. }) => {
             state.report_error("A nursery was never left", error, None);
         }
-        Event::Joined(nursery) => {
-            if state.tree.borrow().has_nursery(nursery) {
-                wait::wake_joiner(state, nursery);
-            }
-        }
+        Event::Joined(nursery) => wait::wake_joiner(state, nursery),
         Event::Called(watch) => {
             if let Err(raised) = call0(&watch) {
                 let text = "A function that on_cancel() was given has failed";

@@ -47,6 +47,10 @@ pub(crate) fn cancelled_error(this: &WaitObject) -> Owned {
 pub(crate) fn wake_joiner(state: &LoopState, nursery: NurseryId) {
     let (joiner, released) = {
         let tree = state.tree.borrow();
+        // What was told of its end may have left it.
+        if !tree.has_nursery(nursery) {
+            return;
+        }
         let joiner = tree.joiner(nursery).map(|key| key.share(state.py()));
         (joiner, tree.is_released(nursery))
     };
