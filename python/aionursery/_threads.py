@@ -207,8 +207,17 @@ def _tell(call: ThreadCall, limiter: CapacityLimiter) -> None:
 
 def _end(call: ThreadCall, limiter: CapacityLimiter) -> None:
     """A thread has ended its call: tell the child that waits."""
-    limiter.release_on_behalf_of(call)
-    call.ended.set()
+    try:
+        limiter.release_on_behalf_of(call)
+    except BaseException as exc:
+        # As where a program has given the token back: the call has ended all the same.
+        if call.error is None or call.has_given_up():
+            call.error = exc
+        else:
+            message = f"the limiter of the {call.name} failed"
+            call.loop.call_exception_handler({"message": message, "exception": exc})
+    finally:
+        call.ended.set()
     if call.abandoned and call.cancellation is not None and call.error is not None:
         error, call.error = call.error, None
         if not isinstance(error, asyncio.CancelledError):
