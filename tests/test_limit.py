@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import inspect
 import sys
 import weakref
 
@@ -146,11 +147,13 @@ async def test_r17_a_child_that_waits_for_its_place_was_not_accepted_and_is_clos
 
     async with Nursery(limit=1) as nursery:
         first = nursery.start_soon(child, "first")
-        second = nursery.start_soon(child("second"))
+        coroutine = child("second")
+        second = nursery.start_soon(coroutine)
         third = nursery.start_soon(child, "third")
         await turns(2)
         nursery.cancel()
     assert begun == ["first"]
+    assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
     assert first.cancelled() and second.cancelled() and third.cancelled()
 
 
