@@ -476,6 +476,19 @@ async def test_r7_beside_an_error_of_the_function_the_limiter_s_is_reported(worl
     assert [str(report["exception"]) for report in world.reports] == ["not taken back"]
 
 
+def test_r9_an_interrupt_while_a_token_is_given_back_leaves_the_loop():
+    class Interrupted(CapacityLimiter):
+        def release_on_behalf_of(self, borrower):
+            super().release_on_behalf_of(borrower)
+            raise KeyboardInterrupt
+
+    def fails():
+        raise ValueError("the function's")
+
+    with pytest.raises(KeyboardInterrupt):
+        aionursery.run(to_thread(fails, limiter=Interrupted(1)))
+
+
 async def test_threads_are_used_again(world):
     names = set()
     for _ in range(20):

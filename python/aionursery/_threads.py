@@ -227,7 +227,7 @@ def _end(call: ThreadCall, limiter: CapacityLimiter) -> None:
     """A thread has ended its call: tell the child that waits."""
     try:
         limiter.release_on_behalf_of(call.borrower)
-    except BaseException as exc:
+    except Exception as exc:
         # As where a program has given the token back: the call has ended all the same.
         if call.error is None or call.has_given_up():
             call.error = exc
