@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import re
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -193,6 +194,64 @@ def test_r18_what_waits_for_the_same_thing_again_is_let_wait_and_costs_nothing(p
 
     assert run_virtually(main(), ours=ours) < 300
     assert run_virtually(seconds(place(refuses, **budget)), ours=ours) == LONG
+
+
+async def swallows_and_waits_on() -> None:
+    """Catch the first cancellation and wait for the next thing, which comes late."""
+    with contextlib.suppress(asyncio.CancelledError):
+        await aionursery.sleep(LONG)
+    await aionursery.sleep(LONG)
+
+
+async def awaits(task: asyncio.Task[None]) -> None:
+    await task
+
+
+async def awaits_a_shield(task: asyncio.Task[None]) -> None:
+    await asyncio.shield(task)
+
+
+async def asks_whether_it_has_ended(task: asyncio.Task[None]) -> None:
+    await asyncio.wait([task])
+
+
+#: How a block waits for a task outside it, and after how many seconds it is left with which budget.
+OUTSIDE: list[tuple[Callable[[asyncio.Task[None]], Coroutine[Any, Any, None]], Any, int]] = [
+    (awaits, {}, TIMEOUT + BUDGET),
+    (awaits, {"cleanup": 0}, TIMEOUT + LONG),
+    (awaits, {"cleanup": None}, TIMEOUT + LONG),
+    (awaits_a_shield, {"cleanup": 0}, TIMEOUT),
+    (asks_whether_it_has_ended, {"cleanup": 0}, TIMEOUT),
+]
+
+
+@ours
+@place
+@pytest.mark.parametrize(("how", "budget", "end"), OUTSIDE)
+def test_r18_a_task_outside_that_swallows_a_cancellation_is_asked_once_a_budget(
+    place, how, budget, end, ours
+):
+    async def main() -> int:
+        outside = asyncio.create_task(swallows_and_waits_on())
+        await asyncio.sleep(0)
+        taken = await seconds(place(functools.partial(how, outside), **budget))
+        outside.cancel()
+        return taken
+
+    assert run_virtually(main(), ours=ours) == end
+
+
+@ours
+@pytest.mark.parametrize("how", [awaits_a_shield, asks_whether_it_has_ended])
+def test_r18_two_children_that_wait_for_each_other_without_handing_it_on_are_ended(how, ours):
+    async def both() -> None:
+        async def each(other: int) -> None:
+            await how(tasks[other])
+
+        async with Nursery() as nursery:
+            tasks = [nursery.start_soon(each, 1), nursery.start_soon(each, 0)]
+
+    assert run_virtually(seconds(in_the_body(both, cleanup=0)), ours=ours) == TIMEOUT
 
 
 def test_the_page_has_each_of_these_programs():

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import inspect
+import sys
 import weakref
 
 import pytest
@@ -12,6 +15,51 @@ import aionursery
 from aionursery import MultiError, Nursery, NurseryClosed
 
 from .helpers import fail, forever, turns
+
+
+class Interrupt(BaseException):
+    """What a signal's handler raises, anywhere."""
+
+
+@contextlib.contextmanager
+def interrupt(number):
+    """Raise an interrupt at the so many-th line that a start runs; yield whether it was."""
+    left = number
+    raised = []
+
+    def trace(frame, event, _):
+        nonlocal left
+        if frame.f_code.co_name not in ("start_when_free", "start_in_place"):
+            return None
+        if event == "line":
+            left -= 1
+            if left == 0:
+                sys.settrace(before)
+                raised.append(frame.f_lineno)
+                raise Interrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield raised
+    except Interrupt:
+        pass
+    finally:
+        sys.settrace(before)
+
+
+def near_the_limit(left, function):
+    """Call a function where so many frames are left."""
+    frame, depth = sys._getframe(), 0
+    while frame:
+        depth += 1
+        frame = frame.f_back
+
+    def descend(count):
+        return descend(count - 1) if count else function()
+
+    return descend(sys.getrecursionlimit() - depth - left)
 
 
 class Count:
@@ -99,11 +147,13 @@ async def test_r17_a_child_that_waits_for_its_place_was_not_accepted_and_is_clos
 
     async with Nursery(limit=1) as nursery:
         first = nursery.start_soon(child, "first")
-        second = nursery.start_soon(child("second"))
+        coroutine = child("second")
+        second = nursery.start_soon(coroutine)
         third = nursery.start_soon(child, "third")
         await turns(2)
         nursery.cancel()
     assert begun == ["first"]
+    assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
     assert first.cancelled() and second.cancelled() and third.cancelled()
 
 
@@ -138,6 +188,44 @@ async def test_a_cancelled_start_when_free_loses_no_place(world, when):
             await nursery.start_when_free(count.child, "next")
     assert count.begun[-1] == "next"
     assert count.most == 1
+
+
+async def start_soon(nursery):
+    nursery.start_soon(turns, 1)
+
+
+async def start_when_free(nursery):
+    await nursery.start_when_free(turns, 1)
+
+
+@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize("start", [start_soon, start_when_free])
+async def test_r3_a_start_that_is_interrupted_anywhere_loses_no_place(world, start, waits):
+    number = 0
+    interrupted = True
+    while interrupted:
+        number += 1
+        with aionursery.fail_after(5):
+            async with Nursery(limit=1) as nursery:
+                if waits:
+                    nursery.start_soon(turns, 2)
+                with interrupt(number) as interrupted:
+                    await start(nursery)
+                await nursery.start_when_free(turns, 1)
+    assert number > 5
+
+
+async def test_r3_a_start_that_is_refused_for_want_of_frames_loses_no_place(world):
+    refused = 0
+    for left in range(1, 30):
+        with aionursery.fail_after(5):
+            async with Nursery(limit=1) as nursery:
+                try:
+                    near_the_limit(left, lambda nursery=nursery: nursery.start_soon(turns, 1))
+                except RecursionError:
+                    refused += 1
+                await nursery.start_when_free(turns, 1)
+    assert 0 < refused < 29
 
 
 @pytest.mark.parametrize("when", range(6))

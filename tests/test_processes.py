@@ -188,6 +188,112 @@ def test_r31_a_process_that_was_forked_runs_a_loop_of_its_own(loop, task, where)
     assert (done.returncode, done.stdout) == (0, printed), done.stderr
 
 
+GATE = """
+import os, signal, sys, threading, time, warnings
+import aionursery
+
+warnings.simplefilter("ignore")
+waits, gate = os.pipe()
+
+def fork_one_that_waits():
+    "Fork a process that lives until this one has ended."
+    if os.fork() == 0:
+        os.close(gate)
+        os.read(waits, 1)
+        os._exit(0)
+"""
+
+WHILE_A_THREAD_HAS_THE_LOCK = """
+from aionursery import _worker_threads
+
+async def call():
+    return await aionursery.to_thread(lambda: 5)
+
+held, let = threading.Event(), threading.Event()
+
+def hold():
+    with _worker_threads._lock:
+        held.set()
+        let.wait()
+
+aionursery.run(call())
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+if (pid := os.fork()) == 0:
+    signal.alarm(20)
+    os._exit(aionursery.run(call()))
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+let.set()
+thread.join()
+"""
+
+BESIDE_A_WORKER_PROCESS = """
+async def call():
+    await aionursery.to_process(os.getpid)
+
+aionursery.run(call())
+if (pid := os.fork()) == 0:
+    sys.exit(5)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+WHILE_A_WORKER_PROCESS_RUNS = """
+from aionursery import _processes
+
+take = _processes.take_worker
+
+def take_and_fork():
+    worker = take()
+    fork_one_that_waits()
+    return worker
+
+_processes.take_worker = take_and_fork
+
+async def call():
+    await aionursery.to_process(os.getpid)
+
+aionursery.run(call())
+print(5)
+"""
+
+WHILE_A_WORKER_PROCESS_STARTS = """
+from multiprocessing.context import SpawnProcess
+
+start, forked = SpawnProcess.start, threading.Event()
+
+def start_and_fork(process):
+    start(process)
+    fork_one_that_waits()
+    forked.set()
+
+SpawnProcess.start = start_and_fork
+
+async def main():
+    async with aionursery.Nursery() as nursery:
+        nursery.start_process(time.sleep, 1000)
+        await aionursery.to_thread(forked.wait)
+        nursery.cancel()
+
+aionursery.run(main())
+print(5)
+"""
+
+FORKS_BESIDE_WORKERS = {
+    "while a thread has the lock": WHILE_A_THREAD_HAS_THE_LOCK,
+    "beside a worker process": BESIDE_A_WORKER_PROCESS,
+    "while a worker process runs": WHILE_A_WORKER_PROCESS_RUNS,
+    "while a worker process starts": WHILE_A_WORKER_PROCESS_STARTS,
+}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("where", FORKS_BESIDE_WORKERS)
+def test_a_process_that_was_forked_has_none_of_the_workers(where):
+    done = run(GATE + FORKS_BESIDE_WORKERS[where])
+    assert (done.returncode, done.stdout, done.stderr) == (0, "5\n", "")
+
+
 SUBINTERPRETERS = """
 import sys
 import aionursery

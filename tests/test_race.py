@@ -13,7 +13,7 @@ import aionursery
 from aionursery import MultiError, Nursery, race
 
 from .helpers import fail, fail_noted, forever, note_cancellation, turns, value
-from .virtual_clock import virtual
+from .virtual_clock import run_virtually, virtual
 
 
 class Connection:
@@ -86,6 +86,62 @@ async def test_r7_what_fails_while_a_second_winner_is_closed_is_reported(world):
 
     await race(value(1), value(Broken()))
     assert [type(report["exception"]) for report in world.reports] == [OSError]
+
+
+class Odd:
+    """Fails wherever it is looked at."""
+
+    def __getattr__(self, name):
+        raise LookupError(name)
+
+    def __repr__(self):
+        raise LookupError("repr")
+
+
+@pytest.mark.reports
+async def test_r7_a_second_winner_that_cannot_be_looked_at_does_not_lose_the_race(world):
+    assert await race(value("won"), value(Odd())) == "won"
+    assert [str(report["exception"]) for report in world.reports] == ["aclose"]
+
+
+class Stubborn:
+    """Waits, while it is closed, for a peer that is gone, whatever it hears."""
+
+    async def aclose(self):
+        try:
+            await forever()
+        finally:
+            await forever()
+
+
+@pytest.mark.parametrize("ours", [False, True])
+@pytest.mark.parametrize("late", [False, True])
+def test_r18_a_winner_that_hangs_while_it_is_closed_is_cut_off_after_ten_seconds(ours, late):
+    reports = []
+
+    async def connect():
+        try:
+            await forever()
+        except asyncio.CancelledError:
+            return Stubborn()
+
+    async def wins_at_the_end(scope):
+        scope.cancel()
+        return Stubborn()
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: reports.append(context["exception"]))
+        begin = loop.time()
+        with aionursery.move_on_after(1, cleanup=0) as scope:
+            if late:
+                await race(value(1), connect)
+            else:
+                await race(wins_at_the_end(scope), forever())
+        return loop.time() - begin
+
+    assert run_virtually(main(), ours=ours) == pytest.approx(10)
+    assert [type(error) for error in reports] == [TimeoutError]
 
 
 @pytest.mark.parametrize("when", range(8))

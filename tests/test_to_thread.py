@@ -433,6 +433,62 @@ async def test_the_default_limiter_is_the_loop_s(world):
     assert limiter.borrowed_tokens == 0
 
 
+class Refuses(CapacityLimiter):
+    """A limiter that takes no token back."""
+
+    def release_on_behalf_of(self, borrower):
+        raise LookupError("not taken back")
+
+
+async def test_r7_what_the_limiter_raises_at_the_end_of_a_call_is_raised_in_the_caller(world):
+    limiter = CapacityLimiter(1)
+
+    def give_back():
+        from_thread.run_sync(lambda: limiter.release_on_behalf_of(*limiter.statistics().borrowers))
+
+    with pytest.raises(RuntimeError, match="has borrowed no token"):
+        await to_thread(give_back, limiter=limiter)
+    with pytest.raises(LookupError, match="not taken back"):
+        await to_thread(int, limiter=Refuses(1))
+    with pytest.raises(MultiError) as info:
+        async with Nursery() as nursery:
+            nursery.start_thread(int, limiter=Refuses(1))
+    assert [str(error) for error in info.value] == ["not taken back"]
+
+
+async def test_r7_what_the_limiter_of_a_cancelled_call_raises_is_not_lost(world):
+    thread = Thread(asks=True)
+    with pytest.raises(MultiError) as info:
+        async with Nursery() as nursery:
+            nursery.start_thread(thread, limiter=Refuses(1))
+            await thread.running.wait()
+            nursery.cancel()
+    assert [str(error) for error in info.value] == ["not taken back"]
+
+
+@pytest.mark.reports
+async def test_r7_beside_an_error_of_the_function_the_limiter_s_is_reported(world):
+    def fails():
+        raise ValueError("the function's")
+
+    with pytest.raises(ValueError, match="the function's"):
+        await to_thread(fails, limiter=Refuses(1))
+    assert [str(report["exception"]) for report in world.reports] == ["not taken back"]
+
+
+def test_r9_an_interrupt_while_a_token_is_given_back_leaves_the_loop():
+    class Interrupted(CapacityLimiter):
+        def release_on_behalf_of(self, borrower):
+            super().release_on_behalf_of(borrower)
+            raise KeyboardInterrupt
+
+    def fails():
+        raise ValueError("the function's")
+
+    with pytest.raises(KeyboardInterrupt):
+        aionursery.run(to_thread(fails, limiter=Interrupted(1)))
+
+
 async def test_threads_are_used_again(world):
     names = set()
     for _ in range(20):

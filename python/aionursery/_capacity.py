@@ -92,6 +92,8 @@ class CapacityLimiter:
         future: asyncio.Future[None] = waiter()
         self._waiting[borrower] = future
         try:
+            # A thread may have given back the last token while this lined up: `_take_back`.
+            self._hand_out()
             await future
         except BaseException:
             if self._waiting.pop(borrower, None) is None:
@@ -110,6 +112,18 @@ class CapacityLimiter:
         except KeyError:
             raise RuntimeError(f"{borrower!r} has borrowed no token of this limiter") from None
         self._hand_out()
+
+    def _take_back(self, borrower: Any) -> None:
+        """Take back the token of what is left of a closed loop, in any thread."""
+        self._borrowers.discard(borrower)
+        # A token is handed out in the thread of the loop that waits for it.
+        for future in tuple(self._waiting.values()):
+            try:
+                future.get_loop().call_soon_threadsafe(self._hand_out)
+                return
+            except RuntimeError:
+                # That loop is closed, too.
+                pass
 
     def _check(self, borrower: Any) -> None:
         if borrower in self._borrowers or borrower in self._waiting:

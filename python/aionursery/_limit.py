@@ -13,15 +13,13 @@ import inspect
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from . import _aionursery
 from ._waiter import waiter
 
 if TYPE_CHECKING:
     from . import Nursery, Task
-
-Ticket: TypeAlias = asyncio.Future[None]
 
 
 class Gate:
@@ -35,39 +33,56 @@ class Gate:
         if limit < 1:
             raise ValueError(f"limit must be at least 1, not {limit}")
         self._free = limit
-        self._waiting: OrderedDict[Ticket, None] = OrderedDict()
+        self._waiting: OrderedDict[Place, asyncio.Future[None]] = OrderedDict()
+
+
+class Place:
+    """A place that a child is to have: asked for, waited for, taken, given back.
+
+    It is made before anything is taken, and `give_back` may be called at any time and again: so
+    what takes a place and what gives it back stand in one `try`, with nothing between them that an
+    interrupt or a want of frames could hit.
+    """
+
+    __slots__ = ("_gate", "_taken")
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._taken = False
 
     def take_free(self) -> bool:
         """Take a place if one is free; return whether it was."""
-        if self._free:
-            self._free -= 1
-            return True
-        return False
+        gate = self._gate
+        if gate._free:
+            gate._free -= 1
+            self._taken = True
+        return self._taken
 
-    def give_back(self, _: object = None) -> None:
-        """Hand a place to the first that waits for one."""
-        while self._waiting:
-            ticket, _ = self._waiting.popitem(last=False)
-            if not ticket.done():
-                ticket.set_result(None)
-                return
-        self._free += 1
-
-    def line_up(self) -> Ticket:
-        """Return what is done once a place has been taken for it."""
+    def line_up(self) -> asyncio.Future[None]:
+        """Return what is done once the place has been taken."""
         ticket = waiter()
         if self.take_free():
             ticket.set_result(None)
         else:
-            self._waiting[ticket] = None
+            self._gate._waiting[self] = ticket
         return ticket
 
-    def turn_away(self, ticket: Ticket) -> None:
-        """Give back what a ticket stands for: its place, or its place in the line."""
-        if ticket.done() and not ticket.cancelled():
-            self.give_back()
-        else:
-            self._waiting.pop(ticket, None)
+    def give_back(self, _: object = None) -> None:
+        """Hand the place to the first that waits for one, or leave the line."""
+        gate = self._gate
+        if not self._taken:
+            ticket = gate._waiting.pop(self, None)
+            if ticket is not None:
+                ticket.cancel()
+            return
+        self._taken = False
+        while gate._waiting:
+            place, ticket = gate._waiting.popitem(last=False)
+            if not ticket.done():
+                place._taken = True
+                ticket.set_result(None)
+                return
+        gate._free += 1
 
 
 def start_in_place(
@@ -84,8 +99,15 @@ def start_in_place(
     if asyncio.isfuture(target):
         # It runs already.
         return _aionursery.start_child(nursery, target, args, name, context, shield, at_once)
-    if gate.take_free():
-        return start_in_taken_place(nursery, gate, target, args, name, context, shield, at_once)
+    place = Place(gate)
+    try:
+        if place.take_free():
+            task = _aionursery.start_child(nursery, target, args, name, context, shield, at_once)
+            task.add_done_callback(place.give_back)
+            return task
+    except BaseException:
+        place.give_back()
+        raise
     if at_once:
         _aionursery.refuse_child(target)
         raise RuntimeError(
@@ -96,23 +118,16 @@ def start_in_place(
     if args if awaitable else not callable(target):
         # What nothing can start is refused in the words of any other nursery.
         return _aionursery.start_child(nursery, target, args, name, context, shield, at_once)
-    ticket = gate.line_up()
-    child = _in_turn(ticket, target if awaitable else functools.partial(target, *args))
-    task = _aionursery.start_child(nursery, child, (), name, context, shield, False)
-    task.add_done_callback(functools.partial(_end, gate, ticket, target))
-    return task
-
-
-def start_in_taken_place(
-    nursery: Nursery, gate: Gate, target: Any, args: tuple[Any, ...], *rest: Any
-) -> Task[Any]:
-    """Start a child in a place that was taken for it."""
     try:
-        task = _aionursery.start_child(nursery, target, args, *rest)
+        ticket = place.line_up()
+        run = target if awaitable else functools.partial(target, *args)
+        order = (name, context, shield, False)
+        task = _aionursery.start_child(nursery, _in_turn, (ticket, run), *order)
+        task.add_done_callback(functools.partial(_end, place, target))
     except BaseException:
-        gate.give_back()
+        place.give_back()
+        _aionursery.refuse_child(target)
         raise
-    task.add_done_callback(gate.give_back)
     return task
 
 
@@ -135,29 +150,33 @@ async def start_when_free(
     gate: Gate | None = _aionursery.gate_of(self)
     if gate is None or gate._free or asyncio.isfuture(target):
         return self.start_soon(target, *args, name=name, context=context, shield=shield)
+    place = Place(gate)
+    handed_over = False
     try:
-        reservation = _aionursery.reserve(self)
+        # The reservation has no name: an error's frames would hold it, and the nursery wait for it.
+        with _aionursery.reserve(self):
+            await place.line_up()
+            # From here on it is refused where it is started.
+            handed_over = True
+            task = _aionursery.start_child(self, target, args, name, context, shield, False)
+            task.add_done_callback(place.give_back)
+            return task
     except BaseException:
-        _aionursery.refuse_child(target)
-        raise
-    with reservation:
-        ticket = gate.line_up()
-        try:
-            await ticket
-        except BaseException:
-            gate.turn_away(ticket)
+        place.give_back()
+        if not handed_over:
             _aionursery.refuse_child(target)
-            raise
-        return start_in_taken_place(self, gate, target, args, name, context, shield, False)
+        raise
 
 
-async def _in_turn(ticket: Ticket, target: Awaitable[Any] | Callable[[], Awaitable[Any]]) -> Any:
+async def _in_turn(
+    ticket: asyncio.Future[None], target: Awaitable[Any] | Callable[[], Awaitable[Any]]
+) -> Any:
     """Wait for a place, then run."""
     await ticket
     return await (target if inspect.isawaitable(target) else target())
 
 
-def _end(gate: Gate, ticket: Ticket, target: object, _: object) -> None:
+def _end(place: Place, target: object, _: object) -> None:
     """A child that waited, or waits, for its place has ended."""
-    gate.turn_away(ticket)
+    place.give_back()
     _aionursery.refuse_child(target)

@@ -7,18 +7,16 @@ and joined. Must never give a process that was told to end to another call.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import math
 import os
 from collections.abc import Callable
 from typing import Any, TypeVar, TypeVarTuple
-from weakref import WeakKeyDictionary
 
 from . import _aionursery
 from ._aionursery import Nursery, Task
 from ._capacity import CapacityLimiter
-from ._threads import ThreadCall, check_function, name_of, run_call
+from ._threads import ThreadCall, check_function, limiter_of_the_loop, name_of, run_call
 from ._worker_processes import BrokenWorkerProcess, Worker, keep_worker, take_worker
 
 R = TypeVar("R")
@@ -27,19 +25,13 @@ Ts = TypeVarTuple("Ts")
 #: Seconds that a process has to end by itself when it was told to.
 GRACE = 5.0
 
-_limiters: WeakKeyDictionary[asyncio.AbstractEventLoop, CapacityLimiter] = WeakKeyDictionary()
-
 
 def current_default_process_limiter() -> CapacityLimiter:
     """Return the running loop's limiter of processes: as many tokens as the machine has cores.
 
     Raises RuntimeError if no loop runs.
     """
-    loop = asyncio.get_running_loop()
-    limiter = _limiters.get(loop)
-    if limiter is None:
-        limiter = _limiters[loop] = CapacityLimiter(os.cpu_count() or 1)
-    return limiter
+    return limiter_of_the_loop("_aionursery_process_limiter", os.cpu_count() or 1)
 
 
 class ProcessCall(ThreadCall):

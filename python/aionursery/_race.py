@@ -18,6 +18,9 @@ from ._errors import BaseMultiError
 from ._results import Target, refuse, targets_of
 from ._sync import Event
 
+#: Seconds that the result of a late winner has to be closed: the budget that is not given (R18).
+CLEANUP = 10.0
+
 T = TypeVar("T")
 T1 = TypeVar("T1")
 T2 = TypeVar("T2")
@@ -45,9 +48,10 @@ async def race(*targets: Any, stagger: float | None = None) -> Any:
     """Run all at once and return the result of the first that succeeds.
 
     Takes what `gather` takes. The others are then cancelled and joined; one that succeeds all the
-    same has its result closed, by ``aclose()`` or ``close()`` if it has one, and what fails in that
-    goes to the loop's exception handler. An error does not end the race: if none succeeds, a
-    `MultiError` has all of them, in the order of happening.
+    same has its result closed, by ``aclose()`` or ``close()`` if it has one. That has ten seconds,
+    whatever is cancelled meanwhile; what fails in it, also the TimeoutError at their end, goes to
+    the loop's exception handler. An error does not end the race: if none succeeds, a `MultiError`
+    has all of them, in the order of happening.
 
     With ``stagger``, the second starts that many seconds after the first unless that has failed
     before, and so on. Raises ValueError for no target at all, and for a negative stagger or a NaN;
@@ -117,15 +121,16 @@ class _Race:
 
 async def _close(value: object) -> None:
     """Close a result that nothing takes."""
-    close = getattr(value, "aclose", None) or getattr(value, "close", None)
-    if not callable(close):
-        return
     try:
-        with _aionursery.shield():
+        close = getattr(value, "aclose", None) or getattr(value, "close", None)
+        if not callable(close):
+            return
+        with _aionursery.fail_after(CLEANUP, shield=True, cleanup=0):
             closing = close()
             if inspect.isawaitable(closing):
                 await closing
     except Exception as exc:
         loop = asyncio.get_running_loop()
-        message = f"closing {value!r}, which a race has left over, failed"
+        # Not its own `__repr__`, which could fail, too.
+        message = f"closing {object.__repr__(value)}, which a race has left over, failed"
         loop.call_exception_handler({"message": message, "exception": exc})

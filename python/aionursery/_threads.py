@@ -15,7 +15,6 @@ import threading
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from typing import Any, TypeVar, TypeVarTuple
-from weakref import WeakKeyDictionary
 
 from . import _aionursery
 from ._aionursery import Nursery, Task
@@ -30,19 +29,37 @@ Ts = TypeVarTuple("Ts")
 #: How many threads the default limiter allows at once: trio's number and anyio's.
 THREADS = 40
 
-_limiters: WeakKeyDictionary[asyncio.AbstractEventLoop, CapacityLimiter] = WeakKeyDictionary()
-
 
 def current_default_thread_limiter() -> CapacityLimiter:
     """Return the running loop's limiter of threads: 40 tokens, unless that is changed.
 
     Raises RuntimeError if no loop runs.
     """
+    return limiter_of_the_loop("_aionursery_thread_limiter", THREADS)
+
+
+def limiter_of_the_loop(attribute: str, total: int) -> CapacityLimiter:
+    """Return the limiter that the running loop has as an attribute; made if it has none."""
     loop = asyncio.get_running_loop()
-    limiter = _limiters.get(loop)
+    limiter: CapacityLimiter | None = getattr(loop, attribute, None)
     if limiter is None:
-        limiter = _limiters[loop] = CapacityLimiter(THREADS)
+        limiter = CapacityLimiter(total)
+        # Kept by the loop, and in no map of loops: what waits for a token leads to the loop, so the
+        # map would keep it alive once it is closed.
+        setattr(loop, attribute, limiter)
     return limiter
+
+
+class Borrower:
+    """What has a token for a call. Must not lead to its loop: the token can outlive that."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __repr__(self) -> str:
+        return f"<{self._name}>"
 
 
 class ThreadCall:
@@ -52,6 +69,7 @@ class ThreadCall:
         self.fn: Callable[..., Any] | None = fn
         self.args = args
         self.name = name
+        self.borrower = Borrower(name)
         self.loop = asyncio.get_running_loop()
         self.context = copy_context()
         self.nursery = Nursery()
@@ -187,11 +205,11 @@ async def to_thread(
 
 async def run_call(call: ThreadCall, limiter: CapacityLimiter) -> Any:
     """Run a call in a thread once there is a token for it, and join it."""
-    await limiter.acquire_on_behalf_of(call)
+    await limiter.acquire_on_behalf_of(call.borrower)
     try:
         run_in_thread(call.work, functools.partial(_tell, call, limiter))
     except BaseException:
-        limiter.release_on_behalf_of(call)
+        limiter.release_on_behalf_of(call.borrower)
         raise
     return await call.join()
 
@@ -201,14 +219,23 @@ def _tell(call: ThreadCall, limiter: CapacityLimiter) -> None:
     try:
         call.loop.call_soon_threadsafe(_end, call, limiter)
     except RuntimeError:
-        # The loop is closed, and nothing waits any more.
-        pass
+        # The loop is closed, and nothing waits for the call any more.
+        limiter._take_back(call.borrower)
 
 
 def _end(call: ThreadCall, limiter: CapacityLimiter) -> None:
     """A thread has ended its call: tell the child that waits."""
-    limiter.release_on_behalf_of(call)
-    call.ended.set()
+    try:
+        limiter.release_on_behalf_of(call.borrower)
+    except Exception as exc:
+        # As where a program has given the token back: the call has ended all the same.
+        if call.error is None or call.has_given_up():
+            call.error = exc
+        else:
+            message = f"the limiter of the {call.name} failed"
+            call.loop.call_exception_handler({"message": message, "exception": exc})
+    finally:
+        call.ended.set()
     if call.abandoned and call.cancellation is not None and call.error is not None:
         error, call.error = call.error, None
         if not isinstance(error, asyncio.CancelledError):

@@ -15,10 +15,15 @@ import pickle
 import signal
 import traceback
 from collections.abc import Callable
+from multiprocessing import process
 from multiprocessing.connection import Connection
 from multiprocessing.pool import RemoteTraceback  # type: ignore[attr-defined]
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
+from weakref import WeakSet
+
+#: All workers of this process, also one that is being started.
+_workers: WeakSet[Worker] = WeakSet()
 
 
 class BrokenWorkerProcess(Exception):
@@ -30,12 +35,13 @@ class Worker:
 
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")
-        self._pipe, end = context.Pipe()
-        self.process = context.Process(target=_serve, args=(end,), name="aionursery worker")
+        self._pipe, self._end = context.Pipe()
+        self.process = context.Process(target=_serve, args=(self._end,), name="aionursery worker")
+        _workers.add(self)
         try:
             self.process.start()
         finally:
-            end.close()
+            self._end.close()
 
     def run(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         """Have the process call a function; block until it has, and return what it returns.
@@ -64,6 +70,16 @@ class Worker:
         """End a process that has nothing to do, or join one that has ended or was told to."""
         self._pipe.close()
         self.process.join()
+
+    def disown(self) -> None:
+        """Let go of a worker in a process that was forked from its owner.
+
+        A pipe that stays open there keeps the end of either side from being seen.
+        """
+        self._pipe.close()
+        self._end.close()
+        # multiprocessing joins at exit what stands here, and only the owner can.
+        process._children.discard(self.process)  # type: ignore[attr-defined]
 
 
 def _serve(pipe: Connection) -> None:
@@ -131,6 +147,12 @@ def _close_idle() -> None:
         _idle.pop().close()
 
 
+def _disown_all() -> None:
+    """Let go of all workers: they are those of the process that forked."""
+    while _workers:
+        _workers.pop().disown()
+    _idle.clear()
+
+
 if hasattr(os, "register_at_fork"):
-    # A forked process has none of the workers.
-    os.register_at_fork(after_in_child=_idle.clear)
+    os.register_at_fork(after_in_child=_disown_all)

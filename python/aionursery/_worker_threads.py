@@ -59,6 +59,12 @@ def run_in_thread(job: Callable[[], None], tell: Callable[[], None]) -> None:
     worker.jobs.put((job, tell))
 
 
+def _start_anew() -> None:
+    """Forget the threads, of which a forked process has none; one of them may hold the lock."""
+    global _lock
+    _lock = threading.Lock()
+    _idle.clear()
+
+
 if hasattr(os, "register_at_fork"):
-    # A forked process has none of the threads.
-    os.register_at_fork(after_in_child=_idle.clear)
+    os.register_at_fork(after_in_child=_start_anew)
