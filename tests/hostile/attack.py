@@ -21,6 +21,7 @@ from collections import Counter
 from typing import Any
 
 from .host import run_program
+from .objects import BitingError, BitingExit, BitingGroup
 from .program import Program, draw
 from .reduce import reduced
 from .world import Interrupt
@@ -112,7 +113,7 @@ def _child(program: Program, written: int, answer: int, control: bool, patience:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
-    except (Interrupt, MemoryError, SystemExit):
+    except (Interrupt, MemoryError, SystemExit, BitingError, BitingExit, BitingGroup):
         # What the program has sent ahead came in lines of the harness.
         os._exit(0)
     except BaseException:
