@@ -272,3 +272,33 @@ async def test_r10_several_that_wait_are_let_go_with_the_wait(world):
     del value, wait, tasks
     gc.collect()
     assert gone() is None
+
+
+class RefusesTimers(asyncio.SelectorEventLoop):
+    """A loop whose `call_at` raises, as it does where the stack is used up."""
+
+    refuses = False
+
+    def call_at(self, when, callback, *args, context=None):
+        if self.refuses:
+            raise OSError("no timer")
+        return super().call_at(when, callback, *args, context=context)
+
+
+@pytest.mark.parametrize("task_class", [asyncio.Task, aionursery.Task])
+def test_r31_a_sleep_that_the_loop_refuses_to_time_raises_and_loses_no_other(task_class):
+    async def main(loop):
+        other = task_class(aionursery.sleep(0.02, "other"), loop=loop)
+        await asyncio.sleep(0)
+        loop.refuses = True
+        with pytest.raises(OSError, match="no timer"):
+            await aionursery.sleep(0.001)
+        loop.refuses = False
+        await aionursery.sleep(0.001)
+        return await asyncio.wait_for(other, 20)
+
+    loop, reports = RefusesTimers(), []
+    loop.set_exception_handler(lambda _, context: reports.append(context))
+    assert loop.run_until_complete(task_class(main(loop), loop=loop)) == "other"
+    assert reports == []
+    loop.close()

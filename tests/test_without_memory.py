@@ -134,7 +134,7 @@ def check(errors):
     ), errors
 
 def one(before):
-    reports = []
+    reports, raised = [], []
     loop = {loop}()
     loop.set_exception_handler(lambda _, context: reports.append(context.get("exception")))
     task = {task}(main(before), loop=loop)
@@ -144,14 +144,14 @@ def one(before):
     except BaseException as exc:
         _testcapi.remove_mem_hooks()
         if str(exc) != "Event loop stopped before Future completed.":
-            check([leaf for leaf in leaves(exc) if type(leaf) is not ValueError])
+            raised = [leaf for leaf in leaves(exc) if type(leaf) is not ValueError]
         elif not any(type(report) is MemoryError for report in reports):
             # A busy machine may take longer.
             loop.run_until_complete(asyncio.wait([task], timeout=20))
             assert task.done(), "hangs without a word"
     _testcapi.remove_mem_hooks()
     handle.cancel()
-    check([report for report in reports if report is not None])
+    check(raised + [report for report in reports if report is not None])
     assert loop.run_until_complete(asyncio.wait_for({task}(later(), loop=loop), 20))
     return not task.done()
 

@@ -17,20 +17,34 @@ pub(crate) fn arm(state: &LoopState) {
     if let Some(next) = next
         && next < state.timers.at.get()
     {
-        arm_at(state, next);
+        arm_or_report(state, next);
+    }
+}
+
+/// As [`arm`], for an alarm that something awaits: raises what the loop raises.
+pub(crate) fn arm_for_wait(state: &LoopState) -> Fallible<()> {
+    let next = state.tree.borrow().next_alarm();
+    match next {
+        Some(next) if next < state.timers.at.get() => arm_at(state, next),
+        _ => Ok(()),
     }
 }
 
 #[cold]
-fn arm_at(state: &LoopState, when: f64) {
+fn arm_or_report(state: &LoopState, when: f64) {
+    let _aside = Aside::new(state.py());
+    if let Err(raised) = arm_at(state, when) {
+        state.report_failure("A deadline could not be scheduled", raised, None);
+    }
+}
+
+/// Nothing happens on a closed loop any more, so that is no error.
+#[cold]
+fn arm_at(state: &LoopState, when: f64) -> Fallible<()> {
     let py = state.py();
     let names = names(py);
-    let _aside = Aside::new(py);
     let event_loop = state.event_loop();
     let call = || -> Fallible<()> {
-        if let Some(handle) = state.timers.handle() {
-            method0(&handle, names.cancel)?;
-        }
         let callback = match state.timers.callback.cloned() {
             Some(callback) => callback,
             None => {
@@ -41,16 +55,18 @@ fn arm_at(state: &LoopState, when: f64) {
         };
         let moment = float(py, state.timers.moment_for(when))?;
         let handle = call_method(&event_loop, names.call_at, [&moment, &callback])?;
+        // Only now, or a loop that refuses this one would have none.
+        let before = state.timers.handle();
         state.timers.keep(handle);
         state.timers.at.set(when);
+        // One that is not cancelled comes too early, and finds nothing to do.
+        if let Some(Err(raised)) = before.map(|before| method0(&before, names.cancel)) {
+            state.forget(raised);
+        }
         Ok(())
     };
-    if let Err(raised) = call() {
+    call().or_else(|raised| {
         let error = raised.take();
-        if is_known_closed(&event_loop) {
-            // Nothing happens on a closed loop any more.
-            return;
-        }
-        state.report_failure("A deadline could not be scheduled", raise(error), None);
-    }
+        if is_known_closed(&event_loop) { Ok(()) } else { Err(raise(error)) }
+    })
 }

@@ -312,7 +312,12 @@ fn start(this: &WaitObject) -> Fallible<()> {
             let alarm = Alarm::Wake(Owned::share(this.object()));
             let timer = state.tree.touch(|tree| tree.timers.insert(moment, alarm));
             this.timer.set(Some(timer));
-            timers::arm(state);
+            if let Err(raised) = timers::arm_for_wait(state) {
+                let error = raised.take();
+                this.phase.set(WaitPhase::Taken);
+                this.stop_waiting();
+                return Err(raise(error));
+            }
         }
     }
     this.phase.set(WaitPhase::Waiting);
