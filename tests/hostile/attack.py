@@ -63,10 +63,11 @@ def starves(program: Program) -> bool:
     return any(name == "memory" for script in scripts for name, _, _ in script)
 
 
-def made_coroutine(text: str) -> bool:
-    """Whether what ended the process was the making of a coroutine, by the line that it came to."""
+def made_function(text: str) -> bool:
+    """Whether what ended the process was the making of a coroutine or, on 3.13, of a function."""
     top = re.search(r'most recent call first\):\n  File "([^"]+)", line (\d+)', text)
-    return top is not None and linecache.getline(top[1], int(top[2])).startswith("async def")
+    line = linecache.getline(top[1], int(top[2])).strip() if top is not None else ""
+    return line.startswith(("async def ", "def ")) or "lambda" in line
 
 
 def run_apart(program: Program, *, control: bool, patience: float = PATIENCE) -> dict[str, Any]:
@@ -87,8 +88,7 @@ def run_apart(program: Program, *, control: bool, patience: float = PATIENCE) ->
     if status == "timeout" or "Timeout (0:" in text:
         findings.append(("hang", text[-1500:]))
     elif any(words in text for words in CPYTHONS) or (
-        starves(program)
-        and (any(words in text for words in WITHOUT_MEMORY) or made_coroutine(text))
+        starves(program) and (any(words in text for words in WITHOUT_MEMORY) or made_function(text))
     ):
         return {**result, "findings": findings, "text": text}
     elif status != 0:
