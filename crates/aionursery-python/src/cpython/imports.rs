@@ -195,7 +195,7 @@ impl FutureParts {
 
 /// By what a coroutine says where it stands, where its frame's state cannot be read.
 #[cfg(Py_3_14)]
-pub struct CoroutineParts {
+pub(crate) struct CoroutineParts {
     pub frame: Attribute,
     pub running: Attribute,
     pub suspended: Attribute,
