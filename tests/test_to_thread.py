@@ -433,6 +433,30 @@ async def test_the_default_limiter_is_the_loop_s(world):
     assert limiter.borrowed_tokens == 0
 
 
+class TakesNoAttributes(asyncio.SelectorEventLoop):
+    """A loop that takes none but its own."""
+
+    def __setattr__(self, name, value):
+        if name.startswith("_aionursery"):
+            raise AttributeError(name)
+        super().__setattr__(name, value)
+
+
+def test_a_loop_that_takes_no_attributes_has_a_limiter_of_its_own():
+    async def main():
+        found = aionursery.current_default_thread_limiter()
+        assert found is aionursery.current_default_thread_limiter()
+        assert await aionursery.to_thread(lambda: 7) == 7
+        assert found.statistics().borrowed_tokens == 0
+        return found
+
+    loops = TakesNoAttributes(), TakesNoAttributes()
+    first, second = (loop.run_until_complete(main()) for loop in loops)
+    assert first is not second
+    for loop in loops:
+        loop.close()
+
+
 class Refuses(CapacityLimiter):
     """A limiter that takes no token back."""
 

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from typing import Any, TypeVar, TypeVarTuple
+from weakref import WeakKeyDictionary
 
 from . import _aionursery
 from ._aionursery import Nursery, Task
@@ -38,15 +39,24 @@ def current_default_thread_limiter() -> CapacityLimiter:
     return limiter_of_the_loop("_aionursery_thread_limiter", THREADS)
 
 
+#: The limiters of loops that take no attributes, by the names that these would have.
+_limiters: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, CapacityLimiter]] = (
+    WeakKeyDictionary()
+)
+
+
 def limiter_of_the_loop(attribute: str, total: int) -> CapacityLimiter:
     """Return the limiter that the running loop has as an attribute; made if it has none."""
     loop = asyncio.get_running_loop()
     limiter: CapacityLimiter | None = getattr(loop, attribute, None)
     if limiter is None:
         limiter = CapacityLimiter(total)
-        # Kept by the loop, and in no map of loops: what waits for a token leads to the loop, so the
-        # map would keep it alive once it is closed.
-        setattr(loop, attribute, limiter)
+        # Kept by the loop if it can be: what waits for a token leads to the loop, so the map would
+        # keep that alive once it is closed.
+        try:
+            setattr(loop, attribute, limiter)
+        except AttributeError:
+            return _limiters.setdefault(loop, {}).setdefault(attribute, limiter)
     return limiter
 
 
