@@ -669,7 +669,7 @@ class Transfer(Generic[_T_co]):
     def close(self) -> None: ...
 
 def make_channel(capacity: float, places: int) -> tuple[SendChannel[Any], ReceiveChannel[Any]]:
-    """Make a channel of so many places, which are `capacity` in the program's words; return its two ends."""
+    """Make a channel with this many places, which its statistics show as `capacity`; return its two ends."""
 
 def demand(send: SendChannel[Any]) -> Coroutine[Any, Any, None]:
     """Wait until something waits for an item at the channel of a send end, or nothing receives there.

@@ -7,8 +7,8 @@ use pyo3::prelude::*;
 
 use super::{
     CHANNEL, Channel, Direction, End, RECEIVE_CHANNEL, ReceiveChannel, Receives, SEND_CHANNEL,
-    SendChannel, Sends, Side, TRANSFER, Transfer, TransferKind, TransferObject, TransferPhase,
-    demand, ends, transfer,
+    SendChannel, Sends, TRANSFER, Transfer, TransferKind, TransferObject, TransferPhase, demand,
+    ends, transfer,
 };
 use crate::cpython::call::number;
 use crate::cpython::called::{finalize, method, property, unary};
@@ -70,45 +70,19 @@ impl Inside for Channel {
     }
 }
 
-impl Side {
+impl<D: Direction> Inside for End<D> {
+    const WEAK: Option<WeakPlace<Self>> = Some(weak_place!(End<D>, side.weak));
+
+    fn class() -> &'static Class<Self> {
+        D::class()
+    }
+
     fn traverse(&self, visitor: &mut Visitor) {
         visitor.slot(&self.channel);
     }
 
-    fn clear(&self) {
+    fn clear(&self, _: Python<'_>) {
         let_go(self.channel.take().map(Owned::into_object));
-    }
-}
-
-impl Inside for End<Sends> {
-    const WEAK: Option<WeakPlace<Self>> = Some(weak_place!(End<Sends>, side.weak));
-
-    fn class() -> &'static Class<Self> {
-        Sends::class()
-    }
-
-    fn traverse(&self, visitor: &mut Visitor) {
-        self.side.traverse(visitor);
-    }
-
-    fn clear(&self, _: Python<'_>) {
-        self.side.clear();
-    }
-}
-
-impl Inside for End<Receives> {
-    const WEAK: Option<WeakPlace<Self>> = Some(weak_place!(End<Receives>, side.weak));
-
-    fn class() -> &'static Class<Self> {
-        Receives::class()
-    }
-
-    fn traverse(&self, visitor: &mut Visitor) {
-        self.side.traverse(visitor);
-    }
-
-    fn clear(&self, _: Python<'_>) {
-        self.side.clear();
     }
 }
 
@@ -248,7 +222,7 @@ static RECEIVE_METHODS: [Method<ReceiveChannel>; 12] = [
     Method::end(),
 ];
 
-/// Make a channel of so many places, which are `capacity` in the program's words; return its two ends.
+/// Make a channel with this many places, which its statistics show as `capacity`; return its two ends.
 #[pyfunction]
 fn make_channel<'py>(
     capacity: &Bound<'py, PyAny>,

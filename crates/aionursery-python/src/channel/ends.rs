@@ -9,7 +9,7 @@ use super::{
 };
 use crate::cpython::args::Args;
 use crate::cpython::call::{call, int};
-use crate::cpython::class::{Heap, Inside};
+use crate::cpython::class::Heap;
 use crate::cpython::errors::{Fallible, Raised, exc, set_error, set_error_text, string};
 use crate::cpython::function::This;
 use crate::cpython::imports::imports;
@@ -127,10 +127,7 @@ fn item<'a>(py: Python<'_>, args: Args<'a>, method: &str) -> Fallible<&'a Object
 }
 
 /// The channel of an end, which only the collector takes away.
-fn channel_of<D>(this: &ThisEnd<'_, D>) -> Fallible<Owned<ChannelObject>>
-where
-    End<D>: Inside,
-{
+fn channel_of<D: Direction>(this: &ThisEnd<'_, D>) -> Fallible<Owned<ChannelObject>> {
     this.side.channel.cloned().ok_or_else(|| closed(this.object()))
 }
 
@@ -166,10 +163,7 @@ pub(super) fn receive_nowait(this: &ThisEnd<'_, Receives>) -> Fallible<Owned> {
     }
 }
 
-pub(super) fn clone<D: Direction>(this: &ThisEnd<'_, D>) -> Fallible<Owned>
-where
-    End<D>: Inside,
-{
+pub(super) fn clone<D: Direction>(this: &ThisEnd<'_, D>) -> Fallible<Owned> {
     if this.side.closed.get() {
         return Err(closed(this.object()));
     }
@@ -205,10 +199,7 @@ pub(super) fn repr<D>(this: &ThisEnd<'_, D>) -> Fallible<Owned> {
     string(this.py(), &words(this.object()))
 }
 
-pub(super) fn statistics<D>(this: &ThisEnd<'_, D>) -> Fallible<Owned>
-where
-    End<D>: Inside,
-{
+pub(super) fn statistics<D: Direction>(this: &ThisEnd<'_, D>) -> Fallible<Owned> {
     let py = this.py();
     let channel = channel_of(this)?;
     let buffered = channel.buffer.borrow().len();

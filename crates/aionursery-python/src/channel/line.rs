@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use crate::cpython::object::{Object, Typed, Whole};
 use crate::cpython::owned::Owned;
 
-/// Below so many that have left the line is not cleared of them.
+/// A line is cleared of those that have left once there are this many.
 const FEW: usize = 16;
 
 /// What can stand in a line.

@@ -19,7 +19,7 @@ use std::ops::Deref;
 
 use pyo3::prelude::*;
 
-use crate::cpython::class::{Class, Heap, Inside, WeakList};
+use crate::cpython::class::{Class, Heap, WeakList};
 use crate::cpython::errors::Fallible;
 use crate::cpython::object::Object;
 use crate::cpython::owned::Owned;
@@ -184,10 +184,7 @@ impl Direction for Receives {
     }
 }
 
-impl<D: Direction> End<D>
-where
-    Self: Inside,
-{
+impl<D: Direction> End<D> {
     /// A new end of a channel, which is open.
     fn create(channel: &ChannelObject) -> Fallible<Owned<Heap<Self>>> {
         let side = Side {

@@ -77,7 +77,7 @@ impl<T> WeakPlace<T> {
 /// `weak_place!(Inside, field)`: the field of an inside that is its [`WeakList`].
 macro_rules! weak_place {
     ($inside:ty, $($field:ident).+) => {{
-        const _: fn(&$inside) -> &$crate::cpython::class::WeakList = |inside| &inside.$($field).+;
+        let _: fn(&$inside) -> &$crate::cpython::class::WeakList = |inside| &inside.$($field).+;
         let offset = std::mem::offset_of!($inside, $($field).+);
         // SAFETY: the field is one, as the line above says.
         #[allow(unsafe_code, reason = "written once for every class")]

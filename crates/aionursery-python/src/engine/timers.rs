@@ -13,21 +13,21 @@ use crate::engine::state::LoopState;
 /// costs no call into the loop.
 #[inline]
 pub(crate) fn arm(state: &LoopState) {
-    let next = state.tree.borrow().next_alarm();
-    if let Some(next) = next
-        && next < state.timers.at.get()
-    {
+    if let Some(next) = earlier_alarm(state) {
         arm_or_report(state, next);
     }
 }
 
 /// As [`arm`], for an alarm that something awaits: raises what the loop raises.
 pub(crate) fn arm_for_wait(state: &LoopState) -> Fallible<()> {
+    earlier_alarm(state).map_or(Ok(()), |next| arm_at(state, next))
+}
+
+/// The next alarm, if the loop is not to call back by then.
+#[inline]
+fn earlier_alarm(state: &LoopState) -> Option<f64> {
     let next = state.tree.borrow().next_alarm();
-    match next {
-        Some(next) if next < state.timers.at.get() => arm_at(state, next),
-        _ => Ok(()),
-    }
+    next.filter(|next| *next < state.timers.at.get())
 }
 
 #[cold]

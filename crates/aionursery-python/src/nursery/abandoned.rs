@@ -59,7 +59,7 @@ fn runs_here(state: &LoopState) -> bool {
 
 /// Whether all has ended in a nursery. The program's code may have run since it was found: another
 /// task may have left it.
-pub(super) fn is_closed_or_gone(state: &LoopState, id: NurseryId) -> bool {
+fn is_closed_or_gone(state: &LoopState, id: NurseryId) -> bool {
     let tree = state.tree.borrow();
     !tree.has_nursery(id) || tree.phase(id) == Phase::Closed
 }

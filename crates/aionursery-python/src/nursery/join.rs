@@ -1,11 +1,11 @@
 //! How a nursery is joined: its host waits for body and children, and a cancellation that comes meanwhile
 //! goes on to them. It must never decide what an end or a cancellation means for others: the tree does.
 
-use nursery_core::{NurseryId, Outcome, Role};
+use nursery_core::{NurseryId, Outcome, Phase, Role};
 use pyo3::prelude::*;
 
 use super::Nursery;
-use super::abandoned::{close_by_force, finish_now, is_closed_or_gone, part_from_host};
+use super::abandoned::{close_by_force, finish_now, part_from_host};
 use super::leave::finish_join;
 use super::leaver::{Leaver, check_stands};
 use super::notes::{HELD, THROWN, nursery, payload};
@@ -100,7 +100,7 @@ fn begin_join(join: &WaitObject) -> Fallible<bool> {
     }
     // What has heard of that may have left the nursery, ended its last child, or left the tree itself.
     check_stands(state, id)?;
-    if is_closed_or_gone(state, id) {
+    if state.tree.borrow().phase(id) == Phase::Closed {
         return Ok(true);
     }
     let (key, successor) = (Key::of(join.object()), leaver.successor(state));

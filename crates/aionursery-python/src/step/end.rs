@@ -108,19 +108,11 @@ fn tell_tree(state: &LoopState, task: &Task, member: MemberId) -> Option<Nursery
     }
     let outcome = outcome(task);
     // Words and time are needed only if this end may cancel something.
-    let (now, words) = match outcome {
-        Outcome::Done | Outcome::Cancelled
-            if !orphans
-                && !state
-                    .tree
-                    .borrow()
-                    .may_cancel(member, matches!(outcome, Outcome::Cancelled)) =>
-        {
-            (0.0, None)
-        }
-        Outcome::Done | Outcome::Cancelled => (state.now_or_zero(), None),
-        _ => (state.now_or_zero(), failure_text(task)),
-    };
+    let cancelled = matches!(outcome, Outcome::Cancelled);
+    let failed = !cancelled && !matches!(outcome, Outcome::Done);
+    let timed = failed || orphans || state.tree.borrow().may_cancel(member, cancelled);
+    let now = if timed { state.now_or_zero() } else { 0.0 };
+    let words = if failed { failure_text(task) } else { None };
     state.change(|tree, out| tree.ended(member, outcome, now, words, out))
 }
 
