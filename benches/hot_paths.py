@@ -122,6 +122,25 @@ async def channel_item_needs_no_wait(count: int) -> None:
     await _pass_items(count, 100)
 
 
+async def nested_nursery_is_cancelled(count: int) -> None:
+    """Each is a child of the one outside it, and must not cost more for how many there are."""
+
+    async def open_another(levels: int, innermost: aionursery.Event) -> None:
+        async with aionursery.Nursery() as nursery:
+            if levels > 1:
+                nursery.start_soon(open_another, levels - 1, innermost)
+            else:
+                innermost.set()
+            await asyncio.Event().wait()
+
+    for _ in range(count // BATCH):
+        innermost = aionursery.Event()
+        async with aionursery.Nursery() as nursery:
+            nursery.start_soon(open_another, BATCH, innermost)
+            await innermost.wait()
+            nursery.cancel()
+
+
 PATHS: dict[str, tuple[Callable[[int], Awaitable[None]], tuple[str, ...]]] = {
     "child_returns_at_once": (child_returns_at_once, ("Nursery",)),
     "child_of_a_function": (child_of_a_function, ("Nursery",)),
@@ -133,6 +152,7 @@ PATHS: dict[str, tuple[Callable[[int], Awaitable[None]], tuple[str, ...]]] = {
     "child_awaits_futures": (child_awaits_futures, ("Nursery",)),
     "channel_item_is_waited_for": (channel_item_is_waited_for, ("open_channel",)),
     "channel_item_needs_no_wait": (channel_item_needs_no_wait, ("open_channel",)),
+    "nested_nursery_is_cancelled": (nested_nursery_is_cancelled, ("Nursery", "Event")),
 }
 
 

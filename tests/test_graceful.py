@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import signal
 import threading
+import weakref
 
 import pytest
 
@@ -270,3 +272,25 @@ def test_on_a_loop_without_signals_it_does_the_same(ours, handlers):
         if ours:
             runner.get_loop().set_task_factory(aionursery.task_factory)
         runner.run(main())
+
+
+def test_r10_a_loop_that_is_stopped_inside_the_block_is_freed():
+    # One of uvloop's stays in the process's table of signals, also without us.
+    async def main():
+        async with graceful(Nursery(), [signal.SIGTERM]) as nursery:
+            left.append(weakref.ref(nursery))
+            await forever()
+
+    left = []
+    loop = asyncio.new_event_loop()
+    left.append(weakref.ref(loop))
+    loop.set_task_factory(aionursery.task_factory)
+    loop.set_exception_handler(lambda *_: None)
+    task = loop.create_task(main())
+    task._log_destroy_pending = False
+    loop.stop()
+    loop.run_forever()
+    loop.close()
+    del loop, task
+    gc.collect()
+    assert len(left) == 2 and not [ref() for ref in left if ref() is not None]

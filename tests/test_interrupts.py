@@ -6,6 +6,7 @@ As with asyncio. No caller of ours could be raised to there, so anything else is
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 
 import pytest
@@ -374,3 +375,33 @@ def test_r9_an_interrupt_in_words_that_are_only_shown_leaves_the_loop(base, end)
     task = asyncio.Task(host(), loop=loop)
     run_until_it_leaves(loop, end)
     assert task.done() and task.exception() is None
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("base", KINDS)
+def test_r9_an_interrupt_for_a_step_that_never_comes_is_reported(base, end, monkeypatch):
+    class Ducks:
+        _asyncio_future_blocking = False
+
+        def get_loop(self):
+            raise end
+
+        def __await__(self):
+            self._asyncio_future_blocking = True
+            yield self
+
+    async def host():
+        await Ducks()
+
+    reports = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda args: reports.append(args.exc_type))
+    loop = base()
+    task = aionursery.Task(host(), loop=loop)
+    loop.stop()
+    loop.run_forever()  # one turn
+    loop.close()
+    assert not task.done() and not reports
+    task._log_destroy_pending = False
+    del task, loop
+    gc.collect()
+    assert reports == [end]

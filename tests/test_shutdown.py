@@ -13,6 +13,7 @@ import aionursery
 from aionursery import MultiError, Nursery, TaskGroup, current_time
 
 from .helpers import fail, forever, note_cancellation, turns
+from .loop_kinds import KINDS
 from .virtual_clock import virtual
 
 
@@ -224,3 +225,25 @@ async def test_r10_a_nursery_that_was_shut_down_goes_with_its_last_user(world):
         assert [ref() for ref in gone] == [None, None]
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("base", KINDS)
+def test_r10_a_loop_that_is_stopped_while_a_child_awaits_stopping_is_freed(base):
+    async def main():
+        async with Nursery() as nursery:
+            left.append(weakref.ref(nursery))
+            await nursery.stopping.wait()
+
+    left = []
+    loop = base()
+    left.append(weakref.ref(loop))
+    loop.set_task_factory(aionursery.task_factory)
+    loop.set_exception_handler(lambda *_: None)
+    task = loop.create_task(main())
+    task._log_destroy_pending = False
+    loop.stop()
+    loop.run_forever()
+    loop.close()
+    del loop, task
+    gc.collect()
+    assert len(left) == 2 and not [ref() for ref in left if ref() is not None]

@@ -812,6 +812,9 @@ def start_child(
 def gate_of(nursery: Nursery) -> Any:
     """What counts a nursery's places; None where it has no limit."""
 
+def stopping_of(nursery: Nursery, make: Callable[[], _T]) -> _T:
+    """The event that says that a nursery is to come to an end; `make` makes it where there is none yet."""
+
 def context_of(nursery: Nursery) -> Context | None:
     """What a nursery's children run in; None where it was given nothing."""
 

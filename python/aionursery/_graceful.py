@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Generic, TypeVar
+from weakref import WeakSet
 
 from ._aionursery import Nursery
 
@@ -107,7 +108,7 @@ class _Handler:
             # Windows. Such a handler runs between two instructions, in whatever code is there.
             signal.signal(number, self.tell_soon)
             self.on_loop = False
-        _handlers.append(self)
+        _handlers.add(self)
 
     def tell(self) -> None:
         for block in tuple(self.blocks):
@@ -117,7 +118,7 @@ class _Handler:
         self.loop.call_soon_threadsafe(self.tell)
 
     def remove(self) -> None:
-        _handlers.remove(self)
+        _handlers.discard(self)
         if self.on_loop:
             self.loop.remove_signal_handler(self.number)
             if getattr(self.before, "__module__", "") in ("asyncio.unix_events", "uvloop.loop"):
@@ -130,7 +131,8 @@ class _Handler:
             signal.signal(self.number, self.before)
 
 
-_handlers: list[_Handler] = []
+#: Its blocks and its loop keep a handler: where they are forgotten, it goes with them.
+_handlers: WeakSet[_Handler] = WeakSet()
 
 
 def _handler_of(loop: asyncio.AbstractEventLoop, number: int) -> _Handler:

@@ -5,21 +5,13 @@ It sets an event and a deadline; whatever ends after that, and how, the nursery 
 
 from __future__ import annotations
 
-from weakref import WeakKeyDictionary
-
-from ._aionursery import Nursery
+from ._aionursery import Nursery, stopping_of
 from ._sync import Event
-
-#: The events that have been asked for. Few nurseries have one, so the others keep no place for it.
-_events: WeakKeyDictionary[Nursery, Event] = WeakKeyDictionary()
 
 
 def stopping(self: Nursery) -> Event:
     """An `Event` that `shutdown` sets: children await it, or look at it, and come to an end."""
-    event = _events.get(self)
-    if event is None:
-        event = _events.setdefault(self, Event())
-    return event
+    return stopping_of(self, Event)
 
 
 def shutdown(self: Nursery, grace: float = 5.0) -> None:

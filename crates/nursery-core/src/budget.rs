@@ -186,19 +186,27 @@ impl<F: Face> Tree<F> {
 
     /// For how long a cancelled scope lets what is below it await.
     pub(crate) fn allowed(&self, at: u32) -> f64 {
-        self.allowed_with(&self.scopes[at], self.given(at))
+        let scope = &self.scopes[at];
+        // The way up to what gives a budget may be long.
+        let given = if self.hands_on(scope) { Cleanup::Never } else { self.given(at) };
+        self.allowed_with(scope, given)
     }
 
     /// The same, where it is known what it has from above.
     pub(crate) fn allowed_with(&self, scope: &Scope<F::Reason>, given: Cleanup) -> f64 {
-        if Self::is_brought(scope) && self.sees_above(scope) {
-            // The one above insists.
+        if self.hands_on(scope) {
             return f64::INFINITY;
         }
         match scope.cleanup(given) {
             Cleanup::Limited(allowed) | Cleanup::Guaranteed(allowed) => allowed,
             Cleanup::Inherited | Cleanup::Never => f64::INFINITY,
         }
+    }
+
+    /// Whether a scope's cancellation is only what lies above, handed on: that has told what is below, and
+    /// insists.
+    pub(crate) fn hands_on(&self, scope: &Scope<F::Reason>) -> bool {
+        Self::is_brought(scope) && self.sees_above(scope)
     }
 
     /// Whether a nursery's host has cancelled it: by what it had heard from above, if that reaches

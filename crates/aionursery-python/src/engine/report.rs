@@ -67,7 +67,13 @@ impl LoopState {
     /// A call has failed, and it means no more than that there is no answer.
     #[cold]
     pub(crate) fn forget(&self, raised: Raised) {
-        drop(self.keep_interrupt(raised.take()));
+        self.forget_error(raised.take());
+    }
+
+    /// An error will never be thrown where it was to be: what ends the program leaves the loop instead.
+    #[cold]
+    pub(crate) fn forget_error(&self, error: Owned) {
+        drop(self.keep_interrupt(error));
     }
 
     /// What not even the exception handler can be told is written to stderr.

@@ -205,9 +205,9 @@ impl Nursery {
 
 impl Nursery {
     /// What it holds beside its scope and what that knows.
-    fn slots(&self) -> [&Slot; 4] {
-        let Self { misuse, gate, handler, context, .. } = self;
-        [misuse, gate, handler, context]
+    fn slots(&self) -> [&Slot; 5] {
+        let Self { misuse, gate, stopping, handler, context, .. } = self;
+        [misuse, gate, stopping, handler, context]
     }
 
     fn not_entered(&self) -> PyResult<()> {

@@ -72,6 +72,8 @@ pub(crate) struct Nursery {
     scope: Slot<CancelScope>,
     /// What counts its children's places, if it has a limit.
     gate: Slot,
+    /// The event that says that it is to come to an end, once it was asked for.
+    stopping: Slot,
     /// What is called with each error of a child in the block's place, if anything.
     handler: Slot,
     /// What its children run in, if that was given.
@@ -147,6 +149,7 @@ impl Nursery {
             misuse: Slot::empty(),
             scope: Slot::empty(),
             gate: Slot::empty(),
+            stopping: Slot::empty(),
             handler: Slot::empty(),
             context: Slot::empty(),
         }

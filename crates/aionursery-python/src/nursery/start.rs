@@ -257,6 +257,25 @@ fn gate_of<'py>(nursery: &Bound<'py, Nursery>) -> Option<Bound<'py, PyAny>> {
     nursery.get().gate.cloned().map(|gate| gate.into_bound(nursery.py()))
 }
 
+/// The event that says that a nursery is to come to an end; `make` makes it where there is none yet.
+#[pyfunction]
+fn stopping_of<'py>(
+    nursery: &Bound<'py, Nursery>,
+    make: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let (py, stopping) = (nursery.py(), &nursery.get().stopping);
+    if let Some(kept) = stopping.cloned() {
+        return Ok(kept.into_bound(py));
+    }
+    let made = make.call0()?;
+    // To make it may have run anything.
+    if let Some(kept) = stopping.cloned() {
+        return Ok(kept.into_bound(py));
+    }
+    stopping.set(Owned::share(object(&made)));
+    Ok(made)
+}
+
 /// What a nursery's children run in; None where it was given nothing.
 #[pyfunction]
 fn context_of<'py>(nursery: &Bound<'py, Nursery>) -> Option<Bound<'py, PyAny>> {
@@ -349,6 +368,7 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     START_NOW.add_to_class(module.py())?;
     module.add_function(wrap_pyfunction!(start_child, module)?)?;
     module.add_function(wrap_pyfunction!(gate_of, module)?)?;
+    module.add_function(wrap_pyfunction!(stopping_of, module)?)?;
     module.add_function(wrap_pyfunction!(context_of, module)?)?;
     module.add_function(wrap_pyfunction!(refuse_child, module)?)
 }

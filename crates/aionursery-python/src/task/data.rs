@@ -187,7 +187,9 @@ impl TaskData {
     pub(crate) fn set_incoming(&self, error: Owned) {
         // What was there goes once the borrow is over: that may run Python code.
         let before = self.with_rare(|rare| rare.incoming.replace(Some(error)));
-        drop(before);
+        if let (Some(before), Some(home)) = (before, self.home.cloned()) {
+            home.forget_error(before);
+        }
     }
 
     /// A wait begins for which it may be called back more than once; gives the number of it.
@@ -227,6 +229,10 @@ impl TaskData {
                 drop::<Effects<_>>(effects);
             }
         }
+        if let (Some(incoming), Some(home)) = (self.take_incoming(), home.as_ref()) {
+            // Its loop was closed before its next step, or forgot it.
+            home.forget_error(incoming);
+        }
         let going = home.as_ref().map(|home| home.trash.begin());
         if let Some(going) = going.as_ref().filter(|going| going.is_deep()) {
             self.put_off(going);
@@ -253,7 +259,6 @@ impl TaskData {
             going.put_off(slot.take());
         }
         if let Some(rare) = self.rare.take() {
-            going.put_off(rare.incoming.take());
             going.put_off(rare.handler.take());
             going.put_off(rare.exception_traceback.take());
         }

@@ -286,7 +286,12 @@ impl<F: Face> Tree<F> {
         entry.cause = Some(cause);
         entry.cancelled_at = now;
         self.set_budget(id);
-        self.spread(id, out);
+        let Scope { host, .. } = self.scopes[id];
+        if !self.hands_on(&self.scopes[id]) {
+            self.spread(id, out);
+        } else if host != NONE {
+            self.refresh(host, out);
+        }
         true
     }
 
