@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import weakref
 
 import pytest
@@ -301,4 +302,61 @@ def test_r31_a_sleep_that_the_loop_refuses_to_time_raises_and_loses_no_other(tas
     loop.set_exception_handler(lambda _, context: reports.append(context))
     assert loop.run_until_complete(task_class(main(loop), loop=loop)) == "other"
     assert reports == []
+    loop.close()
+
+
+@pytest.mark.parametrize("task_class", [asyncio.Task, aionursery.Task])
+def test_r21_a_deadline_that_the_loop_refuses_to_time_raises_and_nothing_is_entered(task_class):
+    async def main(loop):
+        loop.refuses = True
+        with pytest.raises(OSError, match="no timer"):
+            with aionursery.move_on_after(5):
+                pytest.fail("entered")
+        with pytest.raises(OSError, match="no timer"):
+            async with aionursery.Nursery(relative_deadline=5):
+                pytest.fail("entered")
+        with aionursery.CancelScope() as scope:
+            with pytest.raises(OSError, match="no timer"):
+                scope.deadline = loop.time() + 5
+            with pytest.raises(OSError, match="no timer"):
+                scope.cancel_after(5)
+            assert scope.deadline == math.inf
+        loop.refuses = False
+        with aionursery.move_on_after(0.001) as scope:
+            await aionursery.sleep_forever()
+        return scope.cancelled_caught
+
+    loop, reports = RefusesTimers(), []
+    loop.set_exception_handler(lambda _, context: reports.append(context))
+    assert loop.run_until_complete(task_class(main(loop), loop=loop))
+    assert reports == []
+    loop.close()
+
+
+@pytest.mark.parametrize("task_class", [asyncio.Task, aionursery.Task])
+def test_r3_what_the_loops_clock_enters_is_not_entered_again(task_class):
+    class Enters(asyncio.SelectorEventLoop):
+        enter = None
+
+        def time(self):
+            enter, self.enter = self.enter, None
+            if enter is not None:
+                enter()
+            return super().time()
+
+    async def main(loop):
+        scope = aionursery.move_on_after(5)
+        loop.enter = scope.__enter__
+        with pytest.raises(RuntimeError, match="already entered"):
+            scope.__enter__()
+        scope.__exit__(None, None, None)
+        nursery = aionursery.Nursery(relative_deadline=5)
+        loop.enter = nursery.__aenter__
+        with pytest.raises(RuntimeError, match="already entered"):
+            nursery.__aenter__()
+        await nursery.__aexit__(None, None, None)
+        return aionursery.current_effective_deadline()
+
+    loop = Enters()
+    assert loop.run_until_complete(task_class(main(loop), loop=loop)) == math.inf
     loop.close()

@@ -130,6 +130,8 @@ def _turns(world: World, count: int, until: Any = None) -> None:
             sys.set_asyncgen_hooks(None, None)
             asyncio._set_running_loop(None)
             world.see(exc, "run_forever", out=True)
+            # What a trace function raises in the loop's own lines takes a step along.
+            world.lost_steps |= world.done["trace"] > 0
         if world.pause is not None:
             pause, world.pause = world.pause, None
             _call(world, pause)

@@ -13,21 +13,17 @@ use crate::engine::state::LoopState;
 /// costs no call into the loop.
 #[inline]
 pub(crate) fn arm(state: &LoopState) {
-    if let Some(next) = earlier_alarm(state) {
+    let next = state.tree.borrow().next_alarm();
+    if let Some(next) = next.filter(|next| *next < state.timers.at.get()) {
         arm_or_report(state, next);
     }
 }
 
-/// As [`arm`], for an alarm that something awaits: raises what the loop raises.
-pub(crate) fn arm_for_wait(state: &LoopState) -> Fallible<()> {
-    earlier_alarm(state).map_or(Ok(()), |next| arm_at(state, next))
-}
-
-/// The next alarm, if the loop is not to call back by then.
+/// Sees to it that the loop calls back by `moment`, before an alarm is set for then: raises what the loop
+/// raises, and nothing has begun yet.
 #[inline]
-fn earlier_alarm(state: &LoopState) -> Option<f64> {
-    let next = state.tree.borrow().next_alarm();
-    next.filter(|next| *next < state.timers.at.get())
+pub(crate) fn arm_by(state: &LoopState, moment: f64) -> Fallible<()> {
+    if moment < state.timers.at.get() { arm_at(state, moment) } else { Ok(()) }
 }
 
 #[cold]

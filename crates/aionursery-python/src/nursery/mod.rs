@@ -31,6 +31,7 @@ use crate::cpython::slot::Slot;
 use crate::cpython::thread::thread_mark;
 use crate::engine::home::Home;
 use crate::engine::state::LoopState;
+use crate::engine::timers;
 use crate::hosts;
 use crate::hosts::host;
 use crate::scope::CancelScope;
@@ -88,20 +89,23 @@ impl Nursery {
         self.block.state()
     }
 
-    fn enter(&self, py: Python<'_>) -> Fallible<()> {
+    #[inline]
+    fn check_new(&self, py: Python<'_>) -> Fallible<()> {
         match self.block.stage.get() {
-            Stage::New => {}
-            Stage::Entered => {
-                return Err(misuse(
-                    py,
-                    "this nursery is already entered; open a new one for each 'async with'",
-                ));
-            }
+            Stage::New => Ok(()),
+            Stage::Entered => Err(misuse(
+                py,
+                "this nursery is already entered; open a new one for each 'async with'",
+            )),
             Stage::Left => {
                 let text = "this nursery is closed and cannot be opened again; make a new one";
-                return Err(set_error_text(imports(py).parts.closed, text));
+                Err(set_error_text(imports(py).parts.closed, text))
             }
         }
+    }
+
+    fn enter(&self, py: Python<'_>) -> Fallible<()> {
+        self.check_new(py)?;
         let event_loop = running_loop(py)?;
         let state = LoopState::of(&event_loop)?;
         let task = host::current(&state, "a nursery")?;
@@ -115,8 +119,11 @@ impl Nursery {
         let shown = self.scope.cloned();
         let told = shown.as_deref().map_or(&self.block, |scope| scope.block());
         let (settings, now) = told.settings_now(&state)?;
-        let early = told.cause();
+        timers::arm_by(&state, settings.deadline)?;
         let honoured = host::honoured(&task)?;
+        // The loop's code has run.
+        self.check_new(py)?;
+        let early = told.cause();
         let member = hosts::member_of(&state, &task);
         let (id, scope_id) = state.change(|tree, out| {
             let id = tree.open(member, settings, self.collect, honoured, now, out);

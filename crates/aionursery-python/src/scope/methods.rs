@@ -1,7 +1,7 @@
 //! What a program sees of a `CancelScope`, beside entering and leaving it. It must never hold the
 //! tree while it calls back into Python.
 
-use nursery_core::{Cleanup, Settings};
+use nursery_core::{Cleanup, ScopeId, Settings};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
@@ -15,7 +15,8 @@ use crate::cpython::for_pyo3::{number_object, refusal, text_object};
 use crate::cpython::object::{Object, object};
 use crate::cpython::owned::Owned;
 use crate::cpython::slot::show;
-use crate::engine::state::CLEANUP;
+use crate::engine::state::{CLEANUP, LoopState};
+use crate::engine::timers;
 use crate::engine::words::source_name;
 
 #[pymethods]
@@ -78,8 +79,8 @@ impl CancelScope {
         let seconds = span("seconds", seconds)?;
         match self.place_now(py, "scope.cancel_after", "scope.cancel_after")? {
             Some((state, id, now)) => {
-                let earliest = state.tree.borrow().settings(id).deadline.min(now + seconds);
-                state.change(|tree, out| tree.set_deadline(id, earliest, now, out));
+                self.move_deadline(&state, id, now, |deadline| deadline.min(now + seconds))
+                    .map_err(|raised| fetch(py, raised))?;
             }
             None => self.block.relative.set(self.block.relative.get().min(seconds)),
         }
@@ -146,12 +147,9 @@ impl CancelScope {
                 if deadline <= now {
                     warn_if_meant_as_seconds(&state, deadline)
                         .map_err(|raised| fetch(py, raised))?;
-                    // A warning is shown by code of the program's, which may leave the scope.
-                    if self.id.get() != Some(id) {
-                        return Ok(());
-                    }
                 }
-                state.change(|tree, out| tree.set_deadline(id, deadline, now, out));
+                self.move_deadline(&state, id, now, |_| deadline)
+                    .map_err(|raised| fetch(py, raised))?;
             }
             None => {
                 self.block.relative.set(f64::INFINITY);
@@ -248,5 +246,23 @@ impl CancelScope {
             (Some(state), Some(id)) => state.tree.borrow().settings(id),
             _ => self.block.settings.get(),
         }
+    }
+
+    /// Moves the deadline, once the loop has agreed to call back by then.
+    fn move_deadline(
+        &self,
+        state: &LoopState,
+        id: ScopeId,
+        now: f64,
+        move_it: impl Fn(f64) -> f64,
+    ) -> Fallible<()> {
+        let deadline = move_it(self.present_settings().deadline);
+        timers::arm_by(state, deadline)?;
+        // What the loop and a warning run may have left the scope.
+        if self.id.get() == Some(id) {
+            let deadline = move_it(self.present_settings().deadline);
+            state.change(|tree, out| tree.set_deadline(id, deadline, now, out));
+        }
+        Ok(())
     }
 }

@@ -26,7 +26,7 @@ use crate::cpython::owned::{Owned, boolean};
 use crate::cpython::thread::thread_mark;
 use crate::engine::home::Home;
 use crate::engine::state::LoopState;
-use crate::engine::threads;
+use crate::engine::{threads, timers};
 use crate::hosts;
 use crate::hosts::host;
 use crate::wait::clock;
@@ -196,30 +196,29 @@ impl CancelScope {
         Ok(())
     }
 
+    #[inline]
+    fn check_new(&self, py: Python<'_>) -> Fallible<()> {
+        let text = match self.block.stage.get() {
+            Stage::New => return Ok(()),
+            Stage::Entered => "this CancelScope is already entered; make a new one for each 'with'",
+            Stage::Left => "this CancelScope was already used; make a new one for each 'with'",
+        };
+        Err(misuse(py, text))
+    }
+
     #[inline(always)]
     fn enter(&self, py: Python<'_>) -> Fallible<()> {
         self.check_own(py)?;
-        match self.block.stage.get() {
-            Stage::New => {}
-            Stage::Entered => {
-                return Err(misuse(
-                    py,
-                    "this CancelScope is already entered; make a new one for each 'with'",
-                ));
-            }
-            Stage::Left => {
-                return Err(misuse(
-                    py,
-                    "this CancelScope was already used; make a new one for each 'with'",
-                ));
-            }
-        }
+        self.check_new(py)?;
         let event_loop = running_loop(py)?;
         let state = LoopState::of(&event_loop)?;
         let task = host::current(&state, "a CancelScope")?;
         let (settings, now) = self.block.settings_now(&state)?;
-        self.block.settings.set(settings);
+        timers::arm_by(&state, settings.deadline)?;
         let honoured = host::honoured(&task)?;
+        // The loop's code has run.
+        self.check_new(py)?;
+        self.block.settings.set(settings);
         let member = hosts::member_of(&state, &task);
         let early = self.block.cause();
         let id = state.change(|tree, out| {

@@ -309,15 +309,14 @@ fn start(this: &WaitObject) -> Fallible<()> {
         };
         if moment < f64::INFINITY {
             let moment = moment.max(f64::MIN);
+            timers::arm_by(state, moment).inspect_err(|_| this.phase.set(WaitPhase::Taken))?;
+            // The loop's code has run, and may have begun this wait for another.
+            if this.phase.get() != WaitPhase::New {
+                return Ok(());
+            }
             let alarm = Alarm::Wake(Owned::share(this.object()));
             let timer = state.tree.touch(|tree| tree.timers.insert(moment, alarm));
             this.timer.set(Some(timer));
-            if let Err(raised) = timers::arm_for_wait(state) {
-                let error = raised.take();
-                this.phase.set(WaitPhase::Taken);
-                this.stop_waiting();
-                return Err(raise(error));
-            }
         }
     }
     this.phase.set(WaitPhase::Waiting);
