@@ -553,3 +553,31 @@ def test_r7_an_error_in_a_nursery_that_was_never_left_is_reported(new_loop, kind
         sys.unraisablehook = before
         loop.close()
     assert "a child's" in [str(error) for error in seen]
+
+
+async def test_r3_a_child_that_yields_on_and_on_does_not_hold_up_what_closes_its_nursery(world):
+    steps = 0
+
+    async def child():
+        nonlocal steps
+        while steps < 100_000 and not over:
+            steps += 1
+            try:
+                await asyncio.sleep(0)
+            except asyncio.CancelledError:
+                pass
+
+    async def generate():
+        async with Nursery() as nursery:
+            nursery.start_soon(child)
+            yield
+
+    async def close():
+        generator = generate()
+        await anext(generator)
+        asyncio.get_running_loop().call_soon(lambda: (seen.append(steps), over.append(True)))
+        await generator.aclose()
+
+    over, seen = [], []
+    await close()
+    assert seen[0] < 1_000

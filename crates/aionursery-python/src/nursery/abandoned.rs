@@ -15,6 +15,10 @@ use crate::hosts::host;
 use crate::step;
 use crate::task::{Task, flag};
 
+/// So many steps a task takes at once that is ended by force: one that yields again and again goes on with
+/// the loop, which must not stand still for it.
+const STEPS: usize = 100;
+
 /// Steps what a cancelled nursery has below it at once, as far as it goes: for a host that may not
 /// be able to await. Where its loop does not run, nothing takes a step. Returns whether the nursery is
 /// closed.
@@ -23,7 +27,7 @@ pub(super) fn finish_now(state: &LoopState, id: NurseryId) -> bool {
     if !runs_here(state) {
         return is_closed_or_gone(state, id);
     }
-    loop {
+    for _ in 0..STEPS {
         let scope = state.tree.borrow().scope(id);
         let below: Vec<Owned> =
             state.tree.borrow().reached(scope).iter().map(|key| key.share(py)).collect();
@@ -47,9 +51,10 @@ pub(super) fn finish_now(state: &LoopState, id: NurseryId) -> bool {
             }
         }
         if !moved {
-            return is_closed_or_gone(state, id);
+            break;
         }
     }
+    is_closed_or_gone(state, id)
 }
 
 /// Whether a loop runs in this thread.
