@@ -254,8 +254,9 @@ class World:
         self.see(context.get("exception"), "exception handler", out=True)
         message = str(context.get("message"))
         self.errors[message[:40]] += 1
-        if message.startswith(TAKES_A_STEP):
+        if message.startswith((*TAKES_A_STEP, "A callback of a ")):
             # A step of asyncio's own task that fails never comes again, nor a future's callback.
+            # One that cannot be scheduled is lost there without a word.
             self.lost_steps = True
         task = context.get("task")
         if "destroyed" in message and task is not None and task.done():
