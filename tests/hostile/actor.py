@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from .program import BLOCKS, CHANNEL_WAITING, WAITING, Step
+from .program import BLOCKS, Step
 from .world import World
 
 BLOCK: dict[str, Callable[..., Awaitable[None]]] = {}
@@ -59,7 +59,7 @@ async def run(world: World, cursor: Cursor, depth: int) -> None:
             if depth < 6 and world.spend():
                 world.done[name] += 1
                 await BLOCK[name](world, cursor, depth + 1, a, b)
-        elif name in WAITING or name in CHANNEL_WAITING:
+        elif name in WAIT:
             if world.spend():
                 world.done[name] += 1
                 await _wait(world, name, a, b)

@@ -15,7 +15,7 @@ import warnings
 import weakref
 from typing import Any
 
-from . import blocks, channels, violence, waiting  # noqa: F401
+from . import blocks, channels, shelf, violence, waiting  # noqa: F401
 from .actor import actor
 from .api import ours, plain
 from .loops import CountingLoop, new_loop

@@ -77,6 +77,18 @@ ADDED = ("watch_scope", "watch_scope", "unwatch_scope", "tree_variable")
 #: What is done at channels, drawn apart as well: what waits, and what any code can do.
 CHANNEL_WAITING = ("channel", "channel", "channel_held", "channel_items")
 CHANNEL_SYNC = ("channel_nowait", "channel_end", "channel_open", "channel_transfer")
+#: What is done with what is written around the nursery, drawn apart as well.
+SHELF_WAITING = (
+    "race",
+    "supervise",
+    "limiter",
+    "free",
+    "limited",
+    "stopping",
+    "safe_channel",
+    "tell_nursery",
+)
+SHELF_SYNC = ("service", "shutdown", "cancel_after", "tokens", "fields", "fields")
 #: What does violence to the loop, the interpreter or the library's objects: few programs have one.
 VIOLENT = (
     "stop",
@@ -140,10 +152,10 @@ def _steps(rng: random.Random, names: list[str], count: int) -> list[Step]:
     return [(rng.choice(names), rng.randrange(256), rng.randrange(256)) for _ in range(count)]
 
 
-def draw(seed: int, *, channels: bool = True) -> Program:
+def draw(seed: int, *, apart: bool = True) -> Program:
     """Draw a program: the same one for the same seed, on every interpreter.
 
-    Without channels it is the one that the seed drew before there were steps for them.
+    Without what is drawn apart it is the one that the seed drew before there were steps for that.
     """
     rng = random.Random(f"hostile {seed}")
     settings: dict[str, int | str | bool] = {
@@ -169,13 +181,17 @@ def draw(seed: int, *, channels: bool = True) -> Program:
         while added.random() < 0.3:
             step = (added.choice(ADDED), added.randrange(256), added.randrange(256))
             steps.insert(added.randrange(len(steps) + 1), step)
-    at_channels = random.Random(f"hostile, channels, {seed}")
-    # Many steps in some programs find more than a few in each.
-    if channels and at_channels.random() < 0.4:
-        for steps, names in (
-            *((script, CHANNEL_WAITING + CHANNEL_SYNC) for script in scripts),
-            *((hook, CHANNEL_SYNC) for hook in hooks),
-        ):
-            for step in _steps(at_channels, list(names), at_channels.randint(0, 5)):
-                steps.insert(at_channels.randrange(len(steps) + 1), step)
+    for name, share, waits, any_code in (
+        ("channels", 0.4, CHANNEL_WAITING, CHANNEL_SYNC),
+        ("shelf", 0.3, SHELF_WAITING, SHELF_SYNC),
+    ):
+        apart_rng = random.Random(f"hostile, {name}, {seed}")
+        # Many steps in some programs find more than a few in each.
+        if apart and apart_rng.random() < share:
+            for steps, names in (
+                *((script, waits + any_code) for script in scripts),
+                *((hook, any_code) for hook in hooks),
+            ):
+                for step in _steps(apart_rng, list(names), apart_rng.randint(0, 5)):
+                    steps.insert(apart_rng.randrange(len(steps) + 1), step)
     return Program(seed, settings, scripts, hooks)

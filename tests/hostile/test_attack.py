@@ -48,7 +48,7 @@ FOUND = {
         [[], [], []],
     ),
     "a join that was collected after its nursery was woken though it was freed": draw(
-        1795987305160, channels=False
+        1795987305160, apart=False
     ),
     "a host that left what was inside while it left too early had no place in the tree": Program(
         1795995954501,
@@ -72,7 +72,7 @@ FOUND = {
         [[], [], [("watch_scope", 8, 135)], [("scope_exit", 64, 207)]],
     ),
     "a loop had two states, and a nursery was entered with a place in the other's tree": draw(
-        1795990259887, channels=False
+        1795990259887, apart=False
     ),
 }
 
