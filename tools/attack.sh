@@ -21,7 +21,7 @@ if [ -n "$name" ]; then
     fi
     venv=.venvs/$name
 fi
-tools/venv.sh "$venv" "$python"
+tools/venv.sh "$venv" "$python" attack
 
 # The order of sets is part of what a seed says.
 export PYTHONHASHSEED=0

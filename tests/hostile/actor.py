@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from .program import BLOCKS, Step
+from .program import Step
 from .world import World
 
 BLOCK: dict[str, Callable[..., Awaitable[None]]] = {}
@@ -55,7 +55,7 @@ async def run(world: World, cursor: Cursor, depth: int) -> None:
             from .objects import error
 
             raise error(a, b)
-        if name in BLOCKS:
+        if name in BLOCK:
             if depth < 6 and world.spend():
                 world.done[name] += 1
                 await BLOCK[name](world, cursor, depth + 1, a, b)

@@ -15,7 +15,7 @@ import warnings
 import weakref
 from typing import Any
 
-from . import blocks, channels, shelf, violence, waiting  # noqa: F401
+from . import blocks, channels, on_anyio, shelf, violence, waiting  # noqa: F401
 from .actor import actor
 from .api import ours, plain
 from .loops import CountingLoop, new_loop
@@ -43,6 +43,14 @@ def run_program(program: Program, *, control: bool) -> dict[str, Any]:
     threshold = gc.get_threshold()
     if program.settings.get("threshold"):
         gc.set_threshold(1)
+    if (
+        on_anyio.anyio is not None
+        and not control
+        and any(name.startswith("any_") for steps in program.scripts for name, _, _ in steps)
+    ):
+        from aionursery import anyio as engine
+
+        engine.install()
     try:
         _live(world)
         pending = _end(world)

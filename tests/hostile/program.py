@@ -89,6 +89,16 @@ SHELF_WAITING = (
     "tell_nursery",
 )
 SHELF_SYNC = ("service", "shutdown", "cancel_after", "tokens", "fields", "fields")
+#: What is done at anyio's objects, drawn apart as well.
+ANYIO_WAITING = ("any_group", "any_group", "any_scope", "any_wait", "any_wait", "any_start")
+ANYIO_SYNC = (
+    "any_start_soon",
+    "any_start_soon",
+    "any_cancel",
+    "any_settings",
+    "any_set",
+    "any_leave",
+)
 #: What does violence to the loop, the interpreter or the library's objects: few programs have one.
 VIOLENT = (
     "stop",
@@ -184,6 +194,7 @@ def draw(seed: int, *, apart: bool = True) -> Program:
     for name, share, waits, any_code in (
         ("channels", 0.4, CHANNEL_WAITING, CHANNEL_SYNC),
         ("shelf", 0.3, SHELF_WAITING, SHELF_SYNC),
+        ("anyio", 0.2, ANYIO_WAITING, ANYIO_SYNC),
     ):
         apart_rng = random.Random(f"hostile, {name}, {seed}")
         # Many steps in some programs find more than a few in each.

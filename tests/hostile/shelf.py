@@ -64,7 +64,7 @@ async def supervise(world: World, a: int, b: int) -> None:
             await actor(world, a)
         raise error(a | 1, b)
 
-    await world.api.supervise(fails, max_restarts=a % 4, backoff=(0, 0.0005, 1)[b % 3])
+    await world.api.supervise(fails, max_restarts=a % 2, backoff=(0, 0.0005, 1)[b % 3])
 
 
 def limiter_of(world: World, a: int) -> Any:
