@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import textwrap
 
 import pytest
+
+import aionursery
+
+from .helpers import turns
 
 PROGRAM = """
     import asyncio, sys
@@ -111,3 +116,22 @@ def test_python_s_sampling_profiler_sees_every_task(kinds, runner):
     names += ["nursery-host", "in-a-nursery", "a-wait"] if "nursery" in kinds else []
     assert [name for name in names if name not in shown] == []
     assert "middle" in shown and "leaf" in shown
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="the call graph came with CPython 3.14")
+async def test_all_that_await_a_child_are_shown_as_long_as_they_do(world):
+    event, host = asyncio.Event(), asyncio.current_task()
+
+    async def waits(task):
+        await task
+
+    async with aionursery.Nursery() as nursery:
+        task = nursery.start_soon(event.wait())
+        assert task._asyncio_awaited_by is None
+        await turns(1)
+        assert task._asyncio_awaited_by == {host}
+        others = [nursery.start_soon(waits(task)) for _ in range(2)]
+        await turns(1)
+        assert task._asyncio_awaited_by == {host, *others}
+        event.set()
+    assert not task._asyncio_awaited_by

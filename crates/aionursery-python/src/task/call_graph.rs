@@ -7,14 +7,19 @@ use super::data::Task;
 use super::flag;
 use crate::cpython::object::Object;
 #[cfg(Py_3_14)]
-use crate::cpython::{direct::DirectWith, errors::optional, imports::imports, owned::Owned};
+use crate::cpython::{
+    direct::DirectWith, errors::optional, imports::imports, owned::Owned, slot::Slot,
+};
 use crate::engine::state::LoopState;
 
 /// `waiter` awaits `awaited` from now on.
 #[inline]
 pub(crate) fn begin(awaited: &Object, waiter: &Object) {
     #[cfg(Py_3_14)]
-    tell(&imports(waiter.py()).add_awaited_by, awaited, waiter);
+    match place(awaited, waiter) {
+        Some(place) if place.is_empty() => place.set(Owned::share(waiter)),
+        _ => tell(&imports(waiter.py()).add_awaited_by, awaited, waiter),
+    }
     let _ = (awaited, waiter);
 }
 
@@ -22,7 +27,10 @@ pub(crate) fn begin(awaited: &Object, waiter: &Object) {
 #[inline]
 pub(crate) fn end(awaited: &Object, waiter: &Object) {
     #[cfg(Py_3_14)]
-    tell(&imports(waiter.py()).discard_awaited_by, awaited, waiter);
+    match place(awaited, waiter) {
+        Some(place) if place.holds(waiter) => place.clear(),
+        _ => tell(&imports(waiter.py()).discard_awaited_by, awaited, waiter),
+    }
     let _ = (awaited, waiter);
 }
 
@@ -56,6 +64,15 @@ pub(crate) fn end_child(state: &LoopState, child: &Task) {
 fn host(state: &LoopState, child: &Task) -> Option<Owned> {
     let member = child.data().member.get()?;
     state.tree.borrow().host_of(member).map(|key| key.share(state.py()))
+}
+
+/// Where a task of ours has the one task of ours that awaits it: asyncio keeps one as it is, and more in
+/// a set, of which only its own functions know.
+#[cfg(Py_3_14)]
+#[inline]
+fn place<'a>(awaited: &'a Object, waiter: &Object) -> Option<&'a Slot> {
+    waiter.cast::<Task>()?;
+    awaited.cast::<Task>()?.data().awaited_by()
 }
 
 /// The graph is for people, so a failure is let go.

@@ -3,7 +3,7 @@
 //! never run one itself.
 
 use super::data::{Task, TaskData};
-use super::waiters::{self, Waiter};
+use super::waiters::{self, Waiter, Waiters};
 use crate::cpython::call::call_method_with;
 use crate::cpython::errors::Fallible;
 use crate::cpython::imports::imports;
@@ -12,40 +12,39 @@ use crate::engine::state::LoopState;
 
 /// Adds what waits for a task that has not ended.
 pub(crate) fn add(task: &TaskData, waiter: Waiter<Task>) {
-    task.waiters.borrow_mut().get_or_insert_default().list.push(waiter);
+    task.waiters.borrow_mut().push(waiter);
 }
 
 /// Takes the callbacks out that equal `function`, and returns how many. What an `__eq__` raises is
 /// passed on; the list is then as it was.
 pub(crate) fn remove(task: &TaskData, function: &Object) -> Fallible<usize> {
-    let callbacks =
-        task.waiters.borrow().as_deref().map(|waiters| waiters::callbacks(&waiters.list));
-    let found = waiters::equal(&callbacks.unwrap_or_default(), function)?;
-    let removed = match task.waiters.borrow_mut().as_deref_mut() {
-        Some(waiters) => waiters::take(&mut waiters.list, &found),
-        None => Vec::new(),
-    };
+    let callbacks = waiters::callbacks(task.waiters.borrow().all());
+    let found = waiters::equal(&callbacks, function)?;
+    let removed = task.waiters.borrow_mut().take(&found);
     Ok(removed.len())
 }
 
 /// Wakes what waits for a task that has ended.
 #[inline]
 pub(crate) fn notify(state: &LoopState, task: &Task) {
-    let Some(waiters) = task.data().waiters.take() else {
-        return;
-    };
-    for waiter in waiters.list {
-        match waiter {
-            Waiter::Task(waiting) => {
-                if waiting.data().waiting.holds(task) {
-                    super::wake::wake(state, waiting);
-                }
+    match task.data().take_waiters() {
+        None | Some(Waiters::None) => {}
+        Some(Waiters::One(only)) => tell(state, task, only),
+        Some(Waiters::Many(all)) => all.into_iter().for_each(|waiter| tell(state, task, waiter)),
+    }
+}
+
+fn tell(state: &LoopState, task: &Task, waiter: Waiter<Task>) {
+    match waiter {
+        Waiter::Task(waiting) => {
+            if waiting.data().waiting.holds(task) {
+                super::wake::wake(state, waiting);
             }
-            Waiter::Callback(function, context) => {
-                if let Err(raised) = call_soon(state, &function, task, &context) {
-                    let text = "A callback of a task that has ended could not be scheduled";
-                    state.report_failure(text, raised, Some(task));
-                }
+        }
+        Waiter::Callback(function, context) => {
+            if let Err(raised) = call_soon(state, &function, task, &context) {
+                let text = "A callback of a task that has ended could not be scheduled";
+                state.report_failure(text, raised, Some(task));
             }
         }
     }

@@ -11,7 +11,7 @@ use nursery_core::{Effects, Inbox, MemberId};
 
 use super::flag;
 use super::layout::{self, Field, class};
-use super::waiters::Waiter;
+use super::waiters::Waiters;
 use crate::cpython::call::{copy_context, has_class, is_kind};
 use crate::cpython::errors::Fallible;
 use crate::cpython::imports::imports;
@@ -40,16 +40,10 @@ pub(crate) struct TaskData {
     /// The weak reference that stands in asyncio's set of tasks.
     pub registration: Slot,
     /// What is to be told of its end.
-    pub waiters: RefCell<Option<Box<Waiters>>>,
+    pub waiters: RefCell<Waiters<Task>>,
     pub rare: RefCell<Option<Box<Rare>>>,
     /// The tree's reference to the task itself, if it has one.
     held: Slot<Task>,
-}
-
-/// What waits for a task; most have none.
-#[derive(Debug, Default)]
-pub(crate) struct Waiters {
-    pub list: Vec<Waiter<Task>>,
 }
 
 /// What few tasks have.
@@ -166,10 +160,23 @@ impl TaskData {
         self.inherited(&layout::NAME)
     }
 
+    /// What awaits it, as asyncio has it: one, or a set. `None` where that is asyncio's secret.
+    #[cfg(Py_3_14)]
+    #[inline]
+    pub(super) fn awaited_by(&self) -> Option<&Slot> {
+        layout::AWAITED_BY.is_known().then(|| self.inherited(&layout::AWAITED_BY))
+    }
+
     /// The loop's part; absent before `__init__` and after the collector was there.
     #[inline]
     pub(crate) fn state(&self) -> Option<Home> {
         self.home.cloned()
+    }
+
+    /// What is to be told of its end, which most tasks have nothing of.
+    #[inline]
+    pub(super) fn take_waiters(&self) -> Option<Waiters<Task>> {
+        if self.waiters.borrow().is_empty() { None } else { Some(self.waiters.take()) }
     }
 
     /// The rare part, made if need be.
@@ -244,7 +251,7 @@ impl TaskData {
         self.name().clear();
         self.cancel_message.clear();
         self.registration.clear();
-        drop(self.waiters.take());
+        drop(self.take_waiters());
         drop(self.rare.take());
         drop(going);
         self.home.clear();

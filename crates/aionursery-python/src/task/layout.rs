@@ -11,6 +11,8 @@ use pyo3::prelude::*;
 
 use crate::cpython::myself::Guarded;
 use crate::cpython::object::{Raw, Type, object};
+#[cfg(Py_3_14)]
+use crate::cpython::{errors::fetch, imports::imports};
 
 static CLASS: Guarded<OnceCell<&'static Type>> = Guarded::new(OnceCell::new());
 
@@ -48,6 +50,13 @@ pub(super) fn ours(task: Raw) -> *mut u8 {
 pub(super) struct Field(AtomicIsize);
 
 impl Field {
+    /// Whether it was found.
+    #[cfg(Py_3_14)]
+    #[inline]
+    pub(super) fn is_known(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != 0
+    }
+
     /// The field of the task whose part of ours that is.
     #[inline]
     pub(super) fn beside(&self, ours: *const u8) -> *const u8 {
@@ -59,6 +68,11 @@ impl Field {
 pub(super) static COROUTINE: Field = Field(AtomicIsize::new(0));
 pub(super) static CONTEXT: Field = Field(AtomicIsize::new(0));
 pub(super) static NAME: Field = Field(AtomicIsize::new(0));
+
+/// Where asyncio's part has what awaits the task: nothing, one task or future, or a set of them. Nowhere
+/// (0), if that was not found: asyncio's functions are called then.
+#[cfg(Py_3_14)]
+pub(super) static AWAITED_BY: Field = Field(AtomicIsize::new(0));
 
 /// Where asyncio's part has the byte by which a debugger tells a task from a future.
 #[cfg(Py_3_14)]
@@ -92,7 +106,15 @@ pub(crate) fn find_inherited(py: Python<'_>) -> PyResult<()> {
     CONTEXT.0.store(find(&context)?, Ordering::Relaxed);
     NAME.0.store(find(&name)?, Ordering::Relaxed);
     #[cfg(Py_3_14)]
-    IS_TASK.store(find_is_task(&task, &future)?, Ordering::Relaxed);
+    {
+        IS_TASK.store(find_is_task(&task, &future)?, Ordering::Relaxed);
+        let pair = [object(&task), object(&future)];
+        let (add, discard) = (&imports(py).add_awaited_by, &imports(py).discard_awaited_by);
+        add.call(pair).map_err(|raised| fetch(py, raised))?;
+        let awaited_by = find(&future);
+        discard.call(pair).map_err(|raised| fetch(py, raised))?;
+        AWAITED_BY.0.store(awaited_by.unwrap_or(0), Ordering::Relaxed);
+    }
     let _ = future;
     Ok(())
 }

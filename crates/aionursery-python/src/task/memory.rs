@@ -82,8 +82,8 @@ extern "C" fn traverse<'a>(this: This<'a, Task>, visit: Visit<'a>, arg: VisitArg
             visitor.slot(slot);
         }
     }
-    if let Ok(Some(waiters)) = ours.waiters.try_borrow().as_deref() {
-        waiters.list.iter().flat_map(Waiter::parts).for_each(|held| visitor.show(held));
+    if let Ok(waiters) = ours.waiters.try_borrow() {
+        waiters.all().iter().flat_map(Waiter::parts).for_each(|held| visitor.show(held));
     }
     match visitor.answer() {
         0 => (base(this.py()).traverse)(this, visit, arg),

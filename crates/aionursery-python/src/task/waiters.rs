@@ -42,6 +42,56 @@ impl<T> Waiter<T> {
     }
 }
 
+/// What waits for a task, in the order in which it came. Most have one at most, which stands here.
+#[derive(Debug, Default)]
+pub(crate) enum Waiters<T> {
+    #[default]
+    None,
+    One(Waiter<T>),
+    Many(Vec<Waiter<T>>),
+}
+
+impl<T> Waiters<T> {
+    pub(crate) fn push(&mut self, waiter: Waiter<T>) {
+        *self = match std::mem::take(self) {
+            Self::None => Self::One(waiter),
+            Self::One(first) => Self::Many(vec![first, waiter]),
+            Self::Many(mut all) => {
+                all.push(waiter);
+                Self::Many(all)
+            }
+        };
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
+    pub(crate) fn all(&self) -> &[Waiter<T>] {
+        match self {
+            Self::None => &[],
+            Self::One(only) => std::slice::from_ref(only),
+            Self::Many(all) => all,
+        }
+    }
+
+    /// As the function [`take`].
+    #[must_use = "what goes may run Python code"]
+    pub(crate) fn take(&mut self, addresses: &[usize]) -> Vec<Waiter<T>> {
+        let mut all = match std::mem::take(self) {
+            Self::None => return Vec::new(),
+            Self::One(only) => vec![only],
+            Self::Many(all) => all,
+        };
+        let taken = take(&mut all, addresses);
+        if !all.is_empty() {
+            *self = Self::Many(all);
+        }
+        taken
+    }
+}
+
 /// The functions among these.
 pub(crate) fn callbacks<T>(waiters: &[Waiter<T>]) -> Vec<Owned> {
     let functions = waiters.iter().filter_map(|waiter| match waiter {

@@ -49,10 +49,7 @@ fn get_loop(task: &Task) -> Fallible<Owned> {
 /// The list is copied before anything is allocated.
 fn callbacks(task: &Task) -> Fallible<Owned> {
     let py = task.py();
-    let waiters = match task.data().waiters.borrow().as_deref() {
-        None => Vec::new(),
-        Some(waiters) => waiters.list.clone(),
-    };
+    let waiters = task.data().waiters.borrow().all().to_vec();
     if waiters.is_empty() {
         return Ok(none(py));
     }

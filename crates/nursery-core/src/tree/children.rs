@@ -23,7 +23,7 @@ impl<F: Face> Tree<F> {
     #[must_use]
     pub fn host_of(&self, child: MemberId) -> Option<&F::Key> {
         let nursery = self.members[child.0].nursery;
-        if nursery == NONE { None } else { self.host(self.nursery_id(nursery)) }
+        if nursery == NONE { None } else { self.host_at(nursery) }
     }
 
     /// The children that have not ended, in the order of starting.

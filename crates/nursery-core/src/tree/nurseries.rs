@@ -147,7 +147,12 @@ impl<F: Face> Tree<F> {
     /// A nursery's host, unless it has ended without leaving it.
     #[must_use]
     pub fn host(&self, nursery: NurseryId) -> Option<&F::Key> {
-        let host = self.scopes[self.nurseries[nursery.at].scope].host;
+        self.host_at(nursery.at)
+    }
+
+    #[inline]
+    pub(super) fn host_at(&self, nursery: u32) -> Option<&F::Key> {
+        let host = self.scopes[self.nurseries[nursery].scope].host;
         (host != NONE).then(|| &self.members[host].key)
     }
 
