@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextvars
 import gc
+import types
 import weakref
 
 import pytest
@@ -13,6 +15,7 @@ import aionursery
 from aionursery import Nursery
 
 from .helpers import turns
+from .loop_kinds import KINDS, LOOPS
 
 
 class Watched(asyncio.SelectorEventLoop):
@@ -25,6 +28,23 @@ class Watched(asyncio.SelectorEventLoop):
     def call_soon(self, callback, *args, context=None):
         self.asked.append(callback)
         return super().call_soon(callback, *args, context=context)
+
+
+def counting(kind):
+    """A loop of this kind that counts the turns that it is asked for, and is not in debug mode."""
+
+    class Counting(kind):
+        asked = 0
+
+        def __init__(self):
+            super().__init__()
+            self.set_debug(False)
+
+        def call_soon(self, callback, *args, context=None):
+            self.asked += getattr(callback, "__name__", "") == "run_ready_tasks"
+            return super().call_soon(callback, *args, context=context)
+
+    return Counting
 
 
 def nothing():
@@ -92,6 +112,138 @@ def test_a_loop_with_a_call_soon_of_its_own_is_asked_for_every_turn():
         assert names.count("run_ready_tasks") >= 3
 
     assert run(main, Watched) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_waits_for_the_last_end_in_a_turn_is_stepped_in_that_turn(kind):
+    async def middle():
+        await asyncio.get_running_loop().create_task(turns(1))
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        await turns(1)
+        loop.asked = 0
+        for _ in range(10):
+            await loop.create_task(turns(1))
+        assert loop.asked == 20
+        await loop.create_task(middle())
+        assert loop.asked == 23
+        async with Nursery() as nursery:
+            nursery.start_soon(turns(1))
+        assert loop.asked == 25
+
+    assert run(main, counting(kind)) == []
+
+
+def wrapping(kind):
+    """A loop that gives something else for a call than what stands in its queue."""
+
+    class Wrapping(kind):
+        def call_soon(self, callback, *args, context=None):
+            handle = super().call_soon(callback, *args, context=context)
+            return types.SimpleNamespace(cancel=handle.cancel, cancelled=handle.cancelled)
+
+    return Wrapping
+
+
+def showing_another(kind):
+    """A loop that shows the collector one more queue, which has nothing in it."""
+
+    class ShowingAnother(kind):
+        __slots__ = ("another",)
+
+        def __init__(self):
+            super().__init__()
+            self.another = collections.deque()
+
+    return ShowingAnother
+
+
+@pytest.mark.skipif("uvloop" not in LOOPS, reason="uvloop is not here")
+@pytest.mark.parametrize("doubtful", [wrapping, showing_another])
+def test_a_queue_that_may_not_be_the_loop_s_is_not_believed(doubtful):
+    async def main():
+        loop = asyncio.get_running_loop()
+        await turns(1)
+        loop.asked = 0
+        for _ in range(10):
+            await loop.create_task(turns(1))
+        assert loop.asked == 30
+
+    assert run(main, doubtful(counting(LOOPS["uvloop"]))) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_waits_for_an_end_has_a_turn_of_its_own_behind_what_was_queued_before(kind):
+    seen = []
+
+    async def asks(loop):
+        loop.call_soon(seen.append, "asked")
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        for _ in range(3):
+            await loop.create_task(asks(loop))
+            seen.append("awaited")
+        async with Nursery() as nursery:
+            nursery.start_soon(asks(loop))
+        seen.append("joined")
+        assert seen == ["asked", "awaited"] * 3 + ["asked", "joined"]
+
+    assert run(main, kind) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_waits_for_an_end_goes_on_in_a_loop_that_was_told_to_stop_as_asyncio_s_tasks_do(kind):
+    async def stops():
+        asyncio.get_running_loop().stop()
+
+    async def awaits(seen):
+        await asyncio.get_running_loop().create_task(stops())
+        seen.append("awaited")
+
+    async def joins(seen):
+        async with Nursery() as nursery:
+            nursery.start_soon(stops())
+        seen.append("joined")
+
+    def steps_before_the_stop(function, factory):
+        seen = []
+        loop = kind()
+        try:
+            loop.set_task_factory(factory)
+            task = loop.create_task(function(seen))
+            loop.run_forever()
+            before = list(seen)
+            loop.run_until_complete(task)
+        finally:
+            loop.close()
+        return before, seen
+
+    awaited = steps_before_the_stop(awaits, None)
+    assert steps_before_the_stop(awaits, aionursery.task_factory) == awaited
+    before, seen = steps_before_the_stop(joins, aionursery.task_factory)
+    assert (len(before), seen) == (len(awaited[0]), ["joined"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_in_debug_mode_what_waits_for_an_end_is_shown_to_the_loop_like_every_step(kind):
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_debug(True)
+        await loop.create_task(turns(1))
+        steps = loop.steps
+        await loop.create_task(turns(1))
+        assert loop.steps - steps == 3
+
+    class Stepwise(counting(kind)):
+        steps = 0
+
+        def call_soon(self, callback, *args, context=None):
+            self.steps += 1
+            return super().call_soon(callback, *args, context=context)
+
+    assert run(main, Stepwise) == []
 
 
 def test_a_closed_loop_refuses_tasks_in_its_own_words():

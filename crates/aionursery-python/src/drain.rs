@@ -2,10 +2,12 @@
 //! `run_until_complete`, a modal dialog); then what is left of the batch runs there. It must never
 //! leave a task of its batch without a call that will come to it.
 
-use crate::cpython::call::{call1, enter_context, exit_context};
+use crate::cpython::call::{call1, enter_context, exit_context, getattr, truth_of};
 use crate::cpython::called::method;
-use crate::cpython::errors::{Aside, Fallible};
+use crate::cpython::errors::{Aside, Fallible, optional};
 use crate::cpython::function::{Method, This};
+use crate::cpython::imports::names;
+use crate::cpython::object::Object;
 use crate::cpython::owned::{Owned, none};
 use crate::cpython::thread::thread_mark;
 use crate::engine::current;
@@ -50,15 +52,15 @@ fn run(state: &LoopState, end: u64) -> Fallible<()> {
             drop(task);
             state.check_interrupt()?;
         }
-        let Some(join) = state.ready.last_join.take() else {
+        let Some(last) = state.ready.last.take() else {
             return Ok(());
         };
-        if let Some(join) = join.object().cast::<WaitObject>() {
-            if state.ready.is_last() {
-                resume_host(state, join)?;
-            } else {
-                wait::notify(join);
-            }
+        let goes_on = !stops(state) && state.ready.is_last();
+        match last.object().cast::<WaitObject>() {
+            Some(join) if goes_on => resume_host(state, join)?,
+            Some(join) => wait::notify(join),
+            None if goes_on => run_last(state, &last)?,
+            None => ready::push_or_report(state, last),
         }
         state.check_interrupt()?;
     }
@@ -112,7 +114,7 @@ impl Drop for Batch<'_> {
         state.lingering.set(self.outer_lingers);
         ready.current.set(self.outer_end);
         let rest = self.rest.take();
-        if ready.taken.get() >= self.end && rest.is_none() && ready.last_join.is_empty() {
+        if ready.taken.get() >= self.end && rest.is_none() && ready.last.is_empty() {
             return;
         }
         let _aside = Aside::new(state.py());
@@ -126,9 +128,10 @@ impl Drop for Batch<'_> {
                 state.report_unraisable(raised);
             }
         }
-        let join = ready.last_join.take();
-        if let Some(join) = join.as_ref().and_then(|join| join.object().cast::<WaitObject>()) {
-            wait::notify(join);
+        let Some(last) = ready.last.take() else { return };
+        match last.object().cast::<WaitObject>() {
+            Some(join) => wait::notify(join),
+            None => ready::push_or_report(state, last),
         }
     }
 }
@@ -175,6 +178,18 @@ fn resume_host(state: &LoopState, join: &WaitObject) -> Fallible<()> {
     exit_context(&context);
     drop(aside);
     result
+}
+
+/// Whether the loop was told to stop after this turn: nothing more is stepped in it then. uvloop stops by a
+/// call that stands in its queue.
+fn stops(state: &LoopState) -> bool {
+    let stopping = || truth_of(getattr(&state.event_loop(), names(state.py()).stopping));
+    !state.ready.loop_queue.is_empty() && optional(stopping()).unwrap_or(true)
+}
+
+/// Steps a task that alone awaited the last one to end, and counts as queued since then.
+fn run_last(state: &LoopState, task: &Object) -> Fallible<()> {
+    task.cast::<Task>().map_or(Ok(()), |task| step::run(state, task))
 }
 
 /// Steps a task at once that [`task::wake`] would have queued.

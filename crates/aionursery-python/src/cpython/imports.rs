@@ -61,6 +61,7 @@ names! {
     get_coro = "get_coro",
     refused = "_refused",
     start_elsewhere = "_start_elsewhere",
+    stopping = "_stopping",
     get_debug = "get_debug",
     get_loop = "get_loop",
     get_task_factory = "get_task_factory",
@@ -152,6 +153,8 @@ pub(crate) struct Imports {
     pub append_left: DirectOne,
     /// `sys.modules`.
     pub modules: &'static Object,
+    /// `gc.get_referents`.
+    pub get_referents: &'static Object,
     pub time_dict: &'static Object,
     pub time_monotonic: Direct,
     pub deque_type: &'static Object,
@@ -363,6 +366,7 @@ pub(crate) fn load(py: Python<'_>) -> PyResult<()> {
         handle_type: kept(handle_type),
         base_loop: kept(base_loop),
         modules: kept(py.import("sys")?.getattr("modules")?),
+        get_referents: kept(py.import("gc")?.getattr("get_referents")?),
         time_dict: kept(time.dict()),
         time_monotonic: direct(&time, "monotonic")?,
         parts: Parts {

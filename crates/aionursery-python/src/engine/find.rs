@@ -8,8 +8,8 @@ use pyo3::prelude::*;
 
 use super::state::LoopState;
 use super::tree::SharedTree;
-use crate::cpython::call::{getattr_opt, has_class, is_instance, set_attr, weak_reference};
-use crate::cpython::containers::dict_get;
+use crate::cpython::call::{call1, getattr_opt, has_class, is_instance, set_attr, weak_reference};
+use crate::cpython::containers::{dict_get, item, size};
 use crate::cpython::errors::{Fallible, fetch, optional, restore};
 use crate::cpython::imports::{imports, is_debug, is_known_closed, names, running_loop};
 use crate::cpython::myself::{Guarded, Myself, Weakly};
@@ -176,10 +176,12 @@ impl LoopState {
         let queue = if is_base { optional(getattr_opt(event_loop, names.ready)) } else { None };
         let queue = queue.flatten().filter(|queue| has_class(queue, imports.deque_type));
         let shown = queue.is_some();
+        let is_uvloop = is_uvloop(event_loop);
+        let hidden = if is_uvloop { optional(hidden_queue(event_loop)).flatten() } else { None };
         let ways = Ways {
             plain: shown && call_soon && run_once && get_debug,
             front: shown && (call_soon || run_once),
-            nests: !is_uvloop(event_loop),
+            nests: !is_uvloop,
         };
         let debug = is_debug(event_loop).map_err(|raised| fetch(py, raised))?;
         let this = Myself::unknown();
@@ -190,7 +192,7 @@ impl LoopState {
                 weak_loop: Slot::empty(),
                 homes: Cell::new(0),
                 tree: SharedTree::new(),
-                ready: Ready::new(py, queue, ways, this.weakly()),
+                ready: Ready::new(py, queue, hidden, ways, this.weakly()),
                 this,
                 thread: Cell::new(0),
                 running: Cell::new(0),
@@ -277,4 +279,18 @@ fn is_uvloop(event_loop: &Object) -> bool {
     };
     let class = optional(loop_type()).flatten();
     class.is_some_and(|class| optional(is_instance(event_loop, &class)).unwrap_or(false))
+}
+
+/// The one queue that uvloop shows to the collector. It is asked by `gc.get_referents`.
+fn hidden_queue(event_loop: &Object) -> Fallible<Option<Owned>> {
+    let imports = imports(event_loop.py());
+    let referents = call1(imports.get_referents, event_loop)?;
+    let mut only = None;
+    for place in 0..size(&referents)? {
+        let found = item(&referents, place)?;
+        if has_class(&found, imports.deque_type) && only.replace(found).is_some() {
+            return Ok(None);
+        }
+    }
+    Ok(only)
 }

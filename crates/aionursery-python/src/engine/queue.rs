@@ -11,8 +11,8 @@
 //! A batch is an end: how many tasks, counted from the beginning, have been stepped when it is done.
 //! So a batch whose call never came is made up for by the next one.
 //!
-//! A host whose nursery closes as the very last thing in the loop's queue goes on at once: it would
-//! be first in the next turn, and it shows in nothing but the time that a turn costs.
+//! What waits for the end of a task, and is the very last thing in the loop's queue, goes on at once: a host
+//! whose nursery closes, a task that alone awaits another. It would be first in the next turn.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -50,34 +50,42 @@ pub(crate) struct Ready {
     pub turns: Turns,
     /// The loop's own queue, if it shows one.
     pub loop_queue: Slot,
+    /// That of a loop that shows it to nothing but the collector: good for whether anything waits in it.
+    hidden_queue: Slot,
+    /// A call that the loop was asked for was seen in that queue.
+    is_proved: Cell<bool>,
     pub ways: Ways,
     /// Where the handles that the loop is given say that they are cancelled, if they are ours.
     pub cancelled: Option<Member>,
     /// The end of the batch whose step runs; 0 for none.
     pub current: Cell<u64>,
-    /// The join of a host that goes on when the batch has been drained.
-    pub last_join: Slot,
+    /// What goes on when the batch has been drained: the join of a host, or a task.
+    pub last: Slot,
 }
 
 impl Ready {
     pub(crate) fn new(
         py: Python<'_>,
         loop_queue: Option<Owned>,
+        hidden_queue: Option<Owned>,
         ways: Ways,
         state: &Weakly,
     ) -> Self {
-        let queue = Slot::empty();
+        let (queue, hidden) = (Slot::empty(), Slot::empty());
         drop(queue.replace(loop_queue));
+        drop(hidden.replace(hidden_queue));
         Self {
             tasks: RefCell::default(),
             pushed: Cell::new(0),
             taken: Cell::new(0),
             turns: Turns::new(state),
             loop_queue: queue,
+            hidden_queue: hidden,
+            is_proved: Cell::new(false),
             ways,
             cancelled: imports(py).handle_cancelled.filter(|_| ways.plain),
             current: Cell::new(0),
-            last_join: Slot::empty(),
+            last: Slot::empty(),
         }
     }
 
@@ -86,7 +94,8 @@ impl Ready {
         visit: impl Fn(&Object) -> Result<(), PyTraverseError>,
     ) -> Result<(), PyTraverseError> {
         self.loop_queue.show(&visit)?;
-        self.last_join.show(&visit)?;
+        self.hidden_queue.show(&visit)?;
+        self.last.show(&visit)?;
         self.turns.traverse(&visit)?;
         if let Ok(tasks) = self.tasks.try_borrow() {
             tasks.iter().try_for_each(|task| visit(task))?;
@@ -100,23 +109,43 @@ impl Ready {
         drop(tasks);
         self.turns.clear();
         self.loop_queue.clear();
-        self.last_join.clear();
+        self.hidden_queue.clear();
+        self.last.clear();
     }
 
-    /// Whether nothing waits in the loop's queue; a loop that does not show it may have something.
+    /// Whether nothing waits in the loop's queue; one that cannot be seen may have something.
     pub(crate) fn is_last(&self) -> bool {
-        !self.is_open()
-            && self.loop_queue.cloned().is_some_and(|queue| size(&queue).is_ok_and(|it| it == 0))
-    }
-
-    /// The nursery that `join` waits for has closed. Returns whether its host is seen to when this
-    /// batch has been drained, because nothing would come before it.
-    pub(crate) fn take_last(&self, join: &Object) -> bool {
-        let drained = self.current.get() != 0 && self.current.get() == self.taken.get();
-        if !drained || !self.last_join.is_empty() || !self.is_last() {
+        if self.is_open() {
             return false;
         }
-        self.last_join.set(Owned::share(join));
+        let queue = match self.loop_queue.cloned() {
+            None if self.is_proved.get() => self.hidden_queue.cloned(),
+            shown => shown,
+        };
+        queue.is_some_and(|queue| size(&queue).is_ok_and(|it| it == 0))
+    }
+
+    /// The loop was asked for a call: either its handle is the last thing in the hidden queue, or that is
+    /// not the loop's.
+    pub(crate) fn prove(&self, handle: &Object) {
+        if self.is_proved.get() {
+            return;
+        }
+        let Some(queue) = self.hidden_queue.cloned() else { return };
+        self.is_proved.set(item(&queue, -1).is_ok_and(|last| last.is(handle)));
+        if !self.is_proved.get() {
+            self.hidden_queue.clear();
+        }
+    }
+
+    /// What waits here is over: a join, or the wait of a task. Returns whether that is seen to when this
+    /// batch has been drained, because nothing would come before it.
+    pub(crate) fn take_last(&self, waiting: &Object) -> bool {
+        let drained = self.current.get() != 0 && self.current.get() == self.taken.get();
+        if !drained || !self.last.is_empty() || !self.is_last() {
+            return false;
+        }
+        self.last.set(Owned::share(waiting));
         true
     }
 

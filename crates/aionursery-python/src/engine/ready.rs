@@ -93,7 +93,10 @@ pub(crate) fn schedule(state: &LoopState) -> Fallible<()> {
             let handle = turn.make_handle()?;
             imports(py).append.call_on(&queue, &handle)?;
         }
-        _ => turn.call_soon(&event_loop)?,
+        _ => {
+            turn.call_soon(&event_loop)?;
+            turn.handle.iter().for_each(|handle| ready.prove(handle));
+        }
     }
     ready.turns.push(turn, ready.pushed.get());
     Ok(())

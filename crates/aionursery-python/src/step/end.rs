@@ -59,7 +59,8 @@ pub(super) fn finish(state: &LoopState, task: &Task, how: u32, outcome: Option<O
     ours.raise_flags(how);
     drop(ours.outcome.replace(outcome));
     unregister(task);
-    callbacks::notify(state, task);
+    // What a nursery is told of a child's end may wake more.
+    callbacks::notify(state, task, !child);
     if let Some(member) = member {
         end_in_tree(state, task, member, child);
     }

@@ -24,11 +24,16 @@ pub(crate) fn remove(task: &TaskData, function: &Object) -> Fallible<usize> {
     Ok(removed.len())
 }
 
-/// Wakes what waits for a task that has ended.
+/// Wakes what waits for a task that has ended. `is_last`: its end wakes nothing else.
 #[inline]
-pub(crate) fn notify(state: &LoopState, task: &Task) {
+pub(crate) fn notify(state: &LoopState, task: &Task, is_last: bool) {
     match task.data().take_waiters() {
         None | Some(Waiters::None) => {}
+        Some(Waiters::One(Waiter::Task(waiting))) if is_last => {
+            if waiting.data().waiting.holds(task) {
+                super::wake::wake_alone(state, waiting);
+            }
+        }
         Some(Waiters::One(only)) => tell(state, task, only),
         Some(Waiters::Many(all)) => all.into_iter().for_each(|waiter| tell(state, task, waiter)),
     }

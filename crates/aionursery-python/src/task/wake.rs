@@ -6,6 +6,20 @@ use crate::cpython::owned::Owned;
 use crate::engine::ready;
 use crate::engine::state::LoopState;
 
+/// As [`wake`], where nothing else is woken by what has happened: if the task would be first in the next
+/// turn, it goes on when the batch that is drained has ended.
+#[inline]
+pub(crate) fn wake_alone(state: &LoopState, task: Owned<Task>) {
+    let ours = task.data();
+    if ours.has(flag::DONE | flag::SCHEDULED | flag::RUNNING) {
+        return;
+    }
+    ours.raise_flags(flag::SCHEDULED);
+    if state.debug.get() || !state.ready.take_last(&task) {
+        ready::push_or_report(state, task.into_object());
+    }
+}
+
 /// What a task of ours has waited for is there.
 #[inline]
 pub(crate) fn wake(state: &LoopState, task: Owned<Task>) {
