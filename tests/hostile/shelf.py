@@ -131,8 +131,6 @@ async def safe_channel(world: World, a: int, b: int) -> None:
     async with world.api.as_safe_channel(items)() as channel:
         async for _ in channel:
             world.hook(b)
-            if b & 8:
-                await actor(world, a)
 
 
 async def tell_nursery(world: World, a: int, b: int) -> None:

@@ -240,9 +240,15 @@ class World:
         """Whether a function of Python's has lost its error, or its frame, for want of memory.
 
         Where the frame of a function that raises is kept, 3.11 to 3.13 make a frame for its caller,
-        and clear the error that is on its way if there is no memory for that.
+        and clear the error that is on its way if there is no memory for that. `f_back` of 3.11
+        returns `None` then and leaves the error to the next call, which is that one.
         """
-        own = ("error return without exception set", "<function ", "Missing frame when calling")
+        own = (
+            "error return without exception set",
+            "<function ",
+            "Missing frame when calling",
+            "<built-in function getrecursionlimit>",
+        )
         return self.done["memory"] > 0 and text.startswith(own)
 
     def unraisable(self, args: Any) -> None:
