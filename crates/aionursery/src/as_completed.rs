@@ -12,8 +12,7 @@ use futures_core::Stream;
 use crate::child::{Child, give, is_doomed, refuse};
 use crate::error::{ChildError, Fault};
 use crate::gone::Stopped;
-use crate::scope::lock;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, lock};
 
 /// The results of these children, in the order in which they end.
 ///

@@ -1,16 +1,28 @@
 //! A child's handle: its value, its end, its cancellation. It never keeps the child alive, and
 //! dropping it detaches nothing.
 
+#[expect(unsafe_code, reason = "one piece of memory for future, result and waker")]
+mod cell;
+#[expect(unsafe_code, reason = "it owns what the driver has left, and frees the memory")]
+mod handle;
+#[expect(unsafe_code, reason = "it polls what lies in that memory, and frees it")]
+mod running;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use nursery_core::Source;
 
+#[cfg(feature = "tokio")]
+pub(crate) use cell::{Stage, cause_of_end, drop_rest, empty, failed, leave_output, take_output};
+pub(crate) use cell::{make, make_idle};
+pub(crate) use handle::Handle;
+pub(crate) use running::Running;
+
 use crate::error::{Cancelled, Cause, ChildError, ErrorKind, Fault, Label};
 use crate::frame::{self, Kind};
 use crate::gone::Stopped;
-use crate::task::Handle;
 
 /// A child of a nursery. Code that has no use for its end drops the handle: the child stays in the
 /// nursery, which waits for it and keeps its error.
@@ -139,7 +151,7 @@ impl<T, E> Child<T, E> {
     /// ```
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.task.header().is_done()
+        self.task.header().state.is_done()
     }
 
     /// Its number in its nursery: 1 for the first that was started. It begins again after some four
@@ -282,7 +294,7 @@ impl<T, E> Child<T, E> {
     pub(crate) fn check_body(&self) {
         let header = self.task.header();
         assert!(
-            frame::kind() != Kind::Body || !header.is_cancelled_by_hand() || is_doomed(),
+            frame::kind() != Kind::Body || !header.state.is_cancelled_by_hand() || is_doomed(),
             "{} was cancelled by its handle and has no value: await the child itself for its end",
             header.label()
         );

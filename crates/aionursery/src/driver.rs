@@ -17,6 +17,7 @@ use nursery_core::{Outcome, Phase};
 use pin_project_lite::pin_project;
 
 use crate::builder::Builder;
+use crate::child::{Running, make_idle};
 use crate::core::Core;
 use crate::error::{Failure, Label, MultiError};
 use crate::frame::{self, Kind, Standing};
@@ -26,8 +27,9 @@ use crate::quiet::{first, quietly};
 use crate::scope::about::{self, About};
 use crate::scope::{Owner, Scope};
 use crate::stuck::Watch;
-use crate::task::{Running, Seat, Share, TaskRef, Woken, make_idle};
+use crate::task::{Seat, Share, TaskRef, Woken};
 use crate::timer::Timer;
+use crate::trace::Span;
 use crate::wall;
 use shelter::Shelter;
 
@@ -109,8 +111,7 @@ struct Driver<E> {
     shelter: Shelter,
     timer: Timer,
     watch: Option<Box<Watch>>,
-    #[cfg(feature = "tracing")]
-    span: tracing::Span,
+    span: Span,
 }
 
 impl<'env, T, E, B, F, M> Block<'env, T, E, B, F, M>
@@ -160,9 +161,7 @@ where
                 this.driver.insert(Driver::new(&start.builder, ready))
             }
         };
-        #[cfg(feature = "tracing")]
         let span = driver.span.clone();
-        #[cfg(feature = "tracing")]
         let _entered = span.enter();
         let inside = wall::count();
         let scope = driver.scope.take().expect("a nursery is not polled while it is being polled");
@@ -220,17 +219,10 @@ where
 impl<E> Driver<E> {
     fn new(builder: &Builder, ready: Share) -> Self {
         // A subscriber's code, which may panic: nothing is there yet that would stay for ever.
-        #[cfg(feature = "tracing")]
-        let span = crate::trace::nursery(builder.name.as_deref());
+        let span = Span::nursery(builder.name.as_deref());
         let parent = frame::current();
         let about = About::new(about::Kind::Nursery, builder.name.clone(), builder.place);
-        let scope = Scope::open(
-            parent,
-            builder.clock.clone(),
-            |clock| builder.settings(clock),
-            Owner::Driver(ready.clone()),
-            about,
-        );
+        let scope = Scope::open(parent, &builder.scope, Owner::Driver(ready.clone()), about);
         let core = Core::new(
             scope.clone(),
             ready.clone(),
@@ -240,7 +232,7 @@ impl<E> Driver<E> {
         let body = make_idle(&ready);
         body.wake_by_ref();
         let mut shelter = Shelter::new();
-        if builder.shield && scope.parent().is_some() {
+        if builder.scope.shield && scope.parent().is_some() {
             shelter.raise();
         }
         Self {
@@ -253,13 +245,12 @@ impl<E> Driver<E> {
             woken_first: false,
             outcome: None,
             stopped: false,
-            shields: builder.shield,
-            has_budget: builder.cleanup.is_some_and(|budget| !budget.is_zero()),
+            shields: builder.scope.shield,
+            has_budget: builder.scope.cleanup.is_some_and(|budget| !budget.is_zero()),
             is_known: false,
             shelter,
             timer: Timer::new(),
             watch: builder.stuck.clone().map(|rule| Box::new(Watch::new(rule))),
-            #[cfg(feature = "tracing")]
             span,
         }
     }

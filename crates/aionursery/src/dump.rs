@@ -12,7 +12,8 @@ use crate::frame;
 use crate::nursery::Nursery;
 use crate::scope::about::{About, Kind, Note, Runs, Stage};
 use crate::scope::domain;
-use crate::scope::{Scope, Tokio, lock};
+use crate::scope::{Scope, Tokio};
+use crate::sync::lock;
 
 pub use crate::node::{Node, NodeKind, State};
 pub use crate::scope::about::record_children;

@@ -7,13 +7,9 @@ mod home;
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
-use std::time::Instant;
 
-use crate::cancel_scope::Shared;
-use crate::clock;
-use crate::error::Cause;
+use crate::around::Around;
 use crate::scope::Scope;
-use crate::scope::about;
 #[cfg(all(test, aionursery_loom))]
 use crate::sync::LocalCell;
 use crate::sync::thread_local;
@@ -27,77 +23,6 @@ thread_local! {
     // Beside the frame: it is looked at after every child.
     static MARKS: Cell<u8> = const { Cell::new(0) };
     static HEEDED: Cell<u16> = const { Cell::new(0) };
-}
-
-/// What is around the running code.
-#[derive(Clone, Default)]
-pub(crate) enum Around {
-    #[default]
-    Nothing,
-    Scope(Arc<Scope>),
-    /// A scope that opens when it is asked for: most end before that.
-    Later(Arc<Shared>),
-}
-
-impl Around {
-    /// Whether nothing of ours polls what stands in it.
-    pub(crate) fn is_outermost(&self) -> bool {
-        match self {
-            Self::Nothing => true,
-            Self::Scope(scope) => scope.signal.about.kind == about::Kind::Thread,
-            Self::Later(_) => false,
-        }
-    }
-
-    pub(crate) fn scope(&self) -> Option<Arc<Scope>> {
-        match self {
-            Self::Nothing => None,
-            Self::Scope(scope) => Some(scope.clone()),
-            Self::Later(shared) => Some(shared.open()),
-        }
-    }
-
-    pub(crate) fn is_cancelled(&self) -> bool {
-        match self {
-            Self::Nothing => false,
-            Self::Scope(scope) => scope.is_soft(),
-            Self::Later(shared) => shared.is_cancelled(),
-        }
-    }
-
-    pub(crate) fn cause(&self) -> Option<Cause> {
-        match self {
-            Self::Nothing => None,
-            Self::Scope(scope) => scope.cause(),
-            Self::Later(shared) => shared.cause(),
-        }
-    }
-
-    /// Whether it is `scope`, or below it.
-    pub(crate) fn is_below(&self, scope: &Arc<Scope>) -> bool {
-        match self {
-            Self::Nothing => false,
-            Self::Scope(own) => own.is_below(scope),
-            Self::Later(shared) => shared.is_below(scope),
-        }
-    }
-
-    /// Whether `scope` is it, or below it.
-    pub(crate) fn is_above(&self, scope: &Arc<Scope>) -> bool {
-        match self {
-            Self::Nothing => false,
-            Self::Scope(own) => scope.is_below(own),
-            Self::Later(shared) => shared.is_above(scope),
-        }
-    }
-
-    pub(crate) fn now(&self) -> Instant {
-        match self {
-            Self::Nothing => clock::here(),
-            Self::Scope(scope) => scope.clock().instant(),
-            Self::Later(shared) => shared.now(),
-        }
-    }
 }
 
 /// What is being polled.

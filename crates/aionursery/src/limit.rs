@@ -3,15 +3,11 @@
 //! that is gone.
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
-
-use pin_project_lite::pin_project;
+use std::task::Waker;
 
 use crate::quiet::quietly;
-use crate::scope::lock;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, lock};
 
 /// The places of one nursery.
 pub(crate) struct Gate(Mutex<Places>);
@@ -102,33 +98,6 @@ impl Drop for Place {
     fn drop(&mut self) {
         if let Some(gate) = &self.gate {
             gate.leave(self.entered, self.ticket);
-        }
-    }
-}
-
-pin_project! {
-    /// A child that waits for its place, then runs in it.
-    pub(crate) struct Gated<F> {
-        #[pin]
-        future: F,
-        place: Place,
-    }
-}
-
-impl<F> Gated<F> {
-    pub(crate) fn new(place: Place, future: F) -> Self {
-        Self { future, place }
-    }
-}
-
-impl<F: Future> Future for Gated<F> {
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        match this.place.poll(cx.waker()) {
-            true => this.future.poll(cx),
-            false => Poll::Pending,
         }
     }
 }

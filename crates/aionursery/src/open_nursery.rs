@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use nursery_core::Source;
 
 use crate::builder::Builder;
-use crate::cancel_scope::shield;
+use crate::cancel_scope::short::shield;
 use crate::driver::Block;
 use crate::error::{Cause, MultiError};
 use crate::frame;

@@ -12,8 +12,7 @@ use crate::driver::Block;
 use crate::error::MultiError;
 use crate::gather::{Each, Tuple, sealed};
 use crate::nursery::Nursery;
-use crate::scope::lock;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, lock};
 
 /// What [`race`] takes: anything that iterates over futures, or a tuple of up to twelve. All
 /// give values of one type.

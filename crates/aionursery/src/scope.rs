@@ -6,23 +6,25 @@ pub(crate) mod about;
 mod cancellation;
 mod children;
 pub(crate) mod domain;
+mod face;
 mod signal;
 #[cfg(feature = "tokio-util")]
 mod tokens;
 mod waiter;
 
-use std::convert::Infallible;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use nursery_core::{
-    Cleanup, Delivery, Effects, Face, Flight, Identity, MemberId, ScopeId, Settings, Tree,
-};
+use nursery_core::{Cleanup, Delivery, Effects, Flight, MemberId, ScopeId, Settings, Tree};
+
+#[cfg(feature = "tokio-util")]
+use tokio_util::sync::CancellationToken;
 
 use about::{About, Kind, Stage};
 pub use cancellation::Cancellation;
 pub(crate) use children::Children;
 use domain::Domain;
+pub(crate) use face::Tokio;
 #[cfg(feature = "tokio-util")]
 use signal::LISTENS;
 use signal::{ADOPTS, ALONG};
@@ -35,34 +37,34 @@ use crate::clock::{self, Own, Time};
 use crate::error::{Cause, LostError, Reason};
 use crate::quiet::quietly;
 use crate::sync::atomic::Ordering;
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, lock};
 
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// What a scope is opened with.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ScopeOptions {
+    pub(crate) shield: bool,
+    /// Without one, it has that of the scope above.
+    pub(crate) cleanup: Option<Duration>,
+    pub(crate) deadline: Option<Instant>,
+    /// What a root runs on; what is below, on its root's.
+    pub(crate) clock: Option<Own>,
 }
 
-/// The budget that a scope was given; without one, it has that of the scope above.
-pub(crate) fn budget(given: Option<Duration>) -> Cleanup {
-    given.map_or(Cleanup::Inherited, |time| Cleanup::Limited(clock::nanoseconds(time)))
-}
-
-/// Errors stay in each nursery's own lifecycle; the tree carries none.
-pub(crate) struct NoError(Infallible);
-
-impl Identity for NoError {
-    fn identity(&self) -> Option<std::num::NonZeroUsize> {
-        match self.0 {}
+impl ScopeOptions {
+    fn settings(&self, clock: &Time, nursery: bool) -> Settings {
+        let budget = match nursery {
+            // What is in a nursery has its budget, whatever is cancelled above (R27a).
+            true => Cleanup::Guaranteed,
+            false => Cleanup::Limited,
+        };
+        let cleanup = self.cleanup.map(|time| budget(clock::nanoseconds(time)));
+        Settings {
+            deadline: self.deadline.map_or(f64::INFINITY, |moment| clock.nanoseconds(moment)),
+            shield: self.shield,
+            cleanup: cleanup.unwrap_or(Cleanup::Inherited),
+            ..Settings::default()
+        }
     }
-}
-
-pub(crate) struct Tokio;
-
-impl Face for Tokio {
-    type Key = Arc<Signal>;
-    type Error = NoError;
-    type Reason = Reason;
-    type Wake = Infallible;
-    type Watch = Infallible;
 }
 
 /// Spawned children that a nursery dropped below this one has left behind (R28).
@@ -93,21 +95,19 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    /// Opens a scope below `parent`. A nursery's can take in orphans. A root runs on `clock`, if
-    /// one is given; what is below, on its root's.
+    /// Opens a scope below `parent`. A nursery's can take in orphans.
     pub(crate) fn open(
         parent: Option<Arc<Scope>>,
-        clock: Option<Own>,
-        settings: impl FnOnce(&Time) -> Settings,
+        options: &ScopeOptions,
         owner: Owner,
         about: About,
     ) -> Arc<Self> {
         let nursery = about.kind == Kind::Nursery;
         let (domain, clock) = match &parent {
             Some(parent) => (parent.domain.clone(), parent.clock().clone()),
-            None => (domain::take(), Time::start(clock)),
+            None => (domain::take(), Time::start(options.clock.clone())),
         };
-        let mut settings = settings(&clock);
+        let mut settings = options.settings(&clock, nursery);
         let mut flags = 0;
         if settings.deadline < f64::INFINITY {
             flags |= TIMED;
@@ -285,10 +285,31 @@ impl Scope {
     }
 
     /// Whether one of the tokens that it listens to was cancelled just now, and so it was.
-    #[cfg(not(feature = "tokio-util"))]
     #[inline]
-    pub(crate) fn poll_tokens(&self, _: &mut std::task::Context<'_>) -> bool {
+    pub(crate) fn poll_tokens(&self, _cx: &mut std::task::Context<'_>) -> bool {
+        #[cfg(feature = "tokio-util")]
+        return self.signal.flags() & LISTENS != 0
+            && self.signal.tokens.poll(_cx)
+            && self.cancel(nursery_core::Source::Explicit, Some(REASON.into()));
+        #[cfg(not(feature = "tokio-util"))]
         false
+    }
+
+    /// From now on `token` is cancelled when this scope is, or the one that already was to be.
+    #[cfg(feature = "tokio-util")]
+    pub(crate) fn tell(&self, token: &CancellationToken) -> &CancellationToken {
+        let token = self.signal.tokens.tell(token);
+        if self.is_soft() {
+            token.cancel();
+        }
+        token
+    }
+
+    /// From now on this scope is cancelled when `token` is.
+    #[cfg(feature = "tokio-util")]
+    pub(crate) fn listen_to(&self, token: &CancellationToken) {
+        self.signal.tokens.listen_to(token);
+        self.signal.listen();
     }
 
     /// It is now: lets deadlines and budgets act that have passed.

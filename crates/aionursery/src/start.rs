@@ -9,8 +9,7 @@ use std::task::{Context, Poll, Waker};
 use crate::error::NurseryClosed;
 use crate::nursery::{Admits, Nursery};
 use crate::quiet::quietly;
-use crate::scope::lock;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, lock};
 
 /// Why a child did not come to say that it had started.
 ///

@@ -10,10 +10,10 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Waker};
 
 use crate::frame;
-use crate::scope::{Scope, Waiter, lock};
+use crate::scope::{Scope, Waiter};
 #[cfg(all(test, aionursery_loom))]
 use crate::sync::LocalCell;
-use crate::sync::{Mutex, thread_local};
+use crate::sync::{Mutex, lock, thread_local};
 use crate::timer::Timer;
 
 thread_local! {

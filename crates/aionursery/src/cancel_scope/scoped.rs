@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use pin_project_lite::pin_project;
 
-use super::Shared;
+use crate::around::{Around, Shared};
 use crate::error::Cancelled;
 use crate::frame::{self, Kind, STOP, Standing};
 use crate::gone::Gone;
@@ -110,6 +110,32 @@ impl<F> Fields<'_, F> {
     }
 }
 
+/// For its lifetime the thread stands amid a scope that opens when it is asked for.
+struct Amid {
+    /// Nothing of ours is around.
+    outermost: bool,
+}
+
+impl Amid {
+    /// Something begins to run in the scope: also says whether that shields. `None` if the scope is to be
+    /// opened first.
+    fn enter(shared: &Arc<Shared>, place: &'static Location<'static>) -> (bool, Option<Self>) {
+        let outside = frame::look(Around::is_cancelled);
+        let stand = || frame::swap(Around::Later(shared.clone()));
+        let (shield, outermost) = shared.begin(place, outside, stand);
+        (shield, outermost.map(|outermost| Self { outermost }))
+    }
+}
+
+impl Drop for Amid {
+    fn drop(&mut self) {
+        let Around::Later(shared) = frame::swap(Around::Nothing) else {
+            unreachable!("scopes are left in the order of entering")
+        };
+        frame::swap(shared.take_around());
+    }
+}
+
 impl<F: Future> Future for Scoped<F> {
     type Output = Result<F::Output, Cancelled>;
 
@@ -122,7 +148,7 @@ impl<F: Future> Future for Scoped<F> {
         let mut amid = None;
         // A shared look at it would stand against the borrows inside of a pinned future.
         if !*this.runs && this.future.as_mut().as_pin_mut().is_some() {
-            (*this.shield, amid) = this.shared.begin(this.place);
+            (*this.shield, amid) = Amid::enter(this.shared, this.place);
             *this.runs = true;
             if amid.is_none() {
                 this.enter(cx.waker());

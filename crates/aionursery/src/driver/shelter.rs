@@ -66,7 +66,7 @@ impl Shelter {
         }
         let inside = self.inside.get_or_insert_default();
         if inside.held.len() > inside.full.max(Inside::FEW) {
-            inside.held.retain(|_, (task, _)| !task.header().is_done());
+            inside.held.retain(|_, (task, _)| !task.header().state.is_done());
             inside.full = inside.held.len() * 2;
         }
         let (_, held) =

@@ -12,12 +12,13 @@ use nursery_core::Outcome;
 
 use super::Driver;
 use super::shelter::Shelter;
+use crate::child::Running;
 use crate::error::{Failure, Label, Reason};
 use crate::frame::{self, Kind, STOP, WALL};
 use crate::quiet::discard;
 use crate::scope::{HARD, LATE};
 use crate::sync::atomic::Ordering;
-use crate::task::{Header, NEW, NOWHERE, Running, Step, waker};
+use crate::task::{Header, NEW, NOWHERE, Step, waker};
 use crate::wall;
 
 /// How often a turn looks again for what was woken or started meanwhile.
@@ -167,7 +168,7 @@ impl<E> Driver<E> {
             return self.end_body(body, Outcome::Cancelled);
         }
         let waker = waker(&self.body);
-        let frame = frame::enter(Kind::Body, self.body.header().asked_to_cancel());
+        let frame = frame::enter(Kind::Body, self.body.header().state.is_asked_to_cancel());
         let polled =
             catch_unwind(AssertUnwindSafe(|| future.poll(&mut Context::from_waker(&waker))));
         let marks = frame::leave(frame);
@@ -176,7 +177,7 @@ impl<E> Driver<E> {
         }
         if marks & STOP != 0 {
             frame::heed();
-            self.body.header().ask_to_cancel();
+            self.body.header().state.ask_to_cancel();
         }
         let outcome = match polled {
             Ok(Poll::Pending) if self.is_body_to_go() => Outcome::Cancelled,
@@ -193,7 +194,7 @@ impl<E> Driver<E> {
 
     /// Whether the body was cancelled, and no shield stands in it any more.
     fn is_body_to_go(&mut self) -> bool {
-        self.body.header().asked_to_cancel() && !self.shelter.holds(&self.body)
+        self.body.header().state.is_asked_to_cancel() && !self.shelter.holds(&self.body)
     }
 
     pub(super) fn end_body<F>(&self, mut body: Pin<&mut Option<F>>, outcome: Outcome<Failure<E>>) {
@@ -216,7 +217,7 @@ impl<E> Driver<E> {
     #[inline]
     fn begin(&mut self, mut child: Running<E>) {
         child.header().index.store(NOWHERE, Ordering::Relaxed);
-        let step = if self.stopped && !child.header().is_shielded() {
+        let step = if self.stopped && !child.header().state.is_shielded() {
             self.outcome = Some(child.cancel());
             Step::Ended
         } else {
@@ -257,7 +258,7 @@ impl<E> Driver<E> {
         outcome: &mut Option<Outcome<Failure<E>>>,
         shelter: &mut Shelter,
     ) -> Step {
-        if !child.header().is_plain() {
+        if !child.header().state.is_plain() {
             return Self::poll_special(child, outcome, shelter);
         }
         frame::next();
@@ -275,12 +276,12 @@ impl<E> Driver<E> {
         outcome: &mut Option<Outcome<Failure<E>>>,
         shelter: &mut Shelter,
     ) -> Step {
-        let shielded = child.header().is_shielded();
+        let shielded = child.header().state.is_shielded();
         if shielded && child.header().index.load(Ordering::Relaxed) == NOWHERE {
             shelter.raise();
         }
         let inside = wall::count();
-        let asked = child.header().asked_to_cancel();
+        let asked = child.header().state.is_asked_to_cancel();
         let step = if asked && !shelter.holds(child.task()) {
             *outcome = Some(child.cancel());
             Step::Ended
@@ -321,9 +322,9 @@ impl<E> Driver<E> {
             shelter.take_in(child.task());
         }
         if marks & STOP != 0 {
-            child.header().ask_to_cancel();
+            child.header().state.ask_to_cancel();
         }
-        if child.header().asked_to_cancel() && !shelter.holds(child.task()) {
+        if child.header().state.is_asked_to_cancel() && !shelter.holds(child.task()) {
             *outcome = Some(child.cancel());
             return Step::Ended;
         }
@@ -351,17 +352,17 @@ impl<E> Driver<E> {
         self.stopped = true;
         // A shared look at it would stand against the borrows inside of a pinned future.
         if body.as_mut().as_pin_mut().is_some() {
-            self.body.header().ask_to_cancel();
+            self.body.header().state.ask_to_cancel();
             if self.is_body_to_go() {
                 self.end_body(body, Outcome::Cancelled);
             }
         }
         let mut kept = Vec::new();
         for mut child in std::mem::take(&mut self.children) {
-            let shielded = child.header().is_shielded();
+            let shielded = child.header().state.is_shielded();
             if shielded || self.shelter.holds(child.task()) {
                 if !shielded {
-                    child.header().ask_to_cancel();
+                    child.header().state.ask_to_cancel();
                 }
                 child.header().index.store(kept.len() as u32, Ordering::Relaxed);
                 kept.push(child);

@@ -2,8 +2,8 @@
 //! given to.
 
 use super::*;
-use crate::carrier::{Carrier, Idle};
-use crate::task::{Making, make_away};
+use crate::spawned::{Carrier, Idle, make_away};
+use crate::task::TaskOptions;
 
 #[test]
 fn r12_a_cancellation_from_another_thread_reaches_a_child_that_is_being_spawned() {
@@ -162,9 +162,9 @@ fn r3_a_child_that_is_given_to_a_carrier_whose_runtime_goes_ends_once() {
         let ended = block_on(nursery(async |n: Handle| {
             let core = n.core();
             let id = core.start_spawned().unwrap();
-            let making = Making { shield: false, name: None };
+            let options = TaskOptions { shield: false, name: None };
             let child = async { Ok(()) };
-            let (load, handle, _) = make_away(core, core.scope.clone(), id, making, child);
+            let (load, handle, _) = make_away(core, core.scope.clone(), id, options, child);
             let idle = Idle::new(Waker::noop());
             let goes = idle.clone();
             let runtime = thread::spawn(move || goes.lost());
@@ -185,9 +185,9 @@ fn r3_a_carrier_that_was_given_a_child_is_woken_and_runs_it() {
         let ended = block_on(nursery(async |n: Handle| {
             let core = n.core();
             let id = core.start_spawned().unwrap();
-            let making = Making { shield: false, name: None };
+            let options = TaskOptions { shield: false, name: None };
             let child = async { Ok(7) };
-            let (load, handle, _) = make_away(core, core.scope.clone(), id, making, child);
+            let (load, handle, _) = make_away(core, core.scope.clone(), id, options, child);
             let worker = Worker::new();
             let idle = Idle::new(&Waker::from(worker.clone()));
             let runs = idle.clone();

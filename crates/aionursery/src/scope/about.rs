@@ -5,14 +5,9 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::panic::Location;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 
-use pin_project_lite::pin_project;
-
-use super::Signal;
 use crate::sync::plain;
 
 pub(crate) type OpenedAt = Option<&'static Location<'static>>;
@@ -103,6 +98,28 @@ impl About {
         self.running.load(Ordering::Relaxed) as usize
     }
 
+    /// Notes a child.
+    pub(crate) fn note(
+        &self,
+        name: Option<Arc<str>>,
+        shield: bool,
+        runs: Runs,
+        place: OpenedAt,
+    ) -> Arc<Note> {
+        static SERIAL: AtomicU64 = AtomicU64::new(0);
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        let (id, begun) = (AtomicU32::new(0), AtomicBool::new(false));
+        let note = Arc::new(Note { serial, name, place, runs, shield, id, begun });
+        plain(&self.notes).insert(serial, note.clone());
+        note
+    }
+
+    /// A noted child is gone.
+    pub(crate) fn forget(&self, note: &Note) {
+        let gone = plain(&self.notes).remove(&note.serial);
+        drop(gone);
+    }
+
     /// The noted children, in the order of starting.
     pub(crate) fn notes(&self) -> Vec<Arc<Note>> {
         plain(&self.notes).values().cloned().collect()
@@ -144,8 +161,10 @@ impl Note {
         self.begun.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn begin(&self) {
+    /// It is being polled, until what this returns is dropped.
+    pub(crate) fn enter(self: &Arc<Self>) -> Entered {
         self.begun.store(true, Ordering::Relaxed);
+        Entered(CURRENT.try_with(|current| current.replace(Some(self.clone()))).ok().flatten())
     }
 }
 
@@ -167,40 +186,6 @@ pub(crate) fn records() -> bool {
     RECORDS.load(Ordering::Relaxed)
 }
 
-/// A child's entry among its nursery's; goes when the child's future does.
-pub(crate) struct Noted {
-    note: Arc<Note>,
-    nursery: Arc<Signal>,
-}
-
-impl Noted {
-    pub(crate) fn new(
-        nursery: &Arc<Signal>,
-        name: Option<Arc<str>>,
-        shield: bool,
-        runs: Runs,
-        place: OpenedAt,
-    ) -> Self {
-        static SERIAL: AtomicU64 = AtomicU64::new(0);
-        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-        let (id, begun) = (AtomicU32::new(0), AtomicBool::new(false));
-        let note = Arc::new(Note { serial, name, place, runs, shield, id, begun });
-        plain(&nursery.about.notes).insert(serial, note.clone());
-        Self { note, nursery: nursery.clone() }
-    }
-
-    pub(crate) fn note(&self) -> &Arc<Note> {
-        &self.note
-    }
-}
-
-impl Drop for Noted {
-    fn drop(&mut self) {
-        let gone = plain(&self.nursery.about.notes).remove(&self.note.serial);
-        drop(gone);
-    }
-}
-
 thread_local! {
     static CURRENT: RefCell<Option<Arc<Note>>> = const { RefCell::new(None) };
 }
@@ -211,40 +196,12 @@ fn current() -> Option<Arc<Note>> {
     CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
 }
 
-struct Restore(Option<Arc<Note>>);
+/// What was being polled before.
+pub(crate) struct Entered(Option<Arc<Note>>);
 
-impl Drop for Restore {
+impl Drop for Entered {
     fn drop(&mut self) {
         let before = self.0.take();
         let _ = CURRENT.try_with(|current| current.replace(before));
-    }
-}
-
-pin_project! {
-    /// A child's future, with its entry if it has one.
-    pub(crate) struct Watched<F> {
-        #[pin]
-        future: F,
-        noted: Option<Noted>,
-    }
-}
-
-impl<F> Watched<F> {
-    pub(crate) fn new(noted: Option<Noted>, future: F) -> Self {
-        Self { future, noted }
-    }
-}
-
-impl<F: Future> Future for Watched<F> {
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        let _restore = this.noted.as_ref().map(|noted| {
-            noted.note.begin();
-            let note = Some(noted.note.clone());
-            Restore(CURRENT.try_with(|current| current.replace(note)).ok().flatten())
-        });
-        this.future.poll(cx)
     }
 }

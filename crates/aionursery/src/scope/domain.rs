@@ -8,8 +8,8 @@ use std::sync::{Arc, Weak};
 
 use nursery_core::{Cleanup, Tree};
 
-use super::{Tokio, lock};
-use crate::sync::{Mutex, plain};
+use super::face::Tokio;
+use crate::sync::{Mutex, lock, plain};
 
 /// The tree of one outermost scope.
 pub(crate) struct Domain {

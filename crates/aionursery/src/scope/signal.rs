@@ -7,11 +7,11 @@ use std::task::Waker;
 use super::about::About;
 #[cfg(feature = "tokio-util")]
 use super::tokens::Tokens;
-use super::{Waiter, lock};
+use super::waiter::Waiter;
 use crate::clock::Time;
 use crate::quiet::quietly;
 use crate::sync::atomic::{AtomicU8, Ordering};
-use crate::sync::{AtomicWaker, Mutex};
+use crate::sync::{AtomicWaker, Mutex, lock};
 use crate::task::Share;
 
 /// Cancelled: what asks can hear it.
@@ -78,7 +78,7 @@ pub(crate) struct Signal {
     /// Those that wait for this nursery, to drop what it stands in.
     holders: Mutex<Vec<Arc<Waiter>>>,
     #[cfg(feature = "tokio")]
-    pub(crate) workers: crate::spawned::Workers,
+    pub(crate) workers: crate::task::Workers,
     #[cfg(feature = "tokio-util")]
     pub(crate) tokens: Tokens,
 }
@@ -99,7 +99,7 @@ impl Signal {
             clock,
             holders: Mutex::default(),
             #[cfg(feature = "tokio")]
-            workers: crate::spawned::Workers::default(),
+            workers: crate::task::Workers::default(),
             #[cfg(feature = "tokio-util")]
             tokens: Tokens::default(),
         }

@@ -5,14 +5,16 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
-use super::wall;
+use super::child::{Load, make_away};
+use super::console;
 use crate::child::Child;
 use crate::frame::{self, Kind, Standing};
+use crate::limit::Place;
 use crate::nursery::Nursery;
-use crate::scope::about::{About, Runs, Watched};
-use crate::scope::lock;
-use crate::sync::{Mutex, spawn_blocking};
-use crate::task::{Load, Making, make_away};
+use crate::scope::about::{About, Runs};
+use crate::special::{Special, wall};
+use crate::sync::{Mutex, lock};
+use crate::trace::Span;
 
 impl<E: Send + 'static, M> Nursery<'_, E, M> {
     /// Runs a function on the threads that tokio keeps for blocking work. A function that has
@@ -38,7 +40,6 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         T: Send + 'static,
     {
         let core = self.core();
-        let (name, shield) = self.options();
         let id = core.start_spawned().unwrap_or_else(|closed| panic!("{closed}"));
         let noted = self.note(id, Runs::Blocking, Location::caller());
         let (own, note) = (core.clone(), noted.as_ref().map(|noted| noted.note().clone()));
@@ -46,24 +47,23 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         let run = std::future::poll_fn(move |_| {
             let function = function.take().expect("a future is not polled after its end");
             // Nothing can drop what it awaits in a `block_on`: that has to end by itself.
-            let standing = Standing::in_scope(wall(&own, About::thread(note.clone())));
+            let about = About::thread(note.clone());
+            let standing = Standing::in_scope(wall(own.scope.clone(), about));
             let frame = frame::enter(Kind::Outside, false);
             let returned = function();
             frame::leave(frame);
             drop(standing);
             Poll::Ready(returned)
         });
-        let making = Making { shield, name: name.clone() };
-        let (mut load, handle, reach) =
-            make_away(core, core.scope.clone(), id, making, Watched::new(noted, run));
+        let run = Special::new(run, noted, Place::new(None), None, Span::child(None));
+        let options = self.options();
+        let name = options.name.clone();
+        let (mut load, handle, reach) = make_away(core, core.scope.clone(), id, options, run);
         let queued = Arc::new(Queued(Mutex::default()));
         load.stop_by(&Waker::from(queued.clone()));
         *lock(&queued.0) = Some(load);
-        let place = QueueSlot(queued);
-        match &name {
-            Some(name) => crate::trace::spawn_blocking(name, || place.run()),
-            None => drop(spawn_blocking(|| place.run())),
-        }
+        let slot = QueueSlot(queued);
+        console::spawn_blocking(name.as_deref(), || slot.run());
         reach.into_iter().for_each(|child| core.keep(child));
         Child::new(handle)
     }

@@ -6,8 +6,6 @@
 //! each other; a wake from any other thread takes one atomic operation a push, one a batch. Each entry holds one
 //! reference to its task. After [`Seat::close`] nothing stays in them, however late a waker calls.
 
-#[cfg(all(test, not(aionursery_loom)))]
-mod last_look;
 mod stack;
 
 use std::cell::Cell;

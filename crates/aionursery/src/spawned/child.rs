@@ -3,8 +3,7 @@
 //! is done. It must tell exactly once, however it ends: value, error, panic, cancellation, the
 //! runtime's shutdown.
 //!
-//! What may touch `stage` is said in `task.rs`, with the load in the driver's place. `carrier` is
-//! written once, by the load, before it sets `WAITS`; after that it is only read.
+//! What may touch `stage` is said in `child/cell.rs`.
 
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
@@ -15,27 +14,20 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use super::cell::{Stage, drop_rest, empty, failed, leave_output, place, take_output};
-use super::{AWAY, CANCEL, DONE, HANDLE, REF, WAITS};
-use super::{Handle, Header, Making, Step, Table, TaskRef};
+use crate::child::{
+    Handle, Stage, cause_of_end, drop_rest, empty, failed, leave_output, take_output,
+};
 use crate::core::Core;
 use crate::error::{Failure, Fault, Reason};
 use crate::frame::{self, Kind, STOP, Standing, WALL};
 use crate::quiet::quietly;
 use crate::scope::Scope;
-use crate::sync::atomic::Ordering;
+use crate::task::{Header, Room, SPAWNED, Spawned, Step, Table, TaskOptions, TaskRef, wait};
 use crate::wall::{self, Held};
-
-/// What does not know the types.
-#[repr(C)]
-struct Head {
-    header: Header,
-    carrier: UnsafeCell<Option<Waker>>,
-}
 
 #[repr(C)]
 struct Cell<F, T, E> {
-    head: Head,
+    head: Spawned,
     /// The load's alone.
     home: UnsafeCell<Home<E>>,
     stage: UnsafeCell<Stage<F, T, E>>,
@@ -60,7 +52,7 @@ pub(crate) fn make_away<F, T, E>(
     core: &Arc<Core<E>>,
     scope: Arc<Scope>,
     id: u32,
-    making: Making,
+    options: TaskOptions,
     future: F,
 ) -> (Load, Handle<T, E>, Option<TaskRef>)
 where
@@ -68,7 +60,7 @@ where
     T: Send + 'static,
     E: Send + 'static,
 {
-    make_anywhere(core, scope, id, making, future)
+    make_anywhere(core, scope, id, options, future)
 }
 
 /// As [`make_away`], for a child that stays on this thread: its load is not `Send`. What stops it
@@ -77,7 +69,7 @@ pub(crate) fn make_here<F, T, E>(
     core: &Arc<Core<E>>,
     scope: Arc<Scope>,
     id: u32,
-    making: Making,
+    options: TaskOptions,
     future: F,
 ) -> (Here, Handle<T, E>, Option<TaskRef>)
 where
@@ -85,7 +77,7 @@ where
     T: 'static,
     E: Send + 'static,
 {
-    let (load, handle, reach) = make_anywhere(core, scope, id, making, future);
+    let (load, handle, reach) = make_anywhere(core, scope, id, options, future);
     (Here { load: Some(load), here: PhantomData }, handle, reach)
 }
 
@@ -95,7 +87,7 @@ fn make_anywhere<F, T, E>(
     core: &Arc<Core<E>>,
     scope: Arc<Scope>,
     id: u32,
-    making: Making,
+    options: TaskOptions,
     future: F,
 ) -> (Load, Handle<T, E>, Option<TaskRef>)
 where
@@ -103,20 +95,22 @@ where
     T: 'static,
     E: Send + 'static,
 {
-    let (raw, block) = place::<Cell<F, T, E>>(&core.ready);
-    let shield = making.shield;
-    let owners = if shield { 2 * REF } else { 3 * REF };
+    let room = Room::of::<Cell<F, T, E>>(&core.ready);
+    let shield = options.shield;
+    let references = if shield { 2 } else { 3 };
     let vtable = const { &Table { poll: poll::<F, T, E>, take: take::<F, T, E> } };
-    let header = Header::new(owners, making, vtable, block, (AWAY, id));
     let cell = Cell {
-        head: Head { header, carrier: UnsafeCell::new(None) },
+        head: Spawned::new(Header::new(references, options, vtable, &room, (SPAWNED, id))),
         home: UnsafeCell::new(Home { core: Some(core.clone()), scope: Some(scope), held: None }),
         stage: UnsafeCell::new(Stage::<F, T, E>::Future(future)),
     };
     // SAFETY: the memory is the task's own, large enough and aligned.
-    unsafe { raw.cast().write(cell) };
-    let handle = Handle { task: ManuallyDrop::new(TaskRef(raw)), result: PhantomData };
-    (Load(ManuallyDrop::new(TaskRef(raw))), handle, (!shield).then(|| TaskRef(raw)))
+    unsafe { room.task.cast().write(cell) };
+    // SAFETY: it is asked for as often as the header counts references.
+    let reference = || unsafe { TaskRef::from_raw(room.task.as_ptr()) };
+    // SAFETY: the handle has a reference of its own, to a task with these types.
+    let handle = unsafe { Handle::new(reference()) };
+    (Load(ManuallyDrop::new(reference())), handle, (!shield).then(reference))
 }
 
 impl Load {
@@ -138,14 +132,14 @@ impl Load {
     /// Has what wants the child to end before it has run wake this.
     pub(crate) fn stop_by(&mut self, waker: &Waker) {
         // SAFETY: this is the load, borrowed alone.
-        unsafe { wait(self.0.0, waker) };
+        unsafe { wait(self.0.as_ptr(), waker) };
     }
 
     /// # Safety
     /// This is the load, whose reference has not been given back.
     unsafe fn run(&mut self, cx: Option<&mut Context<'_>>) -> Step {
         // SAFETY: `self` is the load, borrowed alone. This type of task leaves nothing elsewhere.
-        unsafe { (self.0.header().vtable.poll)(self.0.0, cx, ptr::null_mut()) }
+        unsafe { (self.0.header().vtable.poll)(self.0.as_ptr(), cx, ptr::null_mut()) }
     }
 }
 
@@ -181,60 +175,6 @@ impl Drop for Load {
     }
 }
 
-impl TaskRef {
-    /// Asks a spawned child to end: it is dropped at its next await, or when its worker comes to
-    /// it.
-    pub(crate) fn stop(&self) {
-        let before = self.header().state.fetch_or(CANCEL, Ordering::AcqRel);
-        if before & (DONE | WAITS) == WAITS {
-            // SAFETY: only spawned children set `WAITS`.
-            let carrier = unsafe { carrier(self.0) };
-            // SAFETY: with `WAITS`, the waker is there and not written any more.
-            if let Some(carrier) = unsafe { &*carrier } {
-                carrier.wake_by_ref();
-            }
-        }
-    }
-}
-
-/// What a spawned child has to drop beside what every task has.
-///
-/// # Safety
-/// It is a spawned child, and used no more.
-pub(super) unsafe fn forget_carrier(task: NonNull<Header>) {
-    // SAFETY: as the caller promises.
-    let carrier = unsafe { carrier(task) };
-    // SAFETY: it is not read again.
-    unsafe { ptr::drop_in_place(carrier) };
-}
-
-/// # Safety
-/// It is a spawned child.
-unsafe fn carrier(task: NonNull<Header>) -> *mut Option<Waker> {
-    // SAFETY: as the caller promises; a spawned child begins with its `Head`.
-    UnsafeCell::raw_get(unsafe { &raw const (*task.cast::<Head>().as_ptr()).carrier })
-}
-
-/// The child waits for its waker. Returns `false` if it was asked to end.
-///
-/// # Safety
-/// The load calls it.
-#[inline]
-unsafe fn wait(task: NonNull<Header>, waker: &Waker) -> bool {
-    // SAFETY: the load's reference keeps it alive.
-    let state = unsafe { &task.as_ref().state };
-    if state.load(Ordering::Acquire) & WAITS != 0 {
-        // What asks for its end from here on wakes it; what has asked before has done so.
-        return true;
-    }
-    let waker = Some(waker.clone());
-    // SAFETY: it is a spawned child.
-    let carrier = unsafe { carrier(task) };
-    // SAFETY: before `WAITS` is set no other thread looks at it, and only the load sets that.
-    unsafe { *carrier = waker };
-    state.fetch_or(WAITS, Ordering::AcqRel) & CANCEL == 0
-}
-
 unsafe fn poll<F, T, E>(task: NonNull<Header>, cx: Option<&mut Context<'_>>, _: *mut ()) -> Step
 where
     F: Future<Output = Result<T, E>>,
@@ -248,8 +188,8 @@ where
     let home = unsafe { &mut *home };
     // SAFETY: the load's reference keeps it alive.
     let header = unsafe { task.as_ref() };
-    let shield = header.is_shielded();
-    let asked = |scope: &Scope| header.asked_to_cancel() || (!shield && scope.is_hard());
+    let shield = header.state.is_shielded();
+    let asked = |scope: &Scope| header.state.is_asked_to_cancel() || (!shield && scope.is_hard());
     let (mut polled, mut returned) = (Ok(()), None);
     if let Some(cx) = cx
         && let Some(scope) =
@@ -258,7 +198,7 @@ where
         let since = wall::count();
         let standing = Standing::in_scope(scope);
         let kind = if shield { Kind::Shielded } else { Kind::Open };
-        let frame = frame::enter(kind, header.asked_to_cancel());
+        let frame = frame::enter(kind, header.state.is_asked_to_cancel());
         polled = catch_unwind(AssertUnwindSafe(|| {
             // SAFETY: the load owns the stage until `DONE` is set.
             let Stage::Future(future) = (unsafe { &mut *stage }) else { unreachable!() };
@@ -292,7 +232,7 @@ where
     let Some(core) = home.core.take() else { return Step::Done };
     let scope = home.scope.take();
     // A value without a handle goes while its panic can still be told.
-    let unwanted = mem::needs_drop::<T>() && header.state.load(Ordering::Acquire) & HANDLE == 0;
+    let unwanted = mem::needs_drop::<T>() && !header.state.has_handle();
     let output = match (polled, returned) {
         (Ok(()), Some(Ok(value))) if !unwanted => {
             // The value is there whatever a waker of the nursery's does.
@@ -334,7 +274,7 @@ fn heed(header: &Header, marks: u8, since: usize, held: &mut Option<Box<Held>>) 
     }
     if marks & STOP != 0 {
         frame::heed();
-        header.ask_to_cancel();
+        header.state.ask_to_cancel();
     }
 }
 
@@ -357,7 +297,7 @@ unsafe fn end_without_value<F, T, E>(
         polled = catch_unwind(AssertUnwindSafe(|| drop(returned.take())));
         if polled.is_ok() {
             quietly(|| core.spawned_returned());
-            return Fault::Cancelled(in_scope(scope, || header.cause_of_end()));
+            return Fault::Cancelled(in_scope(scope, || cause_of_end(header)));
         }
     }
     let label = header.label();

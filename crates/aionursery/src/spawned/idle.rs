@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
 
-use crate::scope::lock;
-use crate::sync::{self, Mutex, RuntimeId, plain};
-use crate::task::Load;
+use super::child::Load;
+use crate::sync::{self, Mutex, RuntimeId, lock, plain};
 
 /// How many go between a thread and the common place at once; a thread has at most twice as many.
 const BATCH: usize = 32;

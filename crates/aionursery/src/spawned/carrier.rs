@@ -3,21 +3,14 @@
 //! being carried is all that its task has: its budget, its place in the runtime's queues, its
 //! abort. It must never poll a child on another runtime than the one it was spawned on.
 
-mod idle;
-
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-pub use idle::keep_idle_tasks;
-
+use super::child::Load;
+use super::idle::{self, Idle};
 use crate::sync;
-use crate::task::Load;
-#[cfg(not(all(test, aionursery_loom)))]
-use idle::Idle;
-#[cfg(all(test, aionursery_loom))]
-pub(crate) use idle::Idle;
 
 /// Has a child carried on the runtime that this thread is in.
 ///

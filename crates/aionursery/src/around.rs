@@ -1,5 +1,4 @@
-//! What the handles of a scope and the future that runs in it share: what it was told, and its place
-//! in the tree.
+//! What is around the running code: nothing, a scope, or one that is not open yet.
 //!
 //! Most of what runs in a scope is ready at once and asks for nothing. So a scope has no place in the
 //! tree before it needs one: when what runs in it opens something below or asks for what is around,
@@ -7,36 +6,99 @@
 
 use std::panic::Location;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use nursery_core::Settings;
 #[cfg(feature = "tokio-util")]
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::{Own, Time};
+use crate::clock;
 use crate::error::Cause;
-use crate::frame::{self, Around};
 use crate::scope::about::{self, About, OpenedAt};
-use crate::scope::{Owner, Scope, budget, lock};
-use crate::sync::{Mutex, MutexGuard};
+use crate::scope::{Owner, Scope, ScopeOptions};
+use crate::sync::{Mutex, MutexGuard, lock};
 
+/// What is around the running code.
+#[derive(Clone, Default)]
+pub(crate) enum Around {
+    #[default]
+    Nothing,
+    Scope(Arc<Scope>),
+    /// A scope that opens when it is asked for: most end before that.
+    Later(Arc<Shared>),
+}
+
+impl Around {
+    /// Whether nothing of ours polls what stands in it.
+    #[inline]
+    pub(crate) fn is_outermost(&self) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Scope(scope) => scope.signal.about.kind == about::Kind::Thread,
+            Self::Later(_) => false,
+        }
+    }
+
+    pub(crate) fn scope(&self) -> Option<Arc<Scope>> {
+        match self {
+            Self::Nothing => None,
+            Self::Scope(scope) => Some(scope.clone()),
+            Self::Later(shared) => Some(shared.open()),
+        }
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Scope(scope) => scope.is_soft(),
+            Self::Later(shared) => shared.is_cancelled(),
+        }
+    }
+
+    pub(crate) fn cause(&self) -> Option<Cause> {
+        match self {
+            Self::Nothing => None,
+            Self::Scope(scope) => scope.cause(),
+            Self::Later(shared) => shared.cause(),
+        }
+    }
+
+    /// Whether it is `scope`, or below it.
+    pub(crate) fn is_below(&self, scope: &Arc<Scope>) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Scope(own) => own.is_below(scope),
+            Self::Later(shared) => shared.is_below(scope),
+        }
+    }
+
+    /// Whether `scope` is it, or below it.
+    pub(crate) fn is_above(&self, scope: &Arc<Scope>) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Scope(own) => scope.is_below(own),
+            Self::Later(shared) => shared.is_above(scope),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        match self {
+            Self::Nothing => clock::here(),
+            Self::Scope(scope) => scope.clock().instant(),
+            Self::Later(shared) => shared.now(),
+        }
+    }
+}
+
+/// What the handles of a scope and the future that runs in it share.
 #[derive(Default)]
 pub(crate) struct Shared(Mutex<Told>);
 
-/// What its place in the tree is opened with.
-#[derive(Clone, Default)]
-pub(super) struct Asked {
-    pub(super) shield: bool,
-    pub(super) cleanup: Option<Duration>,
-    pub(super) deadline: Option<Instant>,
-    pub(super) clock: Option<Own>,
+#[derive(Default)]
+pub(crate) struct Told {
+    /// What its place in the tree is opened with.
+    pub(crate) options: ScopeOptions,
     /// Where it was told to run what runs in it now; `None` if nothing does.
     runs: OpenedAt,
-}
-
-#[derive(Default)]
-pub(super) struct Told {
-    pub(super) asked: Asked,
     /// Why it was cancelled itself. It stays so, whatever runs in it next.
     cause: Option<Cause>,
     /// What is around, while its first step goes on without a place in the tree.
@@ -49,24 +111,6 @@ pub(super) struct Told {
     /// It is cancelled when one of these is.
     #[cfg(feature = "tokio-util")]
     listens_to: Vec<CancellationToken>,
-}
-
-impl Asked {
-    fn settings(&self, clock: &Time) -> Settings {
-        Settings {
-            deadline: self.deadline.map_or(f64::INFINITY, |moment| clock.nanoseconds(moment)),
-            shield: self.shield,
-            cleanup: budget(self.cleanup),
-            ..Settings::default()
-        }
-    }
-
-    /// A place in the tree, below `parent`.
-    fn open(&self, parent: Option<Arc<Scope>>) -> Arc<Scope> {
-        let about = About::new(about::Kind::Scope, None, self.runs);
-        let clock = self.clock.clone();
-        Scope::open(parent, clock, |clock| self.settings(clock), Owner::one(), about)
-    }
 }
 
 impl Told {
@@ -90,37 +134,45 @@ impl Told {
 }
 
 impl Shared {
-    pub(super) fn told(&self) -> MutexGuard<'_, Told> {
+    pub(crate) fn told(&self) -> MutexGuard<'_, Told> {
         lock(&self.0)
     }
 
-    /// Something is to run in it. Returns whether it shields, and stands amid it, unless it is to be
-    /// opened first, as it is cancelled.
+    /// Something is to run in it. Unless it is cancelled already, what is around now is what `stand` gives.
+    /// Returns whether it shields, and, unless it is to be opened first, whether nothing of ours is around.
     ///
     /// # Panics
     /// If something runs in it already.
-    pub(super) fn begin(
-        self: &Arc<Self>,
+    #[inline]
+    pub(crate) fn begin(
+        &self,
         place: &'static Location<'static>,
-    ) -> (bool, Option<Amid>) {
-        let outside = frame::look(Around::is_cancelled);
+        outside_is_cancelled: bool,
+        stand: impl FnOnce() -> Around,
+    ) -> (bool, Option<bool>) {
         let told = &mut *self.told();
-        assert!(told.asked.runs.is_none(), "only one thing at a time runs in a scope");
-        told.asked.runs = Some(place);
+        assert!(told.runs.is_none(), "only one thing at a time runs in a scope");
+        told.runs = Some(place);
         #[cfg(feature = "tokio-util")]
         told.listen();
-        let amid = (!outside && told.cause.is_none()).then(|| {
-            told.around = frame::swap(Around::Later(self.clone()));
-            Amid { outermost: told.around.is_outermost() }
+        let outermost = (!outside_is_cancelled && told.cause.is_none()).then(|| {
+            told.around = stand();
+            told.around.is_outermost()
         });
-        (told.asked.shield, amid)
+        (told.options.shield, outermost)
+    }
+
+    /// What runs in it stands amid it no more: gives what was around.
+    #[inline]
+    pub(crate) fn take_around(&self) -> Around {
+        std::mem::take(&mut self.told().around)
     }
 
     /// What ran in it has ended.
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         let scope = {
             let told = &mut *self.told();
-            told.asked.runs = None;
+            told.runs = None;
             let scope = told.scope.take();
             if told.cause.is_none() {
                 told.cause = scope.as_ref().and_then(|scope| scope.own_cause());
@@ -152,23 +204,24 @@ impl Shared {
     /// Its place in the tree, below `parent`. Opened outside the lock: the clock may be the program's
     /// code, which may ask this scope (R29). Only one thread at a time runs what is in it, so no
     /// other opens it meanwhile; but it may be told something.
-    pub(super) fn enter(&self, parent: Option<Arc<Scope>>) -> Arc<Scope> {
-        let asked = {
+    pub(crate) fn enter(&self, parent: Option<Arc<Scope>>) -> Arc<Scope> {
+        let (options, runs) = {
             let told = self.told();
             if let Some(scope) = &told.scope {
                 return scope.clone();
             }
-            told.asked.clone()
+            (told.options.clone(), told.runs)
         };
-        let scope = asked.open(parent);
+        let about = About::new(about::Kind::Scope, None, runs);
+        let scope = Scope::open(parent, &options, Owner::one(), about);
         let (cause, deadline) = {
             let told = &mut *self.told();
             told.scope = Some(scope.clone());
             #[cfg(feature = "tokio-util")]
             told.listens_to.iter().for_each(|token| scope.listen_to(token));
-            (told.cause.clone(), told.asked.deadline)
+            (told.cause.clone(), told.options.deadline)
         };
-        if let Some(deadline) = deadline.filter(|_| deadline != asked.deadline) {
+        if let Some(deadline) = deadline.filter(|_| deadline != options.deadline) {
             scope.set_deadline(scope.clock().nanoseconds(deadline));
         }
         if let Some(Cause(cause)) = cause {
@@ -179,7 +232,7 @@ impl Shared {
         scope
     }
 
-    pub(super) fn cancel(&self, cause: Cause) {
+    pub(crate) fn cancel(&self, cause: Cause) {
         let (scope, Cause(cause)) = {
             let told = &mut *self.told();
             (told.scope.clone(), told.cause.get_or_insert(cause).clone())
@@ -191,10 +244,10 @@ impl Shared {
         self.tell_token(CancellationToken::cancel);
     }
 
-    pub(super) fn set_deadline(&self, deadline: Instant) {
+    pub(crate) fn set_deadline(&self, deadline: Instant) {
         let scope = {
             let told = &mut *self.told();
-            told.asked.deadline = Some(deadline);
+            told.options.deadline = Some(deadline);
             told.scope.clone()
         };
         if let Some(scope) = scope {
@@ -207,7 +260,7 @@ impl Shared {
         told.cause.is_some()
             || match &told.scope {
                 Some(scope) => scope.is_soft(),
-                None => !told.asked.shield && told.around.is_cancelled(),
+                None => !told.options.shield && told.around.is_cancelled(),
             }
     }
 
@@ -236,7 +289,7 @@ impl Shared {
         }
         match &told.scope {
             Some(scope) => scope.cause(),
-            None if told.asked.shield => None,
+            None if told.options.shield => None,
             None => told.around.cause(),
         }
     }
@@ -247,7 +300,7 @@ impl Shared {
             let told = self.told();
             match &told.scope {
                 Some(scope) => (Around::Scope(scope.clone()), None),
-                None => (told.around.clone(), told.asked.clock.clone()),
+                None => (told.around.clone(), told.options.clock.clone()),
             }
         };
         match (around, clock) {
@@ -290,20 +343,5 @@ impl Shared {
         if let Some(scope) = scope {
             scope.listen_to(token);
         }
-    }
-}
-
-/// For its lifetime the thread stands amid a scope that opens when it is asked for.
-pub(super) struct Amid {
-    /// Nothing of ours is around.
-    pub(super) outermost: bool,
-}
-
-impl Drop for Amid {
-    fn drop(&mut self) {
-        let Around::Later(shared) = frame::swap(Around::Nothing) else {
-            unreachable!("scopes are left in the order of entering")
-        };
-        frame::swap(std::mem::take(&mut shared.told().around));
     }
 }
