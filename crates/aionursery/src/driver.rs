@@ -156,7 +156,7 @@ where
             Some(driver) => driver,
             None => {
                 let start = start.as_ref().expect("a nursery is not polled once it is done");
-                let (ready, seat) = Share::with_seat();
+                let (ready, seat) = Seat::new();
                 *this.seat = Some(seat);
                 this.driver.insert(Driver::new(&start.builder, ready))
             }

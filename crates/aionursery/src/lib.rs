@@ -48,7 +48,7 @@
 //!
 //! # What is unsafe
 //! A task and its word (`task.rs`), the lists of those that were woken (`task/ready.rs`), the memory that
-//! they lie in (`task/slots.rs`); and what knows the types of a child: its future and its result
+//! they lie in (`task/memory.rs`); and what knows the types of a child: its future and its result
 //! (`child/cell.rs`, `spawned/child.rs`), its driver's side and its handle. Children that borrow are
 //! polled by the nursery's own future only: code that forgets that future stops them, and frees nothing
 //! they use.

@@ -26,6 +26,7 @@ pub(crate) fn discard(mut payload: Box<dyn Any + Send>) {
     mem::forget(payload);
 }
 
+#[inline]
 /// The first panic of two steps that were both taken.
 pub(crate) fn first(first: thread::Result<()>, second: thread::Result<()>) -> thread::Result<()> {
     match (first, second) {

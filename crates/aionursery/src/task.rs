@@ -1,37 +1,39 @@
-//! One task: what is known of it without its types, the references to it, and its waker. It lies in a
-//! slot of its nursery's, or in an allocation. A waker that outlives everything keeps the memory and
+//! One task: what is known of it without its types, the references to it, and its waker. A waker that outlives everything keeps the memory and
 //! nothing in it: what polls the future ends it before it goes, and the handle takes what is left. So
 //! when the last reference goes, there is no future and no result: freeing runs no code of the child,
 //! and may happen after the lifetime that the child borrows from has ended (R29). Only a handle's waker
 //! may be left, which borrows nothing. It must never know the type of a future or a result.
 
-mod blocks;
+mod memory;
 mod ready;
-mod slots;
+mod seat;
+mod stack;
 mod state;
 #[cfg(feature = "tokio")]
 mod stop;
 #[cfg(feature = "tokio")]
 mod workers;
 
-use std::alloc::Layout;
 use std::mem::{self, ManuallyDrop};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::task::{Context, RawWaker, RawWakerVTable, Waker};
 
-pub(crate) use ready::{Driven, Seat, Share, Woken};
-use slots::{Block, give_back};
+pub(crate) use memory::Size;
+use ready::Ready;
+pub(crate) use ready::Share;
+pub(crate) use seat::{Driven, Seat, Woken};
+use stack::Link;
 pub(crate) use state::State;
 #[cfg(feature = "tokio")]
-pub(crate) use stop::{Spawned, wait};
+pub(crate) use stop::{Spawned, forget_carrier, wait};
 #[cfg(feature = "tokio")]
 pub(crate) use workers::Workers;
 
 use crate::error::Label;
 use crate::quiet::quietly;
 use crate::sync::AtomicWaker;
-use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicU32, Ordering};
 
 /// Not in the driver's list of children.
 pub(crate) const NOWHERE: u32 = u32::MAX;
@@ -42,12 +44,13 @@ pub(crate) const NEW: u32 = u32::MAX - 1;
 pub(crate) const SPAWNED: u32 = u32::MAX - 2;
 
 /// The part that does not know the future's type.
+#[repr(C)]
 pub(crate) struct Header {
+    link: Link,
     pub(crate) state: State,
-    next: AtomicPtr<Header>,
     pub(crate) vtable: &'static Table,
-    /// The block that it lies in, which holds the list that its wakes go to.
-    block: NonNull<Block>,
+    /// Where its wakes go.
+    ready: NonNull<Ready>,
     pub(crate) joiner: AtomicWaker,
     /// Where the driver keeps it, which alone touches it. Of a spawned child it never changes.
     pub(crate) index: AtomicU32,
@@ -63,6 +66,9 @@ pub(crate) struct Table {
     pub(crate) poll: unsafe fn(NonNull<Header>, Option<&mut Context<'_>>, *mut ()) -> Step,
     /// Moves the result to what the pointer is for.
     pub(crate) take: unsafe fn(NonNull<Header>, *mut ()),
+    /// Drops what it has beside what every task has.
+    pub(crate) forget: Option<unsafe fn(NonNull<Header>)>,
+    pub(crate) size: Size,
 }
 
 /// A counted reference to a task.
@@ -80,23 +86,10 @@ pub(crate) struct TaskOptions {
     pub(crate) name: Option<Arc<str>>,
 }
 
-/// Memory for a task, and the block that it is in.
-pub(crate) struct Room {
-    pub(crate) task: NonNull<Header>,
-    block: NonNull<Block>,
-}
-
-impl Room {
-    /// Room for a task that is laid out as `C`, whose wakes go to `ready`.
-    #[inline]
-    pub(crate) fn of<C>(ready: &Share) -> Self {
-        let (task, block) = match (const { slots::stride(Layout::new::<C>()) }, ready.slots()) {
-            // SAFETY: `ready` has given its slots out because this thread drives.
-            (Some(stride), Some(slots)) => unsafe { slots.take(ready, stride) },
-            _ => Block::alone(ready, Layout::new::<C>()),
-        };
-        Self { task, block }
-    }
+/// Memory for a task that is laid out as `C`.
+#[inline]
+pub(crate) fn place<C>() -> NonNull<C> {
+    memory::take(const { &Size::of::<C>() }).cast()
 }
 
 impl Header {
@@ -106,14 +99,14 @@ impl Header {
         references: usize,
         options: TaskOptions,
         vtable: &'static Table,
-        room: &Room,
+        ready: &Share,
         (index, id): (u32, u32),
     ) -> Self {
         Self {
+            link: Link::new(),
             state: State::new(references, options.shield),
-            next: AtomicPtr::new(ptr::null_mut()),
             vtable,
-            block: room.block,
+            ready: ready.add_task(),
             joiner: AtomicWaker::new(),
             index: AtomicU32::new(index),
             id: AtomicU32::new(id),
@@ -129,14 +122,12 @@ impl Header {
 #[inline]
 pub(crate) unsafe fn free(task: NonNull<Header>) {
     let raw = task.as_ptr();
-    #[cfg(feature = "tokio")]
-    {
-        // SAFETY: the header is there until its memory goes, below.
-        let spawned = unsafe { &*raw }.is_spawned();
-        if spawned {
-            // SAFETY: it is a spawned child, and used no more.
-            unsafe { stop::forget_carrier(task) };
-        }
+    // SAFETY: the header is there until its memory goes, below.
+    let Header { vtable, ready, .. } = unsafe { &*raw };
+    let (vtable, ready) = (*vtable, *ready);
+    if let Some(forget) = vtable.forget {
+        // SAFETY: the function is for this type of task, which is used no more.
+        unsafe { forget(task) };
     }
     // SAFETY: the header is there until its memory goes, below.
     let was_joined = unsafe { &(*raw).state }.has_joiner();
@@ -149,8 +140,10 @@ pub(crate) unsafe fn free(task: NonNull<Header>) {
     let name = unsafe { &raw mut (*raw).name };
     // SAFETY: no other reference to the header is left, and the name is not read again.
     unsafe { ptr::drop_in_place(name) };
-    // SAFETY: the memory is the task's own; `next` and `block` are still there.
-    unsafe { give_back(task) };
+    // SAFETY: it was taken for this layout, and is used no more.
+    unsafe { memory::give(task.cast(), &vtable.size) };
+    // SAFETY: the task has been counted, and has gone.
+    unsafe { Share::drop_task(ready) };
 }
 
 /// # Safety
@@ -164,14 +157,10 @@ unsafe fn forget_joiner(task: NonNull<Header>) {
 }
 
 impl TaskRef {
-    pub(crate) fn into_raw(self) -> *const Header {
-        ManuallyDrop::new(self).0.as_ptr()
-    }
-
     /// # Safety
-    /// `raw` comes from [`into_raw`](Self::into_raw) and is used once.
+    /// `raw` is a task, one reference of which becomes this.
     pub(crate) unsafe fn from_raw(raw: *const Header) -> Self {
-        // SAFETY: `into_raw` gives no null.
+        // SAFETY: a task has an address.
         Self(unsafe { NonNull::new_unchecked(raw.cast_mut()) })
     }
 
@@ -209,14 +198,25 @@ impl TaskRef {
 
     pub(crate) fn wake(self) {
         if self.header().state.enter_list(false) {
-            self.header().ready().push(self);
+            self.enter();
         }
     }
 
     pub(crate) fn wake_by_ref(&self) {
         if self.header().state.enter_list(true) {
             // SAFETY: that counted a reference, which is this one's alone.
-            self.header().ready().push(unsafe { Self::from_raw(self.0.as_ptr()) });
+            unsafe { Self::from_raw(self.0.as_ptr()) }.enter();
+        }
+    }
+
+    /// It was woken, and gives its reference to the list of those, or drops it.
+    #[inline]
+    fn enter(self) {
+        let task = ManuallyDrop::new(self);
+        // SAFETY: a header begins with its link; the reference is given away.
+        if !unsafe { task.header().ready().push(task.0.cast()) } {
+            // Nothing is driven any more.
+            drop(ManuallyDrop::into_inner(task));
         }
     }
 }
@@ -239,10 +239,10 @@ impl Drop for TaskRef {
 
 impl Header {
     #[inline]
-    pub(crate) fn ready(&self) -> ManuallyDrop<Share> {
-        // SAFETY: a task keeps its block until it is freed, and a block its list. A thread that gives the
-        // last reference away in a push is told of that there.
-        unsafe { Block::list(self.block) }
+    pub(crate) fn ready(&self) -> &Ready {
+        // SAFETY: a task has counted itself in its list until it is freed. A thread that gives the last
+        // reference away in a push is told of that there.
+        unsafe { self.ready.as_ref() }
     }
 
     pub(crate) fn id(&self) -> u32 {

@@ -25,7 +25,7 @@ use crate::around::Around;
 use crate::error::{Cancelled, Cause, Failure, Fault, Held, Panic};
 use crate::frame;
 use crate::quiet::{first, quietly};
-use crate::task::{Header, NEW, Room, Share, Step, Table, TaskOptions, TaskRef};
+use crate::task::{Header, NEW, Share, Size, Step, Table, TaskOptions, TaskRef, place};
 
 #[repr(C)]
 struct Cell<F, T, E> {
@@ -52,19 +52,27 @@ pub(crate) fn make<F, T, E>(
 where
     F: Future<Output = Result<T, E>>,
 {
-    let room = Room::of::<Cell<F, T, E>>(ready);
-    let vtable = const { &Table { poll: poll::<F, T, E>, take: take::<F, T, E> } };
-    let header = Header::new(2, options, vtable, &room, (NEW, 0));
+    let vtable = const {
+        &Table {
+            poll: poll::<F, T, E>,
+            take: take::<F, T, E>,
+            forget: None,
+            size: Size::of::<Cell<F, T, E>>(),
+        }
+    };
+    let place = place::<Cell<F, T, E>>();
+    let header = Header::new(2, options, vtable, ready, (NEW, 0));
     let cell = Cell { header, stage: UnsafeCell::new(Stage::<F, T, E>::Future(future)) };
     // SAFETY: the memory is the task's own, large enough and aligned.
-    unsafe { room.task.cast().write(cell) };
+    unsafe { place.write(cell) };
+    let task = place.cast::<Header>().as_ptr();
     // SAFETY: the first of the two references that the header counts.
-    let task = unsafe { TaskRef::from_raw(room.task.as_ptr()) };
+    let driven = unsafe { TaskRef::from_raw(task) };
     // SAFETY: the second.
-    let joined = unsafe { TaskRef::from_raw(room.task.as_ptr()) };
+    let joined = unsafe { TaskRef::from_raw(task) };
     // SAFETY: it is a reference of its own, to a task with these types.
     let handle = unsafe { Handle::new(joined) };
-    (Running { task, error: PhantomData }, handle)
+    (Running { task: driven, error: PhantomData }, handle)
 }
 
 /// A task whose future is never polled, for what is woken as children are.
@@ -291,7 +299,7 @@ mod tests {
     use std::task::{Wake, Waker};
 
     use super::make_idle;
-    use crate::task::{Share, Woken};
+    use crate::task::{Seat, Woken};
 
     #[derive(Default)]
     struct Calls(AtomicUsize);
@@ -304,7 +312,7 @@ mod tests {
 
     #[test]
     fn a_child_that_is_woken_after_the_drivers_last_look_makes_it_come_again() {
-        let (ready, mut seat) = Share::with_seat();
+        let (ready, mut seat) = Seat::new();
         let task = make_idle(&ready);
         let calls = Arc::new(Calls::default());
         seat.drive(|| {
@@ -314,7 +322,7 @@ mod tests {
         });
         assert_eq!(calls.0.load(Ordering::Relaxed), 1);
         let mut woken = Woken::new();
-        seat.drive(|| ready.take(&mut woken));
+        seat.drive(|| woken.take(&ready));
         assert!(woken.pop().is_some_and(|task| task.unqueue().is_some()) && woken.is_empty());
         assert_eq!(calls.0.load(Ordering::Relaxed), 1);
         seat.close();

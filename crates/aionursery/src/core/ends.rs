@@ -3,7 +3,7 @@
 
 use nursery_core::{Outcome, Phase, Source};
 
-use super::unclaimed::{ErrorSink, Unclaimed, hand_over};
+use super::unclaimed::{ErrorSink, Unclaimed};
 use super::{Core, State};
 use crate::child::Running;
 use crate::error::{AdoptedError, Failure, Reason};
@@ -30,7 +30,9 @@ impl<E> Core<E> {
             self.tell(state, 0);
             (state.life.phase() == Phase::Closed, self.unclaimed(state))
         };
-        hand_over(left);
+        if let Some(left) = left {
+            left.hand_over();
+        }
         if closed {
             self.ready.poke();
         }
@@ -48,7 +50,9 @@ impl<E> Core<E> {
             (cancel, state.life.phase() == Phase::Closed, self.unclaimed(state))
         };
         self.act(cancel, reason);
-        hand_over(left);
+        if let Some(left) = left {
+            left.hand_over();
+        }
         if closed {
             self.ready.poke();
         }
@@ -61,14 +65,16 @@ impl<E> Core<E> {
         let late = {
             let state = &mut *self.state();
             if matches!(state.sink, ErrorSink::Over) {
-                Some((None, vec![failure], self.erase()))
+                Some(Unclaimed { adopter: None, failures: vec![failure], erase: self.erase() })
             } else {
                 state.life.error(Outcome::Failed(failure));
                 None
             }
         };
         self.act(!self.collect, || reason);
-        hand_over(late);
+        if let Some(late) = late {
+            late.hand_over();
+        }
     }
 
     /// The body has ended.
@@ -146,16 +152,26 @@ impl<E> Core<E> {
             self.tell(state, 0);
             self.unclaimed(state)
         };
-        hand_over(left);
+        if let Some(left) = left {
+            left.hand_over();
+        }
     }
 
     /// What the last of an abandoned nursery's children tells the nursery that adopted it.
-    fn unclaimed(&self, state: &mut State<E>) -> Unclaimed<E> {
+    #[inline]
+    fn unclaimed(&self, state: &mut State<E>) -> Option<Unclaimed<E>> {
         if !state.gone || state.life.running() > 0 {
             return None;
         }
+        self.claim(state)
+    }
+
+    #[cold]
+    fn claim(&self, state: &mut State<E>) -> Option<Unclaimed<E>> {
         match std::mem::replace(&mut state.sink, ErrorSink::Over) {
-            ErrorSink::Adopter(adopter) => Some((adopter, state.errors(), self.erase())),
+            ErrorSink::Adopter(adopter) => {
+                Some(Unclaimed { adopter, failures: state.errors(), erase: self.erase() })
+            }
             sink => {
                 state.sink = sink;
                 None

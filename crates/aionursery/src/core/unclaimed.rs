@@ -17,14 +17,22 @@ pub(crate) enum ErrorSink {
 }
 
 /// The errors of a dropped nursery whose last child has ended, and what is told of them.
-pub(crate) type Unclaimed<E> = Option<(Option<Arc<Scope>>, Vec<Failure<E>>, fn(E) -> AdoptedError)>;
+pub(crate) struct Unclaimed<E> {
+    pub(crate) adopter: Option<Arc<Scope>>,
+    pub(crate) failures: Vec<Failure<E>>,
+    /// How an error leaves its type behind.
+    pub(crate) erase: fn(E) -> AdoptedError,
+}
 
-/// Runs the destructors of errors that cannot be kept: not to be called under the lock.
-pub(crate) fn hand_over<E>(left: Unclaimed<E>) {
-    let Some((adopter, failures, erase)) = left else { return };
-    let errors = failures.into_iter().filter_map(|failure| failure.into_lost(erase)).collect();
-    match adopter {
-        Some(adopter) => adopter.orphans_ended(errors),
-        None => crate::error::report(errors),
+impl<E> Unclaimed<E> {
+    /// Runs the destructors of errors that cannot be kept: not to be called under the lock.
+    #[cold]
+    pub(crate) fn hand_over(self) {
+        let Self { adopter, failures, erase } = self;
+        let errors = failures.into_iter().filter_map(|failure| failure.into_lost(erase)).collect();
+        match adopter {
+            Some(adopter) => adopter.orphans_ended(errors),
+            None => crate::error::report(errors),
+        }
     }
 }

@@ -90,7 +90,7 @@ impl<E> Driver<E> {
     /// One step under the lock: tells the lifecycle of the ends, takes up what was started. Says
     /// whether the nursery has closed.
     fn take_up(&mut self) -> bool {
-        self.core.ready.take(&mut self.woken);
+        self.woken.take(&self.core.ready);
         self.core.take_up(&mut self.fresh) && self.core.scope.close_to_orphans(false)
     }
 

@@ -22,7 +22,9 @@ use crate::error::{Failure, Fault, Reason};
 use crate::frame::{self, Kind, STOP, Standing, WALL};
 use crate::quiet::quietly;
 use crate::scope::Scope;
-use crate::task::{Header, Room, SPAWNED, Spawned, Step, Table, TaskOptions, TaskRef, wait};
+use crate::task::{
+    Header, SPAWNED, Size, Spawned, Step, Table, TaskOptions, TaskRef, forget_carrier, place, wait,
+};
 use crate::wall::{self, Held};
 
 #[repr(C)]
@@ -95,19 +97,27 @@ where
     T: 'static,
     E: Send + 'static,
 {
-    let room = Room::of::<Cell<F, T, E>>(&core.ready);
+    let place = place::<Cell<F, T, E>>();
     let shield = options.shield;
     let references = if shield { 2 } else { 3 };
-    let vtable = const { &Table { poll: poll::<F, T, E>, take: take::<F, T, E> } };
+    let vtable = const {
+        &Table {
+            poll: poll::<F, T, E>,
+            take: take::<F, T, E>,
+            forget: Some(forget_carrier),
+            size: Size::of::<Cell<F, T, E>>(),
+        }
+    };
     let cell = Cell {
-        head: Spawned::new(Header::new(references, options, vtable, &room, (SPAWNED, id))),
+        head: Spawned::new(Header::new(references, options, vtable, &core.ready, (SPAWNED, id))),
         home: UnsafeCell::new(Home { core: Some(core.clone()), scope: Some(scope), held: None }),
         stage: UnsafeCell::new(Stage::<F, T, E>::Future(future)),
     };
     // SAFETY: the memory is the task's own, large enough and aligned.
-    unsafe { room.task.cast().write(cell) };
+    unsafe { place.write(cell) };
+    let task = place.cast::<Header>().as_ptr();
     // SAFETY: it is asked for as often as the header counts references.
-    let reference = || unsafe { TaskRef::from_raw(room.task.as_ptr()) };
+    let reference = || unsafe { TaskRef::from_raw(task) };
     // SAFETY: the handle has a reference of its own, to a task with these types.
     let handle = unsafe { Handle::new(reference()) };
     (Load(ManuallyDrop::new(reference())), handle, (!shield).then(reference))

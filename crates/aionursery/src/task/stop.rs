@@ -62,7 +62,7 @@ pub(crate) unsafe fn wait(task: NonNull<Header>, waker: &Waker) -> bool {
 ///
 /// # Safety
 /// It is a spawned child, and used no more.
-pub(super) unsafe fn forget_carrier(task: NonNull<Header>) {
+pub(crate) unsafe fn forget_carrier(task: NonNull<Header>) {
     // SAFETY: as the caller promises.
     let carrier = unsafe { carrier(task) };
     // SAFETY: it is not read again.
