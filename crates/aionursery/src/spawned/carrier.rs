@@ -73,20 +73,13 @@ impl Future for Carrier {
             }
         }
         ready!(poll(&mut self.load, cx));
-        if self.idle.is_none() {
-            self.idle = idle::wanted().then(|| Idle::new(cx.waker()));
+        if idle::keep(&mut self.idle, cx.waker()) {
+            return Poll::Pending;
         }
-        match self.idle.take() {
-            Some(idle) if idle::keep(&idle) => {
-                self.idle = Some(idle);
-                Poll::Pending
-            }
-            Some(idle) => {
-                idle.close();
-                Poll::Ready(())
-            }
-            None => Poll::Ready(()),
+        if let Some(idle) = self.idle.take() {
+            idle.close();
         }
+        Poll::Ready(())
     }
 }
 

@@ -203,11 +203,6 @@ pub fn keep_idle_tasks(most: usize) {
     over.iter().for_each(|idle| idle.retire());
 }
 
-/// Whether a carrier that has ended should stay.
-pub(super) fn wanted() -> bool {
-    MOST.load(Ordering::Relaxed) > 0
-}
-
 /// A carrier of this runtime.
 #[inline]
 pub(super) fn take(runtime: RuntimeId) -> Option<Arc<Idle>> {
@@ -234,27 +229,29 @@ fn fetch(here: &mut Vec<Arc<Idle>>, runtime: RuntimeId) -> Option<Arc<Idle>> {
     here.pop()
 }
 
-/// Keeps a carrier, or says that there is no room for it.
+/// Keeps a carrier, which is what `waker` wakes, and makes what spawns see of it. Returns `false` if there
+/// is no room for it.
 #[inline]
-pub(super) fn keep(idle: &Arc<Idle>) -> bool {
+pub(super) fn keep(idle: &mut Option<Arc<Idle>>, waker: &Waker) -> bool {
+    if MOST.load(Ordering::Relaxed) == 0 {
+        return false;
+    }
     HERE.try_with(|here| {
         let Ok(here) = &mut here.try_borrow_mut() else { return false };
-        let fits = here.idle.last().is_none_or(|other| other.runtime == idle.runtime);
-        if fits && here.idle.len() < 2 * BATCH && wanted() {
-            here.idle.push(idle.clone());
-            return true;
+        let runtime = sync::runtime();
+        let fits = here.idle.last().is_none_or(|other| other.runtime == runtime);
+        let keeps = (fits && here.idle.len() < 2 * BATCH) || make_room(here, fits);
+        if keeps {
+            here.idle.push(idle.get_or_insert_with(|| Idle::new(waker)).clone());
         }
-        make_room(here, idle, fits)
+        keeps
     })
     .unwrap_or(false)
 }
 
 /// This thread has no room, or has carriers of another runtime.
 #[cold]
-fn make_room(here: &mut Here, idle: &Arc<Idle>, fits: bool) -> bool {
-    if !wanted() {
-        return false;
-    }
+fn make_room(here: &mut Here, fits: bool) -> bool {
     if !fits {
         give(std::mem::take(&mut here.idle));
     } else if here.refused > 0 {
@@ -269,7 +266,6 @@ fn make_room(here: &mut Here, idle: &Arc<Idle>, fits: bool) -> bool {
             return false;
         }
     }
-    here.idle.push(idle.clone());
     true
 }
 
