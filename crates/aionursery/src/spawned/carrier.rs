@@ -86,7 +86,7 @@ impl Future for Carrier {
 impl Drop for Carrier {
     fn drop(&mut self) {
         if let Some(idle) = &self.idle {
-            idle.lost();
+            idle.close();
         }
     }
 }

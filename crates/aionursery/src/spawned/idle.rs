@@ -1,17 +1,13 @@
-//! Carriers that wait for their next child: a few on each thread, more in one place from which all
-//! threads take and to which they give by the batch. It must never hold more than it may, nor keep
-//! anything of a runtime that has gone.
+//! Carriers that wait for their next child, on the thread on which they have ended the last one. It must
+//! never hold more than it may, nor keep anything of a runtime that has gone.
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
 
 use super::child::Load;
-use crate::sync::{self, Mutex, RuntimeId, lock, plain};
-
-/// How many go between a thread and the common place at once; a thread has at most twice as many.
-const BATCH: usize = 32;
+use crate::sync::{self, Mutex, RuntimeId, lock};
 
 /// A carrier without a child, as spawns see it.
 pub(crate) struct Idle {
@@ -53,18 +49,12 @@ impl Idle {
     }
 
     /// The carrier goes. What it was given ends as cancelled.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         let left = {
             let place = &mut *lock(&self.place);
             (place.carrier.take(), place.load.take())
         };
         drop(left);
-    }
-
-    /// The carrier has gone with its runtime, whatever keeps it.
-    pub(crate) fn lost(&self) {
-        self.close();
-        GONE.store(true, Ordering::Relaxed);
     }
 
     /// The carrier is to go, as nothing keeps it.
@@ -74,115 +64,39 @@ impl Idle {
             carrier.wake();
         }
     }
-
-    pub(crate) fn is_gone(&self) -> bool {
-        lock(&self.place).carrier.is_none()
-    }
 }
 
 thread_local! {
-    static HERE: RefCell<Here> = const { RefCell::new(Here { idle: Vec::new(), refused: 0 }) };
+    static HERE: RefCell<Here> = const { RefCell::new(Here(Vec::new())) };
 }
 
 /// What a thread keeps: carriers of one runtime.
-struct Here {
-    idle: Vec<Arc<Idle>>,
-    /// How many more go before the common place is asked again whether there is room.
-    refused: usize,
-}
+struct Here(Vec<Arc<Idle>>);
 
 impl Drop for Here {
     fn drop(&mut self) {
-        give(std::mem::take(&mut self.idle));
+        retire(std::mem::take(&mut self.0));
     }
 }
 
-static COMMON: std::sync::Mutex<Common> = std::sync::Mutex::new(Common { shelves: Vec::new() });
-/// Whether nothing is in `COMMON`; changed under its lock.
-static EMPTY: AtomicBool = AtomicBool::new(true);
-/// Some of those in it have gone.
-static GONE: AtomicBool = AtomicBool::new(false);
-/// How many of one runtime may be in it. Where tokio is built to show its tasks, each child has its
-/// own.
+/// Nothing keeps these any more.
+#[cold]
+fn retire(idle: Vec<Arc<Idle>>) {
+    idle.iter().for_each(|idle| idle.retire());
+}
+
+/// How many a thread may keep. Where tokio is built to show its tasks, each child has its own.
 static MOST: AtomicUsize =
     AtomicUsize::new(if cfg!(any(tokio_unstable, aionursery_loom)) { 0 } else { 1024 });
 
-struct Common {
-    shelves: Vec<Shelf>,
-}
-
-/// The carriers of one runtime.
-struct Shelf {
-    runtime: RuntimeId,
-    batches: Vec<Vec<Arc<Idle>>>,
-    count: usize,
-}
-
-impl Common {
-    fn shelf(&mut self, runtime: RuntimeId) -> Option<usize> {
-        self.shelves.iter().position(|shelf| shelf.runtime == runtime)
-    }
-
-    fn take(&mut self, runtime: RuntimeId) -> Option<Vec<Arc<Idle>>> {
-        let at = self.shelf(runtime)?;
-        let shelf = &mut self.shelves[at];
-        let batch = shelf.batches.pop()?;
-        shelf.count -= batch.len();
-        self.tidy();
-        Some(batch)
-    }
-
-    /// Takes a batch in, or hands it back if there is no room.
-    fn give(&mut self, batch: Vec<Arc<Idle>>) -> Result<(), Vec<Arc<Idle>>> {
-        let runtime = batch[0].runtime;
-        let at = self.shelf(runtime).unwrap_or_else(|| {
-            self.shelves.push(Shelf { runtime, batches: Vec::new(), count: 0 });
-            self.shelves.len() - 1
-        });
-        let shelf = &mut self.shelves[at];
-        if shelf.count + batch.len() > MOST.load(Ordering::Relaxed) {
-            return Err(batch);
-        }
-        shelf.count += batch.len();
-        shelf.batches.push(batch);
-        EMPTY.store(false, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Hands out those that have gone, and those that are too many.
-    fn sweep(&mut self, most: usize) -> Vec<Arc<Idle>> {
-        let mut over = Vec::new();
-        for shelf in &mut self.shelves {
-            for batch in &mut shelf.batches {
-                over.extend(batch.extract_if(.., |idle| idle.is_gone()));
-            }
-            shelf.batches.retain(|batch| !batch.is_empty());
-            shelf.count = shelf.batches.iter().map(Vec::len).sum();
-            while shelf.count > most
-                && let Some(batch) = shelf.batches.pop()
-            {
-                shelf.count -= batch.len();
-                over.extend(batch);
-            }
-        }
-        self.tidy();
-        over
-    }
-
-    fn tidy(&mut self) {
-        self.shelves.retain(|shelf| !shelf.batches.is_empty());
-        EMPTY.store(self.shelves.is_empty(), Ordering::Relaxed);
-    }
-}
-
-/// Sets how many tasks of tokio's may wait for their next child in each runtime, beside a few on
-/// each thread. It is 1024 from the start; with `--cfg tokio_unstable` it is 0.
+/// Sets how many tasks of tokio's may wait for their next child on each thread. It is 1024 from the
+/// start; with `--cfg tokio_unstable` it is 0.
 ///
 /// A child of [`Nursery::spawn`](crate::Nursery::spawn) takes a task that has carried another one
 /// before, if there is one: that spares making it, which would be most of what the child costs. A
 /// task without a child does nothing, but tokio counts it (`num_alive_tasks`) until the runtime is
-/// dropped. With 0 every child has a task of its own, which ends with it; on other threads those
-/// that wait there now go as they are next used.
+/// dropped. With less than before, on other threads those that are too many go as they are next used;
+/// with 0 every child has a task of its own, which ends with it.
 ///
 /// ```
 /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -195,12 +109,11 @@ impl Common {
 /// ```
 pub fn keep_idle_tasks(most: usize) {
     MOST.store(most, Ordering::Relaxed);
-    let mut over = plain(&COMMON).sweep(most);
-    if most == 0 {
-        let _ =
-            HERE.try_with(|here| here.try_borrow_mut().map(|mut here| over.append(&mut here.idle)));
-    }
-    over.iter().for_each(|idle| idle.retire());
+    let over = HERE.try_with(|here| {
+        let here = &mut here.try_borrow_mut().ok()?.0;
+        Some(here.split_off(most.min(here.len())))
+    });
+    retire(over.ok().flatten().unwrap_or_default());
 }
 
 /// A carrier of this runtime.
@@ -208,83 +121,28 @@ pub fn keep_idle_tasks(most: usize) {
 pub(super) fn take(runtime: RuntimeId) -> Option<Arc<Idle>> {
     HERE.try_with(|here| {
         // A child is spawned in a destructor that this module runs: a fresh one will do.
-        let here = &mut here.try_borrow_mut().ok()?.idle;
-        match here.last() {
-            Some(idle) if idle.runtime == runtime => here.pop(),
-            _ => fetch(here, runtime),
-        }
+        let here = &mut here.try_borrow_mut().ok()?.0;
+        here.pop_if(|idle| idle.runtime == runtime)
     })
     .ok()
     .flatten()
-}
-
-/// This thread has none of this runtime.
-#[cold]
-fn fetch(here: &mut Vec<Arc<Idle>>, runtime: RuntimeId) -> Option<Arc<Idle>> {
-    if EMPTY.load(Ordering::Relaxed) {
-        return None;
-    }
-    let batch = plain(&COMMON).take(runtime)?;
-    give(std::mem::replace(here, batch));
-    here.pop()
 }
 
 /// Keeps a carrier, which is what `waker` wakes, and makes what spawns see of it. Returns `false` if there
 /// is no room for it.
 #[inline]
 pub(super) fn keep(idle: &mut Option<Arc<Idle>>, waker: &Waker) -> bool {
-    if MOST.load(Ordering::Relaxed) == 0 {
-        return false;
-    }
     HERE.try_with(|here| {
         let Ok(here) = &mut here.try_borrow_mut() else { return false };
-        let runtime = sync::runtime();
-        let fits = here.idle.last().is_none_or(|other| other.runtime == runtime);
-        let keeps = (fits && here.idle.len() < 2 * BATCH) || make_room(here, fits);
-        if keeps {
-            here.idle.push(idle.get_or_insert_with(|| Idle::new(waker)).clone());
+        let runtime = idle.as_ref().map_or_else(sync::runtime, |idle| idle.runtime);
+        if here.0.last().is_some_and(|other| other.runtime != runtime) {
+            retire(std::mem::take(&mut here.0));
         }
-        keeps
+        let has_room = here.0.len() < MOST.load(Ordering::Relaxed);
+        if has_room {
+            here.0.push(idle.get_or_insert_with(|| Idle::new(waker)).clone());
+        }
+        has_room
     })
     .unwrap_or(false)
-}
-
-/// This thread has no room, or has carriers of another runtime.
-#[cold]
-fn make_room(here: &mut Here, fits: bool) -> bool {
-    if !fits {
-        give(std::mem::take(&mut here.idle));
-    } else if here.refused > 0 {
-        here.refused -= 1;
-        return false;
-    } else {
-        // Those that were idle longest: their memory is the coldest.
-        let batch = here.idle.drain(..BATCH).collect();
-        if let Err(back) = store(batch) {
-            here.idle.extend(back);
-            here.refused = BATCH;
-            return false;
-        }
-    }
-    true
-}
-
-/// Puts a batch into the common place; if there is no room, its carriers go.
-fn give(batch: Vec<Arc<Idle>>) {
-    if !batch.is_empty()
-        && let Err(over) = store(batch)
-    {
-        over.iter().for_each(|idle| idle.retire());
-    }
-}
-
-fn store(batch: Vec<Arc<Idle>>) -> Result<(), Vec<Arc<Idle>>> {
-    let (gone, stored) = {
-        let common = &mut *plain(&COMMON);
-        let gone = GONE.swap(false, Ordering::Relaxed).then(|| common.sweep(usize::MAX));
-        (gone, common.give(batch))
-    };
-    // Not under the lock: the last that is known of a runtime may go here.
-    drop(gone);
-    stored
 }
