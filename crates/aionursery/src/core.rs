@@ -278,13 +278,14 @@ impl<E> Core<E> {
             let state = &mut *self.state();
             self.catch_up(local, state);
             self.show();
-            if fresh.as_slice().is_empty() {
+            let has_inbox = !state.inbox.is_empty();
+            if fresh.as_slice().is_empty() && (has_inbox || !local.fresh.borrow().is_empty()) {
                 let mut started = local.fresh.take();
-                if !state.inbox.is_empty() {
+                if has_inbox {
                     self.scope.children.waiting.store(0, Ordering::Relaxed);
                     started.append(&mut state.inbox);
+                    self.waits.store(false, Ordering::Relaxed);
                 }
-                self.waits.store(false, Ordering::Relaxed);
                 *fresh = started.into_iter();
             }
             state.life.phase() == Phase::Closed

@@ -200,11 +200,11 @@ where
         if turn.is_pending() {
             return Poll::Pending;
         }
-        let driver = this.driver.take().expect("it was there just now");
         seat.close();
         let along = driver.core.scope.is_taken_along().then(|| driver.core.scope.clone());
         let cut = driver.core.state().life.saw_cancellation();
         let ended = driver.finish(this.value.take());
+        *this.driver = None;
         // What a cancellation from outside has cut off is not done, whatever the body returned.
         if let Some(scope) = along
             && ended.as_ref().map_or_else(MultiError::is_empty, |_| cut)
@@ -274,7 +274,7 @@ impl<E> Driver<E> {
         }
     }
 
-    fn finish<T>(self, value: Option<T>) -> Result<T, MultiError<E>> {
+    fn finish<T>(&self, value: Option<T>) -> Result<T, MultiError<E>> {
         let failures = self.core.finish();
         if failures.is_empty()
             && let Some(value) = value
