@@ -71,11 +71,7 @@ pin_project! {
     }
 }
 
-impl<T, E, B, F, M> std::fmt::Debug for Block<'_, T, E, B, F, M> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Block").finish_non_exhaustive()
-    }
-}
+opaque!("Block", [T, E, B, F, M] Block<'_, T, E, B, F, M>);
 
 /// What begins with the first poll.
 ///

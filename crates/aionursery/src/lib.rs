@@ -56,6 +56,17 @@
 #![deny(unsafe_code)]
 #![warn(unreachable_pub, clippy::exhaustive_enums)]
 
+/// A type that shows its name, and nothing of what is in it.
+macro_rules! opaque {
+    ($name:literal, [$($generics:tt)*] $type:ty) => {
+        impl<$($generics)*> std::fmt::Debug for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct($name).finish_non_exhaustive()
+            }
+        }
+    };
+}
+
 mod alarm;
 mod around;
 mod as_completed;

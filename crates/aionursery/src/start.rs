@@ -113,11 +113,7 @@ impl<V, E> Shared<V, E> {
 /// ```
 pub struct TaskStatus<V, E>(Arc<Shared<V, E>>);
 
-impl<V, E> std::fmt::Debug for TaskStatus<V, E> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TaskStatus").finish_non_exhaustive()
-    }
-}
+opaque!("TaskStatus", [V, E] TaskStatus<V, E>);
 
 impl<V, E> TaskStatus<V, E> {
     /// Hands `value` to the child's starter. From here on its errors are the nursery's.
@@ -298,11 +294,7 @@ pin_project_lite::pin_project! {
     }
 }
 
-impl<F, V, E> std::fmt::Debug for Starting<F, V, E> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Starting").finish_non_exhaustive()
-    }
-}
+opaque!("Starting", [F, V, E] Starting<F, V, E>);
 
 impl<F, V, E> Future for Starting<F, V, E>
 where

@@ -65,11 +65,7 @@ pin_project! {
     }
 }
 
-impl<F> std::fmt::Debug for Scoped<F> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Scoped").finish_non_exhaustive()
-    }
-}
+opaque!("Scoped", [F] Scoped<F>);
 
 impl<F> Scoped<F> {
     pub(super) fn new(shared: Arc<Shared>, future: F, place: &'static Location<'static>) -> Self {

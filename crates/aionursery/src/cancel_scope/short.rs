@@ -106,11 +106,7 @@ pin_project! {
     }
 }
 
-impl<F> std::fmt::Debug for MovingOn<F> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("MovingOn").finish_non_exhaustive()
-    }
-}
+opaque!("MovingOn", [F] MovingOn<F>);
 
 impl<F: Future> Future for MovingOn<F> {
     type Output = Option<F::Output>;
@@ -136,11 +132,7 @@ pin_project! {
     }
 }
 
-impl<F> std::fmt::Debug for Shielding<F> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shielding").finish_non_exhaustive()
-    }
-}
+opaque!("Shielding", [F] Shielding<F>);
 
 impl<F: Future> Future for Shielding<F> {
     type Output = F::Output;
