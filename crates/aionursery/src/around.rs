@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::error::Cause;
-use crate::scope::about::{self, About, OpenedAt};
+use crate::scope::info::{self, Info, OpenedAt};
 use crate::scope::{Owner, Scope, ScopeOptions};
 use crate::sync::{Mutex, MutexGuard, lock};
 
@@ -33,7 +33,7 @@ impl Around {
     pub(crate) fn is_outermost(&self) -> bool {
         match self {
             Self::Nothing => true,
-            Self::Scope(scope) => scope.signal.about.kind == about::Kind::Thread,
+            Self::Scope(scope) => scope.signal.info.kind == info::Kind::Thread,
             Self::Later(_) => false,
         }
     }
@@ -91,10 +91,10 @@ impl Around {
 
 /// What the handles of a scope and the future that runs in it share.
 #[derive(Default)]
-pub(crate) struct Shared(Mutex<Told>);
+pub(crate) struct Shared(Mutex<ScopeState>);
 
 #[derive(Default)]
-pub(crate) struct Told {
+pub(crate) struct ScopeState {
     /// What its place in the tree is opened with.
     pub(crate) options: ScopeOptions,
     /// Where it was told to run what runs in it now; `None` if nothing does.
@@ -113,7 +113,7 @@ pub(crate) struct Told {
     listens_to: Vec<CancellationToken>,
 }
 
-impl Told {
+impl ScopeState {
     /// Whether one of its tokens has cancelled it before anything runs in it.
     #[cfg(feature = "tokio-util")]
     fn listen(&mut self) {
@@ -134,7 +134,7 @@ impl Told {
 }
 
 impl Shared {
-    pub(crate) fn told(&self) -> MutexGuard<'_, Told> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, ScopeState> {
         lock(&self.0)
     }
 
@@ -150,34 +150,34 @@ impl Shared {
         outside_is_cancelled: bool,
         stand: impl FnOnce() -> Around,
     ) -> (bool, Option<bool>) {
-        let told = &mut *self.told();
-        assert!(told.runs.is_none(), "only one thing at a time runs in a scope");
-        told.runs = Some(place);
+        let state = &mut *self.state();
+        assert!(state.runs.is_none(), "only one thing at a time runs in a scope");
+        state.runs = Some(place);
         #[cfg(feature = "tokio-util")]
-        told.listen();
-        let outermost = (!outside_is_cancelled && told.cause.is_none()).then(|| {
-            told.around = stand();
-            told.around.is_outermost()
+        state.listen();
+        let outermost = (!outside_is_cancelled && state.cause.is_none()).then(|| {
+            state.around = stand();
+            state.around.is_outermost()
         });
-        (told.options.shield, outermost)
+        (state.options.shield, outermost)
     }
 
     /// What runs in it stands amid it no more: gives what was around.
     #[inline]
     pub(crate) fn take_around(&self) -> Around {
-        std::mem::take(&mut self.told().around)
+        std::mem::take(&mut self.state().around)
     }
 
     /// What ran in it has ended.
     pub(crate) fn end(&self) {
         let scope = {
-            let told = &mut *self.told();
-            told.runs = None;
-            let scope = told.scope.take();
-            if told.cause.is_none() {
-                told.cause = scope.as_ref().and_then(|scope| scope.own_cause());
+            let state = &mut *self.state();
+            state.runs = None;
+            let scope = state.scope.take();
+            if state.cause.is_none() {
+                state.cause = scope.as_ref().and_then(|scope| scope.own_cause());
                 #[cfg(feature = "tokio-util")]
-                told.renew_token();
+                state.renew_token();
             }
             scope
         };
@@ -192,11 +192,11 @@ impl Shared {
     /// Its place in the tree: for what runs in it, while that stands amid it.
     pub(crate) fn open(&self) -> Arc<Scope> {
         let around = {
-            let told = self.told();
-            if let Some(scope) = &told.scope {
+            let state = self.state();
+            if let Some(scope) = &state.scope {
                 return scope.clone();
             }
-            told.around.clone()
+            state.around.clone()
         };
         self.enter(around.scope())
     }
@@ -206,20 +206,20 @@ impl Shared {
     /// other opens it meanwhile; but it may be told something.
     pub(crate) fn enter(&self, parent: Option<Arc<Scope>>) -> Arc<Scope> {
         let (options, runs) = {
-            let told = self.told();
-            if let Some(scope) = &told.scope {
+            let state = self.state();
+            if let Some(scope) = &state.scope {
                 return scope.clone();
             }
-            (told.options.clone(), told.runs)
+            (state.options.clone(), state.runs)
         };
-        let about = About::new(about::Kind::Scope, None, runs);
-        let scope = Scope::open(parent, &options, Owner::one(), about);
+        let info = Info::new(info::Kind::Scope, None, runs);
+        let scope = Scope::open(parent, &options, Owner::one(), info);
         let (cause, deadline) = {
-            let told = &mut *self.told();
-            told.scope = Some(scope.clone());
+            let state = &mut *self.state();
+            state.scope = Some(scope.clone());
             #[cfg(feature = "tokio-util")]
-            told.listens_to.iter().for_each(|token| scope.listen_to(token));
-            (told.cause.clone(), told.options.deadline)
+            state.listens_to.iter().for_each(|token| scope.listen_to(token));
+            (state.cause.clone(), state.options.deadline)
         };
         if let Some(deadline) = deadline.filter(|_| deadline != options.deadline) {
             scope.set_deadline(scope.clock().nanoseconds(deadline));
@@ -234,8 +234,8 @@ impl Shared {
 
     pub(crate) fn cancel(&self, cause: Cause) {
         let (scope, Cause(cause)) = {
-            let told = &mut *self.told();
-            (told.scope.clone(), told.cause.get_or_insert(cause).clone())
+            let state = &mut *self.state();
+            (state.scope.clone(), state.cause.get_or_insert(cause).clone())
         };
         if let Some(scope) = scope {
             scope.cancel(cause.source, cause.reason);
@@ -246,9 +246,9 @@ impl Shared {
 
     pub(crate) fn set_deadline(&self, deadline: Instant) {
         let scope = {
-            let told = &mut *self.told();
-            told.options.deadline = Some(deadline);
-            told.scope.clone()
+            let state = &mut *self.state();
+            state.options.deadline = Some(deadline);
+            state.scope.clone()
         };
         if let Some(scope) = scope {
             scope.set_deadline(scope.clock().nanoseconds(deadline));
@@ -256,51 +256,51 @@ impl Shared {
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
-        let told = self.told();
-        told.cause.is_some()
-            || match &told.scope {
+        let state = self.state();
+        state.cause.is_some()
+            || match &state.scope {
                 Some(scope) => scope.is_soft(),
-                None => !told.options.shield && told.around.is_cancelled(),
+                None => !state.options.shield && state.around.is_cancelled(),
             }
     }
 
     /// Whether what runs in it stands below `scope`.
     pub(crate) fn is_below(&self, scope: &Arc<Scope>) -> bool {
-        let told = self.told();
-        match &told.scope {
+        let state = self.state();
+        match &state.scope {
             Some(own) => own.is_below(scope),
-            None => told.around.is_below(scope),
+            None => state.around.is_below(scope),
         }
     }
 
     /// Whether `scope` stands below what runs in it.
     pub(crate) fn is_above(&self, scope: &Arc<Scope>) -> bool {
-        let told = self.told();
-        match &told.scope {
+        let state = self.state();
+        match &state.scope {
             Some(own) => scope.is_below(own),
-            None => told.around.is_above(scope),
+            None => state.around.is_above(scope),
         }
     }
 
     pub(crate) fn cause(&self) -> Option<Cause> {
-        let told = self.told();
-        if told.cause.is_some() {
-            return told.cause.clone();
+        let state = self.state();
+        if state.cause.is_some() {
+            return state.cause.clone();
         }
-        match &told.scope {
+        match &state.scope {
             Some(scope) => scope.cause(),
-            None if told.options.shield => None,
-            None => told.around.cause(),
+            None if state.options.shield => None,
+            None => state.around.cause(),
         }
     }
 
     /// The time, for what runs in it.
     pub(crate) fn now(&self) -> Instant {
         let (around, clock) = {
-            let told = self.told();
-            match &told.scope {
+            let state = self.state();
+            match &state.scope {
                 Some(scope) => (Around::Scope(scope.clone()), None),
-                None => (told.around.clone(), told.options.clock.clone()),
+                None => (state.around.clone(), state.options.clock.clone()),
             }
         };
         match (around, clock) {
@@ -315,9 +315,9 @@ impl Shared {
     /// A token that is cancelled when it is.
     pub(crate) fn token(&self) -> CancellationToken {
         let (scope, token) = {
-            let told = &mut *self.told();
-            let token = told.token.get_or_insert_with(CancellationToken::new).clone();
-            (told.scope.clone(), token)
+            let state = &mut *self.state();
+            let token = state.token.get_or_insert_with(CancellationToken::new).clone();
+            (state.scope.clone(), token)
         };
         if let Some(scope) = scope {
             scope.tell(&token);
@@ -327,7 +327,7 @@ impl Shared {
 
     /// Not under the lock: a token calls wakers, which are the program's code.
     fn tell_token(&self, tell: impl FnOnce(&CancellationToken)) {
-        let token = self.told().token.clone();
+        let token = self.state().token.clone();
         if let Some(token) = token {
             tell(&token);
         }
@@ -336,9 +336,9 @@ impl Shared {
     /// It is cancelled when `token` is.
     pub(crate) fn listen_to(&self, token: &CancellationToken) {
         let scope = {
-            let told = &mut *self.told();
-            told.listens_to.push(token.clone());
-            told.scope.clone()
+            let state = &mut *self.state();
+            state.listens_to.push(token.clone());
+            state.scope.clone()
         };
         if let Some(scope) = scope {
             scope.listen_to(token);

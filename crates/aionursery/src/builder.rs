@@ -4,10 +4,10 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::clock::{Clock, Own};
+use crate::clock::{Clock, UserClock};
 use crate::dump::Dump;
 use crate::scope::ScopeOptions;
-use crate::scope::about::OpenedAt;
+use crate::scope::info::OpenedAt;
 use crate::stuck;
 
 /// What a child's error does to its siblings (R6).
@@ -193,7 +193,7 @@ impl Builder {
     /// # });
     /// ```
     pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.scope.clock = Some(Own::new(clock));
+        self.scope.clock = Some(UserClock::new(clock));
         self
     }
 

@@ -14,7 +14,7 @@ use nursery_core::Source;
 pub use scoped::Scoped;
 
 use crate::around::Shared;
-use crate::clock::{Clock, Own};
+use crate::clock::{Clock, UserClock};
 use crate::error::{Cause, Reason};
 
 /// A scope that can be cancelled from anywhere, before, while or after something runs in it.
@@ -85,7 +85,7 @@ impl CancelScope {
     #[must_use]
     pub fn shield() -> Self {
         let scope = Self::default();
-        scope.0.told().options.shield = true;
+        scope.0.state().options.shield = true;
         scope
     }
 
@@ -101,7 +101,7 @@ impl CancelScope {
     /// ```
     #[must_use]
     pub fn deadline(self, deadline: impl Into<Instant>) -> Self {
-        self.0.told().options.deadline = Some(deadline.into());
+        self.0.state().options.deadline = Some(deadline.into());
         self
     }
 
@@ -121,7 +121,7 @@ impl CancelScope {
     /// ```
     #[must_use]
     pub fn clock(self, clock: impl Clock) -> Self {
-        let before = self.0.told().options.clock.replace(Own::new(clock));
+        let before = self.0.state().options.clock.replace(UserClock::new(clock));
         // A clock is the program's code: it does not go under the lock (R29).
         drop(before);
         self
@@ -141,7 +141,7 @@ impl CancelScope {
     /// ```
     #[must_use]
     pub fn cleanup(self, budget: Duration) -> Self {
-        self.0.told().options.cleanup = Some(budget);
+        self.0.state().options.cleanup = Some(budget);
         self
     }
 

@@ -26,23 +26,23 @@ use crate::child::Running;
 use crate::error::{AdoptedError, Failure, NurseryClosed};
 use crate::limit::Gate;
 use crate::scope::Scope;
-use crate::scope::about;
+use crate::scope::info;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, MutexGuard, lock};
 #[cfg(feature = "tokio")]
 use crate::task::TaskRef;
-use crate::task::{Driven, Share};
+use crate::task::{DriverCell, ReadyRef};
 
 pub(crate) struct Core<E> {
     pub(crate) scope: Arc<Scope>,
-    pub(crate) ready: Share,
+    pub(crate) ready: ReadyRef,
     pub(crate) collect: bool,
     pub(crate) gate: Option<Arc<Gate>>,
     /// Children without a name are noted, too.
     pub(crate) records: bool,
     /// No child is a plain one: there is a gate, or all are noted.
     pub(crate) special: bool,
-    local: Driven<Local<E>>,
+    local: DriverCell<Local<E>>,
     /// Something was started elsewhere.
     waits: AtomicBool,
     /// How an error leaves its type behind and keeps its value, once it is known that it may.
@@ -74,7 +74,7 @@ pub(crate) struct State<E> {
 impl<E> Core<E> {
     pub(crate) fn new(
         scope: Arc<Scope>,
-        ready: Share,
+        ready: ReadyRef,
         collect: bool,
         limit: Option<usize>,
     ) -> Arc<Self> {
@@ -86,7 +86,7 @@ impl<E> Core<E> {
             sink: ErrorSink::Driver,
         };
         let gate = limit.map(Gate::new);
-        let records = about::records();
+        let records = info::records();
         let special = records || gate.is_some();
         let local = Local {
             fresh: RefCell::default(),
@@ -95,7 +95,7 @@ impl<E> Core<E> {
             spawned: RefCell::default(),
         };
         Arc::new(Self {
-            local: Driven::new(ready.clone(), local),
+            local: DriverCell::new(ready.clone(), local),
             scope,
             ready,
             collect,
@@ -152,7 +152,7 @@ impl<E> Core<E> {
             state.inbox.len() == 1
         };
         if first {
-            self.ready.poke();
+            self.ready.notify_driver();
         }
         Ok(())
     }
@@ -178,7 +178,7 @@ impl<E> Core<E> {
         self.show();
         if self.scope.children.spawned() == 1 {
             // The driver has a turn to say that there is a spawned child now (R27a).
-            self.ready.poke();
+            self.ready.notify_driver();
         }
         Ok(id)
     }
@@ -220,7 +220,7 @@ impl<E> Core<E> {
             }
             if !self.is_caught_up(local) || !local.spawned.borrow().is_empty() {
                 // What was ended there has started a child, after the driver's last look.
-                self.ready.poke();
+                self.ready.notify_driver();
             }
         });
     }
@@ -318,7 +318,7 @@ impl<E> Core<E> {
 
     /// A dump is told how many children there are.
     pub(crate) fn show(&self) {
-        self.scope.signal.about.set_running(self.running());
+        self.scope.signal.info.set_running(self.running());
     }
 }
 

@@ -78,13 +78,13 @@ pub mod combine;
 mod core;
 mod driver;
 pub mod dump;
+mod ended_outside;
 mod entry;
 pub mod error;
-mod frame;
 mod gather;
-mod gone;
 #[cfg(feature = "signal")]
 mod graceful;
+mod ignore_panics;
 mod limit;
 #[cfg(all(test, aionursery_loom))]
 #[expect(unsafe_code, reason = "what loom checks")]
@@ -95,7 +95,7 @@ mod nursery;
 mod open_nursery;
 mod permit;
 mod plain;
-mod quiet;
+mod polling;
 mod race;
 mod scope;
 #[cfg(feature = "tokio")]

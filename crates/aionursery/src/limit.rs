@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Waker;
 
-use crate::quiet::quietly;
+use crate::ignore_panics::ignore_panics;
 use crate::sync::{Mutex, lock};
 
 /// The places of one nursery.
@@ -62,10 +62,10 @@ impl Gate {
             }
             (own, heir)
         };
-        quietly(|| drop(own));
+        ignore_panics(|| drop(own));
         if let Some((_, waker)) = heir {
             // This may be the end of a child that has panicked.
-            quietly(|| waker.wake());
+            ignore_panics(|| waker.wake());
         }
     }
 }

@@ -17,9 +17,9 @@ use crate::child::{Child, Handle, Running, make};
 use crate::core::Core;
 use crate::error::{Cause, Failure, Label, NurseryClosed, Reason};
 use crate::limit::{Gate, Place};
-use crate::scope::about::{About, Runs};
+use crate::scope::info::{Info, Runs};
 use crate::scope::{Cancellation, Scope};
-use crate::special::{Noted, Special, wall};
+use crate::special::{RecordGuard, Special, wall};
 use crate::task::TaskOptions;
 use crate::trace::Span;
 
@@ -65,7 +65,7 @@ pub type LocalNursery<'env, E> = Nursery<'env, E, Local>;
 impl<E, M> std::fmt::Debug for Nursery<'_, E, M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Nursery")
-            .field("name", &self.core.scope.signal.about.name)
+            .field("name", &self.core.scope.signal.info.name)
             .field("running", &self.running())
             .field("cancelled", &self.is_cancelled())
             .finish_non_exhaustive()
@@ -169,19 +169,19 @@ impl<'env, E, M> Nursery<'env, E, M> {
     {
         let core = &self.core;
         let (name, shield) = (&self.name, self.shield);
-        let noted = (core.records || name.is_some())
-            .then(|| Noted::new(&core.scope.signal, name.clone(), shield, Runs::Here, place));
-        let note = noted.as_ref().map(|noted| noted.note().clone());
+        let recorded = (core.records || name.is_some())
+            .then(|| RecordGuard::new(&core.scope.signal, name.clone(), shield, Runs::Here, place));
+        let record = recorded.as_ref().map(|recorded| recorded.record().clone());
         let scope = match shield {
-            true => wall(core.scope.clone(), About::wall(note.clone())),
+            true => wall(core.scope.clone(), Info::wall(record.clone())),
             false => core.scope.clone(),
         };
         let span = Span::child(name.as_deref());
-        let special = Special::new(future, noted, seat, Some(scope), span);
+        let special = Special::new(future, recorded, seat, Some(scope), span);
         let (task, handle) = make(&core.ready, special, TaskOptions { shield, name: name.clone() });
         let child = self.admit(task, handle)?;
-        if let Some(note) = note {
-            note.set_id(child.id());
+        if let Some(record) = record {
+            record.set_id(child.id());
         }
         Ok(child)
     }

@@ -2,15 +2,15 @@
 //! spawned children that a nursery dropped below it has left. What a cancellation reaches is
 //! decided by the core's `Tree`; this only carries out.
 
-pub(crate) mod about;
 mod cancellation;
 mod children;
-pub(crate) mod domain;
 mod face;
+pub(crate) mod info;
 mod orphans;
 mod signal;
 #[cfg(feature = "tokio-util")]
 mod tokens;
+pub(crate) mod tree;
 mod waiter;
 
 use std::sync::Arc;
@@ -21,20 +21,20 @@ use nursery_core::{Cleanup, Delivery, Effects, Flight, MemberId, ScopeId, Settin
 #[cfg(feature = "tokio-util")]
 use tokio_util::sync::CancellationToken;
 
-use about::{About, Kind, Stage};
 pub use cancellation::Cancellation;
 pub(crate) use children::Children;
-use domain::Domain;
 pub(crate) use face::Tokio;
+use info::{Info, Kind, Stage};
 #[cfg(feature = "tokio-util")]
 use signal::LISTENS;
 use signal::{ADOPTS, ALONG};
 pub(crate) use signal::{HARD, LATE, Owner, SOFT, Signal, TIMED};
 #[cfg(feature = "tokio-util")]
 pub(crate) use tokens::REASON;
+use tree::ScopeTree;
 pub(crate) use waiter::Waiter;
 
-use crate::clock::{self, Own, Time};
+use crate::clock::{self, ScopeClock, UserClock};
 use crate::error::{Cause, LostError, Reason};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Mutex, lock};
@@ -47,11 +47,11 @@ pub(crate) struct ScopeOptions {
     pub(crate) cleanup: Option<Duration>,
     pub(crate) deadline: Option<Instant>,
     /// What a root runs on; what is below, on its root's.
-    pub(crate) clock: Option<Own>,
+    pub(crate) clock: Option<UserClock>,
 }
 
 impl ScopeOptions {
-    fn settings(&self, clock: &Time, nursery: bool) -> Settings {
+    fn settings(&self, clock: &ScopeClock, nursery: bool) -> Settings {
         let budget = match nursery {
             // What is in a nursery has its budget, whatever is cancelled above (R27a).
             true => Cleanup::Guaranteed,
@@ -82,7 +82,7 @@ struct Orphans {
 
 /// A scope. Leaves the tree when its last owner goes.
 pub(crate) struct Scope {
-    domain: Arc<Domain>,
+    tree: Arc<ScopeTree>,
     parent: Option<Arc<Scope>>,
     member: MemberId,
     id: ScopeId,
@@ -100,12 +100,12 @@ impl Scope {
         parent: Option<Arc<Scope>>,
         options: &ScopeOptions,
         owner: Owner,
-        about: About,
+        info: Info,
     ) -> Arc<Self> {
-        let nursery = about.kind == Kind::Nursery;
-        let (domain, clock) = match &parent {
-            Some(parent) => (parent.domain.clone(), parent.clock().clone()),
-            None => (domain::take(), Time::start(options.clock.clone())),
+        let nursery = info.kind == Kind::Nursery;
+        let (tree, clock) = match &parent {
+            Some(parent) => (parent.tree.clone(), parent.clock().clone()),
+            None => (tree::take(), ScopeClock::start(options.clock.clone())),
         };
         let mut settings = options.settings(&clock, nursery);
         let mut flags = 0;
@@ -118,9 +118,9 @@ impl Scope {
                 flags |= LATE;
             }
         }
-        let signal = Arc::new(Signal::new(flags, owner, about, clock));
+        let signal = Arc::new(Signal::new(flags, owner, info, clock));
         let (member, id, cancelled) = {
-            let tree = &mut *lock(&domain.tree);
+            let tree = &mut *tree.lock();
             let member = match &parent {
                 Some(parent) => tree.enroll_in(signal.clone(), parent.id),
                 None => tree.enroll(signal.clone(), true),
@@ -133,18 +133,18 @@ impl Scope {
         if cancelled {
             // The clock may be the program's code: it is read outside the lock, and only if need be.
             let now = signal.clock.reading();
-            let tree = &mut *lock(&domain.tree);
+            let tree = &mut *tree.lock();
             let hard = if tree.insists_at(member) <= now { HARD } else { TIMED };
             signal.flags.fetch_or(SOFT | hard, Ordering::AcqRel);
             tree.thrown(member);
         }
         let orphans = nursery.then(Mutex::default);
         let children = Children::default();
-        Arc::new(Self { domain, parent, member, id, signal, children, orphans, left: false })
+        Arc::new(Self { tree, parent, member, id, signal, children, orphans, left: false })
     }
 
-    pub(crate) fn domain(&self) -> &Domain {
-        &self.domain
+    pub(crate) fn tree(&self) -> &ScopeTree {
+        &self.tree
     }
 
     pub(crate) fn id(&self) -> ScopeId {
@@ -177,7 +177,7 @@ impl Scope {
 
     /// Whether no cancellation from above reaches it.
     pub(crate) fn is_shield(&self) -> bool {
-        lock(&self.domain.tree).settings(self.id).shield
+        self.tree.lock().settings(self.id).shield
     }
 
     /// The future that this nursery stands in is dropped as soon as it has ended: so it is cancelled
@@ -197,7 +197,7 @@ impl Scope {
 
     /// Whether this nursery has ended, or was dropped.
     pub(crate) fn is_over(&self) -> bool {
-        matches!(self.signal.about.stage(), Stage::Closed | Stage::Dropped)
+        matches!(self.signal.info.stage(), Stage::Closed | Stage::Dropped)
     }
 
     /// Whether it has children that do not end by being dropped with it: its own spawned ones, and
@@ -241,12 +241,12 @@ impl Scope {
         if !self.is_soft() {
             return None;
         }
-        lock(&self.domain.tree).first_cause(self.id).cloned().map(Cause)
+        self.tree.lock().first_cause(self.id).cloned().map(Cause)
     }
 
     /// Why it was cancelled itself, not by a scope above.
     pub(crate) fn own_cause(&self) -> Option<Cause> {
-        self.is_soft().then(|| lock(&self.domain.tree).cause(self.id).cloned().map(Cause)).flatten()
+        self.is_soft().then(|| self.tree.lock().cause(self.id).cloned().map(Cause)).flatten()
     }
 
     /// Lets a deadline act that had passed when the scope was opened.
@@ -262,12 +262,12 @@ impl Scope {
         self.change(|tree, now, out| {
             tree.set_deadline(self.id, deadline, if known { now } else { f64::MIN }, out);
         });
-        self.signal.owner.poke();
+        self.signal.owner.notify_driver();
     }
 
-    /// The next moment at which something happens to it, on the clock of its domain.
+    /// The next moment at which something happens to it, on the clock of its root.
     pub(crate) fn next_moment(&self) -> f64 {
-        let tree = lock(&self.domain.tree);
+        let tree = self.tree.lock();
         if tree.is_cancelled(self.member) {
             tree.insists_at(self.member)
         } else {
@@ -275,12 +275,12 @@ impl Scope {
         }
     }
 
-    /// The earliest moment at which a deadline cancels it, on the clock of its domain.
+    /// The earliest moment at which a deadline cancels it, on the clock of its root.
     pub(crate) fn effective_deadline(&self) -> f64 {
-        lock(&self.domain.tree).effective_deadline(self.member)
+        self.tree.lock().effective_deadline(self.member)
     }
 
-    pub(crate) fn clock(&self) -> &Time {
+    pub(crate) fn clock(&self) -> &ScopeClock {
         &self.signal.clock
     }
 
@@ -323,7 +323,7 @@ impl Scope {
         let mut out = Effects::default();
         let mut raise = Vec::new();
         let result = {
-            let tree = &mut *lock(&self.domain.tree);
+            let tree = &mut *self.tree.lock();
             let result = act(tree, now, &mut out);
             for Delivery { key: signal, member, throw, .. } in out.deliveries {
                 if !throw || !tree.is_cancelled(member) {
@@ -352,7 +352,7 @@ impl Scope {
             return None;
         }
         {
-            let tree = &mut *lock(&self.domain.tree);
+            let tree = &mut *self.tree.lock();
             let out = &mut Effects::default();
             // Nothing stands in it any more whose time to clean up could begin by that.
             tree.exit(self.id, Flight::Nothing, 0, f64::NEG_INFINITY, out);
@@ -365,7 +365,7 @@ impl Scope {
         }
         let parent = self.parent.take();
         if parent.is_none() {
-            domain::give(&self.domain);
+            tree::give(&self.tree);
         }
         parent
     }

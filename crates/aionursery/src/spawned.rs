@@ -14,10 +14,10 @@ use std::sync::Arc;
 
 #[cfg(all(test, aionursery_loom))]
 pub(crate) use carrier::Carrier;
-pub(crate) use child::make_away;
-use child::make_here;
+use child::make_local;
+pub(crate) use child::make_spawned;
 #[cfg(all(test, aionursery_loom))]
-pub(crate) use idle::Idle;
+pub(crate) use idle::IdleCarrier;
 pub use idle::keep_idle_tasks;
 
 use crate::child::Child;
@@ -25,8 +25,8 @@ use crate::error::NurseryClosed;
 use crate::limit::Place;
 use crate::nursery::Nursery;
 use crate::scope::Scope;
-use crate::scope::about::{About, Runs};
-use crate::special::{Noted, Special, wall};
+use crate::scope::info::{Info, Runs};
+use crate::special::{RecordGuard, Special, wall};
 use crate::task::TaskOptions;
 use crate::trace::Span;
 
@@ -88,8 +88,8 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         let core = self.core();
         let id = core.start_spawned()?;
         let options = TaskOptions { shield: false, name: None };
-        let (load, handle, reach) = make_away(core, core.scope.clone(), id, options, future);
-        carrier::send(load);
+        let (task, handle, reach) = make_spawned(core, core.scope.clone(), id, options, future);
+        carrier::send(task);
         // From here on a cancellation reaches it.
         reach.into_iter().for_each(|child| core.keep(child));
         Ok(Child::new(handle))
@@ -151,8 +151,8 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         let special = self.prepare(future, place, Location::caller());
         let Prepared { id, scope, options, special } =
             special.unwrap_or_else(|closed| panic!("{closed}"));
-        let (load, handle, reach) = make_here(core, scope, id, options, special);
-        drop(tokio::task::spawn_local(load));
+        let (task, handle, reach) = make_local(core, scope, id, options, special);
+        drop(tokio::task::spawn_local(task));
         reach.into_iter().for_each(|child| core.keep(child));
         Child::new(handle)
     }
@@ -203,8 +203,8 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         let core = self.core();
         let Prepared { id, scope, options, special } = self.prepare(future, seat, place)?;
         let name = options.name.clone();
-        let (load, handle, reach) = make_away(core, scope, id, options, special);
-        console::send(name.as_deref(), load);
+        let (task, handle, reach) = make_spawned(core, scope, id, options, special);
+        console::send(name.as_deref(), task);
         reach.into_iter().for_each(|child| core.keep(child));
         Ok(Child::new(handle))
     }
@@ -221,26 +221,31 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         // A subscriber's code, which may panic: the child is not counted yet.
         let span = Span::child(options.name.as_deref());
         let id = core.start_spawned()?;
-        let noted = self.note(id, Runs::Away, place);
+        let recorded = self.record(id, Runs::Spawned, place);
         let scope = match options.shield {
             true => {
-                let note = noted.as_ref().map(|noted| noted.note().clone());
-                wall(core.scope.clone(), About::wall(note))
+                let record = recorded.as_ref().map(|recorded| recorded.record().clone());
+                wall(core.scope.clone(), Info::wall(record))
             }
             false => core.scope.clone(),
         };
-        let special = Special::new(future, noted, seat, None, span);
+        let special = Special::new(future, recorded, seat, None, span);
         Ok(Prepared { id, scope, options, special })
     }
 
     /// What a dump shows of a child.
-    fn note(&self, id: u32, runs: Runs, place: &'static Location<'static>) -> Option<Noted> {
+    fn record(
+        &self,
+        id: u32,
+        runs: Runs,
+        place: &'static Location<'static>,
+    ) -> Option<RecordGuard> {
         let core = self.core();
         let TaskOptions { name, shield } = self.options();
         (core.records || name.is_some()).then(|| {
-            let noted = Noted::new(&core.scope.signal, name, shield, runs, place);
-            noted.note().set_id(id);
-            noted
+            let recorded = RecordGuard::new(&core.scope.signal, name, shield, runs, place);
+            recorded.record().set_id(id);
+            recorded
         })
     }
 }

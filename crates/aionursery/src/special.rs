@@ -9,19 +9,19 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use crate::frame::Standing;
 use crate::limit::Place;
-use crate::scope::about::{About, Note, Runs};
+use crate::polling::InScope;
+use crate::scope::info::{ChildRecord, Info, Runs};
 use crate::scope::{Owner, Scope, ScopeOptions, Signal};
 use crate::trace::Span;
 
 /// A child's entry among its nursery's; goes when the child's future does.
-pub(crate) struct Noted {
-    note: Arc<Note>,
+pub(crate) struct RecordGuard {
+    record: Arc<ChildRecord>,
     nursery: Arc<Signal>,
 }
 
-impl Noted {
+impl RecordGuard {
     pub(crate) fn new(
         nursery: &Arc<Signal>,
         name: Option<Arc<str>>,
@@ -29,25 +29,25 @@ impl Noted {
         runs: Runs,
         place: &'static Location<'static>,
     ) -> Self {
-        let note = nursery.about.note(name, shield, runs, Some(place));
-        Self { note, nursery: nursery.clone() }
+        let record = nursery.info.record(name, shield, runs, Some(place));
+        Self { record, nursery: nursery.clone() }
     }
 
-    pub(crate) fn note(&self) -> &Arc<Note> {
-        &self.note
+    pub(crate) fn record(&self) -> &Arc<ChildRecord> {
+        &self.record
     }
 }
 
-impl Drop for Noted {
+impl Drop for RecordGuard {
     fn drop(&mut self) {
-        self.nursery.about.forget(&self.note);
+        self.nursery.info.forget(&self.record);
     }
 }
 
 /// The scope of a child that no cancellation reaches (R19).
-pub(crate) fn wall(nursery: Arc<Scope>, about: About) -> Arc<Scope> {
+pub(crate) fn wall(nursery: Arc<Scope>, info: Info) -> Arc<Scope> {
     let options = ScopeOptions { shield: true, ..ScopeOptions::default() };
-    Scope::open(Some(nursery), &options, Owner::one(), about)
+    Scope::open(Some(nursery), &options, Owner::one(), info)
 }
 
 pin_project! {
@@ -55,7 +55,7 @@ pin_project! {
     pub(crate) struct Special<F> {
         #[pin]
         future: F,
-        noted: Option<Noted>,
+        recorded: Option<RecordGuard>,
         place: Place,
         // What it stands in, if that is not said elsewhere; `None` while the thread stands in it.
         scope: Option<Arc<Scope>>,
@@ -66,12 +66,12 @@ pin_project! {
 impl<F> Special<F> {
     pub(crate) fn new(
         future: F,
-        noted: Option<Noted>,
+        recorded: Option<RecordGuard>,
         place: Place,
         scope: Option<Arc<Scope>>,
         span: Span,
     ) -> Self {
-        Self { future, noted, place, scope, span }
+        Self { future, recorded, place, scope, span }
     }
 }
 
@@ -81,15 +81,15 @@ impl<F: Future> Future for Special<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
         let _span = this.span.enter();
-        let standing = this.scope.take().map(Standing::in_scope);
+        let standing = this.scope.take().map(InScope::enter);
         let polled = match this.place.poll(cx.waker()) {
             true => {
-                let _noted = this.noted.as_ref().map(|noted| noted.note.enter());
+                let _recorded = this.recorded.as_ref().map(|recorded| recorded.record.enter());
                 this.future.poll(cx)
             }
             false => Poll::Pending,
         };
-        *this.scope = standing.map(Standing::leave);
+        *this.scope = standing.map(InScope::leave);
         polled
     }
 }

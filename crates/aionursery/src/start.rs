@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use crate::error::NurseryClosed;
+use crate::ignore_panics::ignore_panics;
 use crate::nursery::{Admits, Nursery};
-use crate::quiet::quietly;
 use crate::sync::{Mutex, lock};
 
 /// Why a child did not come to say that it had started.
@@ -55,7 +55,7 @@ struct Handshake<V, E> {
 
 enum Progress<V, E> {
     Waiting,
-    Told(Result<V, NotStarted<E>>),
+    ScopeState(Result<V, NotStarted<E>>),
     Over,
 }
 
@@ -69,12 +69,12 @@ impl<V, E> Shared<V, E> {
             if !matches!(shake.state, Progress::Waiting) {
                 return Err(answer);
             }
-            shake.state = Progress::Told(answer);
+            shake.state = Progress::ScopeState(answer);
             shake.waker.take()
         };
         if let Some(waker) = waker {
             // This may be the end of a child that has panicked.
-            quietly(|| waker.wake());
+            ignore_panics(|| waker.wake());
         }
         Ok(())
     }
@@ -85,7 +85,7 @@ impl<V, E> Shared<V, E> {
         let mut waker = Some(cx.waker().clone());
         let shake = &mut *lock(&self.0);
         match std::mem::replace(&mut shake.state, Progress::Over) {
-            Progress::Told(answer) => Poll::Ready(answer),
+            Progress::ScopeState(answer) => Poll::Ready(answer),
             state => {
                 shake.state = state;
                 std::mem::swap(&mut shake.waker, &mut waker);
@@ -249,7 +249,7 @@ impl<'env, V, E, M> Starter<'env, V, E, M> {
     ) -> Self {
         if id.is_err() {
             // The refused child has said that it ended; say why instead.
-            drop(shared.leave(Progress::Told(Err(NotStarted::Closed))));
+            drop(shared.leave(Progress::ScopeState(Err(NotStarted::Closed))));
         }
         Self { shared, nursery: nursery.clone(), id: id.unwrap_or(0) }
     }
@@ -266,8 +266,8 @@ impl<V, E, M> Future for Starter<'_, V, E, M> {
 impl<V, E, M> Drop for Starter<'_, V, E, M> {
     fn drop(&mut self) {
         let (unheard, waker) = self.shared.leave(Progress::Over);
-        quietly(|| drop(waker));
-        if let Progress::Told(Err(NotStarted::Failed(error))) = unheard {
+        ignore_panics(|| drop(waker));
+        if let Progress::ScopeState(Err(NotStarted::Failed(error))) = unheard {
             self.nursery.fail(error, self.id);
         }
     }

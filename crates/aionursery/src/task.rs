@@ -21,8 +21,8 @@ use std::task::{Context, RawWaker, RawWakerVTable, Waker};
 
 pub(crate) use memory::Size;
 use ready::Ready;
-pub(crate) use ready::Share;
-pub(crate) use seat::{Driven, Seat, Woken};
+pub(crate) use ready::ReadyRef;
+pub(crate) use seat::{DriverCell, DriverSeat, Woken};
 use stack::Link;
 pub(crate) use state::State;
 #[cfg(feature = "tokio")]
@@ -31,7 +31,7 @@ pub(crate) use stop::{Spawned, forget_carrier, wait};
 pub(crate) use workers::Workers;
 
 use crate::error::Label;
-use crate::quiet::quietly;
+use crate::ignore_panics::ignore_panics;
 use crate::sync::AtomicWaker;
 use crate::sync::atomic::{AtomicU32, Ordering};
 
@@ -99,7 +99,7 @@ impl Header {
         references: usize,
         options: TaskOptions,
         vtable: &'static Table,
-        ready: &Share,
+        ready: &ReadyRef,
         (index, id): (u32, u32),
     ) -> Self {
         Self {
@@ -143,7 +143,7 @@ pub(crate) unsafe fn free(task: NonNull<Header>) {
     // SAFETY: it was taken for this layout, and is used no more.
     unsafe { memory::give(task.cast(), &vtable.size) };
     // SAFETY: the task has been counted, and has gone.
-    unsafe { Share::drop_task(ready) };
+    unsafe { ReadyRef::drop_task(ready) };
 }
 
 /// # Safety
@@ -153,7 +153,7 @@ unsafe fn forget_joiner(task: NonNull<Header>) {
     // SAFETY: only an address is computed, within the header.
     let joiner = unsafe { &raw mut (*task.as_ptr()).joiner };
     // SAFETY: as the caller promises; it is not read again.
-    quietly(|| unsafe { ptr::drop_in_place(joiner) });
+    ignore_panics(|| unsafe { ptr::drop_in_place(joiner) });
 }
 
 impl TaskRef {

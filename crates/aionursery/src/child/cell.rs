@@ -23,9 +23,9 @@ use nursery_core::{Outcome, Source};
 use super::{Handle, Running};
 use crate::around::Around;
 use crate::error::{Cancelled, Cause, Failure, Fault, Held, Panic};
-use crate::frame;
-use crate::quiet::{first, quietly};
-use crate::task::{Header, NEW, Share, Size, Step, Table, TaskOptions, TaskRef, place};
+use crate::ignore_panics::{first, ignore_panics};
+use crate::polling;
+use crate::task::{Header, NEW, ReadyRef, Size, Step, Table, TaskOptions, TaskRef, place};
 
 #[repr(C)]
 struct Cell<F, T, E> {
@@ -45,7 +45,7 @@ pub(crate) enum Stage<F, T, E> {
 /// its nursery admits nothing that is not.
 #[inline]
 pub(crate) fn make<F, T, E>(
-    ready: &Share,
+    ready: &ReadyRef,
     future: F,
     options: TaskOptions,
 ) -> (Running<E>, Handle<T, E>)
@@ -76,7 +76,7 @@ where
 }
 
 /// A task whose future is never polled, for what is woken as children are.
-pub(crate) fn make_idle(ready: &Share) -> TaskRef {
+pub(crate) fn make_idle(ready: &ReadyRef) -> TaskRef {
     let options = TaskOptions { shield: false, name: None };
     let (running, _) = make::<_, (), ()>(ready, std::future::pending(), options);
     // Such a future need not be dropped.
@@ -172,7 +172,7 @@ pub(crate) fn failed<T, E>(
     match (polled, returned) {
         (Err(payload), returned) => {
             // What it returned goes with the destructor that panicked; one panic is enough.
-            quietly(|| drop(returned));
+            ignore_panics(|| drop(returned));
             let held = Held::new(Panic::new(payload));
             (
                 Fault::Panicked(held.clone()),
@@ -196,7 +196,7 @@ pub(crate) fn cause_of_end(header: &Header) -> Option<Box<Cancelled>> {
 #[cold]
 fn cause_for_handle(header: &Header) -> Box<Cancelled> {
     let cause = match header.state.is_cancelled_by_hand() {
-        false => frame::look(Around::cause).unwrap_or_else(|| {
+        false => polling::look(Around::cause).unwrap_or_else(|| {
             let reason = "it awaited the value of a child that had none, or its runtime is gone";
             Cause::new(Source::Host, Some(reason.into()))
         }),
@@ -209,7 +209,7 @@ fn cause_for_handle(header: &Header) -> Box<Cancelled> {
 /// it; gives back the panic of its destructor.
 ///
 /// # Safety
-/// The driver, or the load, calls it, once, with the task's own stage, which is empty.
+/// The driver, or what polls a spawned child, calls it, once, with the task's own stage, which is empty.
 #[inline(always)]
 pub(crate) unsafe fn leave_output<F, T, E>(
     task: NonNull<Header>,
@@ -232,7 +232,7 @@ pub(crate) unsafe fn leave_output<F, T, E>(
     unsafe { ptr::write(stage, Stage::Output(output)) };
     if header.state.finish() {
         if header.state.has_joiner() {
-            quietly(|| header.joiner.wake());
+            ignore_panics(|| header.joiner.wake());
         }
         return Ok(());
     }
@@ -299,7 +299,7 @@ mod tests {
     use std::task::{Wake, Waker};
 
     use super::make_idle;
-    use crate::task::{Seat, Woken};
+    use crate::task::{DriverSeat, Woken};
 
     #[derive(Default)]
     struct Calls(AtomicUsize);
@@ -312,7 +312,7 @@ mod tests {
 
     #[test]
     fn a_child_that_is_woken_after_the_drivers_last_look_makes_it_come_again() {
-        let (ready, mut seat) = Seat::new();
+        let (ready, mut seat) = DriverSeat::new();
         let task = make_idle(&ready);
         let calls = Arc::new(Calls::default());
         seat.drive(|| {

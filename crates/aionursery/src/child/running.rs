@@ -9,8 +9,8 @@ use std::task::Context;
 use nursery_core::Outcome;
 
 use crate::error::Failure;
-use crate::frame::{self, Kind};
-use crate::quiet::quietly;
+use crate::ignore_panics::ignore_panics;
+use crate::polling::{self, Kind};
 use crate::sync::atomic::Ordering;
 use crate::task::{Header, Step, TaskRef, free, waker};
 
@@ -63,9 +63,9 @@ impl<E> Running<E> {
     pub(crate) fn cancel(&mut self) -> Outcome<Failure<E>> {
         let mut outcome = None;
         // What its destructors mark is for no other future.
-        let frame = frame::enter(Kind::Open, false);
+        let frame = polling::enter(Kind::Open, false);
         self.run(None, &mut outcome);
-        frame::leave(frame);
+        polling::leave(frame);
         outcome.expect("a child without a future has ended")
     }
 
@@ -82,7 +82,7 @@ impl<E> Drop for Running<E> {
     fn drop(&mut self) {
         if !self.header().state.is_done() {
             // Other code has panicked through its owner.
-            quietly(|| drop(self.cancel()));
+            ignore_panics(|| drop(self.cancel()));
         }
     }
 }

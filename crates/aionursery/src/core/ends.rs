@@ -7,9 +7,9 @@ use super::unclaimed::{ErrorSink, Unclaimed};
 use super::{Core, State};
 use crate::child::Running;
 use crate::error::{AdoptedError, Failure, Reason};
-use crate::scope::about::Stage;
+use crate::scope::info::Stage;
 use crate::sync::atomic::Ordering;
-use crate::task::Seat;
+use crate::task::DriverSeat;
 
 impl<E> Core<E> {
     /// A spawned child has returned.
@@ -34,7 +34,7 @@ impl<E> Core<E> {
             left.hand_over();
         }
         if closed {
-            self.ready.poke();
+            self.ready.notify_driver();
         }
         self.scope.signal.tell_holders();
     }
@@ -54,7 +54,7 @@ impl<E> Core<E> {
             left.hand_over();
         }
         if closed {
-            self.ready.poke();
+            self.ready.notify_driver();
         }
         self.scope.signal.tell_holders();
     }
@@ -81,8 +81,8 @@ impl<E> Core<E> {
     pub(crate) fn body_ended(&self, outcome: Outcome<Failure<E>>) {
         let cancelled = matches!(outcome, Outcome::Cancelled);
         let ended = self.state().life.body_ended(outcome);
-        if self.scope.signal.about.stage() == Stage::Open {
-            self.scope.signal.about.set_stage(Stage::Joining);
+        if self.scope.signal.info.stage() == Stage::Open {
+            self.scope.signal.info.set_stage(Stage::Joining);
         }
         if ended.cancel && cancelled {
             // If it was the scope's own cancellation, or one from outside, that is known.
@@ -103,7 +103,7 @@ impl<E> Core<E> {
 
     /// The driver gives the errors back.
     pub(crate) fn finish(&self) -> Vec<Failure<E>> {
-        self.scope.signal.about.set_stage(Stage::Closed);
+        self.scope.signal.info.set_stage(Stage::Closed);
         self.scope.signal.tell_holders();
         let state = &mut *self.state();
         state.sink = ErrorSink::Over;
@@ -112,7 +112,7 @@ impl<E> Core<E> {
 
     /// The driver goes. Hands out what was not taken up; spawned children that are left are
     /// given to the nearest nursery above that is alive (R28).
-    pub(crate) fn abandon(&self, seat: &mut Seat) -> Vec<Running<E>> {
+    pub(crate) fn abandon(&self, seat: &mut DriverSeat) -> Vec<Running<E>> {
         let local = self.local.own(seat);
         let mut left = local.fresh.take();
         {
@@ -124,7 +124,7 @@ impl<E> Core<E> {
         #[cfg(feature = "tokio")]
         self.keep_all(local.spawned.take());
         self.scope.close_to_orphans(true);
-        self.scope.signal.about.set_stage(Stage::Dropped);
+        self.scope.signal.info.set_stage(Stage::Dropped);
         self.scope.signal.tell_holders();
         left
     }
@@ -180,6 +180,6 @@ impl<E> Core<E> {
     }
 
     fn erase(&self) -> fn(E) -> AdoptedError {
-        self.erase.get().copied().unwrap_or(AdoptedError::note)
+        self.erase.get().copied().unwrap_or(AdoptedError::record)
     }
 }

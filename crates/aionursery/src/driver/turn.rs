@@ -11,11 +11,11 @@ use std::task::{Context, Poll};
 use nursery_core::Outcome;
 
 use super::Driver;
-use super::shelter::Shelter;
+use super::held::HeldChildren;
 use crate::child::Running;
 use crate::error::{Failure, Label, Reason};
-use crate::frame::{self, Kind, STOP, WALL};
-use crate::quiet::discard;
+use crate::ignore_panics::discard;
+use crate::polling::{self, Kind, PARK, WALL};
 use crate::scope::{HARD, LATE};
 use crate::sync::atomic::Ordering;
 use crate::task::{Header, NEW, NOWHERE, Step, waker};
@@ -168,15 +168,15 @@ impl<E> Driver<E> {
             return self.end_body(body, Outcome::Cancelled);
         }
         let waker = waker(&self.body);
-        let frame = frame::enter(Kind::Body, self.body.header().state.is_asked_to_cancel());
+        let frame = polling::enter(Kind::Body, self.body.header().state.is_asked_to_cancel());
         let polled =
             catch_unwind(AssertUnwindSafe(|| future.poll(&mut Context::from_waker(&waker))));
-        let marks = frame::leave(frame);
+        let marks = polling::leave(frame);
         if marks & WALL != 0 {
-            self.shelter.take_in(&self.body);
+            self.held.take_in(&self.body);
         }
-        if marks & STOP != 0 {
-            frame::heed();
+        if marks & PARK != 0 {
+            polling::acknowledge();
             self.body.header().state.ask_to_cancel();
         }
         let outcome = match polled {
@@ -194,7 +194,7 @@ impl<E> Driver<E> {
 
     /// Whether the body was cancelled, and no shield stands in it any more.
     fn is_body_to_go(&mut self) -> bool {
-        self.body.header().state.is_asked_to_cancel() && !self.shelter.holds(&self.body)
+        self.body.header().state.is_asked_to_cancel() && !self.held.holds(&self.body)
     }
 
     pub(super) fn end_body<F>(&self, mut body: Pin<&mut Option<F>>, outcome: Outcome<Failure<E>>) {
@@ -221,7 +221,7 @@ impl<E> Driver<E> {
             self.outcome = Some(child.cancel());
             Step::Ended
         } else {
-            Self::poll_child(&mut child, &mut self.outcome, &mut self.shelter)
+            Self::poll_child(&mut child, &mut self.outcome, &mut self.held)
         };
         match step {
             Step::Pending => {
@@ -238,7 +238,7 @@ impl<E> Driver<E> {
     fn step(&mut self, index: u32) {
         let at = index as usize;
         let child = &mut self.children[at];
-        let step = Self::poll_child(child, &mut self.outcome, &mut self.shelter);
+        let step = Self::poll_child(child, &mut self.outcome, &mut self.held);
         if step == Step::Pending {
             return;
         }
@@ -256,16 +256,16 @@ impl<E> Driver<E> {
     fn poll_child(
         child: &mut Running<E>,
         outcome: &mut Option<Outcome<Failure<E>>>,
-        shelter: &mut Shelter,
+        held: &mut HeldChildren,
     ) -> Step {
         if !child.header().state.is_plain() {
-            return Self::poll_special(child, outcome, shelter);
+            return Self::poll_special(child, outcome, held);
         }
-        frame::next();
+        polling::next();
         let step = child.poll(outcome);
-        match frame::marks() {
+        match polling::marks() {
             0 => step,
-            marks => Self::heed(child, step, marks, outcome, shelter),
+            marks => Self::acknowledge(child, step, marks, outcome, held),
         }
     }
 
@@ -274,29 +274,29 @@ impl<E> Driver<E> {
     fn poll_special(
         child: &mut Running<E>,
         outcome: &mut Option<Outcome<Failure<E>>>,
-        shelter: &mut Shelter,
+        held: &mut HeldChildren,
     ) -> Step {
         let shielded = child.header().state.is_shielded();
         if shielded && child.header().index.load(Ordering::Relaxed) == NOWHERE {
-            shelter.raise();
+            held.raise();
         }
         let inside = wall::count();
         let asked = child.header().state.is_asked_to_cancel();
-        let step = if asked && !shelter.holds(child.task()) {
+        let step = if asked && !held.holds(child.task()) {
             *outcome = Some(child.cancel());
             Step::Ended
         } else {
-            let frame = frame::enter(if shielded { Kind::Shielded } else { Kind::Open }, asked);
+            let frame = polling::enter(if shielded { Kind::Shielded } else { Kind::Open }, asked);
             let step = child.poll(outcome);
-            Self::heed(child, step, frame::leave(frame), outcome, shelter)
+            Self::acknowledge(child, step, polling::leave(frame), outcome, held)
         };
         if shielded {
             if step != Step::Pending {
-                shelter.lower();
+                held.lower();
             }
             // The nursery's own wall stands for those inside.
             wall::forget(inside);
-            shelter.pass_over();
+            held.pass_over();
         }
         step
     }
@@ -304,27 +304,27 @@ impl<E> Driver<E> {
     /// A child that has just been polled cannot go on, or has raised a wall, or was asked to end.
     /// One that ended in spite of it has taken nothing along.
     #[cold]
-    fn heed(
+    fn acknowledge(
         child: &mut Running<E>,
         step: Step,
         marks: u8,
         outcome: &mut Option<Outcome<Failure<E>>>,
-        shelter: &mut Shelter,
+        held: &mut HeldChildren,
     ) -> Step {
-        if marks & STOP != 0 {
-            frame::heed_here();
+        if marks & PARK != 0 {
+            polling::acknowledge_here();
         }
         if step != Step::Pending {
-            shelter.pass_over();
+            held.pass_over();
             return step;
         }
         if marks & WALL != 0 {
-            shelter.take_in(child.task());
+            held.take_in(child.task());
         }
-        if marks & STOP != 0 {
+        if marks & PARK != 0 {
             child.header().state.ask_to_cancel();
         }
-        if child.header().state.is_asked_to_cancel() && !shelter.holds(child.task()) {
+        if child.header().state.is_asked_to_cancel() && !held.holds(child.task()) {
             *outcome = Some(child.cancel());
             return Step::Ended;
         }
@@ -360,7 +360,7 @@ impl<E> Driver<E> {
         let mut kept = Vec::new();
         for mut child in std::mem::take(&mut self.children) {
             let shielded = child.header().state.is_shielded();
-            if shielded || self.shelter.holds(child.task()) {
+            if shielded || self.held.holds(child.task()) {
                 if !shielded {
                     child.header().state.ask_to_cancel();
                 }

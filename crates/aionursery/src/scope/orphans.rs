@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Scope;
 use super::signal::{ADOPTS, LEFT};
 use crate::error::LostError;
-use crate::quiet::quietly;
+use crate::ignore_panics::ignore_panics;
 use crate::sync::atomic::Ordering;
 use crate::sync::lock;
 
@@ -58,7 +58,7 @@ impl Scope {
             return self.settle_orphans();
         }
         if last {
-            quietly(|| self.signal.owner.poke());
+            ignore_panics(|| self.signal.owner.notify_driver());
             self.signal.tell_holders();
         }
         None

@@ -8,8 +8,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use super::child::Load;
-use super::idle::{self, Idle};
+use super::child::SpawnedTask;
+use super::idle::{self, IdleCarrier};
 use crate::sync;
 
 /// Has a child carried on the runtime that this thread is in.
@@ -18,45 +18,45 @@ use crate::sync;
 /// Outside a tokio runtime.
 #[inline]
 #[track_caller]
-pub(crate) fn send(mut load: Load) {
+pub(crate) fn send(mut task: SpawnedTask) {
     let runtime = sync::runtime();
     while let Some(idle) = idle::take(runtime) {
-        match idle.wake(load) {
+        match idle.wake(task) {
             Ok(()) => return,
-            Err(back) => load = back,
+            Err(back) => task = back,
         }
     }
-    drop(sync::spawn(Carrier { load: Some(load), idle: None }));
+    drop(sync::spawn(Carrier { task: Some(task), idle: None }));
 }
 
 /// A task that ends with its one child.
 #[cfg(all(feature = "tracing", tokio_unstable, not(aionursery_loom)))]
-pub(crate) async fn alone(load: Load) {
-    let mut load = Some(load);
-    std::future::poll_fn(|cx| poll(&mut load, cx)).await
+pub(crate) async fn alone(task: SpawnedTask) {
+    let mut task = Some(task);
+    std::future::poll_fn(|cx| poll(&mut task, cx)).await
 }
 
-fn poll(load: &mut Option<Load>, cx: &mut Context<'_>) -> Poll<()> {
-    if let Some(child) = load.take()
+fn poll(task: &mut Option<SpawnedTask>, cx: &mut Context<'_>) -> Poll<()> {
+    if let Some(child) = task.take()
         && let Err(child) = child.poll(cx)
     {
-        *load = Some(child);
+        *task = Some(child);
         return Poll::Pending;
     }
     Poll::Ready(())
 }
 
 pub(crate) struct Carrier {
-    load: Option<Load>,
+    task: Option<SpawnedTask>,
     /// There once it has been idle.
-    idle: Option<Arc<Idle>>,
+    idle: Option<Arc<IdleCarrier>>,
 }
 
 #[cfg(all(test, aionursery_loom))]
 impl Carrier {
     /// One that has ended a child before.
-    pub(crate) fn waiting(idle: Arc<Idle>) -> Self {
-        Self { load: None, idle: Some(idle) }
+    pub(crate) fn waiting(idle: Arc<IdleCarrier>) -> Self {
+        Self { task: None, idle: Some(idle) }
     }
 }
 
@@ -64,15 +64,15 @@ impl Future for Carrier {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.load.is_none()
+        if self.task.is_none()
             && let Some(idle) = &self.idle
         {
-            match ready!(idle.poll_load()) {
+            match ready!(idle.poll_task()) {
                 None => return Poll::Ready(()),
-                load => self.load = load,
+                task => self.task = task,
             }
         }
-        ready!(poll(&mut self.load, cx));
+        ready!(poll(&mut self.task, cx));
         if idle::keep(&mut self.idle, cx.waker()) {
             return Poll::Pending;
         }

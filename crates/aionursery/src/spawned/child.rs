@@ -19,18 +19,18 @@ use crate::child::{
 };
 use crate::core::Core;
 use crate::error::{Failure, Fault, Reason};
-use crate::frame::{self, Kind, STOP, Standing, WALL};
-use crate::quiet::quietly;
+use crate::ignore_panics::ignore_panics;
+use crate::polling::{self, InScope, Kind, PARK, WALL};
 use crate::scope::Scope;
 use crate::task::{
     Header, SPAWNED, Size, Spawned, Step, Table, TaskOptions, TaskRef, forget_carrier, place, wait,
 };
-use crate::wall::{self, Held};
+use crate::wall::{self, WallsInside};
 
 #[repr(C)]
 struct Cell<F, T, E> {
     head: Spawned,
-    /// The load's alone.
+    /// What polls the child alone touches it.
     home: UnsafeCell<Home<E>>,
     stage: UnsafeCell<Stage<F, T, E>>,
 }
@@ -41,57 +41,57 @@ struct Home<E> {
     /// `None` while a thread stands in it.
     scope: Option<Arc<Scope>>,
     /// The shields inside, if there ever was one.
-    held: Option<Box<Held>>,
+    held: Option<Box<WallsInside>>,
 }
 
 /// The right to poll a spawned child, and the duty to end it.
-pub(crate) struct Load(ManuallyDrop<TaskRef>);
+pub(crate) struct SpawnedTask(ManuallyDrop<TaskRef>);
 
 /// Makes a spawned child of `core`'s in `scope`: what carries it, what awaits it and, unless it is
 /// shielded, what cancels it.
 #[inline]
-pub(crate) fn make_away<F, T, E>(
+pub(crate) fn make_spawned<F, T, E>(
     core: &Arc<Core<E>>,
     scope: Arc<Scope>,
     id: u32,
     options: TaskOptions,
     future: F,
-) -> (Load, Handle<T, E>, Option<TaskRef>)
+) -> (SpawnedTask, Handle<T, E>, Option<TaskRef>)
 where
     F: Future<Output = Result<T, E>> + Send + 'static,
     T: Send + 'static,
     E: Send + 'static,
 {
-    make_anywhere(core, scope, id, options, future)
+    make_either(core, scope, id, options, future)
 }
 
-/// As [`make_away`], for a child that stays on this thread: its load is not `Send`. What stops it
+/// As [`make_spawned`], for a child that stays on this thread: what polls it is not `Send`. What stops it
 /// or holds its memory elsewhere touches neither its future nor its result.
-pub(crate) fn make_here<F, T, E>(
+pub(crate) fn make_local<F, T, E>(
     core: &Arc<Core<E>>,
     scope: Arc<Scope>,
     id: u32,
     options: TaskOptions,
     future: F,
-) -> (Here, Handle<T, E>, Option<TaskRef>)
+) -> (LocalTask, Handle<T, E>, Option<TaskRef>)
 where
     F: Future<Output = Result<T, E>> + 'static,
     T: 'static,
     E: Send + 'static,
 {
-    let (load, handle, reach) = make_anywhere(core, scope, id, options, future);
-    (Here { load: Some(load), here: PhantomData }, handle, reach)
+    let (task, handle, reach) = make_either(core, scope, id, options, future);
+    (LocalTask { task: Some(task), here: PhantomData }, handle, reach)
 }
 
-/// Makes a child whose load goes to another thread only if that is right for its future and its result.
+/// Makes a child. What polls it goes to another thread only if that is right for its future and its result.
 #[inline]
-fn make_anywhere<F, T, E>(
+fn make_either<F, T, E>(
     core: &Arc<Core<E>>,
     scope: Arc<Scope>,
     id: u32,
     options: TaskOptions,
     future: F,
-) -> (Load, Handle<T, E>, Option<TaskRef>)
+) -> (SpawnedTask, Handle<T, E>, Option<TaskRef>)
 where
     F: Future<Output = Result<T, E>> + 'static,
     T: 'static,
@@ -120,18 +120,18 @@ where
     let reference = || unsafe { TaskRef::from_raw(task) };
     // SAFETY: the handle has a reference of its own, to a task with these types.
     let handle = unsafe { Handle::new(reference()) };
-    (Load(ManuallyDrop::new(reference())), handle, (!shield).then(reference))
+    (SpawnedTask(ManuallyDrop::new(reference())), handle, (!shield).then(reference))
 }
 
-impl Load {
+impl SpawnedTask {
     /// Runs the child until it waits or ends.
     #[inline]
     pub(crate) fn poll(mut self, cx: &mut Context<'_>) -> Result<(), Self> {
-        // SAFETY: this is the load, with its reference.
+        // SAFETY: this is what polls the child, with its reference.
         match unsafe { self.run(Some(cx)) } {
             Step::Pending => Err(self),
             Step::Done | Step::Ended => {
-                // SAFETY: the load's reference goes, once.
+                // SAFETY: the reference goes, once.
                 unsafe { ManuallyDrop::drop(&mut self.0) };
                 mem::forget(self);
                 Ok(())
@@ -141,31 +141,31 @@ impl Load {
 
     /// Has what wants the child to end before it has run wake this.
     pub(crate) fn stop_by(&mut self, waker: &Waker) {
-        // SAFETY: this is the load, borrowed alone.
+        // SAFETY: this is what polls the child, borrowed alone.
         unsafe { wait(self.0.as_ptr(), waker) };
     }
 
     /// # Safety
-    /// This is the load, whose reference has not been given back.
+    /// Its reference has not been given back.
     unsafe fn run(&mut self, cx: Option<&mut Context<'_>>) -> Step {
-        // SAFETY: `self` is the load, borrowed alone. This type of task leaves nothing elsewhere.
+        // SAFETY: `self` is what polls the child, borrowed alone. This type of task leaves nothing elsewhere.
         unsafe { (self.0.header().vtable.poll)(self.0.as_ptr(), cx, ptr::null_mut()) }
     }
 }
 
-/// The load of a child that stays on this thread: the future that polls it.
-pub(crate) struct Here {
-    load: Option<Load>,
+/// A child that stays on this thread: the future that polls it.
+pub(crate) struct LocalTask {
+    task: Option<SpawnedTask>,
     here: PhantomData<*mut ()>,
 }
 
-impl Future for Here {
+impl Future for LocalTask {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        match self.load.take().map(|load| load.poll(cx)) {
-            Some(Err(load)) => {
-                self.load = Some(load);
+        match self.task.take().map(|task| task.poll(cx)) {
+            Some(Err(task)) => {
+                self.task = Some(task);
                 Poll::Pending
             }
             Some(Ok(())) | None => Poll::Ready(()),
@@ -173,13 +173,13 @@ impl Future for Here {
     }
 }
 
-impl Drop for Load {
+impl Drop for SpawnedTask {
     /// It will not be polled: its runtime has gone. A child that has told its end already, and whose
     /// nursery's code panicked then, is done with.
     fn drop(&mut self) {
         // What lets it go may itself be polled: marks that its destructors make are not for that future.
-        // SAFETY: this is the load, whose reference is there.
-        frame::apart(|| unsafe { self.run(None) });
+        // SAFETY: this is what polls the child, and its reference is there.
+        polling::apart(|| unsafe { self.run(None) });
         // SAFETY: as above; it goes, once.
         unsafe { ManuallyDrop::drop(&mut self.0) };
     }
@@ -194,9 +194,9 @@ where
     let stage = unsafe { UnsafeCell::raw_get(&raw const (*raw).stage) };
     // SAFETY: as above, of `home`.
     let home = unsafe { UnsafeCell::raw_get(&raw const (*raw).home) };
-    // SAFETY: the caller is the load, whose alone it is.
+    // SAFETY: the caller is what polls the child, whose alone it is.
     let home = unsafe { &mut *home };
-    // SAFETY: the load's reference keeps it alive.
+    // SAFETY: the caller's reference keeps it alive.
     let header = unsafe { task.as_ref() };
     let shield = header.state.is_shielded();
     let asked = |scope: &Scope| header.state.is_asked_to_cancel() || (!shield && scope.is_hard());
@@ -206,11 +206,11 @@ where
             home.scope.take_if(|scope| !asked(scope) || holds(&mut home.held, cx.waker()))
     {
         let since = wall::count();
-        let standing = Standing::in_scope(scope);
+        let standing = InScope::enter(scope);
         let kind = if shield { Kind::Shielded } else { Kind::Open };
-        let frame = frame::enter(kind, header.state.is_asked_to_cancel());
+        let frame = polling::enter(kind, header.state.is_asked_to_cancel());
         polled = catch_unwind(AssertUnwindSafe(|| {
-            // SAFETY: the load owns the stage until `DONE` is set.
+            // SAFETY: what polls the child owns the stage until `DONE` is set.
             let Stage::Future(future) = (unsafe { &mut *stage }) else { unreachable!() };
             // SAFETY: the future lies in its memory until it is dropped in place.
             if let Poll::Ready(end) = unsafe { Pin::new_unchecked(future) }.poll(cx) {
@@ -219,16 +219,16 @@ where
                 unsafe { empty(stage) };
             }
         }));
-        let marks = frame::leave(frame);
+        let marks = polling::leave(frame);
         let scope = standing.leave();
         if marks != 0 {
-            heed(header, marks, since, &mut home.held);
+            acknowledge(header, marks, since, &mut home.held);
         }
         // A child that is cancelled while it runs has come to its next await.
         let waits = polled.is_ok()
             && returned.is_none()
             && (!asked(&scope) || holds(&mut home.held, cx.waker()))
-            // SAFETY: the caller is the load.
+            // SAFETY: the caller is what polls the child.
             && (unsafe { wait(task, cx.waker()) } || holds(&mut home.held, cx.waker()));
         home.scope = Some(scope);
         if waits {
@@ -246,15 +246,15 @@ where
     let output = match (polled, returned) {
         (Ok(()), Some(Ok(value))) if !unwanted => {
             // The value is there whatever a waker of the nursery's does.
-            quietly(|| core.spawned_returned());
+            ignore_panics(|| core.spawned_returned());
             Ok(value)
         }
         (polled, returned) => {
-            // SAFETY: the stage is still the load's.
+            // SAFETY: the stage is still the caller's.
             Err(unsafe { end_without_value(task, &core, &scope, stage, polled, returned) })
         }
     };
-    // SAFETY: the stage is empty and still the load's.
+    // SAFETY: the stage is empty and still the caller's.
     if let Err(payload) = unsafe { leave_output(task, stage, output) } {
         core.fail(Failure::panic(payload, header.label()));
     }
@@ -264,32 +264,32 @@ where
 
 /// Whether a child that was cancelled may not be dropped yet.
 #[cold]
-fn holds(held: &mut Option<Box<Held>>, waker: &Waker) -> bool {
+fn holds(held: &mut Option<Box<WallsInside>>, waker: &Waker) -> bool {
     held.as_mut().is_some_and(|held| held.stands(waker))
 }
 
 /// A child has ended: the shields in it are waited for no more.
 #[cold]
-fn leave_walls(held: &mut Option<Box<Held>>) {
+fn leave_walls(held: &mut Option<Box<WallsInside>>) {
     let held = held.take();
-    quietly(|| drop(held));
+    ignore_panics(|| drop(held));
 }
 
 /// A child that has just been polled cannot go on, or has raised a wall.
 #[cold]
-fn heed(header: &Header, marks: u8, since: usize, held: &mut Option<Box<Held>>) {
+fn acknowledge(header: &Header, marks: u8, since: usize, held: &mut Option<Box<WallsInside>>) {
     if marks & WALL != 0 {
         held.get_or_insert_default().take_in(since);
         wall::forget(since);
     }
-    if marks & STOP != 0 {
-        frame::heed();
+    if marks & PARK != 0 {
+        polling::acknowledge();
         header.state.ask_to_cancel();
     }
 }
 
 /// # Safety
-/// The caller is the load, and `stage` its task's.
+/// The caller is what polls the child, and `stage` its task's.
 #[cold]
 unsafe fn end_without_value<F, T, E>(
     task: NonNull<Header>,
@@ -306,20 +306,20 @@ unsafe fn end_without_value<F, T, E>(
     if polled.is_ok() && matches!(returned, Some(Ok(_))) {
         polled = catch_unwind(AssertUnwindSafe(|| drop(returned.take())));
         if polled.is_ok() {
-            quietly(|| core.spawned_returned());
+            ignore_panics(|| core.spawned_returned());
             return Fault::Cancelled(in_scope(scope, || cause_of_end(header)));
         }
     }
     let label = header.label();
     let reason = || Reason::from(label.to_string());
     let (fault, outcome) = in_scope(scope, || failed(polled, returned, header));
-    quietly(|| core.ended(outcome, reason));
+    ignore_panics(|| core.ended(outcome, reason));
     fault
 }
 
 /// Acts where the child stood.
 fn in_scope<R>(scope: &Option<Arc<Scope>>, act: impl FnOnce() -> R) -> R {
-    let standing = scope.clone().map(Standing::in_scope);
+    let standing = scope.clone().map(InScope::enter);
     let acted = act();
     drop(standing);
     acted

@@ -1,21 +1,21 @@
 //! Names of spawned children on a tokio that was built to show its tasks, for tokio-console. It must never
 //! change what runs.
 
-use super::child::Load;
+use super::child::SpawnedTask;
 
 /// Has a child carried in a task with its name.
 #[cfg(all(feature = "tracing", tokio_unstable, not(aionursery_loom)))]
 #[track_caller]
-pub(super) fn send(name: Option<&str>, load: Load) {
-    let Some(name) = name else { return super::carrier::send(load) };
-    let spawned = tokio::task::Builder::new().name(name).spawn(super::carrier::alone(load));
+pub(super) fn send(name: Option<&str>, task: SpawnedTask) {
+    let Some(name) = name else { return super::carrier::send(task) };
+    let spawned = tokio::task::Builder::new().name(name).spawn(super::carrier::alone(task));
     drop(spawned.expect("tokio's builder fails only without a runtime, and then it panics"));
 }
 
 #[cfg(any(not(feature = "tracing"), not(tokio_unstable), aionursery_loom))]
 #[track_caller]
-pub(super) fn send(_: Option<&str>, load: Load) {
-    super::carrier::send(load);
+pub(super) fn send(_: Option<&str>, task: SpawnedTask) {
+    super::carrier::send(task);
 }
 
 /// Runs a function with its name on a thread for blocking work.

@@ -6,33 +6,33 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
 
-use super::child::Load;
+use super::child::SpawnedTask;
 use crate::sync::{self, Mutex, RuntimeId, lock};
 
 /// A carrier without a child, as spawns see it.
-pub(crate) struct Idle {
+pub(crate) struct IdleCarrier {
     runtime: RuntimeId,
     place: Mutex<Assignment>,
 }
 
 struct Assignment {
-    load: Option<Load>,
+    task: Option<SpawnedTask>,
     /// None once the carrier is gone, or is to go.
     carrier: Option<Waker>,
 }
 
-impl Idle {
+impl IdleCarrier {
     pub(crate) fn new(carrier: &Waker) -> Arc<Self> {
-        let place = Assignment { load: None, carrier: Some(carrier.clone()) };
+        let place = Assignment { task: None, carrier: Some(carrier.clone()) };
         Arc::new(Self { runtime: sync::runtime(), place: Mutex::new(place) })
     }
 
     /// Gives it a child, or the child back if it is gone.
     #[inline]
-    pub(crate) fn wake(&self, load: Load) -> Result<(), Load> {
+    pub(crate) fn wake(&self, task: SpawnedTask) -> Result<(), SpawnedTask> {
         let place = &mut *lock(&self.place);
-        let Some(carrier) = &place.carrier else { return Err(load) };
-        place.load = Some(load);
+        let Some(carrier) = &place.carrier else { return Err(task) };
+        place.task = Some(task);
         // Under the lock: it only puts a task of tokio's into a queue.
         carrier.wake_by_ref();
         Ok(())
@@ -40,11 +40,11 @@ impl Idle {
 
     /// The child that it was given; nothing if it is to go.
     #[inline]
-    pub(super) fn poll_load(&self) -> Poll<Option<Load>> {
+    pub(super) fn poll_task(&self) -> Poll<Option<SpawnedTask>> {
         let place = &mut *lock(&self.place);
-        match place.load.take() {
+        match place.task.take() {
             None if place.carrier.is_some() => Poll::Pending,
-            load => Poll::Ready(load),
+            task => Poll::Ready(task),
         }
     }
 
@@ -52,7 +52,7 @@ impl Idle {
     pub(crate) fn close(&self) {
         let left = {
             let place = &mut *lock(&self.place);
-            (place.carrier.take(), place.load.take())
+            (place.carrier.take(), place.task.take())
         };
         drop(left);
     }
@@ -71,7 +71,7 @@ thread_local! {
 }
 
 /// What a thread keeps: carriers of one runtime.
-struct Here(Vec<Arc<Idle>>);
+struct Here(Vec<Arc<IdleCarrier>>);
 
 impl Drop for Here {
     fn drop(&mut self) {
@@ -81,7 +81,7 @@ impl Drop for Here {
 
 /// Nothing keeps these any more.
 #[cold]
-fn retire(idle: Vec<Arc<Idle>>) {
+fn retire(idle: Vec<Arc<IdleCarrier>>) {
     idle.iter().for_each(|idle| idle.retire());
 }
 
@@ -118,7 +118,7 @@ pub fn keep_idle_tasks(most: usize) {
 
 /// A carrier of this runtime.
 #[inline]
-pub(super) fn take(runtime: RuntimeId) -> Option<Arc<Idle>> {
+pub(super) fn take(runtime: RuntimeId) -> Option<Arc<IdleCarrier>> {
     HERE.try_with(|here| {
         // A child is spawned in a destructor that this module runs: a fresh one will do.
         let here = &mut here.try_borrow_mut().ok()?.0;
@@ -131,7 +131,7 @@ pub(super) fn take(runtime: RuntimeId) -> Option<Arc<Idle>> {
 /// Keeps a carrier, which is what `waker` wakes, and makes what spawns see of it. Returns `false` if there
 /// is no room for it.
 #[inline]
-pub(super) fn keep(idle: &mut Option<Arc<Idle>>, waker: &Waker) -> bool {
+pub(super) fn keep(idle: &mut Option<Arc<IdleCarrier>>, waker: &Waker) -> bool {
     HERE.try_with(|here| {
         let Ok(here) = &mut here.try_borrow_mut() else { return false };
         let runtime = idle.as_ref().map_or_else(sync::runtime, |idle| idle.runtime);
@@ -140,7 +140,7 @@ pub(super) fn keep(idle: &mut Option<Arc<Idle>>, waker: &Waker) -> bool {
         }
         let has_room = here.0.len() < MOST.load(Ordering::Relaxed);
         if has_room {
-            here.0.push(idle.get_or_insert_with(|| Idle::new(waker)).clone());
+            here.0.push(idle.get_or_insert_with(|| IdleCarrier::new(waker)).clone());
         }
         has_room
     })

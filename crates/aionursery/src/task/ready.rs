@@ -11,7 +11,7 @@ use std::ptr::{self, NonNull};
 use std::task::Waker;
 
 use super::stack::{Link, Pushed, Stack};
-use crate::quiet::quietly;
+use crate::ignore_panics::ignore_panics;
 #[cfg(all(test, aionursery_loom))]
 use crate::sync::LocalCell;
 use crate::sync::atomic::{AtomicUsize, Ordering};
@@ -34,15 +34,15 @@ pub(crate) struct Ready {
 const SEATED: usize = usize::MAX / 4;
 
 /// One owner's count of a list. As an `Arc`, but the tasks of a list count themselves.
-pub(crate) struct Share(NonNull<Ready>);
+pub(crate) struct ReadyRef(NonNull<Ready>);
 
 // SAFETY: a list may be used and freed on any thread; `woken_here` and `tasks_here` are touched by the
 // thread that drives, or with the seat, only.
-unsafe impl Send for Share {}
+unsafe impl Send for ReadyRef {}
 // SAFETY: as above.
-unsafe impl Sync for Share {}
+unsafe impl Sync for ReadyRef {}
 
-impl Share {
+impl ReadyRef {
     /// A list whose children can be driven.
     pub(super) fn new() -> Self {
         let ready = Ready {
@@ -83,7 +83,7 @@ impl Share {
     }
 }
 
-impl Deref for Share {
+impl Deref for ReadyRef {
     type Target = Ready;
     fn deref(&self) -> &Ready {
         // SAFETY: the count that `self` is keeps it alive.
@@ -91,14 +91,14 @@ impl Deref for Share {
     }
 }
 
-impl Clone for Share {
+impl Clone for ReadyRef {
     fn clone(&self) -> Self {
         self.add_owner();
         Self(self.0)
     }
 }
 
-impl Drop for Share {
+impl Drop for ReadyRef {
     fn drop(&mut self) {
         if self.owners.fetch_sub(1, Ordering::AcqRel) == 1 {
             // SAFETY: that was the last owner; the pointer is the box's own.
@@ -117,7 +117,7 @@ impl Ready {
     }
 
     /// Wakes the driver without a child: a cancellation, an end on another thread.
-    pub(crate) fn poke(&self) {
+    pub(crate) fn notify_driver(&self) {
         self.driver.wake();
     }
 
@@ -190,7 +190,7 @@ impl Ready {
             // it is woken; so the list is held for that long.
             hold.get_or_insert_with(|| {
                 self.add_owner();
-                Share(NonNull::from(self))
+                ReadyRef(NonNull::from(self))
             });
         };
         // SAFETY: the reference that is given away keeps it alive.
@@ -207,7 +207,7 @@ impl Ready {
 
 impl Drop for Ready {
     fn drop(&mut self) {
-        quietly(|| self.unregister());
+        ignore_panics(|| self.unregister());
         debug_assert!(self.is_empty(), "tasks hold their list");
     }
 }

@@ -4,10 +4,10 @@
 
 use std::ptr::{self, NonNull};
 
-use super::ready::{Ready, Share, drive_before};
+use super::ready::{Ready, ReadyRef, drive_before};
 use super::stack::Link;
 use super::{Header, TaskRef};
-use crate::quiet::quietly;
+use crate::ignore_panics::ignore_panics;
 
 /// Children that were woken and taken, the earliest first. Each entry's reference is in it.
 pub(crate) struct Woken {
@@ -80,15 +80,15 @@ impl Drop for Woken {
 }
 
 /// The right to drive the children of one list. There is one for each.
-pub(crate) struct Seat {
-    ready: Share,
+pub(crate) struct DriverSeat {
+    ready: ReadyRef,
     closed: bool,
 }
 
-impl Seat {
+impl DriverSeat {
     /// A list with the right to drive its children.
-    pub(crate) fn new() -> (Share, Self) {
-        let ready = Share::new();
+    pub(crate) fn new() -> (ReadyRef, Self) {
+        let ready = ReadyRef::new();
         (ready.clone(), Self { ready, closed: false })
     }
 
@@ -100,7 +100,7 @@ impl Seat {
                 drive_before(self.1);
                 if self.0.has_woken_here() {
                     // After the driver's last look: a destructor has woken a child.
-                    quietly(|| self.0.poke());
+                    ignore_panics(|| self.0.notify_driver());
                 }
             }
         }
@@ -113,7 +113,7 @@ impl Seat {
         if std::mem::replace(&mut self.closed, true) {
             return;
         }
-        quietly(|| self.ready.unregister());
+        ignore_panics(|| self.ready.unregister());
         let mut left = Woken::new();
         left.append(self.ready.woken.close());
         left.append(self.ready.take_here());
@@ -122,24 +122,24 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for DriverSeat {
     fn drop(&mut self) {
         self.close();
     }
 }
 
 /// A value that only the thread which drives may touch.
-pub(crate) struct Driven<T> {
-    ready: Share,
+pub(crate) struct DriverCell<T> {
+    ready: ReadyRef,
     value: T,
 }
 
 // SAFETY: the value is reached in `with` on the thread that drives, and with the seat in `own`;
 // there is one seat, so never on two threads at once, and what moves the seat orders them.
-unsafe impl<T: Send> Sync for Driven<T> {}
+unsafe impl<T: Send> Sync for DriverCell<T> {}
 
-impl<T> Driven<T> {
-    pub(crate) fn new(ready: Share, value: T) -> Self {
+impl<T> DriverCell<T> {
+    pub(crate) fn new(ready: ReadyRef, value: T) -> Self {
         Self { ready, value }
     }
 
@@ -153,7 +153,7 @@ impl<T> Driven<T> {
     ///
     /// # Panics
     /// If it is another list's seat.
-    pub(crate) fn own<'a>(&'a self, seat: &'a mut Seat) -> &'a T {
+    pub(crate) fn own<'a>(&'a self, seat: &'a mut DriverSeat) -> &'a T {
         assert!(ptr::eq(&*seat.ready, &*self.ready), "the seat of another list");
         &self.value
     }

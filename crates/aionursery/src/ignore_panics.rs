@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
 /// Runs it. The panic hook has told of a panic in it.
-pub(crate) fn quietly(act: impl FnOnce()) {
+pub(crate) fn ignore_panics(act: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(act)) {
         discard(payload);
     }
