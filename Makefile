@@ -96,6 +96,7 @@ lint:  ## check formats, lints, types, features and licences
 	    --manifest-path $(NATIVE)/Cargo.toml --target-dir $${CARGO_TARGET_DIR:-target}/native -- -D warnings
 	$(DENY) bans licenses sources
 	$(DENY_NATIVE) bans licenses sources
+	tools/public-api.sh
 	.venv/bin/towncrier build --draft --version next > /dev/null
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --no-deps -p nursery-core -p aionursery --all-features
 	.venv/bin/ruff check .
@@ -118,6 +119,7 @@ format:  ## write the formats that lint wants
 	cargo fmt --all
 	cargo fmt --manifest-path $(NATIVE)/Cargo.toml
 	cargo fmt --manifest-path fuzz/Cargo.toml
+	tools/public-api.sh --write
 	.venv/bin/python tools/stub_docs.py --write
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .

@@ -9,11 +9,10 @@ use std::task::{Context, Poll, Wake, Waker, ready};
 
 use futures_core::Stream;
 
-use crate::child::{Child, give, is_doomed, refuse};
+use crate::child::{Child, give, is_doomed, park_caller};
+use crate::ended_outside::ParkedFuture;
 use crate::error::{ChildError, Fault};
-use crate::gone::Stopped;
-use crate::scope::lock;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, lock};
 
 /// The results of these children, in the order in which they end.
 ///
@@ -96,7 +95,7 @@ type Keyed<T, E, K> = (K, Result<T, ChildError<E>>);
 
 struct Parked<T, E, K> {
     ended: Ended<T, E, K>,
-    stopped: Stopped,
+    stopped: ParkedFuture,
 }
 
 /// Which children have called since the last look, and the reader.
@@ -309,13 +308,13 @@ impl<T, E, K> AsCompleted<T, E, K> {
 
     pub(crate) fn poll_value(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
         if let Some(parked) = &mut self.parked {
-            return refuse(&mut parked.stopped, cx);
+            return park_caller(&mut parked.stopped, cx);
         }
         match ready!(self.poll_ended(cx)) {
             Some((Ok(value), ..)) => Poll::Ready(Some(value)),
             Some(ended) => {
                 ended.2.check_body();
-                refuse(&mut self.park(ended).stopped, cx)
+                park_caller(&mut self.park(ended).stopped, cx)
             }
             None => Poll::Ready(None),
         }
@@ -323,7 +322,7 @@ impl<T, E, K> AsCompleted<T, E, K> {
 
     #[cold]
     fn park(&mut self, ended: Ended<T, E, K>) -> &mut Parked<T, E, K> {
-        self.parked.insert(Box::new(Parked { ended, stopped: Stopped::default() }))
+        self.parked.insert(Box::new(Parked { ended, stopped: ParkedFuture::default() }))
     }
 
     /// An end without a value, unless it would be lost: code that is being cancelled goes no further.

@@ -4,11 +4,10 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nursery_core::{Cleanup, Settings};
-
-use crate::clock::{self, Clock, Own, Time};
+use crate::clock::{Clock, UserClock};
 use crate::dump::Dump;
-use crate::scope::about::OpenedAt;
+use crate::scope::ScopeOptions;
+use crate::scope::info::OpenedAt;
 use crate::stuck;
 
 /// What a child's error does to its siblings (R6).
@@ -53,10 +52,7 @@ pub enum OnError {
 pub struct Builder {
     pub(crate) on_error: OnError,
     pub(crate) limit: Option<usize>,
-    pub(crate) shield: bool,
-    pub(crate) cleanup: Option<Duration>,
-    pub(crate) deadline: Option<Instant>,
-    pub(crate) clock: Option<Own>,
+    pub(crate) scope: ScopeOptions,
     pub(crate) name: Option<Arc<str>>,
     pub(crate) place: OpenedAt,
     pub(crate) stuck: Option<stuck::Rule>,
@@ -133,7 +129,7 @@ impl Builder {
     /// # });
     /// ```
     pub fn shield(mut self, shield: bool) -> Self {
-        self.shield = shield;
+        self.scope.shield = shield;
         self
     }
 
@@ -153,7 +149,7 @@ impl Builder {
     /// # });
     /// ```
     pub fn cleanup(mut self, budget: Duration) -> Self {
-        self.cleanup = Some(budget);
+        self.scope.cleanup = Some(budget);
         self
     }
 
@@ -176,7 +172,7 @@ impl Builder {
     /// # });
     /// ```
     pub fn deadline(mut self, deadline: impl Into<Instant>) -> Self {
-        self.deadline = Some(deadline.into());
+        self.scope.deadline = Some(deadline.into());
         self
     }
 
@@ -197,7 +193,7 @@ impl Builder {
     /// # });
     /// ```
     pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Some(Own::new(clock));
+        self.scope.clock = Some(UserClock::new(clock));
         self
     }
 
@@ -259,17 +255,5 @@ impl Builder {
     pub(crate) fn at(mut self, place: &'static Location<'static>) -> Self {
         self.place = Some(place);
         self
-    }
-
-    pub(crate) fn settings(&self, clock: &Time) -> Settings {
-        Settings {
-            deadline: self.deadline.map_or(f64::INFINITY, |moment| clock.nanoseconds(moment)),
-            shield: self.shield,
-            // What is in a nursery has its budget, whatever is cancelled above (R27a).
-            cleanup: self
-                .cleanup
-                .map_or(Cleanup::Inherited, |time| Cleanup::Guaranteed(clock::nanoseconds(time))),
-            ..Settings::default()
-        }
     }
 }

@@ -2,8 +2,7 @@
 //! itself. What it catches, and what goes on to a scope above, is decided as for nurseries.
 
 mod scoped;
-mod shared;
-mod short;
+pub(crate) mod short;
 
 use std::future::Future;
 use std::panic::Location;
@@ -13,13 +12,9 @@ use std::time::{Duration, Instant};
 use nursery_core::Source;
 
 pub use scoped::Scoped;
-pub(crate) use shared::Shared;
-pub use short::{
-    MovingOn, Shielding, cancelled, current_effective_deadline, current_time, fail_after, fail_at,
-    move_on_after, move_on_at, shield,
-};
 
-use crate::clock::{Clock, Own};
+use crate::around::Shared;
+use crate::clock::{Clock, UserClock};
 use crate::error::{Cause, Reason};
 
 /// A scope that can be cancelled from anywhere, before, while or after something runs in it.
@@ -90,7 +85,7 @@ impl CancelScope {
     #[must_use]
     pub fn shield() -> Self {
         let scope = Self::default();
-        scope.0.told().asked.shield = true;
+        scope.0.state().options.shield = true;
         scope
     }
 
@@ -106,7 +101,7 @@ impl CancelScope {
     /// ```
     #[must_use]
     pub fn deadline(self, deadline: impl Into<Instant>) -> Self {
-        self.0.told().asked.deadline = Some(deadline.into());
+        self.0.state().options.deadline = Some(deadline.into());
         self
     }
 
@@ -126,7 +121,7 @@ impl CancelScope {
     /// ```
     #[must_use]
     pub fn clock(self, clock: impl Clock) -> Self {
-        let before = self.0.told().asked.clock.replace(Own::new(clock));
+        let before = self.0.state().options.clock.replace(UserClock::new(clock));
         // A clock is the program's code: it does not go under the lock (R29).
         drop(before);
         self
@@ -146,7 +141,7 @@ impl CancelScope {
     /// ```
     #[must_use]
     pub fn cleanup(self, budget: Duration) -> Self {
-        self.0.told().asked.cleanup = Some(budget);
+        self.0.state().options.cleanup = Some(budget);
         self
     }
 

@@ -1,16 +1,28 @@
 //! A child's handle: its value, its end, its cancellation. It never keeps the child alive, and
 //! dropping it detaches nothing.
 
+#[expect(unsafe_code, reason = "one piece of memory for future, result and waker")]
+mod cell;
+#[expect(unsafe_code, reason = "it owns what the driver has left, and frees the memory")]
+mod handle;
+#[expect(unsafe_code, reason = "it polls what lies in that memory, and frees it")]
+mod running;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use nursery_core::Source;
 
+#[cfg(feature = "tokio")]
+pub(crate) use cell::{Stage, cause_of_end, drop_rest, empty, failed, leave_output, take_output};
+pub(crate) use cell::{make, make_idle};
+pub(crate) use handle::Handle;
+pub(crate) use running::Running;
+
+use crate::ended_outside::ParkedFuture;
 use crate::error::{Cancelled, Cause, ChildError, ErrorKind, Fault, Label};
-use crate::frame::{self, Kind};
-use crate::gone::Stopped;
-use crate::task::Handle;
+use crate::polling::{self, Kind};
 
 /// A child of a nursery. Code that has no use for its end drops the handle: the child stays in the
 /// nursery, which waits for it and keeps its error.
@@ -62,7 +74,7 @@ pub struct Child<T, E> {
 /// An end without a value that was asked for by code that goes no further.
 struct Parked<E> {
     fault: Fault<E>,
-    stopped: Stopped,
+    stopped: ParkedFuture,
 }
 
 /// How a child ended, without its error: see [`Child::end`].
@@ -139,7 +151,7 @@ impl<T, E> Child<T, E> {
     /// ```
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.task.header().is_done()
+        self.task.header().state.is_done()
     }
 
     /// Its number in its nursery: 1 for the first that was started. It begins again after some four
@@ -235,7 +247,7 @@ impl<T, E> Child<T, E> {
                 }
             }
         }
-        refuse(&mut self.parked.as_mut().expect("it was parked").stopped, cx)
+        park_caller(&mut self.parked.as_mut().expect("it was parked").stopped, cx)
     }
 
     pub(crate) fn poll_result(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Fault<E>>> {
@@ -262,7 +274,7 @@ impl<T, E> Future for Child<T, E> {
 impl<T, E> Child<T, E> {
     #[cold]
     fn park(&mut self, fault: Fault<E>) {
-        self.parked = Some(Box::new(Parked { fault, stopped: Stopped::default() }));
+        self.parked = Some(Box::new(Parked { fault, stopped: ParkedFuture::default() }));
     }
 
     /// The end of a child without a value, unless it would be lost: code that is being cancelled goes
@@ -282,7 +294,7 @@ impl<T, E> Child<T, E> {
     pub(crate) fn check_body(&self) {
         let header = self.task.header();
         assert!(
-            frame::kind() != Kind::Body || !header.is_cancelled_by_hand() || is_doomed(),
+            polling::kind() != Kind::Body || !header.state.is_cancelled_by_hand() || is_doomed(),
             "{} was cancelled by its handle and has no value: await the child itself for its end",
             header.label()
         );
@@ -292,8 +304,8 @@ impl<T, E> Child<T, E> {
 /// Whether the task that is being polled is dropped at this await: an error given to it would be lost.
 #[cold]
 pub(crate) fn is_doomed() -> bool {
-    frame::ends()
-        || (frame::kind().is_open() && frame::current().is_some_and(|scope| scope.is_hard()))
+    polling::ends()
+        || (polling::kind().is_open() && polling::current().is_some_and(|scope| scope.is_hard()))
 }
 
 /// Why a child has no value, by value.
@@ -317,9 +329,9 @@ const ONCE: &str = "a child's result can be awaited once";
 /// # Panics
 /// If it cannot be.
 #[cold]
-pub(crate) fn refuse<R>(stopped: &mut Stopped, cx: &Context<'_>) -> Poll<R> {
+pub(crate) fn park_caller<R>(stopped: &mut ParkedFuture, cx: &Context<'_>) -> Poll<R> {
     assert!(
-        frame::kind() != Kind::Outside && stopped.mark(cx),
+        polling::kind() != Kind::Outside && stopped.mark(cx),
         "the value of a child that has none was awaited outside any nursery, or in a `block_on`, \
          where the code that awaits it cannot be ended: await the child itself for its end"
     );

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::alarm::Alarm;
-use crate::quiet::discard;
+use crate::ignore_panics::discard;
 
 /// Waits for a moment: what [`Clock::sleep_until`] gives.
 ///
@@ -74,9 +74,9 @@ pub trait Clock: Send + Sync + 'static {
 
 /// A clock that a program has brought.
 #[derive(Clone)]
-pub(crate) struct Own(Arc<dyn Clock>);
+pub(crate) struct UserClock(Arc<dyn Clock>);
 
-impl Own {
+impl UserClock {
     pub(crate) fn new(clock: impl Clock) -> Self {
         Self(Arc::new(clock))
     }
@@ -86,7 +86,7 @@ impl Own {
     }
 }
 
-impl Debug for Own {
+impl Debug for UserClock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Own(..)")
     }
@@ -97,7 +97,7 @@ enum Source {
     #[cfg(feature = "tokio")]
     Tokio,
     Thread,
-    Own(Own),
+    UserClock(UserClock),
 }
 
 impl Source {
@@ -114,7 +114,7 @@ impl Source {
             #[cfg(feature = "tokio")]
             Self::Tokio => tokio::time::Instant::now().into_std(),
             Self::Thread => Instant::now(),
-            Self::Own(clock) => clock.now(),
+            Self::UserClock(clock) => clock.now(),
         }
     }
 }
@@ -126,16 +126,16 @@ impl Source {
 /// sum of a moment and a budget is that moment. In seconds it was, at times, a nanosecond later, which
 /// tokio's timers make a millisecond.
 #[derive(Clone)]
-pub(crate) struct Time(Source);
+pub(crate) struct ScopeClock(Source);
 
 fn epoch() -> Instant {
     static EPOCH: OnceLock<Instant> = OnceLock::new();
     *EPOCH.get_or_init(Instant::now)
 }
 
-impl Time {
-    pub(crate) fn start(own: Option<Own>) -> Self {
-        Self(own.map_or_else(Source::here, Source::Own))
+impl ScopeClock {
+    pub(crate) fn start(own: Option<UserClock>) -> Self {
+        Self(own.map_or_else(Source::here, Source::UserClock))
     }
 
     pub(crate) fn now(&self) -> f64 {
@@ -146,7 +146,7 @@ impl Time {
     /// panics gives no time: by it, no moment ahead comes, and what was cancelled has no budget.
     pub(crate) fn reading(&self) -> f64 {
         match &self.0 {
-            Source::Own(_) => {
+            Source::UserClock(_) => {
                 catch_unwind(AssertUnwindSafe(|| self.now())).unwrap_or_else(|payload| {
                     discard(payload);
                     f64::MIN
@@ -175,7 +175,7 @@ impl Time {
             #[cfg(feature = "tokio")]
             Source::Tokio => Box::pin(tokio::time::sleep_until(moment.into())),
             Source::Thread => Box::pin(Alarm::new(moment)),
-            Source::Own(clock) => clock.0.sleep_until(moment),
+            Source::UserClock(clock) => clock.0.sleep_until(moment),
         }
     }
 
@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn r18_a_moment_and_a_budget_are_that_moment_and_not_a_nanosecond_later() {
-        let time = Time(Source::Thread);
+        let time = ScopeClock(Source::Thread);
         let mut began = epoch();
         for nanosecond in 0..10_000 {
             // Ten days of odd moments; a float in seconds goes wrong in the first hour.
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn r21_what_is_infinitely_far_or_too_far_never_comes() {
-        let time = Time(Source::Thread);
+        let time = ScopeClock(Source::Thread);
         assert_eq!(time.moment(f64::INFINITY), None);
         assert_eq!(time.moment(nanoseconds(Duration::MAX)), None);
         assert!(time.moment(f64::MIN).is_some_and(|moment| moment <= Instant::now()));

@@ -76,11 +76,7 @@ pin_project! {
     }
 }
 
-impl<I, F, Fut, T, E> std::fmt::Debug for Mapping<'_, I, F, Fut, T, E> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Mapping").finish_non_exhaustive()
-    }
-}
+opaque!("Mapping", [I, F, Fut, T, E] Mapping<'_, I, F, Fut, T, E>);
 
 impl<'env, I, F, Fut, T, E> Future for Mapping<'env, I, F, Fut, T, E>
 where
@@ -187,11 +183,7 @@ pin_project! {
     }
 }
 
-impl<S, F, Fut, E> std::fmt::Debug for ForEach<'_, S, F, Fut, E> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ForEach").finish_non_exhaustive()
-    }
-}
+opaque!("ForEach", [S, F, Fut, E] ForEach<'_, S, F, Fut, E>);
 
 impl<'env, S, F, Fut, E> Future for ForEach<'env, S, F, Fut, E>
 where

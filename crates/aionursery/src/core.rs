@@ -11,38 +11,38 @@
 //! A spawned child that returns only counts itself out; the lifecycle is told by the owner of the
 //! lock next, or by the last one.
 
-mod farewell;
-#[cfg(all(test, feature = "tokio", not(aionursery_loom)))]
-mod numbers;
+mod ends;
+mod unclaimed;
 
 use std::cell::{Cell, RefCell};
 use std::sync::{Arc, OnceLock};
 use std::vec::IntoIter;
 
-use nursery_core::{Lifecycle, Outcome, Phase, Source};
+use nursery_core::{Lifecycle, Phase};
 
-use farewell::{Heir, hand_over};
+use unclaimed::ErrorSink;
 
-use crate::error::{AdoptedError, Failure, NurseryClosed, Reason};
+use crate::child::Running;
+use crate::error::{AdoptedError, Failure, NurseryClosed};
 use crate::limit::Gate;
-use crate::scope::about::{self, Stage};
-use crate::scope::{Scope, lock};
+use crate::scope::Scope;
+use crate::scope::info;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard, lock};
 #[cfg(feature = "tokio")]
 use crate::task::TaskRef;
-use crate::task::{Driven, Running, Share};
+use crate::task::{DriverCell, ReadyRef};
 
 pub(crate) struct Core<E> {
     pub(crate) scope: Arc<Scope>,
-    pub(crate) ready: Share,
+    pub(crate) ready: ReadyRef,
     pub(crate) collect: bool,
     pub(crate) gate: Option<Arc<Gate>>,
     /// Children without a name are noted, too.
     pub(crate) records: bool,
     /// No child is a plain one: there is a gate, or all are noted.
     pub(crate) special: bool,
-    local: Driven<Local<E>>,
+    local: DriverCell<Local<E>>,
     /// Something was started elsewhere.
     waits: AtomicBool,
     /// How an error leaves its type behind and keeps its value, once it is known that it may.
@@ -68,13 +68,13 @@ pub(crate) struct State<E> {
     ids: u32,
     /// The driver is gone; what is spawned ends by itself.
     gone: bool,
-    heir: Heir,
+    sink: ErrorSink,
 }
 
 impl<E> Core<E> {
     pub(crate) fn new(
         scope: Arc<Scope>,
-        ready: Share,
+        ready: ReadyRef,
         collect: bool,
         limit: Option<usize>,
     ) -> Arc<Self> {
@@ -83,10 +83,10 @@ impl<E> Core<E> {
             inbox: Vec::new(),
             ids: 0,
             gone: false,
-            heir: Heir::Driver,
+            sink: ErrorSink::Driver,
         };
         let gate = limit.map(Gate::new);
-        let records = about::records();
+        let records = info::records();
         let special = records || gate.is_some();
         let local = Local {
             fresh: RefCell::default(),
@@ -95,7 +95,7 @@ impl<E> Core<E> {
             spawned: RefCell::default(),
         };
         Arc::new(Self {
-            local: Driven::new(ready.clone(), local),
+            local: DriverCell::new(ready.clone(), local),
             scope,
             ready,
             collect,
@@ -152,7 +152,7 @@ impl<E> Core<E> {
             state.inbox.len() == 1
         };
         if first {
-            self.ready.poke();
+            self.ready.notify_driver();
         }
         Ok(())
     }
@@ -178,7 +178,7 @@ impl<E> Core<E> {
         self.show();
         if self.scope.children.spawned() == 1 {
             // The driver has a turn to say that there is a spawned child now (R27a).
-            self.ready.poke();
+            self.ready.notify_driver();
         }
         Ok(id)
     }
@@ -220,7 +220,7 @@ impl<E> Core<E> {
             }
             if !self.is_caught_up(local) || !local.spawned.borrow().is_empty() {
                 // What was ended there has started a child, after the driver's last look.
-                self.ready.poke();
+                self.ready.notify_driver();
             }
         });
     }
@@ -278,13 +278,14 @@ impl<E> Core<E> {
             let state = &mut *self.state();
             self.catch_up(local, state);
             self.show();
-            if fresh.as_slice().is_empty() {
+            let has_inbox = !state.inbox.is_empty();
+            if fresh.as_slice().is_empty() && (has_inbox || !local.fresh.borrow().is_empty()) {
                 let mut started = local.fresh.take();
-                if !state.inbox.is_empty() {
+                if has_inbox {
                     self.scope.children.waiting.store(0, Ordering::Relaxed);
                     started.append(&mut state.inbox);
+                    self.waits.store(false, Ordering::Relaxed);
                 }
-                self.waits.store(false, Ordering::Relaxed);
                 *fresh = started.into_iter();
             }
             state.life.phase() == Phase::Closed
@@ -315,106 +316,36 @@ impl<E> Core<E> {
         }
     }
 
-    /// A spawned child has returned.
-    #[cfg(feature = "tokio")]
-    #[inline]
-    pub(crate) fn spawned_returned(&self) {
-        let before = self.scope.children.alive.fetch_sub(1, Ordering::AcqRel);
-        if before == 1 || self.scope.is_held() {
-            self.last_returned();
-        }
-    }
-
-    #[cfg(feature = "tokio")]
-    #[cold]
-    fn last_returned(&self) {
-        let (closed, left) = {
-            let state = &mut *self.state();
-            self.tell(state, 0);
-            (state.life.phase() == Phase::Closed, self.farewell(state))
-        };
-        hand_over(left);
-        if closed {
-            self.ready.poke();
-        }
-        self.scope.signal.tell_holders();
-    }
-
-    /// A child has failed or was cancelled.
-    pub(crate) fn ended(&self, outcome: Outcome<Failure<E>>, reason: impl FnOnce() -> Reason) {
-        let (cancel, closed, left) = {
-            let state = &mut *self.state();
-            let cancel = state.life.child_ended(outcome).cancel;
-            self.scope.children.alive.fetch_sub(1, Ordering::AcqRel);
-            self.tell(state, 0);
-            self.show();
-            (cancel, state.life.phase() == Phase::Closed, self.farewell(state))
-        };
-        self.act(cancel, reason);
-        hand_over(left);
-        if closed {
-            self.ready.poke();
-        }
-        self.scope.signal.tell_holders();
-    }
-
-    /// An error of a child that has ended without it. Cancels as any other does (R6).
-    pub(crate) fn fail(&self, failure: Failure<E>) {
-        let reason = Reason::from(failure.label().to_string());
-        let late = {
-            let state = &mut *self.state();
-            if matches!(state.heir, Heir::Over) {
-                Some((None, vec![failure], self.erase()))
-            } else {
-                state.life.error(Outcome::Failed(failure));
-                None
-            }
-        };
-        self.act(!self.collect, || reason);
-        hand_over(late);
-    }
-
-    /// The body has ended.
-    pub(crate) fn body_ended(&self, outcome: Outcome<Failure<E>>) {
-        let cancelled = matches!(outcome, Outcome::Cancelled);
-        let ended = self.state().life.body_ended(outcome);
-        if self.scope.signal.about.stage() == Stage::Open {
-            self.scope.signal.about.set_stage(Stage::Joining);
-        }
-        if ended.cancel && cancelled {
-            // If it was the scope's own cancellation, or one from outside, that is known.
-            if !self.scope.is_soft() {
-                let reason = "the body awaited the value of a child that had none";
-                self.scope.cancel(Source::Host, Some(reason.into()));
-            }
-        } else {
-            self.act(ended.cancel, || "the body failed".into());
-        }
-    }
-
-    fn act(&self, cancel: bool, reason: impl FnOnce() -> Reason) {
-        if cancel {
-            self.scope.cancel(Source::Failure, Some(reason()));
-        }
-    }
-
     /// A dump is told how many children there are.
     pub(crate) fn show(&self) {
-        self.scope.signal.about.set_running(self.running());
-    }
-
-    /// The driver gives the errors back.
-    pub(crate) fn finish(&self) -> Vec<Failure<E>> {
-        self.scope.signal.about.set_stage(Stage::Closed);
-        self.scope.signal.tell_holders();
-        let state = &mut *self.state();
-        state.heir = Heir::Over;
-        state.errors()
+        self.scope.signal.info.set_running(self.running());
     }
 }
 
 impl<E> State<E> {
     fn errors(&mut self) -> Vec<Failure<E>> {
         self.life.verdict().into_errors()
+    }
+}
+
+#[cfg(all(test, feature = "tokio", not(aionursery_loom)))]
+mod tests {
+    use crate::nursery;
+
+    /// No program could start them all in its time.
+    #[test]
+    fn a_nursery_that_has_used_up_all_numbers_begins_again_at_1() {
+        futures::executor::block_on(nursery(async |n| {
+            n.core().state().ids = u32::MAX - 1000;
+            let mut last = u32::MAX - 1000;
+            for _ in 0..2000 {
+                let child = n.start_soon(async { Ok::<_, String>(()) });
+                assert!(child.id() == last + 1 || (child.id() == 1 && last > u32::MAX - 100));
+                last = child.id();
+            }
+            assert!(last < 2000);
+            Ok(())
+        }))
+        .unwrap();
     }
 }

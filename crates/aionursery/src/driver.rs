@@ -2,7 +2,7 @@
 //! are cancelled, and ends when all have. It holds the children; nothing else may drop one. What is
 //! polled in a turn, and when, is said in `turn.rs`.
 
-mod shelter;
+mod held;
 mod turn;
 
 use std::future::Future;
@@ -17,19 +17,21 @@ use nursery_core::{Outcome, Phase};
 use pin_project_lite::pin_project;
 
 use crate::builder::Builder;
+use crate::child::{Running, make_idle};
 use crate::core::Core;
+use crate::ended_outside::EndedOutside;
 use crate::error::{Failure, Label, MultiError};
-use crate::frame::{self, Kind, Standing};
-use crate::gone::Gone;
+use crate::ignore_panics::{first, ignore_panics};
 use crate::nursery::{Nursery, Sendable};
-use crate::quiet::{first, quietly};
-use crate::scope::about::{self, About};
+use crate::polling::{self, InScope, Kind};
+use crate::scope::info::{self, Info};
 use crate::scope::{Owner, Scope};
 use crate::stuck::Watch;
-use crate::task::{Running, Seat, Share, TaskRef, Woken, make_idle};
+use crate::task::{DriverSeat, ReadyRef, TaskRef, Woken};
 use crate::timer::Timer;
+use crate::trace::Span;
 use crate::wall;
-use shelter::Shelter;
+use held::HeldChildren;
 
 pin_project! {
     /// The future of a nursery.
@@ -51,9 +53,9 @@ pin_project! {
         body: Option<F>,
         value: Option<T>,
         driver: Option<Driver<E>>,
-        seat: Option<Seat>,
+        seat: Option<DriverSeat>,
         // It has ended, and the future that awaits it is cancelled.
-        gone: Option<Box<Gone>>,
+        gone: Option<Box<EndedOutside>>,
         env: PhantomData<(fn(&'env ()) -> &'env (), M)>,
     }
 
@@ -69,11 +71,7 @@ pin_project! {
     }
 }
 
-impl<T, E, B, F, M> std::fmt::Debug for Block<'_, T, E, B, F, M> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Block").finish_non_exhaustive()
-    }
-}
+opaque!("Block", [T, E, B, F, M] Block<'_, T, E, B, F, M>);
 
 /// What begins with the first poll.
 ///
@@ -106,11 +104,10 @@ struct Driver<E> {
     has_budget: bool,
     /// Whether an owner around may not drop it is known there.
     is_known: bool,
-    shelter: Shelter,
+    held: HeldChildren,
     timer: Timer,
     watch: Option<Box<Watch>>,
-    #[cfg(feature = "tracing")]
-    span: tracing::Span,
+    span: Span,
 }
 
 impl<'env, T, E, B, F, M> Block<'env, T, E, B, F, M>
@@ -155,23 +152,21 @@ where
             Some(driver) => driver,
             None => {
                 let start = start.as_ref().expect("a nursery is not polled once it is done");
-                let (ready, seat) = Share::with_seat();
+                let (ready, seat) = DriverSeat::new();
                 *this.seat = Some(seat);
                 this.driver.insert(Driver::new(&start.builder, ready))
             }
         };
-        #[cfg(feature = "tracing")]
         let span = driver.span.clone();
-        #[cfg(feature = "tracing")]
         let _entered = span.enter();
         let inside = wall::count();
         let scope = driver.scope.take().expect("a nursery is not polled while it is being polled");
-        let standing = Standing::in_scope(scope);
+        let standing = InScope::enter(scope);
         let outermost = standing.is_outermost();
-        driver.shelter.pass_over();
+        driver.held.pass_over();
         let seat = this.seat.as_mut().expect("a driver has a seat");
         let turn = seat.drive(|| {
-            let frame = frame::enter(Kind::Open, false);
+            let frame = polling::enter(Kind::Open, false);
             if let Some(Start { body, call, .. }) = start {
                 let handle = Nursery::new(driver.core.clone(), None, false);
                 match catch_unwind(AssertUnwindSafe(|| call(body, handle))) {
@@ -180,7 +175,7 @@ where
                 }
             }
             let turn = driver.turn(this.body.as_mut(), this.value, cx);
-            frame::leave(frame);
+            polling::leave(frame);
             #[cfg(feature = "tokio")]
             driver.core.end_turn(turn.is_ready(), driver.children.len() + driver.fresh.len());
             turn
@@ -195,22 +190,22 @@ where
         if wall::count() > since {
             match outermost {
                 true => wall::forget(since),
-                false => frame::mark_wall(),
+                false => polling::mark_wall(),
             }
         }
         if turn.is_pending() {
             return Poll::Pending;
         }
-        let driver = this.driver.take().expect("it was there just now");
         seat.close();
         let along = driver.core.scope.is_taken_along().then(|| driver.core.scope.clone());
         let cut = driver.core.state().life.saw_cancellation();
         let ended = driver.finish(this.value.take());
+        *this.driver = None;
         // What a cancellation from outside has cut off is not done, whatever the body returned.
         if let Some(scope) = along
             && ended.as_ref().map_or_else(MultiError::is_empty, |_| cut)
         {
-            let gone = this.gone.insert(Gone::new(scope));
+            let gone = this.gone.insert(EndedOutside::new(scope));
             return gone.poll_nursery(cx).map(Err);
         }
         Poll::Ready(ended)
@@ -218,19 +213,12 @@ where
 }
 
 impl<E> Driver<E> {
-    fn new(builder: &Builder, ready: Share) -> Self {
+    fn new(builder: &Builder, ready: ReadyRef) -> Self {
         // A subscriber's code, which may panic: nothing is there yet that would stay for ever.
-        #[cfg(feature = "tracing")]
-        let span = crate::trace::nursery(builder.name.as_deref());
-        let parent = frame::current();
-        let about = About::new(about::Kind::Nursery, builder.name.clone(), builder.place);
-        let scope = Scope::open(
-            parent,
-            builder.clock.clone(),
-            |clock| builder.settings(clock),
-            Owner::Driver(ready.clone()),
-            about,
-        );
+        let span = Span::nursery(builder.name.as_deref());
+        let parent = polling::current();
+        let info = Info::new(info::Kind::Nursery, builder.name.clone(), builder.place);
+        let scope = Scope::open(parent, &builder.scope, Owner::Driver(ready.clone()), info);
         let core = Core::new(
             scope.clone(),
             ready.clone(),
@@ -239,9 +227,9 @@ impl<E> Driver<E> {
         );
         let body = make_idle(&ready);
         body.wake_by_ref();
-        let mut shelter = Shelter::new();
-        if builder.shield && scope.parent().is_some() {
-            shelter.raise();
+        let mut held = HeldChildren::new();
+        if builder.scope.shield && scope.parent().is_some() {
+            held.raise();
         }
         Self {
             core,
@@ -253,13 +241,12 @@ impl<E> Driver<E> {
             woken_first: false,
             outcome: None,
             stopped: false,
-            shields: builder.shield,
-            has_budget: builder.cleanup.is_some_and(|budget| !budget.is_zero()),
+            shields: builder.scope.shield,
+            has_budget: builder.scope.cleanup.is_some_and(|budget| !budget.is_zero()),
             is_known: false,
-            shelter,
+            held,
             timer: Timer::new(),
             watch: builder.stuck.clone().map(|rule| Box::new(Watch::new(rule))),
-            #[cfg(feature = "tracing")]
             span,
         }
     }
@@ -283,7 +270,7 @@ impl<E> Driver<E> {
         }
     }
 
-    fn finish<T>(self, value: Option<T>) -> Result<T, MultiError<E>> {
+    fn finish<T>(&self, value: Option<T>) -> Result<T, MultiError<E>> {
         let failures = self.core.finish();
         if failures.is_empty()
             && let Some(value) = value
@@ -291,7 +278,7 @@ impl<E> Driver<E> {
             return Ok(value);
         }
         let scope = &self.core.scope;
-        let name = scope.signal.about.name.clone();
+        let name = scope.signal.info.name.clone();
         let mut error = MultiError::collect(failures, scope.cause(), name);
         match value {
             // Every error was handed over to the future that awaited the child.
@@ -308,13 +295,13 @@ impl<E> Driver<E> {
 
     /// The block was dropped early: its children go at once, spawned ones are left to the nearest
     /// nursery above (R28).
-    fn abandon(mut self, seat: &mut Seat, body: std::thread::Result<()>) {
+    fn abandon(mut self, seat: &mut DriverSeat, body: std::thread::Result<()>) {
         let mut failures = Vec::new();
         if let Err(payload) = body {
             failures.push(Failure::panic(payload, Label::BODY));
         }
         let started = self.core.abandon(seat);
-        let standing = self.scope.take().map(Standing::in_scope);
+        let standing = self.scope.take().map(InScope::enter);
         self.core.scope.abort();
         let open = self.core.state().life.phase() == Phase::Open;
         if open {
@@ -350,7 +337,7 @@ impl<E> Driver<E> {
         self.core.leave_orphans(ended);
         drop(standing);
         // A panic of what is left here, beside another, would end the program.
-        quietly(|| drop(self));
+        ignore_panics(|| drop(self));
         if let Some(payload) = resumed {
             resume_unwind(payload);
         }

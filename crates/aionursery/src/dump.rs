@@ -8,14 +8,14 @@ use nursery_core::{ScopeId, Tree, View};
 
 use crate::clock;
 use crate::error::{Cause, Reason};
-use crate::frame;
 use crate::nursery::Nursery;
-use crate::scope::about::{About, Kind, Note, Runs, Stage};
-use crate::scope::domain;
-use crate::scope::{Scope, Tokio, lock};
+use crate::polling;
+use crate::scope::info::{ChildRecord, Info, Kind, Runs, Stage};
+use crate::scope::tree;
+use crate::scope::{Scope, Tokio};
 
 pub use crate::node::{Node, NodeKind, State};
-pub use crate::scope::about::record_children;
+pub use crate::scope::info::record_children;
 
 /// The live tree at one moment: see [`dump`].
 ///
@@ -149,16 +149,16 @@ fn tree(f: &mut fmt::Formatter<'_>, root: &Node) -> fmt::Result {
 #[must_use]
 pub fn dump() -> Dump {
     // Scopes around that were not asked for yet open now.
-    drop(frame::current());
+    drop(polling::current());
     let mut roots = Vec::new();
-    for domain in domain::all() {
-        let tree = lock(&domain.tree);
+    for all in tree::all() {
+        let tree = all.lock();
         let hosts: Vec<_> = tree.roots().filter_map(|root| tree.view(root).host.cloned()).collect();
         drop(tree);
         for host in hosts {
             // The clock may be the program's code: it is read outside the lock.
             let now = host.clock.now();
-            let tree = &lock(&domain.tree);
+            let tree = &all.lock();
             let is_still_there =
                 |root| tree.view(root).host.is_some_and(|it| Arc::ptr_eq(it, &host));
             if let Some(root) = tree.roots().find(|root| is_still_there(*root)) {
@@ -184,7 +184,7 @@ impl<E, M> Nursery<'_, E, M> {
     /// ```
     #[must_use]
     pub fn dump(&self) -> Dump {
-        drop(frame::current());
+        drop(polling::current());
         // So that the number of children is of this moment.
         let _ = self.running();
         self.scope().dump()
@@ -194,7 +194,7 @@ impl<E, M> Nursery<'_, E, M> {
 impl Scope {
     pub(crate) fn dump(&self) -> Dump {
         let now = self.clock().now();
-        Dump { roots: copy(&lock(&self.domain().tree), self.id(), now) }
+        Dump { roots: copy(&self.tree().lock(), self.id(), now) }
     }
 }
 
@@ -202,10 +202,10 @@ impl Scope {
 struct Part<'a> {
     scope: ScopeId,
     view: View<'a, Tokio>,
-    about: &'a About,
+    info: &'a Info,
     /// The noted children, then what was opened in others.
     below: Vec<Node>,
-    notes: Vec<Arc<Note>>,
+    records: Vec<Arc<ChildRecord>>,
     /// The part above it.
     above: usize,
 }
@@ -214,10 +214,10 @@ struct Part<'a> {
 fn copy(tree: &Tree<Tokio>, root: ScopeId, now: f64) -> Vec<Node> {
     let part = |scope, above| {
         let view = tree.view(scope);
-        let about = &view.host?.about;
-        let notes = about.notes();
-        let below = notes.iter().map(|note| child(note, view.is_cancelled)).collect();
-        Some(Part { scope, view, about, below, notes, above })
+        let info = &view.host?.info;
+        let records = info.records();
+        let below = records.iter().map(|record| child(record, view.is_cancelled)).collect();
+        Some(Part { scope, view, info, below, records, above })
     };
     // From the top down, each with those that are beside it, the latest first; then, from the end,
     // each goes to the one above it.
@@ -228,12 +228,12 @@ fn copy(tree: &Tree<Tokio>, root: ScopeId, now: f64) -> Vec<Node> {
         at += 1;
     }
     while let Some(part) = parts.pop() {
-        let (above, opener) = (part.above, part.about.opener.as_ref());
+        let (above, opener) = (part.above, part.info.opener.as_ref());
         let nodes = part.close(now);
         let Some(above) = parts.get_mut(above) else { return nodes };
-        let place = |opener: &Arc<Note>| {
+        let place = |opener: &Arc<ChildRecord>| {
             // They are in the order of starting.
-            above.notes.binary_search_by_key(&opener.serial, |note| note.serial).ok()
+            above.records.binary_search_by_key(&opener.serial, |record| record.serial).ok()
         };
         match opener.and_then(place) {
             Some(index) => above.below[index].children.extend(nodes),
@@ -245,9 +245,9 @@ fn copy(tree: &Tree<Tokio>, root: ScopeId, now: f64) -> Vec<Node> {
 
 impl Part<'_> {
     fn close(self, now: f64) -> Vec<Node> {
-        let Self { view, about, below, .. } = self;
-        let running = about.running();
-        let state = match (about.kind, about.stage()) {
+        let Self { view, info, below, .. } = self;
+        let running = info.running();
+        let state = match (info.kind, info.stage()) {
             (Kind::Wall | Kind::Thread, _) => return below,
             (Kind::Scope, _) | (Kind::Nursery, Stage::Open) => State::Running,
             (Kind::Nursery, Stage::Joining) => State::Joining,
@@ -259,11 +259,11 @@ impl Part<'_> {
             (Cause(cause.clone()), time(now - at).unwrap_or_default())
         };
         vec![Node {
-            kind: if about.kind == Kind::Nursery { NodeKind::Nursery } else { NodeKind::Scope },
+            kind: if info.kind == Kind::Nursery { NodeKind::Nursery } else { NodeKind::Scope },
             state,
             id: None,
-            name: about.name.clone(),
-            location: about.place,
+            name: info.name.clone(),
+            location: info.place,
             shield: view.settings.shield,
             cancelled: view.is_cancelled,
             cause: view.cause.map(cause),
@@ -274,21 +274,21 @@ impl Part<'_> {
     }
 }
 
-fn child(note: &Note, cancelled: bool) -> Node {
+fn child(record: &ChildRecord, cancelled: bool) -> Node {
     Node {
-        kind: match note.runs {
+        kind: match record.runs {
             Runs::Here => NodeKind::Child,
             #[cfg(feature = "tokio")]
-            Runs::Away => NodeKind::Spawned,
+            Runs::Spawned => NodeKind::Spawned,
             #[cfg(feature = "tokio")]
             Runs::Blocking => NodeKind::Blocking,
         },
-        state: if note.has_begun() { State::Running } else { State::Waiting },
-        id: Some(note.id()),
-        name: note.name.clone(),
-        location: note.place,
-        shield: note.shield,
-        cancelled: cancelled && !note.shield,
+        state: if record.has_begun() { State::Running } else { State::Waiting },
+        id: Some(record.id()),
+        name: record.name.clone(),
+        location: record.place,
+        shield: record.shield,
+        cancelled: cancelled && !record.shield,
         cause: None,
         deadline_in: None,
         running: 0,

@@ -87,11 +87,7 @@ pub struct Gathered<C, V> {
     values: V,
 }
 
-impl<C, V> std::fmt::Debug for Gathered<C, V> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gathered").finish_non_exhaustive()
-    }
-}
+opaque!("Gathered", [C, V] Gathered<C, V>);
 
 impl<C, V> Unpin for Gathered<C, V> {}
 
@@ -184,20 +180,28 @@ macro_rules! tuples {
     )+};
 }
 
-tuples! {
-    (A T 0)
-    (A T 0, B U 1)
-    (A T 0, B U 1, C V 2)
-    (A T 0, B U 1, C V 2, D W 3)
-    (A T 0, B U 1, C V 2, D W 3, F X 4)
-    (A T 0, B U 1, C V 2, D W 3, F X 4, G Y 5)
-    (A T 0, B U 1, C V 2, D W 3, F X 4, G Y 5, H Z 6)
-    (A T 0, B U 1, C V 2, D W 3, F X 4, G Y 5, H Z 6, I Ta 7)
-    (A T 0, B U 1, C V 2, D W 3, F X 4, G Y 5, H Z 6, I Ta 7, J Ua 8)
-    (A T 0, B U 1, C V 2, D W 3, F X 4, G Y 5, H Z 6, I Ta 7, J Ua 8, K Va 9)
-    (A T 0, B U 1, C V 2, D W 3, F X 4, G Y 5, H Z 6, I Ta 7, J Ua 8, K Va 9, L Wa 10)
-    (A T 0, B U 1, C V 2, D W 3, F X 4, G Y 5, H Z 6, I Ta 7, J Ua 8, K Va 9, L Wa 10, M Xa 11)
+/// The sizes that tuples may have: each part's type, its value's, and its place.
+macro_rules! of_every_size {
+    ($tuples:ident) => {
+        $tuples! {
+            (A T 0)
+            (A T 0, B U 1)
+            (A T 0, B U 1, C V 2)
+            (A T 0, B U 1, C V 2, D W 3)
+            (A T 0, B U 1, C V 2, D W 3, F X 4)
+            (A T 0, B U 1, C V 2, D W 3, F X 4, G Y 5)
+            (A T 0, B U 1, C V 2, D W 3, F X 4, G Y 5, H Z 6)
+            (A T 0, B U 1, C V 2, D W 3, F X 4, G Y 5, H Z 6, I Ta 7)
+            (A T 0, B U 1, C V 2, D W 3, F X 4, G Y 5, H Z 6, I Ta 7, J Ua 8)
+            (A T 0, B U 1, C V 2, D W 3, F X 4, G Y 5, H Z 6, I Ta 7, J Ua 8, K Va 9)
+            (A T 0, B U 1, C V 2, D W 3, F X 4, G Y 5, H Z 6, I Ta 7, J Ua 8, K Va 9, L Wa 10)
+            (A T 0, B U 1, C V 2, D W 3, F X 4, G Y 5, H Z 6, I Ta 7, J Ua 8, K Va 9, L Wa 10, M Xa 11)
+        }
+    };
 }
+pub(crate) use of_every_size;
+
+of_every_size! { tuples }
 
 /// Runs all at once and gives all values, in the order given: a `Vec` of an iterator's, a tuple
 /// of a tuple's.

@@ -47,34 +47,44 @@
 //!   `spawn` that has a name.
 //!
 //! # What is unsafe
-//! One module, `task`: a child (`task.rs`, `task/cell.rs`, its handle in `task/handle.rs`, and
-//! `task/away.rs` if it is spawned), the lists of those that were woken (`task/ready.rs`,
-//! `task/ready/stack.rs`) and the memory that they lie in (`task/slots.rs`). Children that borrow are
+//! A task and its word (`task.rs`), the lists of those that were woken (`task/ready.rs`), the memory that
+//! they lie in (`task/memory.rs`); and what knows the types of a child: its future and its result
+//! (`child/cell.rs`, `spawned/child.rs`), its driver's side and its handle. Children that borrow are
 //! polled by the nursery's own future only: code that forgets that future stops them, and frees nothing
 //! they use.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
 #![warn(unreachable_pub, clippy::exhaustive_enums)]
 
+/// A type that shows its name, and nothing of what is in it.
+macro_rules! opaque {
+    ($name:literal, [$($generics:tt)*] $type:ty) => {
+        impl<$($generics)*> std::fmt::Debug for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct($name).finish_non_exhaustive()
+            }
+        }
+    };
+}
+
 mod alarm;
+mod around;
 mod as_completed;
 mod builder;
 mod cancel_scope;
-#[cfg(feature = "tokio")]
-mod carrier;
 mod child;
 mod clock;
 pub mod combine;
 mod core;
 mod driver;
 pub mod dump;
+mod ended_outside;
 mod entry;
 pub mod error;
-mod frame;
 mod gather;
-mod gone;
 #[cfg(feature = "signal")]
 mod graceful;
+mod ignore_panics;
 mod limit;
 #[cfg(all(test, aionursery_loom))]
 #[expect(unsafe_code, reason = "what loom checks")]
@@ -85,18 +95,19 @@ mod nursery;
 mod open_nursery;
 mod permit;
 mod plain;
-mod quiet;
+mod polling;
 mod race;
 mod scope;
 #[cfg(feature = "tokio")]
 mod spawned;
+mod special;
 mod start;
 mod stuck;
 mod supervise;
 mod sync;
 #[expect(
     unsafe_code,
-    reason = "one piece of memory for future, result and waker, and the lists that it is in"
+    reason = "the memory of a child, the references to it, and the lists that it is in"
 )]
 mod task;
 mod timer;
@@ -104,13 +115,11 @@ mod timer;
 mod token;
 mod trace;
 mod wall;
-mod within;
 
 pub use as_completed::{AsCompleted, as_completed};
 pub use builder::{Builder, OnError};
-pub use cancel_scope::{
-    CancelScope, cancelled, fail_after, fail_at, move_on_after, move_on_at, shield,
-};
+pub use cancel_scope::CancelScope;
+pub use cancel_scope::short::{cancelled, fail_after, fail_at, move_on_after, move_on_at, shield};
 pub use child::{Child, End};
 pub use combine::yield_now;
 pub use entry::{nursery, nursery_local};
@@ -125,7 +134,8 @@ pub use start::TaskStatus;
 
 /// The futures that the calls of this crate give, and those that they make children of.
 pub mod future {
-    pub use crate::cancel_scope::{MovingOn, Scoped, Shielding};
+    pub use crate::cancel_scope::Scoped;
+    pub use crate::cancel_scope::short::{MovingOn, Shielding};
     pub use crate::driver::Block;
     pub use crate::plain::Plain;
     pub use crate::scope::Cancellation;
@@ -140,7 +150,7 @@ pub mod mode {
 /// How children run on tokio.
 #[cfg(feature = "tokio")]
 pub mod runtime {
-    pub use crate::carrier::keep_idle_tasks;
+    pub use crate::spawned::keep_idle_tasks;
 }
 
 /// What runs for long: it is opened again when it fails, and ends when the program is asked to stop.
@@ -152,7 +162,7 @@ pub mod service {
 
 /// Whose time counts, and how much of it is left.
 pub mod time {
-    pub use crate::cancel_scope::{current_effective_deadline, current_time};
+    pub use crate::cancel_scope::short::{current_effective_deadline, current_time};
     pub use crate::clock::{Clock, Sleep};
 }
 

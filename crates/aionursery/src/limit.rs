@@ -3,15 +3,11 @@
 //! that is gone.
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 
-use pin_project_lite::pin_project;
-
-use crate::quiet::quietly;
-use crate::scope::lock;
-use crate::sync::Mutex;
+use crate::ignore_panics::ignore_panics;
+use crate::sync::{Mutex, lock};
 
 /// The places of one nursery.
 pub(crate) struct Gate(Mutex<Places>);
@@ -66,10 +62,10 @@ impl Gate {
             }
             (own, heir)
         };
-        quietly(|| drop(own));
+        ignore_panics(|| drop(own));
         if let Some((_, waker)) = heir {
             // This may be the end of a child that has panicked.
-            quietly(|| waker.wake());
+            ignore_panics(|| waker.wake());
         }
     }
 }
@@ -102,33 +98,6 @@ impl Drop for Place {
     fn drop(&mut self) {
         if let Some(gate) = &self.gate {
             gate.leave(self.entered, self.ticket);
-        }
-    }
-}
-
-pin_project! {
-    /// A child that waits for its place, then runs in it.
-    pub(crate) struct Gated<F> {
-        #[pin]
-        future: F,
-        place: Place,
-    }
-}
-
-impl<F> Gated<F> {
-    pub(crate) fn new(place: Place, future: F) -> Self {
-        Self { future, place }
-    }
-}
-
-impl<F: Future> Future for Gated<F> {
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        match this.place.poll(cx.waker()) {
-            true => this.future.poll(cx),
-            false => Poll::Pending,
         }
     }
 }

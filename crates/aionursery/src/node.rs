@@ -9,17 +9,6 @@ use std::time::Duration;
 use crate::error::Cause;
 
 /// What a [`Node`] is.
-///
-/// ```
-/// # use aionursery::{Builder, dump::{NodeKind, State}};
-/// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-/// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
-/// #     n.cancel_with("closing time");
-/// #     Ok(n.dump())
-/// # })).unwrap();
-/// # let (kitchen, cook) = (&dump.roots()[0], &dump.roots()[0].children()[0]);
-/// assert_eq!((kitchen.kind(), cook.kind()), (NodeKind::Nursery, NodeKind::Child));
-/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NodeKind {
@@ -36,17 +25,6 @@ pub enum NodeKind {
 }
 
 /// How far a [`Node`] is.
-///
-/// ```
-/// # use aionursery::{Builder, dump::{NodeKind, State}};
-/// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-/// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
-/// #     n.cancel_with("closing time");
-/// #     Ok(n.dump())
-/// # })).unwrap();
-/// # let (kitchen, cook) = (&dump.roots()[0], &dump.roots()[0].children()[0]);
-/// assert_eq!((kitchen.state(), cook.state()), (State::Running, State::Waiting));
-/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum State {
@@ -75,6 +53,13 @@ pub enum State {
 ///     assert_eq!((cook.kind(), cook.id(), cook.name()), (NodeKind::Child, Some(1), Some("cook")));
 ///     assert_eq!((cook.state(), cook.is_cancelled()), (State::Waiting, false));
 ///     assert_eq!(cook.location().unwrap().file(), file!());
+///     assert!(!cook.is_shielded() && cook.children().is_empty());
+///     n.cancel_with("closing time");
+///     let dump = n.dump();
+///     let kitchen = &dump.roots()[0];
+///     assert_eq!(kitchen.cause().unwrap().reason(), Some("closing time"));
+///     assert!(kitchen.cancelled_for().is_some() && kitchen.deadline_in().is_none());
+///     assert!(kitchen.children()[0].cause().is_none()); // it was its nursery that was cancelled
 ///     Ok(())
 /// }).await.unwrap();
 /// # });
@@ -96,189 +81,66 @@ pub struct Node {
 
 impl Node {
     /// What it is.
-    ///
-    /// ```
-    /// # use aionursery::{Builder, dump::{NodeKind, State}};
-    /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-    /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
-    /// #     n.cancel_with("closing time");
-    /// #     Ok(n.dump())
-    /// # })).unwrap();
-    /// # let (kitchen, cook) = (&dump.roots()[0], &dump.roots()[0].children()[0]);
-    /// assert_eq!((kitchen.kind(), cook.kind()), (NodeKind::Nursery, NodeKind::Child));
-    /// ```
     #[must_use]
     pub fn kind(&self) -> NodeKind {
         self.kind
     }
 
     /// How far it is.
-    ///
-    /// ```
-    /// # use aionursery::{Builder, dump::{NodeKind, State}};
-    /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-    /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
-    /// #     n.cancel_with("closing time");
-    /// #     Ok(n.dump())
-    /// # })).unwrap();
-    /// # let (kitchen, cook) = (&dump.roots()[0], &dump.roots()[0].children()[0]);
-    /// assert_eq!((kitchen.state(), cook.state()), (State::Running, State::Waiting));
-    /// ```
     #[must_use]
     pub fn state(&self) -> State {
         self.state
     }
 
     /// A child's number in its nursery, from 1.
-    ///
-    /// ```
-    /// # use aionursery::{Builder, dump::{NodeKind, State}};
-    /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-    /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
-    /// #     n.cancel_with("closing time");
-    /// #     Ok(n.dump())
-    /// # })).unwrap();
-    /// # let (kitchen, cook) = (&dump.roots()[0], &dump.roots()[0].children()[0]);
-    /// assert_eq!((kitchen.id(), cook.id()), (None, Some(1)));
-    /// ```
     #[must_use]
     pub fn id(&self) -> Option<u32> {
         self.id
     }
 
     /// Its name, if it was given one.
-    ///
-    /// ```
-    /// # use aionursery::{Builder, dump::{NodeKind, State}};
-    /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-    /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
-    /// #     n.cancel_with("closing time");
-    /// #     Ok(n.dump())
-    /// # })).unwrap();
-    /// # let (kitchen, cook) = (&dump.roots()[0], &dump.roots()[0].children()[0]);
-    /// assert_eq!((kitchen.name(), cook.name()), (Some("kitchen"), Some("cook")));
-    /// ```
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
     /// Where it was opened or started.
-    ///
-    /// ```
-    /// # use aionursery::{Builder, dump::{NodeKind, State}};
-    /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-    /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
-    /// #     n.cancel_with("closing time");
-    /// #     Ok(n.dump())
-    /// # })).unwrap();
-    /// # let (kitchen, cook) = (&dump.roots()[0], &dump.roots()[0].children()[0]);
-    /// let place = cook.location().unwrap();
-    /// println!("started at {}:{}", place.file(), place.line());
-    /// ```
     #[must_use]
     pub fn location(&self) -> Option<&'static Location<'static>> {
         self.location
     }
 
     /// Whether cancellation from outside does not come in.
-    ///
-    /// ```
-    /// # use aionursery::{Builder, dump::{NodeKind, State}};
-    /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-    /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
-    /// #     n.cancel_with("closing time");
-    /// #     Ok(n.dump())
-    /// # })).unwrap();
-    /// # let (kitchen, cook) = (&dump.roots()[0], &dump.roots()[0].children()[0]);
-    /// assert!(!cook.is_shielded());
-    /// ```
     #[must_use]
     pub fn is_shielded(&self) -> bool {
         self.shield
     }
 
     /// Whether a cancellation reaches it, its own or one from above.
-    ///
-    /// ```
-    /// # use aionursery::{Builder, dump::{NodeKind, State}};
-    /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-    /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
-    /// #     n.cancel_with("closing time");
-    /// #     Ok(n.dump())
-    /// # })).unwrap();
-    /// # let (kitchen, cook) = (&dump.roots()[0], &dump.roots()[0].children()[0]);
-    /// assert!(kitchen.is_cancelled() && cook.is_cancelled());
-    /// ```
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.cancelled
     }
 
     /// Why it was cancelled itself.
-    ///
-    /// ```
-    /// # use aionursery::{Builder, dump::{NodeKind, State}};
-    /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-    /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
-    /// #     n.cancel_with("closing time");
-    /// #     Ok(n.dump())
-    /// # })).unwrap();
-    /// # let (kitchen, cook) = (&dump.roots()[0], &dump.roots()[0].children()[0]);
-    /// assert_eq!(kitchen.cause().unwrap().reason(), Some("closing time"));
-    /// assert!(cook.cause().is_none()); // it was its nursery that was cancelled
-    /// ```
     #[must_use]
     pub fn cause(&self) -> Option<&Cause> {
         self.cause.as_ref().map(|(cause, _)| cause)
     }
 
     /// How long ago it was cancelled itself.
-    ///
-    /// ```
-    /// # use aionursery::{Builder, dump::{NodeKind, State}};
-    /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-    /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
-    /// #     n.cancel_with("closing time");
-    /// #     Ok(n.dump())
-    /// # })).unwrap();
-    /// # let (kitchen, cook) = (&dump.roots()[0], &dump.roots()[0].children()[0]);
-    /// assert!(kitchen.cancelled_for().unwrap() < std::time::Duration::from_secs(60));
-    /// ```
     #[must_use]
     pub fn cancelled_for(&self) -> Option<Duration> {
         self.cause.as_ref().map(|(_, ago)| *ago)
     }
 
     /// The time that is left until its own deadline.
-    ///
-    /// ```
-    /// # use aionursery::{Builder, dump::{NodeKind, State}};
-    /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-    /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
-    /// #     n.cancel_with("closing time");
-    /// #     Ok(n.dump())
-    /// # })).unwrap();
-    /// # let (kitchen, cook) = (&dump.roots()[0], &dump.roots()[0].children()[0]);
-    /// assert_eq!(kitchen.deadline_in(), None);
-    /// ```
     #[must_use]
     pub fn deadline_in(&self) -> Option<Duration> {
         self.deadline_in
     }
 
     /// How many children of a nursery have not ended, also those that are not shown.
-    ///
-    /// ```
-    /// # use aionursery::{Builder, dump::{NodeKind, State}};
-    /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-    /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
-    /// #     n.cancel_with("closing time");
-    /// #     Ok(n.dump())
-    /// # })).unwrap();
-    /// # let (kitchen, cook) = (&dump.roots()[0], &dump.roots()[0].children()[0]);
-    /// assert_eq!(kitchen.running(), 1);
-    /// ```
     #[must_use]
     pub fn running(&self) -> usize {
         self.running
@@ -286,17 +148,6 @@ impl Node {
 
     /// What is below it: a nursery's children, and the scopes and nurseries that were opened in
     /// it, or in a child. Those that a child opened that is not shown stand beside the children.
-    ///
-    /// ```
-    /// # use aionursery::{Builder, dump::{NodeKind, State}};
-    /// # let dump = futures::executor::block_on(Builder::new().name("kitchen").nursery(async |n| {
-    /// #     n.named("cook").start_soon(async { Ok::<_, String>(()) });
-    /// #     n.cancel_with("closing time");
-    /// #     Ok(n.dump())
-    /// # })).unwrap();
-    /// # let (kitchen, cook) = (&dump.roots()[0], &dump.roots()[0].children()[0]);
-    /// assert_eq!(kitchen.children().len(), 1);
-    /// ```
     #[must_use]
     pub fn children(&self) -> &[Node] {
         &self.children

@@ -13,14 +13,15 @@ use nursery_core::Source;
 
 pub use mode::{Admits, Local, Mode, Sendable};
 
-use crate::child::Child;
+use crate::child::{Child, Handle, Running, make};
 use crate::core::Core;
 use crate::error::{Cause, Failure, Label, NurseryClosed, Reason};
-use crate::limit::{Gate, Gated, Place};
-use crate::scope::about::{Noted, Runs, Watched};
+use crate::limit::{Gate, Place};
+use crate::scope::info::{Info, Runs};
 use crate::scope::{Cancellation, Scope};
-use crate::task::{Handle, Making, Running, make};
-use crate::within::Within;
+use crate::special::{RecordGuard, Special, wall};
+use crate::task::TaskOptions;
+use crate::trace::Span;
 
 /// A nursery's handle: starts and cancels children. Cheap to clone, may be kept and sent away;
 /// once the block has ended it only says [`NurseryClosed`].
@@ -64,7 +65,7 @@ pub type LocalNursery<'env, E> = Nursery<'env, E, Local>;
 impl<E, M> std::fmt::Debug for Nursery<'_, E, M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Nursery")
-            .field("name", &self.core.scope.signal.about.name)
+            .field("name", &self.core.scope.signal.info.name)
             .field("running", &self.running())
             .field("cancelled", &self.is_cancelled())
             .finish_non_exhaustive()
@@ -138,7 +139,7 @@ impl<'env, E, M> Nursery<'env, E, M> {
         if !self.is_plain() {
             return self.start_special(future, Location::caller());
         }
-        let (task, handle) = make(&core.ready, future, Making { shield: false, name: None });
+        let (task, handle) = make(&core.ready, future, TaskOptions { shield: false, name: None });
         self.admit(task, handle)
     }
 
@@ -167,20 +168,20 @@ impl<'env, E, M> Nursery<'env, E, M> {
         F: Future<Output = Result<T, E>> + 'env,
     {
         let core = &self.core;
-        let making = Making { shield: self.shield, name: self.name.clone() };
-        let noted = (core.records || self.name.is_some()).then(|| {
-            Noted::new(&core.scope.signal, self.name.clone(), self.shield, Runs::Here, Some(place))
-        });
-        let note = noted.as_ref().map(|noted| noted.note().clone());
-        let gated = Gated::new(seat, Watched::new(noted, future));
-        let within = Within::child(core.scope.clone(), self.shield, note.clone(), gated);
-        let (task, handle) = match &self.name {
-            Some(name) => make(&core.ready, crate::trace::child(name, within), making),
-            None => make(&core.ready, within, making),
+        let (name, shield) = (&self.name, self.shield);
+        let recorded = (core.records || name.is_some())
+            .then(|| RecordGuard::new(&core.scope.signal, name.clone(), shield, Runs::Here, place));
+        let record = recorded.as_ref().map(|recorded| recorded.record().clone());
+        let scope = match shield {
+            true => wall(core.scope.clone(), Info::wall(record.clone())),
+            false => core.scope.clone(),
         };
+        let span = Span::child(name.as_deref());
+        let special = Special::new(future, recorded, seat, Some(scope), span);
+        let (task, handle) = make(&core.ready, special, TaskOptions { shield, name: name.clone() });
         let child = self.admit(task, handle)?;
-        if let Some(note) = note {
-            note.set_id(child.id());
+        if let Some(record) = record {
+            record.set_id(child.id());
         }
         Ok(child)
     }
@@ -431,7 +432,7 @@ impl<'env, E, M> Nursery<'env, E, M> {
     }
 
     #[cfg(feature = "tokio")]
-    pub(crate) fn options(&self) -> (Option<Arc<str>>, bool) {
-        (self.name.clone(), self.shield)
+    pub(crate) fn options(&self) -> TaskOptions {
+        TaskOptions { shield: self.shield, name: self.name.clone() }
     }
 }

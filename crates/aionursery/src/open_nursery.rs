@@ -12,11 +12,11 @@ use std::task::{Context, Poll, Waker};
 use nursery_core::Source;
 
 use crate::builder::Builder;
-use crate::cancel_scope::shield;
+use crate::cancel_scope::short::shield;
 use crate::driver::Block;
 use crate::error::{Cause, MultiError};
-use crate::frame;
 use crate::nursery::Nursery;
+use crate::polling;
 use crate::scope::Cancellation;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{AtomicWaker, JoinError, JoinHandle, spawn};
@@ -128,7 +128,7 @@ impl Builder {
         };
         let mut block = Box::pin(Block::new(self.at(Location::caller()), body));
         // Not below the scope that this code stands in: its task is not either.
-        let first = frame::apart(|| block.as_mut().poll(&mut Context::from_waker(Waker::noop())));
+        let first = polling::apart(|| block.as_mut().poll(&mut Context::from_waker(Waker::noop())));
         let task = spawn(async move {
             match first {
                 // Its deadline had passed.
@@ -162,7 +162,7 @@ impl<E> OpenNursery<E> {
     /// ```
     pub async fn close(mut self) -> Result<(), MultiError<E>> {
         self.end.reach();
-        let mut around = frame::current().map(Cancellation::new);
+        let mut around = polling::current().map(Cancellation::new);
         let joined = shield(poll_fn(|cx| {
             if let Some(cancelled) = &mut around
                 && Pin::new(cancelled).poll(cx).is_ready()
@@ -189,7 +189,7 @@ impl<E> OpenNursery<E> {
             // A destructor's, of a child that was dropped.
             Ok(payload) => resume_unwind(payload),
             Err(_) => {
-                let name = self.nursery.scope().signal.about.name.clone();
+                let name = self.nursery.scope().signal.info.name.clone();
                 let cause = Cause::new(Source::Host, Some("its runtime has shut down".into()));
                 MultiError::collect(Vec::new(), Some(cause), name)
             }

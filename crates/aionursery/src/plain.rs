@@ -39,11 +39,7 @@ impl<F: Future, E> Future for Plain<F, E> {
     }
 }
 
-impl<F, E> std::fmt::Debug for Plain<F, E> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Plain").finish_non_exhaustive()
-    }
-}
+opaque!("Plain", [F, E] Plain<F, E>);
 
 impl<'env, E: 'env, M> Nursery<'env, E, M> {
     /// As [`start_soon`](Self::start_soon), for a child that cannot fail: a future of any output, which

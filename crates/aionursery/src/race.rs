@@ -10,10 +10,9 @@ use std::task::{Context, Poll, ready};
 use crate::builder::Builder;
 use crate::driver::Block;
 use crate::error::MultiError;
-use crate::gather::{Each, Tuple, sealed};
+use crate::gather::{Each, Tuple, of_every_size, sealed};
 use crate::nursery::Nursery;
-use crate::scope::lock;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, lock};
 
 /// What [`race`] takes: anything that iterates over futures, or a tuple of up to twelve. All
 /// give values of one type.
@@ -78,11 +77,7 @@ pub struct Finish<'env, T, E> {
     won: Arc<Mutex<Option<T>>>,
 }
 
-impl<T, E> std::fmt::Debug for Finish<'_, T, E> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Finish").finish_non_exhaustive()
-    }
-}
+opaque!("Finish", [T, E] Finish<'_, T, E>);
 
 impl<'env, T: Send + 'env, E: Send + 'env> Finish<'env, T, E> {
     #[track_caller]
@@ -126,7 +121,7 @@ where
 }
 
 macro_rules! tuples {
-    ($(($($future:ident $at:tt),+))+) => {$(
+    ($(($($future:ident $value:ident $at:tt),+))+) => {$(
         impl<'env, T, E, $($future),+> Race<'env, E, Tuple> for ($($future,)+)
         where
             $($future: Future<Output = Result<T, E>> + Send + 'env,)+
@@ -148,20 +143,7 @@ macro_rules! tuples {
     )+};
 }
 
-tuples! {
-    (A 0)
-    (A 0, B 1)
-    (A 0, B 1, C 2)
-    (A 0, B 1, C 2, D 3)
-    (A 0, B 1, C 2, D 3, F 4)
-    (A 0, B 1, C 2, D 3, F 4, G 5)
-    (A 0, B 1, C 2, D 3, F 4, G 5, H 6)
-    (A 0, B 1, C 2, D 3, F 4, G 5, H 6, I 7)
-    (A 0, B 1, C 2, D 3, F 4, G 5, H 6, I 7, J 8)
-    (A 0, B 1, C 2, D 3, F 4, G 5, H 6, I 7, J 8, K 9)
-    (A 0, B 1, C 2, D 3, F 4, G 5, H 6, I 7, J 8, K 9, L 10)
-    (A 0, B 1, C 2, D 3, F 4, G 5, H 6, I 7, J 8, K 9, L 10, M 11)
-}
+of_every_size! { tuples }
 
 /// Runs all at once; the first value wins and the others are cancelled and joined. `None` if there
 /// was nothing to run.
@@ -227,11 +209,7 @@ pin_project_lite::pin_project! {
     }
 }
 
-impl<T, E, L> std::fmt::Debug for Racing<'_, T, E, L> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Racing").finish_non_exhaustive()
-    }
-}
+opaque!("Racing", [T, E, L] Racing<'_, T, E, L>);
 
 impl<T, E, L> Future for Racing<'_, T, E, L> {
     type Output = Result<Option<T>, MultiError<E>>;

@@ -2,67 +2,69 @@
 //! spawned children that a nursery dropped below it has left. What a cancellation reaches is
 //! decided by the core's `Tree`; this only carries out.
 
-pub(crate) mod about;
 mod cancellation;
 mod children;
-pub(crate) mod domain;
+mod face;
+pub(crate) mod info;
+mod orphans;
 mod signal;
 #[cfg(feature = "tokio-util")]
 mod tokens;
+pub(crate) mod tree;
 mod waiter;
 
-use std::convert::Infallible;
-use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use nursery_core::{
-    Cleanup, Delivery, Effects, Face, Flight, Identity, MemberId, ScopeId, Settings, Tree,
-};
+use nursery_core::{Cleanup, Delivery, Effects, Flight, MemberId, ScopeId, Settings, Tree};
 
-use about::{About, Kind, Stage};
+#[cfg(feature = "tokio-util")]
+use tokio_util::sync::CancellationToken;
+
 pub use cancellation::Cancellation;
 pub(crate) use children::Children;
-use domain::Domain;
+pub(crate) use face::Tokio;
+use info::{Info, Kind, Stage};
 #[cfg(feature = "tokio-util")]
 use signal::LISTENS;
 use signal::{ADOPTS, ALONG};
-pub(crate) use signal::{HARD, LATE, LEFT, Owner, SOFT, Signal, TIMED};
+pub(crate) use signal::{HARD, LATE, Owner, SOFT, Signal, TIMED};
 #[cfg(feature = "tokio-util")]
 pub(crate) use tokens::REASON;
+use tree::ScopeTree;
 pub(crate) use waiter::Waiter;
 
-use crate::clock::{self, Own, Time};
+use crate::clock::{self, ScopeClock, UserClock};
 use crate::error::{Cause, LostError, Reason};
-use crate::quiet::quietly;
 use crate::sync::atomic::Ordering;
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, lock};
 
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// What a scope is opened with.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ScopeOptions {
+    pub(crate) shield: bool,
+    /// Without one, it has that of the scope above.
+    pub(crate) cleanup: Option<Duration>,
+    pub(crate) deadline: Option<Instant>,
+    /// What a root runs on; what is below, on its root's.
+    pub(crate) clock: Option<UserClock>,
 }
 
-/// The budget that a scope was given; without one, it has that of the scope above.
-pub(crate) fn budget(given: Option<Duration>) -> Cleanup {
-    given.map_or(Cleanup::Inherited, |time| Cleanup::Limited(clock::nanoseconds(time)))
-}
-
-/// Errors stay in each nursery's own lifecycle; the tree carries none.
-pub(crate) struct NoError(Infallible);
-
-impl Identity for NoError {
-    fn identity(&self) -> Option<std::num::NonZeroUsize> {
-        match self.0 {}
+impl ScopeOptions {
+    fn settings(&self, clock: &ScopeClock, nursery: bool) -> Settings {
+        let budget = match nursery {
+            // What is in a nursery has its budget, whatever is cancelled above (R27a).
+            true => Cleanup::Guaranteed,
+            false => Cleanup::Limited,
+        };
+        let cleanup = self.cleanup.map(|time| budget(clock::nanoseconds(time)));
+        Settings {
+            deadline: self.deadline.map_or(f64::INFINITY, |moment| clock.nanoseconds(moment)),
+            shield: self.shield,
+            cleanup: cleanup.unwrap_or(Cleanup::Inherited),
+            ..Settings::default()
+        }
     }
-}
-
-pub(crate) struct Tokio;
-
-impl Face for Tokio {
-    type Key = Arc<Signal>;
-    type Error = NoError;
-    type Reason = Reason;
-    type Wake = Infallible;
-    type Watch = Infallible;
 }
 
 /// Spawned children that a nursery dropped below this one has left behind (R28).
@@ -80,7 +82,7 @@ struct Orphans {
 
 /// A scope. Leaves the tree when its last owner goes.
 pub(crate) struct Scope {
-    domain: Arc<Domain>,
+    tree: Arc<ScopeTree>,
     parent: Option<Arc<Scope>>,
     member: MemberId,
     id: ScopeId,
@@ -93,21 +95,19 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    /// Opens a scope below `parent`. A nursery's can take in orphans. A root runs on `clock`, if
-    /// one is given; what is below, on its root's.
+    /// Opens a scope below `parent`. A nursery's can take in orphans.
     pub(crate) fn open(
         parent: Option<Arc<Scope>>,
-        clock: Option<Own>,
-        settings: impl FnOnce(&Time) -> Settings,
+        options: &ScopeOptions,
         owner: Owner,
-        about: About,
+        info: Info,
     ) -> Arc<Self> {
-        let nursery = about.kind == Kind::Nursery;
-        let (domain, clock) = match &parent {
-            Some(parent) => (parent.domain.clone(), parent.clock().clone()),
-            None => (domain::take(), Time::start(clock)),
+        let nursery = info.kind == Kind::Nursery;
+        let (tree, clock) = match &parent {
+            Some(parent) => (parent.tree.clone(), parent.clock().clone()),
+            None => (tree::take(), ScopeClock::start(options.clock.clone())),
         };
-        let mut settings = settings(&clock);
+        let mut settings = options.settings(&clock, nursery);
         let mut flags = 0;
         if settings.deadline < f64::INFINITY {
             flags |= TIMED;
@@ -118,9 +118,9 @@ impl Scope {
                 flags |= LATE;
             }
         }
-        let signal = Arc::new(Signal::new(flags, owner, about, clock));
+        let signal = Arc::new(Signal::new(flags, owner, info, clock));
         let (member, id, cancelled) = {
-            let tree = &mut *lock(&domain.tree);
+            let tree = &mut *tree.lock();
             let member = match &parent {
                 Some(parent) => tree.enroll_in(signal.clone(), parent.id),
                 None => tree.enroll(signal.clone(), true),
@@ -133,18 +133,18 @@ impl Scope {
         if cancelled {
             // The clock may be the program's code: it is read outside the lock, and only if need be.
             let now = signal.clock.reading();
-            let tree = &mut *lock(&domain.tree);
+            let tree = &mut *tree.lock();
             let hard = if tree.insists_at(member) <= now { HARD } else { TIMED };
             signal.flags.fetch_or(SOFT | hard, Ordering::AcqRel);
             tree.thrown(member);
         }
         let orphans = nursery.then(Mutex::default);
         let children = Children::default();
-        Arc::new(Self { domain, parent, member, id, signal, children, orphans, left: false })
+        Arc::new(Self { tree, parent, member, id, signal, children, orphans, left: false })
     }
 
-    pub(crate) fn domain(&self) -> &Domain {
-        &self.domain
+    pub(crate) fn tree(&self) -> &ScopeTree {
+        &self.tree
     }
 
     pub(crate) fn id(&self) -> ScopeId {
@@ -177,7 +177,7 @@ impl Scope {
 
     /// Whether no cancellation from above reaches it.
     pub(crate) fn is_shield(&self) -> bool {
-        lock(&self.domain.tree).settings(self.id).shield
+        self.tree.lock().settings(self.id).shield
     }
 
     /// The future that this nursery stands in is dropped as soon as it has ended: so it is cancelled
@@ -197,7 +197,7 @@ impl Scope {
 
     /// Whether this nursery has ended, or was dropped.
     pub(crate) fn is_over(&self) -> bool {
-        matches!(self.signal.about.stage(), Stage::Closed | Stage::Dropped)
+        matches!(self.signal.info.stage(), Stage::Closed | Stage::Dropped)
     }
 
     /// Whether it has children that do not end by being dropped with it: its own spawned ones, and
@@ -241,12 +241,12 @@ impl Scope {
         if !self.is_soft() {
             return None;
         }
-        lock(&self.domain.tree).first_cause(self.id).cloned().map(Cause)
+        self.tree.lock().first_cause(self.id).cloned().map(Cause)
     }
 
     /// Why it was cancelled itself, not by a scope above.
     pub(crate) fn own_cause(&self) -> Option<Cause> {
-        self.is_soft().then(|| lock(&self.domain.tree).cause(self.id).cloned().map(Cause)).flatten()
+        self.is_soft().then(|| self.tree.lock().cause(self.id).cloned().map(Cause)).flatten()
     }
 
     /// Lets a deadline act that had passed when the scope was opened.
@@ -262,12 +262,12 @@ impl Scope {
         self.change(|tree, now, out| {
             tree.set_deadline(self.id, deadline, if known { now } else { f64::MIN }, out);
         });
-        self.signal.owner.poke();
+        self.signal.owner.notify_driver();
     }
 
-    /// The next moment at which something happens to it, on the clock of its domain.
+    /// The next moment at which something happens to it, on the clock of its root.
     pub(crate) fn next_moment(&self) -> f64 {
-        let tree = lock(&self.domain.tree);
+        let tree = self.tree.lock();
         if tree.is_cancelled(self.member) {
             tree.insists_at(self.member)
         } else {
@@ -275,20 +275,41 @@ impl Scope {
         }
     }
 
-    /// The earliest moment at which a deadline cancels it, on the clock of its domain.
+    /// The earliest moment at which a deadline cancels it, on the clock of its root.
     pub(crate) fn effective_deadline(&self) -> f64 {
-        lock(&self.domain.tree).effective_deadline(self.member)
+        self.tree.lock().effective_deadline(self.member)
     }
 
-    pub(crate) fn clock(&self) -> &Time {
+    pub(crate) fn clock(&self) -> &ScopeClock {
         &self.signal.clock
     }
 
     /// Whether one of the tokens that it listens to was cancelled just now, and so it was.
-    #[cfg(not(feature = "tokio-util"))]
     #[inline]
-    pub(crate) fn poll_tokens(&self, _: &mut std::task::Context<'_>) -> bool {
+    pub(crate) fn poll_tokens(&self, _cx: &mut std::task::Context<'_>) -> bool {
+        #[cfg(feature = "tokio-util")]
+        return self.signal.flags() & LISTENS != 0
+            && self.signal.tokens.poll(_cx)
+            && self.cancel(nursery_core::Source::Explicit, Some(REASON.into()));
+        #[cfg(not(feature = "tokio-util"))]
         false
+    }
+
+    /// From now on `token` is cancelled when this scope is, or the one that already was to be.
+    #[cfg(feature = "tokio-util")]
+    pub(crate) fn tell(&self, token: &CancellationToken) -> &CancellationToken {
+        let token = self.signal.tokens.tell(token);
+        if self.is_soft() {
+            token.cancel();
+        }
+        token
+    }
+
+    /// From now on this scope is cancelled when `token` is.
+    #[cfg(feature = "tokio-util")]
+    pub(crate) fn listen_to(&self, token: &CancellationToken) {
+        self.signal.tokens.listen_to(token);
+        self.signal.listen();
     }
 
     /// It is now: lets deadlines and budgets act that have passed.
@@ -302,7 +323,7 @@ impl Scope {
         let mut out = Effects::default();
         let mut raise = Vec::new();
         let result = {
-            let tree = &mut *lock(&self.domain.tree);
+            let tree = &mut *self.tree.lock();
             let result = act(tree, now, &mut out);
             for Delivery { key: signal, member, throw, .. } in out.deliveries {
                 if !throw || !tree.is_cancelled(member) {
@@ -325,144 +346,26 @@ impl Scope {
         result
     }
 
-    /// The nearest nursery above that is still alive takes in what is left of one that was
-    /// dropped. `None` if there is no such nursery.
-    pub(crate) fn adopter(&self) -> Option<Arc<Scope>> {
-        let mut at = self.parent.clone()?;
-        loop {
-            let above = match at.orphans.as_ref().map(lock) {
-                Some(mut orphans) if !orphans.closed => {
-                    orphans.running += 1;
-                    break;
-                }
-                Some(orphans) if orphans.above.is_some() => orphans.above.clone(),
-                _ => at.parent.clone(),
-            };
-            at = above?;
-        }
-        at.signal.flags.fetch_or(ADOPTS, Ordering::AcqRel);
-        if let Some(orphans) = &self.orphans {
-            lock(orphans).above = Some(at.clone());
-        }
-        Some(at)
-    }
-
-    /// The last spawned child of an adopted nursery has ended.
-    pub(crate) fn orphans_ended(&self, errors: Vec<LostError>) {
-        let mut next = self.end_orphan(errors);
-        // One after the other: a nursery that was dropped itself has an heir, and that may be so, too.
-        while let Some((heir, errors)) = next {
-            next = heir.end_orphan(errors);
-        }
-    }
-
-    /// Which nursery gets what this leaves, if this nursery was dropped itself.
-    fn end_orphan(&self, errors: Vec<LostError>) -> Option<(Arc<Scope>, Vec<LostError>)> {
-        let orphans = self.orphans.as_ref()?;
-        let (last, left) = {
-            let orphans = &mut *lock(orphans);
-            orphans.running -= 1;
-            if !errors.is_empty() {
-                orphans.errors.extend(errors);
-                self.signal.flags.fetch_or(LEFT, Ordering::AcqRel);
-            }
-            (orphans.running == 0 || !orphans.errors.is_empty(), orphans.left)
-        };
-        if left {
-            return self.settle_orphans();
-        }
-        if last {
-            quietly(|| self.signal.owner.poke());
-            self.signal.tell_holders();
-        }
-        None
-    }
-
-    /// This nursery is dropped itself: what it had adopted goes to the nursery above it.
-    pub(crate) fn pass_on_orphans(&self) {
-        let Some(orphans) = &self.orphans else { return };
-        {
-            let orphans = lock(orphans);
-            if orphans.running == 0 && orphans.errors.is_empty() {
-                return;
-            }
-        }
-        let heir = self.adopter();
-        {
-            let orphans = &mut *lock(orphans);
-            orphans.left = true;
-            orphans.heir = heir;
-        }
-        if let Some((heir, errors)) = self.settle_orphans() {
-            heir.orphans_ended(errors);
-        }
-    }
-
-    /// Once the last orphan has ended: what a dropped nursery leaves to its heir. Without one the
-    /// program is told.
-    fn settle_orphans(&self) -> Option<(Arc<Scope>, Vec<LostError>)> {
-        let (heir, errors) = {
-            let orphans = &mut *lock(self.orphans.as_ref()?);
-            if orphans.running > 0 {
-                return None;
-            }
-            (orphans.heir.take(), std::mem::take(&mut orphans.errors))
-        };
-        match heir {
-            Some(heir) => Some((heir, errors)),
-            None => {
-                crate::error::report(errors);
-                None
-            }
-        }
-    }
-
-    /// Whether there are errors of adopted nurseries.
-    #[inline]
-    pub(crate) fn has_orphan_errors(&self) -> bool {
-        self.signal.flags() & LEFT != 0
-    }
-
-    /// Errors of adopted nurseries that are to be reported here.
-    pub(crate) fn take_orphan_errors(&self) -> Vec<LostError> {
-        match &self.orphans {
-            Some(orphans) => {
-                let orphans = &mut *lock(orphans);
-                self.signal.flags.fetch_and(!LEFT, Ordering::AcqRel);
-                std::mem::take(&mut orphans.errors)
-            }
-            None => Vec::new(),
-        }
-    }
-
-    /// Takes in no more, if none is left.
-    pub(crate) fn close_to_orphans(&self, force: bool) -> bool {
-        let Some(orphans) = &self.orphans else { return true };
-        let orphans = &mut *lock(orphans);
-        orphans.closed = force || (orphans.running == 0 && orphans.errors.is_empty());
-        orphans.closed
-    }
-
     /// Leaves the tree, once. Gives the scope above.
     fn leave(&mut self) -> Option<Arc<Self>> {
         if std::mem::replace(&mut self.left, true) {
             return None;
         }
         {
-            let tree = &mut *lock(&self.domain.tree);
+            let tree = &mut *self.tree.lock();
             let out = &mut Effects::default();
             // Nothing stands in it any more whose time to clean up could begin by that.
             tree.exit(self.id, Flight::Nothing, 0, f64::NEG_INFINITY, out);
             tree.withdraw(self.member, out);
         }
-        if let Some(orphans) = &mut self.orphans {
+        if let Some(orphans) = &self.orphans {
             // Both are above it, and so held by its parent, too, which must be the last to go.
-            let orphans = orphans.get_mut().unwrap_or_else(PoisonError::into_inner);
+            let orphans = &mut *lock(orphans);
             (orphans.above, orphans.heir) = (None, None);
         }
         let parent = self.parent.take();
         if parent.is_none() {
-            domain::give(&self.domain);
+            tree::give(&self.tree);
         }
         parent
     }

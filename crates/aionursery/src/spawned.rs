@@ -2,23 +2,33 @@
 //! leave to the child itself to tell its nursery how it ended.
 
 mod blocking;
+mod carrier;
+#[expect(unsafe_code, reason = "one piece of memory for future, result and waker")]
+mod child;
+mod console;
+mod idle;
 
 use std::future::Future;
 use std::panic::Location;
 use std::sync::Arc;
 
-use nursery_core::Settings;
+#[cfg(all(test, aionursery_loom))]
+pub(crate) use carrier::Carrier;
+use child::make_local;
+pub(crate) use child::make_spawned;
+#[cfg(all(test, aionursery_loom))]
+pub(crate) use idle::IdleCarrier;
+pub use idle::keep_idle_tasks;
 
-use crate::carrier;
 use crate::child::Child;
-use crate::core::Core;
 use crate::error::NurseryClosed;
-use crate::limit::{Gated, Place};
+use crate::limit::Place;
 use crate::nursery::Nursery;
-use crate::scope::about::{About, Noted, Runs, Watched};
-use crate::scope::{Owner, Scope, lock};
-use crate::sync::Mutex;
-use crate::task::{Making, TaskRef, make_away, make_here};
+use crate::scope::Scope;
+use crate::scope::info::{Info, Runs};
+use crate::special::{RecordGuard, Special, wall};
+use crate::task::TaskOptions;
+use crate::trace::Span;
 
 impl<E: Send + 'static, M> Nursery<'_, E, M> {
     /// Starts a child on the runtime's workers. It is joined, cancelled and its errors collected
@@ -77,9 +87,9 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         }
         let core = self.core();
         let id = core.start_spawned()?;
-        let making = Making { shield: false, name: None };
-        let (load, handle, reach) = make_away(core, core.scope.clone(), id, making, future);
-        carrier::send(load);
+        let options = TaskOptions { shield: false, name: None };
+        let (task, handle, reach) = make_spawned(core, core.scope.clone(), id, options, future);
+        carrier::send(task);
         // From here on a cancellation reaches it.
         reach.into_iter().for_each(|child| core.keep(child));
         Ok(Child::new(handle))
@@ -137,17 +147,12 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         T: 'static,
     {
         let core = self.core();
-        let away = self.prepare(Location::caller()).unwrap_or_else(|closed| panic!("{closed}"));
-        let Away { id, noted, scope, making } = away;
-        let gated = Gated::new(Place::new(core.gate.clone()), Watched::new(noted, future));
-        let (load, handle, reach) = match &making.name.clone() {
-            Some(name) => {
-                let traced = traced(core, name, gated);
-                make_here(core, scope, id, making, traced)
-            }
-            None => make_here(core, scope, id, making, gated),
-        };
-        drop(tokio::task::spawn_local(load));
+        let place = Place::new(core.gate.clone());
+        let special = self.prepare(future, place, Location::caller());
+        let Prepared { id, scope, options, special } =
+            special.unwrap_or_else(|closed| panic!("{closed}"));
+        let (task, handle, reach) = make_local(core, scope, id, options, special);
+        drop(tokio::task::spawn_local(task));
         reach.into_iter().for_each(|child| core.keep(child));
         Child::new(handle)
     }
@@ -196,132 +201,59 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         T: Send + 'static,
     {
         let core = self.core();
-        let Away { id, noted, scope, making } = self.prepare(place)?;
-        let gated = Gated::new(seat, Watched::new(noted, future));
-        let (handle, reach) = match &making.name.clone() {
-            Some(name) => {
-                let traced = traced(core, name, gated);
-                let (load, handle, reach) = make_away(core, scope, id, making, traced);
-                crate::trace::send(name, load);
-                (handle, reach)
-            }
-            None => {
-                let (load, handle, reach) = make_away(core, scope, id, making, gated);
-                carrier::send(load);
-                (handle, reach)
-            }
-        };
+        let Prepared { id, scope, options, special } = self.prepare(future, seat, place)?;
+        let name = options.name.clone();
+        let (task, handle, reach) = make_spawned(core, scope, id, options, special);
+        console::send(name.as_deref(), task);
         reach.into_iter().for_each(|child| core.keep(child));
         Ok(Child::new(handle))
     }
 
-    /// Counts a child that is to be spawned.
-    fn prepare(&self, place: &'static Location<'static>) -> Result<Away, NurseryClosed> {
+    /// Counts a child that is to be spawned, and makes its future one of ours.
+    fn prepare<F>(
+        &self,
+        future: F,
+        seat: Place,
+        place: &'static Location<'static>,
+    ) -> Result<Prepared<F>, NurseryClosed> {
         let core = self.core();
-        let (name, shield) = self.options();
+        let options = self.options();
+        // A subscriber's code, which may panic: the child is not counted yet.
+        let span = Span::child(options.name.as_deref());
         let id = core.start_spawned()?;
-        let noted = self.note(id, Runs::Away, place);
-        let scope = match shield {
-            true => wall(core, About::wall(noted.as_ref().map(|noted| noted.note().clone()))),
+        let recorded = self.record(id, Runs::Spawned, place);
+        let scope = match options.shield {
+            true => {
+                let record = recorded.as_ref().map(|recorded| recorded.record().clone());
+                wall(core.scope.clone(), Info::wall(record))
+            }
             false => core.scope.clone(),
         };
-        let making = Making { shield, name };
-        Ok(Away { id, noted, scope, making })
+        let special = Special::new(future, recorded, seat, None, span);
+        Ok(Prepared { id, scope, options, special })
     }
 
     /// What a dump shows of a child.
-    fn note(&self, id: u32, runs: Runs, place: &'static Location<'static>) -> Option<Noted> {
+    fn record(
+        &self,
+        id: u32,
+        runs: Runs,
+        place: &'static Location<'static>,
+    ) -> Option<RecordGuard> {
         let core = self.core();
-        let (name, shield) = self.options();
+        let TaskOptions { name, shield } = self.options();
         (core.records || name.is_some()).then(|| {
-            let noted = Noted::new(&core.scope.signal, name, shield, runs, Some(place));
-            noted.note().set_id(id);
-            noted
+            let recorded = RecordGuard::new(&core.scope.signal, name, shield, runs, place);
+            recorded.record().set_id(id);
+            recorded
         })
     }
 }
 
-/// What a child is made of, beside its future.
-struct Away {
+/// What a child that is not a plain one is made of.
+struct Prepared<F> {
     id: u32,
-    noted: Option<Noted>,
     scope: Arc<Scope>,
-    making: Making,
-}
-
-/// The future of a counted child with a name.
-fn traced<F, E>(
-    core: &Core<E>,
-    name: &Arc<str>,
-    future: F,
-) -> impl Future<Output = F::Output> + use<F, E>
-where
-    F: Future,
-{
-    let counted = Counted(core);
-    let traced = crate::trace::child(name, future);
-    std::mem::forget(counted);
-    traced
-}
-
-/// A child that is counted and is not there yet: a subscriber of `tracing` may panic before that.
-struct Counted<'a, E>(&'a Core<E>);
-
-impl<E> Drop for Counted<'_, E> {
-    fn drop(&mut self) {
-        self.0.spawned_returned();
-    }
-}
-
-/// What can end the spawned children of one scope: for the code that cancels it, on whatever thread. Holds
-/// the memory of a few that have ended, and nothing in it.
-#[derive(Default)]
-pub(crate) struct Workers(Mutex<Tasks>);
-
-#[derive(Default)]
-struct Tasks {
-    children: Vec<TaskRef>,
-    /// At this length those that have ended are looked for.
-    full: usize,
-}
-
-impl Workers {
-    const FEW: usize = 64;
-
-    /// Takes those in that were spawned. The caller looks whether the scope is cancelled
-    /// afterwards.
-    pub(crate) fn keep(&self, spawned: impl IntoIterator<Item = TaskRef>) {
-        // Not dropped under the lock: what has ended may still hold a waker of its handle's (R29).
-        let ended: Vec<TaskRef> = {
-            let tasks = &mut *lock(&self.0);
-            tasks.children.extend(spawned);
-            if tasks.children.len() <= tasks.full.max(Self::FEW) {
-                return;
-            }
-            let ended = tasks.children.extract_if(.., |child| child.header().is_done()).collect();
-            tasks.full = tasks.children.len() * 2;
-            ended
-        };
-        drop(ended);
-    }
-
-    /// All have ended.
-    pub(crate) fn clear(&self) {
-        let children = std::mem::take(&mut lock(&self.0).children);
-        drop(children);
-    }
-
-    /// Each is dropped at its next await. Not under the lock: a runtime that has gone drops them
-    /// here and now.
-    pub(crate) fn abort(&self) {
-        let children = std::mem::take(&mut lock(&self.0).children);
-        children.iter().for_each(TaskRef::stop);
-    }
-}
-
-/// The scope of a child that no cancellation reaches.
-fn wall<E>(core: &Arc<Core<E>>, about: About) -> Arc<Scope> {
-    let settings = Settings { shield: true, ..Settings::default() };
-    let parent = Some(core.scope.clone());
-    Scope::open(parent, None, |_| settings, Owner::one(), about)
+    options: TaskOptions,
+    special: Special<F>,
 }

@@ -7,10 +7,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use crate::error::NurseryClosed;
+use crate::ignore_panics::ignore_panics;
 use crate::nursery::{Admits, Nursery};
-use crate::quiet::quietly;
-use crate::scope::lock;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, lock};
 
 /// Why a child did not come to say that it had started.
 ///
@@ -56,7 +55,7 @@ struct Handshake<V, E> {
 
 enum Progress<V, E> {
     Waiting,
-    Told(Result<V, NotStarted<E>>),
+    ScopeState(Result<V, NotStarted<E>>),
     Over,
 }
 
@@ -70,12 +69,12 @@ impl<V, E> Shared<V, E> {
             if !matches!(shake.state, Progress::Waiting) {
                 return Err(answer);
             }
-            shake.state = Progress::Told(answer);
+            shake.state = Progress::ScopeState(answer);
             shake.waker.take()
         };
         if let Some(waker) = waker {
             // This may be the end of a child that has panicked.
-            quietly(|| waker.wake());
+            ignore_panics(|| waker.wake());
         }
         Ok(())
     }
@@ -86,7 +85,7 @@ impl<V, E> Shared<V, E> {
         let mut waker = Some(cx.waker().clone());
         let shake = &mut *lock(&self.0);
         match std::mem::replace(&mut shake.state, Progress::Over) {
-            Progress::Told(answer) => Poll::Ready(answer),
+            Progress::ScopeState(answer) => Poll::Ready(answer),
             state => {
                 shake.state = state;
                 std::mem::swap(&mut shake.waker, &mut waker);
@@ -114,11 +113,7 @@ impl<V, E> Shared<V, E> {
 /// ```
 pub struct TaskStatus<V, E>(Arc<Shared<V, E>>);
 
-impl<V, E> std::fmt::Debug for TaskStatus<V, E> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TaskStatus").finish_non_exhaustive()
-    }
-}
+opaque!("TaskStatus", [V, E] TaskStatus<V, E>);
 
 impl<V, E> TaskStatus<V, E> {
     /// Hands `value` to the child's starter. From here on its errors are the nursery's.
@@ -254,7 +249,7 @@ impl<'env, V, E, M> Starter<'env, V, E, M> {
     ) -> Self {
         if id.is_err() {
             // The refused child has said that it ended; say why instead.
-            drop(shared.leave(Progress::Told(Err(NotStarted::Closed))));
+            drop(shared.leave(Progress::ScopeState(Err(NotStarted::Closed))));
         }
         Self { shared, nursery: nursery.clone(), id: id.unwrap_or(0) }
     }
@@ -271,8 +266,8 @@ impl<V, E, M> Future for Starter<'_, V, E, M> {
 impl<V, E, M> Drop for Starter<'_, V, E, M> {
     fn drop(&mut self) {
         let (unheard, waker) = self.shared.leave(Progress::Over);
-        quietly(|| drop(waker));
-        if let Progress::Told(Err(NotStarted::Failed(error))) = unheard {
+        ignore_panics(|| drop(waker));
+        if let Progress::ScopeState(Err(NotStarted::Failed(error))) = unheard {
             self.nursery.fail(error, self.id);
         }
     }
@@ -299,11 +294,7 @@ pin_project_lite::pin_project! {
     }
 }
 
-impl<F, V, E> std::fmt::Debug for Starting<F, V, E> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Starting").finish_non_exhaustive()
-    }
-}
+opaque!("Starting", [F, V, E] Starting<F, V, E>);
 
 impl<F, V, E> Future for Starting<F, V, E>
 where

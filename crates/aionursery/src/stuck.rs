@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::clock::{Sleep, nanoseconds};
 use crate::dump::Dump;
-use crate::quiet::quietly;
+use crate::ignore_panics::ignore_panics;
 use crate::scope::Scope;
 
 type Hook = Arc<dyn Fn(&Dump) + Send + Sync>;
@@ -29,7 +29,7 @@ impl Debug for Rule {
 /// One nursery's watch for it, from the turn on in which it finds itself cancelled.
 pub(crate) enum Watch {
     Until(Rule, Option<Sleep>),
-    Told,
+    ScopeState,
 }
 
 impl Watch {
@@ -55,10 +55,10 @@ impl Watch {
             return;
         }
         let hook = rule.hook.clone();
-        *self = Self::Told;
+        *self = Self::ScopeState;
         let dump = scope.dump();
         // A hook that panics must not bring down what is cleaning up.
-        quietly(|| hook(&dump));
+        ignore_panics(|| hook(&dump));
     }
 }
 
@@ -67,7 +67,7 @@ impl Drop for Watch {
         if let Self::Until(_, sleep) = self
             && let Some(sleep) = sleep.take()
         {
-            quietly(|| drop(sleep));
+            ignore_panics(|| drop(sleep));
         }
     }
 }

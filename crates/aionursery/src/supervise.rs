@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::future::{Future, pending};
 use std::time::Duration;
 
-use crate::cancel_scope::{current_time, move_on_after};
+use crate::cancel_scope::short::{current_time, move_on_after};
 use crate::combine::yield_now;
 use crate::entry::nursery;
 use crate::error::MultiError;

@@ -1,6 +1,8 @@
 //! What crosses threads is made of these: the standard library's and tokio's, or, in the models of
 //! `models.rs`, loom's. It must never be more than a choice between the two.
 
+use std::sync::PoisonError;
+
 #[cfg(not(all(test, aionursery_loom)))]
 pub(crate) use {
     atomic_waker::AtomicWaker,
@@ -38,9 +40,14 @@ pub(crate) use {
     loom::sync::{Mutex, MutexGuard, atomic},
 };
 
+/// Locks it, whether or not a thread has panicked while it held the lock.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Locks what no model runs: the program's own statics, and what is there only to be looked at.
 pub(crate) fn plain<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The standard library's form of it, for loom's.

@@ -5,7 +5,7 @@ use std::task::Context;
 use std::time::Instant;
 
 use crate::clock::Sleep;
-use crate::quiet::quietly;
+use crate::ignore_panics::ignore_panics;
 use crate::scope::{HARD, LATE, Scope, TIMED};
 
 pub(crate) struct Timer {
@@ -53,7 +53,7 @@ impl Timer {
 impl Drop for Timer {
     fn drop(&mut self) {
         if let Some(sleep) = self.sleep.take() {
-            quietly(|| drop(sleep));
+            ignore_panics(|| drop(sleep));
         }
     }
 }

@@ -9,11 +9,11 @@ use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Waker};
 
-use crate::frame;
-use crate::scope::{Scope, Waiter, lock};
+use crate::polling;
+use crate::scope::{Scope, Waiter};
 #[cfg(all(test, aionursery_loom))]
 use crate::sync::LocalCell;
-use crate::sync::{Mutex, thread_local};
+use crate::sync::{Mutex, lock, thread_local};
 use crate::timer::Timer;
 
 thread_local! {
@@ -64,7 +64,7 @@ fn raise(wall: Wall) {
         raised.push(wall);
         COUNT.set(raised.len());
     });
-    frame::mark_wall();
+    polling::mark_wall();
 }
 
 /// A nursery has children that do not end by being dropped.
@@ -73,9 +73,9 @@ pub(crate) fn raise_nursery(scope: &Arc<Scope>) {
 }
 
 /// The side of a shield's owner: the wall falls when this is dropped.
-pub(crate) struct Raised(Arc<Shield>);
+pub(crate) struct ShieldGuard(Arc<Shield>);
 
-impl Raised {
+impl ShieldGuard {
     pub(crate) fn new() -> Self {
         let shield = Arc::new(Shield { waiting: Mutex::new(Some(Vec::new())) });
         raise(Wall::Shield(shield.clone()));
@@ -83,7 +83,7 @@ impl Raised {
     }
 }
 
-impl Drop for Raised {
+impl Drop for ShieldGuard {
     fn drop(&mut self) {
         let waiting = lock(&self.0.waiting).take();
         for waiter in waiting.into_iter().flatten() {
@@ -122,7 +122,7 @@ pub(crate) fn forget(since: usize) {
 
 /// The walls that stand in one future.
 #[derive(Default)]
-pub(crate) struct Held {
+pub(crate) struct WallsInside {
     /// Those that were not asked about yet.
     new: Vec<Wall>,
     asked: Option<Box<Asked>>,
@@ -143,7 +143,7 @@ struct Joining {
     asked: u8,
 }
 
-impl Held {
+impl WallsInside {
     /// Takes those in that were raised since then.
     pub(crate) fn take_in(&mut self, since: usize) {
         if self.new.len() == self.new.capacity() {

@@ -10,14 +10,14 @@ use std::task::{Context, Poll, Waker};
 
 use pin_project_lite::pin_project;
 
-use super::Shared;
+use crate::around::{Around, Shared};
+use crate::ended_outside::EndedOutside;
 use crate::error::Cancelled;
-use crate::frame::{self, Kind, STOP, Standing};
-use crate::gone::Gone;
-use crate::quiet::quietly;
+use crate::ignore_panics::ignore_panics;
+use crate::polling::{self, InScope, Kind, PARK};
 use crate::scope::Scope;
 use crate::timer::Timer;
-use crate::wall::{self, Held, Raised};
+use crate::wall::{self, ShieldGuard, WallsInside};
 
 pin_project! {
     /// The future of [`CancelScope::run`].
@@ -40,14 +40,14 @@ pin_project! {
         // Its place in the tree, once it needs one.
         scope: Option<Arc<Scope>>,
         timer: Timer,
-        held: Held,
+        held: WallsInside,
         shield: bool,
         // It shields, for what is around.
-        wall: Option<Raised>,
+        wall: Option<ShieldGuard>,
         // What it shields cannot go on.
         stuck: bool,
         // It has ended, and the future that awaits it is cancelled.
-        gone: Option<Box<Gone>>,
+        gone: Option<Box<EndedOutside>>,
         place: &'static Location<'static>,
     }
 
@@ -56,7 +56,7 @@ pin_project! {
             let this = this.project();
             if *this.runs {
                 // What ran in it may have panicked, and be dropped for that.
-                quietly(|| {
+                ignore_panics(|| {
                     *this.scope = None;
                     this.shared.end();
                 });
@@ -65,11 +65,7 @@ pin_project! {
     }
 }
 
-impl<F> std::fmt::Debug for Scoped<F> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Scoped").finish_non_exhaustive()
-    }
-}
+opaque!("Scoped", [F] Scoped<F>);
 
 impl<F> Scoped<F> {
     pub(super) fn new(shared: Arc<Shared>, future: F, place: &'static Location<'static>) -> Self {
@@ -79,7 +75,7 @@ impl<F> Scoped<F> {
             runs: false,
             scope: None,
             timer: Timer::new(),
-            held: Held::default(),
+            held: WallsInside::default(),
             shield: false,
             wall: None,
             stuck: false,
@@ -92,11 +88,11 @@ impl<F> Scoped<F> {
 impl<F> Fields<'_, F> {
     /// Takes its place in the tree.
     fn enter(&mut self, waker: &Waker) {
-        let scope = self.shared.enter(frame::current());
+        let scope = self.shared.enter(polling::current());
         scope.signal.register_owner(waker);
         if *self.shield && scope.parent().is_some() {
             // What is around does not drop it while it shields.
-            *self.wall = Some(Raised::new());
+            *self.wall = Some(ShieldGuard::new());
         }
         *self.scope = Some(scope);
     }
@@ -107,6 +103,32 @@ impl<F> Fields<'_, F> {
         *self.scope = None;
         *self.runs = false;
         self.shared.end();
+    }
+}
+
+/// For its lifetime the thread stands amid a scope that opens when it is asked for.
+struct Amid {
+    /// Nothing of ours is around.
+    outermost: bool,
+}
+
+impl Amid {
+    /// Something begins to run in the scope: also says whether that shields. `None` if the scope is to be
+    /// opened first.
+    fn enter(shared: &Arc<Shared>, place: &'static Location<'static>) -> (bool, Option<Self>) {
+        let outside = polling::look(Around::is_cancelled);
+        let stand = || polling::swap(Around::Later(shared.clone()));
+        let (shield, outermost) = shared.begin(place, outside, stand);
+        (shield, outermost.map(|outermost| Self { outermost }))
+    }
+}
+
+impl Drop for Amid {
+    fn drop(&mut self) {
+        let Around::Later(shared) = polling::swap(Around::Nothing) else {
+            unreachable!("scopes are left in the order of entering")
+        };
+        polling::swap(shared.take_around());
     }
 }
 
@@ -122,7 +144,7 @@ impl<F: Future> Future for Scoped<F> {
         let mut amid = None;
         // A shared look at it would stand against the borrows inside of a pinned future.
         if !*this.runs && this.future.as_mut().as_pin_mut().is_some() {
-            (*this.shield, amid) = this.shared.begin(this.place);
+            (*this.shield, amid) = Amid::enter(this.shared, this.place);
             *this.runs = true;
             if amid.is_none() {
                 this.enter(cx.waker());
@@ -139,25 +161,25 @@ impl<F: Future> Future for Scoped<F> {
                     if let Some(cause) = cause {
                         return Poll::Ready(Err(Cancelled(cause)));
                     }
-                    let gone = this.gone.insert(Gone::new(scope));
+                    let gone = this.gone.insert(EndedOutside::new(scope));
                     return gone.poll(cx).map(|cause| Err(Cancelled(cause)));
                 }
             }
             let inside = wall::count();
-            let kind = match frame::kind() {
+            let kind = match polling::kind() {
                 kind if kind.is_open() && *this.shield => Kind::Shielded,
                 kind => kind,
             };
             // The marks of what is to be dropped here are for nothing else.
             let frame = match *this.stuck {
-                true => frame::enter(kind, true),
-                false => frame::enter_amid(kind, *this.shield),
+                true => polling::enter(kind, true),
+                false => polling::enter_amid(kind, *this.shield),
             };
             let future = this.future.as_mut().as_pin_mut();
             let future = future.expect("a scope is not polled once it is done");
             let (polled, outermost) = match this.scope {
                 Some(scope) => {
-                    let standing = Standing::in_scope(scope.clone());
+                    let standing = InScope::enter(scope.clone());
                     (future.poll(cx), standing.is_outermost())
                 }
                 None => {
@@ -165,7 +187,7 @@ impl<F: Future> Future for Scoped<F> {
                     (future.poll(cx), amid.outermost)
                 }
             };
-            let marks = frame::leave(frame);
+            let marks = polling::leave(frame);
             if wall::count() > inside {
                 this.held.take_in(inside);
                 if *this.shield {
@@ -179,22 +201,22 @@ impl<F: Future> Future for Scoped<F> {
             if outermost {
                 wall::forget(since);
             } else if wall::count() > since {
-                frame::mark_wall();
+                polling::mark_wall();
             }
             if let Poll::Ready(value) = polled {
                 this.end();
                 return Poll::Ready(Ok(value));
             }
             let scope = this.scope.as_ref().expect("what waits has a place in the tree");
-            if marks & STOP != 0 {
+            if marks & PARK != 0 {
                 // What it runs cannot go on, so the future that awaits it cannot; unless it was cancelled
                 // itself, and this is all that it comes to.
                 let is_own = *this.shield || scope.own_cause().is_some();
                 if is_own || (scope.is_hard() && !scope.is_taken_along()) {
                     *this.stuck = true;
-                    frame::heed();
+                    polling::acknowledge();
                 } else {
-                    frame::stop();
+                    polling::park();
                 }
             }
             // The time is looked at only now: a value that is there is not late.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use pin_project_lite::pin_project;
 
 use super::{CancelScope, Scoped};
-use crate::frame;
+use crate::polling;
 use crate::scope::Cancellation;
 
 /// Runs a future until it ends or the time is over, which counts from this call. A future that is
@@ -32,7 +32,7 @@ use crate::scope::Cancellation;
 #[track_caller]
 pub fn fail_after<F: Future>(after: Duration, future: F) -> Scoped<F> {
     let scope = CancelScope::new();
-    match frame::now().checked_add(after) {
+    match polling::now().checked_add(after) {
         Some(deadline) => scope.deadline(deadline),
         None => scope,
     }
@@ -106,11 +106,7 @@ pin_project! {
     }
 }
 
-impl<F> std::fmt::Debug for MovingOn<F> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("MovingOn").finish_non_exhaustive()
-    }
-}
+opaque!("MovingOn", [F] MovingOn<F>);
 
 impl<F: Future> Future for MovingOn<F> {
     type Output = Option<F::Output>;
@@ -136,11 +132,7 @@ pin_project! {
     }
 }
 
-impl<F> std::fmt::Debug for Shielding<F> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shielding").finish_non_exhaustive()
-    }
-}
+opaque!("Shielding", [F] Shielding<F>);
 
 impl<F: Future> Future for Shielding<F> {
     type Output = F::Output;
@@ -188,7 +180,7 @@ pub fn shield<F: Future>(future: F) -> Shielding<F> {
 /// ```
 #[must_use]
 pub fn current_time() -> Instant {
-    frame::now()
+    polling::now()
 }
 
 /// The earliest deadline that reaches the running code (R21): what is left of the
@@ -209,7 +201,7 @@ pub fn current_time() -> Instant {
 /// ```
 #[must_use]
 pub fn current_effective_deadline() -> Option<Instant> {
-    let scope = frame::current()?;
+    let scope = polling::current()?;
     scope.clock().moment(scope.effective_deadline())
 }
 
@@ -231,7 +223,7 @@ pub fn current_effective_deadline() -> Option<Instant> {
 /// # });
 /// ```
 pub async fn cancelled() {
-    match frame::current() {
+    match polling::current() {
         Some(scope) => Cancellation::new(scope).await,
         None => std::future::pending().await,
     }

@@ -11,13 +11,14 @@ use std::task::{Context, Poll};
 use nursery_core::Outcome;
 
 use super::Driver;
-use super::shelter::Shelter;
+use super::held::HeldChildren;
+use crate::child::Running;
 use crate::error::{Failure, Label, Reason};
-use crate::frame::{self, Kind, STOP, WALL};
-use crate::quiet::discard;
+use crate::ignore_panics::discard;
+use crate::polling::{self, Kind, PARK, WALL};
 use crate::scope::{HARD, LATE};
 use crate::sync::atomic::Ordering;
-use crate::task::{Header, NEW, NOWHERE, Running, Step, waker};
+use crate::task::{Header, NEW, NOWHERE, Step, waker};
 use crate::wall;
 
 /// How often a turn looks again for what was woken or started meanwhile.
@@ -89,7 +90,7 @@ impl<E> Driver<E> {
     /// One step under the lock: tells the lifecycle of the ends, takes up what was started. Says
     /// whether the nursery has closed.
     fn take_up(&mut self) -> bool {
-        self.core.ready.take(&mut self.woken);
+        self.woken.take(&self.core.ready);
         self.core.take_up(&mut self.fresh) && self.core.scope.close_to_orphans(false)
     }
 
@@ -167,16 +168,16 @@ impl<E> Driver<E> {
             return self.end_body(body, Outcome::Cancelled);
         }
         let waker = waker(&self.body);
-        let frame = frame::enter(Kind::Body, self.body.header().asked_to_cancel());
+        let frame = polling::enter(Kind::Body, self.body.header().state.is_asked_to_cancel());
         let polled =
             catch_unwind(AssertUnwindSafe(|| future.poll(&mut Context::from_waker(&waker))));
-        let marks = frame::leave(frame);
+        let marks = polling::leave(frame);
         if marks & WALL != 0 {
-            self.shelter.take_in(&self.body);
+            self.held.take_in(&self.body);
         }
-        if marks & STOP != 0 {
-            frame::heed();
-            self.body.header().ask_to_cancel();
+        if marks & PARK != 0 {
+            polling::acknowledge();
+            self.body.header().state.ask_to_cancel();
         }
         let outcome = match polled {
             Ok(Poll::Pending) if self.is_body_to_go() => Outcome::Cancelled,
@@ -193,7 +194,7 @@ impl<E> Driver<E> {
 
     /// Whether the body was cancelled, and no shield stands in it any more.
     fn is_body_to_go(&mut self) -> bool {
-        self.body.header().asked_to_cancel() && !self.shelter.holds(&self.body)
+        self.body.header().state.is_asked_to_cancel() && !self.held.holds(&self.body)
     }
 
     pub(super) fn end_body<F>(&self, mut body: Pin<&mut Option<F>>, outcome: Outcome<Failure<E>>) {
@@ -216,11 +217,11 @@ impl<E> Driver<E> {
     #[inline]
     fn begin(&mut self, mut child: Running<E>) {
         child.header().index.store(NOWHERE, Ordering::Relaxed);
-        let step = if self.stopped && !child.header().is_shielded() {
+        let step = if self.stopped && !child.header().state.is_shielded() {
             self.outcome = Some(child.cancel());
             Step::Ended
         } else {
-            Self::poll_child(&mut child, &mut self.outcome, &mut self.shelter)
+            Self::poll_child(&mut child, &mut self.outcome, &mut self.held)
         };
         match step {
             Step::Pending => {
@@ -237,7 +238,7 @@ impl<E> Driver<E> {
     fn step(&mut self, index: u32) {
         let at = index as usize;
         let child = &mut self.children[at];
-        let step = Self::poll_child(child, &mut self.outcome, &mut self.shelter);
+        let step = Self::poll_child(child, &mut self.outcome, &mut self.held);
         if step == Step::Pending {
             return;
         }
@@ -255,16 +256,16 @@ impl<E> Driver<E> {
     fn poll_child(
         child: &mut Running<E>,
         outcome: &mut Option<Outcome<Failure<E>>>,
-        shelter: &mut Shelter,
+        held: &mut HeldChildren,
     ) -> Step {
-        if !child.header().is_plain() {
-            return Self::poll_special(child, outcome, shelter);
+        if !child.header().state.is_plain() {
+            return Self::poll_special(child, outcome, held);
         }
-        frame::next();
+        polling::next();
         let step = child.poll(outcome);
-        match frame::marks() {
+        match polling::marks() {
             0 => step,
-            marks => Self::heed(child, step, marks, outcome, shelter),
+            marks => Self::acknowledge(child, step, marks, outcome, held),
         }
     }
 
@@ -273,29 +274,29 @@ impl<E> Driver<E> {
     fn poll_special(
         child: &mut Running<E>,
         outcome: &mut Option<Outcome<Failure<E>>>,
-        shelter: &mut Shelter,
+        held: &mut HeldChildren,
     ) -> Step {
-        let shielded = child.header().is_shielded();
+        let shielded = child.header().state.is_shielded();
         if shielded && child.header().index.load(Ordering::Relaxed) == NOWHERE {
-            shelter.raise();
+            held.raise();
         }
         let inside = wall::count();
-        let asked = child.header().asked_to_cancel();
-        let step = if asked && !shelter.holds(child.task()) {
+        let asked = child.header().state.is_asked_to_cancel();
+        let step = if asked && !held.holds(child.task()) {
             *outcome = Some(child.cancel());
             Step::Ended
         } else {
-            let frame = frame::enter(if shielded { Kind::Shielded } else { Kind::Open }, asked);
+            let frame = polling::enter(if shielded { Kind::Shielded } else { Kind::Open }, asked);
             let step = child.poll(outcome);
-            Self::heed(child, step, frame::leave(frame), outcome, shelter)
+            Self::acknowledge(child, step, polling::leave(frame), outcome, held)
         };
         if shielded {
             if step != Step::Pending {
-                shelter.lower();
+                held.lower();
             }
             // The nursery's own wall stands for those inside.
             wall::forget(inside);
-            shelter.pass_over();
+            held.pass_over();
         }
         step
     }
@@ -303,27 +304,27 @@ impl<E> Driver<E> {
     /// A child that has just been polled cannot go on, or has raised a wall, or was asked to end.
     /// One that ended in spite of it has taken nothing along.
     #[cold]
-    fn heed(
+    fn acknowledge(
         child: &mut Running<E>,
         step: Step,
         marks: u8,
         outcome: &mut Option<Outcome<Failure<E>>>,
-        shelter: &mut Shelter,
+        held: &mut HeldChildren,
     ) -> Step {
-        if marks & STOP != 0 {
-            frame::heed_here();
+        if marks & PARK != 0 {
+            polling::acknowledge_here();
         }
         if step != Step::Pending {
-            shelter.pass_over();
+            held.pass_over();
             return step;
         }
         if marks & WALL != 0 {
-            shelter.take_in(child.task());
+            held.take_in(child.task());
         }
-        if marks & STOP != 0 {
-            child.header().ask_to_cancel();
+        if marks & PARK != 0 {
+            child.header().state.ask_to_cancel();
         }
-        if child.header().asked_to_cancel() && !shelter.holds(child.task()) {
+        if child.header().state.is_asked_to_cancel() && !held.holds(child.task()) {
             *outcome = Some(child.cancel());
             return Step::Ended;
         }
@@ -351,17 +352,17 @@ impl<E> Driver<E> {
         self.stopped = true;
         // A shared look at it would stand against the borrows inside of a pinned future.
         if body.as_mut().as_pin_mut().is_some() {
-            self.body.header().ask_to_cancel();
+            self.body.header().state.ask_to_cancel();
             if self.is_body_to_go() {
                 self.end_body(body, Outcome::Cancelled);
             }
         }
         let mut kept = Vec::new();
         for mut child in std::mem::take(&mut self.children) {
-            let shielded = child.header().is_shielded();
-            if shielded || self.shelter.holds(child.task()) {
+            let shielded = child.header().state.is_shielded();
+            if shielded || self.held.holds(child.task()) {
                 if !shielded {
-                    child.header().ask_to_cancel();
+                    child.header().state.ask_to_cancel();
                 }
                 child.header().index.store(kept.len() as u32, Ordering::Relaxed);
                 kept.push(child);

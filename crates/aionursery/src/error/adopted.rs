@@ -52,7 +52,7 @@ impl AdoptedError {
     }
 
     /// Without its value, which is dropped here.
-    pub(crate) fn note<E>(error: E) -> Self {
+    pub(crate) fn record<E>(error: E) -> Self {
         drop(error);
         Self { error: None, type_name: type_name::<E>(), text: None }
     }

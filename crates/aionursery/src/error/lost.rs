@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
 use super::ChildError;
-use crate::quiet::quietly;
+use crate::ignore_panics::ignore_panics;
 use crate::sync::plain;
 
 /// What is left of a dropped nursery: an error of any type, or a panic, with its child.
@@ -53,7 +53,7 @@ pub fn on_lost_error(hook: impl Fn(LostError) + Send + Sync + 'static) {
 pub(crate) fn report(errors: Vec<LostError>) {
     let hook = plain(&HOOK).clone();
     for error in errors {
-        quietly(|| match &hook {
+        ignore_panics(|| match &hook {
             Some(hook) => hook(error),
             None => tell(&error),
         });

@@ -2,8 +2,8 @@
 //! given to.
 
 use super::*;
-use crate::carrier::{Carrier, Idle};
-use crate::task::{Making, make_away};
+use crate::spawned::{Carrier, IdleCarrier, make_spawned};
+use crate::task::TaskOptions;
 
 #[test]
 fn r12_a_cancellation_from_another_thread_reaches_a_child_that_is_being_spawned() {
@@ -162,16 +162,15 @@ fn r3_a_child_that_is_given_to_a_carrier_whose_runtime_goes_ends_once() {
         let ended = block_on(nursery(async |n: Handle| {
             let core = n.core();
             let id = core.start_spawned().unwrap();
-            let making = Making { shield: false, name: None };
+            let options = TaskOptions { shield: false, name: None };
             let child = async { Ok(()) };
-            let (load, handle, _) = make_away(core, core.scope.clone(), id, making, child);
-            let idle = Idle::new(Waker::noop());
+            let (task, handle, _) = make_spawned(core, core.scope.clone(), id, options, child);
+            let idle = IdleCarrier::new(Waker::noop());
             let goes = idle.clone();
-            let runtime = thread::spawn(move || goes.lost());
+            let runtime = thread::spawn(move || goes.close());
             // Dropped where it is refused: in the crate a fresh carrier would be made.
-            drop(idle.wake(load));
+            drop(idle.wake(task));
             runtime.join().unwrap();
-            assert!(idle.is_gone());
             assert_eq!(crate::Child::new(handle).end().await, End::Cancelled);
             Ok(())
         }));
@@ -185,14 +184,14 @@ fn r3_a_carrier_that_was_given_a_child_is_woken_and_runs_it() {
         let ended = block_on(nursery(async |n: Handle| {
             let core = n.core();
             let id = core.start_spawned().unwrap();
-            let making = Making { shield: false, name: None };
+            let options = TaskOptions { shield: false, name: None };
             let child = async { Ok(7) };
-            let (load, handle, _) = make_away(core, core.scope.clone(), id, making, child);
+            let (task, handle, _) = make_spawned(core, core.scope.clone(), id, options, child);
             let worker = Worker::new();
-            let idle = Idle::new(&Waker::from(worker.clone()));
+            let idle = IdleCarrier::new(&Waker::from(worker.clone()));
             let runs = idle.clone();
             drop(thread::spawn(move || worker.run(pin!(Carrier::waiting(runs)))));
-            assert!(idle.wake(load).is_ok());
+            assert!(idle.wake(task).is_ok());
             Ok(crate::Child::new(handle).value().await)
         }));
         assert_eq!(ended.unwrap(), 7);

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use super::{SOFT, Scope};
-use crate::quiet::quietly;
+use crate::ignore_panics::ignore_panics;
 
 /// The future of [`Nursery::cancelled`](crate::Nursery::cancelled).
 ///
@@ -59,6 +59,6 @@ impl Future for Cancellation {
 
 impl Drop for Cancellation {
     fn drop(&mut self) {
-        quietly(|| self.scope.signal.unregister(&mut self.place));
+        ignore_panics(|| self.scope.signal.unregister(&mut self.place));
     }
 }

@@ -4,15 +4,15 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use super::about::About;
+use super::info::Info;
 #[cfg(feature = "tokio-util")]
 use super::tokens::Tokens;
-use super::{Waiter, lock};
-use crate::clock::Time;
-use crate::quiet::quietly;
+use super::waiter::Waiter;
+use crate::clock::ScopeClock;
+use crate::ignore_panics::ignore_panics;
 use crate::sync::atomic::{AtomicU8, Ordering};
-use crate::sync::{AtomicWaker, Mutex};
-use crate::task::Share;
+use crate::sync::{AtomicWaker, Mutex, lock};
+use crate::task::ReadyRef;
 
 /// Cancelled: what asks can hear it.
 pub(crate) const SOFT: u8 = 1;
@@ -35,7 +35,7 @@ pub(crate) const LISTENS: u8 = 16;
 /// What looks at the clock for a scope, and drops what is in it.
 pub(crate) enum Owner {
     /// The driver of this list of children.
-    Driver(Share),
+    Driver(ReadyRef),
     /// The waker of what runs in it.
     Waker(AtomicWaker),
 }
@@ -45,9 +45,9 @@ impl Owner {
         Self::Waker(AtomicWaker::new())
     }
 
-    pub(super) fn poke(&self) {
+    pub(super) fn notify_driver(&self) {
         match self {
-            Self::Driver(list) => list.poke(),
+            Self::Driver(list) => list.notify_driver(),
             Self::Waker(waker) => waker.wake(),
         }
     }
@@ -63,7 +63,7 @@ impl Owner {
 impl Drop for Owner {
     fn drop(&mut self) {
         if let Self::Waker(own) = self {
-            quietly(|| drop(own.take()));
+            ignore_panics(|| drop(own.take()));
         }
     }
 }
@@ -73,12 +73,12 @@ pub(crate) struct Signal {
     pub(super) flags: AtomicU8,
     waiters: Mutex<Waiters>,
     pub(super) owner: Owner,
-    pub(crate) about: About,
-    pub(crate) clock: Time,
+    pub(crate) info: Info,
+    pub(crate) clock: ScopeClock,
     /// Those that wait for this nursery, to drop what it stands in.
     holders: Mutex<Vec<Arc<Waiter>>>,
     #[cfg(feature = "tokio")]
-    pub(crate) workers: crate::spawned::Workers,
+    pub(crate) workers: crate::task::Workers,
     #[cfg(feature = "tokio-util")]
     pub(crate) tokens: Tokens,
 }
@@ -90,16 +90,16 @@ struct Waiters {
 }
 
 impl Signal {
-    pub(super) fn new(flags: u8, owner: Owner, about: About, clock: Time) -> Self {
+    pub(super) fn new(flags: u8, owner: Owner, info: Info, clock: ScopeClock) -> Self {
         Self {
             flags: AtomicU8::new(flags),
             waiters: Mutex::default(),
             owner,
-            about,
+            info,
             clock,
             holders: Mutex::default(),
             #[cfg(feature = "tokio")]
-            workers: crate::spawned::Workers::default(),
+            workers: crate::task::Workers::default(),
             #[cfg(feature = "tokio-util")]
             tokens: Tokens::default(),
         }
@@ -114,7 +114,7 @@ impl Signal {
     #[cfg(feature = "tokio-util")]
     pub(crate) fn listen(&self) {
         self.flags.fetch_or(LISTENS, Ordering::AcqRel);
-        self.owner.poke();
+        self.owner.notify_driver();
     }
 
     /// Its owner is about to wait.
@@ -197,17 +197,17 @@ impl Signal {
             waiters.wakers.iter_mut().filter_map(Option::take).collect()
         };
         for waker in wakers {
-            quietly(|| waker.wake());
+            ignore_panics(|| waker.wake());
         }
         #[cfg(feature = "tokio")]
         if flags & HARD != 0 {
-            quietly(|| self.workers.abort());
+            ignore_panics(|| self.workers.abort());
         }
         #[cfg(feature = "tokio-util")]
         if flags & SOFT != 0 {
-            quietly(|| self.tokens.cancel());
+            ignore_panics(|| self.tokens.cancel());
         }
-        quietly(|| self.owner.poke());
+        ignore_panics(|| self.owner.notify_driver());
         self.tell_holders();
     }
 }

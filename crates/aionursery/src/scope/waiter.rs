@@ -3,7 +3,7 @@
 
 use std::task::Waker;
 
-use crate::quiet::quietly;
+use crate::ignore_panics::ignore_panics;
 use crate::sync::AtomicWaker;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
@@ -24,7 +24,7 @@ impl Waiter {
 
     /// It looks again.
     pub(crate) fn wake(&self) {
-        quietly(|| self.waker.wake());
+        ignore_panics(|| self.waker.wake());
     }
 
     pub(crate) fn add_shield(&self) {
@@ -44,6 +44,6 @@ impl Waiter {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        quietly(|| drop(self.waker.take()));
+        ignore_panics(|| drop(self.waker.take()));
     }
 }

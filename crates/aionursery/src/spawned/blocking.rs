@@ -5,14 +5,16 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
-use super::wall;
+use super::child::{SpawnedTask, make_spawned};
+use super::console;
 use crate::child::Child;
-use crate::frame::{self, Kind, Standing};
+use crate::limit::Place;
 use crate::nursery::Nursery;
-use crate::scope::about::{About, Runs, Watched};
-use crate::scope::lock;
-use crate::sync::{Mutex, spawn_blocking};
-use crate::task::{Load, Making, make_away};
+use crate::polling::{self, InScope, Kind};
+use crate::scope::info::{Info, Runs};
+use crate::special::{Special, wall};
+use crate::sync::{Mutex, lock};
+use crate::trace::Span;
 
 impl<E: Send + 'static, M> Nursery<'_, E, M> {
     /// Runs a function on the threads that tokio keeps for blocking work. A function that has
@@ -38,32 +40,31 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         T: Send + 'static,
     {
         let core = self.core();
-        let (name, shield) = self.options();
         let id = core.start_spawned().unwrap_or_else(|closed| panic!("{closed}"));
-        let noted = self.note(id, Runs::Blocking, Location::caller());
-        let (own, note) = (core.clone(), noted.as_ref().map(|noted| noted.note().clone()));
+        let recorded = self.record(id, Runs::Blocking, Location::caller());
+        let (own, record) =
+            (core.clone(), recorded.as_ref().map(|recorded| recorded.record().clone()));
         let mut function = Some(function);
         let run = std::future::poll_fn(move |_| {
             let function = function.take().expect("a future is not polled after its end");
             // Nothing can drop what it awaits in a `block_on`: that has to end by itself.
-            let standing = Standing::in_scope(wall(&own, About::thread(note.clone())));
-            let frame = frame::enter(Kind::Outside, false);
+            let info = Info::thread(record.clone());
+            let standing = InScope::enter(wall(own.scope.clone(), info));
+            let frame = polling::enter(Kind::Outside, false);
             let returned = function();
-            frame::leave(frame);
+            polling::leave(frame);
             drop(standing);
             Poll::Ready(returned)
         });
-        let making = Making { shield, name: name.clone() };
-        let (mut load, handle, reach) =
-            make_away(core, core.scope.clone(), id, making, Watched::new(noted, run));
+        let run = Special::new(run, recorded, Place::new(None), None, Span::child(None));
+        let options = self.options();
+        let name = options.name.clone();
+        let (mut task, handle, reach) = make_spawned(core, core.scope.clone(), id, options, run);
         let queued = Arc::new(Queued(Mutex::default()));
-        load.stop_by(&Waker::from(queued.clone()));
-        *lock(&queued.0) = Some(load);
-        let place = QueueSlot(queued);
-        match &name {
-            Some(name) => crate::trace::spawn_blocking(name, || place.run()),
-            None => drop(spawn_blocking(|| place.run())),
-        }
+        task.stop_by(&Waker::from(queued.clone()));
+        *lock(&queued.0) = Some(task);
+        let slot = QueueSlot(queued);
+        console::spawn_blocking(name.as_deref(), || slot.run());
         reach.into_iter().for_each(|child| core.keep(child));
         Child::new(handle)
     }
@@ -71,10 +72,10 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
 
 /// A blocking child, until a thread comes to it. What cancels it before that ends it here and
 /// now: tokio keeps an aborted function in its queue.
-struct Queued(Mutex<Option<Load>>);
+struct Queued(Mutex<Option<SpawnedTask>>);
 
 impl Queued {
-    fn take(&self) -> Option<Load> {
+    fn take(&self) -> Option<SpawnedTask> {
         lock(&self.0).take()
     }
 }
@@ -94,8 +95,8 @@ struct QueueSlot(Arc<Queued>);
 
 impl QueueSlot {
     fn run(self) {
-        if let Some(load) = self.0.take() {
-            drop(load.poll(&mut Context::from_waker(Waker::noop())));
+        if let Some(task) = self.0.take() {
+            drop(task.poll(&mut Context::from_waker(Waker::noop())));
         }
     }
 }

@@ -3,21 +3,14 @@
 //! being carried is all that its task has: its budget, its place in the runtime's queues, its
 //! abort. It must never poll a child on another runtime than the one it was spawned on.
 
-mod idle;
-
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-pub use idle::keep_idle_tasks;
-
+use super::child::SpawnedTask;
+use super::idle::{self, IdleCarrier};
 use crate::sync;
-use crate::task::Load;
-#[cfg(not(all(test, aionursery_loom)))]
-use idle::Idle;
-#[cfg(all(test, aionursery_loom))]
-pub(crate) use idle::Idle;
 
 /// Has a child carried on the runtime that this thread is in.
 ///
@@ -25,45 +18,45 @@ pub(crate) use idle::Idle;
 /// Outside a tokio runtime.
 #[inline]
 #[track_caller]
-pub(crate) fn send(mut load: Load) {
+pub(crate) fn send(mut task: SpawnedTask) {
     let runtime = sync::runtime();
     while let Some(idle) = idle::take(runtime) {
-        match idle.wake(load) {
+        match idle.wake(task) {
             Ok(()) => return,
-            Err(back) => load = back,
+            Err(back) => task = back,
         }
     }
-    drop(sync::spawn(Carrier { load: Some(load), idle: None }));
+    drop(sync::spawn(Carrier { task: Some(task), idle: None }));
 }
 
 /// A task that ends with its one child.
 #[cfg(all(feature = "tracing", tokio_unstable, not(aionursery_loom)))]
-pub(crate) async fn alone(load: Load) {
-    let mut load = Some(load);
-    std::future::poll_fn(|cx| poll(&mut load, cx)).await
+pub(crate) async fn alone(task: SpawnedTask) {
+    let mut task = Some(task);
+    std::future::poll_fn(|cx| poll(&mut task, cx)).await
 }
 
-fn poll(load: &mut Option<Load>, cx: &mut Context<'_>) -> Poll<()> {
-    if let Some(child) = load.take()
+fn poll(task: &mut Option<SpawnedTask>, cx: &mut Context<'_>) -> Poll<()> {
+    if let Some(child) = task.take()
         && let Err(child) = child.poll(cx)
     {
-        *load = Some(child);
+        *task = Some(child);
         return Poll::Pending;
     }
     Poll::Ready(())
 }
 
 pub(crate) struct Carrier {
-    load: Option<Load>,
+    task: Option<SpawnedTask>,
     /// There once it has been idle.
-    idle: Option<Arc<Idle>>,
+    idle: Option<Arc<IdleCarrier>>,
 }
 
 #[cfg(all(test, aionursery_loom))]
 impl Carrier {
     /// One that has ended a child before.
-    pub(crate) fn waiting(idle: Arc<Idle>) -> Self {
-        Self { load: None, idle: Some(idle) }
+    pub(crate) fn waiting(idle: Arc<IdleCarrier>) -> Self {
+        Self { task: None, idle: Some(idle) }
     }
 }
 
@@ -71,36 +64,29 @@ impl Future for Carrier {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.load.is_none()
+        if self.task.is_none()
             && let Some(idle) = &self.idle
         {
-            match ready!(idle.poll_load()) {
+            match ready!(idle.poll_task()) {
                 None => return Poll::Ready(()),
-                load => self.load = load,
+                task => self.task = task,
             }
         }
-        ready!(poll(&mut self.load, cx));
-        if self.idle.is_none() {
-            self.idle = idle::wanted().then(|| Idle::new(cx.waker()));
+        ready!(poll(&mut self.task, cx));
+        if idle::keep(&mut self.idle, cx.waker()) {
+            return Poll::Pending;
         }
-        match self.idle.take() {
-            Some(idle) if idle::keep(&idle) => {
-                self.idle = Some(idle);
-                Poll::Pending
-            }
-            Some(idle) => {
-                idle.close();
-                Poll::Ready(())
-            }
-            None => Poll::Ready(()),
+        if let Some(idle) = self.idle.take() {
+            idle.close();
         }
+        Poll::Ready(())
     }
 }
 
 impl Drop for Carrier {
     fn drop(&mut self) {
         if let Some(idle) = &self.idle {
-            idle.lost();
+            idle.close();
         }
     }
 }

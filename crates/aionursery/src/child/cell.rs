@@ -1,7 +1,13 @@
-//! The part of an in-task child that knows its types: making it, polling its future, leaving its
-//! result, taking that. It must touch the stage only as `task.rs` allows.
+//! The part of an in-task child that knows its types: options it, polling its future, leaving its
+//! result, taking that. It must never decide what an end means.
+//!
+//! What may touch `stage`:
+//! * the driver, until it has set `DONE`;
+//! * after that the handle, while it is there; one that goes afterwards is to drop what is left there.
+//!   Without a handle the driver has emptied it before it set `DONE`.
+//!
+//! Of a spawned child what carries it stands in the driver's place.
 
-use std::alloc::Layout;
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::future::Future;
@@ -12,15 +18,14 @@ use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::task::{Context, Poll};
 
-use nursery_core::Outcome;
+use nursery_core::{Outcome, Source};
 
-use super::slots::{Block, stride};
-use super::{
-    DONE, HANDLE, Handle, Header, JOINED, Making, NEW, REF, Running, Share, Step, Table, TaskRef,
-};
-use crate::error::{Failure, Fault, Held, Panic};
-use crate::quiet::{first, quietly};
-use crate::sync::atomic::Ordering;
+use super::{Handle, Running};
+use crate::around::Around;
+use crate::error::{Cancelled, Cause, Failure, Fault, Held, Panic};
+use crate::ignore_panics::{first, ignore_panics};
+use crate::polling;
+use crate::task::{Header, NEW, ReadyRef, Size, Step, Table, TaskOptions, TaskRef, place};
 
 #[repr(C)]
 struct Cell<F, T, E> {
@@ -28,7 +33,7 @@ struct Cell<F, T, E> {
     stage: UnsafeCell<Stage<F, T, E>>,
 }
 
-pub(super) enum Stage<F, T, E> {
+pub(crate) enum Stage<F, T, E> {
     Future(F),
     Output(Result<T, Fault<E>>),
     Empty,
@@ -39,36 +44,45 @@ pub(super) enum Stage<F, T, E> {
 /// Whether the driver's side may change threads is not in its type: a `Block` is `Send` only if
 /// its nursery admits nothing that is not.
 #[inline]
-pub(crate) fn make<F, T, E>(ready: &Share, future: F, making: Making) -> (Running<E>, Handle<T, E>)
+pub(crate) fn make<F, T, E>(
+    ready: &ReadyRef,
+    future: F,
+    options: TaskOptions,
+) -> (Running<E>, Handle<T, E>)
 where
     F: Future<Output = Result<T, E>>,
 {
-    let (raw, block) = place::<Cell<F, T, E>>(ready);
-    let vtable = const { &Table { poll: poll::<F, T, E>, take: take::<F, T, E> } };
-    let header = Header::new(2 * REF, making, vtable, block, (NEW, 0));
+    let vtable = const {
+        &Table {
+            poll: poll::<F, T, E>,
+            take: take::<F, T, E>,
+            forget: None,
+            size: Size::of::<Cell<F, T, E>>(),
+        }
+    };
+    let place = place::<Cell<F, T, E>>();
+    let header = Header::new(2, options, vtable, ready, (NEW, 0));
     let cell = Cell { header, stage: UnsafeCell::new(Stage::<F, T, E>::Future(future)) };
     // SAFETY: the memory is the task's own, large enough and aligned.
-    unsafe { raw.cast().write(cell) };
-    let handle = Handle { task: ManuallyDrop::new(TaskRef(raw)), result: PhantomData };
-    (Running { task: TaskRef(raw), error: PhantomData }, handle)
-}
-
-/// Memory for a task that is laid out as `C`, and the block that it is in.
-#[inline]
-pub(super) fn place<C>(ready: &Share) -> (NonNull<Header>, NonNull<Block>) {
-    match (const { stride(Layout::new::<C>()) }, ready.slots()) {
-        // SAFETY: `ready` has given its slots out because this thread drives.
-        (Some(stride), Some(slots)) => unsafe { slots.take(ready, stride) },
-        _ => Block::alone(ready, Layout::new::<C>()),
-    }
+    unsafe { place.write(cell) };
+    let task = place.cast::<Header>().as_ptr();
+    // SAFETY: the first of the two references that the header counts.
+    let driven = unsafe { TaskRef::from_raw(task) };
+    // SAFETY: the second.
+    let joined = unsafe { TaskRef::from_raw(task) };
+    // SAFETY: it is a reference of its own, to a task with these types.
+    let handle = unsafe { Handle::new(joined) };
+    (Running { task: driven, error: PhantomData }, handle)
 }
 
 /// A task whose future is never polled, for what is woken as children are.
-pub(crate) fn make_idle(ready: &Share) -> TaskRef {
-    let making = Making { shield: false, name: None };
-    let (running, _) = make::<_, (), ()>(ready, std::future::pending(), making);
+pub(crate) fn make_idle(ready: &ReadyRef) -> TaskRef {
+    let options = TaskOptions { shield: false, name: None };
+    let (running, _) = make::<_, (), ()>(ready, std::future::pending(), options);
     // Such a future need not be dropped.
-    TaskRef(ManuallyDrop::new(running).task.0)
+    let raw = ManuallyDrop::new(running).task.as_ptr();
+    // SAFETY: the reference of the driver's side, which is forgotten.
+    unsafe { TaskRef::from_raw(raw.as_ptr()) }
 }
 
 unsafe fn poll<F, T, E>(task: NonNull<Header>, cx: Option<&mut Context<'_>>, out: *mut ()) -> Step
@@ -150,7 +164,7 @@ fn panicked<E>(payload: Box<dyn Any + Send>, header: &Header) -> Outcome<Failure
 
 /// What a child that gave no value leaves to its handle and to its nursery.
 #[inline]
-pub(super) fn failed<T, E>(
+pub(crate) fn failed<T, E>(
     polled: std::thread::Result<()>,
     returned: Option<Result<T, E>>,
     header: &Header,
@@ -158,7 +172,7 @@ pub(super) fn failed<T, E>(
     match (polled, returned) {
         (Err(payload), returned) => {
             // What it returned goes with the destructor that panicked; one panic is enough.
-            quietly(|| drop(returned));
+            ignore_panics(|| drop(returned));
             let held = Held::new(Panic::new(payload));
             (
                 Fault::Panicked(held.clone()),
@@ -169,17 +183,35 @@ pub(super) fn failed<T, E>(
             let held = Held::new(error);
             (Fault::Failed(held.clone()), Outcome::Failed(Failure::held(held, header.label())))
         }
-        (Ok(()), _) => (Fault::Cancelled(header.cause_of_end()), Outcome::Cancelled),
+        (Ok(()), _) => (Fault::Cancelled(cause_of_end(header)), Outcome::Cancelled),
     }
+}
+
+/// Why a child ends that is dropped where it stands; nothing if no handle will ask.
+#[inline]
+pub(crate) fn cause_of_end(header: &Header) -> Option<Box<Cancelled>> {
+    header.state.has_handle().then(|| cause_for_handle(header))
+}
+
+#[cold]
+fn cause_for_handle(header: &Header) -> Box<Cancelled> {
+    let cause = match header.state.is_cancelled_by_hand() {
+        false => polling::look(Around::cause).unwrap_or_else(|| {
+            let reason = "it awaited the value of a child that had none, or its runtime is gone";
+            Cause::new(Source::Host, Some(reason.into()))
+        }),
+        true => Cause::new(Source::Explicit, Some("its handle cancelled it".into())),
+    };
+    Box::new(Cancelled(cause))
 }
 
 /// Leaves the result to the handle, if there is one, and marks the task as done. Otherwise drops
 /// it; gives back the panic of its destructor.
 ///
 /// # Safety
-/// The driver, or the load, calls it, once, with the task's own stage, which is empty.
+/// The driver, or what polls a spawned child, calls it, once, with the task's own stage, which is empty.
 #[inline(always)]
-pub(super) unsafe fn leave_output<F, T, E>(
+pub(crate) unsafe fn leave_output<F, T, E>(
     task: NonNull<Header>,
     stage: *mut Stage<F, T, E>,
     output: Result<T, Fault<E>>,
@@ -190,24 +222,17 @@ pub(super) unsafe fn leave_output<F, T, E>(
         Ok(_) if !mem::needs_drop::<T>() => Ok(()),
         _ => catch_unwind(AssertUnwindSafe(|| drop(output))),
     };
-    let state = header.state.load(Ordering::Acquire);
-    if state & HANDLE == 0 {
+    if !header.state.has_handle() {
         let dropped = unwanted(output);
-        if state == REF {
-            // There is no other reference: no step that others see is needed.
-            header.state.store(state | DONE, Ordering::Relaxed);
-        } else {
-            header.state.fetch_or(DONE, Ordering::AcqRel);
-        }
+        header.state.finish_alone();
         return dropped;
     }
     // SAFETY: as the caller promises; nothing is overwritten that needs dropping. From here to `DONE`
     // nothing can panic.
     unsafe { ptr::write(stage, Stage::Output(output)) };
-    let state = header.state.fetch_or(DONE, Ordering::AcqRel);
-    if state & HANDLE != 0 {
-        if state & JOINED != 0 {
-            quietly(|| header.joiner.wake());
+    if header.state.finish() {
+        if header.state.has_joiner() {
+            ignore_panics(|| header.joiner.wake());
         }
         return Ok(());
     }
@@ -220,7 +245,7 @@ pub(super) unsafe fn leave_output<F, T, E>(
 }
 
 /// Drops what is in a stage and leaves it empty, also if the destructor panics.
-pub(super) unsafe fn empty<F, T, E>(stage: *mut Stage<F, T, E>) {
+pub(crate) unsafe fn empty<F, T, E>(stage: *mut Stage<F, T, E>) {
     struct Leave<F, T, E>(*mut Stage<F, T, E>);
     impl<F, T, E> Drop for Leave<F, T, E> {
         fn drop(&mut self) {
@@ -237,7 +262,7 @@ pub(super) unsafe fn empty<F, T, E>(stage: *mut Stage<F, T, E>) {
 ///
 /// # Safety
 /// The caller owns the stage.
-pub(super) unsafe fn drop_rest<F, T, E>(
+pub(crate) unsafe fn drop_rest<F, T, E>(
     stage: *mut Stage<F, T, E>,
     polled: std::thread::Result<()>,
 ) -> std::thread::Result<()> {
@@ -259,10 +284,47 @@ unsafe fn take<F, T, E>(task: NonNull<Header>, out: *mut ()) {
 /// # Safety
 /// The caller owns the stage, and `out` is a pointer to an `Option` of the result.
 #[inline]
-pub(super) unsafe fn take_output<F, T, E>(stage: *mut Stage<F, T, E>, out: *mut ()) {
+pub(crate) unsafe fn take_output<F, T, E>(stage: *mut Stage<F, T, E>, out: *mut ()) {
     // SAFETY: as the caller says.
     if let Stage::Output(output) = unsafe { mem::replace(&mut *stage, Stage::Empty) } {
         // SAFETY: as the caller says.
         unsafe { *out.cast::<Option<Result<T, Fault<E>>>>() = Some(output) };
+    }
+}
+
+#[cfg(all(test, not(aionursery_loom)))]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
+
+    use super::make_idle;
+    use crate::task::{DriverSeat, Woken};
+
+    #[derive(Default)]
+    struct Calls(AtomicUsize);
+
+    impl Wake for Calls {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_child_that_is_woken_after_the_drivers_last_look_makes_it_come_again() {
+        let (ready, mut seat) = DriverSeat::new();
+        let task = make_idle(&ready);
+        let calls = Arc::new(Calls::default());
+        seat.drive(|| {
+            ready.register(&Waker::from(calls.clone()));
+            task.wake_by_ref();
+            assert!(!ready.is_empty());
+        });
+        assert_eq!(calls.0.load(Ordering::Relaxed), 1);
+        let mut woken = Woken::new();
+        seat.drive(|| woken.take(&ready));
+        assert!(woken.pop().is_some_and(|task| task.unqueue().is_some()) && woken.is_empty());
+        assert_eq!(calls.0.load(Ordering::Relaxed), 1);
+        seat.close();
     }
 }

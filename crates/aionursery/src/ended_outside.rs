@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::error::{Cause, MultiError};
-use crate::frame;
+use crate::polling;
 use crate::scope::Scope;
 
 /// A future that marks, each time it is polled, that it cannot go on. A word: in which poll of its caller
 /// polls it it was last; how often in that; how often it has asked for another.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Stopped(u32);
+pub(crate) struct ParkedFuture(u32);
 
 /// Queues of futures and executors that run in a child poll a future that wakes itself some hundred times, one in
 /// the other a few thousand times, before others have their turn; a `block_on` goes on for ever.
@@ -21,11 +21,11 @@ const MOST: u32 = 4000;
 /// A future that is polled again and again while a shield stands beside it stops asking for that.
 const FEW: u32 = 15;
 
-impl Stopped {
+impl ParkedFuture {
     /// Marks that the future that polls it cannot go on. Returns `false` once that is known to be ignored.
     #[cold]
     pub(crate) fn mark(&mut self, cx: &Context<'_>) -> bool {
-        let since = u32::from(frame::stop());
+        let since = u32::from(polling::park());
         let (mut calls, mut polls) = (self.0 >> 12 & FEW, self.0 & 0xfff);
         if self.0 >> 16 != since {
             polls = 0;
@@ -47,19 +47,19 @@ impl Stopped {
 }
 
 /// What has ended because a scope above it was cancelled.
-pub(crate) struct Gone {
+pub(crate) struct EndedOutside {
     scope: Arc<Scope>,
-    stopped: Stopped,
+    stopped: ParkedFuture,
 }
 
-impl Gone {
+impl EndedOutside {
     pub(crate) fn new(scope: Arc<Scope>) -> Box<Self> {
-        Box::new(Self { scope, stopped: Stopped::default() })
+        Box::new(Self { scope, stopped: ParkedFuture::default() })
     }
 
     /// As an error of a nursery's.
     pub(crate) fn poll_nursery<E>(&mut self, cx: &Context<'_>) -> Poll<MultiError<E>> {
-        let name = self.scope.signal.about.name.clone();
+        let name = self.scope.signal.info.name.clone();
         self.poll(cx).map(|cause| MultiError::collect(Vec::new(), Some(cause), name))
     }
 

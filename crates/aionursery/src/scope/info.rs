@@ -5,14 +5,9 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::panic::Location;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 
-use pin_project_lite::pin_project;
-
-use super::Signal;
 use crate::sync::plain;
 
 pub(crate) type OpenedAt = Option<&'static Location<'static>>;
@@ -42,35 +37,35 @@ impl Stage {
     const ALL: [Self; 4] = [Self::Open, Self::Joining, Self::Closed, Self::Dropped];
 }
 
-pub(crate) struct About {
+pub(crate) struct Info {
     pub(crate) kind: Kind,
     pub(crate) name: Option<Arc<str>>,
     pub(crate) place: OpenedAt,
     /// The noted child that opened it.
-    pub(crate) opener: Option<Arc<Note>>,
+    pub(crate) opener: Option<Arc<ChildRecord>>,
     stage: AtomicU8,
     running: AtomicU32,
-    notes: Mutex<BTreeMap<u64, Arc<Note>>>,
+    records: Mutex<BTreeMap<u64, Arc<ChildRecord>>>,
 }
 
-impl About {
+impl Info {
     pub(crate) fn new(kind: Kind, name: Option<Arc<str>>, place: OpenedAt) -> Self {
         Self::opened_by(current(), kind, name, place)
     }
 
     /// The wall of a shielded child.
-    pub(crate) fn wall(of: Option<Arc<Note>>) -> Self {
+    pub(crate) fn wall(of: Option<Arc<ChildRecord>>) -> Self {
         Self::opened_by(of, Kind::Wall, None, None)
     }
 
     /// The wall of a function on a thread of its own.
     #[cfg(feature = "tokio")]
-    pub(crate) fn thread(of: Option<Arc<Note>>) -> Self {
+    pub(crate) fn thread(of: Option<Arc<ChildRecord>>) -> Self {
         Self::opened_by(of, Kind::Thread, None, None)
     }
 
     fn opened_by(
-        opener: Option<Arc<Note>>,
+        opener: Option<Arc<ChildRecord>>,
         kind: Kind,
         name: Option<Arc<str>>,
         place: OpenedAt,
@@ -82,7 +77,7 @@ impl About {
             opener,
             stage: AtomicU8::new(0),
             running: AtomicU32::new(0),
-            notes: Mutex::default(),
+            records: Mutex::default(),
         }
     }
 
@@ -103,9 +98,31 @@ impl About {
         self.running.load(Ordering::Relaxed) as usize
     }
 
+    /// Notes a child.
+    pub(crate) fn record(
+        &self,
+        name: Option<Arc<str>>,
+        shield: bool,
+        runs: Runs,
+        place: OpenedAt,
+    ) -> Arc<ChildRecord> {
+        static SERIAL: AtomicU64 = AtomicU64::new(0);
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        let (id, begun) = (AtomicU32::new(0), AtomicBool::new(false));
+        let record = Arc::new(ChildRecord { serial, name, place, runs, shield, id, begun });
+        plain(&self.records).insert(serial, record.clone());
+        record
+    }
+
+    /// A noted child is gone.
+    pub(crate) fn forget(&self, record: &ChildRecord) {
+        let gone = plain(&self.records).remove(&record.serial);
+        drop(gone);
+    }
+
     /// The noted children, in the order of starting.
-    pub(crate) fn notes(&self) -> Vec<Arc<Note>> {
-        plain(&self.notes).values().cloned().collect()
+    pub(crate) fn records(&self) -> Vec<Arc<ChildRecord>> {
+        plain(&self.records).values().cloned().collect()
     }
 }
 
@@ -114,13 +131,13 @@ impl About {
 pub(crate) enum Runs {
     Here,
     #[cfg(feature = "tokio")]
-    Away,
+    Spawned,
     #[cfg(feature = "tokio")]
     Blocking,
 }
 
 /// One child that is noted.
-pub(crate) struct Note {
+pub(crate) struct ChildRecord {
     pub(crate) serial: u64,
     pub(crate) name: Option<Arc<str>>,
     pub(crate) place: OpenedAt,
@@ -130,7 +147,7 @@ pub(crate) struct Note {
     begun: AtomicBool,
 }
 
-impl Note {
+impl ChildRecord {
     /// Its number in its nursery; 0 for a moment, while it is started.
     pub(crate) fn id(&self) -> u32 {
         self.id.load(Ordering::Relaxed)
@@ -144,8 +161,10 @@ impl Note {
         self.begun.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn begin(&self) {
+    /// It is being polled, until what this returns is dropped.
+    pub(crate) fn enter(self: &Arc<Self>) -> Entered {
         self.begun.store(true, Ordering::Relaxed);
+        Entered(CURRENT.try_with(|current| current.replace(Some(self.clone()))).ok().flatten())
     }
 }
 
@@ -167,84 +186,22 @@ pub(crate) fn records() -> bool {
     RECORDS.load(Ordering::Relaxed)
 }
 
-/// A child's entry among its nursery's; goes when the child's future does.
-pub(crate) struct Noted {
-    note: Arc<Note>,
-    nursery: Arc<Signal>,
-}
-
-impl Noted {
-    pub(crate) fn new(
-        nursery: &Arc<Signal>,
-        name: Option<Arc<str>>,
-        shield: bool,
-        runs: Runs,
-        place: OpenedAt,
-    ) -> Self {
-        static SERIAL: AtomicU64 = AtomicU64::new(0);
-        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-        let (id, begun) = (AtomicU32::new(0), AtomicBool::new(false));
-        let note = Arc::new(Note { serial, name, place, runs, shield, id, begun });
-        plain(&nursery.about.notes).insert(serial, note.clone());
-        Self { note, nursery: nursery.clone() }
-    }
-
-    pub(crate) fn note(&self) -> &Arc<Note> {
-        &self.note
-    }
-}
-
-impl Drop for Noted {
-    fn drop(&mut self) {
-        let gone = plain(&self.nursery.about.notes).remove(&self.note.serial);
-        drop(gone);
-    }
-}
-
 thread_local! {
-    static CURRENT: RefCell<Option<Arc<Note>>> = const { RefCell::new(None) };
+    static CURRENT: RefCell<Option<Arc<ChildRecord>>> = const { RefCell::new(None) };
 }
 
 /// The noted child that is being polled; what it opens is shown below it.
-fn current() -> Option<Arc<Note>> {
+fn current() -> Option<Arc<ChildRecord>> {
     // A thread that is ending has none.
     CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
 }
 
-struct Restore(Option<Arc<Note>>);
+/// What was being polled before.
+pub(crate) struct Entered(Option<Arc<ChildRecord>>);
 
-impl Drop for Restore {
+impl Drop for Entered {
     fn drop(&mut self) {
         let before = self.0.take();
         let _ = CURRENT.try_with(|current| current.replace(before));
-    }
-}
-
-pin_project! {
-    /// A child's future, with its entry if it has one.
-    pub(crate) struct Watched<F> {
-        #[pin]
-        future: F,
-        noted: Option<Noted>,
-    }
-}
-
-impl<F> Watched<F> {
-    pub(crate) fn new(noted: Option<Noted>, future: F) -> Self {
-        Self { future, noted }
-    }
-}
-
-impl<F: Future> Future for Watched<F> {
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        let _restore = this.noted.as_ref().map(|noted| {
-            noted.note.begin();
-            let note = Some(noted.note.clone());
-            Restore(CURRENT.try_with(|current| current.replace(note)).ok().flatten())
-        });
-        this.future.poll(cx)
     }
 }

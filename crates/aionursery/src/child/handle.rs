@@ -8,17 +8,23 @@ use std::ptr;
 use std::task::ready;
 use std::task::{Context, Poll};
 
-use super::{BY_HAND, CANCEL, DONE, HANDLE, Header, JOINED, NEW, REF, SHIELD, TaskRef, free};
 use crate::error::Fault;
 use crate::sync::atomic::Ordering;
+use crate::task::{Header, NEW, TaskRef, free};
 
 /// The handle's side of a task: the right to its result.
 pub(crate) struct Handle<T, E> {
-    pub(super) task: ManuallyDrop<TaskRef>,
-    pub(super) result: PhantomData<(T, E)>,
+    task: ManuallyDrop<TaskRef>,
+    result: PhantomData<(T, E)>,
 }
 
 impl<T, E> Handle<T, E> {
+    /// # Safety
+    /// `task` is the handle's own reference to a task with these types.
+    pub(crate) unsafe fn new(task: TaskRef) -> Self {
+        Self { task: ManuallyDrop::new(task), result: PhantomData }
+    }
+
     pub(crate) fn header(&self) -> &Header {
         self.task.header()
     }
@@ -26,27 +32,27 @@ impl<T, E> Handle<T, E> {
     /// Asks for this child alone to be cancelled (R16).
     pub(crate) fn cancel(&self) {
         #[cfg(feature = "tokio")]
-        if self.header().is_away() {
-            self.header().state.fetch_or(BY_HAND, Ordering::AcqRel);
+        if self.header().is_spawned() {
+            self.header().state.mark_by_hand();
             return self.task.stop();
         }
-        self.header().state.fetch_or(CANCEL | BY_HAND, Ordering::AcqRel);
+        self.header().state.cancel_by_hand();
         self.task.wake_by_ref();
     }
 
     /// The result, once; then `None`.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, Fault<E>>>> {
         let header = self.task.header();
-        if !header.is_done() {
+        if !header.state.is_done() {
             header.joiner.register(cx.waker());
             // What ends the child sees this, or has ended it before.
-            if header.state.fetch_or(JOINED, Ordering::AcqRel) & DONE == 0 {
+            if !header.state.join() {
                 return Poll::Pending;
             }
         }
         // As tokio's own handles: a future that awaits many that have ended lets the runtime in between.
         #[cfg(feature = "tokio")]
-        if header.is_away() {
+        if header.is_spawned() {
             ready!(tokio::task::coop::poll_proceed(cx)).made_progress();
         }
         Poll::Ready(self.take())
@@ -57,7 +63,9 @@ impl<T, E> Handle<T, E> {
         let mut output = None;
         // SAFETY: both callers have seen `DONE`, and `self` is the handle, borrowed alone: the stage
         // is its own; `output` is what this type of task writes to.
-        unsafe { (self.header().vtable.take)(self.task.0, ptr::from_mut(&mut output).cast()) };
+        unsafe {
+            (self.header().vtable.take)(self.task.as_ptr(), ptr::from_mut(&mut output).cast())
+        };
         output
     }
 }
@@ -65,47 +73,37 @@ impl<T, E> Handle<T, E> {
 impl<T, E> Drop for Handle<T, E> {
     #[inline]
     fn drop(&mut self) {
-        let now = self.header().state.load(Ordering::Acquire);
-        if now & !SHIELD == HANDLE | (2 * REF)
+        if self.header().state.is_untouched()
             && self.header().index.load(Ordering::Relaxed) == NEW
             && self.header().ready().is_driven_here()
         {
             // It was never polled, so there is no waker; the other reference is the driver's,
-            // which is on this thread: no step that others see is needed.
-            self.header().state.store(now - HANDLE - REF, Ordering::Relaxed);
+            // which is on this thread.
+            self.header().state.drop_handle_unseen();
         } else {
-            self.give_up(now);
+            self.give_up();
         }
     }
 }
 
 impl<T, E> Handle<T, E> {
-    /// The handle goes; others may see the task. `now` is what its state was.
+    /// The handle goes; others may see the task.
     #[cold]
-    fn give_up(&mut self, mut now: usize) {
-        while now & DONE == 0 {
-            // Without a result there is nothing to drop, and one step does both.
-            let then = now - HANDLE - REF;
-            let state = &self.header().state;
-            match state.compare_exchange_weak(now, then, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => {
-                    if then < REF {
-                        // SAFETY: that was the last reference, so its driver's side has gone and has
-                        // left nothing in the stage, whether it was marked as done or not.
-                        unsafe { free(self.task.0) };
-                    }
-                    return;
+    fn give_up(&mut self) {
+        let task = self.task.as_ptr();
+        match self.header().state.drop_handle() {
+            // SAFETY: that was the last reference, so its driver's side has gone and has left nothing
+            // in the stage, whether it was marked as done or not.
+            Some(true) => unsafe { free(task) },
+            Some(false) => {}
+            None => {
+                let output = self.take();
+                if self.header().state.drop_handle_of_ended() {
+                    // SAFETY: that was the last reference, and its stage is empty.
+                    unsafe { free(task) };
                 }
-                Err(other) => now = other,
+                drop(output);
             }
         }
-        let output = self.take();
-        // With the only reference no other thread can see it: no step that others see is needed.
-        if now < 2 * REF || self.header().state.fetch_sub(HANDLE + REF, Ordering::AcqRel) < 2 * REF
-        {
-            // SAFETY: that was the last reference, and its stage is empty.
-            unsafe { free(self.task.0) };
-        }
-        drop(output);
     }
 }

@@ -7,13 +7,9 @@ mod home;
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
-use std::time::Instant;
 
-use crate::cancel_scope::Shared;
-use crate::clock;
-use crate::error::Cause;
+use crate::around::Around;
 use crate::scope::Scope;
-use crate::scope::about;
 #[cfg(all(test, aionursery_loom))]
 use crate::sync::LocalCell;
 use crate::sync::thread_local;
@@ -26,78 +22,7 @@ thread_local! {
     static FRAME: Cell<Frame> = const { Cell::new(Frame { kind: Kind::Outside, ends: false, since: 0 }) };
     // Beside the frame: it is looked at after every child.
     static MARKS: Cell<u8> = const { Cell::new(0) };
-    static HEEDED: Cell<u16> = const { Cell::new(0) };
-}
-
-/// What is around the running code.
-#[derive(Clone, Default)]
-pub(crate) enum Around {
-    #[default]
-    Nothing,
-    Scope(Arc<Scope>),
-    /// A scope that opens when it is asked for: most end before that.
-    Later(Arc<Shared>),
-}
-
-impl Around {
-    /// Whether nothing of ours polls what stands in it.
-    pub(crate) fn is_outermost(&self) -> bool {
-        match self {
-            Self::Nothing => true,
-            Self::Scope(scope) => scope.signal.about.kind == about::Kind::Thread,
-            Self::Later(_) => false,
-        }
-    }
-
-    pub(crate) fn scope(&self) -> Option<Arc<Scope>> {
-        match self {
-            Self::Nothing => None,
-            Self::Scope(scope) => Some(scope.clone()),
-            Self::Later(shared) => Some(shared.open()),
-        }
-    }
-
-    pub(crate) fn is_cancelled(&self) -> bool {
-        match self {
-            Self::Nothing => false,
-            Self::Scope(scope) => scope.is_soft(),
-            Self::Later(shared) => shared.is_cancelled(),
-        }
-    }
-
-    pub(crate) fn cause(&self) -> Option<Cause> {
-        match self {
-            Self::Nothing => None,
-            Self::Scope(scope) => scope.cause(),
-            Self::Later(shared) => shared.cause(),
-        }
-    }
-
-    /// Whether it is `scope`, or below it.
-    pub(crate) fn is_below(&self, scope: &Arc<Scope>) -> bool {
-        match self {
-            Self::Nothing => false,
-            Self::Scope(own) => own.is_below(scope),
-            Self::Later(shared) => shared.is_below(scope),
-        }
-    }
-
-    /// Whether `scope` is it, or below it.
-    pub(crate) fn is_above(&self, scope: &Arc<Scope>) -> bool {
-        match self {
-            Self::Nothing => false,
-            Self::Scope(own) => scope.is_below(own),
-            Self::Later(shared) => shared.is_above(scope),
-        }
-    }
-
-    pub(crate) fn now(&self) -> Instant {
-        match self {
-            Self::Nothing => clock::here(),
-            Self::Scope(scope) => scope.clock().instant(),
-            Self::Later(shared) => shared.now(),
-        }
-    }
+    static ACKNOWLEDGED: Cell<u16> = const { Cell::new(0) };
 }
 
 /// What is being polled.
@@ -126,20 +51,20 @@ struct Frame {
     kind: Kind,
     /// What is polled was cancelled, and is dropped as soon as nothing in it holds that up.
     ends: bool,
-    /// How many marks had been heeded on this thread when it began. A future that marks twice and finds the same
-    /// here was not heeded: an owner of ours does that at the end of a poll.
+    /// How many marks had been acknowledged on this thread when it began. A future that marks twice and finds the same
+    /// here was not acknowledged: an owner of ours does that at the end of a poll.
     since: u16,
 }
 
 impl Frame {
     #[inline]
     fn new(kind: Kind, ends: bool) -> Self {
-        Self { kind, ends, since: HEEDED.get() }
+        Self { kind, ends, since: ACKNOWLEDGED.get() }
     }
 }
 
 /// What was polled cannot go on: it ends as cancelled.
-pub(crate) const STOP: u8 = 1;
+pub(crate) const PARK: u8 = 1;
 /// A wall was raised in what was polled, or further down.
 pub(crate) const WALL: u8 = 2;
 
@@ -150,18 +75,18 @@ pub(crate) fn current() -> Option<Arc<Scope>> {
 
 /// Looks at what is around.
 pub(crate) fn look<R>(ask: impl FnOnce(&Around) -> R) -> R {
-    let standing = Standing::amid(Around::Nothing);
+    let standing = InScope::amid(Around::Nothing);
     ask(&standing.before)
 }
 
 /// For its lifetime the thread stands in a scope. The scope is moved, not counted.
-pub(crate) struct Standing {
+pub(crate) struct InScope {
     before: Around,
 }
 
-impl Standing {
+impl InScope {
     #[inline]
-    pub(crate) fn in_scope(scope: Arc<Scope>) -> Self {
+    pub(crate) fn enter(scope: Arc<Scope>) -> Self {
         Self::amid(Around::Scope(scope))
     }
 
@@ -187,7 +112,7 @@ impl Standing {
     }
 }
 
-impl Drop for Standing {
+impl Drop for InScope {
     fn drop(&mut self) {
         drop(swap(std::mem::take(&mut self.before)));
     }
@@ -214,7 +139,7 @@ impl Drop for Entered {
     }
 }
 
-/// A future is polled from here on, until [`leave`], whose owner heeds what it marks, and is about to
+/// A future is polled from here on, until [`leave`], whose owner acknowledges what it marks, and is about to
 /// drop it if it `ends`.
 #[inline]
 pub(crate) fn enter(kind: Kind, ends: bool) -> Entered {
@@ -244,7 +169,7 @@ pub(crate) fn next() {
 /// Runs what has nothing to do with the future that is being polled.
 #[cfg(feature = "tokio")]
 pub(crate) fn apart<R>(act: impl FnOnce() -> R) -> R {
-    let standing = Standing::amid(Around::Nothing);
+    let standing = InScope::amid(Around::Nothing);
     let entered = enter(Kind::Outside, false);
     let returned = act();
     leave(entered);
@@ -277,22 +202,22 @@ pub(crate) fn ends() -> bool {
 }
 
 /// What is being polled cannot go on: it ends as cancelled. Returns which poll it is.
-pub(crate) fn stop() -> u16 {
-    mark(STOP);
+pub(crate) fn park() -> u16 {
+    mark(PARK);
     FRAME.get().since
 }
 
 /// The owner of what was polled has seen the mark that it cannot go on.
 #[cold]
-pub(crate) fn heed() {
-    HEEDED.set(HEEDED.get().wrapping_add(1));
+pub(crate) fn acknowledge() {
+    ACKNOWLEDGED.set(ACKNOWLEDGED.get().wrapping_add(1));
 }
 
-/// As [`heed`], in the frame in which the next one will be polled.
+/// As [`acknowledge`], in the frame in which the next one will be polled.
 #[cold]
-pub(crate) fn heed_here() {
-    heed();
-    FRAME.set(Frame { since: HEEDED.get(), ..FRAME.get() });
+pub(crate) fn acknowledge_here() {
+    acknowledge();
+    FRAME.set(Frame { since: ACKNOWLEDGED.get(), ..FRAME.get() });
 }
 
 /// A wall was raised in what is being polled.

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use crate::task::{TaskRef, waker};
-use crate::wall::{self, Held, Raised};
+use crate::wall::{self, ShieldGuard, WallsInside};
 
-pub(super) struct Shelter {
+pub(super) struct HeldChildren {
     /// Where the walls begin that were raised in the child that is being polled.
     since: usize,
     inside: Option<Box<Inside>>,
@@ -17,10 +17,10 @@ pub(super) struct Shelter {
 #[derive(Default)]
 struct Inside {
     /// By address, which the reference keeps from being used again.
-    held: BTreeMap<usize, (TaskRef, Held)>,
+    held: BTreeMap<usize, (TaskRef, WallsInside)>,
     /// At this size those that have ended are looked for.
     full: usize,
-    own: Option<Raised>,
+    own: Option<ShieldGuard>,
     /// For how many the own wall stands.
     shielded: usize,
 }
@@ -29,7 +29,7 @@ impl Inside {
     const FEW: usize = 16;
 }
 
-impl Shelter {
+impl HeldChildren {
     pub(super) fn new() -> Self {
         Self { since: wall::count(), inside: None }
     }
@@ -44,7 +44,7 @@ impl Shelter {
     pub(super) fn raise(&mut self) {
         let inside = self.inside.get_or_insert_default();
         inside.shielded += 1;
-        inside.own.get_or_insert_with(Raised::new);
+        inside.own.get_or_insert_with(ShieldGuard::new);
         self.pass_over();
     }
 
@@ -66,11 +66,13 @@ impl Shelter {
         }
         let inside = self.inside.get_or_insert_default();
         if inside.held.len() > inside.full.max(Inside::FEW) {
-            inside.held.retain(|_, (task, _)| !task.header().is_done());
+            inside.held.retain(|_, (task, _)| !task.header().state.is_done());
             inside.full = inside.held.len() * 2;
         }
-        let (_, held) =
-            inside.held.entry(task.address()).or_insert_with(|| (task.clone(), Held::default()));
+        let (_, held) = inside
+            .held
+            .entry(task.address())
+            .or_insert_with(|| (task.clone(), WallsInside::default()));
         held.take_in(self.since);
         self.since = raised;
     }

@@ -3,8 +3,7 @@
 //! is done. It must tell exactly once, however it ends: value, error, panic, cancellation, the
 //! runtime's shutdown.
 //!
-//! What may touch `stage` is said in `task.rs`, with the load in the driver's place. `carrier` is
-//! written once, by the load, before it sets `WAITS`; after that it is only read.
+//! What may touch `stage` is said in `child/cell.rs`.
 
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
@@ -15,28 +14,23 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use super::cell::{Stage, drop_rest, empty, failed, leave_output, place, take_output};
-use super::{AWAY, CANCEL, DONE, HANDLE, REF, WAITS};
-use super::{Handle, Header, Making, Step, Table, TaskRef};
+use crate::child::{
+    Handle, Stage, cause_of_end, drop_rest, empty, failed, leave_output, take_output,
+};
 use crate::core::Core;
 use crate::error::{Failure, Fault, Reason};
-use crate::frame::{self, Kind, STOP, Standing, WALL};
-use crate::quiet::quietly;
+use crate::ignore_panics::ignore_panics;
+use crate::polling::{self, InScope, Kind, PARK, WALL};
 use crate::scope::Scope;
-use crate::sync::atomic::Ordering;
-use crate::wall::{self, Held};
-
-/// What does not know the types.
-#[repr(C)]
-struct Head {
-    header: Header,
-    carrier: UnsafeCell<Option<Waker>>,
-}
+use crate::task::{
+    Header, SPAWNED, Size, Spawned, Step, Table, TaskOptions, TaskRef, forget_carrier, place, wait,
+};
+use crate::wall::{self, WallsInside};
 
 #[repr(C)]
 struct Cell<F, T, E> {
-    head: Head,
-    /// The load's alone.
+    head: Spawned,
+    /// What polls the child alone touches it.
     home: UnsafeCell<Home<E>>,
     stage: UnsafeCell<Stage<F, T, E>>,
 }
@@ -47,87 +41,97 @@ struct Home<E> {
     /// `None` while a thread stands in it.
     scope: Option<Arc<Scope>>,
     /// The shields inside, if there ever was one.
-    held: Option<Box<Held>>,
+    held: Option<Box<WallsInside>>,
 }
 
 /// The right to poll a spawned child, and the duty to end it.
-pub(crate) struct Load(ManuallyDrop<TaskRef>);
+pub(crate) struct SpawnedTask(ManuallyDrop<TaskRef>);
 
 /// Makes a spawned child of `core`'s in `scope`: what carries it, what awaits it and, unless it is
 /// shielded, what cancels it.
 #[inline]
-pub(crate) fn make_away<F, T, E>(
+pub(crate) fn make_spawned<F, T, E>(
     core: &Arc<Core<E>>,
     scope: Arc<Scope>,
     id: u32,
-    making: Making,
+    options: TaskOptions,
     future: F,
-) -> (Load, Handle<T, E>, Option<TaskRef>)
+) -> (SpawnedTask, Handle<T, E>, Option<TaskRef>)
 where
     F: Future<Output = Result<T, E>> + Send + 'static,
     T: Send + 'static,
     E: Send + 'static,
 {
-    make_anywhere(core, scope, id, making, future)
+    make_either(core, scope, id, options, future)
 }
 
-/// As [`make_away`], for a child that stays on this thread: its load is not `Send`. What stops it
+/// As [`make_spawned`], for a child that stays on this thread: what polls it is not `Send`. What stops it
 /// or holds its memory elsewhere touches neither its future nor its result.
-pub(crate) fn make_here<F, T, E>(
+pub(crate) fn make_local<F, T, E>(
     core: &Arc<Core<E>>,
     scope: Arc<Scope>,
     id: u32,
-    making: Making,
+    options: TaskOptions,
     future: F,
-) -> (Here, Handle<T, E>, Option<TaskRef>)
+) -> (LocalTask, Handle<T, E>, Option<TaskRef>)
 where
     F: Future<Output = Result<T, E>> + 'static,
     T: 'static,
     E: Send + 'static,
 {
-    let (load, handle, reach) = make_anywhere(core, scope, id, making, future);
-    (Here { load: Some(load), here: PhantomData }, handle, reach)
+    let (task, handle, reach) = make_either(core, scope, id, options, future);
+    (LocalTask { task: Some(task), here: PhantomData }, handle, reach)
 }
 
-/// Makes a child whose load goes to another thread only if that is right for its future and its result.
+/// Makes a child. What polls it goes to another thread only if that is right for its future and its result.
 #[inline]
-fn make_anywhere<F, T, E>(
+fn make_either<F, T, E>(
     core: &Arc<Core<E>>,
     scope: Arc<Scope>,
     id: u32,
-    making: Making,
+    options: TaskOptions,
     future: F,
-) -> (Load, Handle<T, E>, Option<TaskRef>)
+) -> (SpawnedTask, Handle<T, E>, Option<TaskRef>)
 where
     F: Future<Output = Result<T, E>> + 'static,
     T: 'static,
     E: Send + 'static,
 {
-    let (raw, block) = place::<Cell<F, T, E>>(&core.ready);
-    let shield = making.shield;
-    let owners = if shield { 2 * REF } else { 3 * REF };
-    let vtable = const { &Table { poll: poll::<F, T, E>, take: take::<F, T, E> } };
-    let header = Header::new(owners, making, vtable, block, (AWAY, id));
+    let place = place::<Cell<F, T, E>>();
+    let shield = options.shield;
+    let references = if shield { 2 } else { 3 };
+    let vtable = const {
+        &Table {
+            poll: poll::<F, T, E>,
+            take: take::<F, T, E>,
+            forget: Some(forget_carrier),
+            size: Size::of::<Cell<F, T, E>>(),
+        }
+    };
     let cell = Cell {
-        head: Head { header, carrier: UnsafeCell::new(None) },
+        head: Spawned::new(Header::new(references, options, vtable, &core.ready, (SPAWNED, id))),
         home: UnsafeCell::new(Home { core: Some(core.clone()), scope: Some(scope), held: None }),
         stage: UnsafeCell::new(Stage::<F, T, E>::Future(future)),
     };
     // SAFETY: the memory is the task's own, large enough and aligned.
-    unsafe { raw.cast().write(cell) };
-    let handle = Handle { task: ManuallyDrop::new(TaskRef(raw)), result: PhantomData };
-    (Load(ManuallyDrop::new(TaskRef(raw))), handle, (!shield).then(|| TaskRef(raw)))
+    unsafe { place.write(cell) };
+    let task = place.cast::<Header>().as_ptr();
+    // SAFETY: it is asked for as often as the header counts references.
+    let reference = || unsafe { TaskRef::from_raw(task) };
+    // SAFETY: the handle has a reference of its own, to a task with these types.
+    let handle = unsafe { Handle::new(reference()) };
+    (SpawnedTask(ManuallyDrop::new(reference())), handle, (!shield).then(reference))
 }
 
-impl Load {
+impl SpawnedTask {
     /// Runs the child until it waits or ends.
     #[inline]
     pub(crate) fn poll(mut self, cx: &mut Context<'_>) -> Result<(), Self> {
-        // SAFETY: this is the load, with its reference.
+        // SAFETY: this is what polls the child, with its reference.
         match unsafe { self.run(Some(cx)) } {
             Step::Pending => Err(self),
             Step::Done | Step::Ended => {
-                // SAFETY: the load's reference goes, once.
+                // SAFETY: the reference goes, once.
                 unsafe { ManuallyDrop::drop(&mut self.0) };
                 mem::forget(self);
                 Ok(())
@@ -137,31 +141,31 @@ impl Load {
 
     /// Has what wants the child to end before it has run wake this.
     pub(crate) fn stop_by(&mut self, waker: &Waker) {
-        // SAFETY: this is the load, borrowed alone.
-        unsafe { wait(self.0.0, waker) };
+        // SAFETY: this is what polls the child, borrowed alone.
+        unsafe { wait(self.0.as_ptr(), waker) };
     }
 
     /// # Safety
-    /// This is the load, whose reference has not been given back.
+    /// Its reference has not been given back.
     unsafe fn run(&mut self, cx: Option<&mut Context<'_>>) -> Step {
-        // SAFETY: `self` is the load, borrowed alone. This type of task leaves nothing elsewhere.
-        unsafe { (self.0.header().vtable.poll)(self.0.0, cx, ptr::null_mut()) }
+        // SAFETY: `self` is what polls the child, borrowed alone. This type of task leaves nothing elsewhere.
+        unsafe { (self.0.header().vtable.poll)(self.0.as_ptr(), cx, ptr::null_mut()) }
     }
 }
 
-/// The load of a child that stays on this thread: the future that polls it.
-pub(crate) struct Here {
-    load: Option<Load>,
+/// A child that stays on this thread: the future that polls it.
+pub(crate) struct LocalTask {
+    task: Option<SpawnedTask>,
     here: PhantomData<*mut ()>,
 }
 
-impl Future for Here {
+impl Future for LocalTask {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        match self.load.take().map(|load| load.poll(cx)) {
-            Some(Err(load)) => {
-                self.load = Some(load);
+        match self.task.take().map(|task| task.poll(cx)) {
+            Some(Err(task)) => {
+                self.task = Some(task);
                 Poll::Pending
             }
             Some(Ok(())) | None => Poll::Ready(()),
@@ -169,70 +173,16 @@ impl Future for Here {
     }
 }
 
-impl Drop for Load {
+impl Drop for SpawnedTask {
     /// It will not be polled: its runtime has gone. A child that has told its end already, and whose
     /// nursery's code panicked then, is done with.
     fn drop(&mut self) {
         // What lets it go may itself be polled: marks that its destructors make are not for that future.
-        // SAFETY: this is the load, whose reference is there.
-        frame::apart(|| unsafe { self.run(None) });
+        // SAFETY: this is what polls the child, and its reference is there.
+        polling::apart(|| unsafe { self.run(None) });
         // SAFETY: as above; it goes, once.
         unsafe { ManuallyDrop::drop(&mut self.0) };
     }
-}
-
-impl TaskRef {
-    /// Asks a spawned child to end: it is dropped at its next await, or when its worker comes to
-    /// it.
-    pub(crate) fn stop(&self) {
-        let before = self.header().state.fetch_or(CANCEL, Ordering::AcqRel);
-        if before & (DONE | WAITS) == WAITS {
-            // SAFETY: only spawned children set `WAITS`.
-            let carrier = unsafe { carrier(self.0) };
-            // SAFETY: with `WAITS`, the waker is there and not written any more.
-            if let Some(carrier) = unsafe { &*carrier } {
-                carrier.wake_by_ref();
-            }
-        }
-    }
-}
-
-/// What a spawned child has to drop beside what every task has.
-///
-/// # Safety
-/// It is a spawned child, and used no more.
-pub(super) unsafe fn forget_carrier(task: NonNull<Header>) {
-    // SAFETY: as the caller promises.
-    let carrier = unsafe { carrier(task) };
-    // SAFETY: it is not read again.
-    unsafe { ptr::drop_in_place(carrier) };
-}
-
-/// # Safety
-/// It is a spawned child.
-unsafe fn carrier(task: NonNull<Header>) -> *mut Option<Waker> {
-    // SAFETY: as the caller promises; a spawned child begins with its `Head`.
-    UnsafeCell::raw_get(unsafe { &raw const (*task.cast::<Head>().as_ptr()).carrier })
-}
-
-/// The child waits for its waker. Returns `false` if it was asked to end.
-///
-/// # Safety
-/// The load calls it.
-#[inline]
-unsafe fn wait(task: NonNull<Header>, waker: &Waker) -> bool {
-    // SAFETY: the load's reference keeps it alive.
-    let state = unsafe { &task.as_ref().state };
-    if state.load(Ordering::Acquire) & WAITS != 0 {
-        // What asks for its end from here on wakes it; what has asked before has done so.
-        return true;
-    }
-    let waker = Some(waker.clone());
-    // SAFETY: it is a spawned child.
-    let carrier = unsafe { carrier(task) };
-    // SAFETY: before `WAITS` is set no other thread looks at it, and only the load sets that.
-    unsafe { *carrier = waker };
-    state.fetch_or(WAITS, Ordering::AcqRel) & CANCEL == 0
 }
 
 unsafe fn poll<F, T, E>(task: NonNull<Header>, cx: Option<&mut Context<'_>>, _: *mut ()) -> Step
@@ -244,23 +194,23 @@ where
     let stage = unsafe { UnsafeCell::raw_get(&raw const (*raw).stage) };
     // SAFETY: as above, of `home`.
     let home = unsafe { UnsafeCell::raw_get(&raw const (*raw).home) };
-    // SAFETY: the caller is the load, whose alone it is.
+    // SAFETY: the caller is what polls the child, whose alone it is.
     let home = unsafe { &mut *home };
-    // SAFETY: the load's reference keeps it alive.
+    // SAFETY: the caller's reference keeps it alive.
     let header = unsafe { task.as_ref() };
-    let shield = header.is_shielded();
-    let asked = |scope: &Scope| header.asked_to_cancel() || (!shield && scope.is_hard());
+    let shield = header.state.is_shielded();
+    let asked = |scope: &Scope| header.state.is_asked_to_cancel() || (!shield && scope.is_hard());
     let (mut polled, mut returned) = (Ok(()), None);
     if let Some(cx) = cx
         && let Some(scope) =
             home.scope.take_if(|scope| !asked(scope) || holds(&mut home.held, cx.waker()))
     {
         let since = wall::count();
-        let standing = Standing::in_scope(scope);
+        let standing = InScope::enter(scope);
         let kind = if shield { Kind::Shielded } else { Kind::Open };
-        let frame = frame::enter(kind, header.asked_to_cancel());
+        let frame = polling::enter(kind, header.state.is_asked_to_cancel());
         polled = catch_unwind(AssertUnwindSafe(|| {
-            // SAFETY: the load owns the stage until `DONE` is set.
+            // SAFETY: what polls the child owns the stage until `DONE` is set.
             let Stage::Future(future) = (unsafe { &mut *stage }) else { unreachable!() };
             // SAFETY: the future lies in its memory until it is dropped in place.
             if let Poll::Ready(end) = unsafe { Pin::new_unchecked(future) }.poll(cx) {
@@ -269,16 +219,16 @@ where
                 unsafe { empty(stage) };
             }
         }));
-        let marks = frame::leave(frame);
+        let marks = polling::leave(frame);
         let scope = standing.leave();
         if marks != 0 {
-            heed(header, marks, since, &mut home.held);
+            acknowledge(header, marks, since, &mut home.held);
         }
         // A child that is cancelled while it runs has come to its next await.
         let waits = polled.is_ok()
             && returned.is_none()
             && (!asked(&scope) || holds(&mut home.held, cx.waker()))
-            // SAFETY: the caller is the load.
+            // SAFETY: the caller is what polls the child.
             && (unsafe { wait(task, cx.waker()) } || holds(&mut home.held, cx.waker()));
         home.scope = Some(scope);
         if waits {
@@ -292,19 +242,19 @@ where
     let Some(core) = home.core.take() else { return Step::Done };
     let scope = home.scope.take();
     // A value without a handle goes while its panic can still be told.
-    let unwanted = mem::needs_drop::<T>() && header.state.load(Ordering::Acquire) & HANDLE == 0;
+    let unwanted = mem::needs_drop::<T>() && !header.state.has_handle();
     let output = match (polled, returned) {
         (Ok(()), Some(Ok(value))) if !unwanted => {
             // The value is there whatever a waker of the nursery's does.
-            quietly(|| core.spawned_returned());
+            ignore_panics(|| core.spawned_returned());
             Ok(value)
         }
         (polled, returned) => {
-            // SAFETY: the stage is still the load's.
+            // SAFETY: the stage is still the caller's.
             Err(unsafe { end_without_value(task, &core, &scope, stage, polled, returned) })
         }
     };
-    // SAFETY: the stage is empty and still the load's.
+    // SAFETY: the stage is empty and still the caller's.
     if let Err(payload) = unsafe { leave_output(task, stage, output) } {
         core.fail(Failure::panic(payload, header.label()));
     }
@@ -314,32 +264,32 @@ where
 
 /// Whether a child that was cancelled may not be dropped yet.
 #[cold]
-fn holds(held: &mut Option<Box<Held>>, waker: &Waker) -> bool {
+fn holds(held: &mut Option<Box<WallsInside>>, waker: &Waker) -> bool {
     held.as_mut().is_some_and(|held| held.stands(waker))
 }
 
 /// A child has ended: the shields in it are waited for no more.
 #[cold]
-fn leave_walls(held: &mut Option<Box<Held>>) {
+fn leave_walls(held: &mut Option<Box<WallsInside>>) {
     let held = held.take();
-    quietly(|| drop(held));
+    ignore_panics(|| drop(held));
 }
 
 /// A child that has just been polled cannot go on, or has raised a wall.
 #[cold]
-fn heed(header: &Header, marks: u8, since: usize, held: &mut Option<Box<Held>>) {
+fn acknowledge(header: &Header, marks: u8, since: usize, held: &mut Option<Box<WallsInside>>) {
     if marks & WALL != 0 {
         held.get_or_insert_default().take_in(since);
         wall::forget(since);
     }
-    if marks & STOP != 0 {
-        frame::heed();
-        header.ask_to_cancel();
+    if marks & PARK != 0 {
+        polling::acknowledge();
+        header.state.ask_to_cancel();
     }
 }
 
 /// # Safety
-/// The caller is the load, and `stage` its task's.
+/// The caller is what polls the child, and `stage` its task's.
 #[cold]
 unsafe fn end_without_value<F, T, E>(
     task: NonNull<Header>,
@@ -356,20 +306,20 @@ unsafe fn end_without_value<F, T, E>(
     if polled.is_ok() && matches!(returned, Some(Ok(_))) {
         polled = catch_unwind(AssertUnwindSafe(|| drop(returned.take())));
         if polled.is_ok() {
-            quietly(|| core.spawned_returned());
-            return Fault::Cancelled(in_scope(scope, || header.cause_of_end()));
+            ignore_panics(|| core.spawned_returned());
+            return Fault::Cancelled(in_scope(scope, || cause_of_end(header)));
         }
     }
     let label = header.label();
     let reason = || Reason::from(label.to_string());
     let (fault, outcome) = in_scope(scope, || failed(polled, returned, header));
-    quietly(|| core.ended(outcome, reason));
+    ignore_panics(|| core.ended(outcome, reason));
     fault
 }
 
 /// Acts where the child stood.
 fn in_scope<R>(scope: &Option<Arc<Scope>>, act: impl FnOnce() -> R) -> R {
-    let standing = scope.clone().map(Standing::in_scope);
+    let standing = scope.clone().map(InScope::enter);
     let acted = act();
     drop(standing);
     acted

@@ -8,12 +8,16 @@ use std::sync::{Arc, Weak};
 
 use nursery_core::{Cleanup, Tree};
 
-use super::{Tokio, lock};
-use crate::sync::{Mutex, plain};
+use super::face::Tokio;
+use crate::sync::{Mutex, MutexGuard, lock, plain};
 
 /// The tree of one outermost scope.
-pub(crate) struct Domain {
-    pub(crate) tree: Mutex<Tree<Tokio>>,
+pub(crate) struct ScopeTree(Mutex<Tree<Tokio>>);
+
+impl ScopeTree {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Tree<Tokio>> {
+        lock(&self.0)
+    }
 }
 
 /// How many empty ones a thread keeps; none in the models, whose locks live for one run.
@@ -22,60 +26,60 @@ const KEPT: usize = if cfg!(aionursery_loom) { 0 } else { 16 };
 const FEW: usize = 64;
 
 thread_local! {
-    static EMPTY: RefCell<Vec<Arc<Domain>>> = const { RefCell::new(Vec::new()) };
+    static EMPTY: RefCell<Vec<Arc<ScopeTree>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// An empty one.
-pub(crate) fn take() -> Arc<Domain> {
+pub(crate) fn take() -> Arc<ScopeTree> {
     let kept = EMPTY.try_with(|empty| empty.borrow_mut().pop()).ok().flatten();
     kept.unwrap_or_else(|| {
         let mut tree = Tree::new();
         // A future that is cancelled is dropped, unless it was given time (R27).
         tree.cleanup = Cleanup::Limited(0.0);
-        let domain = Arc::new(Domain { tree: Mutex::new(tree) });
-        remember(&domain);
-        domain
+        let tree = Arc::new(ScopeTree(Mutex::new(tree)));
+        remember(&tree);
+        tree
     })
 }
 
 /// Its outermost scope has been left.
-pub(crate) fn give(domain: &Arc<Domain>) {
+pub(crate) fn give(tree: &Arc<ScopeTree>) {
     // A dump that is being made may hold it for a moment; then it goes.
-    if Arc::strong_count(domain) > 1 || lock(&domain.tree).room() > FEW {
+    if Arc::strong_count(tree) > 1 || tree.lock().room() > FEW {
         return;
     }
     // A thread that ends keeps nothing.
     let _ = EMPTY.try_with(|empty| {
         let empty = &mut *empty.borrow_mut();
         if empty.len() < KEPT {
-            empty.push(domain.clone());
+            empty.push(tree.clone());
         }
     });
 }
 
 /// Every one that is alive, by its address; in parts, so that threads which make some of their own
 /// need not wait for each other.
-static ALL: [std::sync::Mutex<BTreeMap<usize, Weak<Domain>>>; 16] =
+static ALL: [std::sync::Mutex<BTreeMap<usize, Weak<ScopeTree>>>; 16] =
     [const { std::sync::Mutex::new(BTreeMap::new()) }; 16];
 
-fn shard(address: usize) -> &'static std::sync::Mutex<BTreeMap<usize, Weak<Domain>>> {
+fn shard(address: usize) -> &'static std::sync::Mutex<BTreeMap<usize, Weak<ScopeTree>>> {
     &ALL[(address >> 8) % ALL.len()]
 }
 
 /// Every one that is alive.
-pub(crate) fn all() -> impl Iterator<Item = Arc<Domain>> {
+pub(crate) fn all() -> impl Iterator<Item = Arc<ScopeTree>> {
     ALL.iter().flat_map(|shard| {
-        let domains: Vec<_> = plain(shard).values().filter_map(Weak::upgrade).collect();
-        domains
+        let trees: Vec<_> = plain(shard).values().filter_map(Weak::upgrade).collect();
+        trees
     })
 }
 
-fn remember(domain: &Arc<Domain>) {
-    let address = Arc::as_ptr(domain).addr();
-    plain(shard(address)).insert(address, Arc::downgrade(domain));
+fn remember(tree: &Arc<ScopeTree>) {
+    let address = Arc::as_ptr(tree).addr();
+    plain(shard(address)).insert(address, Arc::downgrade(tree));
 }
 
-impl Drop for Domain {
+impl Drop for ScopeTree {
     fn drop(&mut self) {
         let address = std::ptr::from_ref(self).addr();
         let gone = plain(shard(address)).remove(&address);

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
 /// Runs it. The panic hook has told of a panic in it.
-pub(crate) fn quietly(act: impl FnOnce()) {
+pub(crate) fn ignore_panics(act: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(act)) {
         discard(payload);
     }
@@ -26,6 +26,7 @@ pub(crate) fn discard(mut payload: Box<dyn Any + Send>) {
     mem::forget(payload);
 }
 
+#[inline]
 /// The first panic of two steps that were both taken.
 pub(crate) fn first(first: thread::Result<()>, second: thread::Result<()>) -> thread::Result<()> {
     match (first, second) {

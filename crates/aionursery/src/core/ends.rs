@@ -1,0 +1,185 @@
+//! How children end, and the nursery: what that means is said by the lifecycle. A nursery that is dropped
+//! early leaves its errors, and its spawned children, to others (R28). It must never lose an error.
+
+use nursery_core::{Outcome, Phase, Source};
+
+use super::unclaimed::{ErrorSink, Unclaimed};
+use super::{Core, State};
+use crate::child::Running;
+use crate::error::{AdoptedError, Failure, Reason};
+use crate::scope::info::Stage;
+use crate::sync::atomic::Ordering;
+use crate::task::DriverSeat;
+
+impl<E> Core<E> {
+    /// A spawned child has returned.
+    #[cfg(feature = "tokio")]
+    #[inline]
+    pub(crate) fn spawned_returned(&self) {
+        let before = self.scope.children.alive.fetch_sub(1, Ordering::AcqRel);
+        if before == 1 || self.scope.is_held() {
+            self.last_returned();
+        }
+    }
+
+    #[cfg(feature = "tokio")]
+    #[cold]
+    fn last_returned(&self) {
+        let (closed, left) = {
+            let state = &mut *self.state();
+            self.tell(state, 0);
+            (state.life.phase() == Phase::Closed, self.unclaimed(state))
+        };
+        if let Some(left) = left {
+            left.hand_over();
+        }
+        if closed {
+            self.ready.notify_driver();
+        }
+        self.scope.signal.tell_holders();
+    }
+
+    /// A child has failed or was cancelled.
+    pub(crate) fn ended(&self, outcome: Outcome<Failure<E>>, reason: impl FnOnce() -> Reason) {
+        let (cancel, closed, left) = {
+            let state = &mut *self.state();
+            let cancel = state.life.child_ended(outcome).cancel;
+            self.scope.children.alive.fetch_sub(1, Ordering::AcqRel);
+            self.tell(state, 0);
+            self.show();
+            (cancel, state.life.phase() == Phase::Closed, self.unclaimed(state))
+        };
+        self.act(cancel, reason);
+        if let Some(left) = left {
+            left.hand_over();
+        }
+        if closed {
+            self.ready.notify_driver();
+        }
+        self.scope.signal.tell_holders();
+    }
+
+    /// An error of a child that has ended without it. Cancels as any other does (R6).
+    pub(crate) fn fail(&self, failure: Failure<E>) {
+        let reason = Reason::from(failure.label().to_string());
+        let late = {
+            let state = &mut *self.state();
+            if matches!(state.sink, ErrorSink::Over) {
+                Some(Unclaimed { adopter: None, failures: vec![failure], erase: self.erase() })
+            } else {
+                state.life.error(Outcome::Failed(failure));
+                None
+            }
+        };
+        self.act(!self.collect, || reason);
+        if let Some(late) = late {
+            late.hand_over();
+        }
+    }
+
+    /// The body has ended.
+    pub(crate) fn body_ended(&self, outcome: Outcome<Failure<E>>) {
+        let cancelled = matches!(outcome, Outcome::Cancelled);
+        let ended = self.state().life.body_ended(outcome);
+        if self.scope.signal.info.stage() == Stage::Open {
+            self.scope.signal.info.set_stage(Stage::Joining);
+        }
+        if ended.cancel && cancelled {
+            // If it was the scope's own cancellation, or one from outside, that is known.
+            if !self.scope.is_soft() {
+                let reason = "the body awaited the value of a child that had none";
+                self.scope.cancel(Source::Host, Some(reason.into()));
+            }
+        } else {
+            self.act(ended.cancel, || "the body failed".into());
+        }
+    }
+
+    fn act(&self, cancel: bool, reason: impl FnOnce() -> Reason) {
+        if cancel {
+            self.scope.cancel(Source::Failure, Some(reason()));
+        }
+    }
+
+    /// The driver gives the errors back.
+    pub(crate) fn finish(&self) -> Vec<Failure<E>> {
+        self.scope.signal.info.set_stage(Stage::Closed);
+        self.scope.signal.tell_holders();
+        let state = &mut *self.state();
+        state.sink = ErrorSink::Over;
+        state.errors()
+    }
+
+    /// The driver goes. Hands out what was not taken up; spawned children that are left are
+    /// given to the nearest nursery above that is alive (R28).
+    pub(crate) fn abandon(&self, seat: &mut DriverSeat) -> Vec<Running<E>> {
+        let local = self.local.own(seat);
+        let mut left = local.fresh.take();
+        {
+            let state = &mut *self.state();
+            state.gone = true;
+            self.catch_up(local, state);
+            left.append(&mut state.inbox);
+        }
+        #[cfg(feature = "tokio")]
+        self.keep_all(local.spawned.take());
+        self.scope.close_to_orphans(true);
+        self.scope.signal.info.set_stage(Stage::Dropped);
+        self.scope.signal.tell_holders();
+        left
+    }
+
+    /// The driver's own children are gone, this many. What is left is adopted, with every error that
+    /// was not seen.
+    pub(crate) fn leave_orphans(&self, gone: u32) {
+        self.scope.pass_on_orphans();
+        let is_clean = {
+            let state = &mut *self.state();
+            self.tell(state, gone);
+            let clean = state.life.running() == 0 && state.life.errors().next().is_none();
+            if clean {
+                state.sink = ErrorSink::Over;
+            }
+            clean
+        };
+        if is_clean {
+            return;
+        }
+        let adopter = self.scope.adopter();
+        let left = {
+            let state = &mut *self.state();
+            state.sink = ErrorSink::Adopter(adopter);
+            self.tell(state, 0);
+            self.unclaimed(state)
+        };
+        if let Some(left) = left {
+            left.hand_over();
+        }
+    }
+
+    /// What the last of an abandoned nursery's children tells the nursery that adopted it.
+    #[inline]
+    fn unclaimed(&self, state: &mut State<E>) -> Option<Unclaimed<E>> {
+        if !state.gone || state.life.running() > 0 {
+            return None;
+        }
+        self.claim(state)
+    }
+
+    #[cold]
+    fn claim(&self, state: &mut State<E>) -> Option<Unclaimed<E>> {
+        match std::mem::replace(&mut state.sink, ErrorSink::Over) {
+            ErrorSink::Adopter(adopter) => {
+                Some(Unclaimed { adopter, failures: state.errors(), erase: self.erase() })
+            }
+            sink => {
+                state.sink = sink;
+                None
+            }
+        }
+    }
+
+    fn erase(&self) -> fn(E) -> AdoptedError {
+        self.erase.get().copied().unwrap_or(AdoptedError::record)
+    }
+}

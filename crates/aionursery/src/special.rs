@@ -1,0 +1,95 @@
+//! A child's future with what a plain child has not: a name, a note for a dump, a place under the
+//! nursery's limit, a scope of its own. It must never outlive its scope's place in the tree.
+
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+use crate::limit::Place;
+use crate::polling::InScope;
+use crate::scope::info::{ChildRecord, Info, Runs};
+use crate::scope::{Owner, Scope, ScopeOptions, Signal};
+use crate::trace::Span;
+
+/// A child's entry among its nursery's; goes when the child's future does.
+pub(crate) struct RecordGuard {
+    record: Arc<ChildRecord>,
+    nursery: Arc<Signal>,
+}
+
+impl RecordGuard {
+    pub(crate) fn new(
+        nursery: &Arc<Signal>,
+        name: Option<Arc<str>>,
+        shield: bool,
+        runs: Runs,
+        place: &'static Location<'static>,
+    ) -> Self {
+        let record = nursery.info.record(name, shield, runs, Some(place));
+        Self { record, nursery: nursery.clone() }
+    }
+
+    pub(crate) fn record(&self) -> &Arc<ChildRecord> {
+        &self.record
+    }
+}
+
+impl Drop for RecordGuard {
+    fn drop(&mut self) {
+        self.nursery.info.forget(&self.record);
+    }
+}
+
+/// The scope of a child that no cancellation reaches (R19).
+pub(crate) fn wall(nursery: Arc<Scope>, info: Info) -> Arc<Scope> {
+    let options = ScopeOptions { shield: true, ..ScopeOptions::default() };
+    Scope::open(Some(nursery), &options, Owner::one(), info)
+}
+
+pin_project! {
+    /// The future, and what ends with it.
+    pub(crate) struct Special<F> {
+        #[pin]
+        future: F,
+        recorded: Option<RecordGuard>,
+        place: Place,
+        // What it stands in, if that is not said elsewhere; `None` while the thread stands in it.
+        scope: Option<Arc<Scope>>,
+        span: Span,
+    }
+}
+
+impl<F> Special<F> {
+    pub(crate) fn new(
+        future: F,
+        recorded: Option<RecordGuard>,
+        place: Place,
+        scope: Option<Arc<Scope>>,
+        span: Span,
+    ) -> Self {
+        Self { future, recorded, place, scope, span }
+    }
+}
+
+impl<F: Future> Future for Special<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let _span = this.span.enter();
+        let standing = this.scope.take().map(InScope::enter);
+        let polled = match this.place.poll(cx.waker()) {
+            true => {
+                let _recorded = this.recorded.as_ref().map(|recorded| recorded.record.enter());
+                this.future.poll(cx)
+            }
+            false => Poll::Pending,
+        };
+        *this.scope = standing.map(InScope::leave);
+        polled
+    }
+}
