@@ -46,7 +46,11 @@ def run_program(program: Program, *, control: bool) -> dict[str, Any]:
     if (
         on_anyio.anyio is not None
         and not control
-        and any(name.startswith("any_") for steps in program.scripts for name, _, _ in steps)
+        and any(
+            name.startswith("any_")
+            for steps in (*program.scripts, *program.hooks)
+            for name, _, _ in steps
+        )
     ):
         from aionursery import anyio as engine
 
