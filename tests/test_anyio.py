@@ -467,6 +467,10 @@ class Given(asyncio.SelectorEventLoop):
 
     calls = 0
 
+    def get_debug(self):
+        # In debug mode more is given to it, which is shown then.
+        return False
+
     def call_soon(self, *args, **kwargs):
         self.calls += 1
         return super().call_soon(*args, **kwargs)
