@@ -2,14 +2,16 @@
 //! error: each goes to the function that is to be told, or is given back.
 
 use std::collections::VecDeque;
-use std::future::{Future, pending};
+use std::future::Future;
 use std::time::Duration;
 
-use crate::cancel_scope::short::{current_time, move_on_after};
+use crate::around::Around;
+use crate::cancel_scope::short::{cancelled, current_time, move_on_after};
 use crate::combine::yield_now;
 use crate::entry::nursery;
 use crate::error::MultiError;
 use crate::nursery::Nursery;
+use crate::polling;
 
 /// How often [`supervise`] opens its nursery again, and after how long a pause.
 ///
@@ -66,12 +68,16 @@ impl Restarts {
 /// an error, or panicked. All of a run has ended before the next begins. `failed` is told the errors of
 /// each run that is followed by another.
 ///
+/// A cancellation ends it: there is no further run in a cancelled scope that gives time to clean up,
+/// whatever the body makes of the cancellation.
+///
 /// Give the body what it needs by reference: it is called anew for each run. For a single call that is
 /// tried again a crate such as `backon` is enough.
 ///
 /// # Errors
-/// Those of the last run, if it fails more often than `restarts` allows. A run that was only cancelled
-/// ([`MultiError::is_cancelled`]) is not started again.
+/// Those of the last run, if it fails more often than `restarts` allows, or in a cancelled scope. None
+/// ([`MultiError::is_cancelled`]), if the run was only cancelled, or the pause before the next one was:
+/// then `failed` has been told the errors before that.
 ///
 /// ```
 /// # futures::executor::block_on(async {
@@ -112,7 +118,7 @@ where
                 recent.pop_front();
             }
         }
-        if recent.len() >= restarts.most {
+        if recent.len() >= restarts.most || polling::look(Around::is_cancelled) {
             return Err(errors);
         }
         recent.push_back(now);
@@ -120,7 +126,10 @@ where
         match restarts.pause.is_zero() {
             // A run that fails at once does not keep its task from being cancelled.
             true => yield_now().await,
-            false => drop(move_on_after(restarts.pause, pending::<()>()).await),
+            false => drop(move_on_after(restarts.pause, cancelled()).await),
+        }
+        if let Some(cause) = polling::look(Around::cause) {
+            return Err(MultiError::collect(Vec::new(), Some(cause), None));
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aionursery::{
-    Nursery, move_on_after, nursery,
+    CancelScope, Nursery, cancelled, move_on_after, nursery,
     service::{Restarts, supervise},
     yield_now,
 };
@@ -110,4 +110,54 @@ async fn r12_a_cancellation_ends_it_in_a_run_and_in_a_pause_and_is_no_failure() 
         Ok(child.await.unwrap_err().cancelled().is_some())
     });
     assert!(at_once.await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn r12_there_is_no_further_run_in_a_cancelled_scope_that_gives_time_to_clean_up() {
+    for pause in [Duration::ZERO, SECOND] {
+        let (scope, runs) = (CancelScope::new().cleanup(60 * SECOND), Cell::new(0));
+        let fails_as_it_stops = async |n: Nursery<'_, &str>| {
+            runs.set(runs.get() + 1);
+            n.start_soon(async {
+                cancelled().await;
+                Err::<(), _>("the connection is closed")
+            });
+            tokio::time::sleep(SECOND).await;
+            scope.cancel();
+            Ok(())
+        };
+        let restarts = Restarts::most(9).pause(pause);
+        let ended = scope
+            .run(supervise(restarts, fails_as_it_stops, |_| panic!("no run follows")))
+            .await
+            .unwrap();
+        assert_eq!(ended.unwrap_err().into_errors().unwrap(), ["the connection is closed"]);
+        assert_eq!(runs.get(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn r12_a_pause_ends_with_a_cancellation_that_gives_time_to_clean_up() {
+    for pause in [Duration::ZERO, 1000 * SECOND] {
+        let (start, scope) = (Instant::now(), CancelScope::new().cleanup(60 * SECOND));
+        let (runs, told) = (Cell::new(0), Cell::new(0));
+        let fails = async |_: Nursery<'_, &str>| {
+            runs.set(runs.get() + 1);
+            Err::<(), _>("failed")
+        };
+        let again = supervise(Restarts::most(9).pause(pause), fails, |_| {
+            told.set(told.get() + 1);
+            if pause.is_zero() {
+                scope.cancel_with("enough");
+            }
+        });
+        let cancels = async {
+            tokio::time::sleep(SECOND).await;
+            scope.cancel_with("enough");
+        };
+        let error = tokio::join!(scope.run(again), cancels).0.unwrap().unwrap_err();
+        assert!(error.is_cancelled());
+        assert_eq!(error.cause().unwrap().reason(), Some("enough"));
+        assert_eq!((runs.get(), told.get(), start.elapsed()), (1, 1, SECOND));
+    }
 }
