@@ -19,12 +19,17 @@ struct Counting;
 
 static MADE: AtomicUsize = AtomicUsize::new(0);
 static HELD: AtomicUsize = AtomicUsize::new(0);
+/// What is aligned to more than a page and fills that.
+static FILLED: AtomicUsize = AtomicUsize::new(0);
 
 // SAFETY: everything is handed on to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         MADE.fetch_add(1, Ordering::SeqCst);
         HELD.fetch_add(layout.size(), Ordering::SeqCst);
+        if layout.align() > 4096 && layout.size().is_multiple_of(layout.align()) {
+            FILLED.fetch_add(1, Ordering::SeqCst);
+        }
         // SAFETY: as the caller promises.
         unsafe { System.alloc(layout) }
     }
@@ -72,6 +77,20 @@ fn r5_a_child_that_starts_takes_the_place_of_one_that_has_ended() {
         Ok(())
     }))
     .unwrap();
+}
+
+/// An allocator that writes beside what it hands out finds no place for that between two blocks that fill
+/// their alignment, and leaves as much free again.
+#[test]
+fn chunks_may_lie_side_by_side() {
+    let _alone = alone();
+    let before = FILLED.load(Ordering::SeqCst);
+    block_on(nursery(async |n: Nursery<'_, ()>| {
+        (0..1000).for_each(|_| drop(n.start_soon(quick())));
+        Ok(())
+    }))
+    .unwrap();
+    assert_eq!(FILLED.load(Ordering::SeqCst), before);
 }
 
 #[test]

@@ -13,8 +13,9 @@ const GRAIN: usize = 64;
 const LARGEST: usize = 16;
 /// How many bytes of each size a thread keeps: 256 KiB in all.
 const KEPT: usize = 16 << 10;
-/// In bytes, to which it is aligned, too: so a piece knows where its chunk is.
-const CHUNK: Layout = match Layout::from_size_align(8 << 10, 8 << 10) {
+/// Aligned to 8 KiB, so that a piece knows where its chunk is; and a grain less than that: an allocator that
+/// writes beside what it hands out, as glibc's does, would leave a gap as large as a chunk behind each.
+const CHUNK: Layout = match Layout::from_size_align((8 << 10) - GRAIN, 8 << 10) {
     Ok(layout) => layout,
     Err(_) => unreachable!(),
 };
