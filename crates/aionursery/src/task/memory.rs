@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const GRAIN: usize = 64;
 /// In grains: what is larger has an allocation of its own.
 const LARGEST: usize = 16;
-/// How many bytes of each size a thread keeps: 256 KiB in all.
-const KEPT: usize = 16 << 10;
+/// How many bytes of each size a thread keeps. What it does not keep cannot be used again before all of its
+/// chunk has gone, so a few that live long among many would each hold a chunk.
+const KEPT: usize = 4 << 20;
 /// Aligned to 8 KiB, so that a piece knows where its chunk is; and a grain less than that: an allocator that
 /// writes beside what it hands out, as glibc's does, would leave a gap as large as a chunk behind each.
 const CHUNK: Layout = match Layout::from_size_align((8 << 10) - GRAIN, 8 << 10) {
