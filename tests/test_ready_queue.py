@@ -52,7 +52,10 @@ def nothing():
 
 
 def run(main, loop_factory=asyncio.SelectorEventLoop):
-    """Run on a loop of asyncio's; give back what its exception handler was told."""
+    """Run on a loop of asyncio's; give back what its exception handler was told.
+
+    Not in debug mode, where each step is a call of its own, as of asyncio's own tasks.
+    """
     reports = []
 
     async def bounded():
@@ -61,7 +64,7 @@ def run(main, loop_factory=asyncio.SelectorEventLoop):
         async with asyncio.timeout(20):
             await main()
 
-    aionursery.run(bounded(), loop_factory=loop_factory)
+    aionursery.run(bounded(), loop_factory=loop_factory, debug=False)
     return reports
 
 
