@@ -6,6 +6,7 @@ import asyncio
 import collections
 import contextvars
 import gc
+import sys
 import types
 import weakref
 
@@ -16,6 +17,10 @@ from aionursery import Nursery
 
 from .helpers import turns
 from .loop_kinds import KINDS, LOOPS
+
+pytestmark = pytest.mark.skipif(
+    sys.flags.dev_mode, reason="in debug mode each step is a call of the loop's own"
+)
 
 
 class Watched(asyncio.SelectorEventLoop):
@@ -52,10 +57,7 @@ def nothing():
 
 
 def run(main, loop_factory=asyncio.SelectorEventLoop):
-    """Run on a loop of asyncio's; give back what its exception handler was told.
-
-    Not in debug mode, where each step is a call of its own, as of asyncio's own tasks.
-    """
+    """Run on a loop of asyncio's; give back what its exception handler was told."""
     reports = []
 
     async def bounded():
@@ -64,7 +66,7 @@ def run(main, loop_factory=asyncio.SelectorEventLoop):
         async with asyncio.timeout(20):
             await main()
 
-    aionursery.run(bounded(), loop_factory=loop_factory, debug=False)
+    aionursery.run(bounded(), loop_factory=loop_factory)
     return reports
 
 
