@@ -360,3 +360,25 @@ def test_r3_what_the_loops_clock_enters_is_not_entered_again(task_class):
     loop = Enters()
     assert loop.run_until_complete(task_class(main(loop), loop=loop)) == math.inf
     loop.close()
+
+
+@pytest.mark.parametrize("task_class", [asyncio.Task, aionursery.Task])
+def test_r21_a_scope_that_the_loops_clock_leaves_says_whether_it_was_cancelled(task_class):
+    class Leaves(asyncio.SelectorEventLoop):
+        leave = None
+
+        def time(self):
+            leave, self.leave = self.leave, None
+            if leave is not None:
+                leave()
+            return super().time()
+
+    async def main(loop):
+        scope = aionursery.move_on_after(5)
+        scope.__enter__()
+        loop.leave = lambda: scope.__exit__(None, None, None)
+        return scope.cancel_called
+
+    loop = Leaves()
+    assert loop.run_until_complete(task_class(main(loop), loop=loop)) is False
+    loop.close()

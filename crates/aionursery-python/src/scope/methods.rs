@@ -91,14 +91,13 @@ impl CancelScope {
     #[getter]
     fn cancel_called(&self, py: Python<'_>) -> bool {
         match (self.state(), self.id.get()) {
-            (Some(state), Some(id)) => {
-                self.look_at_deadline(&state, id);
-                state.tree.borrow().cause(id).is_some()
-            }
-            _ => {
-                self.look_at_deadline_before_entry(py);
-                self.block.source.get().is_some()
-            }
+            (Some(state), Some(id)) => self.look_at_deadline(&state, id),
+            _ => self.look_at_deadline_before_entry(py),
+        }
+        // The clock may be the program's code, and leave the scope or enter it.
+        match (self.state(), self.id.get()) {
+            (Some(state), Some(id)) => state.tree.borrow().cause(id).is_some(),
+            _ => self.block.source.get().is_some(),
         }
     }
 
