@@ -57,10 +57,9 @@ fn run(state: &LoopState, end: u64) -> Fallible<()> {
         };
         let goes_on = !stops(state) && state.ready.is_last();
         match last.object().cast::<WaitObject>() {
-            Some(join) if goes_on => resume_host(state, join)?,
-            Some(join) => wait::notify(join),
-            None if goes_on => run_last(state, &last)?,
-            None => ready::push_or_report(state, last),
+            _ if !goes_on => queue_last(state, last),
+            Some(join) => resume_host(state, join)?,
+            None => run_last(state, &last)?,
         }
         state.check_interrupt()?;
     }
@@ -128,10 +127,8 @@ impl Drop for Batch<'_> {
                 state.report_unraisable(raised);
             }
         }
-        let Some(last) = ready.last.take() else { return };
-        match last.object().cast::<WaitObject>() {
-            Some(join) => wait::notify(join),
-            None => ready::push_or_report(state, last),
+        if let Some(last) = ready.last.take() {
+            queue_last(state, last);
         }
     }
 }
@@ -185,6 +182,14 @@ fn resume_host(state: &LoopState, join: &WaitObject) -> Fallible<()> {
 fn stops(state: &LoopState) -> bool {
     let stopping = || truth_of(getattr(&state.event_loop(), names(state.py()).stopping));
     !state.ready.loop_queue.is_empty() && optional(stopping()).unwrap_or(true)
+}
+
+/// What would have gone on in this turn goes on in the next.
+fn queue_last(state: &LoopState, last: Owned) {
+    match last.object().cast::<WaitObject>() {
+        Some(join) => wait::notify(join),
+        None => ready::push_or_report(state, last),
+    }
 }
 
 /// Steps a task that alone awaited the last one to end, and counts as queued since then.

@@ -10,12 +10,7 @@ use crate::engine::state::LoopState;
 /// turn, it goes on when the batch that is drained has ended.
 #[inline]
 pub(crate) fn wake_alone(state: &LoopState, task: Owned<Task>) {
-    let ours = task.data();
-    if ours.has(flag::DONE | flag::SCHEDULED | flag::RUNNING) {
-        return;
-    }
-    ours.raise_flags(flag::SCHEDULED);
-    if state.debug.get() || !state.ready.take_last(&task) {
+    if schedule(&task) && (state.debug.get() || !state.ready.take_last(&task)) {
         ready::push_or_report(state, task.into_object());
     }
 }
@@ -23,10 +18,18 @@ pub(crate) fn wake_alone(state: &LoopState, task: Owned<Task>) {
 /// What a task of ours has waited for is there.
 #[inline]
 pub(crate) fn wake(state: &LoopState, task: Owned<Task>) {
-    let ours = task.data();
-    if ours.has(flag::DONE | flag::SCHEDULED | flag::RUNNING) {
-        return;
+    if schedule(&task) {
+        ready::push_or_report(state, task.into_object());
     }
-    ours.raise_flags(flag::SCHEDULED);
-    ready::push_or_report(state, task.into_object());
+}
+
+/// Counts a task as queued from now on. Returns `false` if it waits no more, or is queued already.
+#[inline(always)]
+fn schedule(task: &Task) -> bool {
+    let ours = task.data();
+    let waits = !ours.has(flag::DONE | flag::SCHEDULED | flag::RUNNING);
+    if waits {
+        ours.raise_flags(flag::SCHEDULED);
+    }
+    waits
 }
