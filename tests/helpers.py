@@ -6,6 +6,8 @@ import asyncio
 import weakref
 from typing import Any
 
+import aionursery
+
 
 class Trace(list[Any]):
     """What has happened, in order."""
@@ -64,3 +66,15 @@ def raise_noted(references: list[weakref.ref[Noted]]) -> None:
 async def fail_noted(references: list[weakref.ref[Noted]]) -> None:
     """Raise an error that nothing but the raising holds."""
     raise_noted(references)
+
+
+def abandoned(loop: asyncio.AbstractEventLoop, main: Any) -> weakref.ref[Any]:
+    """Run a coroutine for one turn of a loop, which is closed then, and let go of both."""
+    loop.set_task_factory(aionursery.task_factory)
+    loop.set_exception_handler(lambda *_: None)
+    task: Any = loop.create_task(main)
+    task._log_destroy_pending = False
+    loop.stop()
+    loop.run_forever()
+    loop.close()
+    return weakref.ref(loop)

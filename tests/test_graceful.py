@@ -14,7 +14,7 @@ import pytest
 import aionursery
 from aionursery import MultiError, Nursery, TaskGroup, current_time, graceful
 
-from .helpers import fail, forever, turns
+from .helpers import abandoned, fail, forever, turns
 from .virtual_clock import VirtualLoop, virtual
 
 BOTH = [signal.SIGTERM, signal.SIGINT]
@@ -282,15 +282,6 @@ def test_r10_a_loop_that_is_stopped_inside_the_block_is_freed():
             await forever()
 
     left = []
-    loop = asyncio.new_event_loop()
-    left.append(weakref.ref(loop))
-    loop.set_task_factory(aionursery.task_factory)
-    loop.set_exception_handler(lambda *_: None)
-    task = loop.create_task(main())
-    task._log_destroy_pending = False
-    loop.stop()
-    loop.run_forever()
-    loop.close()
-    del loop, task
+    left.append(abandoned(asyncio.new_event_loop(), main()))
     gc.collect()
     assert len(left) == 2 and not [ref() for ref in left if ref() is not None]

@@ -12,7 +12,7 @@ import pytest
 import aionursery
 from aionursery import MultiError, Nursery, TaskGroup, current_time
 
-from .helpers import fail, forever, note_cancellation, turns
+from .helpers import abandoned, fail, forever, note_cancellation, turns
 from .loop_kinds import KINDS
 from .virtual_clock import virtual
 
@@ -235,15 +235,6 @@ def test_r10_a_loop_that_is_stopped_while_a_child_awaits_stopping_is_freed(base)
             await nursery.stopping.wait()
 
     left = []
-    loop = base()
-    left.append(weakref.ref(loop))
-    loop.set_task_factory(aionursery.task_factory)
-    loop.set_exception_handler(lambda *_: None)
-    task = loop.create_task(main())
-    task._log_destroy_pending = False
-    loop.stop()
-    loop.run_forever()
-    loop.close()
-    del loop, task
+    left.append(abandoned(base(), main()))
     gc.collect()
     assert len(left) == 2 and not [ref() for ref in left if ref() is not None]

@@ -333,52 +333,46 @@ def test_r21_a_deadline_that_the_loop_refuses_to_time_raises_and_nothing_is_ente
     loop.close()
 
 
+class CallsFirst(asyncio.SelectorEventLoop):
+    """A loop whose clock, once, calls something before it says what time it is."""
+
+    call_first = None
+
+    def time(self):
+        call, self.call_first = self.call_first, None
+        if call is not None:
+            call()
+        return super().time()
+
+
 @pytest.mark.parametrize("task_class", [asyncio.Task, aionursery.Task])
 def test_r3_what_the_loops_clock_enters_is_not_entered_again(task_class):
-    class Enters(asyncio.SelectorEventLoop):
-        enter = None
-
-        def time(self):
-            enter, self.enter = self.enter, None
-            if enter is not None:
-                enter()
-            return super().time()
-
     async def main(loop):
         scope = aionursery.move_on_after(5)
-        loop.enter = scope.__enter__
+        loop.call_first = scope.__enter__
         with pytest.raises(RuntimeError, match="already entered"):
             scope.__enter__()
         scope.__exit__(None, None, None)
         nursery = aionursery.Nursery(relative_deadline=5)
-        loop.enter = nursery.__aenter__
+        loop.call_first = nursery.__aenter__
         with pytest.raises(RuntimeError, match="already entered"):
             nursery.__aenter__()
         await nursery.__aexit__(None, None, None)
         return aionursery.current_effective_deadline()
 
-    loop = Enters()
+    loop = CallsFirst()
     assert loop.run_until_complete(task_class(main(loop), loop=loop)) == math.inf
     loop.close()
 
 
 @pytest.mark.parametrize("task_class", [asyncio.Task, aionursery.Task])
 def test_r21_a_scope_that_the_loops_clock_leaves_says_whether_it_was_cancelled(task_class):
-    class Leaves(asyncio.SelectorEventLoop):
-        leave = None
-
-        def time(self):
-            leave, self.leave = self.leave, None
-            if leave is not None:
-                leave()
-            return super().time()
-
     async def main(loop):
         scope = aionursery.move_on_after(5)
         scope.__enter__()
-        loop.leave = lambda: scope.__exit__(None, None, None)
+        loop.call_first = lambda: scope.__exit__(None, None, None)
         return scope.cancel_called
 
-    loop = Leaves()
+    loop = CallsFirst()
     assert loop.run_until_complete(task_class(main(loop), loop=loop)) is False
     loop.close()

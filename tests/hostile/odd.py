@@ -11,6 +11,8 @@ import collections.abc
 import functools
 import inspect
 import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from .actor import actor
@@ -215,3 +217,13 @@ def forget_to_await(thing: Any) -> None:
     """Close a coroutine that nobody took, so that Python does not complain."""
     if inspect.iscoroutine(thing) and inspect.getcoroutinestate(thing) == inspect.CORO_CREATED:
         thing.close()
+
+
+@contextmanager
+def new_target(world: World, a: int, b: int) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+    """Make what `start_soon` takes, for a block that starts it, or not."""
+    made, args = target(world, a, b)
+    try:
+        yield made, args
+    finally:
+        forget_to_await(made)

@@ -13,7 +13,7 @@ from typing import Any
 from .actor import BLOCK, WAIT, Cursor, actor, run
 from .blocks import seconds
 from .objects import Thing
-from .odd import forget_to_await, target
+from .odd import new_target
 from .steps import step
 from .waiting import ready
 from .world import World
@@ -115,11 +115,8 @@ def any_start_soon(world: World, a: int, b: int) -> None:
     if b & 1:
         group.start_soon(actor, world, a, name=Thing()._teach(a, b) if b & 2 else None)
         return
-    made, args = target(world, a, b)
-    try:
+    with new_target(world, a, b) as (made, args):
         group.start_soon(made, *args)
-    finally:
-        forget_to_await(made)
 
 
 @step

@@ -15,7 +15,7 @@ from typing import Any
 from .actor import WAIT, actor
 from .blocks import make_nursery, seconds
 from .objects import Thing, error
-from .odd import forget_to_await, target
+from .odd import forget_to_await, new_target, target
 from .steps import step
 from .world import World
 
@@ -89,14 +89,10 @@ async def limiter(world: World, a: int, b: int) -> None:
 async def free(world: World, a: int, b: int) -> None:
     """Feed a nursery that has a limit."""
     nursery = world.pick("nurseries", a)
-    if nursery is None or world.api.plain:
-        return
-    made, args = target(world, b, a)
-    number = world.number()
-    try:
-        world.keep_task(await nursery.start_when_free(made, *args), number)
-    finally:
-        forget_to_await(made)
+    if nursery is not None and not world.api.plain:
+        with new_target(world, b, a) as (made, args):
+            number = world.number()
+            world.keep_task(await nursery.start_when_free(made, *args), number)
 
 
 async def limited(world: World, a: int, b: int) -> None:
@@ -145,14 +141,10 @@ async def tell_nursery(world: World, a: int, b: int) -> None:
 @step
 def service(world: World, a: int, b: int) -> None:
     nursery = world.pick("nurseries", a)
-    if nursery is None or world.api.plain:
-        return
-    made, args = target(world, b, a)
-    number = world.number()
-    try:
-        world.keep_task(nursery.start_service(made, *args), number)
-    finally:
-        forget_to_await(made)
+    if nursery is not None and not world.api.plain:
+        with new_target(world, b, a) as (made, args):
+            number = world.number()
+            world.keep_task(nursery.start_service(made, *args), number)
 
 
 @step

@@ -19,7 +19,7 @@ from .blocks import hold, seconds
 from .blocks import make_nursery as new_nursery
 from .blocks import make_scope as new_scope
 from .objects import Thing, Word, error
-from .odd import awaitable, forget_to_await, target
+from .odd import awaitable, forget_to_await, new_target
 from .odd import future as new_future
 from .shown import shown_too_often
 from .waiting import condition_of, event_of, lock_of, queue_of
@@ -48,14 +48,10 @@ def _options(world: World, a: int, b: int) -> dict[str, Any]:
 
 def _start(world: World, how: str, a: int, b: int) -> None:
     nursery = world.pick("nurseries", a)
-    if nursery is None:
-        return
-    made, args = target(world, b, a)
-    number = world.number()
-    try:
-        world.keep_task(getattr(nursery, how)(made, *args, **_options(world, b, a)), number)
-    finally:
-        forget_to_await(made)
+    if nursery is not None:
+        with new_target(world, b, a) as (made, args):
+            number = world.number()
+            world.keep_task(getattr(nursery, how)(made, *args, **_options(world, b, a)), number)
 
 
 @step
