@@ -5,7 +5,8 @@
 //!
 //! `cargo bench -p aionursery`; with a number after `--`, that many rounds.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+mod counting;
+
 use std::future::{Future, pending};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,34 +23,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use counting::{ALLOCATIONS, COUNTS};
+
 const CHILDREN: usize = 1000;
 
-struct Counting;
-
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 static POLLS: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: everything is handed on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if COUNTS.load(Ordering::Relaxed) != 0 {
-            ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        }
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static GLOBAL: Counting = Counting;
-
-/// Only a round that is not timed counts: counting costs.
-static COUNTS: AtomicUsize = AtomicUsize::new(0);
 
 /// The child's work, with its polls counted in the rounds that are not timed.
 fn child(yields: bool) -> impl Future<Output = u32> + Send {
