@@ -10,8 +10,10 @@ import pytest
 
 import aionursery
 from aionursery import CancelScope, Nursery, TaskStatus, TreeVar
+from aionursery._tree_var import KEPT
 
-from .helpers import Trace, turns
+from .helpers import Trace, abandoned, forever, turns
+from .loop_kinds import KINDS
 
 
 async def test_a_child_has_the_value_of_its_nursery_and_not_of_what_starts_it(world):
@@ -57,9 +59,10 @@ async def test_what_is_set_later_reaches_the_nurseries_that_are_opened_later(wor
         first.start_soon(look, 1)
     assert trace == [(1, 0), (2, 1), (3, 3), (2, 1), (1, 0)]
     # Only what a nursery that is open can see is kept.
-    assert [len(kept) for kept in var._set.values()] == [3]
+    kept = getattr(asyncio.current_task(), KEPT)
+    assert len(kept[var]) == 3
     var.set(5)
-    assert [len(kept) for kept in var._set.values()] == [1]
+    assert len(kept[var]) == 1
 
 
 async def test_r24_a_child_of_start_has_the_caller_s_value_and_then_the_nursery_s(world):
@@ -171,7 +174,32 @@ async def test_r10_a_value_goes_with_the_task_that_has_set_it(world):
     await turns(1)
     gc.collect()
     assert references[0]() is None
-    assert len(var._set) == 0
+
+
+async def test_r10_a_task_that_has_ended_keeps_no_value(world):
+    var = TreeVar("var")
+
+    async def child():
+        var.set("kept while it runs")
+
+    async with Nursery() as nursery:
+        task = nursery.start_soon(child)
+    await turns(1)
+    assert not hasattr(task, KEPT)
+
+
+@pytest.mark.parametrize("new_loop", KINDS)
+def test_r10_a_value_that_refers_to_its_task_does_not_keep_a_loop_that_was_left(new_loop):
+    var = TreeVar("var")
+
+    async def main():
+        async with Nursery():
+            var.set(asyncio.current_task())
+            await forever()
+
+    left = abandoned(new_loop(), main())
+    gc.collect()
+    assert left() is None
 
 
 @pytest.mark.parametrize("wraps", [False, True])

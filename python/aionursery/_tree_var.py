@@ -1,7 +1,8 @@
 """`TreeVar`: a variable whose value a child has from its nursery, not from what starts it.
 
-It keeps, for each task that has set it, what was set when. Where a task stands, and when a nursery
-was entered, the tree says. Must never keep a value longer than the task that has set it.
+Each task that has set one keeps what was set when, so that the collector can follow a value back
+to its task. Where a task stands, and when a nursery was entered, the tree says. Must never keep a
+value longer than the task that has set it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from enum import Enum
 from typing import Any, Final, Generic, TypeVar, overload
-from weakref import WeakKeyDictionary
 
 from . import _aionursery
 
@@ -24,6 +24,10 @@ class _Unset(Enum):
 
 
 UNSET: Final = _Unset.UNSET
+
+#: The attribute in which a task keeps what it has set: for each variable, at which moment of its
+#: loop's tree it was set to what, in order.
+KEPT: Final = "_aionursery_tree_values"
 
 
 class TreeToken(Generic[T]):
@@ -50,7 +54,7 @@ class TreeVar(Generic[T]):
     was set.
     """
 
-    __slots__ = ("__weakref__", "_default", "_set", "name")
+    __slots__ = ("__weakref__", "_default", "name")
 
     @overload
     def __init__(self, name: str) -> None: ...
@@ -59,10 +63,6 @@ class TreeVar(Generic[T]):
     def __init__(self, name: str, *, default: Any = UNSET) -> None:
         self.name = name
         self._default: T | _Unset = default
-        #: What each task has set, and at which moment of its loop's tree, in order.
-        self._set: WeakKeyDictionary[asyncio.Task[object], list[tuple[int, T | _Unset]]] = (
-            WeakKeyDictionary()
-        )
 
     @overload
     def get(self, /) -> T: ...
@@ -124,7 +124,8 @@ class TreeVar(Generic[T]):
         """Return the value where a task stands."""
         entered: int | None = None
         while task is not None:
-            for moment, value in reversed(self._set.get(task, ())):
+            entries: list[tuple[int, T | _Unset]] = _kept(task).get(self, [])
+            for moment, value in reversed(entries):
                 if entered is None or _is_before(moment, entered):
                     return value
             parent = _aionursery.parent_of(task)
@@ -136,22 +137,19 @@ class TreeVar(Generic[T]):
     def _note(self, task: asyncio.Task[object], value: T | _Unset) -> None:
         """Keep what a task has set, and of what it had set before what its nurseries still see."""
         now, entered = _aionursery.entered_by(task)
-        before = self._set.get(task)
-        if before is None:
-            # Nothing stands below a task that has ended, and a value may hold the task.
-            task.add_done_callback(self._forget)
-            before = []
+        kept = _kept(task)
+        if not kept:
+            setattr(task, KEPT, kept)
+            # Nothing stands below a task that has ended.
+            task.add_done_callback(_forget)
+        before = kept.get(self, [])
         seen = {
             max(
                 (at for at, (moment, _) in enumerate(before) if _is_before(moment, one)), default=-1
             )
             for one in entered
         }
-        kept = [entry for at, entry in enumerate(before) if at in seen]
-        self._set[task] = [*kept, (now, value)]
-
-    def _forget(self, task: asyncio.Task[object]) -> None:
-        self._set.pop(task, None)
+        kept[self] = [*(entry for at, entry in enumerate(before) if at in seen), (now, value)]
 
     def __repr__(self) -> str:
         return f"<TreeVar {self.name!r} at {id(self):#x}>"
@@ -162,6 +160,16 @@ def _current_task() -> asyncio.Task[object] | None:
         return asyncio.current_task()
     except RuntimeError:
         return None
+
+
+def _kept(task: asyncio.Task[object]) -> dict[TreeVar[Any], list[tuple[int, Any]]]:
+    """Return what a task has set, in a new dictionary if that is nothing."""
+    kept: dict[TreeVar[Any], list[tuple[int, Any]]] | None = getattr(task, KEPT, None)
+    return {} if kept is None else kept
+
+
+def _forget(task: asyncio.Task[object]) -> None:
+    delattr(task, KEPT)
 
 
 def _is_before(moment: int, entered: int) -> bool:

@@ -180,8 +180,7 @@ fn let_go(this: &Nursery, state: &LoopState, id: NurseryId) {
     }
 }
 
-/// A nursery has closed that no host waits for any more: what its children failed with since then
-/// is reported.
+/// A nursery has closed that no host waits for any more: what it would have raised is reported.
 pub(crate) fn discard(state: &LoopState, id: NurseryId) {
     let now = state.now_or_zero();
     // A loop's own clock may be Python code that has brought this about.
@@ -190,7 +189,7 @@ pub(crate) fn discard(state: &LoopState, id: NurseryId) {
     }
     let (verdict, _cause) = state.change(|tree, out| tree.discard(id, None, now, out));
     for Failure { error, .. } in verdict.into_errors() {
-        let text = "A child has failed after its nursery was closed by force";
+        let text = "A nursery that was closed by force has failed";
         state.report_error(text, error, None);
     }
 }
