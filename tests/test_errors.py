@@ -543,6 +543,27 @@ async def test_r9_generator_exit_in_the_body_leaves_bare(world):
             raise GeneratorExit
 
 
+@pytest.mark.parametrize("first", ["child", "body"])
+async def test_r7_generator_exit_in_the_body_takes_no_error_of_a_child_away(world, first):
+    async def child():
+        try:
+            await turns(1 if first == "child" else 5)
+        finally:
+            raise ValueError("a child's")
+
+    with pytest.raises(BaseMultiError) as info:
+        async with Nursery() as nursery:
+            nursery.start_soon(child)
+            await turns(3 if first == "body" else 1)
+            try:
+                if first == "child":
+                    await forever()
+            finally:
+                raise GeneratorExit
+    kinds = [ValueError, GeneratorExit]
+    assert [type(error) for error in info.value] == kinds[:: 1 if first == "child" else -1]
+
+
 class Plain:
     """What can be weakly referenced, to see when it dies."""
 

@@ -2,7 +2,7 @@
 
 `install` puts it in place of anyio's own, under the same name: ``anyio.run(main)`` and everything
 that is written for anyio stay as they are. `uninstall` and `installed` take it out again. Owns what
-stands in anyio's table of backends, and in place of four of its functions; must never change what
+stands in anyio's table of backends, and in place of five of its functions; must never change what
 an object of anyio's own does, and must leave everything as it was where it does not fit.
 """
 

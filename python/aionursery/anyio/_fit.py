@@ -65,10 +65,16 @@ ELSEWHERE = {
         "sniffio",
         "threadlocals",
     ),
+    "anyio._core._streams": ("create_memory_object_stream",),
     "anyio._core._synchronization": ("Event", "EventStatistics"),
     "anyio._core._tasks": ("CancelScope", "TaskHandle", "fail_after"),
     "anyio.abc": ("TaskGroup",),
     "anyio.lowlevel": ("checkpoint",),
+    "anyio.streams.memory": (
+        "MemoryObjectReceiveStream",
+        "MemoryObjectSendStream",
+        "MemoryObjectStreamStatistics",
+    ),
     "anyio.abc._tasks": ("call_for_coroutine", "get_callable_name"),
 }
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from . import _lookup, _timeouts
+from . import _lookup, _streams, _timeouts
 
-_PAIRS = [*_lookup.FUNCTIONS, *_timeouts.FUNCTIONS]
+_PAIRS = [*_lookup.FUNCTIONS, *_streams.FUNCTIONS, *_timeouts.FUNCTIONS]
 
 
 def put() -> None:

@@ -5,6 +5,7 @@ Must never do anything else than anyio's own do.
 
 from __future__ import annotations
 
+from asyncio import _get_running_loop
 from typing import Any
 
 from anyio import lowlevel
@@ -26,6 +27,11 @@ def _make() -> tuple[Any, Any]:
 
 
 get_async_backend, _checkpoint = _make()
+
+
+def is_ours() -> bool:
+    """Return whether the caller's backend is ours."""
+    return _get_running_loop() is not None and get_async_backend() is Backend
 
 
 async def checkpoint() -> None:

@@ -6,15 +6,13 @@ time has run out: the engine asks the clock.
 
 from __future__ import annotations
 
-from asyncio import _get_running_loop
 from functools import wraps
 from math import inf
 from typing import Any
 
 from anyio._core import _tasks as own
 
-from ._backend import Backend
-from ._lookup import get_async_backend
+from ._lookup import is_ours
 from ._scopes import CancelScope
 
 _fail_after: Any = own.fail_after
@@ -35,13 +33,9 @@ class Timeout(CancelScope):
         return TimeoutError(words) if words else TimeoutError()
 
 
-def _is_ours() -> bool:
-    return _get_running_loop() is not None and get_async_backend() is Backend
-
-
 @wraps(_fail_after)
 def fail_after(delay: float | None, shield: bool = False, reason: str | None = None) -> Any:
-    if not _is_ours():
+    if not is_ours():
         return _fail_after(delay, shield, *(() if reason is None else (reason,)))
     scope = Timeout(delay=inf if delay is None else delay, shield=shield, fails=True)
     if reason:
@@ -52,7 +46,7 @@ def fail_after(delay: float | None, shield: bool = False, reason: str | None = N
 def _make_fail_at() -> Any:
     @wraps(_fail_at)
     def fail_at(deadline: float | None, shield: bool = False, reason: str | None = None) -> Any:
-        if not _is_ours():
+        if not is_ours():
             return _fail_at(deadline, shield, reason)
         scope = Timeout(deadline=inf if deadline is None else deadline, shield=shield, fails=True)
         if reason:

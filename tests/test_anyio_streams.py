@@ -1,0 +1,209 @@
+"""anyio's memory object streams on the engine: they are anyio's by type, errors and order, and channels
+of the engine's inside. anyio's own tests of them run in `conformance/test_anyio.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import math
+
+import pytest
+
+anyio = pytest.importorskip("anyio")
+
+from anyio.streams.memory import (  # noqa: E402
+    MemoryObjectReceiveStream,
+    MemoryObjectSendStream,
+    MemoryObjectStreamStatistics,
+)
+
+import aionursery.anyio as face  # noqa: E402
+
+from .on_the_engine import KINDS, run  # noqa: E402
+
+
+def is_ours(stream):
+    return type(stream).__module__.startswith("aionursery.")
+
+
+@KINDS
+def test_a_stream_is_one_of_anyios_and_its_statistics_are(kind):
+    async def main():
+        send, receive = anyio.create_memory_object_stream[int](math.inf)
+        with send, receive, send.clone():
+            assert is_ours(send) and is_ours(receive)
+            assert isinstance(send, MemoryObjectSendStream)
+            assert isinstance(receive, MemoryObjectReceiveStream)
+            send.send_nowait(1)
+            await send.send(2)
+            found = receive.statistics()
+            assert type(found) is MemoryObjectStreamStatistics
+            assert found == (2, math.inf, 2, 1, 0, 0)
+            return await receive.receive(), receive.receive_nowait()
+
+    with face.installed():
+        assert run(main, kind) == (1, 2)
+
+
+@KINDS
+def test_its_errors_are_anyios(kind):
+    async def main():
+        send, receive = anyio.create_memory_object_stream[int](1)
+        send.send_nowait(1)
+        with pytest.raises(anyio.WouldBlock):
+            send.send_nowait(2)
+        assert await receive.receive() == 1
+        with pytest.raises(anyio.WouldBlock):
+            receive.receive_nowait()
+        other = send.clone()
+        send.close()
+        for call in (send.send_nowait, send.send):
+            with pytest.raises(anyio.ClosedResourceError):
+                await call(1)
+        with pytest.raises(anyio.ClosedResourceError):
+            send.clone()
+        other.close()
+        with pytest.raises(anyio.EndOfStream):
+            receive.receive_nowait()
+        with pytest.raises(anyio.EndOfStream):
+            await receive.receive()
+        assert [item async for item in receive] == []
+        receive.close()
+        receive.close()
+        for call in (receive.receive_nowait, receive.receive, receive.__anext__):
+            with pytest.raises(anyio.ClosedResourceError):
+                await call()
+        send, receive = anyio.create_memory_object_stream[int]()
+        with send:
+            receive.close()
+            for call in (send.send_nowait, send.send):
+                with pytest.raises(anyio.BrokenResourceError):
+                    await call(1)
+
+    with face.installed():
+        run(main, kind)
+
+
+@KINDS
+def test_what_waits_is_told_that_the_other_side_has_closed_or_its_own(kind):
+    async def main():
+        async def call(function, *args):
+            try:
+                await function(*args)
+            except Exception as error:
+                told.append(type(error))
+
+        told = []
+        for closes in ("send", "receive"):
+            for waits in ("send", "receive"):
+                send, receive = anyio.create_memory_object_stream[int]()
+                with send, receive:
+                    async with anyio.create_task_group() as group:
+                        if waits == "send":
+                            group.start_soon(call, send.send, 1)
+                        else:
+                            group.start_soon(call, receive.receive)
+                        await anyio.wait_all_tasks_blocked()
+                        (send if closes == "send" else receive).close()
+        return told
+
+    with face.installed():
+        ours = run(main, kind)
+    with face.installed(False):
+        assert ours == run(main, kind)
+
+
+@KINDS
+def test_each_call_is_a_checkpoint_also_where_it_need_not_wait(kind):
+    async def main():
+        send, receive = anyio.create_memory_object_stream[int](10)
+        with send, receive:
+            turns = []
+            async with anyio.create_task_group() as group:
+                group.start_soon(ticks, turns)
+                await send.send(1)
+                await send.send(2)
+                await receive.receive()
+                seen = len(turns)
+                group.cancel_scope.cancel()
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                await receive.receive()
+            assert scope.cancelled_caught
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                await send.send(3)
+            return seen, scope.cancelled_caught, receive.receive_nowait(), send.statistics()[0]
+
+    async def ticks(turns):
+        while True:
+            turns.append(None)
+            await anyio.lowlevel.checkpoint()
+
+    with face.installed():
+        seen, *rest = run(main, kind)
+    assert seen >= 2 and rest == [True, 2, 0]
+
+
+@KINDS
+def test_an_item_that_was_handed_to_a_task_that_is_cancelled_goes_to_the_next(kind):
+    async def main():
+        async def take(name):
+            got.append((name, await receive.receive()))
+
+        send, receive = anyio.create_memory_object_stream[int]()
+        got = []
+        with send, receive:
+            first = asyncio.ensure_future(take("first"))
+            second = asyncio.ensure_future(take("second"))
+            await anyio.wait_all_tasks_blocked()
+            send.send_nowait(1)
+            first.cancel()
+            await asyncio.wait([first, second])
+            assert first.cancelled()
+        return got
+
+    with face.installed():
+        assert run(main, kind) == [("second", 1)]
+
+
+@KINDS
+def test_a_stream_that_is_made_without_our_backend_is_anyios_own(kind):
+    async def main():
+        made = anyio.create_memory_object_stream[int]()
+        for stream in made:
+            stream.close()
+        return [is_ours(stream) for stream in made]
+
+    with face.installed():
+        create = anyio.create_memory_object_stream
+        outside = create(3)
+        for stream in outside:
+            stream.close()
+        assert not any(map(is_ours, outside))
+        assert run(main, kind) == [True, True]
+    assert anyio.create_memory_object_stream is not create
+    with face.installed(False):
+        assert run(main, kind) == [False, False]
+
+
+@KINDS
+@pytest.mark.parametrize("size", [-1, 1.5, "1"])
+def test_a_size_that_anyio_refuses_is_refused(kind, size):
+    async def main():
+        with pytest.raises(ValueError):
+            anyio.create_memory_object_stream(size)
+
+    with face.installed():
+        run(main, kind)
+
+
+@KINDS
+def test_a_stream_that_is_not_closed_warns_of_that(kind):
+    async def main():
+        anyio.create_memory_object_stream()
+        gc.collect()
+
+    with face.installed(), pytest.warns(ResourceWarning, match="Unclosed <MemoryObject"):
+        run(main, kind)
