@@ -295,7 +295,8 @@ def coroutine(world: World, a: int, b: int) -> None:
 @step
 def collect(world: World, a: int, b: int) -> None:
     # CPython crashes where it finds no memory for the list of all objects.
-    if not world.starves:
+    if world.looks and not world.starves:
+        world.looks -= 1
         for found in shown_too_often(world.api.counted):
             world.find("collector", found)
     gc.collect()

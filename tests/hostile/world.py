@@ -17,6 +17,8 @@ from .program import Program, Step
 #: So many steps run in one program, and so many hooks stand inside each other.
 BUDGET = 500
 DEEPEST = 3
+#: Each such look takes as long as a hundred steps.
+LOOKS = 20
 #: A pool that is full lets its oldest go, which is a destructor at an odd moment.
 KEPT = 24
 
@@ -75,6 +77,8 @@ class World:
         self.order: dict[int, tuple[weakref.ref[Any], int]] = {}
         self.made: dict[int, int] = {}
         self.budget = BUDGET
+        #: How often it is still looked at what the collector is shown.
+        self.looks = LOOKS
         self.depth = 0
         self.ending = False
         self.gone = False

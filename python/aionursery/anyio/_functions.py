@@ -1,7 +1,7 @@
 """The functions of anyio's that ours take the place of, by their names in anyio's modules.
 
 What was imported from anyio by name before that keeps anyio's own, which does the same. Must never
-change a function, or a module that is not anyio's.
+change a function, or a module that is not anyio's, or one of anyio's own backends.
 """
 
 from __future__ import annotations
@@ -29,5 +29,7 @@ def put_back() -> None:
 def _exchange(old: Any, new: Any) -> None:
     name = old.__name__
     for title, module in list(sys.modules.items()):
-        if title.partition(".")[0] == "anyio" and getattr(module, "__dict__", {}).get(name) is old:
+        if title.partition(".")[0] != "anyio" or title.startswith("anyio._backends."):
+            continue
+        if getattr(module, "__dict__", {}).get(name) is old:
             setattr(module, name, new)
