@@ -2,6 +2,7 @@
 
 A row is a context that yields the pass. Applications are called as uvicorn calls them: a task of
 the loop's for each request, ASGI 2.3, and a `receive` that waits until the response has been sent.
+One pass awaits that task, or begins a chain of requests of which nothing awaits one.
 Must never know what anyio runs on, and must never count.
 """
 
@@ -16,6 +17,9 @@ Pass = Callable[[], Awaitable[None]]
 #: An application, and the body of its answer to `GET /`.
 Served = tuple[Any, bytes]
 Row = Callable[[], AbstractAsyncContextManager[Pass]]
+
+#: So many requests are in a chain.
+CHAINED = 10
 
 SCOPE = {
     "type": "http",
@@ -66,6 +70,35 @@ def requests(app: Any, expected: bytes) -> Pass:
         await loop.create_task(app(SCOPE.copy(), request.receive, request.send))
         if request.status != 200 or request.body != expected:
             raise AssertionError(f"answered {request.status} {request.body!r}")
+
+    return one
+
+
+def chain(app: Any, expected: bytes) -> Pass:
+    """A pass of `CHAINED` requests: the end of each begins the next, and nothing awaits their tasks."""
+    loop = asyncio.get_running_loop()
+
+    async def one() -> None:
+        answered: list[Request] = []
+        over = loop.create_future()
+
+        def begin() -> None:
+            request = Request()
+            answered.append(request)
+            task = loop.create_task(app(SCOPE.copy(), request.receive, request.send))
+            task.add_done_callback(go_on)
+
+        def go_on(_: asyncio.Task[None]) -> None:
+            if len(answered) < CHAINED:
+                begin()
+            else:
+                over.set_result(None)
+
+        begin()
+        await over
+        for request in answered:
+            if request.status != 200 or request.body != expected:
+                raise AssertionError(f"answered {request.status} {request.body!r}")
 
     return one
 
@@ -261,19 +294,20 @@ APPLICATIONS: dict[str, Callable[[], Served]] = {
 }
 
 
-def called(make: Callable[[], Served]) -> Row:
+def called(make: Callable[[], Served], call: Callable[[Any, bytes], Pass]) -> Row:
     """The row in which an application is called, in the process."""
 
     @asynccontextmanager
     async def row() -> AsyncIterator[Pass]:
-        yield requests(*make())
+        yield call(*make())
 
     return row
 
 
 #: By its name: how often it is passed through while it is counted, and what is run.
 ROWS: dict[str, tuple[int, Row]] = {
-    **{name: (200, called(make)) for name, make in APPLICATIONS.items()},
+    **{name: (200, called(make, requests)) for name, make in APPLICATIONS.items()},
+    **{f"{name}_chained": (20, called(make, chain)) for name, make in APPLICATIONS.items()},
     "httpx_client": (200, httpx_client),
     "ping_pong": (500, ping_pong),
     "to_thread": (500, to_thread),

@@ -23,7 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from machine import describe
-from rows import ROWS
+from rows import CHAINED, ROWS
 
 WORKER = Path(__file__).with_name("worker.py")
 LOOPS = "asyncio", "uvloop"
@@ -56,7 +56,7 @@ TITLES = {
 
 
 def count(row: str, loop: str, engine: str, keep: Path | None = None) -> float:
-    """Instructions of one pass."""
+    """Instructions of one pass, or of one request in a chain."""
     with tempfile.TemporaryDirectory() as folder:
         out = keep or Path(folder, "callgrind.out")
         command = ["valgrind", "--tool=callgrind", "--instr-atstart=no"]
@@ -69,7 +69,8 @@ def count(row: str, loop: str, engine: str, keep: Path | None = None) -> float:
     found = re.search(r"Collected : (\d+)", ended.stderr)
     if ended.returncode or not found:
         raise SystemExit(f"{' '.join(command)}\nended with {ended.returncode}:\n{ended.stderr}")
-    return int(found.group(1)) / ROWS[row][0]
+    each = CHAINED if row.endswith("_chained") else 1
+    return int(found.group(1)) / ROWS[row][0] / each
 
 
 def table(counts: dict[tuple[str, str, str], float], rows: list[str], loops: list[str]) -> str:
@@ -79,10 +80,13 @@ def table(counts: dict[tuple[str, str, str], float], rows: list[str], loops: lis
         cells = []
         for loop in loops:
             stock, ours = (counts[row, loop, engine] for engine in ENGINES)
-            bar = BARS.get(row, BAR)[LOOPS.index(loop)]
+            bar = BARS.get(row.removesuffix("_chained"), BAR)[LOOPS.index(loop)]
             missed = "" if stock / ours >= bar else f", to be {bar}"
             cells += [f"{stock:,.0f}", f"{ours:,.0f}", f"{stock / ours:.2f}{missed}"]
-        lines.append(f"| {TITLES[row]} | {' | '.join(cells)} |")
+        title = TITLES[row.removesuffix("_chained")]
+        if row.endswith("_chained"):
+            title += ", in a chain"
+        lines.append(f"| {title} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
