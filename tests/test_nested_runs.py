@@ -250,3 +250,38 @@ def test_what_leaves_the_loop_leaves_the_rest_of_its_batch_in_order(loop):
     if isinstance(loop, (Nests, NestsBefore)) and not isinstance(loop, AsksItself):
         assert trace == [0, 1, 2, 3, "called", 4, 5]
     assert sorted(trace, key=str) == [0, 1, 2, 3, 4, 5, "called"]
+
+
+def test_r18_a_cleanup_that_begins_while_a_cancellation_is_under_way_is_let_go_on(loop):
+    """What one task awaits runs the loop when it is cancelled; the next task hears in that run."""
+    trace: list[Any] = []
+
+    class RunsTheLoop(asyncio.Future[None]):
+        def cancel(self, msg: Any = None) -> bool:
+            run_nested(loop, lambda: "cleans up" in trace)
+            return super().cancel(msg)
+
+    async def waits(future: asyncio.Future[None]) -> None:
+        await future
+
+    async def cleans_up(future: asyncio.Future[None]) -> None:
+        try:
+            while True:
+                await asyncio.sleep(0)
+        finally:
+            trace.append("cleans up")
+            await future
+            trace.append("has cleaned up")
+
+    async def main() -> None:
+        needed: asyncio.Future[None] = asyncio.Future(loop=loop)
+        async with Nursery() as nursery:
+            nursery.start_soon(waits(RunsTheLoop(loop=loop)))
+            nursery.start_soon(cleans_up(needed))
+            await turns(2)
+            nursery.cancel()
+            assert trace == ["cleans up"] and not needed.done()
+            loop.call_soon(needed.set_result, None)
+
+    assert run(loop, main()) == []
+    assert trace == ["cleans up", "has cleaned up"]

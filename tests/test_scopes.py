@@ -404,6 +404,61 @@ async def test_r20_a_shield_holds_against_a_bare_cancel_of_one_of_our_tasks(worl
     assert task.cancelled()
 
 
+async def test_r20_a_shield_that_a_cancellation_raises_itself_holds_for_what_has_not_heard(world):
+    inner: list[CancelScope] = []
+    went_on = []
+
+    class Shields(asyncio.Future):
+        def cancel(self, msg=None):
+            inner[0].shield = True
+            return super().cancel(msg)
+
+    async def waits_in_a_shield_to_be(future):
+        with CancelScope() as scope:
+            inner.append(scope)
+            await future
+            went_on.append(True)
+
+    async def waits(future):
+        await future
+
+    waited_for = asyncio.get_running_loop().create_future()
+    async with Nursery() as nursery:
+        nursery.start_soon(waits(Shields()))
+        nursery.start_soon(waits_in_a_shield_to_be(waited_for))
+        await turns(2)
+        nursery.cancel()
+        assert not waited_for.done()
+        asyncio.get_running_loop().call_soon(waited_for.set_result, None)
+    assert went_on and nursery.cancel_scope.cancelled_caught
+
+
+async def test_r11_what_a_cancelled_task_awaits_hears_the_reason_of_the_scope_that_catches(world):
+    heard = []
+
+    class Hears(asyncio.Future):
+        def cancel(self, msg=None):
+            heard.append(msg)
+            return super().cancel(msg)
+
+    async def waits_inside():
+        with CancelScope() as scope:
+            scopes.append(scope)
+            try:
+                await Hears()
+            finally:
+                await Hears()
+
+    scopes: list[CancelScope] = []
+    async with Nursery() as nursery:
+        nursery.start_soon(waits_inside())
+        await turns(2)
+        scopes[0].cancel("inside")
+        await turns(2)
+        nursery.cancel("around")
+    assert heard == ["inside", "around"]
+
+
 async def test_r20_a_shield_holds_against_a_bare_cancel_of_the_host_too(world):
     trace = []
 

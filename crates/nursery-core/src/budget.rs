@@ -4,7 +4,7 @@
 use crate::member::{Member, MemberId};
 use crate::scope::{Cause, Cleanup, Scope, ScopeId, Source};
 use crate::slab::NONE;
-use crate::tree::{Alarm, Delivery, Effects, Face, Tree};
+use crate::tree::{Alarm, Effects, Face, Tree};
 
 /// After this many awaits in a row that were cancelled because its budget was spent, with no scope entered
 /// or left in between, a task is let wait. So one that waits for the same thing again and again, as
@@ -127,8 +127,7 @@ impl<F: Face> Tree<F> {
         let again = moment > f64::NEG_INFINITY && entry.insisted_at != Some(moment);
         entry.insisted_at = Some(moment);
         if !std::mem::replace(&mut entry.pending, true) || again {
-            let (key, member) = (entry.key.clone(), MemberId(member));
-            out.deliveries.push(Delivery { key, member, charges: 0, throw: true });
+            self.deliver(member, 0, false, None, out);
         }
     }
 

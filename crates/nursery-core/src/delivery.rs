@@ -15,6 +15,8 @@ pub(crate) struct Wave {
     given: Cleanup,
     /// What is cancelled above, up to shields, gives no time at all.
     hard: bool,
+    /// The outermost scope above, up to shields, that is cancelled itself; for a face that is told why.
+    catcher: u32,
 }
 
 impl<F: Face> Tree<F> {
@@ -53,17 +55,20 @@ impl<F: Face> Tree<F> {
     /// one that will catch it.
     #[must_use]
     pub fn catcher(&self, member: MemberId) -> Option<(ScopeId, &Cause<F::Reason>)> {
-        let mut at = self.members[member.0].scope;
-        let mut found = None;
+        let at = self.catcher_from(self.members[member.0].scope);
+        let cause = self.scopes.get(at)?.cause.as_ref()?;
+        Some((self.id(at), cause))
+    }
+
+    /// The outermost cancelled scope that can be seen from a scope.
+    fn catcher_from(&self, mut at: u32) -> u32 {
+        let mut found = NONE;
         while at != NONE && self.scopes[at].effective {
             let scope = &self.scopes[at];
-            if let Some(cause) = &scope.cause {
-                found = Some((self.id(at), cause));
+            if scope.cause.is_some() {
+                found = at;
             }
-            if scope.settings.shield {
-                break;
-            }
-            at = scope.parent;
+            at = if scope.settings.shield { NONE } else { scope.parent };
         }
         found
     }
@@ -162,7 +167,7 @@ impl<F: Face> Tree<F> {
     pub(crate) fn spread(&mut self, root: u32, out: &mut Effects<F>) {
         let mut walk = std::mem::take(&mut self.walk);
         walk.push(self.wave(root));
-        while let Some(Wave { at, given, hard }) = walk.pop() {
+        while let Some(Wave { at, given, hard, catcher }) = walk.pop() {
             let scope = &self.scopes[at];
             let effective = scope.cause.is_some() || self.sees_above(scope);
             let same = effective == scope.effective;
@@ -176,6 +181,8 @@ impl<F: Face> Tree<F> {
                 || scope.cause.is_some() && allowed == 0.0;
             let given = scope.gives().unwrap_or(given);
             let brought = Self::is_brought(scope);
+            let above = if scope.settings.shield { NONE } else { catcher };
+            let catcher = if above == NONE && scope.cause.is_some() { at } else { above };
             self.scopes[at].effective = effective;
             if effective && self.scopes[at].watched {
                 self.call_watches(at, out);
@@ -190,7 +197,7 @@ impl<F: Face> Tree<F> {
             let mut members = Vec::new();
             self.inhabitants(at, |member| members.push(member));
             for member in members {
-                self.refresh(member, out);
+                self.refresh_below(member, Some(catcher), out);
                 if hard && !self.members[member].pending {
                     // It was told already, and what it waits for may never come.
                     self.insist_on(member, f64::NEG_INFINITY, out);
@@ -198,7 +205,7 @@ impl<F: Face> Tree<F> {
             }
             let mut below = self.scopes[at].first_child;
             while below != NONE {
-                walk.push(Wave { at: below, given, hard });
+                walk.push(Wave { at: below, given, hard, catcher });
                 below = self.scopes[below].next;
             }
         }
@@ -217,13 +224,19 @@ impl<F: Face> Tree<F> {
             let ends = scope.settings.shield || scope.floor() > 0.0;
             above = if ends { NONE } else { scope.parent };
         }
-        Wave { at, given, hard }
+        let catcher = if F::TELLS_WHY { self.catcher_from(parent) } else { NONE };
+        Wave { at, given, hard, catcher }
     }
 
     /// Finds what a task is to be told, given where it stands: of each cancelled scope that it has
     /// entered and can see, once, and once of all that lies above the nursery it is a child of. So
     /// a deadline farther out ends a cleanup that hangs.
     pub(crate) fn refresh(&mut self, member: u32, out: &mut Effects<F>) {
+        self.refresh_below(member, None, out);
+    }
+
+    /// As [`refresh`](Self::refresh), where the scope is known that would catch: `NONE` for none.
+    fn refresh_below(&mut self, member: u32, catcher: Option<u32>, out: &mut Effects<F>) {
         let foreign = self.members[member].foreign;
         let mut untold = false;
         let mut charges = 0;
@@ -241,22 +254,55 @@ impl<F: Face> Tree<F> {
         }
         let entry = &mut self.members[member];
         let pending = untold || entry.insisted_at.is_some();
-        let throw = pending && !entry.pending;
-        entry.pending = pending;
+        let before = std::mem::replace(&mut entry.pending, pending);
         entry.charges += charges;
-        if throw || charges > 0 {
-            out.deliveries.push(Delivery {
-                key: entry.key.clone(),
-                member: MemberId(member),
-                charges,
-                throw,
-            });
+        if pending != before || charges > 0 {
+            self.deliver(member, charges, before, catcher, out);
+        }
+    }
+
+    /// Has the face tell a task what has become of it. `before`: what it was last told waits to be thrown.
+    /// `catcher` as above.
+    pub(crate) fn deliver(
+        &self,
+        member: u32,
+        charges: u32,
+        before: bool,
+        catcher: Option<u32>,
+        out: &mut Effects<F>,
+    ) {
+        let entry = &self.members[member];
+        let (throw, spared) = (entry.pending && !before, before && !entry.pending);
+        let reason =
+            if throw && F::TELLS_WHY { self.reason_below(entry.scope, catcher) } else { None };
+        let (key, member) = (entry.key.clone(), MemberId(member));
+        out.deliveries.push(Delivery { key, member, charges, throw, spared, reason });
+    }
+
+    fn reason_below(&self, scope: u32, catcher: Option<u32>) -> Option<F::Reason> {
+        let catcher = catcher.unwrap_or_else(|| self.catcher_from(scope));
+        debug_assert_eq!(catcher, self.catcher_from(scope), "it is the one that catches");
+        self.scopes.get(catcher)?.cause.as_ref()?.reason.clone()
+    }
+
+    /// Nothing waits to be thrown into a task any more, though it takes no step.
+    #[inline]
+    pub(crate) fn spare(&mut self, member: u32, out: &mut Effects<F>) {
+        let entry = &mut self.members[member];
+        entry.insisted_at = None;
+        if std::mem::take(&mut entry.pending) {
+            self.deliver(member, 0, true, None, out);
         }
     }
 
     /// A cancellation in flight leaves a scope and stands for those above. Moves as much of what
     /// the scope was charged as they lack. Returns how much.
-    pub(crate) fn stand_for_above(&mut self, member: u32, available: u32) -> u32 {
+    pub(crate) fn stand_for_above(
+        &mut self,
+        member: u32,
+        available: u32,
+        out: &mut Effects<F>,
+    ) -> u32 {
         let entry = &mut self.members[member];
         entry.heard += 1;
         let (foreign, heard) = (entry.foreign, entry.heard);
@@ -269,10 +315,8 @@ impl<F: Face> Tree<F> {
             charge.delivered = true;
             charge.heard = heard;
         });
-        let entry = &mut self.members[member];
-        entry.charges += moved;
-        entry.pending = false;
-        entry.insisted_at = None;
+        self.members[member].charges += moved;
+        self.spare(member, out);
         moved
     }
 

@@ -159,6 +159,17 @@ impl Inbox {
         self.flags |= TOLD;
     }
 
+    /// What the tree has told it of waits no more, though the task takes no step.
+    pub fn spare(&mut self) {
+        self.set(TOLD, false);
+    }
+
+    /// Whether a cancellation that the tree has told it of waits to be thrown.
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        self.has(TOLD)
+    }
+
     /// The wait was cut short, or asked to end, because of a scope's cancellation.
     pub fn cut(&mut self) {
         self.flags |= CUT;
@@ -276,7 +287,7 @@ mod tests {
                     }
                 }
             }
-            for change in [Inbox::tell, Inbox::cut, |inbox: &mut Inbox| {
+            for change in [Inbox::tell, Inbox::spare, Inbox::cut, |inbox: &mut Inbox| {
                 inbox.take_back();
             }] {
                 let mut next = inbox;

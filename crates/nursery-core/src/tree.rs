@@ -40,6 +40,8 @@ pub trait Face {
     type Wake: Clone;
     /// What is to be called when a cancellation reaches a scope (R12b).
     type Watch: Clone;
+    /// Whether a [`Delivery`] has its reason with it: for a face whose tasks await what is told of it, too.
+    const TELLS_WHY: bool = false;
 }
 
 /// What a timer of the tree is for.
@@ -55,17 +57,25 @@ pub enum Alarm<W> {
     Wake(W),
 }
 
-/// A task that a cancellation has reached.
+/// A task for which it is another one by now whether a cancellation waits to be thrown, or how many count.
+/// Between two of them only the task's own steps and waits change [`Tree::is_pending`], so a face that tells
+/// the task's [`Inbox`](crate::Inbox) of each need not ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delivery<K> {
+pub struct Delivery<K, R> {
     /// Which one.
     pub key: K,
     /// Its place in the tree.
     pub member: MemberId,
     /// By how much its count of cancellations rises (tasks of the face's own kind).
     pub charges: u32,
-    /// It is to be woken: [`Tree::is_pending`] is true, and its next step throws.
+    /// A cancellation has reached it, and it is to be woken: [`Tree::is_pending`] is true, and its next step
+    /// throws.
     pub throw: bool,
+    /// What waited to be thrown waits no more: a shield keeps it out, its scope has gone, or one that is on
+    /// its way stands for it.
+    pub spared: bool,
+    /// Why it is to throw, if [`Face::TELLS_WHY`].
+    pub reason: Option<R>,
 }
 
 /// What seldom comes of a change of the tree.
@@ -96,8 +106,8 @@ impl<F: Face> fmt::Debug for Event<F> {
 /// What comes of a change of the tree: what to tell, and what the tree no longer keeps. The tree
 /// never drops a value of the face: that may run the program's code, and the face has the tree borrowed.
 pub struct Effects<F: Face> {
-    /// Tasks that a cancellation has reached.
-    pub deliveries: Vec<Delivery<F::Key>>,
+    /// Tasks that a cancellation has reached, or no longer reaches, in the order in which that came.
+    pub deliveries: Vec<Delivery<F::Key, F::Reason>>,
     /// Reasons that the tree does not keep.
     pub reasons: Vec<F::Reason>,
     /// Errors that the tree does not keep, because they were reported before (R7).

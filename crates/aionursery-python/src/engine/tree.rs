@@ -69,6 +69,8 @@ impl Face for PyFace {
     /// A wait, which the heap holds.
     type Wake = Owned;
     type Watch = Owned;
+    /// A future that a task awaits is told by its `cancel(msg)`.
+    const TELLS_WHY: bool = true;
 }
 
 /// The seconds that a cancelled task may go on awaiting, where nothing says anything else (R18).

@@ -13,23 +13,24 @@ use crate::step;
 use crate::task::{self, Task};
 use crate::wait;
 
-/// Brings cancellations to their tasks. What one task makes of it can change what the next
-/// one's place in the tree is, so each is looked up again when its turn comes. Then what watches a scope
-/// is called.
+/// Brings cancellations to their tasks. What one task makes of it can change what the next one was
+/// told, and that comes by a delivery of its own, before the next one's turn. Then what watches a scope is
+/// called.
 pub(crate) fn deliver(state: &LoopState, effects: Effects<PyFace>) {
     let py = state.py();
     // The references are taken before anything can run.
     let held: Vec<(Owned, _)> =
         effects.deliveries.into_iter().map(|one| (one.key.share(py), one)).collect();
     let _aside = Aside::new(py);
+    // All are told in the same moment (R12): nothing of the program's has run by then.
     for (task, delivery) in &held {
         if let Some(task) = task.object().cast::<Task>() {
-            task::charge(task, delivery.charges);
+            task::tell(task, delivery);
         }
     }
-    for (task, _) in held.iter().filter(|(_, delivery)| delivery.throw) {
+    for (task, delivery) in held.iter().filter(|(_, delivery)| delivery.throw) {
         match task.object().cast::<Task>() {
-            Some(task) => step::reach(state, task),
+            Some(task) => step::reach(state, task, delivery.reason.as_deref()),
             None => foreign::reach(state, task),
         }
     }

@@ -11,50 +11,61 @@ use crate::cpython::owned::Owned;
 use crate::engine::ready;
 use crate::engine::state::LoopState;
 use crate::engine::words::source_name;
-use crate::task::{Task, TaskData, flag, is_shielded, wake};
+use crate::task::{Task, flag, is_shielded, wake};
 use crate::wait::{self, WaitObject};
 use pyo3::prelude::*;
 
-/// The tree has cancelled a task: what it waits for is cancelled, its next step throws.
-pub(crate) fn reach(state: &LoopState, task: &Task) {
+/// On whose account the wait of a task is cancelled.
+pub(super) enum By<'a> {
+    /// The program's `Task.cancel()`: as asyncio has it, what the task waits for brings the
+    /// `CancelledError`.
+    Request,
+    /// A scope's cancellation, with its reason: the step throws.
+    Scope(Option<&'a Object>),
+}
+
+/// The tree has cancelled a task, and its inbox knows: what it waits for is cancelled, its next step throws.
+/// What has come between, a step or a delivery, has changed the inbox.
+pub(crate) fn reach(state: &LoopState, task: &Task, reason: Option<&Object>) {
     let ours = task.data();
-    ours.change_inbox(Inbox::tell);
     if ours.has(flag::SCHEDULED) {
         ready::insist(state);
     }
     let idle = !ours.has(flag::DONE | flag::RUNNING | flag::SCHEDULED | flag::JOINING);
-    let pending = ours.member.get().is_some_and(|member| state.tree.borrow().is_pending(member));
-    if idle && pending && !ours.waiting.is_empty() {
-        cancel_wait(state, task, false);
+    if idle && ours.inbox.get().is_told() && !ours.waiting.is_empty() {
+        cancel_wait(state, task, By::Scope(reason));
     }
 }
 
-/// Cancels what a task waits for. `handed_on` is asyncio's way: what it waits for brings the
-/// `CancelledError`. Returns whether it will.
-pub(super) fn cancel_wait(state: &LoopState, task: &Task, handed_on: bool) -> bool {
+/// Cancels what a task waits for. Returns whether that brings the `CancelledError`.
+pub(super) fn cancel_wait(state: &LoopState, task: &Task, by: By<'_>) -> bool {
     let py = task.py();
     let ours = task.data();
     let Some(what) = ours.waiting.cloned() else {
         return false;
     };
+    let by_scope = matches!(by, By::Scope(_));
     if let Some(waiting) = what.object().cast::<WaitObject>() {
         // Nothing of the program's has to hear of it: the step throws.
         if wait::withdraw(waiting, task) {
-            if !handed_on {
+            if by_scope {
                 ours.change_inbox(Inbox::cut);
             }
             wake(state, Owned::share(task));
         }
         return false;
     }
-    if !handed_on && what.object().cast::<Task>().is_some_and(is_reached) {
+    if by_scope && what.object().cast::<Task>().is_some_and(is_reached) {
         // The same cancellation, or one farther out, ends it.
         return true;
     }
-    let message = if handed_on { ours.cancel_message.cloned() } else { reason(state, ours) };
+    let message = match by {
+        By::Request => ours.cancel_message.cloned(),
+        By::Scope(reason) => reason.map(Owned::share),
+    };
     match cancel_awaited(&what, message.as_deref().unwrap_or_else(|| none_ref(py))) {
         Ok(accepted) => {
-            if accepted && !handed_on {
+            if accepted && by_scope {
                 ours.change_inbox(Inbox::cut);
             }
             accepted
@@ -80,12 +91,6 @@ fn is_reached(task: &Task) -> bool {
 fn cancel_awaited(what: &Object, message: &Object) -> Fallible<bool> {
     let imports = imports(what.py());
     truth_of(call_method_with(what, imports.names.cancel, [message], imports.kw_msg))
-}
-
-/// The words for a scope's cancellation of a task.
-fn reason(state: &LoopState, ours: &TaskData) -> Option<Owned> {
-    let member = ours.member.get()?;
-    state.tree.borrow().why(member).reason
 }
 
 /// `Task.cancel(msg)`. A task that awaits another hands it on to that one, and so on along the
@@ -142,7 +147,7 @@ fn cancel_one(task: &Task, message: &Option<Owned>) -> Fallible<Option<Owned<Tas
             }
         }
         (Ask::Cut, Some(_)) => {
-            cancel_wait(&state, task, true);
+            cancel_wait(&state, task, By::Request);
         }
         (Ask::HandOn, Some(what)) => {
             if let Some(next) = what.object().cast::<Task>().filter(|next| next.is_exact()) {

@@ -3,7 +3,7 @@
 
 use nursery_core::Inbox;
 
-use super::cancel::cancel_wait;
+use super::cancel::{By, cancel_wait};
 use super::future;
 use crate::cpython::call::repr;
 use crate::cpython::errors::misuse;
@@ -69,14 +69,16 @@ fn begin_wait(state: &LoopState, task: &Task, what: Owned) {
         return;
     }
     let asked = ours.inbox.get().requests.is_waiting() && is_asked(state, task);
-    if asked && cancel_wait(state, task, true) {
+    if asked && cancel_wait(state, task, By::Request) {
         let shielded = is_shielded(state, ours);
         ours.change_inbox(|inbox| inbox.handed_on_late(shielded));
         return;
     }
     if insist(state, ours) {
         ours.change_inbox(Inbox::tell);
-        cancel_wait(state, task, false);
+        let why = ours.member.get().map(|member| state.tree.borrow().why(member));
+        let reason = why.and_then(|why| why.reason);
+        cancel_wait(state, task, By::Scope(reason.as_deref()));
     }
 }
 

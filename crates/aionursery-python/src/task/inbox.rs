@@ -1,7 +1,10 @@
 //! What a task was asked, as far as its inbox in the core says. It must never act on it.
 
+use nursery_core::{Delivery, Inbox};
+
 use super::data::{Task, TaskData};
-use crate::engine::state::LoopState;
+use crate::cpython::owned::Owned;
+use crate::engine::state::{Key, LoopState};
 
 /// Whether a bare cancellation waits to be thrown and no shield holds it back.
 pub(crate) fn is_asked(state: &LoopState, task: &Task) -> bool {
@@ -14,7 +17,17 @@ pub(crate) fn is_shielded(state: &LoopState, ours: &TaskData) -> bool {
     ours.member.get().is_some_and(|member| state.tree.borrow().is_shielded(member))
 }
 
-/// The tree has cancelled a task: its count of cancellations rises.
+/// What a change of the tree has made of a task: its inbox has it, and its count of cancellations rises.
+pub(crate) fn tell(task: &Task, delivery: &Delivery<Key, Owned>) {
+    charge(task, delivery.charges);
+    if delivery.throw {
+        task.data().change_inbox(Inbox::tell);
+    } else if delivery.spared {
+        task.data().change_inbox(Inbox::spare);
+    }
+}
+
+/// A task's count of cancellations rises by what the tree charges it.
 pub(crate) fn charge(task: &Task, charges: u32) {
     task.data().change_inbox(|inbox| {
         for _ in 0..charges {

@@ -133,8 +133,7 @@ impl<F: Face> Tree<F> {
             take_back -= self.meet_above(&left, flight, caught, now, out);
         } else {
             // Nothing above: whatever waited was this scope's.
-            self.members[host].pending = false;
-            self.members[host].insisted_at = None;
+            self.spare(host, out);
         }
         let Scope { cause, settings, watched, .. } = left;
         let bare = flight == Flight::Cancelled && !caught && !above && cause.is_some();
@@ -161,7 +160,7 @@ impl<F: Face> Tree<F> {
         match flight {
             Flight::Cancelled | Flight::Group if !caught => {
                 // The cancellation in flight stands for the ones above from here on.
-                return self.stand_for_above(host, left.charge.count);
+                return self.stand_for_above(host, left.charge.count, out);
             }
             Flight::Overtaken if !left.settings.shield => {
                 self.members[host].overtaken = true;

@@ -1,7 +1,9 @@
 //! What a step throws, and what becomes of a foreign task that waits: the tree and the inbox are asked by
 //! one question, which notes what is heard by the answer.
 
-use nursery_core::{Ask, At, AtWait, Cause, Inbox, MemberId, ScopeId, Settings, Source, Thrown};
+use nursery_core::{
+    Ask, At, AtWait, Cause, Effects, Inbox, MemberId, ScopeId, Settings, Source, Thrown,
+};
 use nursery_core::{Flight, Waited};
 
 use crate::world::{PLAIN, SHIELD, World, finish, host};
@@ -28,6 +30,50 @@ fn r11_a_step_throws_what_a_scope_was_cancelled_for_once() {
     assert!(!world.pending(host), "it has heard");
     let again = world.tree.begin_step(member, &mut inbox, Waited::Nothing);
     assert_eq!(again, Thrown::Nothing);
+    assert!(world.exit(host, scope, Flight::Cancelled).caught);
+    finish(world, host);
+}
+
+#[test]
+fn r11_a_delivery_says_what_the_scope_was_cancelled_for_that_will_catch() {
+    let (mut world, host, outer, member, _) = block(false, PLAIN);
+    let inner = world.enter(host, PLAIN);
+    let mut out = Effects::default();
+    for (scope, reason) in [(inner, "inner"), (outer, "outer")] {
+        let cause = Cause { source: Source::Explicit, reason: Some(reason) };
+        world.tree.cancel(scope, cause, 0.0, &mut out);
+        let told = out.deliveries.pop().unwrap();
+        assert!(told.throw && told.member == member);
+        assert_eq!(told.reason, Some(reason));
+        assert_eq!(told.reason, world.tree.why(member).reason);
+        world.tree.thrown(member);
+    }
+    world.tasks[host].requests.ask();
+    world.tasks[host].requests.ask();
+    world.exit(host, inner, Flight::Cancelled);
+    assert!(world.exit(host, outer, Flight::Cancelled).caught);
+    finish(world, host);
+}
+
+#[test]
+fn r20_a_task_is_told_that_a_shield_keeps_out_what_waited_to_be_thrown() {
+    let (mut world, host, scope, member, mut inbox) = block(false, PLAIN);
+    let shield = world.enter(host, PLAIN);
+    world.cancel(scope);
+    inbox.tell();
+    let mut out = Effects::default();
+    for raised in [true, false] {
+        world.tree.set_shield(shield, raised, 0.0, &mut out);
+        let told = out.deliveries.pop().unwrap();
+        assert_eq!((told.throw, told.spared), (!raised, raised));
+        assert_eq!(world.tree.is_pending(member), !raised);
+    }
+    inbox.spare();
+    assert!(inbox.is_quiet() && !inbox.is_told());
+    inbox.tell();
+    let thrown = world.tree.begin_step(member, &mut inbox, Waited::Nothing);
+    assert_eq!(thrown, Thrown::Scoped(ASKED));
+    world.exit(host, shield, Flight::Cancelled);
     assert!(world.exit(host, scope, Flight::Cancelled).caught);
     finish(world, host);
 }

@@ -17,6 +17,7 @@ impl Face for Plain {
     type Reason = &'static str;
     type Wake = ();
     type Watch = usize;
+    const TELLS_WHY: bool = true;
 }
 
 /// An error; two of one number are one object.
@@ -81,7 +82,7 @@ impl World {
     }
 
     /// Changes the tree and brings what comes of it to the tasks. What is to throw is told so
-    /// in that very moment, once (R12).
+    /// in that very moment, once (R12), and so is what is not to throw any more.
     pub fn change<R>(
         &mut self,
         act: impl FnOnce(&mut Tree<Plain>, f64, &mut Effects<Plain>) -> R,
@@ -99,24 +100,27 @@ impl World {
                 Event::Uncalled(watch) => self.let_go.push(watch),
             }
         }
-        let mut told = vec![false; self.tasks.len()];
-        for Delivery { key, charges, throw, .. } in out.deliveries {
+        // By the last delivery: whether it is to throw.
+        let mut told = vec![None; self.tasks.len()];
+        let mut thrown = vec![false; self.tasks.len()];
+        for Delivery { key, charges, throw, spared, .. } in out.deliveries {
             assert!(self.tasks[key].alive, "a task that has ended is told of a cancellation");
+            assert!(!(throw && spared), "task {key} is told two things");
             if throw {
-                assert!(!told[key], "task {key} is told twice in one moment");
-                told[key] = true;
+                assert!(!thrown[key], "task {key} is told twice in one moment");
+                thrown[key] = true;
+            }
+            if throw || spared {
+                told[key] = Some(throw);
             }
             assert!(charges == 0 || !self.tasks[key].foreign, "a foreign task counts by itself");
             for _ in 0..charges {
                 self.tasks[key].requests.ask();
             }
         }
-        for (key, task) in self.tasks.iter().enumerate() {
-            if task.alive {
-                let pending = self.is_pending(task);
-                assert!(!told[key] || pending, "task {key} is told of nothing");
-                assert!(told[key] || before[key] || !pending, "task {key} is not told");
-            }
+        for (key, task) in self.tasks.iter().enumerate().filter(|(_, task)| task.alive) {
+            let told = told[key].or(before.get(key).copied()).unwrap_or_default();
+            assert_eq!(self.is_pending(task), told, "what task {key} was told");
         }
         result
     }
