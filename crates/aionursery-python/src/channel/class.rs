@@ -12,7 +12,7 @@ use super::{
 };
 use crate::cpython::call::number;
 use crate::cpython::called::{finalize, method, property, unary};
-use crate::cpython::class::{Class, Inside, WeakPlace, weak_place};
+use crate::cpython::class::{Class, Inside, WeakList};
 use crate::cpython::containers::tuple;
 use crate::cpython::errors::{Aside, Fallible, exc, fetch, string, warn, write_unraisable};
 use crate::cpython::function::{Method, Property, This};
@@ -42,6 +42,8 @@ fn let_go(held: impl IntoIterator<Item = Owned>) {
 }
 
 impl Inside for Channel {
+    type Weak = ();
+
     fn class() -> &'static Class<Self> {
         &CHANNEL
     }
@@ -71,7 +73,7 @@ impl Inside for Channel {
 }
 
 impl<D: Direction> Inside for End<D> {
-    const WEAK: Option<WeakPlace<Self>> = Some(weak_place!(End<D>, side.weak));
+    type Weak = WeakList;
 
     fn class() -> &'static Class<Self> {
         D::class()
@@ -87,6 +89,8 @@ impl<D: Direction> Inside for End<D> {
 }
 
 impl Inside for Transfer {
+    type Weak = ();
+
     fn class() -> &'static Class<Self> {
         &TRANSFER
     }

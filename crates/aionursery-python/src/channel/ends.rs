@@ -170,7 +170,7 @@ pub(super) fn clone<D: Direction>(this: &ThisEnd<'_, D>) -> Fallible<Owned> {
     End::<D>::create(&*channel_of(this)?).map(Owned::into_object)
 }
 
-pub(super) fn close<D>(this: &ThisEnd<'_, D>) -> Fallible<Owned> {
+pub(super) fn close<D: Direction>(this: &ThisEnd<'_, D>) -> Fallible<Owned> {
     close_end(this.object()).map(|()| none(this.py()))
 }
 
@@ -178,15 +178,15 @@ pub(super) fn aclose<D: Direction>(this: &ThisEnd<'_, D>) -> Fallible<Owned> {
     Transfer::create(this.object(), TransferKind::Close(D::ACLOSE), None)
 }
 
-pub(super) fn enter<D>(this: &ThisEnd<'_, D>) -> Fallible<Owned> {
+pub(super) fn enter<D: Direction>(this: &ThisEnd<'_, D>) -> Fallible<Owned> {
     Ok(Owned::share(this.object()))
 }
 
-pub(super) fn exit<D>(this: &ThisEnd<'_, D>, _: Args<'_>) -> Fallible<Owned> {
+pub(super) fn exit<D: Direction>(this: &ThisEnd<'_, D>, _: Args<'_>) -> Fallible<Owned> {
     close(this)
 }
 
-pub(super) fn aenter<D>(this: &ThisEnd<'_, D>) -> Fallible<Owned> {
+pub(super) fn aenter<D: Direction>(this: &ThisEnd<'_, D>) -> Fallible<Owned> {
     let payload = Some(Owned::share(this.object()));
     wait::create(this.py(), WaitKind::Ready, 0.0, payload).map(Owned::into_object)
 }
@@ -195,7 +195,7 @@ pub(super) fn aexit<D: Direction>(this: &ThisEnd<'_, D>, _: Args<'_>) -> Fallibl
     Transfer::create(this.object(), TransferKind::Close(D::AEXIT), None)
 }
 
-pub(super) fn repr<D>(this: &ThisEnd<'_, D>) -> Fallible<Owned> {
+pub(super) fn repr<D: Direction>(this: &ThisEnd<'_, D>) -> Fallible<Owned> {
     string(this.py(), &words(this.object()))
 }
 

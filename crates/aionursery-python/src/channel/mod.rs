@@ -19,7 +19,7 @@ use std::ops::Deref;
 
 use pyo3::prelude::*;
 
-use crate::cpython::class::{Class, Heap, WeakList};
+use crate::cpython::class::{Class, Heap};
 use crate::cpython::errors::Fallible;
 use crate::cpython::object::Object;
 use crate::cpython::owned::Owned;
@@ -80,7 +80,6 @@ impl Channel {
 
 /// What both kinds of ends are: open or closed.
 struct Side {
-    weak: WeakList,
     channel: Slot<ChannelObject>,
     closed: Cell<bool>,
     /// How many of its transfers stand in a line.
@@ -187,12 +186,7 @@ impl Direction for Receives {
 impl<D: Direction> End<D> {
     /// A new end of a channel, which is open.
     fn create(channel: &ChannelObject) -> Fallible<Owned<Heap<Self>>> {
-        let side = Side {
-            weak: WeakList::new(),
-            channel: Slot::empty(),
-            closed: Cell::new(false),
-            waiting: Cell::new(0),
-        };
+        let side = Side { channel: Slot::empty(), closed: Cell::new(false), waiting: Cell::new(0) };
         side.channel.set(Owned::share(channel));
         let made = D::class().make(channel.py(), Self { side, direction: PhantomData })?;
         let open = D::open(channel);

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::call::{utf8, vectorcall, vectorcall_method};
+use super::call::{Names, call_method_named, call_named, utf8};
 use super::containers::items;
 use super::errors::{Fallible, exc, set_error_text};
 use super::object::Object;
@@ -108,20 +108,14 @@ impl<'a> Args<'a> {
 
     /// `function(*args, **kwargs)`, with all of them.
     pub(crate) fn call(&self, function: &Object) -> Fallible<Owned> {
-        let args = self.vector.as_ptr().cast();
-        // SAFETY: all are alive, and the last are what the tuple names; a reference to an object is its
-        // address.
-        unsafe { vectorcall(function.py(), function, args, self.positional, self.kwnames) }
+        call_named(function, self.vector, Names::of(self.kwnames))
     }
 
     /// `object.name(*args, **kwargs)`, with all of them.
     pub(crate) fn call_method(&self, object: &Object, name: &Object) -> Fallible<Owned> {
         let whole: Vec<&Object> =
             std::iter::once(object).chain(self.vector.iter().copied()).collect();
-        let (args, count) = (whole.as_ptr().cast(), self.positional + 1);
-        // SAFETY: the object and all arguments, of which the last are what the tuple names; a reference to an
-        // object is its address.
-        unsafe { vectorcall_method(object.py(), name, args, count, self.kwnames) }
+        call_method_named(name, &whole, Names::of(self.kwnames))
     }
 }
 

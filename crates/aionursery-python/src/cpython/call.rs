@@ -1,12 +1,14 @@
 //! Calls into CPython, for the code that every step of a task runs through. What fails leaves CPython's
 //! error set; it must never hide that.
 
-use std::ffi::{c_char, c_int, c_long, c_ulong};
+use std::ffi::{c_char, c_int, c_long, c_ulong, c_void};
 
 use pyo3::ffi;
 
-use super::containers::tuple;
+use super::containers::{items, tuple};
 use super::errors::{Fallible, Raised, answered, exc, optional, set_error_text};
+#[cfg(not(Py_3_14))]
+use super::object::laid_out;
 use super::object::{Object, Raw, Type, none_ref};
 use super::owned::{Owned, forever};
 use super::safe_calls::{Lent, safe_calls};
@@ -56,6 +58,8 @@ safe_calls! {
     fn follow(reference: &Object, object: &mut Option<Owned>) -> Fallible<()> = compat::PyWeakref_GetRef;
     fn send(coroutine: &Object, value: &Object, answer: &mut Option<Owned>) -> ffi::PySendResult = PyIter_Send;
     fn name_of(class: &Type) -> Fallible<Owned> = PyType_GetName;
+    // Null where there is none; for what is no slot an exception is set, too.
+    fn slot(class: &Type, which: c_int) -> *mut c_void = PyType_GetSlot;
     // Of an `int`.
     fn low_bits(number: &Object) -> c_ulong = PyLong_AsUnsignedLongMask;
     fn thread(py: Python<'_>) -> c_ulong = PyThread_get_thread_ident;
@@ -68,16 +72,15 @@ safe_calls! {
     /// The object is filled, as its class wants it, before anything sees it.
     pub(super) unsafe fn allocate(py: Python<'_>, class: &Type, items: isize) -> Fallible<Owned> = PyType_GenericAlloc;
     // `count` arguments that are alive, and then those that the tuple names.
-    pub(super) unsafe fn vectorcall(
+    unsafe fn vectorcall(
         py: Python<'_>,
         function: &Object,
         args: *const Raw,
         count: usize,
         kwnames: Option<&Object>
     ) -> Fallible<Owned> = PyObject_Vectorcall;
-    /// # Safety
-    /// An object and `count - 1` arguments that are alive, and then those that the tuple names.
-    pub(super) unsafe fn vectorcall_method(
+    // An object and `count - 1` arguments that are alive, and then those that the tuple names.
+    unsafe fn vectorcall_method(
         py: Python<'_>,
         name: &Object,
         args: *const Raw,
@@ -150,8 +153,42 @@ pub(crate) fn call<const N: usize>(function: &Object, args: [&Object; N]) -> Fal
 
 /// `function(*args)`, for any number of them.
 pub(crate) fn call_all(function: &Object, args: &[&Object]) -> Fallible<Owned> {
-    // SAFETY: a reference to an object is its address; there are as many as the slice says.
-    unsafe { vectorcall(function.py(), function, args.as_ptr().cast(), args.len(), None) }
+    call_named(function, args, Names::NONE)
+}
+
+/// The names of the last arguments of a call: a tuple, or nothing.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Names<'a> {
+    tuple: Option<&'a Object>,
+    count: usize,
+}
+
+impl<'a> Names<'a> {
+    pub(super) const NONE: Self = Self { tuple: None, count: 0 };
+
+    /// All that the tuple has.
+    pub(super) fn of(tuple: Option<&'a Object>) -> Self {
+        Self { tuple, count: tuple.map_or(0, |names| items(names).len()) }
+    }
+
+    /// The tuple, or nothing.
+    #[inline]
+    pub(super) fn tuple(self) -> Option<&'a Object> {
+        self.tuple
+    }
+
+    /// How many of the arguments have no name.
+    #[inline]
+    pub(super) fn unnamed(self, args: &[&Object]) -> usize {
+        args.len().checked_sub(self.count).expect("every name has an argument")
+    }
+}
+
+/// `function(*args, **kwargs)`, where the last arguments have names.
+pub(super) fn call_named(function: &Object, args: &[&Object], names: Names<'_>) -> Fallible<Owned> {
+    let (vector, count) = (args.as_ptr().cast(), names.unnamed(args));
+    // SAFETY: a reference to an object is its address; those behind `count` are as many as the names.
+    unsafe { vectorcall(function.py(), function, vector, count, names.tuple) }
 }
 
 /// `("keyword",)`.
@@ -163,21 +200,23 @@ impl Keyword {
         tuple(keyword.py(), &[keyword]).map(|names| Self(forever(names)))
     }
 
-    /// The tuple.
     #[inline]
-    pub(super) fn names(self) -> &'static Object {
-        self.0
+    pub(super) fn names(self) -> Names<'static> {
+        Names { tuple: Some(self.0), count: 1 }
     }
 }
 
-/// `object.name(*args, keyword=last)`, where the vector has the object and all arguments.
+/// `object.name(*args, **kwargs)`, where the vector has the object and all arguments, of which the last have
+/// names.
 #[inline]
-fn call_named(name: &Object, vector: &[&Object], keyword: Option<Keyword>) -> Fallible<Owned> {
-    let (py, args) = (name.py(), vector.as_ptr().cast());
-    let (count, names) =
-        (vector.len() - usize::from(keyword.is_some()), keyword.map(Keyword::names));
-    // SAFETY: as many as the slice has, of which the last is named if there is a name.
-    unsafe { vectorcall_method(py, name, args, count, names) }
+pub(super) fn call_method_named(
+    name: &Object,
+    vector: &[&Object],
+    names: Names<'_>,
+) -> Fallible<Owned> {
+    let (args, count) = (vector.as_ptr().cast(), names.unnamed(vector));
+    // SAFETY: a reference to an object is its address; those behind `count` are as many as the names.
+    unsafe { vectorcall_method(name.py(), name, args, count, names.tuple) }
 }
 
 /// `object.name(*args)`.
@@ -187,7 +226,7 @@ pub(crate) fn call_method<const N: usize>(
     name: &Object,
     args: [&Object; N],
 ) -> Fallible<Owned> {
-    call_named(name, &vector(object, args)[..=N], None)
+    call_method_named(name, &vector(object, args)[..=N], Names::NONE)
 }
 
 /// `object.name(*args, keyword=last)`.
@@ -199,7 +238,7 @@ pub(crate) fn call_method_with<const N: usize>(
     keyword: Keyword,
 ) -> Fallible<Owned> {
     const { assert!(N > 0) };
-    call_named(name, &vector(object, args)[..=N], Some(keyword))
+    call_method_named(name, &vector(object, args)[..=N], keyword.names())
 }
 
 #[inline]
@@ -258,8 +297,8 @@ pub(crate) fn utf8(text: &Object) -> Option<&str> {
     }
     // SAFETY: a `str`, which never changes and keeps its text as long as it is, so long as it says.
     let bytes = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), length as usize) };
-    // SAFETY: CPython has made UTF-8 of it.
-    Some(unsafe { std::str::from_utf8_unchecked(bytes) })
+    // Names are short, so Rust may look again.
+    std::str::from_utf8(bytes).ok()
 }
 
 /// The name of an object's type.
@@ -304,10 +343,12 @@ pub(crate) fn function_module(function: &Object) -> Option<Owned> {
 /// Whether an object's type is one that `await` takes.
 #[inline]
 pub(crate) fn has_await(object: &Object) -> bool {
-    let slots = object.class().part(|class| class.tp_as_async);
-    // SAFETY: a type's table, if it has one, is there as long as the type.
-    unsafe { slots.as_ref() }.is_some_and(|slots| slots.am_await.is_some())
+    !slot(object.class(), ffi::Py_am_await).is_null()
 }
+
+// What an `async def` returns.
+#[cfg(not(Py_3_14))]
+laid_out!(PyGenObject = PyCoro_Type);
 
 /// Whether a coroutine has never run, told from its frame's state; none for what cannot be told so.
 #[cfg(not(Py_3_14))]
@@ -317,10 +358,8 @@ pub(crate) fn frame_is_new(coroutine: &Object) -> Option<bool> {
     const CREATED: i8 = -3;
     #[cfg(not(Py_3_13))]
     const CREATED: i8 = -2;
-    // SAFETY: an exact coroutine, whose layout these versions publish.
-    is_coroutine(coroutine).then(|| unsafe {
-        (*coroutine.as_ptr().cast::<ffi::PyGenObject>()).gi_frame_state == CREATED
-    })
+    let parts = coroutine.cast::<ffi::PyGenObject>()?;
+    Some(parts.gi_frame_state == CREATED)
 }
 
 /// Whether an object is of just this class, and of no subclass.

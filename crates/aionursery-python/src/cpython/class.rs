@@ -19,10 +19,13 @@ use super::myself::Guarded;
 use super::object::{Object, Raw, Type, Typed, Whole};
 use super::owned::{Owned, forever};
 use super::slot::{Visit, VisitArg, Visitor};
-use super::slots::Slots;
+use super::slots::{Layout, Slots};
 
 /// What is inside the objects of a class of ours. The collector sees it, and the objects go as CPython's do.
 pub(crate) trait Inside: Sized + 'static {
+    /// A [`WeakList`] where something may refer to the objects weakly.
+    type Weak: Weak;
+
     /// Where the class is kept.
     fn class() -> &'static Class<Self>;
 
@@ -32,70 +35,39 @@ pub(crate) trait Inside: Sized + 'static {
     /// Lets go of every reference. The collector asks for it, and the last of its references.
     fn clear(&self, py: Python<'_>);
 
-    /// Where the objects keep what refers to them weakly, if anything may: [`weak_place!`] says it.
-    const WEAK: Option<WeakPlace<Self>> = None;
-
     /// The last reference has gone; `clear` follows. It is not given the object: nothing may get hold of
     /// that any more.
     fn farewell(&self, _: Python<'_>) {}
 }
 
-/// What refers weakly to an object of ours: a list of CPython's, which nothing else touches.
+/// Whether something may refer to objects of ours weakly, and what room they have for it.
+pub(crate) trait Weak {
+    const MAY_BE: bool;
+}
+
+/// Nothing may.
+impl Weak for () {
+    const MAY_BE: bool = false;
+}
+
+/// What refers weakly to an object of ours: a list of CPython's, which nothing else touches. It is null in a
+/// new object.
 #[repr(transparent)]
 pub(crate) struct WeakList(UnsafeCell<Raw>);
 
-impl WeakList {
-    /// Of a new object.
-    pub(crate) const fn new() -> Self {
-        Self(UnsafeCell::new(std::ptr::null_mut()))
-    }
+impl Weak for WeakList {
+    const MAY_BE: bool = true;
 }
-
-/// Where an inside has its [`WeakList`].
-pub(crate) struct WeakPlace<T>(usize, PhantomData<fn(T)>);
-
-impl<T> WeakPlace<T> {
-    /// # Safety
-    /// A [`WeakList`] is there.
-    pub(crate) const unsafe fn at(offset: usize) -> Self {
-        Self(offset, PhantomData)
-    }
-
-    /// As a class's table has it.
-    fn members(&self) -> [ffi::PyMemberDef; 2] {
-        let place = ffi::PyMemberDef {
-            name: c"__weaklistoffset__".as_ptr(),
-            type_code: ffi::Py_T_PYSSIZET,
-            offset: (offset_of!(Heap<T>, inside) + self.0) as ffi::Py_ssize_t,
-            flags: ffi::Py_READONLY,
-            doc: std::ptr::null(),
-        };
-        [place, ffi::PyMemberDef::default()]
-    }
-}
-
-/// `weak_place!(Inside, field)`: the field of an inside that is its [`WeakList`].
-macro_rules! weak_place {
-    ($inside:ty, $($field:ident).+) => {{
-        let _: fn(&$inside) -> &$crate::cpython::class::WeakList = |inside| &inside.$($field).+;
-        let offset = std::mem::offset_of!($inside, $($field).+);
-        // SAFETY: the field is one, as the line above says.
-        #[allow(unsafe_code, reason = "written once for every class")]
-        unsafe {
-            $crate::cpython::class::WeakPlace::at(offset)
-        }
-    }};
-}
-pub(crate) use weak_place;
 
 /// An object of a class of ours.
 #[repr(C)]
-pub(crate) struct Heap<T> {
+pub(crate) struct Heap<T: Inside> {
     head: Object,
+    weak: T::Weak,
     inside: T,
 }
 
-impl<T> Heap<T> {
+impl<T: Inside> Heap<T> {
     /// The object.
     #[inline]
     pub(crate) fn object(&self) -> &Object {
@@ -108,7 +80,7 @@ impl<T> Heap<T> {
     }
 }
 
-impl<T> Deref for Heap<T> {
+impl<T: Inside> Deref for Heap<T> {
     type Target = T;
 
     #[inline]
@@ -136,7 +108,7 @@ unsafe impl<T: Inside> Typed for Heap<T> {
 unsafe impl<T: Inside> Whole for Heap<T> {}
 
 /// Where an object of a class of ours has its inside.
-fn inside<T>(object: Raw) -> *mut T {
+fn inside<T: Inside>(object: Raw) -> *mut T {
     object.cast::<u8>().wrapping_add(offset_of!(Heap<T>, inside)).cast()
 }
 
@@ -158,7 +130,7 @@ impl<T: Inside> Class<T> {
     pub(crate) fn make(&self, py: Python<'_>, new: T) -> Fallible<Owned<Heap<T>>> {
         // SAFETY: its inside is filled before anything can see it.
         let made = unsafe { allocate(py, self.get(py), 0) }?;
-        // SAFETY: the object is as large as a `Heap`, and its inside empty.
+        // SAFETY: the object is as large as a `Heap`, and its inside empty. Zeroes are an empty list, too.
         unsafe { inside::<T>(made.as_ptr()).write(new) };
         // SAFETY: it is of this class.
         Ok(unsafe { made.seen_as() })
@@ -174,18 +146,18 @@ impl<T: Inside> Class<T> {
         if let Some(made) = self.0.get(py).get() {
             return Ok(made.to_bound(py));
         }
-        // SAFETY: these show and free what `make` makes.
-        let mut slots = unsafe { slots.memory(traverse::<T>, clear::<T>, dealloc::<T>) };
-        let mut members = T::WEAK.map(|place| place.members());
-        if let Some(members) = &mut members {
-            // SAFETY: a place is where a list is, and the table is there until the class is made.
-            slots = unsafe { slots.members(members.as_mut_ptr()) };
-        }
-        let flags = ffi::Py_TPFLAGS_DEFAULT
-            | ffi::Py_TPFLAGS_HAVE_GC
-            | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION;
-        // SAFETY: the class is for `Heap<T>`, and cannot be made by the program.
-        let made = unsafe { slots.make(py, name, size_of::<Heap<T>>(), flags, None) };
+        let layout = Layout {
+            size: size_of::<Heap<T>>(),
+            new: None,
+            traverse: traverse::<T>,
+            clear: clear::<T>,
+            dealloc: dealloc::<T>,
+            weak: T::Weak::MAY_BE.then_some(offset_of!(Heap<T>, weak)),
+        };
+        let flags = ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION;
+        // SAFETY: a `Heap<T>` is so large and has its list there; these show and free what `make` makes, and
+        // the program makes none.
+        let made = unsafe { slots.make(py, name, flags, None, &layout) };
         let made = made.map_err(|raised| fetch(py, raised))?;
         Ok(self.0.get(py).get_or_init(|| forever(made)).to_bound(py))
     }
@@ -213,7 +185,7 @@ extern "C" fn dealloc<T: Inside>(dying: Dying<Heap<T>>) {
     dying.untrack();
     let py = dying.object().py();
     guard(py, (), || {
-        if T::WEAK.is_some() {
+        if T::Weak::MAY_BE {
             dying.clear_weak_references();
         }
         dying.farewell(py);

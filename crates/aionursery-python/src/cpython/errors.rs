@@ -2,14 +2,13 @@
 //! for them. It must never swallow one.
 
 use std::ffi::{CStr, c_char, c_int, c_long};
-use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::sync::OnceLock;
 
 use pyo3::prelude::*;
 use pyo3::{PyClass, PyClassInitializer, ffi};
 
-use super::object::{Object, Raw, Typed, kind};
+use super::object::{Attached, Object, Raw, Typed, kind};
 use super::owned::Owned;
 use super::safe_calls::{Answer, Argument, safe_calls};
 
@@ -18,10 +17,14 @@ use super::safe_calls::{Answer, Argument, safe_calls};
 /// thread that is attached has one.
 #[derive(Debug)]
 #[must_use = "an exception waits: hand this on, take the exception or forget it"]
-pub(crate) struct Raised(PhantomData<*mut ()>);
+pub(crate) struct Raised(Attached);
 
 impl Raised {
-    const SET: Self = Self(PhantomData);
+    /// The error indicator has just been set.
+    #[inline]
+    fn set(py: Python<'_>) -> Self {
+        Self(Attached::new(py))
+    }
 
     /// CPython says that a call of its own has failed.
     #[cold]
@@ -32,7 +35,7 @@ impl Raised {
                 c"aionursery: a call failed without an exception",
             );
         }
-        Self::SET
+        Self::set(py)
     }
 
     /// Takes the exception, with its traceback, and clears the error indicator.
@@ -80,8 +83,7 @@ impl Raised {
 
     #[inline]
     pub(crate) fn py(&self) -> Python<'_> {
-        // SAFETY: made by an attached thread, and not `Send`.
-        unsafe { Python::assume_attached() }
+        self.0.py()
     }
 }
 
@@ -243,7 +245,7 @@ safe_calls! {
 /// Raises `kind(text)`.
 pub(crate) fn set_error(kind: &Object, text: &CStr) -> Raised {
     set_text(kind, text);
-    Raised::SET
+    Raised::set(kind.py())
 }
 
 /// A new `str`.
@@ -279,7 +281,7 @@ pub(crate) fn raise(exception: Owned) -> Raised {
         Ok(exception) => exception,
         Err(object) => return refuse(&object),
     };
-    let raised = Raised::SET;
+    let raised = Raised::set(exception.py());
     put_raised(raised.py(), exception);
     raised
 }
@@ -305,7 +307,7 @@ pub(crate) fn raise_in_context(exception: Owned) -> Raised {
         return refuse(&exception);
     }
     set_object(exception.class(), &exception);
-    Raised::SET
+    Raised::set(exception.py())
 }
 
 /// Raises `kind(text)`, for a text that is put together.
@@ -314,13 +316,13 @@ pub(crate) fn set_error_text(kind: &Object, text: &str) -> Raised {
         Ok(message) => set_object(kind, &message),
         Err(raised) => return raised,
     }
-    Raised::SET
+    Raised::set(kind.py())
 }
 
 /// Raises `kind()`.
 pub(crate) fn set_bare(kind: &Object) -> Raised {
     set_none(kind);
-    Raised::SET
+    Raised::set(kind.py())
 }
 
 /// Raises StopIteration, where nothing is raised yet.
@@ -328,7 +330,7 @@ pub(crate) fn stop_unless_set(py: Python<'_>) -> Raised {
     if !is_set(py) {
         set_none(exc::stop_iteration(py));
     }
-    Raised::SET
+    Raised::set(py)
 }
 
 /// Warns of `text`, where `level` frames up.

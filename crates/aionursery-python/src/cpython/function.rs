@@ -10,6 +10,7 @@ use std::ops::Deref;
 use pyo3::PyTypeInfo;
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 
 use super::args::{Count, Keywords, Vector};
 use super::definitions::{GetSetDef, MethodDef};
@@ -108,7 +109,7 @@ union Call<T> {
 
 impl<T> std::fmt::Debug for Method<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Method").field(&self.name()).finish()
+        f.debug_tuple("Method").field(&self.0.name).finish()
     }
 }
 
@@ -155,11 +156,6 @@ impl<T> Method<T> {
         std::ptr::from_ref(self).cast_mut().cast()
     }
 
-    pub(crate) fn name(&self) -> &str {
-        // SAFETY: it was made from a static C string.
-        unsafe { CStr::from_ptr(self.0.name) }.to_str().unwrap_or_default()
-    }
-
     /// Whether an object is this function.
     pub(crate) fn is(&'static self, object: &Object) -> bool {
         let function = object.cast::<ffi::PyCFunctionObject>();
@@ -189,15 +185,21 @@ impl<T: Whole> Method<T> {
 
 impl<T: PyTypeInfo> Method<T> {
     /// Becomes a method of a class.
-    #[expect(clippy::disallowed_methods, reason = "at import, which ends without memory")]
     pub(crate) fn add_to_class(&'static self, py: Python<'_>) -> PyResult<()> {
-        py.get_type::<T>().setattr(self.name(), self.for_class(py)?)
+        self.add_to_subclass::<T>(py)
     }
 
     /// Becomes a method of a class below the one that it is for.
     #[expect(clippy::disallowed_methods, reason = "at import, which ends without memory")]
     pub(crate) fn add_to_subclass<S: PyTypeInfo>(&'static self, py: Python<'_>) -> PyResult<()> {
-        py.get_type::<S>().setattr(self.name(), self.for_class(py)?)
+        let method = self.for_class(py)?;
+        py.get_type::<S>().setattr(name_of(&method)?, method)
+    }
+
+    /// Is put into the module, for a class that takes it from there.
+    pub(crate) fn add_for_class(&'static self, module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let method = self.for_class(module.py())?;
+        module.add(name_of(&method)?, method)
     }
 
     /// A method for a class or its subclasses, to be put there by its caller.
@@ -207,6 +209,12 @@ impl<T: PyTypeInfo> Method<T> {
         let made = unsafe { new_descriptor(py, &class, self.raw()) };
         made.map(|made| made.into_bound(py)).map_err(|raised| fetch(py, raised))
     }
+}
+
+/// What a function of ours is called, by its definition.
+#[expect(clippy::disallowed_methods, reason = "at import, which ends without memory")]
+fn name_of<'py>(function: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyString>> {
+    Ok(function.getattr("__name__")?.cast_into()?)
 }
 
 impl Method {
@@ -220,7 +228,8 @@ impl Method {
         let this = Owned::share(object(module));
         let function = string(py, home).and_then(|home| self.make(&this, Some(&home)));
         let function = function.map_err(|raised| fetch(py, raised))?;
-        module.add(self.name(), function.into_bound(py))
+        let function = function.into_bound(py);
+        module.add(name_of(&function)?, function)
     }
 
     /// Becomes a function of the module.
@@ -259,23 +268,36 @@ fn class_of<T: PyTypeInfo>(py: Python<'_>) -> Owned<Type> {
     class.unwrap_or_else(|_| unreachable!("it is a class"))
 }
 
-/// Where a class has one of its slots.
-fn slot<F>(class: &Type, offset: usize) -> *mut Option<F> {
-    class.as_ptr().cast::<u8>().wrapping_add(offset).cast()
+/// A function of ours that stands in a slot of a class of PyO3's.
+///
+/// # Safety
+/// At that place a class has such a function, or none: with the same arguments, by their addresses.
+unsafe trait InSlot {
+    const PLACE: usize;
+}
+
+// SAFETY: what a class is called through.
+unsafe impl InSlot for Vectorcall {
+    const PLACE: usize = offset_of!(ffi::PyTypeObject, tp_vectorcall);
+}
+
+// SAFETY: what CPython calls on an object.
+unsafe impl<T> InSlot for Finalize<T> {
+    const PLACE: usize = offset_of!(ffi::PyTypeObject, tp_finalize);
+}
+
+fn put<F: InSlot>(class: &Type, function: F) {
+    let slot = class.as_ptr().cast::<u8>().wrapping_add(F::PLACE).cast::<Option<F>>();
+    // SAFETY: a class has such a function there.
+    unsafe { slot.write(Some(function)) }
 }
 
 /// Has a class of PyO3's be called so. Before anything calls it.
 pub(crate) fn set_call<T: PyTypeInfo>(py: Python<'_>, call: Vectorcall) {
-    let slot = slot(&class_of::<T>(py), offset_of!(ffi::PyTypeObject, tp_vectorcall));
-    // SAFETY: there a class has what it is called through: the same function by the addresses of what it
-    // takes.
-    unsafe { slot.write(Some(call)) }
+    put(&class_of::<T>(py), call);
 }
 
 /// Has this be called before an object of a class of PyO3's goes. Before there is one.
 pub(crate) fn set_finalize<T: PyTypeInfo>(py: Python<'_>, finalize: Finalize<T>) {
-    let slot = slot(&class_of::<T>(py), offset_of!(ffi::PyTypeObject, tp_finalize));
-    // SAFETY: there a class has what CPython calls on an object of it: the same function by the address of
-    // what it takes.
-    unsafe { slot.write(Some(finalize)) }
+    put(&class_of::<T>(py), finalize);
 }

@@ -12,6 +12,7 @@ mod definitions;
 pub(crate) mod direct;
 pub(crate) mod dying;
 pub(crate) mod errors;
+mod flagged;
 pub(crate) mod for_pyo3;
 pub(crate) mod function;
 pub(crate) mod futures;

@@ -9,20 +9,22 @@ use std::rc::Rc;
 use pyo3::PyClass;
 use pyo3::prelude::*;
 
-use super::object::{Object, Raw, object};
+use super::object::{Attached, Object, Raw, object};
 use super::owned::Owned;
 
 /// Where an object of a class of PyO3's finds itself: it is a part of that object.
 #[derive(Debug)]
 pub(crate) struct Myself<T> {
     weakly: Weakly,
+    attached: Attached,
     whole: PhantomData<*const T>,
 }
 
 impl<T: PyClass> Myself<T> {
-    pub(crate) fn unknown() -> Self {
+    pub(crate) fn unknown(py: Python<'_>) -> Self {
         let nowhere = Cell::new(std::ptr::null_mut());
-        Self { weakly: Weakly(Rc::new(nowhere)), whole: PhantomData }
+        let attached = Attached::new(py);
+        Self { weakly: Weakly(Rc::new(nowhere)), attached, whole: PhantomData }
     }
 
     /// Tells it. It must lie in the object.
@@ -60,8 +62,7 @@ impl<T: PyClass> Myself<T> {
 
     #[inline]
     pub(crate) fn py(&self) -> Python<'_> {
-        // SAFETY: a part of an object, which only attached threads reach.
-        unsafe { Python::assume_attached() }
+        self.attached.py()
     }
 }
 

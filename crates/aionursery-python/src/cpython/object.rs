@@ -5,18 +5,40 @@
 //! takes none has `Python<'_>` for that. It must never hand out a reference that outlives what keeps it.
 
 use std::cell::UnsafeCell;
+use std::marker::PhantomData;
 
 use pyo3::prelude::*;
+use pyo3::types::PyType;
 use pyo3::{Borrowed, ffi};
 
 /// Any Python object, as C has it.
 pub(crate) type Raw = *mut ffi::PyObject;
 
+/// Stands for being attached: it comes from a token, goes to no other thread, and lies only where attached
+/// threads get. It takes no room.
+#[derive(Debug)]
+pub(crate) struct Attached(PhantomData<*mut ()>);
+
+impl Attached {
+    #[inline]
+    pub(crate) const fn new(_: Python<'_>) -> Self {
+        Self(PhantomData)
+    }
+
+    /// The token.
+    #[inline]
+    pub(crate) fn py(&self) -> Python<'_> {
+        // SAFETY: this was made from a token, in this thread or where only an attached one gets; and nothing
+        // here detaches.
+        unsafe { Python::assume_attached() }
+    }
+}
+
 /// Any Python object, behind a reference. The cell makes that one for this thread only, and says that
 /// CPython changes what is behind it.
 #[repr(transparent)]
 #[derive(Debug)]
-pub(crate) struct Object(UnsafeCell<ffi::PyObject>);
+pub(crate) struct Object(UnsafeCell<ffi::PyObject>, Attached);
 
 impl Object {
     /// # Safety
@@ -25,16 +47,6 @@ impl Object {
     pub(crate) unsafe fn from_ptr<'a>(object: Raw) -> &'a Self {
         // SAFETY: the caller's object is alive, and `Object` is laid out as it.
         unsafe { &*object.cast_const().cast() }
-    }
-
-    /// As [`Self::from_ptr`], for what may be null.
-    ///
-    /// # Safety
-    /// As there, if it is not null.
-    #[inline]
-    pub(crate) unsafe fn from_ptr_or_opt<'a>(object: Raw) -> Option<&'a Self> {
-        // SAFETY: as the caller says.
-        unsafe { object.cast_const().cast::<Self>().as_ref() }
     }
 
     #[inline]
@@ -51,17 +63,14 @@ impl Object {
     /// The token of an attached thread.
     #[inline]
     pub(crate) fn py(&self) -> Python<'_> {
-        // SAFETY: see the module: the reference exists in an attached thread only.
-        unsafe { Python::assume_attached() }
+        self.1.py()
     }
 
     /// Its type.
     #[inline]
     pub(crate) fn class(&self) -> &Type {
-        // SAFETY: it is alive, so its head is filled.
-        let class = unsafe { ffi::Py_TYPE(self.as_ptr()) };
         // SAFETY: an object keeps its type, which CPython has as a `PyTypeObject`.
-        unsafe { Type::from_ptr(class) }
+        unsafe { Type::from_ptr(self.borrow().get_type_ptr()) }
     }
 
     /// Whether both are the same object.
@@ -171,8 +180,7 @@ pub(crate) use kind;
 
 kind! {
     /// A type, which is an object, too.
-    // SAFETY: CPython looks at the flags of its type, which is alive as the object is.
-    pub(crate) struct Type = |object: &Object| unsafe { ffi::PyType_Check(object.as_ptr()) != 0 };
+    pub(crate) struct Type = |object: &Object| object.borrow().cast::<PyType>().is_ok();
 }
 
 impl Type {
@@ -196,6 +204,26 @@ impl Type {
         read(unsafe { &*self.as_type_ptr() })
     }
 }
+
+/// Objects whose layout CPython publishes, told by their type, of which there are no subclasses.
+macro_rules! laid_out {
+    ($($struct:ident = $type:ident),*) => {$(
+        // SAFETY: objects of this type are laid out so.
+        unsafe impl $crate::cpython::object::Typed for pyo3::ffi::$struct {
+            #[inline]
+            fn is(object: &$crate::cpython::object::Object) -> bool {
+                object.class().as_type_ptr() == &raw mut pyo3::ffi::$type
+            }
+
+            #[inline]
+            unsafe fn see(object: &$crate::cpython::object::Object) -> &Self {
+                // SAFETY: as the caller says.
+                unsafe { &*object.as_ptr().cast_const().cast() }
+            }
+        }
+    )*};
+}
+pub(crate) use laid_out;
 
 /// Says that a class of PyO3's can be seen inside, and that the GIL keeps its objects for one thread at
 /// a time: the module declares that it needs the GIL, makes no threads and never detaches.

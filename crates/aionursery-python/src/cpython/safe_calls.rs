@@ -6,7 +6,8 @@
 //! that asks for more must never stand there as a safe one: it is an unsafe one, and each call of it has its
 //! reason.
 
-use std::ffi::{CStr, c_char, c_int, c_ulong, c_ulonglong};
+use std::ffi::{CStr, c_char, c_int, c_ulong, c_ulonglong, c_void};
+use std::ptr::NonNull;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -172,7 +173,8 @@ impl Answer<Raw> for Lent {
     #[inline]
     unsafe fn of(_: Python<'_>, answer: Raw) -> Self {
         // SAFETY: as the caller says: what lends it keeps it until other code runs.
-        Self(unsafe { Object::from_ptr_or_opt(answer) }.map(Owned::share))
+        let share = |lent: NonNull<_>| Owned::share(unsafe { Object::from_ptr(lent.as_ptr()) });
+        Self(NonNull::new(answer).map(share))
     }
 }
 
@@ -200,6 +202,7 @@ plain_answers!(
     c_ulong,
     ffi::Py_ssize_t,
     *const c_char,
+    *mut c_void,
     ffi::PySendResult,
     *mut ffi::PyInterpreterState
 );

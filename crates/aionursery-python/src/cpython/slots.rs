@@ -28,6 +28,20 @@ pub(crate) type Clear<T> = extern "C" fn(This<'_, T>) -> c_int;
 /// What ends an object.
 pub(crate) type Dealloc<T> = extern "C" fn(Dying<T>);
 
+/// How a class has its objects in memory, which are `T`.
+pub(crate) struct Layout<T> {
+    /// How large they are.
+    pub size: usize,
+    /// What makes one for a program that calls the class, if it may.
+    pub new: Option<New>,
+    /// How they are seen by the collector and go.
+    pub traverse: Traverse<T>,
+    pub clear: Clear<T>,
+    pub dealloc: Dealloc<T>,
+    /// Where they keep what refers to them weakly, if anything may.
+    pub weak: Option<usize>,
+}
+
 /// The slots of a class whose objects are `T`.
 pub(crate) struct Slots<T>(Vec<ffi::PyType_Slot>, PhantomData<T>);
 
@@ -38,40 +52,6 @@ impl<T: 'static> Slots<T> {
 
     fn push(&mut self, slot: c_int, value: *mut c_void) {
         self.0.push(ffi::PyType_Slot { slot, pfunc: value });
-    }
-
-    /// How its objects are seen by the collector and go.
-    ///
-    /// # Safety
-    /// They do so with memory that is laid out as the class has it.
-    pub(crate) unsafe fn memory(
-        mut self,
-        traverse: Traverse<T>,
-        clear: Clear<T>,
-        dealloc: Dealloc<T>,
-    ) -> Self {
-        self.push(ffi::Py_tp_traverse, traverse as *mut c_void);
-        self.push(ffi::Py_tp_clear, clear as *mut c_void);
-        self.push(ffi::Py_tp_dealloc, dealloc as *mut c_void);
-        self
-    }
-
-    /// What makes its objects.
-    ///
-    /// # Safety
-    /// As for [`Self::memory`].
-    pub(crate) unsafe fn new_by(mut self, new: New) -> Self {
-        self.push(ffi::Py_tp_new, new as *mut c_void);
-        self
-    }
-
-    /// Where its objects keep what refers to them weakly.
-    ///
-    /// # Safety
-    /// The table says just that, of the class's own objects, and is there until the class is made.
-    pub(super) unsafe fn members(mut self, table: *mut ffi::PyMemberDef) -> Self {
-        self.push(ffi::Py_tp_members, table.cast());
-        self
     }
 
     pub(crate) fn methods<const N: usize>(mut self, table: &'static [Method<T>; N]) -> Self {
@@ -137,24 +117,41 @@ impl<T: 'static> Slots<T> {
     /// Makes the class, below `base` if there is one.
     ///
     /// # Safety
-    /// Its objects are of this size, and every slot is for them.
+    /// Its objects lie in memory so, and come and go with memory that does.
     pub(crate) unsafe fn make(
         mut self,
         py: Python<'_>,
         name: &'static CStr,
-        size: usize,
         flags: c_ulong,
         base: Option<&Object>,
+        layout: &Layout<T>,
     ) -> Fallible<Owned<Type>> {
+        if let Some(new) = layout.new {
+            self.push(ffi::Py_tp_new, new as *mut c_void);
+        }
+        self.push(ffi::Py_tp_traverse, layout.traverse as *mut c_void);
+        self.push(ffi::Py_tp_clear, layout.clear as *mut c_void);
+        self.push(ffi::Py_tp_dealloc, layout.dealloc as *mut c_void);
+        // A table of CPython's, which copies it.
+        let mut members = [ffi::PyMemberDef::default(), ffi::PyMemberDef::default()];
+        if let Some(place) = layout.weak {
+            members[0].name = c"__weaklistoffset__".as_ptr();
+            members[0].type_code = ffi::Py_T_PYSSIZET;
+            members[0].offset = place as ffi::Py_ssize_t;
+            members[0].flags = ffi::Py_READONLY;
+            self.push(ffi::Py_tp_members, members.as_mut_ptr().cast());
+        }
         self.push(0, std::ptr::null_mut());
         let mut spec = ffi::PyType_Spec {
             name: name.as_ptr(),
-            basicsize: size as c_int,
+            basicsize: layout.size as c_int,
             itemsize: 0,
-            flags: flags as u32,
+            // The collector knows them, as `Dying` has it.
+            flags: (flags | ffi::Py_TPFLAGS_HAVE_GC) as u32,
             slots: self.0.as_mut_ptr(),
         };
-        // SAFETY: as the caller says; tables and texts live for ever.
+        // SAFETY: the layout is as the caller says, and every other slot takes a `T`; tables and texts live
+        // for ever, but for the members, which CPython copies.
         let made = unsafe { from_spec(py, &raw mut spec, base) }?;
         made.cast().map_err(|_| unreachable!("it is a class"))
     }

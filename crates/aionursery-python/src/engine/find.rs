@@ -184,7 +184,7 @@ impl LoopState {
             nests: !is_uvloop,
         };
         let debug = is_debug(event_loop).map_err(|raised| fetch(py, raised))?;
-        let this = Myself::unknown();
+        let this = Myself::unknown(py);
         let state = Bound::new(
             py,
             Self {

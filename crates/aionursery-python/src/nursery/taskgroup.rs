@@ -60,5 +60,5 @@ static CREATE_TASK: Method<Nursery> = method!(fast Nursery, c"create_task", crea
 
 /// Adds the method to the module, for the class to take.
 pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add(CREATE_TASK.name(), CREATE_TASK.for_class(module.py())?)
+    CREATE_TASK.add_for_class(module)
 }

@@ -84,19 +84,27 @@ pub(super) fn is_task(task: Raw) -> *mut u8 {
     task.cast::<u8>().wrapping_add(IS_TASK.load(Ordering::Relaxed))
 }
 
+/// How much of an object is every object's.
+const HEAD: usize = size_of::<ffi::PyObject>();
+
+/// What the memory of an object of asyncio's own types has in it now.
+fn memory(of: &Bound<'_, PyAny>) -> Vec<u8> {
+    let size = object(of).class().part(|class| class.tp_basicsize) as usize;
+    // SAFETY: an object is as large as its type says; CPython has zeroed all of that before it was filled.
+    unsafe { std::slice::from_raw_parts(of.as_ptr().cast::<u8>(), size) }.to_vec()
+}
+
 /// Finds the fields of asyncio's tasks that ours use, in a task of asyncio's whose parts are known.
 #[expect(clippy::disallowed_methods, reason = "at import, which ends without memory")]
 pub(crate) fn find_inherited(py: Python<'_>) -> PyResult<()> {
     let sample = py.import("aionursery._called")?.call_method0("sample_task")?;
     let [task, coroutine, context, name, future]: [Bound<'_, PyAny>; 5] = sample.extract()?;
     let ours = OURS.load(Ordering::Relaxed);
-    let size = object(&task).class().part(|class| class.tp_basicsize) as usize;
-    // SAFETY: a task of asyncio's own type, as large as that type says.
-    let word = |at: &usize| unsafe { *task.as_ptr().wrapping_byte_add(*at).cast::<Raw>() };
     let find = |part: &Bound<'_, PyAny>| {
-        let mut places = (size_of::<ffi::PyObject>()..size - size_of::<Raw>() + 1)
-            .step_by(size_of::<Raw>())
-            .filter(|at| word(at) == part.as_ptr());
+        let part = object(part).address().to_ne_bytes();
+        let memory = memory(&task);
+        let words = memory.chunks_exact(part.len()).enumerate().skip(HEAD / part.len());
+        let mut places = words.filter(|(_, word)| *word == part).map(|(at, _)| at * part.len());
         match (places.next(), places.next()) {
             (Some(at), None) => Ok(at as isize - ours as isize),
             _ => Err(unknown()),
@@ -122,11 +130,9 @@ pub(crate) fn find_inherited(py: Python<'_>) -> PyResult<()> {
 /// Finds the one byte that is 1 in a new task and 0 in a new future of the same loop.
 #[cfg(Py_3_14)]
 fn find_is_task(task: &Bound<'_, PyAny>, future: &Bound<'_, PyAny>) -> PyResult<usize> {
-    let size = object(future).class().part(|class| class.tp_basicsize) as usize;
-    // SAFETY: objects of asyncio's own types, as large as the future's says: a task begins as a future does.
-    let byte = |of: &Bound<'_, PyAny>, at| unsafe { *of.as_ptr().cast::<u8>().wrapping_add(at) };
-    let mut places = (size_of::<ffi::PyObject>()..size)
-        .filter(|at| byte(task, *at) == 1 && byte(future, *at) == 0);
+    // A task begins as a future does.
+    let (task, future) = (memory(task), memory(future));
+    let mut places = (HEAD..future.len()).filter(|at| task[*at] == 1 && future[*at] == 0);
     match (places.next(), places.next()) {
         (Some(at), None) => Ok(at),
         _ => Err(unknown()),

@@ -22,15 +22,26 @@ use crate::cpython::myself::Guarded;
 use crate::cpython::object::{Object, Type};
 use crate::cpython::owned::{Owned, forever};
 use crate::cpython::slot::{Visit, VisitArg, Visitor};
-use crate::cpython::slots::{Clear, Dealloc, Slots, Traverse};
+use crate::cpython::slots::{Clear, Dealloc, Layout, Slots, Traverse};
+
+/// What shows objects to the collector, empties and ends them.
+#[repr(C)]
+struct Parts<T, C, D> {
+    traverse: T,
+    clear: C,
+    dealloc: D,
+}
+
+/// As C has them.
+type Untyped = Parts<ffi::traverseproc, ffi::inquiry, ffi::destructor>;
+/// Of a task.
+type OfTask = Parts<Traverse<Task>, Clear<Task>, Dealloc<Task>>;
 
 /// What asyncio's type does with its part of a task.
 struct Base {
     /// `dealloc` lets go of the task's type, as it must where that is no static one.
     frees_type: bool,
-    traverse: Traverse<Task>,
-    clear: Clear<Task>,
-    dealloc: Dealloc<Task>,
+    parts: OfTask,
 }
 
 static BASE: Guarded<OnceCell<Base>> = Guarded::new(OnceCell::new());
@@ -86,14 +97,14 @@ extern "C" fn traverse<'a>(this: This<'a, Task>, visit: Visit<'a>, arg: VisitArg
         waiters.all().iter().flat_map(Waiter::parts).for_each(|held| visitor.show(held));
     }
     match visitor.answer() {
-        0 => (base(this.py()).traverse)(this, visit, arg),
+        0 => (base(this.py()).parts.traverse)(this, visit, arg),
         answer => answer,
     }
 }
 
 extern "C" fn clear(this: This<'_, Task>) -> c_int {
     this.data().clear();
-    (base(this.py()).clear)(this)
+    (base(this.py()).parts.clear)(this)
 }
 
 /// The finaliser may bring the task back to life; if not, our part is emptied and asyncio's own destructor
@@ -110,16 +121,8 @@ extern "C" fn dealloc(task: Dying<Task>) {
     // What asyncio's destructor calls asserts that.
     #[cfg(py_sys_config = "Py_DEBUG")]
     task.track();
-    let base = base(task.object().py());
-    if base.frees_type { (base.dealloc)(task) } else { task.end(|task| (base.dealloc)(task)) }
-}
-
-/// The slots of the type that its memory is for.
-pub(crate) fn slots() -> Slots<Task> {
-    // SAFETY: it makes what a task is.
-    let slots = unsafe { Slots::new().new_by(new) };
-    // SAFETY: these show and free that.
-    unsafe { slots.memory(traverse, clear, dealloc) }
+    let Base { frees_type, parts } = base(task.object().py());
+    if *frees_type { (parts.dealloc)(task) } else { task.end(|task| (parts.dealloc)(task)) }
 }
 
 /// Makes the type, with these slots: asyncio's with our part behind it. Once.
@@ -133,21 +136,20 @@ pub(crate) fn create_type(py: Python<'_>, name: &'static CStr, slots: Slots<Task
     let offset = base_size.next_multiple_of(align_of::<TaskData>());
     layout::set_ours(offset);
     let size = offset + size_of::<TaskData>();
-    let flags = ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_BASETYPE | ffi::Py_TPFLAGS_HAVE_GC;
-    // SAFETY: every slot is for a task, which is as large as this.
-    let made = unsafe { slots.make(py, name, size, flags, Some(base_object)) }?;
-    let traverse = base.part(|base| base.tp_traverse).expect("asyncio's Task is collected");
-    let clear = base.part(|base| base.tp_clear).expect("asyncio's Task is collected");
-    let dealloc = base.part(|base| base.tp_dealloc).expect("every type has a destructor");
+    let shape = Layout { size, new: Some(new), traverse, clear, dealloc, weak: None };
+    let flags = ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_BASETYPE;
+    // SAFETY: a task is as large as this; `new` makes one, and the others show and free it.
+    let made = unsafe { slots.make(py, name, flags, Some(base_object), &shape) }?;
+    let theirs = Untyped {
+        traverse: base.part(|base| base.tp_traverse).expect("asyncio's Task is collected"),
+        clear: base.part(|base| base.tp_clear).expect("asyncio's Task is collected"),
+        dealloc: base.part(|base| base.tp_dealloc).expect("every type has a destructor"),
+    };
     let theirs = Base {
         frees_type: base.part(|base| base.tp_flags) & ffi::Py_TPFLAGS_HEAPTYPE != 0,
-        // SAFETY: it takes a task of asyncio's, as each of ours begins, by its address, and the collector's
-        // function and argument.
-        traverse: unsafe { transmute::<ffi::traverseproc, Traverse<Task>>(traverse) },
-        // SAFETY: it takes such a task by its address.
-        clear: unsafe { transmute::<ffi::inquiry, Clear<Task>>(clear) },
-        // SAFETY: it takes such a task, which nothing refers to, by its address.
-        dealloc: unsafe { transmute::<ffi::destructor, Dealloc<Task>>(dealloc) },
+        // SAFETY: each takes a task of asyncio's, as each of ours begins, by its address; the first one the
+        // collector's function and argument, too, and the last one a task that nothing refers to.
+        parts: unsafe { transmute::<Untyped, OfTask>(theirs) },
     };
     let _ = BASE.get(py).set(theirs);
     layout::set_class(py, forever(made));

@@ -28,6 +28,8 @@ type Iterator = Heap<Awaiting>;
 static CLASS: Class<Awaiting> = Class::new();
 
 impl Inside for Awaiting {
+    type Weak = ();
+
     fn class() -> &'static Class<Self> {
         &CLASS
     }

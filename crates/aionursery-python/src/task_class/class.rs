@@ -4,13 +4,14 @@ use pyo3::prelude::*;
 
 use super::{compat, methods};
 use crate::cpython::errors::fetch;
+use crate::cpython::slots::Slots;
 use crate::task::{self, memory};
 
 /// Makes the type and adds it to the module.
 #[expect(clippy::disallowed_methods, reason = "at import, which ends without memory")]
 pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
-    let slots = methods::add_to(memory::slots()).properties(&compat::TABLE);
+    let slots = methods::add_to(Slots::new()).properties(&compat::TABLE);
     let made = memory::create_type(py, c"aionursery._aionursery.Task", slots);
     made.map_err(|raised| fetch(py, raised))?;
     task::find_inherited(py)?;

@@ -29,6 +29,8 @@ fn wait_repr(this: &This<'_, WaitObject>) -> Fallible<Owned> {
 }
 
 impl Inside for Wait {
+    type Weak = ();
+
     fn class() -> &'static Class<Self> {
         &CLASS
     }
