@@ -59,6 +59,9 @@ def test_on_a_terminal_the_demo_draws_a_tree_that_fits(columns):
     assert any("s cleanup" in line for line in lines)
     assert any("workers" in line and "/3" in line for line in lines)
     assert lines[-2] == "Each did what was expected."
+    # Behind the last frame each line of the story comes once.
+    end = " ".join(lines[max(at for at, line in enumerate(lines) if "● workers" in line) :])
+    assert end.count("stuck was cut off") == 1
 
 
 def test_a_frame_of_the_tree_shows_the_budget_that_is_left():
@@ -72,7 +75,8 @@ def test_a_frame_of_the_tree_shows_the_budget_that_is_left():
         group.open, group.note = 2, "shutting down"
         group.budget = aionursery.current_time() + 1.0
         story.groups["fast"].outcomes["ok"] += 9
-        story.tell("workers: stuck was cancelled (cancel): why")
+        for name in ("quick", "thorough", "stuck"):
+            story.tell(f"workers: {name} was cancelled (cancel): the demo shuts it down")
         live = demo.Live(story, console)
         paper.print(live.frame())
         live.live.stop()
@@ -82,6 +86,8 @@ def test_a_frame_of_the_tree_shows_the_budget_that_is_left():
     assert re.search(r"(1\.0|0\.9) of 1\.5 s cleanup", frame)
     assert "2 open, shutting down" in frame
     assert "9 ok" in frame
+    # Who was cancelled and why is there in full, over two lines.
+    assert "stuck was cancelled (cancel): the demo shuts it down" in " ".join(frame.split())
     assert max(map(len, frame.splitlines())) <= 44
 
 

@@ -289,6 +289,7 @@ class Live:
 
         self.story = story
         self.console = console or Console()
+        self.ended = False
         self.live = RichLive(self.frame(), console=self.console, auto_refresh=False)
         self.live.start()
 
@@ -330,8 +331,21 @@ class Live:
             progress,
             line(f"{done}/{story.total}  {story.elapsed:.1f} s"),
             Text(counts or "nothing is done yet"),
-            *[line(told, "dim") for told in story.lines[-6:]],
+            *self.latest(6),
         )
+
+    def latest(self, rows: int) -> list[Any]:
+        """Return what has happened last, whole and wrapped, as much as these rows take."""
+        from rich.text import Text
+
+        told: list[Text] = []
+        for line in reversed(() if self.ended else self.story.lines):
+            text = Text(line, style="dim")
+            rows -= len(text.wrap(self.console, self.console.width))
+            if rows < 0:
+                break
+            told.insert(0, text)
+        return told
 
     async def show(self) -> None:
         """Draw until cancelled."""
@@ -340,6 +354,7 @@ class Live:
             await aionursery.sleep(0.08)
 
     def close(self) -> None:
+        self.ended = True  # all that has happened comes below the tree
         self.live.update(self.frame(), refresh=True)
         self.live.stop()
         for told in self.story.lines:
