@@ -200,14 +200,14 @@ class Nursery:
         limit: int | None = None,
         context: Context | None = None,
     ) -> Self: ...
-    def __aenter__(self) -> Coroutine[Any, Any, Self]: ...
-    def __aexit__(
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
         self,
         exc_type: type[BaseException] | None,
         exc_value: BaseException | None,
         traceback: TracebackType | None,
         /,
-    ) -> Coroutine[Any, Any, bool | None]: ...
+    ) -> bool | None: ...
     @overload
     def start_soon(
         self,
@@ -598,14 +598,14 @@ class SendChannel(Generic[_T]):
         traceback: TracebackType | None,
         /,
     ) -> None: ...
-    def __aenter__(self) -> Coroutine[Any, Any, Self]: ...
-    def __aexit__(
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
         self,
         exc_type: type[BaseException] | None,
         exc_value: BaseException | None,
         traceback: TracebackType | None,
         /,
-    ) -> Coroutine[Any, Any, None]: ...
+    ) -> None: ...
 
 @final
 class ReceiveChannel(Generic[_T]):
@@ -644,14 +644,14 @@ class ReceiveChannel(Generic[_T]):
         traceback: TracebackType | None,
         /,
     ) -> None: ...
-    def __aenter__(self) -> Coroutine[Any, Any, Self]: ...
-    def __aexit__(
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
         self,
         exc_type: type[BaseException] | None,
         exc_value: BaseException | None,
         traceback: TracebackType | None,
         /,
-    ) -> Coroutine[Any, Any, None]: ...
+    ) -> None: ...
 
 @final
 class Transfer(Generic[_T_co]):

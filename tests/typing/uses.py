@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import signal
 from collections.abc import AsyncGenerator, Generator
+from contextlib import AsyncExitStack
 from typing import Any, assert_type
 
 import aionursery
@@ -202,6 +203,20 @@ async def scopes_and_waits() -> None:
     assert_type(await queue.get(), int)
 
 
+async def blocks_in_an_exit_stack() -> None:
+    send, receive = aionursery.open_channel[int](1)
+    async with AsyncExitStack() as stack:
+        assert_type(await stack.enter_async_context(Nursery()), Nursery)
+        group = await stack.enter_async_context(aionursery.TaskGroup())
+        assert_type(group, aionursery.TaskGroup)
+        stoppable = await stack.enter_async_context(aionursery.graceful(Nursery()))
+        assert_type(stoppable, Nursery)
+        await stack.enter_async_context(aionursery.CapacityLimiter(1))
+        assert_type(await stack.enter_async_context(send), aionursery.SendChannel[int])
+        assert_type(await stack.enter_async_context(receive), aionursery.ReceiveChannel[int])
+        assert_type(stack.enter_context(aionursery.move_on_after(60)), CancelScope)
+
+
 async def tree_variables() -> None:
     var = aionursery.TreeVar[str]("var")
     token = var.set("set")
@@ -252,6 +267,7 @@ async def main() -> str:
     await threads_and_processes()
     await services()
     await scopes_and_waits()
+    await blocks_in_an_exit_stack()
     await tree_variables()
     await errors()
     await groups()
