@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import math
 import sys
 import traceback
@@ -68,6 +69,12 @@ def test_run_of_a_function_says_to_call_it(way):
     assert "main is a function; call it: run(main())" in shown
 
 
+def test_run_of_a_lambda_says_to_call_it():
+    with pytest.raises((TypeError, ValueError)) as caught:
+        aionursery.run(lambda: turns(1))
+    assert caught.value.__notes__ == ["<lambda> is a function; call it"]
+
+
 def test_run_leaves_the_errors_of_a_program_as_they_are():
     async def main() -> None:
         raise ValueError("the program's")
@@ -93,6 +100,13 @@ def test_a_scope_given_seconds_says_which_argument_takes_them():
         (lambda given: Nursery(deadline=given), "deadline"),
         (lambda given: CancelScope(relative_deadline=given), "relative_deadline"),
         (lambda given: CancelScope(cleanup=given), "cleanup"),
+        (lambda given: setattr(CancelScope(), "deadline", given), "deadline"),
+        (lambda given: setattr(CancelScope(), "cleanup", given), "cleanup"),
+        (lambda given: CancelScope().cancel_after(given), "seconds"),
+        (lambda given: aionursery.shield(deadline=given), "deadline"),
+        (aionursery.sleep, "delay"),
+        (aionursery.sleep_until, "deadline"),
+        (aionursery.warn_stuck_after, "seconds"),
     ],
 )
 def test_what_is_no_number_is_shown_with_the_argument_it_was_given_for(make, name):
@@ -112,6 +126,8 @@ def test_what_is_no_number_is_shown_with_the_argument_it_was_given_for(make, nam
     [
         (aionursery.fail_after, "delay"),
         (lambda given: CancelScope(relative_deadline=given), "relative_deadline"),
+        (lambda given: Nursery(cleanup=given), "cleanup"),
+        (lambda given: setattr(CancelScope(), "cleanup", given), "cleanup"),
     ],
 )
 def test_a_negative_time_is_shown(make, name):
@@ -130,6 +146,114 @@ async def test_an_async_generator_is_refused_with_how_to_read_it(world):
         (refusal,) = caught.value.exceptions
         assert type(refusal) is TypeError
         assert "read with 'async for'" in str(refusal) and "missing 'async'" not in str(refusal)
+
+
+def test_a_nursery_given_a_number_says_which_arguments_take_one():
+    class Sub(Nursery):
+        pass
+
+    for kind in (Nursery, Sub):
+        with pytest.raises(TypeError, match=r"relative_deadline=.*limit="):
+            kind(5)
+
+
+async def test_a_limit_that_is_no_int_is_shown(world):
+    for limit in (2.5, "3"):
+        with pytest.raises(TypeError, match=f"^limit must be an int or None, not {limit!r}$"):
+            Nursery(limit=limit)
+
+
+async def test_shield_of_a_coroutine_says_that_it_is_a_block(world):
+    waits = aionursery.sleep_forever()
+    with pytest.raises(TypeError, match=r"'with shield\(\):'.*shield=True"):
+        aionursery.shield(waits)
+    waits.close()
+
+
+async def test_a_future_of_a_pool_is_refused_with_how_to_await_it(world):
+    with pytest.raises(aionursery.MultiError) as caught:
+        async with Nursery() as nursery:
+            nursery.start_soon(concurrent.futures.Future())
+    assert "asyncio.wrap_future()" in str(caught.value[0])
+
+
+async def test_a_checkpoint_that_is_never_awaited_is_warned_of(world):
+    for make in (aionursery.checkpoint, lambda: aionursery.sleep(0)):
+        with pytest.warns(RuntimeWarning, match=r"checkpoint\(\) or sleep\(0\) was never awaited"):
+            make()
+
+
+async def test_start_says_what_is_wrong_with_its_function(world):
+    async def serve(port):
+        raise AssertionError("it must not run")
+
+    async def ready(*, task_status):
+        raise AssertionError("it must not run")
+
+    class Late:
+        def __call__(self, *, task_status):
+            return {}["'task_status'"]
+
+    async with Nursery() as nursery:
+        with pytest.raises(TypeError, match=r"not <coroutine.*pass the function itself"):
+            await nursery.start(serve(5))
+        with pytest.raises(TypeError, match=r"with task_status=.*does not take.*start_soon"):
+            await nursery.start(serve, 5)
+        with pytest.raises(TypeError, match="returned None instead of an awaitable"):
+            await nursery.start(lambda task_status: None)
+        with pytest.raises(TypeError, match=r"'port'.*functools.partial"):
+            await nursery.start(serve, port=5)
+        # What the function itself raises is left as it is.
+        with pytest.raises(TypeError, match=r"ready\(\) takes 0 positional arguments"):
+            await nursery.start(ready, 5)
+        with pytest.raises(KeyError):
+            await nursery.start(Late())
+
+
+async def test_what_calls_an_async_function_says_so_of_anything_else(world):
+    with pytest.raises(TypeError, match=r"^map\(\) takes an async function.*not \[1, 2\]"):
+        await aionursery.map([1, 2], turns)
+    with pytest.raises(aionursery.MultiError) as caught:
+        await aionursery.map(str, [1])
+    assert "returned '1' instead of an awaitable; is it missing 'async'" in str(caught.value[0])
+    with pytest.raises(TypeError, match=r"^supervise\(\) takes.*pass the function itself$"):
+        await aionursery.supervise(turns(1))
+    with pytest.raises(aionursery.SupervisorError) as caught:
+        await aionursery.supervise(int, max_restarts=0)
+    assert "returned 0 instead of an awaitable" in str(caught.value[0])
+    with pytest.raises(TypeError, match=r"^from_thread.run\(\) takes.*pass the function itself$"):
+        await aionursery.to_thread(lambda: aionursery.from_thread.run(turns(1)))
+    with pytest.raises(TypeError, match=r"^from_thread.run\(\) was given.*returned 0 instead of"):
+        await aionursery.to_thread(aionursery.from_thread.run, int)
+
+
+async def test_a_result_in_place_of_a_function_says_to_pass_the_function(world):
+    with pytest.raises(TypeError, match=r"not 3; pass the function itself$"):
+        await aionursery.to_thread(3)
+    with CancelScope() as scope:
+        with pytest.raises(TypeError, match=r"not 3; pass the function itself$"):
+            scope.on_cancel(3)
+
+
+async def test_as_completed_of_coroutines_says_to_start_them_and_closes_them(world):
+    with pytest.raises(TypeError, match=r"takes tasks, not <coroutine.*start_soon"):
+        aionursery.as_completed([turns(1), turns(1)])
+
+
+def test_graceful_of_a_class_says_to_call_it():
+    with pytest.raises(TypeError, match=r"graceful\(Nursery\(\)\)"):
+        aionursery.graceful(Nursery)
+
+
+async def test_a_safe_channel_of_what_is_no_generator_says_so(world):
+    async def nothing():
+        pass
+
+    with pytest.raises(TypeError, match="has no 'yield'"):
+        aionursery.as_safe_channel(nothing)
+    with pytest.raises(TypeError, match=r"returned \[1\]$"):
+        async with aionursery.as_safe_channel(lambda: [1])():
+            pass
 
 
 ENTERED = [

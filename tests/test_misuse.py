@@ -319,11 +319,11 @@ async def test_cancel_remaining_before_entry_says_what_to_write(world):
     ("make", "message"),
     [
         (lambda: Nursery(on_error="ignore"), "on_error.*cancel.*collect.*ignore"),
-        (lambda: Nursery(cleanup=-1), "cleanup.*not negative"),
+        (lambda: Nursery(cleanup=-1), "^cleanup must not be negative, not -1$"),
         (lambda: Nursery(deadline=float("nan")), "deadline must not be NaN"),
-        (lambda: CancelScope(cleanup=float("nan")), "cleanup"),
+        (lambda: CancelScope(cleanup=float("nan")), "cleanup must not be NaN"),
         (lambda: CancelScope(deadline=float("nan")), "deadline must not be NaN"),
-        (lambda: shield(cleanup=-1), "cleanup.*not negative"),
+        (lambda: shield(cleanup=-1), "cleanup must not be negative"),
         (lambda: sleep(float("nan")), "delay must not be NaN"),
     ],
 )

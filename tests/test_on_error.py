@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import gc
 import weakref
 
@@ -137,12 +138,15 @@ async def test_services_threads_and_children_that_wait_for_a_place_are_handed_on
     assert sorted(map(str, errors)) == ["service", "thread", "waits"]
 
 
-async def test_an_async_function_is_a_mistake_that_the_block_raises(world):
+async def test_an_async_function_is_refused_and_what_gives_a_coroutine_is_the_blocks_error(world):
     async def wrong(error):
         pass
 
+    for given in (wrong, functools.partial(wrong)):
+        with pytest.raises(TypeError, match=r"^on_error must be a plain function, not the async"):
+            Nursery(on_error=given)
     with pytest.raises(MultiError) as caught:
-        async with Nursery(on_error=wrong) as nursery:
+        async with Nursery(on_error=lambda error: wrong(error)) as nursery:
             nursery.start_soon(fail(ValueError()))
     assert isinstance(caught.value[0], TypeError)
 

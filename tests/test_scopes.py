@@ -262,8 +262,9 @@ def test_r18_the_warning_names_no_task_that_has_gone(caplog):
 
 @virtual
 async def test_r18_the_time_until_the_warning_must_make_sense():
-    with pytest.raises(ValueError, match="not negative"):
-        warn_stuck_after(-1)
+    for seconds, shown in ((-1, "-1"), (float("nan"), "NaN")):
+        with pytest.raises(ValueError, match=f"^seconds must not be negative, not {shown}$"):
+            warn_stuck_after(seconds)
 
 
 async def test_r19_a_shielded_child_runs_to_its_end_and_the_block_waits(world):

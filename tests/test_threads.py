@@ -51,7 +51,7 @@ def changes(nursery, scope, child):
     }
 
 
-@pytest.mark.parametrize("what", list(changes(*[Nursery()] * 2, aionursery.sleep(0))))
+@pytest.mark.parametrize("what", list(changes(*[Nursery()] * 2, CancelScope())))
 @pytest.mark.parametrize("held", ["in a step", "in a thread of its own"])
 async def test_r11_another_thread_that_changes_something_is_told_what_to_call(world, what, held):
     async with Nursery() as nursery:

@@ -470,7 +470,7 @@ async def test_r7_what_the_limiter_raises_at_the_end_of_a_call_is_raised_in_the_
     def give_back():
         from_thread.run_sync(lambda: limiter.release_on_behalf_of(*limiter.statistics().borrowers))
 
-    with pytest.raises(RuntimeError, match="has borrowed no token"):
+    with pytest.raises(RuntimeError, match="has lent no token"):
         await to_thread(give_back, limiter=limiter)
     with pytest.raises(LookupError, match="not taken back"):
         await to_thread(int, limiter=Refuses(1))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import collections.abc
 import inspect
 import logging
 import reprlib
@@ -24,6 +23,7 @@ from ._channel_parts import (
 )
 from ._errors import BaseMultiError, Cancelled, NurseryClosed, alone
 from ._limit import Gate, start_in_place
+from ._refusals import awaitable, check_async_function, is_awaitable
 from ._shield_origin import asked_from_inside
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ __all__ = [
     "format_task",
     "isawaitable",
     "iscoroutine",
+    "iscoroutinefunction",
     "look_at_all_tasks",
     "print_task_stack",
     "sample_task",
@@ -70,11 +71,12 @@ T = TypeVar("T")
 logger = logging.getLogger("aionursery")
 
 iscoroutine = asyncio.iscoroutine
+isawaitable = is_awaitable
 
 
-def isawaitable(target: object) -> bool:
-    """Whether a coroutine can await it; also what a generator-based coroutine makes."""
-    return isinstance(target, collections.abc.Awaitable) or inspect.isawaitable(target)
+def iscoroutinefunction(target: object) -> bool:
+    """Whether it is an async function, or a `functools.partial` of one."""
+    return inspect.iscoroutinefunction(target)
 
 
 async def wrap_awaitable(awaitable: Awaitable[T]) -> T:
@@ -213,10 +215,20 @@ async def start(
     Until then it is the caller's child: it ends with what cancels the caller, and what it fails
     with is raised here. Then it moves to the nursery, which stays open for it.
     """
+    check_async_function("start", fn)
     status: TaskStatus[Any] = TaskStatus(nursery)
 
     async def child() -> Any:
-        return await fn(*args, task_status=status)
+        try:
+            made = fn(*args, task_status=status)
+        except TypeError as exc:
+            if _is_of_the_call(exc) and "'task_status'" in str(exc):
+                raise TypeError(
+                    f"start() calls {fn!r} with task_status=..., which it does not take; give it "
+                    "that parameter and have it call task_status.started(), or use start_soon()"
+                ) from None
+            raise
+        return await awaitable("start", fn, made)
 
     failed = None
     try:
@@ -243,6 +255,11 @@ async def start(
             f"{fn!r} ended without calling task_status.started(); call it once the child is ready"
         )
     return status._value
+
+
+def _is_of_the_call(error: TypeError) -> bool:
+    """Whether a call itself was refused: no frame of what was called is in the traceback."""
+    return error.__traceback__ is not None and error.__traceback__.tb_next is None
 
 
 def warn_stuck(

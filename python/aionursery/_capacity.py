@@ -110,7 +110,7 @@ class CapacityLimiter:
         try:
             self._borrowers.remove(borrower)
         except KeyError:
-            raise RuntimeError(f"{borrower!r} has borrowed no token of this limiter") from None
+            raise RuntimeError(f"this limiter has lent no token to {borrower!r}") from None
         self._hand_out()
 
     def _take_back(self, borrower: Any) -> None:
@@ -127,7 +127,9 @@ class CapacityLimiter:
 
     def _check(self, borrower: Any) -> None:
         if borrower in self._borrowers or borrower in self._waiting:
-            raise RuntimeError(f"{borrower!r} has borrowed a token of this limiter already")
+            raise RuntimeError(
+                f"this limiter lends a borrower one token, and {borrower!r} has one or waits for it"
+            )
 
     def _hand_out(self) -> None:
         while self._waiting and len(self._borrowers) < self._total:

@@ -31,8 +31,8 @@ class graceful(Generic[N]):
 
     ``nursery`` is one that has not been entered. Entry raises RuntimeError in a thread that is not
     the main one, for only that can handle signals; RuntimeError or ValueError, as the loop does,
-    for a signal that cannot be handled. `graceful` itself raises ValueError if ``grace`` is
-    negative or a NaN.
+    for a signal that cannot be handled. `graceful` itself raises TypeError for what is no
+    nursery, ValueError if ``grace`` is negative or a NaN.
     """
 
     def __init__(
@@ -41,6 +41,10 @@ class graceful(Generic[N]):
         signals: Iterable[int] = (signal.SIGTERM, signal.SIGINT),
         grace: float = 5.0,
     ) -> None:
+        if not isinstance(nursery, Nursery):
+            raise TypeError(
+                f"graceful() takes a nursery, not {nursery!r}; write graceful(Nursery())"
+            )
         if not grace >= 0:
             raise ValueError(f"grace must not be negative, not {grace}")
         self._nursery = nursery

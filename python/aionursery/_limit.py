@@ -29,7 +29,7 @@ class Gate:
 
     def __init__(self, limit: int) -> None:
         if not isinstance(limit, int):
-            raise TypeError(f"limit must be an int or None, not {type(limit).__name__}")
+            raise TypeError(f"limit must be an int or None, not {limit!r}")
         if limit < 1:
             raise ValueError(f"limit must be at least 1, not {limit}")
         self._free = limit

@@ -6,13 +6,13 @@ When that is, the scope decides; this only makes of a function and its arguments
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
 from typing import Any, TypeVarTuple
 
 from . import _aionursery
 from ._aionursery import CancelScope
+from ._refusals import check_plain_function
 
 Ts = TypeVarTuple("Ts")
 
@@ -31,14 +31,13 @@ class _Watch:
         value = self._context.run(self._fn, *self._args)
         if isinstance(value, Coroutine):
             value.close()
-            raise TypeError(_text(self._fn))
+            raise TypeError(
+                f"on_cancel() takes a plain function, and {self._fn!r} returned a coroutine; "
+                f"{_ADVICE}"
+            )
 
 
-def _text(fn: object) -> str:
-    return (
-        f"on_cancel() takes a plain function and its arguments, not {fn!r}; what is to await "
-        "belongs in a child, or behind 'except asyncio.CancelledError'"
-    )
+_ADVICE = "what is to await belongs in a child, or behind 'except asyncio.CancelledError'"
 
 
 def on_cancel(self: CancelScope, fn: Callable[[*Ts], object], /, *args: *Ts) -> Callable[[], bool]:
@@ -55,8 +54,7 @@ def on_cancel(self: CancelScope, fn: Callable[[*Ts], object], /, *args: *Ts) -> 
     Leaving the block does so, too. Raises TypeError for an async function, RuntimeError before
     entry, behind the block and in a thread that is not the loop's.
     """
-    if not callable(fn) or inspect.iscoroutinefunction(fn):
-        raise TypeError(_text(fn))
+    check_plain_function("on_cancel", fn, _ADVICE)
     watch = _Watch(fn, args)
     _aionursery.watch(self, watch)
     # No closure: CPython 3.11 loses what a function's cells hold where memory is short.

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeAlias, TypeVar, cast, overload
 
 from . import _aionursery
 from ._aionursery import Nursery
+from ._refusals import awaitable, check_async_function
 from ._waiter import waiter
 
 T = TypeVar("T")
@@ -139,8 +140,9 @@ async def map(
     results: list[Any] = []
 
     async def run(index: int, item: Item) -> None:
-        results[index] = await fn(item)
+        results[index] = await awaitable("map", fn, fn(item))
 
+    check_async_function("map", fn)
     async with Nursery(limit=limit) as nursery:
         if isinstance(items, AsyncIterable):
             async for item in items:
@@ -166,11 +168,24 @@ class as_completed(AsyncIterator[asyncio.Task[T]], Generic[T]):
         self._left = 0
         self._ended: deque[asyncio.Task[T]] = deque()
         self._waiting: deque[asyncio.Future[None]] = deque()
-        for task in list(tasks):
-            self.push(task)
+        found = list(tasks)
+        try:
+            for task in found:
+                self.push(task)
+        except BaseException:
+            refuse(found)
+            raise
 
     def push(self, task: asyncio.Task[T], /) -> None:
-        """Add a task; one that has ended already comes at once."""
+        """Add a task; one that has ended already comes at once.
+
+        Raises TypeError for what is no task, such as a coroutine.
+        """
+        if not asyncio.isfuture(task):
+            raise TypeError(
+                f"as_completed() takes tasks, not {task!r}; start them in a nursery, "
+                "nursery.start_soon(...)"
+            )
         self._left += 1
         if task.done():
             self._end(task)

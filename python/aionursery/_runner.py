@@ -51,7 +51,8 @@ class Runner(asyncio.Runner):
             if callable(coro) and not inspect.isawaitable(coro):
                 # asyncio has refused it, and nothing has run.
                 name = getattr(coro, "__name__", "main")
-                error.add_note(f"{name} is a function; call it: run({name}())")
+                call = "call it" if name == "<lambda>" else f"call it: run({name}())"
+                error.add_note(f"{name} is a function; {call}")
             raise
 
     def _prepare(self) -> asyncio.AbstractEventLoop:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import ParamSpec, TypeVar
 
-from ._aionursery import Nursery, ReceiveChannel, SendChannel, demand
+from ._aionursery import Nursery, ReceiveChannel, SendChannel, demand, refuse_child
 from ._channels import open_channel
 from ._errors import BaseMultiError, alone
 
@@ -31,7 +32,10 @@ def as_safe_channel(
     channel``, then ``async for number in channel``. The generator runs in a child of that block,
     goes on only when an item is wanted, and is closed in its own task when the block is left. What
     it raises, or what the body raises, leaves the block bare; a `MultiError` has both if both fail.
+    Raises TypeError for a function that gives no async generator.
     """
+    if inspect.iscoroutinefunction(fn):
+        raise TypeError(f"as_safe_channel() takes an async generator, and {fn!r} has no 'yield'")
 
     @asynccontextmanager
     @functools.wraps(fn)
@@ -41,7 +45,7 @@ def as_safe_channel(
         failed: BaseException | None = None
         try:
             async with Nursery() as nursery:
-                nursery.start_soon(_feed, fn(*args, **kwargs), send)
+                nursery.start_soon(_feed, _checked(fn, fn(*args, **kwargs)), send)
                 with receive:
                     yield receive
                 nursery.cancel("the block around the channel was left")
@@ -54,6 +58,16 @@ def as_safe_channel(
                 del failed
 
     return context
+
+
+def _checked(fn: object, made: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    """Return what a function has made, which must be an async generator."""
+    if not isinstance(made, AsyncGenerator):
+        refuse_child(made)
+        raise TypeError(
+            f"as_safe_channel() takes an async generator function, and {fn!r} returned {made!r}"
+        )
+    return made
 
 
 async def _feed(items: AsyncGenerator[T, None], send: SendChannel[T]) -> None:

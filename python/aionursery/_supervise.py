@@ -13,6 +13,7 @@ from typing import Any, TypeVar, TypeVarTuple
 
 from . import _aionursery
 from ._errors import MultiError
+from ._refusals import awaitable, check_async_function
 from ._threads import name_of
 
 R = TypeVar("R")
@@ -60,7 +61,7 @@ async def supervise(
     paused = 0.0
     while True:
         try:
-            return await fn(*args)
+            return await awaitable("supervise", fn, fn(*args))
         except Exception as exc:
             if task.cancelling() > requests or _is_cancelled():
                 raise
@@ -108,12 +109,10 @@ def _report(
 
 def _check(fn: Any, max_restarts: Any, within: float, backoff: Any) -> None:
     """Refuse what cannot be meant."""
-    if not callable(fn):
-        raise TypeError(f"supervise() takes an async function and its arguments, not {fn!r}")
+    check_async_function("supervise", fn)
     if max_restarts is not None:
         if not isinstance(max_restarts, int):
-            kind = type(max_restarts).__name__
-            raise TypeError(f"max_restarts must be an int or None, not {kind}")
+            raise TypeError(f"max_restarts must be an int or None, not {max_restarts!r}")
         if max_restarts < 0:
             raise ValueError(f"max_restarts must not be negative, not {max_restarts}")
     if not within > 0:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import inspect
 import threading
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
@@ -21,6 +20,7 @@ from . import _aionursery
 from ._aionursery import Nursery, Task
 from ._capacity import CapacityLimiter
 from ._errors import Cancelled
+from ._refusals import check_plain_function
 from ._sync import Event
 from ._worker_threads import run_in_thread
 
@@ -171,12 +171,7 @@ here = _Here()
 
 def check_function(caller: str, fn: Any) -> None:
     """Refuse what is no plain function."""
-    _aionursery.refuse_child(fn)
-    if not callable(fn) or inspect.iscoroutinefunction(fn):
-        raise TypeError(
-            f"{caller}() takes a plain function and its arguments, not {fn!r}; an async function "
-            "is started with start_soon()"
-        )
+    check_plain_function(caller, fn, "an async function is started with start_soon()")
 
 
 def name_of(fn: object) -> str:

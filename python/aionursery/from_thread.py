@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, TypeVar, TypeVarTuple
 
 from ._errors import Cancelled, NurseryClosed
+from ._refusals import awaitable, check_async_function
 from ._threads import ThreadCall, cancelled_as, check_cancelled, current_call
 
 __all__ = ["check_cancelled", "run", "run_sync"]
@@ -29,6 +30,7 @@ def run(fn: Callable[[*Ts], Awaitable[R]], /, *args: *Ts) -> R:
     cancelled before it has ended. Raises RuntimeError in any other thread, or if the loop is
     closed.
     """
+    check_async_function("from_thread.run", fn)
     call = current_call("from_thread.run")
     answer: list[Answer[R]] = [Answer()]
     call.loop.call_soon_threadsafe(_start, call, fn, args, copy_context(), answer[0])
@@ -68,7 +70,7 @@ def _start(
 
 async def _run(fn: Callable[..., Awaitable[R]], args: tuple[Any, ...], answer: Answer[R]) -> None:
     try:
-        value = await fn(*args)
+        value = await awaitable("from_thread.run", fn, fn(*args))
     except asyncio.CancelledError as exc:
         # The thread is told, and decides what becomes of the call.
         answer.set_exception(cancelled_as(exc))

@@ -5,6 +5,7 @@ use nursery_core::{Alarm, Tree};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
+use crate::cpython::args::number;
 use crate::cpython::called::finalize;
 use crate::cpython::errors::{Aside, fetch, raise, write_unraisable};
 use crate::cpython::for_pyo3::refusal;
@@ -31,9 +32,10 @@ fn loop_state<'py>(r#loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 /// For the running loop, and for cancellations from now on. 10 unless set; math.inf for never.
 /// Raises RuntimeError if no loop runs, ValueError if seconds is negative.
 #[pyfunction]
-fn warn_stuck_after(py: Python<'_>, seconds: f64) -> PyResult<()> {
+fn warn_stuck_after(py: Python<'_>, seconds: &Bound<'_, PyAny>) -> PyResult<()> {
+    let seconds = number("seconds", object(seconds)).map_err(|raised| fetch(py, raised))?;
     if seconds.is_nan() || seconds < 0.0 {
-        return Err(refusal::value_error("seconds must be a number that is not negative"));
+        return Err(refusal::value_error(&format!("seconds must not be negative, not {seconds}")));
     }
     let state = LoopState::current(py).map_err(|raised| fetch(py, raised))?;
     state.tree.touch(|tree| tree.warn_after = seconds);

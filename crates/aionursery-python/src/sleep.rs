@@ -3,6 +3,7 @@
 
 use pyo3::prelude::*;
 
+use crate::cpython::args::number;
 use crate::cpython::errors::{Fallible, fetch};
 use crate::cpython::for_pyo3::refusal;
 use crate::cpython::object::object;
@@ -31,9 +32,10 @@ fn make<'py>(
 #[pyo3(signature = (delay, result = None))]
 fn sleep<'py>(
     py: Python<'py>,
-    delay: f64,
+    delay: &Bound<'py, PyAny>,
     result: Option<Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    let delay = number("delay", object(delay)).map_err(|raised| fetch(py, raised))?;
     if delay.is_nan() {
         return Err(refusal::value_error("delay must not be NaN"));
     }
@@ -45,7 +47,8 @@ fn sleep<'py>(
 ///
 /// Raises ValueError if deadline is NaN.
 #[pyfunction]
-fn sleep_until(py: Python<'_>, deadline: f64) -> PyResult<Bound<'_, PyAny>> {
+fn sleep_until<'py>(py: Python<'py>, deadline: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let deadline = number("deadline", object(deadline)).map_err(|raised| fetch(py, raised))?;
     if deadline.is_nan() {
         return Err(refusal::value_error("deadline must not be NaN"));
     }

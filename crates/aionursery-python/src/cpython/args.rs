@@ -6,9 +6,9 @@ use std::marker::PhantomData;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::call::{Names, call_method_named, call_named, utf8};
+use super::call::{Names, call_method_named, call_named, is_number, real, repr, utf8};
 use super::containers::items;
-use super::errors::{Fallible, exc, set_error_text};
+use super::errors::{Fallible, Raised, exc, set_error_text};
 use super::object::Object;
 use super::owned::Owned;
 
@@ -196,6 +196,23 @@ fn sort<'a, const N: usize>(
         return Err(set_error_text(exc::type_error(py), &problem));
     }
     Ok(found)
+}
+
+/// The number that an argument is.
+#[inline]
+pub(crate) fn number(name: &str, argument: &Object) -> Fallible<f64> {
+    real(argument).map_err(|raised| refused(name, argument, raised))
+}
+
+/// CPython does not say which argument it was, nor what was given.
+#[cold]
+fn refused(name: &str, argument: &Object, raised: Raised) -> Raised {
+    if is_number(argument) {
+        return raised;
+    }
+    raised.forget();
+    let text = format!("{name} must be a number, not {}", repr(argument));
+    set_error_text(exc::type_error(argument.py()), &text)
 }
 
 /// A missing argument and None are the same.

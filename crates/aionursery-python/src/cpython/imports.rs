@@ -239,6 +239,7 @@ pub(crate) struct Parts {
     pub warn_stuck: &'static Object,
     pub cancel_and_wait: &'static Object,
     pub is_coroutine: &'static Object,
+    pub is_coroutine_function: &'static Object,
     pub is_awaitable: &'static Object,
     pub start: &'static Object,
     /// `_limit.Gate`, and how a child of a nursery that has one starts.
@@ -383,6 +384,7 @@ pub(crate) fn load(py: Python<'_>) -> PyResult<()> {
             warn_stuck: get(&parts, "warn_stuck")?,
             cancel_and_wait: get(&parts, "cancel_and_wait")?,
             is_coroutine: get(&parts, "iscoroutine")?,
+            is_coroutine_function: get(&parts, "iscoroutinefunction")?,
             is_awaitable: get(&parts, "isawaitable")?,
             start: get(&parts, "start")?,
             gate: get(&parts, "Gate")?,

@@ -6,12 +6,15 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
+use super::start::unexpected;
 use super::{Nursery, join};
 use crate::cpython::args::{Args, CallArgs, given};
-use crate::cpython::call::{call1, is_callable, is_context, is_text, repr, type_name, utf8};
+use crate::cpython::call::{
+    call1, is_callable, is_context, is_text, repr, truth_of, type_name, utf8,
+};
 use crate::cpython::called::{class_call, method};
 use crate::cpython::containers::list;
-use crate::cpython::errors::{Fallible, exc, fetch, set_error, set_error_text};
+use crate::cpython::errors::{Fallible, Raised, exc, fetch, set_error, set_error_text};
 use crate::cpython::for_pyo3::{refusal, text_object};
 use crate::cpython::function::{Method, This};
 use crate::cpython::imports::imports;
@@ -33,6 +36,12 @@ const ARGUMENTS: [&str; 7] =
 fn make(py: Python<'_>, arguments: [Option<&Object>; 7]) -> Fallible<Nursery> {
     let [on_error, deadline, shield, cleanup, relative, limit, context] = arguments;
     let handler = on_error.filter(|it| !is_text(it) && is_callable(it));
+    if let Some(handler) = handler
+        && truth_of(call1(imports(py).parts.is_coroutine_function, handler))?
+    {
+        let text = format!("on_error must be a plain function, not the async {}", repr(handler));
+        return Err(set_error_text(exc::type_error(py), &text));
+    }
     let collect = match on_error {
         Some(on_error) if handler.is_none() => collects(on_error)?,
         _ => false,
@@ -51,6 +60,18 @@ fn make(py: Python<'_>, arguments: [Option<&Object>; 7]) -> Fallible<Nursery> {
         nursery.context.set(Owned::share(context));
     }
     Ok(nursery)
+}
+
+/// The refusal of arguments that were passed by position says what they may have been meant for.
+#[cold]
+fn advised(py: Python<'_>, positional: usize, raised: Raised) -> Raised {
+    if positional == 0 {
+        return raised;
+    }
+    raised.forget();
+    let text = "Nursery() takes keyword arguments only; for a number of seconds write \
+                Nursery(relative_deadline=...), for a number of children Nursery(limit=...)";
+    set_error_text(exc::type_error(py), text)
 }
 
 /// Whether a failure leaves the siblings alone, in the words of `on_error`.
@@ -82,24 +103,34 @@ impl Nursery {
     )]
     fn new(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         let py = args.py();
+        let positional = args.len();
         let args = CallArgs::new(object(args), kwargs.map(object));
-        let made = args.parse(py, "Nursery", ARGUMENTS, 0).and_then(|given| make(py, given));
-        made.map_err(|raised| fetch(py, raised))
+        let made = args.parse(py, "Nursery", ARGUMENTS, 0);
+        let made = made.map_err(|raised| advised(py, positional, raised));
+        made.and_then(|given| make(py, given)).map_err(|raised| fetch(py, raised))
     }
 
     /// Start a child and wait until it calls task_status.started(value); return that value.
     ///
     /// Calls fn(*args, task_status=...). What fails before that is raised here and not by the
     /// nursery; RuntimeError if the child ends without having said that it is ready.
-    #[pyo3(signature = (fn_, /, *args, name = None, shield = false))]
+    #[pyo3(
+        signature = (fn_, /, *args, name = None, shield = false, **others),
+        text_signature = "($self, fn_, /, *args, name=None, shield=False)"
+    )]
     fn start<'py>(
         slf: &Bound<'py, Self>,
         fn_: &Bound<'py, PyAny>,
         args: &Bound<'py, PyTuple>,
         name: Option<Bound<'py, PyAny>>,
         shield: bool,
+        others: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
+        if let Some((other, _)) = others.and_then(|others| others.iter().next()) {
+            let other = utf8(object(&other)).unwrap_or_default();
+            return Err(refusal::type_error(&unexpected("start", other)));
+        }
         let start = imports(py).parts.start.to_bound(py);
         start.call1((slf, fn_, args, name, shield))
     }
@@ -236,7 +267,9 @@ pub(super) fn aexit(this: &This<'_, Nursery>, args: Args<'_>) -> Fallible<Owned>
 
 /// `Nursery(...)`, for just that class.
 fn create(py: Python<'_>, args: Args<'_>) -> Fallible<Owned> {
-    let made = make(py, args.parse(py, "Nursery", ARGUMENTS, 0)?)?;
+    let given = args.parse(py, "Nursery", ARGUMENTS, 0);
+    let given = given.map_err(|raised| advised(py, args.positional().len(), raised));
+    let made = make(py, given?)?;
     Owned::make(py, made).map(Owned::into_object)
 }
 

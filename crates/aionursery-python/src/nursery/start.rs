@@ -308,6 +308,14 @@ fn parse<'a>(py: Python<'_>, args: &Args<'a>, at_once: bool) -> Fallible<Parsed<
     Ok((target, rest, order))
 }
 
+/// What a start says of a keyword argument that it does not know.
+pub(super) fn unexpected(function: &str, name: &str) -> String {
+    format!(
+        "{function}() got an unexpected keyword argument '{name}'; arguments of the child itself are \
+         passed by position, or with functools.partial"
+    )
+}
+
 fn parse_keywords<'a>(
     py: Python<'_>,
     args: &Args<'a>,
@@ -326,11 +334,7 @@ fn parse_keywords<'a>(
             }
             "shield" => order.shield = truth(value)?,
             other => {
-                let text = format!(
-                    "{function}() got an unexpected keyword argument '{other}'; arguments of \
-                     the child itself are passed by position, or with functools.partial"
-                );
-                return Err(set_error_text(exc::type_error(py), &text));
+                return Err(set_error_text(exc::type_error(py), &unexpected(function, other)));
             }
         }
     }

@@ -50,7 +50,13 @@ impl Target {
             return Self::awaitable(state, target);
         }
         if !is_callable(target) {
-            let advice = if is_async_generator(target) { READ_IT } else { "" };
+            let advice = if is_async_generator(target) {
+                READ_IT
+            } else if getattr_opt(target, names(py).add_done_callback)?.is_some() {
+                "; asyncio.wrap_future() makes an awaitable of a future of concurrent.futures"
+            } else {
+                ""
+            };
             let text = format!(
                 "start_soon() needs a coroutine, an awaitable, or an async function and its \
                  arguments, not {}{advice}",

@@ -7,9 +7,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
 
 use super::block::Stage;
-use super::settings::{finite, span};
-use super::{Budget, CancelScope, relative_of, settings_of, warn_if_meant_as_seconds};
-use crate::cpython::args::{CallArgs, given};
+use super::settings::{cleanup_of, finite, span};
+use super::{CancelScope, relative_of, settings_of, warn_if_meant_as_seconds};
+use crate::cpython::args::{CallArgs, given, number};
 use crate::cpython::errors::{Fallible, fetch};
 use crate::cpython::for_pyo3::{number_object, refusal, text_object};
 use crate::cpython::object::{Object, object};
@@ -75,7 +75,8 @@ impl CancelScope {
     ///
     /// It sets the deadline, and never puts it off: an earlier one stays. Raises ValueError if
     /// seconds is negative or NaN, RuntimeError from another thread.
-    fn cancel_after(&self, py: Python<'_>, seconds: f64) -> PyResult<()> {
+    fn cancel_after(&self, py: Python<'_>, seconds: &Bound<'_, PyAny>) -> PyResult<()> {
+        let seconds = number("seconds", object(seconds)).map_err(|raised| fetch(py, raised))?;
         let seconds = span("seconds", seconds)?;
         match self.place_now(py, "scope.cancel_after", "scope.cancel_after")? {
             Some((state, id, now)) => {
@@ -139,7 +140,8 @@ impl CancelScope {
     }
 
     #[setter]
-    fn set_deadline(&self, py: Python<'_>, deadline: f64) -> PyResult<()> {
+    fn set_deadline(&self, py: Python<'_>, deadline: &Bound<'_, PyAny>) -> PyResult<()> {
+        let deadline = number("deadline", object(deadline)).map_err(|raised| fetch(py, raised))?;
         let deadline = finite("deadline", deadline)?;
         match self.place_now(py, "scope.deadline", "setattr, scope, 'deadline', ...")? {
             Some((state, id, now)) => {
@@ -196,8 +198,8 @@ impl CancelScope {
     }
 
     #[setter]
-    fn set_cleanup(&self, py: Python<'_>, cleanup: Budget) -> PyResult<()> {
-        let cleanup = cleanup.0;
+    fn set_cleanup(&self, py: Python<'_>, cleanup: &Bound<'_, PyAny>) -> PyResult<()> {
+        let cleanup = cleanup_of(object(cleanup)).map_err(|raised| fetch(py, raised))?;
         match self.place_now(py, "scope.cleanup", "setattr, scope, 'cleanup', ...")? {
             Some((state, id, now)) => {
                 state.change(|tree, out| tree.set_cleanup(id, cleanup, now, out))

@@ -32,7 +32,7 @@ use crate::hosts::host;
 use crate::wait::clock;
 
 use block::{Block, Stage};
-pub(crate) use settings::{Budget, relative_of, settings, settings_of, warn_if_meant_as_seconds};
+pub(crate) use settings::{relative_of, settings_of, warn_if_meant_as_seconds};
 pub(crate) use watch::add_to as add_watching;
 pub(crate) use within::add_to as add_functions;
 

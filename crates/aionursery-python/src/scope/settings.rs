@@ -6,9 +6,8 @@ use std::ffi::CString;
 use nursery_core::{Cleanup, Settings};
 use pyo3::prelude::*;
 
-use crate::cpython::args::given;
-use crate::cpython::call::{is_number, real, repr};
-use crate::cpython::errors::{Fallible, Raised, exc, restore, set_error, set_error_text, warn};
+use crate::cpython::args::{given, number};
+use crate::cpython::errors::{Fallible, exc, restore, set_error, warn};
 use crate::cpython::for_pyo3::refusal;
 use crate::cpython::object::{Object, boolean_ref};
 use crate::engine::state::LoopState;
@@ -21,54 +20,11 @@ pub(super) fn finite(name: &str, seconds: f64) -> PyResult<f64> {
     Ok(seconds)
 }
 
-/// The number that an argument is.
-#[inline]
-pub(super) fn number(name: &str, argument: &Object) -> Fallible<f64> {
-    real(argument).map_err(|raised| refused(name, argument, raised))
-}
-
-/// CPython does not say which argument it was, nor what was given.
-#[cold]
-fn refused(name: &str, argument: &Object, raised: Raised) -> Raised {
-    if is_number(argument) {
-        return raised;
-    }
-    raised.forget();
-    let text = format!("{name} must be a number, not {}", repr(argument));
-    set_error_text(exc::type_error(argument.py()), &text)
-}
-
-/// The argument `cleanup`: a number of seconds, or None for ever. Not given, it is inherited.
-pub(crate) struct Budget(pub Cleanup);
-
-impl Budget {
-    pub(crate) const INHERITED: Self = Self(Cleanup::Inherited);
-
-    fn seconds(seconds: f64) -> PyResult<Self> {
-        if seconds.is_nan() || seconds < 0.0 {
-            return Err(refusal::value_error(
-                "cleanup must be None or a number of seconds that is not negative",
-            ));
-        }
-        Ok(Self(Cleanup::Limited(seconds)))
-    }
-}
-
-impl<'a, 'py> FromPyObject<'a, 'py> for Budget {
-    type Error = PyErr;
-
-    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
-        if object.is_none() {
-            return Ok(Self(Cleanup::Never));
-        }
-        Self::seconds(object.extract()?)
-    }
-}
-
-/// Settings from the arguments that nurseries and scopes share.
-pub(crate) fn settings(deadline: f64, shield: bool, cleanup: Budget) -> PyResult<Settings> {
-    let deadline = finite("deadline", deadline)?;
-    Ok(Settings { deadline, shield, cleanup: cleanup.0, abrupt: false })
+/// The argument `cleanup`: a number of seconds, or None for ever.
+pub(super) fn cleanup_of(argument: &Object) -> Fallible<Cleanup> {
+    let Some(seconds) = given(Some(argument)) else { return Ok(Cleanup::Never) };
+    let seconds = span("cleanup", number("cleanup", seconds)?);
+    seconds.map(Cleanup::Limited).map_err(|error| restore(argument.py(), error))
 }
 
 /// Settings from arguments that may be missing.
@@ -84,12 +40,7 @@ pub(crate) fn settings_of(
         settings.deadline = deadline.map_err(|error| restore(py, error))?;
     }
     if let Some(argument) = cleanup {
-        settings.cleanup = match given(cleanup) {
-            Some(_) => {
-                Budget::seconds(number("cleanup", argument)?).map_err(|error| restore(py, error))?.0
-            }
-            None => Cleanup::Never,
-        };
+        settings.cleanup = cleanup_of(argument)?;
     }
     Ok(settings)
 }

@@ -5,9 +5,9 @@
 use nursery_core::Settings;
 use pyo3::prelude::*;
 
-use super::settings::{finite, number};
-use super::{Budget, CancelScope, settings, settings_of};
-use crate::cpython::args::{Args, given};
+use super::settings::finite;
+use super::{CancelScope, settings_of};
+use crate::cpython::args::{Args, given, number};
 use crate::cpython::called::method;
 use crate::cpython::errors::{Fallible, exc, fetch, restore, set_error_text};
 use crate::cpython::for_pyo3::number_object;
@@ -90,18 +90,23 @@ static MOVE_ON_AT: Method = within!(c"move_on_at", MOVE_ON_AT_AS).documented(
     c"move_on_at(deadline, *, shield=False, cleanup=...)\n--\n\nA scope that is left quietly at `deadline`, on the loop's clock.\n\nshield keeps out cancellation from outside; cleanup is how many seconds cancelled tasks may go\non awaiting (None is for ever, 0 not at all; not given, it is inherited, 10 if there is none).\ncancelled_caught tells whether it was. Raises ValueError if deadline is NaN.",
 );
 
-/// A scope that keeps out cancellation from outside.
-///
-/// deadline and cleanup are its own, as CancelScope's (not given, cleanup is inherited). Against a
-/// bare Task.cancel() it holds where the task is one of ours.
-#[pyfunction]
-#[pyo3(
-    signature = (*, deadline = f64::INFINITY, cleanup = Budget::INHERITED),
-    text_signature = "(*, deadline=1e999, cleanup=...)"
-)]
-fn shield(deadline: f64, cleanup: Budget) -> PyResult<CancelScope> {
-    Ok(CancelScope::make(settings(deadline, true, cleanup)?, f64::INFINITY, false))
+fn shield(py: Python<'_>, args: Args<'_>) -> Fallible<Owned> {
+    if !args.positional().is_empty() {
+        let text = "shield() takes keyword arguments only; it is a block, 'with shield():'. To shield \
+                    a child, write start_soon(fn, ..., shield=True)";
+        return Err(set_error_text(exc::type_error(py), text));
+    }
+    let [deadline, cleanup] = args.parse(py, "shield", ["deadline", "cleanup"], 0)?;
+    let settings = Settings { shield: true, ..settings_of(py, deadline, None, cleanup)? };
+    CancelScope::create(py, settings, f64::INFINITY, false).map(Owned::into_object)
 }
+
+static SHIELD: Method = method!(fast Object, c"shield", |module: &This<'_, Object>, args| {
+    shield(module.py(), args)
+})
+.documented(
+    c"shield(*, deadline=1e999, cleanup=...)\n--\n\nA scope that keeps out cancellation from outside.\n\ndeadline and cleanup are its own, as CancelScope's (not given, cleanup is inherited). Against a\nbare Task.cancel() it holds where the task is one of ours.",
+);
 
 /// The time on the running loop's clock: seconds from an unknown moment on.
 ///
@@ -128,10 +133,9 @@ fn current_effective_deadline(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 }
 
 pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    for method in [&FAIL_AFTER, &FAIL_AT, &MOVE_ON_AFTER, &MOVE_ON_AT] {
+    for method in [&FAIL_AFTER, &FAIL_AT, &MOVE_ON_AFTER, &MOVE_ON_AT, &SHIELD] {
         method.add_to_module(module)?;
     }
-    module.add_function(wrap_pyfunction!(shield, module)?)?;
     module.add_function(wrap_pyfunction!(current_time, module)?)?;
     module.add_function(wrap_pyfunction!(current_effective_deadline, module)?)
 }

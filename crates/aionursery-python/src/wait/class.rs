@@ -1,6 +1,8 @@
 //! A wait as an object of Python's: its type, its collection, and the warning that it was never
 //! awaited. It must never decide anything.
 
+use std::ffi::CStr;
+
 use pyo3::prelude::*;
 
 use super::coroutine::{close, send_value, throw};
@@ -65,18 +67,23 @@ impl Inside for Wait {
     /// As for a coroutine: a sleep that is never awaited is a mistake. What is in a heap is held by that,
     /// so no timer is left.
     fn farewell(&self, py: Python<'_>) {
-        let timed =
-            matches!(self.kind.get(), WaitKind::Span | WaitKind::Moment | WaitKind::Forever);
-        if self.phase.get() == WaitPhase::New && timed && !self.claimed.get() {
-            warn_unawaited(py);
+        let text = match self.kind.get() {
+            WaitKind::Span | WaitKind::Moment | WaitKind::Forever => {
+                c"aionursery.sleep() was never awaited"
+            }
+            WaitKind::Turn => c"aionursery.checkpoint() or sleep(0) was never awaited",
+            _ => return,
+        };
+        if self.phase.get() == WaitPhase::New && !self.claimed.get() {
+            warn_unawaited(py, text);
         }
     }
 }
 
 #[cold]
-fn warn_unawaited(py: Python<'_>) {
+fn warn_unawaited(py: Python<'_>, text: &CStr) {
     let _aside = Aside::new(py);
-    if let Err(raised) = warn(exc::runtime_warning(py), c"aionursery.sleep() was never awaited") {
+    if let Err(raised) = warn(exc::runtime_warning(py), text) {
         write_unraisable(raised, None);
     }
 }

@@ -1,0 +1,54 @@
+"""What is said of a function of the wrong kind, before anything runs or in place of its result.
+
+Each says what was given and what to write instead. Must never call the function.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable
+from types import CoroutineType
+from typing import Any, TypeVar
+
+from . import _aionursery
+
+R = TypeVar("R")
+
+
+def check_plain_function(caller: str, fn: Any, advice: str) -> None:
+    """Refuse what is no plain function; ``advice`` says what to do with an async one."""
+    _aionursery.refuse_child(fn)
+    if inspect.iscoroutinefunction(fn):
+        raise TypeError(
+            f"{caller}() takes a plain function and its arguments, not {fn!r}; {advice}"
+        )
+    if not callable(fn):
+        raise TypeError(
+            f"{caller}() takes a plain function and its arguments, not {fn!r}; pass the function "
+            "itself"
+        )
+
+
+def check_async_function(caller: str, fn: Any) -> None:
+    """Refuse what cannot be called, such as the coroutine that an async function has returned."""
+    if not callable(fn):
+        _aionursery.refuse_child(fn)
+        raise TypeError(
+            f"{caller}() takes an async function and its arguments, not {fn!r}; pass the function "
+            "itself"
+        )
+
+
+def awaitable(caller: str, fn: object, made: Awaitable[R]) -> Awaitable[R]:
+    """Return what a function has made, which must be something to await."""
+    if type(made) is not CoroutineType and not is_awaitable(made):
+        raise TypeError(
+            f"{caller}() was given the function {fn!r}, which returned {made!r} instead of an "
+            "awaitable; is it missing 'async'?"
+        )
+    return made
+
+
+def is_awaitable(target: object) -> bool:
+    """Whether a coroutine can await it; also what a generator-based coroutine makes."""
+    return isinstance(target, Awaitable) or inspect.isawaitable(target)
