@@ -216,6 +216,9 @@ async def test_what_calls_an_async_function_says_so_of_anything_else(world):
     with pytest.raises(aionursery.MultiError) as caught:
         await aionursery.map(str, [1])
     assert "returned '1' instead of an awaitable; is it missing 'async'" in str(caught.value[0])
+    with pytest.raises(aionursery.MultiError) as caught:
+        await aionursery.race(str, int)
+    assert "race() was given the function <class 'str'>, which returned ''" in str(caught.value[0])
     with pytest.raises(TypeError, match=r"^supervise\(\) takes.*pass the function itself$"):
         await aionursery.supervise(turns(1))
     with pytest.raises(aionursery.SupervisorError) as caught:

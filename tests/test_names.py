@@ -46,6 +46,13 @@ def test_what_a_nursery_raises_is_pickled_with_its_class_and_names():
     assert type(pickle.loads(pickle.dumps(NurseryClosed("closed")))) is NurseryClosed
 
 
+@pytest.mark.parametrize("name", [name for name in PUBLIC if isinstance(PUBLIC[name], type)])
+def test_what_cpython_says_of_a_public_class_names_no_private_module(name):
+    with pytest.raises(AttributeError) as caught:
+        PUBLIC[name].is_not_there  # noqa: B018
+    assert "_aionursery" not in str(caught.value)
+
+
 def test_a_traceback_names_the_package_and_no_private_module():
     program = (
         "import aionursery\n"

@@ -15,6 +15,7 @@ from typing import Any, TypeVar, overload
 from . import _aionursery
 from ._aionursery import Nursery
 from ._errors import BaseMultiError
+from ._refusals import awaitable
 from ._results import Target, refuse, targets_of
 from ._sync import Event
 
@@ -103,7 +104,10 @@ class _Race:
 
     async def _racer(self, nursery: Nursery, target: Target[Any], ended: Event | None) -> None:
         try:
-            value = await (target if inspect.isawaitable(target) else target())
+            if inspect.isawaitable(target):
+                value = await target
+            else:
+                value = await awaitable("race", target, target())
         except Exception as exc:
             task = asyncio.current_task()
             self._errors.append(exc)

@@ -12,10 +12,8 @@ use crate::task::{self, memory};
 pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     let slots = methods::add_to(Slots::new()).properties(&compat::TABLE);
-    let made = memory::create_type(py, c"aionursery._aionursery.Task", slots);
+    let made = memory::create_type(py, c"aionursery.Task", slots);
     made.map_err(|raised| fetch(py, raised))?;
     task::find_inherited(py)?;
-    let class = task::class(py).to_bound(py);
-    class.setattr("__module__", "aionursery")?;
-    module.add("Task", class)
+    module.add("Task", task::class(py).to_bound(py))
 }
