@@ -8,7 +8,6 @@ use crate::cpython::slots::Slots;
 use crate::task::{self, memory};
 
 /// Makes the type and adds it to the module.
-#[expect(clippy::disallowed_methods, reason = "at import, which ends without memory")]
 pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     let slots = methods::add_to(Slots::new()).properties(&compat::TABLE);
