@@ -9,9 +9,9 @@ import weakref
 import pytest
 
 import aionursery
-from aionursery import CancelScope
+from aionursery import CancelScope, Nursery
 
-from .helpers import forever, turns
+from .helpers import Noted, fail_noted, forever, turns
 
 
 class Like:
@@ -223,3 +223,23 @@ async def test_r10_a_task_and_what_it_awaits_are_collected(world):
     gc.collect()
     assert [it() for it in gone] == [None, None]
     assert not any(type(it) is Awaited for it in gc.get_objects())
+
+
+@pytest.mark.parametrize("run", [fail_noted, lambda it: asyncio.ensure_future(fail_noted(it))])
+async def test_r10_what_a_child_of_start_fails_with_goes_with_its_last_user(world, run):
+    references = []
+
+    def child(*, task_status):
+        return run(references)
+
+    gc.disable()
+    try:
+        async with Nursery() as nursery:
+            try:
+                await nursery.start(child)
+            except Noted:
+                pass
+        await turns(2)
+        assert [reference() for reference in references] == [None]
+    finally:
+        gc.enable()

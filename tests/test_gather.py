@@ -207,6 +207,24 @@ async def test_r6_the_first_failure_ends_map_and_takes_no_further_item(world):
     assert len(taken) < 10
 
 
+async def test_r10_a_failed_task_that_map_awaits_is_in_no_reference_cycle(world):
+    references = []
+
+    def start(_):
+        return asyncio.ensure_future(fail_noted(references))
+
+    gc.disable()
+    try:
+        try:
+            await aionursery.map(start, range(2))
+        except MultiError:
+            pass
+        await turns(2)
+        assert [reference() for reference in references] == [None, None]
+    finally:
+        gc.enable()
+
+
 async def test_an_error_of_the_source_cancels_what_runs_and_is_raised(world):
     trace = []
 

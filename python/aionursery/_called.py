@@ -219,16 +219,8 @@ async def start(
     status: TaskStatus[Any] = TaskStatus(nursery)
 
     async def child() -> Any:
-        try:
-            made = fn(*args, task_status=status)
-        except TypeError as exc:
-            if _is_of_the_call(exc) and "'task_status'" in str(exc):
-                raise TypeError(
-                    f"start() calls {fn!r} with task_status=..., which it does not take; give it "
-                    "that parameter and have it call task_status.started(), or use start_soon()"
-                ) from None
-            raise
-        return await awaitable("start", fn, made)
+        # Nothing here keeps what is awaited: a failed task would be in a cycle with its error.
+        return await awaitable("start", fn, _with_status(fn, args, status))
 
     failed = None
     try:
@@ -249,7 +241,8 @@ async def start(
         try:
             raise failed
         finally:
-            del failed
+            # Its frames lead here, and the status leads to the child, which has it: a cycle.
+            del failed, status
     if not status._said:
         raise RuntimeError(
             f"{fn!r} ended without calling task_status.started(); call it once the child is ready"
@@ -257,9 +250,21 @@ async def start(
     return status._value
 
 
-def _is_of_the_call(error: TypeError) -> bool:
-    """Whether a call itself was refused: no frame of what was called is in the traceback."""
-    return error.__traceback__ is not None and error.__traceback__.tb_next is None
+def _with_status(
+    fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...], status: TaskStatus[Any]
+) -> Awaitable[Any]:
+    """Call a function that is to say that it is ready."""
+    try:
+        return fn(*args, task_status=status)
+    except TypeError as exc:
+        # It is the call that was refused where no frame of the function's is in the traceback.
+        refused = exc.__traceback__ is not None and exc.__traceback__.tb_next is None
+        if refused and "'task_status'" in str(exc):
+            raise TypeError(
+                f"start() calls {fn!r} with task_status=..., which it does not take; give it that "
+                "parameter and have it call task_status.started(), or use start_soon()"
+            ) from None
+        raise
 
 
 def warn_stuck(

@@ -42,11 +42,16 @@ def check_async_function(caller: str, fn: Any) -> None:
 def awaitable(caller: str, fn: object, made: Awaitable[R]) -> Awaitable[R]:
     """Return what a function has made, which must be something to await."""
     if type(made) is not CoroutineType and not is_awaitable(made):
-        raise TypeError(
-            f"{caller}() was given the function {fn!r}, which returned {made!r} instead of an "
-            "awaitable; is it missing 'async'?"
-        )
+        raise not_awaitable(caller, fn, made)
     return made
+
+
+def not_awaitable(caller: str, fn: object, made: object) -> TypeError:
+    """Make the error that says that a function has made nothing to await."""
+    return TypeError(
+        f"{caller}() was given the function {fn!r}, which returned {made!r} instead of an "
+        "awaitable; is it missing 'async'?"
+    )
 
 
 def is_awaitable(target: object) -> bool:

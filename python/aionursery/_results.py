@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeAlias, TypeVar, cast, overload
 
 from . import _aionursery
 from ._aionursery import Nursery
-from ._refusals import awaitable, check_async_function
+from ._refusals import check_async_function, is_awaitable, not_awaitable
 from ._waiter import waiter
 
 T = TypeVar("T")
@@ -140,7 +140,17 @@ async def map(
     results: list[Any] = []
 
     async def run(index: int, item: Item) -> None:
-        results[index] = await awaitable("map", fn, fn(item))
+        made = fn(item)
+        try:
+            results[index] = await made
+        except TypeError:
+            # Only now: a look at each takes a twentieth of the instructions of a call.
+            if is_awaitable(made):
+                raise
+            raise not_awaitable("map", fn, made) from None
+        finally:
+            # An error's frames lead here: a failed task would be in a cycle with its error.
+            del made
 
     check_async_function("map", fn)
     async with Nursery(limit=limit) as nursery:
