@@ -35,8 +35,8 @@ test-rust:  ## run the tests of the crates that need no Python
 	cargo test --quiet -p aionursery-guides
 	cargo test --quiet -p aionursery --no-default-features
 
-test-python:  ## run the Python tests on every CPython that is here, and on those that Debian has
-	@tools/test.sh $(ARGS)
+test-python:  ## run the Python tests on every CPython that is here, and on those that Debian has; PY=3.13: on one
+	@PYTHONS="$${PYTHONS:-$(PY)}" tools/test.sh $(ARGS)
 
 test-every-python:  ## run all Python tests on every CPython, also what test leaves out between oldest and newest
 	@WHOLE=yes tools/test.sh $(ARGS)
