@@ -247,6 +247,51 @@ async def test_r20_an_asyncio_group_inside_a_shield_ends_its_body_when_a_child_f
     assert asyncio.current_task().cancelling() == 0
 
 
+async def test_r20_an_asyncio_group_that_is_left_inside_a_shield_is_inside_it(world):
+    async def child(other):
+        await turns(2)
+        if not other:
+            raise ValueError
+
+    with shield():
+        with pytest.raises(ExceptionGroup):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(child(True))
+                group.create_task(child(False))
+    await turns(2)
+
+
+@pytest.mark.parametrize("also_by_hand", [False, True])
+async def test_r13_a_timeout_that_an_error_has_overtaken_is_thrown_only_while_it_is_asked_for(
+    world, also_by_hand
+):
+    async def child():
+        with shield():
+            timeout.reschedule(now())
+            while not task.cancelling():
+                await asyncio.sleep(0)
+            if also_by_hand:
+                task.cancel()
+                await turns(2)
+            raise ValueError
+
+    async def host():
+        nonlocal timeout
+        async with asyncio.timeout(None) as timeout:
+            with pytest.raises(MultiError):
+                async with Nursery() as nursery:
+                    nursery.start_soon(child)
+        assert task.cancelling() == also_by_hand
+        await turns(3)
+
+    timeout = None
+    task = asyncio.ensure_future(host())
+    await asyncio.wait([task])
+    assert task.cancelled() == also_by_hand
+    if not also_by_hand:
+        task.result()
+
+
 async def raise_in_a_group(*beside):
     """Waits to be cancelled, and raises that as a member of a group."""
     try:

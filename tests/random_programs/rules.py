@@ -173,8 +173,11 @@ def no_cancellation_strays(run: Run) -> Iterator[str]:
                     if event.kind == "wait_for" and event.how == "cancelled":
                         # What it waits for may have been cancelled itself, in a task of its own.
                         received = True
+                    # One that was swallowed inside and not taken back by uncancel() is still to be
+                    # honoured, as asyncio.timeout has it.
+                    inside = requests > then
                     if event.how == "cancelled" and not (
-                        event.now or event.asked or open_requests or received or kept
+                        event.now or event.asked or open_requests or received or kept or inside
                     ):
                         yield f"R14: a cancellation left {event.name}, whose it was: {event}"
                     if event.kind in FOREIGN:

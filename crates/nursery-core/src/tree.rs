@@ -289,9 +289,9 @@ impl<F: Face> Tree<F> {
         scope.parent != NONE && !scope.settings.shield && self.scopes[scope.parent].effective
     }
 
-    /// Whether a cancellation of the host from outside the scope is still to be honoured.
-    fn outstanding(&self, scope: &Scope<F::Reason>, honoured: u32) -> bool {
-        honoured.saturating_sub(self.members[scope.host].charges) > scope.baseline
+    /// How many cancellations of the host from outside the scope are still to be honoured.
+    fn outstanding(&self, scope: &Scope<F::Reason>, honoured: u32) -> u32 {
+        honoured.saturating_sub(self.members[scope.host].charges).saturating_sub(scope.baseline)
     }
 
     /// The name of the scope that stands at a place.

@@ -7,10 +7,14 @@ use std::cell::Cell;
 
 use nursery_core::{AtWait, Cause, MemberId, Source};
 
+#[cfg(not(Py_3_13))]
+use crate::cpython::call::int;
 use crate::cpython::call::{
     as_text, call_method_with, getattr_opt, has_class, method0, method1, number, truth, utf8,
 };
 use crate::cpython::called::method;
+#[cfg(not(Py_3_13))]
+use crate::cpython::containers::{items, tuple};
 use crate::cpython::errors::{Fallible, optional, string};
 use crate::cpython::function::{Method, This};
 use crate::cpython::futures;
@@ -82,12 +86,12 @@ pub(crate) fn honoured(task: &Object) -> Fallible<u32> {
     } else {
         method0(task, imports.names.cancelling)?
     };
-    let count = number(&count)?;
-    if count <= 0 {
+    let count = count_of(&count)?;
+    if count == 0 {
         return Ok(0);
     }
     let waiting = must_cancel(task)?;
-    Ok(u32::try_from(count).unwrap_or(0).saturating_sub(u32::from(waiting)))
+    Ok(count.saturating_sub(u32::from(waiting)))
 }
 
 /// Whether the next step of a foreign task will throw a `CancelledError`.
@@ -133,6 +137,58 @@ pub(crate) fn take_back(task: &Object, count: u32) -> Fallible<()> {
     }
     Ok(())
 }
+
+/// Throws one of the cancellations that an error has overtaken, so many, at the next await of the task,
+/// which runs.
+#[cfg(Py_3_13)]
+pub(super) fn rearm(_: &LoopState, task: &Object, _: u32) -> Fallible<()> {
+    throw_again(task)
+}
+
+/// As that. `uncancel()` does not take back here what waits to be thrown, and what has asked may call it
+/// before the next await, as asyncio.timeout does: so the loop asks again by then.
+#[cfg(not(Py_3_13))]
+pub(super) fn rearm(state: &LoopState, task: &Object, overtaken: u32) -> Fallible<()> {
+    let others = outside(state, task)?.saturating_sub(overtaken);
+    let others = int(state.py(), u64::from(others))?;
+    let parts = tuple(state.py(), &[task, others.object()])?;
+    let again = REARM.bind(&parts)?;
+    method1(&state.event_loop(), names(task.py()).call_soon, &again).map(drop)
+}
+
+/// Asks the task to cancel once more, which counts as before.
+fn throw_again(task: &Object) -> Fallible<()> {
+    let names = names(task.py());
+    method0(task, names.uncancel)?;
+    method0(task, names.cancel).map(drop)
+}
+
+/// The cancellations of a foreign task that the tree has not charged it.
+#[cfg(not(Py_3_13))]
+fn outside(state: &LoopState, task: &Object) -> Fallible<u32> {
+    let count = count_of(&*method0(task, names(task.py()).cancelling)?)?;
+    let member = find_member(state, task);
+    let charges = member.map_or(0, |member| state.tree.borrow().charges(member));
+    Ok(count.saturating_sub(charges))
+}
+
+/// A number of cancellations.
+fn count_of(object: &Object) -> Fallible<u32> {
+    number(object).map(|count| u32::try_from(count).unwrap_or(0))
+}
+
+#[cfg(not(Py_3_13))]
+static REARM: Method = method!(no_args Object, c"throw_overtaken", |this: &This<'_, Object>| {
+    let py = this.py();
+    let [task, others] = items(this.object()) else {
+        unreachable!("it is bound to what rearm has made")
+    };
+    let state = LoopState::current(py)?;
+    if !futures::is_done(task)? && outside(&state, task)? > count_of(others)? {
+        throw_again(task)?;
+    }
+    Ok(none(py))
+});
 
 /// The tree has cancelled a foreign task.
 pub(crate) fn reach(state: &LoopState, task: &Object) {

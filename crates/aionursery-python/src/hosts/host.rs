@@ -5,9 +5,9 @@
 use nursery_core::MemberId;
 
 use super::dispatch;
-use crate::cpython::call::{has_class, method0};
+use crate::cpython::call::has_class;
 use crate::cpython::errors::{Fallible, misuse};
-use crate::cpython::imports::{current_task, imports, names};
+use crate::cpython::imports::{current_task, imports};
 use crate::cpython::object::Object;
 use crate::cpython::owned::Owned;
 use crate::engine::state::LoopState;
@@ -73,17 +73,16 @@ pub(crate) fn left_any_scope(state: &LoopState, task: &Object) {
     }
 }
 
-/// A cancellation from outside was overtaken by an error that the host raises: it is thrown at the
-/// host's next await, and counts once, as before (R13).
-pub(crate) fn rearm(task: &Object) -> Fallible<()> {
-    if let Some(task) = task.cast::<Task>() {
-        task.data().change_inbox(|inbox| inbox.requests.wait());
-        return Ok(());
+/// Cancellations from outside, so many, were overtaken by an error that the host raises: one is thrown
+/// at the host's next await, and they count as before (R13).
+pub(crate) fn rearm(state: &LoopState, task: &Object, overtaken: u32) -> Fallible<()> {
+    match task.cast::<Task>() {
+        Some(task) => {
+            task.data().change_inbox(|inbox| inbox.requests.wait());
+            Ok(())
+        }
+        None => foreign::rearm(state, task, overtaken),
     }
-    let names = names(task.py());
-    method0(task, names.uncancel)?;
-    method0(task, names.cancel)?;
-    Ok(())
 }
 
 /// Whether a cancellation waits for the task's next await.

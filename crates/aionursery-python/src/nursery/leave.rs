@@ -111,7 +111,7 @@ fn leave(
         let misuse = nursery.misuse.take();
         return leave_without_host(nursery, state, id, join, misuse);
     }
-    let Close { verdict, cancelled: goes_on, rearm, exit } = state.change(|tree, out| {
+    let Close { verdict, cancelled: goes_on, overtaken, exit } = state.change(|tree, out| {
         nursery.retire();
         tree.close(id, honoured, held, now, out)
     });
@@ -131,8 +131,8 @@ fn leave(
     if absorbed {
         nursery.has_caught();
     }
-    if rearm {
-        host::rearm(host)?;
+    if overtaken > 0 {
+        host::rearm(state, host, overtaken)?;
     }
     if behind {
         foreign::reach(state, host);
@@ -216,7 +216,7 @@ fn leave_without_host(
         verdict => {
             if held && was_thrown && !task::is_ours(&current) {
                 // The leaving task was cancelled: that acts after the error.
-                host::rearm(&current)?;
+                host::rearm(state, &current, 1)?;
             }
             raise_verdict(nursery, state, &current, verdict, thrown)
         }

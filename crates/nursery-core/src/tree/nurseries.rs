@@ -24,9 +24,9 @@ pub struct Close<E, R> {
     pub verdict: Verdict<E>,
     /// With a clean verdict: a cancellation from outside goes on.
     pub cancelled: bool,
-    /// With errors: a cancellation asked of the host from outside was overtaken by them; it is
-    /// to be thrown at the host's next await.
-    pub rearm: bool,
+    /// With errors: how many cancellations that were asked of the host from outside they have
+    /// overtaken; if any, one is to be thrown at the host's next await.
+    pub overtaken: u32,
     /// How its scope was left.
     pub exit: Exit<R>,
 }
@@ -355,12 +355,12 @@ impl<F: Face> Tree<F> {
         let cancelled = owner.life.saw_cancellation();
         let own = scope.cause.as_ref().is_some_and(|cause| cause.source != Source::Host);
         // What has ended the body reaches this place no more: a shield was raised meanwhile.
-        let kept_out = owner.body_heard && !own && !above && !outstanding;
+        let kept_out = owner.body_heard && !own && !above && outstanding == 0;
         let in_flight = owner.body_cancelled && !kept_out || held || (above && cancelled);
         let flight = match (&verdict, in_flight) {
             (Verdict::Clean, true) => Flight::Cancelled,
             (Verdict::Clean, false) => Flight::Nothing,
-            (_, true) if outstanding || above => Flight::Overtaken,
+            (_, true) if outstanding > 0 || above => Flight::Overtaken,
             _ => Flight::Error,
         };
         // The scope's own cancellation has ended children, or one that is kept out has ended the
@@ -369,7 +369,7 @@ impl<F: Face> Tree<F> {
         let mut exit = self.exit(self.id(owner.scope), flight, honoured, now, out);
         let cancelled = flight == Flight::Cancelled && !exit.caught;
         exit.caught |= swallowed && !cancelled;
-        let rearm = flight == Flight::Overtaken && outstanding;
-        Close { verdict, cancelled, rearm, exit }
+        let overtaken = if flight == Flight::Overtaken { outstanding } else { 0 };
+        Close { verdict, cancelled, overtaken, exit }
     }
 }

@@ -105,7 +105,7 @@ impl<F: Face> Tree<F> {
         assert_eq!(self.members[host].scope, id, "scopes are left in the order of entering");
         self.silence(id);
         let left = self.unlink(id, now, out);
-        let outstanding = self.outstanding(&left, honoured);
+        let outstanding = self.outstanding(&left, honoured) > 0;
         let parent = left.parent;
         let above = parent != NONE && self.scopes[parent].effective;
         let visible = above && !left.settings.shield;

@@ -34,7 +34,7 @@ impl Block {
     /// The nursery is left; whether by a cancellation.
     fn close(&mut self) -> (Verdict<Oops>, bool) {
         let close = self.world.close(self.host, self.nursery, false);
-        assert!(!close.exit.caught && !close.rearm);
+        assert!(!close.exit.caught && close.overtaken == 0);
         (close.verdict, close.cancelled)
     }
 

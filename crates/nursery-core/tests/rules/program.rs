@@ -477,7 +477,11 @@ impl State {
         let clean = expected == Verdict::Clean;
         let goes_on = clean && arrived && (outstanding || above || !own);
         assert_eq!(close.cancelled, goes_on, "R13: a cancellation from outside goes on, no other");
-        assert_eq!(close.rearm, !clean && arrived && outstanding, "R13: nor does an error lose it");
+        assert_eq!(
+            close.overtaken > 0,
+            !clean && arrived && outstanding,
+            "R13: nor does an error lose it"
+        );
         let mut caught = own && !above && (clean && arrived && !outstanding);
         if !clean && arrived && (outstanding || above) {
             if shielded_from {

@@ -181,7 +181,7 @@ impl World {
         let honoured = self.tasks[task].requests.honoured();
         let close = self.change(|tree, now, out| tree.close(nursery, honoured, held, now, out));
         self.take_back(task, close.exit.take_back);
-        if close.rearm {
+        if close.overtaken > 0 {
             self.tasks[task].requests.wait();
         }
         close
