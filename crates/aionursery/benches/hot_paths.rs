@@ -93,6 +93,27 @@ paths! {
             Ok(())
         }).await;
     }
+    nursery_without_children(count) {
+        for _ in 0..count {
+            nursery(async |_: Open| Ok(())).await.unwrap();
+        }
+    }
+    nursery_with_one_spawned_child(count) {
+        for _ in 0..count {
+            nursery(async |n: Open| {
+                drop(n.spawn(returns()));
+                Ok(())
+            }).await.unwrap();
+        }
+    }
+    nursery_whose_body_waits_often(count) {
+        nursery(async |_: Open| {
+            for _ in 0..count {
+                tokio::task::yield_now().await;
+            }
+            Ok(())
+        }).await.unwrap();
+    }
     nursery_with_one_child(count) {
         for _ in 0..count {
             nursery(async |n: Open| {

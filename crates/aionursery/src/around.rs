@@ -4,12 +4,16 @@
 //! tree before it needs one: when what runs in it opens something below or asks for what is around,
 //! or when it has to wait. It must never be told apart from one that was open from the start.
 
+mod unopened;
+
 use std::panic::Location;
 use std::sync::Arc;
 use std::time::Instant;
 
 #[cfg(feature = "tokio-util")]
 use tokio_util::sync::CancellationToken;
+
+pub(crate) use unopened::{Terms, Unopened};
 
 use crate::clock;
 use crate::error::Cause;
@@ -25,6 +29,8 @@ pub(crate) enum Around {
     Scope(Arc<Scope>),
     /// A scope that opens when it is asked for: most end before that.
     Later(Arc<Shared>),
+    /// As that, of a scope without a handle. Opened before it is what is around one with a handle.
+    Unopened(Unopened),
 }
 
 impl Around {
@@ -34,15 +40,23 @@ impl Around {
         match self {
             Self::Nothing => true,
             Self::Scope(scope) => scope.signal.info.kind == info::Kind::Thread,
-            Self::Later(_) => false,
+            Self::Later(_) | Self::Unopened(_) => false,
         }
     }
 
-    pub(crate) fn scope(&self) -> Option<Arc<Scope>> {
+    /// The scope, which opens for this.
+    pub(crate) fn scope(&mut self) -> Option<Arc<Scope>> {
         match self {
             Self::Nothing => None,
             Self::Scope(scope) => Some(scope.clone()),
             Self::Later(shared) => Some(shared.open()),
+            Self::Unopened(it) => {
+                let scope = it.open();
+                if let Self::Unopened(it) = std::mem::replace(self, Self::Scope(scope.clone())) {
+                    it.end();
+                }
+                Some(scope)
+            }
         }
     }
 
@@ -51,6 +65,7 @@ impl Around {
             Self::Nothing => false,
             Self::Scope(scope) => scope.is_soft(),
             Self::Later(shared) => shared.is_cancelled(),
+            Self::Unopened(it) => it.outside().is_some_and(|above| above.is_soft()),
         }
     }
 
@@ -59,6 +74,7 @@ impl Around {
             Self::Nothing => None,
             Self::Scope(scope) => scope.cause(),
             Self::Later(shared) => shared.cause(),
+            Self::Unopened(it) => it.outside()?.cause(),
         }
     }
 
@@ -68,6 +84,7 @@ impl Around {
             Self::Nothing => false,
             Self::Scope(own) => own.is_below(scope),
             Self::Later(shared) => shared.is_below(scope),
+            Self::Unopened(it) => it.parent().is_some_and(|above| above.is_below(scope)),
         }
     }
 
@@ -77,6 +94,7 @@ impl Around {
             Self::Nothing => false,
             Self::Scope(own) => scope.is_below(own),
             Self::Later(shared) => shared.is_above(scope),
+            Self::Unopened(it) => it.parent().is_some_and(|above| scope.is_below(above)),
         }
     }
 
@@ -85,7 +103,48 @@ impl Around {
             Self::Nothing => clock::here(),
             Self::Scope(scope) => scope.clock().instant(),
             Self::Later(shared) => shared.now(),
+            Self::Unopened(it) => match it.parent() {
+                Some(above) => above.clock().instant(),
+                None => clock::here(),
+            },
         }
+    }
+
+    #[inline]
+    pub(crate) fn unopened(terms: Terms, parent: Option<Arc<Scope>>) -> Self {
+        Self::Unopened(Unopened::new(terms, parent))
+    }
+
+    /// Something begins to run in a scope that stands in this: what is around then. `Err` gives this back if
+    /// a scope is to be opened first.
+    #[inline]
+    pub(crate) fn begin(self, terms: Terms) -> Result<Self, Self> {
+        match self {
+            Self::Nothing => Ok(Self::unopened(terms, None)),
+            Self::Scope(scope) if !scope.is_soft() => Ok(Self::unopened(terms, Some(scope))),
+            around => Err(around),
+        }
+    }
+
+    /// What ran in that scope has ended. Gives what is around again, and the scope if it was opened.
+    #[inline]
+    pub(crate) fn end(self, before: Option<Self>) -> (Self, Option<Arc<Scope>>) {
+        let (parent, scope) = match self {
+            Self::Unopened(it) => (it.end(), None),
+            Self::Scope(scope) => (scope.parent().cloned(), Some(scope)),
+            Self::Nothing | Self::Later(_) => {
+                unreachable!("scopes are left in the order of entering")
+            }
+        };
+        (before.unwrap_or_else(|| parent.map_or(Self::Nothing, Self::Scope)), scope)
+    }
+}
+
+/// What ran in a scope has ended.
+pub(crate) fn end(scope: Arc<Scope>) {
+    if Arc::strong_count(&scope) > 1 {
+        // A future that was first polled in it goes on elsewhere: its time is over.
+        scope.set_deadline(f64::INFINITY);
     }
 }
 
@@ -181,17 +240,12 @@ impl Shared {
             }
             scope
         };
-        if let Some(scope) = scope
-            && Arc::strong_count(&scope) > 1
-        {
-            // A future that was first polled in it goes on elsewhere: its time is over.
-            scope.set_deadline(f64::INFINITY);
-        }
+        scope.into_iter().for_each(end);
     }
 
     /// Its place in the tree: for what runs in it, while that stands amid it.
     pub(crate) fn open(&self) -> Arc<Scope> {
-        let around = {
+        let mut around = {
             let state = self.state();
             if let Some(scope) = &state.scope {
                 return scope.clone();

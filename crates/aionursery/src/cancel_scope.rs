@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use nursery_core::Source;
 
 pub use scoped::Scoped;
+use scoped::Target;
 
 use crate::around::Shared;
 use crate::clock::{Clock, UserClock};
@@ -243,7 +244,7 @@ impl CancelScope {
     /// ```
     #[track_caller]
     pub fn run<F: Future>(&self, future: F) -> Scoped<F> {
-        Scoped::new(self.0.clone(), future, Location::caller())
+        Scoped::new(Target::Handles(self.0.clone(), Location::caller()), future)
     }
 
     #[cfg(feature = "tokio-util")]

@@ -215,7 +215,11 @@ pub(crate) fn duration(nanoseconds: f64) -> Option<Duration> {
 
 /// The time outside of every scope.
 pub(crate) fn here() -> Instant {
-    Source::here().now()
+    // Outside of a runtime tokio's is the standard library's.
+    #[cfg(feature = "tokio")]
+    return Source::Tokio.now();
+    #[cfg(not(feature = "tokio"))]
+    Source::Thread.now()
 }
 
 #[cfg(test)]

@@ -35,7 +35,6 @@ use crate::task::{DriverCell, ReadyRef};
 
 pub(crate) struct Core<E> {
     pub(crate) scope: Arc<Scope>,
-    pub(crate) ready: ReadyRef,
     pub(crate) collect: bool,
     pub(crate) gate: Option<Arc<Gate>>,
     /// Children without a name are noted, too.
@@ -55,6 +54,7 @@ struct Local<E> {
     fresh: RefCell<Vec<Running<E>>>,
     /// The number of the last of those that the lifecycle was told of beforehand.
     last: Cell<u32>,
+    body_has_ended: Cell<bool>,
     #[cfg(feature = "tokio")]
     spawned: RefCell<Vec<TaskRef>>,
 }
@@ -91,13 +91,13 @@ impl<E> Core<E> {
         let local = Local {
             fresh: RefCell::default(),
             last: Cell::new(0),
+            body_has_ended: Cell::new(false),
             #[cfg(feature = "tokio")]
             spawned: RefCell::default(),
         };
         Arc::new(Self {
-            local: DriverCell::new(ready.clone(), local),
+            local: DriverCell::new(ready, local),
             scope,
-            ready,
             collect,
             gate,
             records,
@@ -106,6 +106,12 @@ impl<E> Core<E> {
             erase: OnceLock::new(),
             state: Mutex::new(state),
         })
+    }
+
+    /// The list of its woken children.
+    #[inline]
+    pub(crate) fn ready(&self) -> &ReadyRef {
+        self.local.list()
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State<E>> {
@@ -152,7 +158,7 @@ impl<E> Core<E> {
             state.inbox.len() == 1
         };
         if first {
-            self.ready.notify_driver();
+            self.ready().notify_driver();
         }
         Ok(())
     }
@@ -178,7 +184,7 @@ impl<E> Core<E> {
         self.show();
         if self.scope.children.spawned() == 1 {
             // The driver has a turn to say that there is a spawned child now (R27a).
-            self.ready.notify_driver();
+            self.ready().notify_driver();
         }
         Ok(id)
     }
@@ -189,12 +195,12 @@ impl<E> Core<E> {
     pub(crate) fn keep(&self, child: TaskRef) {
         self.local.with(|local| match local {
             Some(local) => local.spawned.borrow_mut().push(child),
-            None => self.keep_all([child]),
+            None => self.keep_all(vec![child]),
         });
     }
 
     #[cfg(feature = "tokio")]
-    fn keep_all(&self, children: impl IntoIterator<Item = TaskRef>) {
+    fn keep_all(&self, children: Vec<TaskRef>) {
         let signal = &self.scope.signal;
         signal.workers.keep(children);
         if self.scope.is_hard() {
@@ -213,14 +219,18 @@ impl<E> Core<E> {
             let spawned = local.spawned.take();
             if closed {
                 drop(spawned);
-                return self.scope.signal.workers.clear();
+                // Only a spawned child was ever there.
+                if self.erase.get().is_some() {
+                    self.scope.signal.workers.clear();
+                }
+                return;
             }
             if !spawned.is_empty() {
                 self.keep_all(spawned);
             }
             if !self.is_caught_up(local) || !local.spawned.borrow().is_empty() {
                 // What was ended there has started a child, after the driver's last look.
-                self.ready.notify_driver();
+                self.ready().notify_driver();
             }
         });
     }
@@ -257,7 +267,10 @@ impl<E> Core<E> {
 
     /// Children have returned: the lifecycle hears of it, and of all that it was not told of.
     fn tell(&self, state: &mut State<E>, returned: u32) {
-        let alive = self.scope.children.alive.fetch_sub(returned, Ordering::AcqRel) - returned;
+        let alive = match returned {
+            0 => self.scope.children.alive.load(Ordering::Acquire),
+            _ => self.scope.children.alive.fetch_sub(returned, Ordering::AcqRel) - returned,
+        };
         state.life.children_done(state.life.running() as u32 - alive);
     }
 
@@ -270,11 +283,15 @@ impl<E> Core<E> {
             .store(self.scope.children.done.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
-    /// One step under the lock: tells the lifecycle of the ends, hands out what was started once all
-    /// that was started before has begun. Returns whether the nursery has closed.
+    /// One step under the lock, if there is anything to do: tells the lifecycle of the ends, hands out what was
+    /// started once all that was started before has begun. Returns whether the nursery has closed.
     pub(crate) fn take_up(&self, fresh: &mut IntoIter<Running<E>>) -> bool {
         self.local.with(|local| {
             let local = local.expect("only the driver drives");
+            if self.has_no_news(local) {
+                self.show();
+                return false;
+            }
             let state = &mut *self.state();
             self.catch_up(local, state);
             self.show();
@@ -294,11 +311,29 @@ impl<E> Core<E> {
 
     /// Whether nothing has come since [`take_up`](Self::take_up), and the nursery has not closed.
     pub(crate) fn is_idle(&self) -> bool {
-        let caught_up = self.local.with(|local| local.is_some_and(|it| self.is_caught_up(it)));
-        let state = &mut *self.state();
-        self.tell(state, 0);
-        let closed = state.life.phase() == Phase::Closed;
-        caught_up && state.inbox.is_empty() && !(closed && self.scope.close_to_orphans(false))
+        self.local.with(|local| {
+            let local = local.expect("only the driver drives");
+            if self.has_no_news(local) {
+                return true;
+            }
+            let state = &mut *self.state();
+            self.tell(state, 0);
+            let closed = state.life.phase() == Phase::Closed;
+            self.is_caught_up(local)
+                && state.inbox.is_empty()
+                && !(closed && self.scope.close_to_orphans(false))
+        })
+    }
+
+    /// Whether there is nothing to tell the lifecycle that could close the nursery, and nothing to take up. What
+    /// changes that on another thread wakes the driver afterwards.
+    #[inline]
+    fn has_no_news(&self, local: &Local<E>) -> bool {
+        self.is_caught_up(local)
+            && self.scope.children.done.load(Ordering::Relaxed) == 0
+            && !self.waits.load(Ordering::Acquire)
+            && (!local.body_has_ended.get()
+                || self.scope.children.alive.load(Ordering::Acquire) > 0)
     }
 
     /// Whether no child was started here since the driver's last look. While numbers are left that
@@ -308,8 +343,13 @@ impl<E> Core<E> {
     }
 
     fn catch_up(&self, local: &Local<E>, state: &mut State<E>) {
-        let spare = self.scope.children.spare.swap(0, Ordering::Relaxed);
-        self.tell(state, spare + self.scope.children.done.swap(0, Ordering::Relaxed));
+        // Only this thread changes these.
+        let [spare, done] = [&self.scope.children.spare, &self.scope.children.done].map(|count| {
+            let before = count.load(Ordering::Relaxed);
+            count.store(0, Ordering::Relaxed);
+            before
+        });
+        self.tell(state, spare + done);
         if state.ids == local.last.get() {
             // No number was taken since: these are given again.
             state.ids -= spare;

@@ -89,6 +89,8 @@ struct Driver<E> {
     /// `None` while the thread stands in it.
     scope: Option<Arc<Scope>>,
     body: TaskRef,
+    /// The body has not been polled.
+    begins: bool,
     /// Those that wait for something; each knows its index.
     children: Vec<Running<E>>,
     woken: Woken,
@@ -98,6 +100,10 @@ struct Driver<E> {
     /// How the child ended that has just been polled; none in between.
     outcome: Option<Outcome<Failure<E>>>,
     stopped: bool,
+    /// A child has ended as cancelled.
+    has_cut: bool,
+    /// At how many waiting children no other begins in this turn.
+    full: usize,
     /// The whole nursery is a shield.
     shields: bool,
     /// It has time of its own to clean up.
@@ -146,15 +152,16 @@ where
         if let Some(gone) = this.gone {
             return gone.poll_nursery(cx).map(Err);
         }
-        let start = this.start.take();
         let since = wall::count();
+        let mut start = None;
         let driver = match this.driver {
             Some(driver) => driver,
             None => {
+                let start = start.insert(this.start.take());
                 let start = start.as_ref().expect("a nursery is not polled once it is done");
-                let (ready, seat) = DriverSeat::new();
+                let (lists, seat) = DriverSeat::new();
                 *this.seat = Some(seat);
-                this.driver.insert(Driver::new(&start.builder, ready))
+                this.driver.insert(Driver::new(&start.builder, lists))
             }
         };
         let span = driver.span.clone();
@@ -167,7 +174,7 @@ where
         let seat = this.seat.as_mut().expect("a driver has a seat");
         let turn = seat.drive(|| {
             let frame = polling::enter(Kind::Open, false);
-            if let Some(Start { body, call, .. }) = start {
+            if let Some(Some(Start { body, call, .. })) = start {
                 let handle = Nursery::new(driver.core.clone(), None, false);
                 match catch_unwind(AssertUnwindSafe(|| call(body, handle))) {
                     Ok(future) => this.body.set(Some(future)),
@@ -198,13 +205,12 @@ where
         }
         seat.close();
         let along = driver.core.scope.is_taken_along().then(|| driver.core.scope.clone());
-        let cut = driver.core.state().life.saw_cancellation();
         let ended = driver.finish(this.value.take());
-        *this.driver = None;
         // What a cancellation from outside has cut off is not done, whatever the body returned.
-        if let Some(scope) = along
-            && ended.as_ref().map_or_else(MultiError::is_empty, |_| cut)
-        {
+        let is_cut = |_: &_| driver.core.state().life.saw_cancellation();
+        let along = along.filter(|_| ended.as_ref().map_or_else(MultiError::is_empty, is_cut));
+        *this.driver = None;
+        if let Some(scope) = along {
             let gone = this.gone.insert(EndedOutside::new(scope));
             return gone.poll_nursery(cx).map(Err);
         }
@@ -213,20 +219,19 @@ where
 }
 
 impl<E> Driver<E> {
-    fn new(builder: &Builder, ready: ReadyRef) -> Self {
+    fn new(builder: &Builder, [list, ready]: [ReadyRef; 2]) -> Self {
         // A subscriber's code, which may panic: nothing is there yet that would stay for ever.
         let span = Span::nursery(builder.name.as_deref());
         let parent = polling::current();
         let info = Info::new(info::Kind::Nursery, builder.name.clone(), builder.place);
-        let scope = Scope::open(parent, &builder.scope, Owner::Driver(ready.clone()), info);
+        let scope = Scope::open(parent, &builder.scope, Owner::Driver(list), info);
+        let body = make_idle(&ready);
         let core = Core::new(
             scope.clone(),
-            ready.clone(),
+            ready,
             builder.on_error == crate::OnError::Collect,
             builder.limit,
         );
-        let body = make_idle(&ready);
-        body.wake_by_ref();
         let mut held = HeldChildren::new();
         if builder.scope.shield && scope.parent().is_some() {
             held.raise();
@@ -235,12 +240,15 @@ impl<E> Driver<E> {
             core,
             scope: Some(scope),
             body,
+            begins: true,
             children: Vec::new(),
             woken: Woken::new(),
             fresh: Vec::new().into_iter(),
             woken_first: false,
             outcome: None,
             stopped: false,
+            has_cut: false,
+            full: 0,
             shields: builder.scope.shield,
             has_budget: builder.scope.cleanup.is_some_and(|budget| !budget.is_zero()),
             is_known: false,

@@ -2,7 +2,8 @@
 //! only reads; the locks that it takes are held for as long as it takes to copy.
 
 use std::fmt::{self, Display};
-use std::sync::Arc;
+use std::ptr;
+use std::sync::{Arc, Weak};
 
 use nursery_core::{ScopeId, Tree, View};
 
@@ -10,9 +11,9 @@ use crate::clock;
 use crate::error::{Cause, Reason};
 use crate::nursery::Nursery;
 use crate::polling;
-use crate::scope::info::{ChildRecord, Info, Kind, Runs, Stage};
+use crate::scope::info::{ChildRecord, Kind, Runs, Stage};
 use crate::scope::tree;
-use crate::scope::{Scope, Tokio};
+use crate::scope::{HasSignal, Scope, Tokio};
 
 pub use crate::node::{Node, NodeKind, State};
 pub use crate::scope::info::record_children;
@@ -153,16 +154,19 @@ pub fn dump() -> Dump {
     let mut roots = Vec::new();
     for all in tree::all() {
         let tree = all.lock();
-        let hosts: Vec<_> = tree.roots().filter_map(|root| tree.view(root).host.cloned()).collect();
+        let host = |root| tree.view(root).host.and_then(Weak::upgrade);
+        let hosts: Vec<_> = tree.roots().filter_map(host).collect();
         drop(tree);
         for host in hosts {
             // The clock may be the program's code: it is read outside the lock.
-            let now = host.clock.now();
+            let now = host.signal().clock.now();
+            let mut seen = Vec::new();
             let tree = &all.lock();
-            let is_still_there =
-                |root| tree.view(root).host.is_some_and(|it| Arc::ptr_eq(it, &host));
+            let is_still_there = |root| {
+                tree.view(root).host.is_some_and(|it| ptr::addr_eq(it.as_ptr(), &raw const *host))
+            };
             if let Some(root) = tree.roots().find(|root| is_still_there(*root)) {
-                roots.append(&mut copy(tree, root, now));
+                roots.append(&mut copy(tree, root, now, &mut seen));
             }
         }
     }
@@ -194,7 +198,8 @@ impl<E, M> Nursery<'_, E, M> {
 impl Scope {
     pub(crate) fn dump(&self) -> Dump {
         let now = self.clock().now();
-        Dump { roots: copy(&self.tree().lock(), self.id(), now) }
+        let mut seen = Vec::new();
+        Dump { roots: copy(&self.tree().lock(), self.id(), now, &mut seen) }
     }
 }
 
@@ -202,7 +207,7 @@ impl Scope {
 struct Part<'a> {
     scope: ScopeId,
     view: View<'a, Tokio>,
-    info: &'a Info,
+    host: Arc<dyn HasSignal>,
     /// The noted children, then what was opened in others.
     below: Vec<Node>,
     records: Vec<Arc<ChildRecord>>,
@@ -210,14 +215,21 @@ struct Part<'a> {
     above: usize,
 }
 
-/// One scope and what is below it; of one that is over, only what is below.
-fn copy(tree: &Tree<Tokio>, root: ScopeId, now: f64) -> Vec<Node> {
+/// One scope and what is below it; of one that is over, only what is below. Leaves the scopes that it has
+/// looked at in `seen`: to drop the last reference to one takes the lock of the tree.
+fn copy(
+    tree: &Tree<Tokio>,
+    root: ScopeId,
+    now: f64,
+    seen: &mut Vec<Arc<dyn HasSignal>>,
+) -> Vec<Node> {
     let part = |scope, above| {
         let view = tree.view(scope);
-        let info = &view.host?.info;
-        let records = info.records();
+        // One that is going is not shown.
+        let host = view.host?.upgrade()?;
+        let records = host.signal().info.records();
         let below = records.iter().map(|record| child(record, view.is_cancelled)).collect();
-        Some(Part { scope, view, info, below, records, above })
+        Some(Part { scope, view, host, below, records, above })
     };
     // From the top down, each with those that are beside it, the latest first; then, from the end,
     // each goes to the one above it.
@@ -228,8 +240,10 @@ fn copy(tree: &Tree<Tokio>, root: ScopeId, now: f64) -> Vec<Node> {
         at += 1;
     }
     while let Some(part) = parts.pop() {
-        let (above, opener) = (part.above, part.info.opener.as_ref());
+        let (above, host) = (part.above, part.host.clone());
         let nodes = part.close(now);
+        seen.push(host);
+        let opener = seen.last().and_then(|host| host.signal().info.opener.as_ref());
         let Some(above) = parts.get_mut(above) else { return nodes };
         let place = |opener: &Arc<ChildRecord>| {
             // They are in the order of starting.
@@ -245,7 +259,8 @@ fn copy(tree: &Tree<Tokio>, root: ScopeId, now: f64) -> Vec<Node> {
 
 impl Part<'_> {
     fn close(self, now: f64) -> Vec<Node> {
-        let Self { view, info, below, .. } = self;
+        let Self { view, host, below, .. } = self;
+        let info = &host.signal().info;
         let running = info.running();
         let state = match (info.kind, info.stage()) {
             (Kind::Wall | Kind::Thread, _) => return below,

@@ -139,7 +139,7 @@ impl<'env, E, M> Nursery<'env, E, M> {
         if !self.is_plain() {
             return self.start_special(future, Location::caller());
         }
-        let (task, handle) = make(&core.ready, future, TaskOptions { shield: false, name: None });
+        let (task, handle) = make(core.ready(), future, TaskOptions { shield: false, name: None });
         self.admit(task, handle)
     }
 
@@ -170,7 +170,7 @@ impl<'env, E, M> Nursery<'env, E, M> {
         let core = &self.core;
         let (name, shield) = (&self.name, self.shield);
         let recorded = (core.records || name.is_some())
-            .then(|| RecordGuard::new(&core.scope.signal, name.clone(), shield, Runs::Here, place));
+            .then(|| RecordGuard::new(&core.scope, name.clone(), shield, Runs::Here, place));
         let record = recorded.as_ref().map(|recorded| recorded.record().clone());
         let scope = match shield {
             true => wall(core.scope.clone(), Info::wall(record.clone())),
@@ -178,7 +178,8 @@ impl<'env, E, M> Nursery<'env, E, M> {
         };
         let span = Span::child(name.as_deref());
         let special = Special::new(future, recorded, seat, Some(scope), span);
-        let (task, handle) = make(&core.ready, special, TaskOptions { shield, name: name.clone() });
+        let (task, handle) =
+            make(core.ready(), special, TaskOptions { shield, name: name.clone() });
         let child = self.admit(task, handle)?;
         if let Some(record) = record {
             record.set_id(child.id());

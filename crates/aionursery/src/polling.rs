@@ -70,13 +70,48 @@ pub(crate) const WALL: u8 = 2;
 
 /// The scope that the running code stands in.
 pub(crate) fn current() -> Option<Arc<Scope>> {
-    look(Around::scope)
+    look_into(Around::scope)
+}
+
+/// A scope with a handle is to stand in what is around: that opens if it is one without.
+#[inline]
+pub(crate) fn settle() {
+    look_into(|around| {
+        if matches!(around, Around::Unopened(_)) {
+            around.scope();
+        }
+    });
 }
 
 /// Looks at what is around.
 pub(crate) fn look<R>(ask: impl FnOnce(&Around) -> R) -> R {
-    let standing = InScope::amid(Around::Nothing);
-    ask(&standing.before)
+    look_into(|around| ask(around))
+}
+
+/// As [`look`], for what changes it.
+#[inline]
+fn look_into<R>(ask: impl FnOnce(&mut Around) -> R) -> R {
+    struct Look(Around);
+    impl Drop for Look {
+        #[inline]
+        fn drop(&mut self) {
+            put(std::mem::take(&mut self.0));
+        }
+    }
+    let mut look = Look(take());
+    ask(&mut look.0)
+}
+
+/// Takes what is around; [`put`] gives it back, or what comes of it.
+#[inline]
+pub(crate) fn take() -> Around {
+    swap(Around::Nothing)
+}
+
+/// Sets what is around, where nothing is.
+#[inline]
+pub(crate) fn put(around: Around) {
+    AROUND.set(ManuallyDrop::new(around));
 }
 
 /// For its lifetime the thread stands in a scope. The scope is moved, not counted.

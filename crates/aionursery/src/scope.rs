@@ -13,7 +13,7 @@ mod tokens;
 pub(crate) mod tree;
 mod waiter;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use nursery_core::{Cleanup, Delivery, Effects, Flight, MemberId, ScopeId, Settings, Tree};
@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use cancellation::Cancellation;
 pub(crate) use children::Children;
-pub(crate) use face::Tokio;
+pub(crate) use face::{HasSignal, Tokio};
 use info::{Info, Kind, Stage};
 #[cfg(feature = "tokio-util")]
 use signal::LISTENS;
@@ -82,16 +82,15 @@ struct Orphans {
 
 /// A scope. Leaves the tree when its last owner goes.
 pub(crate) struct Scope {
-    tree: Arc<ScopeTree>,
+    /// `None` once it has left the tree.
+    tree: Option<Arc<ScopeTree>>,
     parent: Option<Arc<Scope>>,
     member: MemberId,
     id: ScopeId,
-    pub(crate) signal: Arc<Signal>,
+    pub(crate) signal: Signal,
     /// How many children it has, if it is a nursery's.
     pub(crate) children: Children,
     orphans: Option<Mutex<Orphans>>,
-    /// It has left the tree.
-    left: bool,
 }
 
 impl Scope {
@@ -104,7 +103,7 @@ impl Scope {
     ) -> Arc<Self> {
         let nursery = info.kind == Kind::Nursery;
         let (tree, clock) = match &parent {
-            Some(parent) => (parent.tree.clone(), parent.clock().clone()),
+            Some(parent) => (parent.shared_tree().clone(), parent.clock().clone()),
             None => (tree::take(), ScopeClock::start(options.clock.clone())),
         };
         let mut settings = options.settings(&clock, nursery);
@@ -118,33 +117,48 @@ impl Scope {
                 flags |= LATE;
             }
         }
-        let signal = Arc::new(Signal::new(flags, owner, info, clock));
-        let (member, id, cancelled) = {
-            let tree = &mut *tree.lock();
-            let member = match &parent {
-                Some(parent) => tree.enroll_in(signal.clone(), parent.id),
-                None => tree.enroll(signal.clone(), true),
+        let is_below = parent.is_some();
+        let scope = Arc::new_cyclic(|own: &Weak<Self>| {
+            let (member, id) = {
+                let tree = &mut *tree.lock();
+                let own: Weak<dyn HasSignal> = Weak::<Self>::clone(own);
+                let member = match &parent {
+                    Some(parent) => tree.enroll_in(own, parent.id),
+                    None => tree.enroll(own, true),
+                };
+                // Its deadline lies ahead: nothing comes of it now.
+                let out = &mut Effects::default();
+                (member, tree.enter(member, settings, 0, f64::NEG_INFINITY, out))
             };
-            // Its deadline lies ahead: nothing comes of it now.
-            let out = &mut Effects::default();
-            let id = tree.enter(member, settings, 0, f64::NEG_INFINITY, out);
-            (member, id, tree.is_cancelled(member))
-        };
-        if cancelled {
-            // The clock may be the program's code: it is read outside the lock, and only if need be.
-            let now = signal.clock.reading();
-            let tree = &mut *tree.lock();
-            let hard = if tree.insists_at(member) <= now { HARD } else { TIMED };
-            signal.flags.fetch_or(SOFT | hard, Ordering::AcqRel);
-            tree.thrown(member);
+            let signal = Signal::new(flags, owner, info, clock);
+            let (children, orphans) = (Children::default(), nursery.then(Mutex::default));
+            Self { tree: Some(tree), parent, member, id, signal, children, orphans }
+        });
+        if is_below {
+            scope.hear_from_above();
         }
-        let orphans = nursery.then(Mutex::default);
-        let children = Children::default();
-        Arc::new(Self { tree, parent, member, id, signal, children, orphans, left: false })
+        scope
+    }
+
+    /// It was opened below one that is cancelled, or was cancelled before there was anything to tell.
+    fn hear_from_above(&self) {
+        if !self.tree().lock().is_cancelled(self.member) {
+            return;
+        }
+        // The clock may be the program's code: it is read outside the lock, and only if need be.
+        let now = self.signal.clock.reading();
+        let tree = &mut *self.tree().lock();
+        let hard = if tree.insists_at(self.member) <= now { HARD } else { TIMED };
+        self.signal.flags.fetch_or(SOFT | hard, Ordering::AcqRel);
+        tree.thrown(self.member);
+    }
+
+    fn shared_tree(&self) -> &Arc<ScopeTree> {
+        self.tree.as_ref().expect("only what goes has left the tree")
     }
 
     pub(crate) fn tree(&self) -> &ScopeTree {
-        &self.tree
+        self.shared_tree()
     }
 
     pub(crate) fn id(&self) -> ScopeId {
@@ -177,7 +191,7 @@ impl Scope {
 
     /// Whether no cancellation from above reaches it.
     pub(crate) fn is_shield(&self) -> bool {
-        self.tree.lock().settings(self.id).shield
+        self.tree().lock().settings(self.id).shield
     }
 
     /// The future that this nursery stands in is dropped as soon as it has ended: so it is cancelled
@@ -241,12 +255,12 @@ impl Scope {
         if !self.is_soft() {
             return None;
         }
-        self.tree.lock().first_cause(self.id).cloned().map(Cause)
+        self.tree().lock().first_cause(self.id).cloned().map(Cause)
     }
 
     /// Why it was cancelled itself, not by a scope above.
     pub(crate) fn own_cause(&self) -> Option<Cause> {
-        self.is_soft().then(|| self.tree.lock().cause(self.id).cloned().map(Cause)).flatten()
+        self.is_soft().then(|| self.tree().lock().cause(self.id).cloned().map(Cause)).flatten()
     }
 
     /// Lets a deadline act that had passed when the scope was opened.
@@ -267,7 +281,7 @@ impl Scope {
 
     /// The next moment at which something happens to it, on the clock of its root.
     pub(crate) fn next_moment(&self) -> f64 {
-        let tree = self.tree.lock();
+        let tree = self.tree().lock();
         if tree.is_cancelled(self.member) {
             tree.insists_at(self.member)
         } else {
@@ -277,7 +291,7 @@ impl Scope {
 
     /// The earliest moment at which a deadline cancels it, on the clock of its root.
     pub(crate) fn effective_deadline(&self) -> f64 {
-        self.tree.lock().effective_deadline(self.member)
+        self.tree().lock().effective_deadline(self.member)
     }
 
     pub(crate) fn clock(&self) -> &ScopeClock {
@@ -323,9 +337,9 @@ impl Scope {
         let mut out = Effects::default();
         let mut raise = Vec::new();
         let result = {
-            let tree = &mut *self.tree.lock();
+            let tree = &mut *self.tree().lock();
             let result = act(tree, now, &mut out);
-            for Delivery { key: signal, member, throw, .. } in out.deliveries {
+            for Delivery { key: scope, member, throw, .. } in out.deliveries {
                 if !throw || !tree.is_cancelled(member) {
                     continue;
                 }
@@ -336,38 +350,43 @@ impl Scope {
                     f64::INFINITY => SOFT,
                     _ => SOFT | TIMED,
                 };
-                raise.push((signal, flags));
+                raise.extend(scope.upgrade().map(|scope| (scope, flags)));
             }
             result
         };
-        for (signal, flags) in raise {
-            signal.raise(flags);
+        for (scope, flags) in raise {
+            scope.signal().raise(flags);
         }
         result
     }
 
     /// Leaves the tree, once. Gives the scope above.
     fn leave(&mut self) -> Option<Arc<Self>> {
-        if std::mem::replace(&mut self.left, true) {
-            return None;
-        }
-        {
-            let tree = &mut *self.tree.lock();
+        let tree = self.tree.take()?;
+        let is_small = {
+            let tree = &mut *tree.lock();
             let out = &mut Effects::default();
             // Nothing stands in it any more whose time to clean up could begin by that.
             tree.exit(self.id, Flight::Nothing, 0, f64::NEG_INFINITY, out);
             tree.withdraw(self.member, out);
-        }
-        if let Some(orphans) = &self.orphans {
+            tree.room() <= tree::FEW
+        };
+        if let Some(orphans) = &mut self.orphans {
             // Both are above it, and so held by its parent, too, which must be the last to go.
-            let orphans = &mut *lock(orphans);
+            let orphans = orphans.get_mut().unwrap_or_else(PoisonError::into_inner);
             (orphans.above, orphans.heir) = (None, None);
         }
         let parent = self.parent.take();
-        if parent.is_none() {
-            tree::give(&self.tree);
+        if parent.is_none() && is_small {
+            tree::give(tree);
         }
         parent
+    }
+}
+
+impl HasSignal for Scope {
+    fn signal(&self) -> &Signal {
+        &self.signal
     }
 }
 

@@ -243,7 +243,7 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         let core = self.core();
         let TaskOptions { name, shield } = self.options();
         (core.records || name.is_some()).then(|| {
-            let recorded = RecordGuard::new(&core.scope.signal, name, shield, runs, place);
+            let recorded = RecordGuard::new(&core.scope, name, shield, runs, place);
             recorded.record().set_id(id);
             recorded
         })

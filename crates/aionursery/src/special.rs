@@ -12,24 +12,24 @@ use pin_project_lite::pin_project;
 use crate::limit::Place;
 use crate::polling::InScope;
 use crate::scope::info::{ChildRecord, Info, Runs};
-use crate::scope::{Owner, Scope, ScopeOptions, Signal};
+use crate::scope::{Owner, Scope, ScopeOptions};
 use crate::trace::Span;
 
 /// A child's entry among its nursery's; goes when the child's future does.
 pub(crate) struct RecordGuard {
     record: Arc<ChildRecord>,
-    nursery: Arc<Signal>,
+    nursery: Arc<Scope>,
 }
 
 impl RecordGuard {
     pub(crate) fn new(
-        nursery: &Arc<Signal>,
+        nursery: &Arc<Scope>,
         name: Option<Arc<str>>,
         shield: bool,
         runs: Runs,
         place: &'static Location<'static>,
     ) -> Self {
-        let record = nursery.info.record(name, shield, runs, Some(place));
+        let record = nursery.signal.info.record(name, shield, runs, Some(place));
         Self { record, nursery: nursery.clone() }
     }
 
@@ -40,7 +40,7 @@ impl RecordGuard {
 
 impl Drop for RecordGuard {
     fn drop(&mut self) {
-        self.nursery.info.forget(&self.record);
+        self.nursery.signal.info.forget(&self.record);
     }
 }
 

@@ -93,24 +93,23 @@ pub(crate) fn place<C>() -> NonNull<C> {
 }
 
 impl Header {
-    /// Of a task with a handle, and this many references in all.
     #[inline]
     pub(crate) fn new(
-        references: usize,
-        options: TaskOptions,
+        state: State,
+        name: Option<Arc<str>>,
         vtable: &'static Table,
         ready: &ReadyRef,
         (index, id): (u32, u32),
     ) -> Self {
         Self {
             link: Link::new(),
-            state: State::new(references, options.shield),
+            state,
             vtable,
             ready: ready.add_task(),
             joiner: AtomicWaker::new(),
             index: AtomicU32::new(index),
             id: AtomicU32::new(id),
-            name: options.name.map(Box::new),
+            name: name.map(Box::new),
         }
     }
 }

@@ -133,6 +133,31 @@ async fn r4_first_steps_keep_the_order_of_starting_where_a_turn_cannot_take_all(
 }
 
 #[tokio::test]
+async fn a_thousand_children_that_begin_to_wait_let_the_runtime_in_between() {
+    let begun = Arc::new(AtomicUsize::new(0));
+    let seen = begun.clone();
+    let other = tokio::spawn(async move { seen.load(Ordering::SeqCst) });
+    nursery(async |n| {
+        for _ in 0..1000 {
+            let begun = begun.clone();
+            n.start_soon(async move {
+                begun.fetch_add(1, Ordering::SeqCst);
+                std::future::pending::<Result<(), &str>>().await
+            });
+        }
+        let before_it = other.await.unwrap();
+        assert!((1..1000).contains(&before_it), "{before_it}");
+        while begun.load(Ordering::SeqCst) < 1000 {
+            tokio::task::yield_now().await;
+        }
+        n.cancel();
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
 async fn a_thousand_children_that_drain_channels_are_not_polled_in_vain() {
     let polls = Cell::new(0_usize);
     nursery_local(async |n| {

@@ -3,6 +3,7 @@
 //! never end in place of the future that a cancellation from outside is for.
 
 use std::future::Future;
+use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 
 use pin_project_lite::pin_project;
 
-use crate::around::{Around, Shared};
+use crate::around::{self, Around, Shared, Terms};
 use crate::ended_outside::EndedOutside;
 use crate::error::Cancelled;
 use crate::ignore_panics::ignore_panics;
@@ -32,77 +33,185 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     #[project = Fields]
     pub struct Scoped<F> {
-        shared: Arc<Shared>,
+        target: Target,
         #[pin]
         future: Option<F>,
         // What runs in the scope is this.
         runs: bool,
-        // Its place in the tree, once it needs one.
-        scope: Option<Arc<Scope>>,
-        timer: Timer,
-        held: WallsInside,
-        shield: bool,
-        // It shields, for what is around.
-        wall: Option<ShieldGuard>,
-        // What it shields cannot go on.
-        stuck: bool,
+        // It has a place in the tree. Boxed: most of what is run in a scope never waits.
+        waits: Option<Box<Waiting>>,
         // It has ended, and the future that awaits it is cancelled.
         gone: Option<Box<EndedOutside>>,
-        place: &'static Location<'static>,
     }
 
     impl<F> PinnedDrop for Scoped<F> {
         fn drop(this: Pin<&mut Self>) {
-            let this = this.project();
+            let mut this = this.project();
             if *this.runs {
                 // What ran in it may have panicked, and be dropped for that.
-                ignore_panics(|| {
-                    *this.scope = None;
-                    this.shared.end();
-                });
+                ignore_panics(|| this.leave(None));
             }
         }
     }
 }
 
+/// What has to wait in a scope.
+struct Waiting {
+    scope: Arc<Scope>,
+    timer: Timer,
+    held: WallsInside,
+    shield: bool,
+    /// It shields, for what is around.
+    wall: Option<ShieldGuard>,
+    /// What it shields cannot go on.
+    stuck: bool,
+}
+
 opaque!("Scoped", [F] Scoped<F>);
 
 impl<F> Scoped<F> {
-    pub(super) fn new(shared: Arc<Shared>, future: F, place: &'static Location<'static>) -> Self {
-        Self {
-            shared,
-            future: Some(future),
-            runs: false,
-            scope: None,
-            timer: Timer::new(),
-            held: WallsInside::default(),
-            shield: false,
-            wall: None,
-            stuck: false,
-            gone: None,
-            place,
-        }
+    pub(super) fn new(target: Target, future: F) -> Self {
+        Self { target, future: Some(future), runs: false, waits: None, gone: None }
     }
 }
 
 impl<F> Fields<'_, F> {
-    /// Takes its place in the tree.
-    fn enter(&mut self, waker: &Waker) {
-        let scope = self.shared.enter(polling::current());
+    /// Takes its place in the tree, which may have been opened by what ran in it. `inside`: where the walls
+    /// begin that were raised in that.
+    fn enter(&mut self, opened: Option<Arc<Scope>>, shield: bool, inside: usize, waker: &Waker) {
+        let scope = opened.unwrap_or_else(|| self.target.open(polling::current()));
         scope.signal.register_owner(waker);
-        if *self.shield && scope.parent().is_some() {
+        let timer = Timer::new();
+        let held = WallsInside::default();
+        let mut waits = Waiting { scope, timer, held, shield, wall: None, stuck: false };
+        waits.take_in(inside);
+        if shield && waits.scope.parent().is_some() {
             // What is around does not drop it while it shields.
-            *self.wall = Some(ShieldGuard::new());
+            waits.wall = Some(ShieldGuard::new());
         }
-        *self.scope = Some(scope);
+        *self.waits = Some(Box::new(waits));
     }
 
-    fn end(&mut self) {
+    /// What ran in it has ended, or is dropped.
+    fn end(&mut self, opened: Option<Arc<Scope>>) {
         self.future.set(None);
-        *self.wall = None;
-        *self.scope = None;
         *self.runs = false;
-        self.shared.end();
+        self.leave(opened);
+    }
+
+    #[inline]
+    fn leave(&mut self, opened: Option<Arc<Scope>>) {
+        let scope = match self.waits.take() {
+            Some(waits) => {
+                let Waiting { scope, wall, .. } = *waits;
+                drop(wall);
+                Some(scope)
+            }
+            None => opened,
+        };
+        self.target.end(scope);
+    }
+}
+
+impl Waiting {
+    /// Walls were raised in what runs in it.
+    fn take_in(&mut self, inside: usize) {
+        if wall::count() > inside {
+            self.held.take_in(inside);
+            if self.shield {
+                // Its own wall stands for those inside.
+                wall::forget(inside);
+            }
+        }
+    }
+
+    /// Whether it was cancelled, and what runs in it may be dropped.
+    fn is_to_go(&mut self, waker: &Waker) -> bool {
+        (self.scope.is_hard() || self.stuck) && !self.held.stands(waker)
+    }
+
+    /// What runs in it has to wait, and has left these marks. Returns whether it was cancelled meanwhile.
+    fn wait(&mut self, marks: u8, cx: &mut Context<'_>) -> bool {
+        if marks & PARK != 0 {
+            // What it runs cannot go on, so the future that awaits it cannot; unless it was cancelled
+            // itself, and this is all that it comes to.
+            let is_own = self.shield || self.scope.own_cause().is_some();
+            if is_own || (self.scope.is_hard() && !self.scope.is_taken_along()) {
+                self.stuck = true;
+                polling::acknowledge();
+            } else {
+                polling::park();
+            }
+        }
+        // The time is looked at only now: a value that is there is not late.
+        let late = self.timer.poll(&self.scope, cx) || self.scope.poll_tokens(cx);
+        // It was cancelled, maybe by what it ran, or its last shield has fallen.
+        late || self.is_to_go(cx.waker())
+    }
+}
+
+/// In which frame the future of a scope is polled.
+#[inline]
+fn kind(shield: bool) -> Kind {
+    match polling::kind() {
+        kind if kind.is_open() && shield => Kind::Shielded,
+        kind => kind,
+    }
+}
+
+/// What is around hears of the walls that were raised since then.
+#[inline]
+fn pass_on(outermost: bool, since: usize) {
+    if wall::count() > since {
+        match outermost {
+            true => wall::forget(since),
+            false => polling::mark_wall(),
+        }
+    }
+}
+
+/// Which scope something runs in.
+pub(super) enum Target {
+    /// That of some handles, and where it was told to run this.
+    Handles(Arc<Shared>, &'static Location<'static>),
+    /// One of its own.
+    Own(Terms),
+}
+
+impl Target {
+    /// Something begins to run in it: says whether it shields. `None` if the scope is to be opened first.
+    #[inline]
+    fn begin(&self) -> (bool, Option<Amid>) {
+        match self {
+            Self::Handles(shared, place) => {
+                polling::settle();
+                let outside = polling::look(Around::is_cancelled);
+                let stand = || polling::swap(Around::Later(shared.clone()));
+                let (shield, outermost) = shared.begin(place, outside, stand);
+                (shield, outermost.map(|outermost| Amid { outermost, before: None }))
+            }
+            Self::Own(terms) => (terms.shield, Amid::begin(terms)),
+        }
+    }
+
+    /// Its place in the tree, below `parent`.
+    fn open(&self, parent: Option<Arc<Scope>>) -> Arc<Scope> {
+        match self {
+            Self::Handles(shared, _) => shared.enter(parent),
+            Self::Own(terms) => terms.open(parent),
+        }
+    }
+
+    /// What ran in it has ended.
+    #[inline]
+    fn end(&self, scope: Option<Arc<Scope>>) {
+        match self {
+            Self::Handles(shared, _) => {
+                drop(scope);
+                shared.end();
+            }
+            Self::Own(_) => scope.into_iter().for_each(around::end),
+        }
     }
 }
 
@@ -110,122 +219,147 @@ impl<F> Fields<'_, F> {
 struct Amid {
     /// Nothing of ours is around.
     outermost: bool,
+    /// What is to be around again, if the scope does not know.
+    before: Option<Around>,
 }
 
 impl Amid {
-    /// Something begins to run in the scope: also says whether that shields. `None` if the scope is to be
-    /// opened first.
-    fn enter(shared: &Arc<Shared>, place: &'static Location<'static>) -> (bool, Option<Self>) {
-        let outside = polling::look(Around::is_cancelled);
-        let stand = || polling::swap(Around::Later(shared.clone()));
-        let (shield, outermost) = shared.begin(place, outside, stand);
-        (shield, outermost.map(|outermost| Self { outermost }))
+    /// Something begins to run in a scope of these terms. `None` if that is to be opened first.
+    #[inline]
+    fn begin(terms: &Terms) -> Option<Self> {
+        let around = polling::take();
+        let outermost = around.is_outermost();
+        let (around, before) = match around.begin(*terms) {
+            Ok(around) => (around, None),
+            Err(around) => {
+                polling::put(around);
+                if polling::look(Around::is_cancelled) {
+                    return None;
+                }
+                // It opens: the clock may be the program's code, which may panic.
+                let parent = polling::current();
+                (Around::unopened(*terms, parent), Some(polling::take()))
+            }
+        };
+        polling::put(around);
+        Some(Self { outermost, before })
+    }
+
+    /// Gives the scope, if it has one of its own and that was opened.
+    #[inline]
+    fn leave(self) -> Option<Arc<Scope>> {
+        ManuallyDrop::new(self).stand_outside()
+    }
+
+    #[inline]
+    fn stand_outside(&mut self) -> Option<Arc<Scope>> {
+        let (around, scope) = match polling::take() {
+            Around::Later(shared) => (shared.take_around(), None),
+            around => around.end(self.before.take()),
+        };
+        polling::put(around);
+        scope
     }
 }
 
 impl Drop for Amid {
+    /// What was polled has panicked.
     fn drop(&mut self) {
-        let Around::Later(shared) = polling::swap(Around::Nothing) else {
-            unreachable!("scopes are left in the order of entering")
-        };
-        polling::swap(shared.take_around());
+        self.stand_outside().into_iter().for_each(around::end);
     }
 }
 
 impl<F: Future> Future for Scoped<F> {
     type Output = Result<F::Output, Cancelled>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        if let Some(gone) = this.gone {
+        if this.waits.is_some() || this.gone.is_some() {
+            return this.go_on(cx);
+        }
+        let since = wall::count();
+        assert!(!*this.runs, "a scope is not polled again after a panic");
+        let future = this.future.as_mut().as_pin_mut();
+        let future = future.expect("a scope is not polled once it is done");
+        let (shield, amid) = this.target.begin();
+        *this.runs = true;
+        let Some(amid) = amid else {
+            this.enter(None, shield, since, cx.waker());
+            return this.go_on(cx);
+        };
+        let frame = polling::enter_amid(kind(shield), shield);
+        let polled = future.poll(cx);
+        let outermost = amid.outermost;
+        let opened = amid.leave();
+        let marks = polling::leave(frame);
+        if let Poll::Ready(value) = polled {
+            if shield {
+                wall::forget(since);
+            }
+            pass_on(outermost, since);
+            this.end(opened);
+            return Poll::Ready(Ok(value));
+        }
+        this.enter(opened, shield, since, cx.waker());
+        pass_on(outermost, since);
+        match this.waits.as_mut().is_some_and(|waits| waits.wait(marks, cx)) {
+            true => this.go_on(cx),
+            false => Poll::Pending,
+        }
+    }
+}
+
+impl<F: Future> Fields<'_, F> {
+    /// What had to wait before goes on, or ends.
+    fn go_on(&mut self, cx: &mut Context<'_>) -> Poll<Result<F::Output, Cancelled>> {
+        if let Some(gone) = self.gone {
             return gone.poll(cx).map(|cause| Err(Cancelled(cause)));
         }
         let since = wall::count();
-        let mut amid = None;
-        // A shared look at it would stand against the borrows inside of a pinned future.
-        if !*this.runs && this.future.as_mut().as_pin_mut().is_some() {
-            (*this.shield, amid) = Amid::enter(this.shared, this.place);
-            *this.runs = true;
-            if amid.is_none() {
-                this.enter(cx.waker());
-            }
-        }
         loop {
-            if let Some(scope) = this.scope {
-                scope.signal.register_owner(cx.waker());
-                if (scope.is_hard() || *this.stuck) && !this.held.stands(cx.waker()) {
-                    this.future.set(None);
-                    let scope = scope.clone();
-                    let cause = scope.own_cause().filter(|_| !scope.is_taken_along());
-                    this.end();
-                    if let Some(cause) = cause {
-                        return Poll::Ready(Err(Cancelled(cause)));
-                    }
-                    let gone = this.gone.insert(EndedOutside::new(scope));
-                    return gone.poll(cx).map(|cause| Err(Cancelled(cause)));
-                }
+            let waits = self.waits.as_mut().expect("what waits has a place in the tree");
+            waits.scope.signal.register_owner(cx.waker());
+            if waits.is_to_go(cx.waker()) {
+                return self.give_up(cx);
             }
             let inside = wall::count();
-            let kind = match polling::kind() {
-                kind if kind.is_open() && *this.shield => Kind::Shielded,
-                kind => kind,
-            };
             // The marks of what is to be dropped here are for nothing else.
-            let frame = match *this.stuck {
-                true => polling::enter(kind, true),
-                false => polling::enter_amid(kind, *this.shield),
+            let frame = match waits.stuck {
+                true => polling::enter(kind(waits.shield), true),
+                false => polling::enter_amid(kind(waits.shield), waits.shield),
             };
-            let future = this.future.as_mut().as_pin_mut();
+            let future = self.future.as_mut().as_pin_mut();
             let future = future.expect("a scope is not polled once it is done");
-            let (polled, outermost) = match this.scope {
-                Some(scope) => {
-                    let standing = InScope::enter(scope.clone());
-                    (future.poll(cx), standing.is_outermost())
-                }
-                None => {
-                    let amid = amid.take().expect("a scope is not polled again after a panic");
-                    (future.poll(cx), amid.outermost)
-                }
-            };
+            let standing = InScope::enter(waits.scope.clone());
+            let polled = future.poll(cx);
+            let outermost = standing.is_outermost();
+            drop(standing);
             let marks = polling::leave(frame);
-            if wall::count() > inside {
-                this.held.take_in(inside);
-                if *this.shield {
-                    // Its own wall stands for those inside.
-                    wall::forget(inside);
-                }
-            }
-            if polled.is_pending() && this.scope.is_none() {
-                this.enter(cx.waker());
-            }
-            if outermost {
-                wall::forget(since);
-            } else if wall::count() > since {
-                polling::mark_wall();
-            }
+            waits.take_in(inside);
+            pass_on(outermost, since);
             if let Poll::Ready(value) = polled {
-                this.end();
+                self.end(None);
                 return Poll::Ready(Ok(value));
             }
-            let scope = this.scope.as_ref().expect("what waits has a place in the tree");
-            if marks & PARK != 0 {
-                // What it runs cannot go on, so the future that awaits it cannot; unless it was cancelled
-                // itself, and this is all that it comes to.
-                let is_own = *this.shield || scope.own_cause().is_some();
-                if is_own || (scope.is_hard() && !scope.is_taken_along()) {
-                    *this.stuck = true;
-                    polling::acknowledge();
-                } else {
-                    polling::park();
-                }
+            if !waits.wait(marks, cx) {
+                return Poll::Pending;
             }
-            // The time is looked at only now: a value that is there is not late.
-            let late = this.timer.poll(scope, cx) || scope.poll_tokens(cx);
-            if late || (scope.is_hard() || *this.stuck) && !this.held.stands(cx.waker()) {
-                // It was cancelled, maybe by what it ran, or its last shield has fallen.
-                continue;
-            }
-            return Poll::Pending;
         }
+    }
+
+    /// What runs in it is dropped.
+    #[cold]
+    fn give_up<T>(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Cancelled>> {
+        self.future.set(None);
+        let scope = self.waits.as_ref().map(|waits| waits.scope.clone());
+        let scope = scope.expect("what waits has a place in the tree");
+        let cause = scope.own_cause().filter(|_| !scope.is_taken_along());
+        self.end(None);
+        if let Some(cause) = cause {
+            return Poll::Ready(Err(Cancelled(cause)));
+        }
+        let gone = self.gone.insert(EndedOutside::new(scope));
+        gone.poll(cx).map(|cause| Err(Cancelled(cause)))
     }
 }

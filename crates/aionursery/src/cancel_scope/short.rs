@@ -1,15 +1,23 @@
 //! What is often done with a scope, in one call.
 
 use std::future::Future;
+use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use pin_project_lite::pin_project;
 
-use super::{CancelScope, Scoped};
+use super::{Scoped, Target};
+use crate::around::Terms;
 use crate::polling;
 use crate::scope::Cancellation;
+
+#[track_caller]
+fn until<F: Future>(deadline: Option<Instant>, future: F) -> Scoped<F> {
+    let terms = Terms { deadline, shield: false, place: Location::caller() };
+    Scoped::new(Target::Own(terms), future)
+}
 
 /// Runs a future until it ends or the time is over, which counts from this call. A future that is
 /// ready is not late, and code runs up to its first await even if no time is left (R21). With
@@ -31,12 +39,7 @@ use crate::scope::Cancellation;
 /// ```
 #[track_caller]
 pub fn fail_after<F: Future>(after: Duration, future: F) -> Scoped<F> {
-    let scope = CancelScope::new();
-    match polling::now().checked_add(after) {
-        Some(deadline) => scope.deadline(deadline),
-        None => scope,
-    }
-    .run(future)
+    until(polling::now().checked_add(after), future)
 }
 
 /// As [`fail_after`], with a moment.
@@ -53,7 +56,7 @@ pub fn fail_after<F: Future>(after: Duration, future: F) -> Scoped<F> {
 /// ```
 #[track_caller]
 pub fn fail_at<F: Future>(deadline: impl Into<Instant>, future: F) -> Scoped<F> {
-    CancelScope::new().deadline(deadline).run(future)
+    until(Some(deadline.into()), future)
 }
 
 /// As [`fail_after`], but when the time is over there is no value.
@@ -164,7 +167,8 @@ impl<F: Future> Future for Shielding<F> {
 /// ```
 #[track_caller]
 pub fn shield<F: Future>(future: F) -> Shielding<F> {
-    Shielding { scoped: CancelScope::shield().run(future) }
+    let terms = Terms { deadline: None, shield: true, place: Location::caller() };
+    Shielding { scoped: Scoped::new(Target::Own(terms), future) }
 }
 
 /// The time where the running code stands: on the clock of the scopes around it, which may be a

@@ -12,10 +12,11 @@ use std::any::Any;
 use std::cell::UnsafeCell;
 use std::future::Future;
 use std::marker::PhantomData;
-use std::mem::{self, ManuallyDrop};
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use nursery_core::{Outcome, Source};
@@ -25,7 +26,7 @@ use crate::around::Around;
 use crate::error::{Cancelled, Cause, Failure, Fault, Held, Panic};
 use crate::ignore_panics::{first, ignore_panics};
 use crate::polling;
-use crate::task::{Header, NEW, ReadyRef, Size, Step, Table, TaskOptions, TaskRef, place};
+use crate::task::{Header, NEW, ReadyRef, Size, State, Step, Table, TaskOptions, TaskRef, place};
 
 #[repr(C)]
 struct Cell<F, T, E> {
@@ -52,20 +53,7 @@ pub(crate) fn make<F, T, E>(
 where
     F: Future<Output = Result<T, E>>,
 {
-    let vtable = const {
-        &Table {
-            poll: poll::<F, T, E>,
-            take: take::<F, T, E>,
-            forget: None,
-            size: Size::of::<Cell<F, T, E>>(),
-        }
-    };
-    let place = place::<Cell<F, T, E>>();
-    let header = Header::new(2, options, vtable, ready, (NEW, 0));
-    let cell = Cell { header, stage: UnsafeCell::new(Stage::<F, T, E>::Future(future)) };
-    // SAFETY: the memory is the task's own, large enough and aligned.
-    unsafe { place.write(cell) };
-    let task = place.cast::<Header>().as_ptr();
+    let task = write::<F, T, E>(ready, State::new(2, options.shield), options.name, future);
     // SAFETY: the first of the two references that the header counts.
     let driven = unsafe { TaskRef::from_raw(task) };
     // SAFETY: the second.
@@ -77,12 +65,37 @@ where
 
 /// A task whose future is never polled, for what is woken as children are.
 pub(crate) fn make_idle(ready: &ReadyRef) -> TaskRef {
-    let options = TaskOptions { shield: false, name: None };
-    let (running, _) = make::<_, (), ()>(ready, std::future::pending(), options);
     // Such a future need not be dropped.
-    let raw = ManuallyDrop::new(running).task.as_ptr();
-    // SAFETY: the reference of the driver's side, which is forgotten.
-    unsafe { TaskRef::from_raw(raw.as_ptr()) }
+    let task = write::<_, (), ()>(ready, State::alone(), None, std::future::pending());
+    // SAFETY: the one reference that it counts.
+    unsafe { TaskRef::from_raw(task) }
+}
+
+/// Puts a task into its memory.
+#[inline]
+fn write<F, T, E>(
+    ready: &ReadyRef,
+    state: State,
+    name: Option<Arc<str>>,
+    future: F,
+) -> *const Header
+where
+    F: Future<Output = Result<T, E>>,
+{
+    let vtable = const {
+        &Table {
+            poll: poll::<F, T, E>,
+            take: take::<F, T, E>,
+            forget: None,
+            size: Size::of::<Cell<F, T, E>>(),
+        }
+    };
+    let place = place::<Cell<F, T, E>>();
+    let header = Header::new(state, name, vtable, ready, (NEW, 0));
+    let cell = Cell { header, stage: UnsafeCell::new(Stage::<F, T, E>::Future(future)) };
+    // SAFETY: the memory is the task's own, large enough and aligned.
+    unsafe { place.write(cell) };
+    place.cast::<Header>().as_ptr()
 }
 
 unsafe fn poll<F, T, E>(task: NonNull<Header>, cx: Option<&mut Context<'_>>, out: *mut ()) -> Step
@@ -120,6 +133,14 @@ where
                     unsafe { tell(out, outcome) }
                 }
             }
+        }
+        // SAFETY: the driver's reference keeps the task alive.
+        (Ok(_), None) if !unsafe { task.as_ref() }.state.has_handle() => {
+            // Its future is dropped, and nothing asks why.
+            // SAFETY: as above.
+            unsafe { task.as_ref() }.state.finish_alone();
+            // SAFETY: `out` is the caller's.
+            unsafe { tell::<E>(out, Outcome::Cancelled) }
         }
         // SAFETY: as above.
         (polled, returned) => unsafe { end_without_value(task, stage, polled, returned, out) },
@@ -312,7 +333,7 @@ mod tests {
 
     #[test]
     fn a_child_that_is_woken_after_the_drivers_last_look_makes_it_come_again() {
-        let (ready, mut seat) = DriverSeat::new();
+        let ([ready, _], mut seat) = DriverSeat::new();
         let task = make_idle(&ready);
         let calls = Arc::new(Calls::default());
         seat.drive(|| {

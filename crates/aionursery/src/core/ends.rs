@@ -34,7 +34,7 @@ impl<E> Core<E> {
             left.hand_over();
         }
         if closed {
-            self.ready.notify_driver();
+            self.ready().notify_driver();
         }
         self.scope.signal.tell_holders();
     }
@@ -54,7 +54,7 @@ impl<E> Core<E> {
             left.hand_over();
         }
         if closed {
-            self.ready.notify_driver();
+            self.ready().notify_driver();
         }
         self.scope.signal.tell_holders();
     }
@@ -81,6 +81,7 @@ impl<E> Core<E> {
     pub(crate) fn body_ended(&self, outcome: Outcome<Failure<E>>) {
         let cancelled = matches!(outcome, Outcome::Cancelled);
         let ended = self.state().life.body_ended(outcome);
+        self.local.with(|local| local.into_iter().for_each(|it| it.body_has_ended.set(true)));
         if self.scope.signal.info.stage() == Stage::Open {
             self.scope.signal.info.set_stage(Stage::Joining);
         }

@@ -23,6 +23,9 @@ use crate::wall;
 
 /// How often a turn looks again for what was woken or started meanwhile.
 const ROUNDS: usize = 4;
+/// So many children begin to wait in one turn, or as many as wait already. The runtime's turn comes after
+/// that: it has to take in what they wait for, and tokio is woken by each timer that it has not seen.
+const FEW: usize = 128;
 
 impl<E> Driver<E> {
     pub(super) fn turn<T, F>(
@@ -34,7 +37,8 @@ impl<E> Driver<E> {
     where
         F: Future<Output = Result<T, E>>,
     {
-        self.core.ready.unregister();
+        self.core.ready().unregister();
+        self.full = self.children.len() + self.children.len().max(FEW);
         for _ in 0..ROUNDS {
             let seen = self.core.scope.signal.flags();
             if seen & HARD != 0 && !self.stopped {
@@ -44,14 +48,14 @@ impl<E> Driver<E> {
             if self.take_up() {
                 return Poll::Ready(());
             }
-            if self.woken.is_empty() && self.fresh.as_slice().is_empty() {
+            if self.woken.is_empty() && self.fresh.as_slice().is_empty() && !self.begins {
                 // Before it looks at the time: a thread that moves a deadline or adds a token after
                 // that look changes no flag, and has to find a waker.
-                self.core.ready.register(cx.waker());
+                self.core.ready().register(cx.waker());
                 if !self.poll_alarms(cx) && self.is_idle(seen) {
                     return Poll::Pending;
                 }
-                self.core.ready.unregister();
+                self.core.ready().unregister();
                 continue;
             }
             let goes_on = self.run(body.as_mut(), value);
@@ -70,7 +74,7 @@ impl<E> Driver<E> {
         }
         // Children that are always ready do not keep a deadline from acting.
         self.poll_alarms(cx);
-        self.core.ready.register(cx.waker());
+        self.core.ready().register(cx.waker());
         cx.waker().wake_by_ref();
         Poll::Pending
     }
@@ -90,14 +94,14 @@ impl<E> Driver<E> {
     /// One step under the lock: tells the lifecycle of the ends, takes up what was started. Says
     /// whether the nursery has closed.
     fn take_up(&mut self) -> bool {
-        self.woken.take(&self.core.ready);
+        self.woken.take(self.core.ready());
         self.core.take_up(&mut self.fresh) && self.core.scope.close_to_orphans(false)
     }
 
     /// Nothing came between the last look and the registration of the waker.
     fn is_idle(&self, seen: u8) -> bool {
         let scope = &self.core.scope;
-        self.core.ready.is_empty()
+        self.core.ready().is_empty()
             && scope.signal.flags() == seen
             && !scope.has_orphan_errors()
             && self.core.is_idle()
@@ -125,7 +129,7 @@ impl<E> Driver<E> {
 
     #[inline]
     fn run_fresh<F>(&mut self, mut body: Pin<&mut Option<F>>) -> bool {
-        while has_budget() {
+        while has_budget() && self.children.len() < self.full {
             let Some(task) = self.fresh.next() else { return true };
             self.begin(task);
             self.check(body.as_mut());
@@ -139,13 +143,19 @@ impl<E> Driver<E> {
         F: Future<Output = Result<T, E>>,
     {
         while has_budget() {
-            let Some(task) = self.woken.pop() else { return true };
-            if task.is(&self.body) {
-                if task.unqueue().is_some() {
-                    self.run_body(body.as_mut(), value);
+            let is_bodys = std::mem::take(&mut self.begins) || {
+                let Some(task) = self.woken.pop() else { return true };
+                if task.is(&self.body) {
+                    task.unqueue().is_some()
+                } else {
+                    if let Some(index) = task.unqueue().filter(|index| *index < NEW) {
+                        self.step(index);
+                    }
+                    false
                 }
-            } else if let Some(index) = task.unqueue().filter(|index| *index < NEW) {
-                self.step(index);
+            };
+            if is_bodys {
+                self.run_body(body.as_mut(), value);
             }
             self.check(body.as_mut());
         }
@@ -340,8 +350,14 @@ impl<E> Driver<E> {
     /// It did not return: `outcome` says what it did.
     #[cold]
     fn ended(&mut self, child: Running<E>) {
-        if let Some(outcome) = self.outcome.take() {
-            self.core.ended(outcome, || name(child.header()));
+        match self.outcome.take() {
+            // The lifecycle need hear once that a cancellation has ended a child.
+            Some(Outcome::Cancelled) if self.has_cut => self.core.returned(),
+            Some(outcome) => {
+                self.has_cut |= matches!(outcome, Outcome::Cancelled);
+                self.core.ended(outcome, || name(child.header()));
+            }
+            None => {}
         }
         child.release();
     }

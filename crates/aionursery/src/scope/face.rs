@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::Weak;
 
 use nursery_core::{Face, Identity};
 
@@ -18,10 +18,16 @@ impl Identity for NoError {
     }
 }
 
+/// A scope, to its tree.
+pub(crate) trait HasSignal: Send + Sync {
+    fn signal(&self) -> &Signal;
+}
+
 pub(crate) struct Tokio;
 
 impl Face for Tokio {
-    type Key = Arc<Signal>;
+    /// What it says of a scope that is going is heard by nothing.
+    type Key = Weak<dyn HasSignal>;
     type Error = NoError;
     type Reason = Reason;
     type Wake = Infallible;

@@ -54,7 +54,7 @@ impl Owner {
 
     fn register(&self, waker: &Waker) {
         match self {
-            Self::Driver(list) => list.register(waker),
+            Self::Driver(_) => unreachable!("a driver registers itself"),
             Self::Waker(own) => own.register(waker),
         }
     }

@@ -23,7 +23,7 @@ impl ScopeTree {
 /// How many empty ones a thread keeps; none in the models, whose locks live for one run.
 const KEPT: usize = if cfg!(aionursery_loom) { 0 } else { 16 };
 /// One that has held more scopes at once is not kept.
-const FEW: usize = 64;
+pub(crate) const FEW: usize = 64;
 
 thread_local! {
     static EMPTY: RefCell<Vec<Arc<ScopeTree>>> = const { RefCell::new(Vec::new()) };
@@ -42,17 +42,17 @@ pub(crate) fn take() -> Arc<ScopeTree> {
     })
 }
 
-/// Its outermost scope has been left.
-pub(crate) fn give(tree: &Arc<ScopeTree>) {
+/// Its outermost scope has been left, and it has not held many at once.
+pub(crate) fn give(tree: Arc<ScopeTree>) {
     // A dump that is being made may hold it for a moment; then it goes.
-    if Arc::strong_count(tree) > 1 || tree.lock().room() > FEW {
+    if Arc::strong_count(&tree) > 1 {
         return;
     }
     // A thread that ends keeps nothing.
     let _ = EMPTY.try_with(|empty| {
         let empty = &mut *empty.borrow_mut();
         if empty.len() < KEPT {
-            empty.push(tree.clone());
+            empty.push(tree);
         }
     });
 }

@@ -23,7 +23,8 @@ use crate::ignore_panics::ignore_panics;
 use crate::polling::{self, InScope, Kind, PARK, WALL};
 use crate::scope::Scope;
 use crate::task::{
-    Header, SPAWNED, Size, Spawned, Step, Table, TaskOptions, TaskRef, forget_carrier, place, wait,
+    Header, SPAWNED, Size, Spawned, State, Step, Table, TaskOptions, TaskRef, forget_carrier,
+    place, wait,
 };
 use crate::wall::{self, WallsInside};
 
@@ -109,7 +110,13 @@ where
         }
     };
     let cell = Cell {
-        head: Spawned::new(Header::new(references, options, vtable, &core.ready, (SPAWNED, id))),
+        head: Spawned::new(Header::new(
+            State::new(references, shield),
+            options.name,
+            vtable,
+            core.ready(),
+            (SPAWNED, id),
+        )),
         home: UnsafeCell::new(Home { core: Some(core.clone()), scope: Some(scope), held: None }),
         stage: UnsafeCell::new(Stage::<F, T, E>::Future(future)),
     };

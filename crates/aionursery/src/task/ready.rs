@@ -10,8 +10,8 @@ use std::ops::Deref;
 use std::ptr::{self, NonNull};
 use std::task::Waker;
 
+use super::memory::{self, Size};
 use super::stack::{Link, Pushed, Stack};
-use crate::ignore_panics::ignore_panics;
 #[cfg(all(test, aionursery_loom))]
 use crate::sync::LocalCell;
 use crate::sync::atomic::{AtomicUsize, Ordering};
@@ -24,6 +24,8 @@ pub(crate) struct Ready {
     /// Woken elsewhere.
     pub(super) woken: Stack,
     driver: AtomicWaker,
+    /// It may have a waker. For the thread that drives, or with the seat.
+    is_registered: cell::Cell<bool>,
     /// Owners, and tasks that were counted elsewhere.
     owners: AtomicUsize,
     /// How many more tasks were counted by the thread that drives than have gone there: it may be less
@@ -36,23 +38,27 @@ const SEATED: usize = usize::MAX / 4;
 /// One owner's count of a list. As an `Arc`, but the tasks of a list count themselves.
 pub(crate) struct ReadyRef(NonNull<Ready>);
 
-// SAFETY: a list may be used and freed on any thread; `woken_here` and `tasks_here` are touched by the
-// thread that drives, or with the seat, only.
+// SAFETY: a list may be used and freed on any thread; its cells (`woken_here`, `is_registered`, `tasks_here`)
+// are touched by the thread that drives, or with the seat, only.
 unsafe impl Send for ReadyRef {}
 // SAFETY: as above.
 unsafe impl Sync for ReadyRef {}
 
 impl ReadyRef {
-    /// A list whose children can be driven.
-    pub(super) fn new() -> Self {
+    /// A list whose children can be driven, for this many owners.
+    pub(super) fn new<const OWNERS: usize>() -> [Self; OWNERS] {
         let ready = Ready {
             woken_here: cell::Cell::new(ptr::null_mut()),
             woken: Stack::new(),
             driver: AtomicWaker::new(),
-            owners: AtomicUsize::new(SEATED + 1),
+            is_registered: cell::Cell::new(false),
+            owners: AtomicUsize::new(SEATED + OWNERS),
             tasks_here: cell::Cell::new(0),
         };
-        Self(NonNull::from(Box::leak(Box::new(ready))))
+        let list = memory::take(const { &Size::of::<Ready>() }).cast();
+        // SAFETY: the memory is the list's own, large enough and aligned.
+        unsafe { list.write(ready) };
+        [(); OWNERS].map(|()| Self(list))
     }
 
     /// One task more has this list.
@@ -100,9 +106,14 @@ impl Clone for ReadyRef {
 
 impl Drop for ReadyRef {
     fn drop(&mut self) {
-        if self.owners.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // SAFETY: that was the last owner; the pointer is the box's own.
-            drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+        // Only the last one sees that it is: then no step that others see is needed.
+        if self.owners.load(Ordering::Acquire) == 1
+            || self.owners.fetch_sub(1, Ordering::AcqRel) == 1
+        {
+            // SAFETY: that was the last owner.
+            unsafe { ptr::drop_in_place(self.0.as_ptr()) };
+            // SAFETY: it was taken for a list, and is used no more.
+            unsafe { memory::give(self.0.cast(), const { &Size::of::<Ready>() }) };
         }
     }
 }
@@ -123,12 +134,15 @@ impl Ready {
 
     /// The driver is about to wait.
     pub(crate) fn register(&self, waker: &Waker) {
+        self.is_registered.set(true);
         self.driver.register(waker);
     }
 
     /// The driver runs and looks by itself: it need not be woken.
     pub(crate) fn unregister(&self) {
-        drop(self.driver.take());
+        if self.is_registered.replace(false) {
+            drop(self.driver.take());
+        }
     }
 
     /// Whether no child was woken: for the driver.
@@ -207,8 +221,8 @@ impl Ready {
 
 impl Drop for Ready {
     fn drop(&mut self) {
-        ignore_panics(|| self.unregister());
         debug_assert!(self.is_empty(), "tasks hold their list");
+        debug_assert!(!self.is_registered.get(), "the seat has gone before");
     }
 }
 

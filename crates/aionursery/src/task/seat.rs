@@ -86,10 +86,10 @@ pub(crate) struct DriverSeat {
 }
 
 impl DriverSeat {
-    /// A list with the right to drive its children.
-    pub(crate) fn new() -> (ReadyRef, Self) {
-        let ready = ReadyRef::new();
-        (ready.clone(), Self { ready, closed: false })
+    /// The right to drive the children of a list, with two references to that.
+    pub(crate) fn new() -> ([ReadyRef; 2], Self) {
+        let [ready, first, second] = ReadyRef::new();
+        ([first, second], Self { ready, closed: false })
     }
 
     /// While `act` runs, this thread is the one that drives.
@@ -147,6 +147,12 @@ impl<T> DriverCell<T> {
     #[inline(always)]
     pub(crate) fn with<R>(&self, act: impl FnOnce(Option<&T>) -> R) -> R {
         act(self.ready.is_driven_here().then_some(&self.value))
+    }
+
+    /// The list whose driver that is.
+    #[inline]
+    pub(crate) fn list(&self) -> &ReadyRef {
+        &self.ready
     }
 
     /// The value, for the owner of the seat while it does not drive.

@@ -44,8 +44,14 @@ pub(super) struct Taken {
 impl State {
     /// Of a task with a handle, and this many references in all.
     #[inline]
-    pub(super) fn new(references: usize, shield: bool) -> Self {
+    pub(crate) fn new(references: usize, shield: bool) -> Self {
         Self(AtomicUsize::new(HANDLE | (references * REF) | if shield { SHIELD } else { 0 }))
+    }
+
+    /// Of a task without a handle, and with one reference.
+    #[inline]
+    pub(crate) fn alone() -> Self {
+        Self(AtomicUsize::new(REF))
     }
 
     #[inline]
@@ -95,7 +101,9 @@ impl State {
 
     /// A reference goes. Returns whether it was the last.
     pub(crate) fn drop_reference(&self) -> bool {
-        self.0.fetch_sub(REF, Ordering::AcqRel) < 2 * REF
+        // Only the last one sees that it is: then no step that others see is needed.
+        self.0.load(Ordering::Acquire) < 2 * REF
+            || self.0.fetch_sub(REF, Ordering::AcqRel) < 2 * REF
     }
 
     /// Whether the caller's reference is the only one, and there is no handle: so no other can be made.

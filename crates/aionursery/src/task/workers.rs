@@ -1,5 +1,7 @@
 //! What can end the spawned children of one scope. It must never drop a child under its lock.
 
+use std::mem;
+
 use super::TaskRef;
 use crate::sync::{Mutex, lock};
 
@@ -20,11 +22,15 @@ impl Workers {
 
     /// Takes those in that were spawned. The caller looks whether the scope is cancelled
     /// afterwards.
-    pub(crate) fn keep(&self, spawned: impl IntoIterator<Item = TaskRef>) {
+    pub(crate) fn keep(&self, mut spawned: Vec<TaskRef>) {
         // Not dropped under the lock: what has ended may still hold a waker of its handle's (R29).
         let ended: Vec<TaskRef> = {
             let tasks = &mut *lock(&self.0);
-            tasks.children.extend(spawned);
+            if tasks.children.is_empty() {
+                mem::swap(&mut tasks.children, &mut spawned);
+            } else {
+                tasks.children.append(&mut spawned);
+            }
             if tasks.children.len() <= tasks.full.max(Self::FEW) {
                 return;
             }
