@@ -417,6 +417,17 @@ def test_what_starts_no_coroutine_is_refused_by_the_functions_name(kind):
 
 
 @KINDS
+def test_r9_an_interrupt_leaves_a_scope_that_was_left_by_hand(kind):
+    async def main():
+        with anyio.CancelScope() as scope:
+            scope.__exit__(None, None, None)
+            raise KeyboardInterrupt
+
+    with face.installed(), pytest.raises(KeyboardInterrupt):
+        run(main, kind)
+
+
+@KINDS
 def test_all_that_a_group_has_is_in_its_group_beside_an_interrupt(kind):
     async def interrupts():
         await anyio.sleep(0)
