@@ -1,5 +1,5 @@
-"""anyio's memory object streams on the engine: they are anyio's by type, errors and order, and channels
-of the engine's inside. anyio's own tests of them run in `conformance/test_anyio.py`.
+"""anyio's memory object streams on the engine: anyio's by type, errors and order, and channels of
+the engine's inside. anyio's own tests of them run in `conformance/test_anyio.py`.
 """
 
 from __future__ import annotations

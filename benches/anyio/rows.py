@@ -75,7 +75,7 @@ def requests(app: Any, expected: bytes) -> Pass:
 
 
 def chain(app: Any, expected: bytes) -> Pass:
-    """A pass of `CHAINED` requests: the end of each begins the next, and nothing awaits their tasks."""
+    """A pass of `CHAINED` requests: each one's end begins the next, and nothing awaits a task."""
     loop = asyncio.get_running_loop()
 
     async def one() -> None:

@@ -45,8 +45,8 @@ def _is_shield(block: Any) -> bool:
 def _blocks(code: Any) -> Iterator[Any]:
     """What a suspended coroutine or generator has entered and not left, from the outside in.
 
-    Each block that is not being left leaves the means to leave it on the stack of its frame, where the garbage collector
-    sees it: a bound method, and from 3.14 on the method and the object.
+    Each block that is not being left leaves the means to leave it on the stack of its frame, where
+    the garbage collector sees it: a bound method, and from 3.14 on the method and the object.
     """
     awaited = _awaited(code)
     frame = getattr(code, "cr_frame", None)

@@ -18,7 +18,7 @@ from .. import _aionursery as engine
 from .. import _channel_parts as parts
 from ._lookup import is_ours
 
-_create = own.create_memory_object_stream
+_create: Any = own.create_memory_object_stream
 _checkpoint = engine.checkpoint
 
 
@@ -104,7 +104,7 @@ class MemoryObjectReceiveStream(_Stream, memory.MemoryObjectReceiveStream[Any]):
             raise EndOfStream from None
 
 
-class create_memory_object_stream(_create[Any]):  # type: ignore[misc]
+class create_memory_object_stream(own.create_memory_object_stream[Any]):
     """anyio's `create_memory_object_stream`."""
 
     def __new__(cls, max_buffer_size: float = 0, item_type: object = None) -> Any:

@@ -62,8 +62,7 @@ impl CancelScope {
     #[inline(always)]
     pub(super) fn exit(&self, this: &Object, exception: Option<&Object>) -> Fallible<bool> {
         let exception = given(exception);
-        self.leave(this, exception)
-            .or_else(|raised| beside_exit(exception, raised).map(|()| false))
+        self.leave(this, exception).or_else(|raised| beside_exit(exception, raised).map(|()| false))
     }
 
     #[inline(always)]

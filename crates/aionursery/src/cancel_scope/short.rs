@@ -149,7 +149,7 @@ impl<F: Future> Future for Shielding<F> {
 }
 
 /// Runs a future that cancellation from outside does not reach: it ends, then the cancellation
-/// goes on, at the next await. See [`CancelScope::shield`] for what it cannot hold against.
+/// goes on, at the next await. See [`CancelScope::shield`](crate::CancelScope::shield) for what it cannot hold against.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()
