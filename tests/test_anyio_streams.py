@@ -169,6 +169,36 @@ def test_an_item_that_was_handed_to_a_task_that_is_cancelled_goes_to_the_next(ki
 
 
 @KINDS
+@pytest.mark.parametrize("size", [0, 1])
+def test_what_a_cancelled_task_sends_can_be_taken_until_the_task_goes_on(kind, size):
+    async def main():
+        async def sends():
+            with anyio.CancelScope() as scope:
+                scopes.append(scope)
+                await send.send("sent")
+            ended.append(scope.cancelled_caught)
+
+        scopes, ended = [], []
+        send, receive = anyio.create_memory_object_stream(size)
+        with send, receive:
+            async with anyio.create_task_group() as group:
+                for item in range(size):
+                    send.send_nowait(item)
+                group.start_soon(sends)
+                await anyio.wait_all_tasks_blocked()
+                scopes[0].cancel()
+                got = [receive.receive_nowait() for _ in range(size + 1)]
+                with pytest.raises(anyio.WouldBlock):
+                    receive.receive_nowait()
+        return got, ended
+
+    with face.installed():
+        ours = run(main, kind)
+    with face.installed(False):
+        assert ours == run(main, kind) == ([*range(size), "sent"], [True])
+
+
+@KINDS
 def test_a_stream_that_is_made_without_our_backend_is_anyios_own(kind):
     async def main():
         made = anyio.create_memory_object_stream[int]()

@@ -668,8 +668,12 @@ class Transfer(Generic[_T_co]):
     def throw(self, typ: Any, val: Any = ..., tb: Any = ..., /) -> Any: ...
     def close(self) -> None: ...
 
-def make_channel(capacity: float, places: int) -> tuple[SendChannel[Any], ReceiveChannel[Any]]:
-    """Make a channel with this many places, which its statistics show as `capacity`; return its two ends."""
+def make_channel(
+    capacity: float, places: int, strict: bool = False
+) -> tuple[SendChannel[Any], ReceiveChannel[Any]]:
+    """Make a channel with this many places, which its statistics show as `capacity`; return its two ends.
+    A `strict` one is anyio's: what a sender offers that was cancelled is taken until its task goes on.
+    """
 
 def demand(send: SendChannel[Any]) -> Coroutine[Any, Any, None]:
     """Wait until something waits for an item at the channel of a send end, or nothing receives there.

@@ -113,7 +113,7 @@ class create_memory_object_stream(own.create_memory_object_stream[Any]):
         if item_type is not None or not fits or not is_ours():
             return _create(max_buffer_size, item_type)
         places = sys.maxsize if is_infinite else min(int(max_buffer_size), sys.maxsize)
-        send, receive = engine.make_channel(max_buffer_size, places)
+        send, receive = engine.make_channel(max_buffer_size, places, strict=True)
         return MemoryObjectSendStream(send), MemoryObjectReceiveStream(receive)
 
 

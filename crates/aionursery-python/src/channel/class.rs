@@ -227,19 +227,23 @@ static RECEIVE_METHODS: [Method<ReceiveChannel>; 12] = [
 ];
 
 /// Make a channel with this many places, which its statistics show as `capacity`; return its two ends.
+/// A `strict` one is anyio's: what a sender offers that was cancelled is taken until its task goes on.
 #[pyfunction]
+#[pyo3(signature = (capacity, places, strict=false))]
 fn make_channel<'py>(
     capacity: &Bound<'py, PyAny>,
     places: &Bound<'py, PyAny>,
+    strict: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = capacity.py();
-    let made = make(object(capacity), object(places)).map_err(|raised| fetch(py, raised))?;
+    let made =
+        make(object(capacity), object(places), strict).map_err(|raised| fetch(py, raised))?;
     Ok(made.into_bound(py))
 }
 
-fn make(capacity: &Object, places: &Object) -> Fallible<Owned> {
+fn make(capacity: &Object, places: &Object, strict: bool) -> Fallible<Owned> {
     let places = usize::try_from(number(places)?).unwrap_or(0);
-    let channel = Channel::create(capacity.py(), capacity, places)?;
+    let channel = Channel::create(capacity.py(), capacity, places, strict)?;
     let (send, receive) = (End::<Sends>::create(&channel)?, End::<Receives>::create(&channel)?);
     tuple(capacity.py(), &[send.object(), receive.object()])
 }

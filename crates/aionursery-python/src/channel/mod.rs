@@ -35,6 +35,8 @@ pub(crate) struct Channel {
     /// How many items are kept while nothing receives; and in the program's own words.
     places: usize,
     capacity: Slot,
+    /// It is anyio's: what a sender offers that was cancelled is taken until its task goes on.
+    strict: bool,
     /// What was sent and not received, the oldest first.
     buffer: RefCell<VecDeque<Owned>>,
     /// Which of all that were handed to receivers the first of these are: they were given back.
@@ -59,10 +61,16 @@ pub(crate) type ChannelObject = Heap<Channel>;
 static CHANNEL: Class<Channel> = Class::new();
 
 impl Channel {
-    fn create(py: Python<'_>, capacity: &Object, places: usize) -> Fallible<Owned<ChannelObject>> {
+    fn create(
+        py: Python<'_>,
+        capacity: &Object,
+        places: usize,
+        strict: bool,
+    ) -> Fallible<Owned<ChannelObject>> {
         let channel = Self {
             places,
             capacity: Slot::empty(),
+            strict,
             buffer: RefCell::new(VecDeque::new()),
             given_back: RefCell::new(VecDeque::new()),
             hand_overs: Cell::new(0),

@@ -36,14 +36,17 @@ fn first_open(line: &Line<TransferObject>) -> Option<Owned<TransferObject>> {
     }
 }
 
-/// As that; raises if this thread must not wake it.
+/// The first that `find` finds in a line; raises if this thread must not wake it.
 #[inline]
-fn first_here(line: &Line<TransferObject>) -> Fallible<Option<Owned<TransferObject>>> {
+fn first_here(
+    line: &Line<TransferObject>,
+    find: impl Fn(&Line<TransferObject>) -> Option<Owned<TransferObject>>,
+) -> Fallible<Option<Owned<TransferObject>>> {
     loop {
-        let Some(first) = first_open(line) else { return Ok(None) };
+        let Some(first) = find(line) else { return Ok(None) };
         check_thread(&first)?;
         // To look may have run the program's code.
-        if first_open(line).is_some_and(|again| again.object().is(first.object())) {
+        if find(line).is_some_and(|again| again.object().is(first.object())) {
             return Ok(Some(first));
         }
     }
@@ -70,7 +73,7 @@ impl Channel {
     /// place for it. Raises from another thread than the receiver's.
     #[inline]
     pub(super) fn offer(&self, item: &Object) -> Fallible<bool> {
-        if let Some(first) = first_here(&self.getters)? {
+        if let Some(first) = first_here(&self.getters, first_open)? {
             let number = self.hand_overs.get() + 1;
             self.hand_overs.set(number);
             self.hand_to(&first, Owned::share(item), number);
@@ -97,7 +100,11 @@ impl Channel {
     /// sender that can go on then.
     #[inline]
     pub(super) fn take(&self) -> Fallible<Option<Owned>> {
-        let sender = first_here(&self.putters)?;
+        let sender = if self.strict {
+            first_here(&self.putters, Line::first)?
+        } else {
+            first_here(&self.putters, first_open)?
+        };
         let oldest = self.buffer.borrow_mut().pop_front();
         self.given_back.borrow_mut().pop_front();
         let Some(sender) = sender else { return Ok(oldest) };
