@@ -1,6 +1,6 @@
 //! What a future or a task of any kind says of itself. It must never change one.
 
-use super::call::{call0, getattr_opt, method0, truth, truth_of};
+use super::call::{call0, getattr_opt, has_class, method0, truth, truth_of};
 use super::errors::Fallible;
 use super::imports::{imports, names};
 use super::object::Object;
@@ -8,7 +8,11 @@ use super::object::Object;
 /// Whether a future has ended.
 pub(crate) fn is_done(future: &Object) -> Fallible<bool> {
     let imports = imports(future.py());
-    if imports.futures.as_ref().is_some_and(|futures| futures.made(future)) {
+    let is_asyncios = imports
+        .futures
+        .as_ref()
+        .is_some_and(|futures| futures.made(future) || has_class(future, imports.task_type));
+    if is_asyncios {
         return truth_of(imports.done.call_on(future));
     }
     truth_of(method0(future, imports.names.done))

@@ -7,6 +7,7 @@ use nursery_core::MemberId;
 use super::dispatch;
 use crate::cpython::call::has_class;
 use crate::cpython::errors::{Fallible, misuse};
+use crate::cpython::futures;
 use crate::cpython::imports::{current_task, imports};
 use crate::cpython::object::Object;
 use crate::cpython::owned::Owned;
@@ -28,6 +29,15 @@ pub(crate) fn current(state: &LoopState, what: &str) -> Fallible<Owned> {
         ));
     }
     Ok(task)
+}
+
+/// Whether a task of either kind has ended.
+#[inline]
+pub(crate) fn has_ended(task: &Object) -> Fallible<bool> {
+    match task.cast::<Task>() {
+        Some(task) => Ok(task.data().has(task::flag::DONE)),
+        None => futures::is_done(task),
+    }
 }
 
 /// Cancellations of the host that were honoured.

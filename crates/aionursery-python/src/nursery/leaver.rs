@@ -12,6 +12,7 @@ use crate::cpython::object::Object;
 use crate::cpython::owned::Owned;
 use crate::engine::state::{LoopState, PyFace};
 use crate::hosts;
+use crate::hosts::host;
 use crate::task::Task;
 
 /// How a nursery is left as it must not be.
@@ -89,7 +90,7 @@ impl Nursery {
         let host = self.block.host.cloned();
         // A task of asyncio's says nothing when it ends.
         let ended = match &host {
-            Some(host) => futures::is_done(host)?,
+            Some(host) => host::has_ended(host)?,
             None => true,
         };
         let alive = !ended && state.tree.borrow().host(id).is_some();

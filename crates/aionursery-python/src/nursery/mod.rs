@@ -23,7 +23,6 @@ use nursery_core::{Cause, Cleanup, NurseryId, Phase, Settings};
 use pyo3::prelude::*;
 
 use crate::cpython::errors::{Fallible, misuse, set_error_text};
-use crate::cpython::futures;
 use crate::cpython::imports::{imports, running_loop};
 use crate::cpython::object::{class, none_ref};
 use crate::cpython::owned::Owned;
@@ -109,7 +108,7 @@ impl Nursery {
         let event_loop = running_loop(py)?;
         let state = LoopState::of(&event_loop)?;
         let task = host::current(&state, "a nursery")?;
-        if futures::is_done(&task)? {
+        if host::has_ended(&task)? {
             return Err(misuse(
                 py,
                 "the current task has ended: what runs while it is being ended, as a \
