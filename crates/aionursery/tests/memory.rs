@@ -416,18 +416,17 @@ fn r2_numbers_are_one_to_a_child_wherever_it_was_started() {
     .unwrap();
 }
 
+/// Does this again and again in a blocking child, while that runs.
 #[cfg(feature = "tokio")]
-#[test]
-fn r5_shields_in_a_blocking_child_leave_nothing_while_it_runs() {
+fn repeat_in_a_blocking_child(act: impl Fn() + Send + 'static) {
     let _alone = alone();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let blocking = nursery(async |n: Nursery<'_, ()>| {
-        let child = n.spawn_blocking(|| {
-            let save = || block_on(shield(shield(yield_now())));
-            save();
+        let child = n.spawn_blocking(move || {
+            act();
             let held = HELD.load(Ordering::SeqCst);
             for _ in 0..1000 {
-                save();
+                act();
             }
             assert!(HELD.load(Ordering::SeqCst) < held + 10_000, "it grows");
             Ok(())
@@ -436,4 +435,20 @@ fn r5_shields_in_a_blocking_child_leave_nothing_while_it_runs() {
         Ok(())
     });
     runtime.block_on(blocking).unwrap();
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+fn r5_shields_in_a_blocking_child_leave_nothing_while_it_runs() {
+    repeat_in_a_blocking_child(|| block_on(shield(shield(yield_now()))));
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+fn r5_shields_in_a_blocking_child_that_are_cancelled_before_they_begin_leave_nothing() {
+    repeat_in_a_blocking_child(|| {
+        let scope = CancelScope::shield();
+        scope.cancel();
+        assert!(block_on(scope.run(yield_now())).is_err());
+    });
 }

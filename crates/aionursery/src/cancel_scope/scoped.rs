@@ -286,6 +286,7 @@ impl<F: Future> Future for Scoped<F> {
         *this.runs = true;
         let Some(amid) = amid else {
             this.enter(None, shield, since, cx.waker());
+            pass_on(polling::look(Around::is_outermost), since);
             return this.go_on(cx);
         };
         let frame = polling::enter_amid(kind(shield), shield);
