@@ -4,13 +4,15 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::RefCell;
 use std::future::{Future, pending, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
 use aionursery::{
-    CancelScope, Child, Nursery, combine::for_each, nursery, nursery_local, shield, yield_now,
+    CancelScope, Child, Nursery, combine::for_each, fail_after, nursery, nursery_local, shield,
+    yield_now,
 };
 use futures::executor::block_on;
 use futures::stream::{self, StreamExt};
@@ -441,6 +443,31 @@ fn repeat_in_a_blocking_child(act: impl Fn() + Send + 'static) {
 #[test]
 fn r5_shields_in_a_blocking_child_leave_nothing_while_it_runs() {
     repeat_in_a_blocking_child(|| block_on(shield(shield(yield_now()))));
+}
+
+#[test]
+fn r29_the_shields_in_a_limit_of_time_whose_future_panics_leave_nothing() {
+    let _alone = alone();
+    let panics = |after_polls: u32| {
+        let far = std::time::Duration::from_secs(3600);
+        let future = fail_after(far, async {
+            for _ in 0..after_polls {
+                yield_now().await;
+            }
+            let mut shielded = pin!(shield(pending::<()>()));
+            poll_fn(|cx| Poll::Ready(assert!(shielded.as_mut().poll(cx).is_pending()))).await;
+            resume_unwind(Box::new(()));
+        });
+        assert!(catch_unwind(AssertUnwindSafe(|| block_on(future))).is_err());
+    };
+    panics(0);
+    panics(1);
+    let held = HELD.load(Ordering::SeqCst);
+    for _ in 0..1000 {
+        panics(0);
+        panics(1);
+    }
+    assert!(HELD.load(Ordering::SeqCst) < held + 10_000, "it grows");
 }
 
 #[cfg(feature = "tokio")]

@@ -3,7 +3,7 @@
 //! never end in place of the future that a cancellation from outside is for.
 
 use std::future::Future;
-use std::mem::ManuallyDrop;
+use std::mem::{self, ManuallyDrop};
 use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -170,6 +170,16 @@ fn pass_on(outermost: bool, since: usize) {
     }
 }
 
+/// The walls that were raised since then, where nothing of ours is around: unless this is forgotten, what has
+/// raised them has panicked.
+struct UnheardWalls(usize);
+
+impl Drop for UnheardWalls {
+    fn drop(&mut self) {
+        wall::forget(self.0);
+    }
+}
+
 /// Which scope something runs in.
 pub(super) enum Target {
     /// That of some handles, and where it was told to run this.
@@ -180,17 +190,18 @@ pub(super) enum Target {
 
 impl Target {
     /// Something begins to run in it: says whether it shields. `None` if the scope is to be opened first.
+    /// `since`: where the walls begin that will be raised in it.
     #[inline]
-    fn begin(&self) -> (bool, Option<Amid>) {
+    fn begin(&self, since: usize) -> (bool, Option<Amid>) {
         match self {
             Self::Handles(shared, place) => {
                 polling::settle();
                 let outside = polling::look(Around::is_cancelled);
                 let stand = || polling::swap(Around::Later(shared.clone()));
                 let (shield, outermost) = shared.begin(place, outside, stand);
-                (shield, outermost.map(|outermost| Amid { outermost, before: None }))
+                (shield, outermost.map(|outermost| Amid { outermost, since, before: None }))
             }
-            Self::Own(terms) => (terms.shield, Amid::begin(terms)),
+            Self::Own(terms) => (terms.shield, Amid::begin(terms, since)),
         }
     }
 
@@ -219,6 +230,8 @@ impl Target {
 struct Amid {
     /// Nothing of ours is around.
     outermost: bool,
+    /// Where the walls begin that were raised in it.
+    since: usize,
     /// What is to be around again, if the scope does not know.
     before: Option<Around>,
 }
@@ -226,7 +239,7 @@ struct Amid {
 impl Amid {
     /// Something begins to run in a scope of these terms. `None` if that is to be opened first.
     #[inline]
-    fn begin(terms: &Terms) -> Option<Self> {
+    fn begin(terms: &Terms, since: usize) -> Option<Self> {
         let around = polling::take();
         let outermost = around.is_outermost();
         let (around, before) = match around.begin(*terms) {
@@ -242,7 +255,7 @@ impl Amid {
             }
         };
         polling::put(around);
-        Some(Self { outermost, before })
+        Some(Self { outermost, since, before })
     }
 
     /// Gives the scope, if it has one of its own and that was opened.
@@ -265,6 +278,9 @@ impl Amid {
 impl Drop for Amid {
     /// What was polled has panicked.
     fn drop(&mut self) {
+        if self.outermost {
+            wall::forget(self.since);
+        }
         self.stand_outside().into_iter().for_each(around::end);
     }
 }
@@ -282,7 +298,7 @@ impl<F: Future> Future for Scoped<F> {
         assert!(!*this.runs, "a scope is not polled again after a panic");
         let future = this.future.as_mut().as_pin_mut();
         let future = future.expect("a scope is not polled once it is done");
-        let (shield, amid) = this.target.begin();
+        let (shield, amid) = this.target.begin(since);
         *this.runs = true;
         let Some(amid) = amid else {
             this.enter(None, shield, since, cx.waker());
@@ -333,8 +349,10 @@ impl<F: Future> Fields<'_, F> {
             let future = self.future.as_mut().as_pin_mut();
             let future = future.expect("a scope is not polled once it is done");
             let standing = InScope::enter(waits.scope.clone());
-            let polled = future.poll(cx);
             let outermost = standing.is_outermost();
+            let unheard = outermost.then(|| UnheardWalls(since));
+            let polled = future.poll(cx);
+            mem::forget(unheard);
             drop(standing);
             let marks = polling::leave(frame);
             waits.take_in(inside);
