@@ -455,7 +455,7 @@ fn r29_the_shields_in_a_limit_of_time_whose_future_panics_leave_nothing() {
                 yield_now().await;
             }
             let mut shielded = pin!(shield(pending::<()>()));
-            poll_fn(|cx| Poll::Ready(assert!(shielded.as_mut().poll(cx).is_pending()))).await;
+            assert!(futures::poll!(&mut shielded).is_pending());
             resume_unwind(Box::new(()));
         });
         assert!(catch_unwind(AssertUnwindSafe(|| block_on(future))).is_err());
