@@ -261,6 +261,23 @@ async def test_r20_an_asyncio_group_that_is_left_inside_a_shield_is_inside_it(wo
     await turns(2)
 
 
+async def test_r20_a_shield_that_is_raised_after_its_wait_was_cut_short_catches_the_cancellation(world):
+    async def sleeps():
+        async with Nursery(cleanup=0) as nursery:
+            raised.append(nursery.cancel_scope)
+            await sleep(0.001)
+        ended.append(nursery.cancel_scope.cancelled_caught)
+
+    async def raises_the_shield():
+        raised[0].shield = True
+
+    raised, ended = [], []
+    async with Nursery(cleanup=0, deadline=now() - 1) as outer:
+        outer.start_soon(sleeps)
+        outer.start_soon(raises_the_shield)
+    assert ended == [True] and not outer.cancel_scope.cancelled_caught
+
+
 @pytest.mark.parametrize("also_by_hand", [False, True])
 async def test_r13_a_timeout_that_an_error_has_overtaken_is_thrown_only_while_it_is_asked_for(
     world, also_by_hand

@@ -159,9 +159,12 @@ impl Inbox {
         self.flags |= TOLD;
     }
 
-    /// What the tree has told it of waits no more, though the task takes no step.
+    /// What the tree has told it of waits no more, though the task takes no step. Where its wait was cut short,
+    /// the step throws all the same, and asks the tree what.
     pub fn spare(&mut self) {
-        self.set(TOLD, false);
+        if !self.has(CUT) {
+            self.set(TOLD, false);
+        }
     }
 
     /// Whether a cancellation that the tree has told it of waits to be thrown.
@@ -333,6 +336,19 @@ mod tests {
                 }
             }
         });
+    }
+
+    #[test]
+    fn r20_what_has_been_cut_short_still_asks_the_tree_when_it_is_spared() {
+        for cut in [false, true] {
+            let mut inbox = Inbox::default();
+            inbox.tell();
+            if cut {
+                inbox.cut();
+            }
+            inbox.spare();
+            assert_eq!(inbox.is_told(), cut);
+        }
     }
 
     #[test]
