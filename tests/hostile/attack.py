@@ -42,8 +42,10 @@ WORDS = {
 }
 #: By what CPython's debug builds end themselves, though the control may not meet it: where a trace
 #: function raises as a generator is resumed, where StopIteration is thrown into one that has not
-#: begun, and where a sort that checks its comparisons has come to the limit of recursion.
+#: begun, where a sort that checks its comparisons has come to the limit of recursion, and where a
+#: function is only being entered while uvloop, in debug mode, asks for the frame that runs.
 CPYTHONS = (
+    "_PyFrame_GetFrameObject: Assertion",
     "Assertion `throwflag' failed",
     "gen_send_ex2: Assertion",
     "unsafe_latin_compare: Assertion",
