@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import sys
-import weakref
 
 import pytest
 
@@ -582,53 +581,3 @@ async def test_r3_a_child_that_yields_on_and_on_does_not_hold_up_what_closes_its
     over, seen = [], []
     await close()
     assert seen[0] < 1_000
-
-
-@pytest.mark.reports
-@pytest.mark.parametrize("ends", ["at once", "after its nursery has closed"])
-async def test_r10_a_nursery_whose_host_is_closed_while_it_joins_and_ends_is_freed(world, ends):
-    async def child():
-        try:
-            await forever()
-        finally:
-            await released.wait()
-
-    @contextlib.asynccontextmanager
-    async def block():
-        nursery = Nursery()
-        left.append(weakref.ref(nursery))
-        async with nursery:
-            nursery.start_soon(child)
-            yield
-
-    async def body():
-        async with block():
-            await forever()
-
-    async def host():
-        # Until 3.12, the second one does not reach the generator's frame.
-        steps = body().__await__()
-        steps.send(None)
-        steps.throw(GeneratorExit())
-        with pytest.raises(GeneratorExit):
-            steps.throw(GeneratorExit())
-        if ends != "at once":
-            with contextlib.suppress(asyncio.CancelledError):
-                await turns(1)
-            released.set()
-            await turns(6)
-
-    left, released = [], asyncio.Event()
-    await asyncio.wait([asyncio.ensure_future(host())])
-    released.set()
-    await turns(6)
-    # A task of asyncio's that has ended is found out when others come.
-    await asyncio.wait([asyncio.ensure_future(enter_and_leave()) for _ in range(40)])
-    world.reports.clear()
-    gc.collect()
-    assert left[0]() is None
-
-
-async def enter_and_leave():
-    with CancelScope():
-        await turns(1)

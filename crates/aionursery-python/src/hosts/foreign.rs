@@ -24,7 +24,6 @@ use crate::cpython::owned::{Owned, none};
 use crate::engine::foreign::{Host, Hosts};
 use crate::engine::state::{Key, LoopState};
 use crate::engine::words::source_name;
-use crate::wait;
 use pyo3::prelude::*;
 
 /// The place of a foreign task in the tree, if it has one.
@@ -61,7 +60,7 @@ fn let_go_of_ended(state: &LoopState) {
         let Some(gone) = state.foreign.borrow_mut().remove(&host.address()) else {
             continue;
         };
-        wait::host_ended(state, gone.member);
+        state.change(|tree, out| tree.withdraw(gone.member, out));
         drop(gone);
     }
 }

@@ -33,7 +33,7 @@ use pyo3::prelude::*;
 pub(crate) use class::add_to;
 pub(crate) use coroutine::{advance, go_on};
 pub(crate) use future::check_thread;
-pub(crate) use over::{cancelled_error, complete, host_ended, wake_joiner};
+pub(crate) use over::{cancelled_error, complete, wake_joiner};
 pub(crate) use waiters::{interrupt, notify, park, withdraw};
 
 /// What is waited for.
