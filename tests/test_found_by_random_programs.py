@@ -261,7 +261,7 @@ async def test_r20_an_asyncio_group_that_is_left_inside_a_shield_is_inside_it(wo
     await turns(2)
 
 
-async def test_r20_a_shield_that_is_raised_after_its_wait_was_cut_short_catches_the_cancellation(world):
+async def test_r20_a_shield_raised_after_a_wait_was_cut_short_catches_the_cancellation(world):
     async def sleeps():
         async with Nursery(cleanup=0) as nursery:
             raised.append(nursery.cancel_scope)
