@@ -86,7 +86,7 @@ def test_a_frame_of_the_tree_shows_the_budget_that_is_left():
     assert re.search(r"(1\.0|0\.9) of 1\.5 s cleanup", frame)
     assert "2 open, shutting down" in frame
     assert "9 ok" in frame
-    # Who was cancelled and why is there in full, over two lines.
+    # The name of what was cancelled, and why, stand there in full, over two lines.
     assert "stuck was cancelled (cancel): the demo shuts it down" in " ".join(frame.split())
     assert max(map(len, frame.splitlines())) <= 44
 

@@ -21,6 +21,15 @@ from ._lookup import is_ours
 _create: Any = own.create_memory_object_stream
 _checkpoint = engine.checkpoint
 
+#: What a channel's end raises, and what anyio raises for it.
+_ERRORS: dict[type[Exception], type[Exception]] = {
+    parts.WouldBlock: WouldBlock,
+    parts.EndOfChannel: EndOfStream,
+    parts.BrokenResourceError: BrokenResourceError,
+    parts.ClosedResourceError: ClosedResourceError,
+}
+_FAILURES = tuple(_ERRORS)
+
 
 class _Stream:
     """What both kinds have: an end, which is open or closed."""
@@ -55,21 +64,15 @@ class MemoryObjectSendStream(_Stream, memory.MemoryObjectSendStream[Any]):
     def send_nowait(self, item: Any) -> None:
         try:
             self._end.send_nowait(item)
-        except parts.WouldBlock:
-            raise WouldBlock from None
-        except parts.ClosedResourceError:
-            raise ClosedResourceError from None
-        except parts.BrokenResourceError:
-            raise BrokenResourceError from None
+        except _FAILURES as failure:
+            raise _ERRORS[type(failure)] from None
 
     async def send(self, item: Any) -> None:
         await _checkpoint()
         try:
             await self._end.send(item)
-        except parts.ClosedResourceError:
-            raise ClosedResourceError from None
-        except parts.BrokenResourceError:
-            raise BrokenResourceError from None
+        except _FAILURES as failure:
+            raise _ERRORS[type(failure)] from None
 
 
 class MemoryObjectReceiveStream(_Stream, memory.MemoryObjectReceiveStream[Any]):
@@ -78,30 +81,22 @@ class MemoryObjectReceiveStream(_Stream, memory.MemoryObjectReceiveStream[Any]):
     def receive_nowait(self) -> Any:
         try:
             return self._end.receive_nowait()
-        except parts.WouldBlock:
-            raise WouldBlock from None
-        except parts.ClosedResourceError:
-            raise ClosedResourceError from None
-        except parts.EndOfChannel:
-            raise EndOfStream from None
-
-    async def __anext__(self) -> Any:
-        await _checkpoint()
-        try:
-            return await self._end.receive()
-        except parts.ClosedResourceError:
-            raise ClosedResourceError from None
-        except parts.EndOfChannel:
-            raise StopAsyncIteration from None
+        except _FAILURES as failure:
+            raise _ERRORS[type(failure)] from None
 
     async def receive(self) -> Any:
         await _checkpoint()
         try:
             return await self._end.receive()
-        except parts.ClosedResourceError:
-            raise ClosedResourceError from None
-        except parts.EndOfChannel:
-            raise EndOfStream from None
+        except _FAILURES as failure:
+            raise _ERRORS[type(failure)] from None
+
+    async def __anext__(self) -> Any:
+        await _checkpoint()
+        try:
+            return await self._end.__anext__()
+        except _FAILURES as failure:
+            raise _ERRORS[type(failure)] from None
 
 
 class create_memory_object_stream(own.create_memory_object_stream[Any]):

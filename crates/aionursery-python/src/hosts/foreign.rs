@@ -137,8 +137,8 @@ pub(crate) fn take_back(task: &Object, count: u32) -> Fallible<()> {
     Ok(())
 }
 
-/// Throws one of the cancellations that an error has overtaken, so many, at the next await of the task,
-/// which runs.
+/// An error has overtaken `overtaken` cancellations of the task, which runs. One of them is thrown at its next
+/// await.
 #[cfg(Py_3_13)]
 pub(super) fn rearm(_: &LoopState, task: &Object, _: u32) -> Fallible<()> {
     throw_again(task)

@@ -83,8 +83,8 @@ pub(crate) fn left_any_scope(state: &LoopState, task: &Object) {
     }
 }
 
-/// Cancellations from outside, so many, were overtaken by an error that the host raises: one is thrown
-/// at the host's next await, and they count as before (R13).
+/// An error that the host raises has overtaken `overtaken` cancellations from outside. One of them is thrown at
+/// the host's next await, and they count as before (R13).
 pub(crate) fn rearm(state: &LoopState, task: &Object, overtaken: u32) -> Fallible<()> {
     match task.cast::<Task>() {
         Some(task) => {

@@ -6,7 +6,6 @@ use nursery_core::{Cause, Effects, Event, NurseryId, Phase, Source, Tree};
 
 use super::Nursery;
 use crate::cpython::errors::{Aside, Fallible, optional, raise, string, write_unraisable};
-use crate::cpython::futures;
 use crate::cpython::imports::{is_closed, running_loop};
 use crate::cpython::owned::Owned;
 use crate::engine::state::{Failure, LoopState, PyFace};
@@ -216,7 +215,7 @@ impl Nursery {
             // The collector may be taking the loop apart, and it must not be called then. A task
             // of asyncio's has said nothing when it ended.
             let host = self.block.host.cloned();
-            let ended = host.is_some_and(|host| optional(futures::is_done(&host)).unwrap_or(false));
+            let ended = host.is_some_and(|host| optional(host::has_ended(&host)).unwrap_or(false));
             let ((), effects) = state.tree.change(|tree, out| {
                 if !tree.has_nursery(id) {
                     return;

@@ -9,7 +9,6 @@ use crate::cpython::call::{call0, method0};
 use crate::cpython::errors::{
     Aside, Fallible, Raised, exc, misuse, optional, raise, raise_in_context, set_cause, string,
 };
-use crate::cpython::futures;
 use crate::cpython::imports::names;
 use crate::cpython::object::Object;
 use crate::cpython::owned::Owned;
@@ -233,7 +232,7 @@ impl Drop for CancelScope {
         };
         let _aside = Aside::new(state.py());
         // A task of asyncio's says nothing when it ends.
-        let ended = optional(futures::is_done(&host)).unwrap_or(false);
+        let ended = optional(host::has_ended(&host)).unwrap_or(false);
         if ended || state.tree.borrow().is_abandoned(id) {
             self.remove(&state, id, &host, false);
         } else {
