@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import gc
 import sys
+import weakref
 
 import pytest
 
 import aionursery
 from aionursery import CancelScope, MultiError, Nursery, TaskGroup
 
-from .helpers import fail, forever, note_cancellation, turns
+from .helpers import Trace, fail, forever, note_cancellation, turns
 from .loop_kinds import KINDS, LOOPS
 
 
@@ -581,3 +582,109 @@ async def test_r3_a_child_that_yields_on_and_on_does_not_hold_up_what_closes_its
     over, seen = [], []
     await close()
     assert seen[0] < 1_000
+
+
+@pytest.mark.reports
+@pytest.mark.parametrize("ends", ["at once", "after its nursery has closed"])
+async def test_r10_a_nursery_whose_host_is_closed_while_it_joins_and_ends_is_freed(world, ends):
+    async def child():
+        try:
+            await forever()
+        finally:
+            await released.wait()
+
+    @contextlib.asynccontextmanager
+    async def block():
+        nursery = Nursery()
+        left.append(weakref.ref(nursery))
+        async with nursery:
+            nursery.start_soon(child)
+            yield
+
+    async def body():
+        async with block():
+            await forever()
+
+    async def host():
+        # Until 3.12, the second one does not reach the generator's frame.
+        steps = body().__await__()
+        steps.send(None)
+        steps.throw(GeneratorExit())
+        with pytest.raises(GeneratorExit):
+            steps.throw(GeneratorExit())
+        if ends != "at once":
+            with contextlib.suppress(asyncio.CancelledError):
+                await turns(1)
+            released.set()
+            await turns(6)
+
+    left, released = [], asyncio.Event()
+    await asyncio.wait([asyncio.ensure_future(host())])
+    released.set()
+    await turns(6)
+    # A task of asyncio's that has ended is found out when others come.
+    await asyncio.wait([asyncio.ensure_future(enter_and_leave()) for _ in range(40)])
+    world.reports.clear()
+    gc.collect()
+    assert left[0]() is None
+
+
+@pytest.mark.reports
+@pytest.mark.parametrize("ends", ["close", "GeneratorExit", "KeyError", "del"])
+@pytest.mark.parametrize("fails", [ValueError, GeneratorExit])
+async def test_r10_a_nursery_whose_join_is_over_and_is_closed_is_freed(world, ends, fails):
+    async def child():
+        try:
+            await forever()
+        finally:
+            await released.wait()
+
+    async def body():
+        nursery = Nursery()
+        left.append(weakref.ref(nursery))
+        async with nursery:
+            nursery.start_soon(child)
+            await forever()
+
+    async def host():
+        steps = body().__await__()
+        steps.send(None)
+        steps.throw(fails())
+        released.set()
+        for _ in range(6):
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0)
+        if ends == "close":
+            steps.close()
+        elif ends != "del":
+            kind = {"KeyError": KeyError, "GeneratorExit": GeneratorExit}[ends]
+            with pytest.raises(kind):
+                steps.throw(kind())
+        del steps
+
+    left, released = [], asyncio.Event()
+    await asyncio.wait([asyncio.ensure_future(host())])
+    assert [type(report["exception"]) for report in world.reports] == [fails]
+    world.reports.clear()
+    gc.collect()
+    assert left[0]() is None
+
+
+async def test_r3_what_is_thrown_into_a_second_exit_leaves_the_first_one_alone(world):
+    async def child():
+        await turns(1)
+        with pytest.raises(KeyError):
+            nursery.__aexit__(None, None, None).__await__().throw(KeyError())
+        await turns(1)
+        trace.append("child")
+
+    trace = Trace()
+    async with Nursery() as nursery:
+        nursery.start_soon(child)
+    trace.append("left")
+    assert trace == ["child", "left"]
+
+
+async def enter_and_leave():
+    with CancelScope():
+        await turns(1)

@@ -24,6 +24,7 @@ use crate::cpython::owned::{Owned, none};
 use crate::engine::foreign::{Host, Hosts};
 use crate::engine::state::{Key, LoopState};
 use crate::engine::words::source_name;
+use crate::wait;
 use pyo3::prelude::*;
 
 /// The place of a foreign task in the tree, if it has one.
@@ -60,7 +61,7 @@ fn let_go_of_ended(state: &LoopState) {
         let Some(gone) = state.foreign.borrow_mut().remove(&host.address()) else {
             continue;
         };
-        state.change(|tree, out| tree.withdraw(gone.member, out));
+        wait::host_ended(state, gone.member);
         drop(gone);
     }
 }

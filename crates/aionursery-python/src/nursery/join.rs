@@ -8,7 +8,7 @@ use super::Nursery;
 use super::abandoned::{close_by_force, finish_now, part_from_host};
 use super::leave::finish_join;
 use super::leaver::{Leaver, check_stands};
-use super::notes::{HELD, THROWN, nursery, payload};
+use super::notes::{HELD, JOINER, THROWN, leave_tree, nursery, payload};
 use crate::cpython::args::given;
 use crate::cpython::call::type_name;
 use crate::cpython::errors::{
@@ -105,6 +105,7 @@ fn begin_join(join: &WaitObject) -> Fallible<bool> {
     }
     let (key, successor) = (Key::of(join.object()), leaver.successor(state));
     state.tree.touch(|tree| tree.set_joiner(id, Some(key), successor));
+    join.notes().set(join.notes().get() | JOINER);
     if let Leaver::Host(host) = leaver
         && !task::is_ours(&host)
     {
@@ -206,7 +207,7 @@ fn throw(join: &WaitObject, raised: Raised) -> Fallible<Owned> {
         return Err(raised);
     }
     let cancelled = raised.take();
-    join.notes().set(HELD | THROWN);
+    join.notes().set(join.notes().get() | HELD | THROWN);
     if join.phase().get() == WaitPhase::Waiting {
         if let (Some(nursery), Some(state)) = (payload(join), join.state()) {
             drop(join.value().replace(Some(cancelled)));
@@ -218,16 +219,14 @@ fn throw(join: &WaitObject, raised: Raised) -> Fallible<Owned> {
     wait::go_on(join)
 }
 
-/// The host's coroutine is thrown out of its join: it must not await any more.
+/// The host's coroutine is thrown out of its join: it must not await any more. A nursery that another
+/// join leaves is left alone.
 fn abandon(py: Python<'_>, join: &Wait) {
     let _aside = Aside::new(py);
     if let Some(nursery) = payload(join)
         && let Some((state, id)) = nursery.place()
+        && (leave_tree(join, &state, id) || !nursery.left.get())
     {
-        // The tree does not hold what it is to wake, and this may be the end of the join.
-        if state.tree.borrow().has_nursery(id) {
-            state.tree.touch(|tree| tree.set_joiner(id, None, None));
-        }
         close_by_force(&nursery, &state, id);
     }
 }

@@ -5,7 +5,7 @@ use nursery_core::{Close, MemberId, NurseryId, Verdict};
 
 use super::Nursery;
 use super::leaver::{Misuse, check_stands};
-use super::notes::{self, take_held, was_thrown};
+use super::notes::{self, leave_tree, take_held, was_thrown};
 use super::raise::{plain_cancelled, raise_verdict, without_cancellations};
 use crate::cpython::errors::{Fallible, misuse, raise, raise_in_context};
 use crate::cpython::imports::current_task;
@@ -26,6 +26,7 @@ pub(super) fn finish_join(join: &WaitObject, joined: bool) -> Fallible<Owned> {
     let Some((home, id)) = nursery.place() else {
         return Err(misuse(join.py(), "this nursery is left without having been entered"));
     };
+    leave_tree(join, &home, id);
     let misuse = nursery.misuse.take();
     match nursery.block.host.cloned() {
         Some(host) if misuse.is_none() && home.tree.borrow().host(id).is_some() => {

@@ -1,15 +1,20 @@
 //! What a nursery's join remembers: the nursery, until it has been left, and which cancellations came
 //! meanwhile. It must never say what follows from one.
 
+use nursery_core::NurseryId;
+
 use super::Nursery;
 use crate::cpython::errors::{Fallible, misuse};
 use crate::cpython::owned::Owned;
+use crate::engine::state::LoopState;
 use crate::wait::{Wait, WaitObject};
 
 /// A cancellation of the host came while it joined.
 pub(super) const HELD: u8 = 1;
 /// ... and was thrown in, so that the join's value is that error and not the body's.
 pub(super) const THROWN: u8 = 1 << 1;
+/// The tree wakes it when its nursery has closed: it is the one join that leaves that.
+pub(super) const JOINER: u8 = 1 << 2;
 
 /// Whether a cancellation of the host came while it joined; asked once.
 pub(super) fn take_held(join: &Wait) -> bool {
@@ -22,6 +27,17 @@ pub(super) fn take_held(join: &Wait) -> bool {
 /// Whether what a join holds was thrown into it, and is not what the body ended with.
 pub(super) fn was_thrown(join: &Wait) -> bool {
     join.notes().get() & THROWN != 0
+}
+
+/// A join is no more what the tree wakes, which does not hold it. Returns `false` if it was not.
+pub(super) fn leave_tree(join: &Wait, state: &LoopState, id: NurseryId) -> bool {
+    let notes = join.notes();
+    let was = notes.get() & JOINER != 0;
+    notes.set(notes.get() & !JOINER);
+    if was && state.tree.borrow().has_nursery(id) {
+        state.tree.touch(|tree| tree.set_joiner(id, None, None));
+    }
+    was
 }
 
 /// The nursery that a join waits for, if it has not been left.

@@ -86,8 +86,7 @@ pub(crate) fn give_up(state: &LoopState, task: &Task) {
 #[inline]
 fn end_in_tree(state: &LoopState, task: &Task, member: MemberId, child: bool) {
     if !child {
-        let ((), effects) = state.tree.change(|tree, out| tree.withdraw(member, out));
-        drop(effects);
+        wait::host_ended(state, member);
         return;
     }
     let returned = if task.data().has(flag::CANCELLED | flag::FAILED) {

@@ -49,9 +49,9 @@ impl Inside for Wait {
     }
 
     fn clear(&self, py: Python<'_>) {
-        // A join that goes while it waits can no longer hear of its nursery's end.
+        // A join that goes before its end was taken can no longer leave its nursery.
         if let Some(ops) = self.ops.get()
-            && self.phase.get() == WaitPhase::Waiting
+            && matches!(self.phase.get(), WaitPhase::Waiting | WaitPhase::Done)
         {
             self.phase.set(WaitPhase::Taken);
             (ops.abandon)(py, self);

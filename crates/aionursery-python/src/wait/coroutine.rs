@@ -114,14 +114,16 @@ pub(super) fn throw(this: &WaitObject, args: Args<'_>) -> Fallible<Owned> {
 }
 
 pub(super) fn close(this: &WaitObject) -> Fallible<Owned> {
-    match this.phase.get() {
-        WaitPhase::Waiting => {
-            waiters::interrupt(this, WaitPhase::Taken);
-            if let Some(ops) = this.ops.get() {
-                this.phase.set(WaitPhase::Taken);
-                (ops.abandon)(this.py(), this);
-            }
+    let phase = this.phase.get();
+    if phase == WaitPhase::Waiting {
+        waiters::interrupt(this, WaitPhase::Taken);
+    }
+    match phase {
+        WaitPhase::Waiting | WaitPhase::Done if this.ops.get().is_some() => {
+            this.phase.set(WaitPhase::Taken);
+            (this.join_ops().abandon)(this.py(), this);
         }
+        WaitPhase::Waiting => {}
         // Others may still come for its outcome.
         WaitPhase::Done | WaitPhase::Cancelled if this.shared.get() => {}
         _ => this.phase.set(WaitPhase::Taken),

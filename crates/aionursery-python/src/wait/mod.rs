@@ -33,7 +33,7 @@ use pyo3::prelude::*;
 pub(crate) use class::add_to;
 pub(crate) use coroutine::{advance, go_on};
 pub(crate) use future::check_thread;
-pub(crate) use over::{cancelled_error, complete, wake_joiner};
+pub(crate) use over::{cancelled_error, complete, host_ended, wake_joiner};
 pub(crate) use waiters::{interrupt, notify, park, withdraw};
 
 /// What is waited for.
@@ -79,7 +79,7 @@ pub(crate) struct Ops {
     pub finish: fn(&WaitObject, bool) -> Fallible<Owned>,
     /// An exception is thrown in, which has been raised: what `throw` answers.
     pub throw: fn(&WaitObject, Raised) -> Fallible<Owned>,
-    /// It was closed, or goes, while it waited; nothing asks for its end.
+    /// It was closed, or goes, before its end was taken; nothing asks for that any more.
     pub abandon: fn(Python<'_>, &Wait),
     /// What waits for it was cancelled from outside.
     pub cancelled: fn(&LoopState, &WaitObject),

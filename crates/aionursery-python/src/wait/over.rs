@@ -1,9 +1,11 @@
 //! How a wait is over: what was waited for is there, and its waiters are woken. It must never run a task.
 
-use nursery_core::NurseryId;
+use nursery_core::{MemberId, NurseryId, Phase};
 
-use super::waiters::notify;
+use super::waiters::{has_any, notify};
 use super::{WaitObject, WaitPhase};
+use crate::cpython::errors::optional;
+use crate::cpython::futures::is_done;
 use crate::cpython::owned::Owned;
 use crate::engine::hooks::hooks;
 use crate::engine::state::LoopState;
@@ -56,11 +58,48 @@ pub(crate) fn wake_joiner(state: &LoopState, nursery: NurseryId) {
     };
     match joiner {
         Some(join) => {
-            if let Ok(join) = join.cast::<WaitObject>() {
+            let Ok(join) = join.cast::<WaitObject>() else { return };
+            if !has_any(&join) && has_lost_its_host(state, nursery) {
+                let_go(&join);
+            } else {
                 join_is_over(state, &join);
             }
         }
         None if released => (hooks().discard)(state, nursery),
         None => {}
     }
+}
+
+/// A task that is no child has ended: it leaves the tree. It takes up no join again that it had begun:
+/// until 3.12, CPython's generators leave one suspended where what awaits it is closed.
+pub(crate) fn host_ended(state: &LoopState, member: MemberId) {
+    let unleft = state.tree.borrow().unleft(member);
+    state.change(|tree, out| tree.withdraw(member, out));
+    for nursery in unleft {
+        let joiner = {
+            let tree = state.tree.borrow();
+            let closed = tree.has_nursery(nursery) && tree.phase(nursery) == Phase::Closed;
+            closed.then(|| tree.joiner(nursery).map(|key| key.share(state.py()))).flatten()
+        };
+        if let Some(join) = joiner.and_then(|join| join.cast::<WaitObject>().ok())
+            && !has_any(&join)
+        {
+            let_go(&join);
+        }
+    }
+}
+
+/// Whether the host of a nursery that has closed can leave it no more. A task of asyncio's says nothing
+/// when it ends, so it is asked.
+#[cold]
+fn has_lost_its_host(state: &LoopState, nursery: NurseryId) -> bool {
+    let host = state.tree.borrow().host(nursery).map(|key| key.share(state.py()));
+    host.is_none_or(|host| optional(is_done(&host)).unwrap_or(false))
+}
+
+/// Nothing awaits a join any more. It lets go of its nursery as if it were closed.
+#[cold]
+fn let_go(join: &WaitObject) {
+    join.phase.set(WaitPhase::Taken);
+    (join.join_ops().abandon)(join.py(), join);
 }

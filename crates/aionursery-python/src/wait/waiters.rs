@@ -48,7 +48,7 @@ pub(super) fn add(this: &Wait, function: Owned, context: Owned) {
     this.others.borrow_mut().push(Waiter::Callback(function, context));
 }
 
-fn has_any(this: &Wait) -> bool {
+pub(super) fn has_any(this: &Wait) -> bool {
     !this.task.is_empty() || !this.others.borrow().is_empty()
 }
 
