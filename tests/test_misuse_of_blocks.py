@@ -685,6 +685,28 @@ async def test_r3_what_is_thrown_into_a_second_exit_leaves_the_first_one_alone(w
     assert trace == ["child", "left"]
 
 
+@pytest.mark.reports
+async def test_r31_a_nursery_is_closed_by_force_while_it_is_closed_by_force(world):
+    class Biting(asyncio.Future):
+        def cancel(self, msg=None):
+            with contextlib.suppress(KeyError):
+                nursery.__aexit__(None, None, None).__await__().throw(KeyError())
+            return super().cancel(msg)
+
+    async def child():
+        await Biting()
+
+    nursery = Nursery()
+    await nursery.__aenter__()
+    task = nursery.start_soon(child)
+    await turns(1)
+    with pytest.raises(KeyError):
+        nursery.__aexit__(None, None, None).__await__().throw(KeyError())
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert nursery.closed
+
+
 async def enter_and_leave():
     with CancelScope():
         await turns(1)

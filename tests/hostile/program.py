@@ -88,7 +88,7 @@ SHELF_WAITING = (
     "safe_channel",
     "tell_nursery",
 )
-SHELF_SYNC = ("service", "shutdown", "cancel_after", "tokens", "fields", "fields")
+SHELF_SYNC = ("service", "shutdown", "cancel_after", "tokens", "fields", "fields", "exit_again")
 #: What is done at anyio's objects, drawn apart as well.
 ANYIO_WAITING = ("any_group", "any_group", "any_scope", "any_wait", "any_wait", "any_start")
 ANYIO_SYNC = (

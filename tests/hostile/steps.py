@@ -137,6 +137,20 @@ def cancel_wait(world: World, a: int, b: int) -> None:
 
 
 @step
+def exit_again(world: World, a: int, b: int) -> None:
+    nursery = world.pick("nurseries", a)
+    if nursery is None:
+        return
+    leaving = nursery.__aexit__(None, None, None)
+    if b & 3 == 0:
+        leaving.close()
+    elif b & 3 == 1:
+        leaving.throw(error(a, b))
+    elif b & 3 == 2:
+        repr(leaving)
+
+
+@step
 def uncancel(world: World, a: int, b: int) -> None:
     made = world.pick("tasks", a)
     if made is not None:

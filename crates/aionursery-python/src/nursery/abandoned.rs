@@ -27,6 +27,9 @@ pub(super) fn finish_now(state: &LoopState, id: NurseryId) -> bool {
         return is_closed_or_gone(state, id);
     }
     for _ in 0..STEPS {
+        if is_closed_or_gone(state, id) {
+            return true;
+        }
         let scope = state.tree.borrow().scope(id);
         let below: Vec<Owned> =
             state.tree.borrow().reached(scope).iter().map(|key| key.share(py)).collect();
