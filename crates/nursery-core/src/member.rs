@@ -31,8 +31,8 @@ pub(crate) struct Member<K> {
     pub(crate) insisted_at: Option<f64>,
     /// How often that was so since it last entered or left a scope.
     pub(crate) insisted_times: u32,
-    /// An error that the host raises has overtaken a cancellation from above.
-    pub(crate) overtaken: bool,
+    /// The scope in which an error is on its way that has overtaken a cancellation from above.
+    pub(crate) overtaken: u32,
     /// Since when it can hear of what lies above it: its first step, or the end of the last shield
     /// that it has left (R18).
     pub(crate) hears_since: f64,
@@ -59,7 +59,7 @@ impl<K> Member<K> {
             pending: false,
             insisted_at: None,
             insisted_times: 0,
-            overtaken: false,
+            overtaken: NONE,
             hears_since: f64::NEG_INFINITY,
             service: false,
             succeeds: false,

@@ -102,7 +102,7 @@ impl<F: Face> Tree<F> {
         let entry = &mut self.members[member.0];
         entry.pending = false;
         entry.insisted_times += u32::from(entry.insisted_at.take().is_some());
-        entry.overtaken = false;
+        entry.overtaken = NONE;
         if foreign {
             entry.charges += 1;
         }

@@ -161,8 +161,7 @@ fn part(
         }
         Leaver::Host(host) => {
             if exception.is_some_and(|exception| !raised::is_group(exception)) {
-                let member = hosts::member_of(state, host);
-                state.tree.touch(|tree| tree.error_was_replaced(member));
+                state.tree.touch(|tree| tree.error_was_replaced(tree.scope(id)));
             }
             Ok(())
         }

@@ -97,7 +97,7 @@ impl CancelScope {
         let exit = state.change(|tree, out| {
             self.let_go();
             if replaced {
-                tree.error_was_replaced(member);
+                tree.error_was_replaced(id);
             }
             tree.exit(id, flight, honoured, now, out)
         });

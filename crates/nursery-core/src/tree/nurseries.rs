@@ -41,6 +41,8 @@ pub(crate) struct Nursery<E, K> {
     pub(crate) body_cancelled: bool,
     /// That was the cancellation of a scope outside.
     pub(crate) body_heard: bool,
+    /// The body has ended with an error or a cancellation.
+    pub(crate) body_raised: bool,
     /// How many cancellations its host had heard of when it entered.
     pub(crate) heard_before: u32,
     /// What the face wakes once it has closed.
@@ -102,6 +104,7 @@ impl<F: Face> Tree<F> {
             last: NONE,
             body_cancelled: false,
             body_heard: false,
+            body_raised: false,
             heard_before: self.members[host.0].heard,
             joiner: None,
             successor: NONE,
@@ -275,11 +278,13 @@ impl<F: Face> Tree<F> {
         }
         let cancelled = matches!(outcome, Outcome::Cancelled);
         let ended = cancelled || matches!(outcome, Outcome::Group(_));
+        let raised = !matches!(outcome, Outcome::Done);
         let Nursery { scope, heard_before, .. } = self.nurseries[nursery.at];
         let heard = ended && self.has_heard_since(scope, heard_before);
         let owner = &mut self.nurseries[nursery.at];
         owner.body_cancelled = ended;
         owner.body_heard = heard;
+        owner.body_raised = raised;
         let Ended { cancel, closed, again } = owner.life.body_ended(outcome);
         out.errors.extend(again);
         if cancel {
@@ -366,7 +371,16 @@ impl<F: Face> Tree<F> {
         // The scope's own cancellation has ended children, or one that is kept out has ended the
         // body: it was caught here.
         let swallowed = (own || kept_out) && !above && cancelled;
-        let mut exit = self.exit(self.id(owner.scope), flight, honoured, now, out);
+        let (id, host) = (self.id(owner.scope), scope.host);
+        if !owner.body_raised {
+            self.error_was_replaced(id);
+        }
+        let on_its_way = self.members[host].overtaken;
+        let mut exit = self.exit(id, flight, honoured, now, out);
+        if flight == Flight::Overtaken && matches!(verdict, Verdict::Bare { .. }) {
+            // What leaves bare ends the program or a generator: no scope catches by it.
+            self.members[host].overtaken = if on_its_way == id.at { NONE } else { on_its_way };
+        }
         let cancelled = flight == Flight::Cancelled && !exit.caught;
         exit.caught |= swallowed && !cancelled;
         let overtaken = if flight == Flight::Overtaken { outstanding } else { 0 };

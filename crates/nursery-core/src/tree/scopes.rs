@@ -120,14 +120,14 @@ impl<F: Face> Tree<F> {
         if own && !visible {
             caught = match flight {
                 Flight::Cancelled | Flight::Group => !outstanding,
-                Flight::Error => std::mem::take(&mut member.overtaken),
+                Flight::Error => member.overtaken == id,
                 Flight::Nothing | Flight::Overtaken => false,
             };
         }
         member.charges -= take_back;
-        if flight == Flight::Nothing {
-            // The error that overtook a cancellation was handled.
-            member.overtaken = false;
+        if member.overtaken == id {
+            // The error that overtook a cancellation was handled, or goes on.
+            member.overtaken = if flight == Flight::Nothing || caught { NONE } else { parent };
         }
         if above {
             take_back -= self.meet_above(&left, flight, caught, now, out);
@@ -163,7 +163,7 @@ impl<F: Face> Tree<F> {
                 return self.stand_for_above(host, left.charge.count, out);
             }
             Flight::Overtaken if !left.settings.shield => {
-                self.members[host].overtaken = true;
+                self.members[host].overtaken = left.parent;
                 self.forget_delivery(host);
                 self.refresh(host, out);
             }
@@ -172,10 +172,13 @@ impl<F: Face> Tree<F> {
         0
     }
 
-    /// The error that is on its way in a task is no nursery's: the program has put it in place of
-    /// what had overtaken a cancellation, and no scope catches that by it (R13).
-    pub fn error_was_replaced(&mut self, member: MemberId) {
-        self.members[member.0].overtaken = false;
+    /// A scope is left by an error that is no nursery's, or by none: the program has put that in place of
+    /// what had overtaken a cancellation, and no scope catches the cancellation by it (R13).
+    pub fn error_was_replaced(&mut self, scope: ScopeId) {
+        let host = self.scopes[scope.at].host;
+        if host != NONE && self.members[host].overtaken == scope.at {
+            self.members[host].overtaken = NONE;
+        }
     }
 
     /// Takes a scope out of the tree that is not left as it must be: by another task than entered
@@ -232,6 +235,9 @@ impl<F: Face> Tree<F> {
         self.scopes[at].host = NONE;
         self.scopes[at].charge = Charge::default();
         let member = &mut self.members[host];
+        if member.overtaken == at {
+            member.overtaken = parent;
+        }
         member.charges -= charge.count;
         member.insisted_times = 0;
         if member.scope == at {

@@ -1,7 +1,7 @@
 //! What catches a cancellation, what is told of it, what counts it, and what a host that goes by force
 //! leaves behind.
 
-use nursery_core::{Flight, Outcome, Source, Verdict};
+use nursery_core::{Flight, NurseryId, Outcome, Source, Verdict};
 
 use crate::world::{Oops, PLAIN, SHIELD, Thrown, World, finish, host, until};
 
@@ -88,7 +88,7 @@ fn r13_an_error_that_overtakes_an_outer_scope_is_told_again() {
         assert!(world.suspended(host), "the outer cancellation has not been honoured");
         if replaced {
             // The program has raised another error in its place.
-            world.tree.error_was_replaced(world.tasks[host].member);
+            world.tree.error_was_replaced(outer);
         }
         // The error goes on and leaves the outer scope: that is the end of its cancellation.
         let caught = world.exit(host, outer, Flight::Error).caught;
@@ -96,6 +96,53 @@ fn r13_an_error_that_overtakes_an_outer_scope_is_told_again() {
         assert!(!world.pending(host));
         finish(world, host);
     }
+}
+
+/// A host whose inner nursery an error leaves, which has overtaken the cancellation of the outer one.
+fn overtaken_inside(error: Outcome<Oops>) -> (World, usize, NurseryId, usize) {
+    let (mut world, host) = host(false);
+    let outer = world.open(host, PLAIN, false);
+    let other = world.start(outer, false).unwrap();
+    let inner = world.open(host, PLAIN, false);
+    let child = world.start(inner, false).unwrap();
+    let scope = world.tree.scope(outer);
+    world.cancel(scope);
+    world.step(host);
+    world.step(child);
+    assert!(!world.body_ended(inner, error));
+    assert_eq!(world.end(child, Outcome::Cancelled), Some(inner));
+    assert!(!world.close(host, inner, false).exit.caught);
+    (world, host, outer, other)
+}
+
+#[test]
+fn r13_an_error_that_was_handled_inside_carries_no_cancellation_out_of_the_outer_nursery() {
+    for handled in [false, true] {
+        let (mut world, host, outer, other) = overtaken_inside(Outcome::Failed(Oops(1)));
+        let body = if handled { Outcome::Done } else { Outcome::Failed(Oops(1)) };
+        assert!(!world.body_ended(outer, body));
+        assert_eq!(world.end(other, Outcome::Failed(Oops(2))), Some(outer));
+        assert_eq!(world.close(host, outer, false).exit.caught, !handled);
+        finish(world, host);
+    }
+}
+
+#[test]
+fn r13_what_leaves_bare_carries_no_cancellation_and_takes_none_from_an_error_on_its_way() {
+    let (mut world, host, outer, other) = overtaken_inside(Outcome::Bare(Oops(1)));
+    world.body_ended(outer, Outcome::Failed(Oops(3)));
+    assert_eq!(world.end(other, Outcome::Done), Some(outer));
+    assert!(!world.close(host, outer, false).exit.caught);
+    finish(world, host);
+
+    // A scope that is entered and left while the error is on its way says nothing about it.
+    let (mut world, host, outer, other) = overtaken_inside(Outcome::Failed(Oops(1)));
+    let cleanup = world.enter(host, PLAIN);
+    assert!(!world.exit(host, cleanup, Flight::Nothing).caught);
+    world.body_ended(outer, Outcome::Failed(Oops(1)));
+    assert_eq!(world.end(other, Outcome::Done), Some(outer));
+    assert!(world.close(host, outer, false).exit.caught);
+    finish(world, host);
 }
 
 #[test]

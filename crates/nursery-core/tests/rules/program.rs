@@ -98,6 +98,7 @@ struct Block {
     saw_cancellation: bool,
     body_over: bool,
     body_cancelled: bool,
+    body_raised: bool,
     held: bool,
 }
 
@@ -114,7 +115,8 @@ pub struct State {
     again: Vec<Oops>,
     joins: bool,
     over: Option<Flight>,
-    overtaken: bool,
+    /// How many blocks stand around an error that has overtaken a cancellation.
+    overtaken: Option<usize>,
     /// The host has heard a cancellation from outside.
     heard: bool,
     /// The host has put something else in place of a cancellation from outside.
@@ -147,7 +149,7 @@ impl State {
             again: Vec::new(),
             joins: false,
             over: None,
-            overtaken: false,
+            overtaken: None,
             heard: false,
             took: false,
             spontaneous: false,
@@ -271,6 +273,7 @@ impl State {
             saw_cancellation: false,
             body_over: false,
             body_cancelled: false,
+            body_raised: false,
             held: false,
         });
     }
@@ -282,7 +285,7 @@ impl State {
             for index in self.visible(self.blocks.len()) {
                 self.blocks[index].told = true;
             }
-            self.overtaken = false;
+            self.overtaken = None;
         }
         self.heard |= thrown.outside;
         self.hears = true;
@@ -395,6 +398,7 @@ impl State {
         self.note(index, &outcome, true);
         let block = &mut self.blocks[index];
         block.body_over = true;
+        block.body_raised = how != How::Done;
         if how == How::Cancelled {
             block.body_cancelled = true;
             block.cause.get_or_insert(Source::Host);
@@ -426,13 +430,10 @@ impl State {
         let exit = self.world.exit(HOST, block.scope, flight);
         let caught = match flight {
             Flight::Cancelled => own && !above && !outstanding,
-            Flight::Error if own && !above => std::mem::take(&mut self.overtaken),
-            Flight::Nothing => {
-                self.overtaken = false;
-                false
-            }
+            Flight::Error => own && !above && self.overtaken == Some(self.blocks.len() + 1),
             _ => false,
         };
+        self.overtaken_goes_on(caught || flight == Flight::Nothing);
         assert_eq!(exit.caught, caught, "R13: it takes back what it has caused, and that alone");
         assert_eq!(exit.absorbs, own && !above && !outstanding, "R13: also out of a group");
         let bare = flight == Flight::Cancelled && block.cause.is_some() && !caught;
@@ -444,6 +445,15 @@ impl State {
         match how {
             How::Cancelled if caught => self.go_on(How::Done, error),
             how => self.go_on(how, error),
+        }
+    }
+
+    /// The innermost block was left, by an error that has overtaken a cancellation if one was on its way
+    /// there: it is on its way in the one around that, unless that is the end of it.
+    fn overtaken_goes_on(&mut self, ends: bool) {
+        let left = self.blocks.len();
+        if self.overtaken == Some(left + 1) {
+            self.overtaken = (!ends && left > 0).then_some(left);
         }
     }
 
@@ -483,19 +493,25 @@ impl State {
             "R13: nor does an error lose it"
         );
         let mut caught = own && !above && (clean && arrived && !outstanding);
+        if !block.body_raised {
+            // What was on its way in the body was handled there.
+            self.overtaken_goes_on(true);
+        }
+        let here = self.overtaken == Some(self.blocks.len() + 1);
+        let bare = matches!(expected, Verdict::Bare { .. });
         if !clean && arrived && (outstanding || above) {
-            if shielded_from {
-                self.overtaken = above || self.overtaken;
-                if above {
-                    for index in self.visible(self.blocks.len()) {
-                        self.blocks[index].told = false;
-                    }
+            self.overtaken_goes_on(bare);
+            if shielded_from && above {
+                if !bare {
+                    self.overtaken = Some(self.blocks.len());
+                }
+                for index in self.visible(self.blocks.len()) {
+                    self.blocks[index].told = false;
                 }
             }
-        } else if !clean && own && !above {
-            caught |= std::mem::take(&mut self.overtaken);
-        } else if clean && !arrived {
-            self.overtaken = false;
+        } else {
+            caught |= !clean && own && !above && here;
+            self.overtaken_goes_on(caught || (clean && !arrived));
         }
         caught |= own && !above && block.saw_cancellation && !goes_on;
         assert_eq!(close.exit.caught, caught, "whether it has swallowed a cancellation of its own");
@@ -656,7 +672,8 @@ impl State {
             host.requests.asked() as u8,
             host.requests.honoured() as u8,
             host.outside as u8,
-            flags(&[host.handed, self.joins, self.overtaken, self.world.pending(HOST)]),
+            self.overtaken.map_or(0xFF, |blocks| blocks as u8),
+            flags(&[host.handed, self.joins, self.world.pending(HOST)]),
             flags(&[self.heard, self.took, self.spontaneous, self.hears, self.over.is_some()]),
         ];
         for block in &self.blocks {
@@ -664,7 +681,7 @@ impl State {
             key.extend([0xFF, cause, block.baseline as u8, block.started as u8]);
             let of_errors = [block.bare.is_some(), block.alone.is_some(), block.failed];
             key.extend([block.errors.len() as u8, flags(&of_errors)]);
-            let of_body = [block.body_over, block.body_cancelled, block.held];
+            let of_body = [block.body_over, block.body_cancelled, block.body_raised, block.held];
             key.push(flags(&[&of_body[..], &[block.told, block.saw_cancellation]].concat()));
             let state = |child: &Child| flags(&[child.shield, child.told]);
             let mut children: Vec<u8> = block.children.iter().map(state).collect();
