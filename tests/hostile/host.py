@@ -200,6 +200,13 @@ def _end(world: World) -> list[Any]:
         for key, item in list(world.things.items()):
             if key[0] == "event":
                 _call(world, item.set)
+        if number >= 3:
+            # One that the program has begun by hand, and stands in, may hold a nursery's place.
+            driven = {id(task.get_coro()) for task in pending}
+            for made in list(world.pools.get("coroutines", ())):
+                if id(made) not in driven:
+                    _call(world, getattr(made, "close", None))
+            made = None
         for task in pending:
             if number < 6:
                 _call(world, task.cancel)
