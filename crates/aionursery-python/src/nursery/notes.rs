@@ -1,5 +1,6 @@
-//! What a nursery's join remembers: the nursery, until it has been left, and which cancellations came
-//! meanwhile. It must never say what follows from one.
+//! What a nursery's join remembers: the nursery, until it has been left, which cancellations came
+//! meanwhile, and whether the tree has the join, which it must then leave. It must never say what follows
+//! from a cancellation.
 
 use nursery_core::NurseryId;
 
@@ -29,7 +30,7 @@ pub(super) fn was_thrown(join: &Wait) -> bool {
     join.notes().get() & THROWN != 0
 }
 
-/// A join is no more what the tree wakes, which does not hold it. Returns `false` if it was not.
+/// The tree, which does not hold a join, no longer wakes this one. Returns `false` if it did not before.
 pub(super) fn leave_tree(join: &Wait, state: &LoopState, id: NurseryId) -> bool {
     let notes = join.notes();
     let was = notes.get() & JOINER != 0;
