@@ -5,6 +5,7 @@ back, and that they do what anyio's own do.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import math
 import sys
 import types
@@ -191,6 +192,27 @@ def test_a_checkpoint_can_be_awaited_started_and_cancelled(kind):
         assert order == ["other", "this"]
         with pytest.raises(TypeError):
             anyio.lowlevel.checkpoint(1)
+
+    with face.installed():
+        run(main, kind)
+
+
+@KINDS
+def test_a_checkpoint_is_a_coroutine_function_of_anyios_that_can_be_run(kind):
+    with face.installed():
+        checkpoint = anyio.lowlevel.checkpoint
+        assert checkpoint is not own_checkpoint
+        assert inspect.iscoroutinefunction(checkpoint)
+        assert (checkpoint.__name__, checkpoint.__module__) == ("checkpoint", "anyio.lowlevel")
+        assert checkpoint.__doc__ == own_checkpoint.__doc__
+        assert run(checkpoint, kind) is None
+
+
+@KINDS
+def test_a_checkpoint_that_is_not_awaited_warns_of_that(kind):
+    async def main():
+        with pytest.warns(RuntimeWarning, match="checkpoint.* was never awaited"):
+            anyio.lowlevel.checkpoint()
 
     with face.installed():
         run(main, kind)

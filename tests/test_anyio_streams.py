@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib.metadata
 import math
 
 import pytest
@@ -21,6 +22,8 @@ from anyio.streams.memory import (  # noqa: E402
 import aionursery.anyio as face  # noqa: E402
 
 from .on_the_engine import KINDS, run  # noqa: E402
+
+ANYIO = tuple(map(int, importlib.metadata.version("anyio").split(".")[:2]))
 
 
 def is_ours(stream):
@@ -85,8 +88,13 @@ def test_its_errors_are_anyios(kind):
         run(main, kind)
 
 
-@KINDS
-def test_what_waits_is_told_that_the_other_side_has_closed_or_its_own(kind):
+#: anyio's own streams tell what waits at an end that its own end is closed, from this version on.
+TELLS_ITS_OWN = (4, 16)
+
+
+def told_of_a_close(kind):
+    """What waits at each end is told when each is closed; None where it goes on waiting."""
+
     async def main():
         async def call(function, *args):
             try:
@@ -105,13 +113,27 @@ def test_what_waits_is_told_that_the_other_side_has_closed_or_its_own(kind):
                         else:
                             group.start_soon(call, receive.receive)
                         await anyio.wait_all_tasks_blocked()
+                        before = len(told)
                         (send if closes == "send" else receive).close()
+                        await anyio.wait_all_tasks_blocked()
+                        if len(told) == before:
+                            told.append(None)
+                        group.cancel_scope.cancel()
         return told
 
+    return run(main, kind)
+
+
+@KINDS
+def test_what_waits_is_told_that_the_other_side_has_closed_or_its_own(kind):
+    own = anyio.ClosedResourceError
+    told = [own, anyio.EndOfStream, anyio.BrokenResourceError, own]
     with face.installed():
-        ours = run(main, kind)
+        assert told_of_a_close(kind) == told
+    if ANYIO < TELLS_ITS_OWN:
+        told[0] = told[3] = None
     with face.installed(False):
-        assert ours == run(main, kind)
+        assert told_of_a_close(kind) == told
 
 
 @KINDS

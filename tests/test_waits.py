@@ -224,6 +224,28 @@ async def test_r23_a_wait_that_is_ended_from_outside_wakes_what_waits(world, kin
             assert "cannot reuse already awaited" in end
 
 
+@pytest.mark.parametrize("sleep", [aionursery.sleep, aionursery.sleep_until])
+async def test_r23_a_task_that_sleeps_without_end_is_kept_by_its_loop(world, sleep):
+    """As asyncio keeps it, and as it keeps one that sleeps for an hour."""
+
+    async def sleeps():
+        try:
+            await sleep(math.inf)
+        except asyncio.CancelledError:
+            ended.append(True)
+            raise
+
+    ended = []
+    found = weakref.ref(asyncio.create_task(sleeps()))
+    await turns(1)
+    gc.collect()
+    found().cancel()
+    await turns(2)
+    assert ended == [True]
+    gc.collect()
+    assert found() is None
+
+
 @pytest.mark.parametrize("kind", MAKERS)
 async def test_r23_a_coroutine_that_is_closed_ends_only_its_own_wait(world, kind):
     wait = parked()

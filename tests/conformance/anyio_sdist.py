@@ -55,6 +55,9 @@ MODULES = (
     "streams/test_stapled",
 )
 
+#: The modules that anyio 4.14 does not have, with the version that brought them.
+SINCE = {"test_concurrency_utils": (4, 15), "test_futures": (4, 15)}
+
 #: How many failures that are not listed may be an accident of the machine: they are run again, each
 #: by itself.
 ACCIDENTS = 5
@@ -106,13 +109,19 @@ def sdist() -> Path:
     return home
 
 
+def modules_here() -> list[str]:
+    """The modules that the installed anyio has."""
+    version = tuple(map(int, importlib.metadata.version("anyio").split(".")[:2]))
+    return [module for module in MODULES if SINCE.get(module, version) <= version]
+
+
 def suite_of(names: places.Names | _Backend | None) -> str:
     """What the list of exceptions calls a run."""
     return "anyio-backend" if names is BACKEND else "anyio"
 
 
 def run(
-    names: places.Names | _Backend | None, modules: Sequence[str] = MODULES, patterns: str = ""
+    names: places.Names | _Backend | None, modules: Sequence[str], patterns: str = ""
 ) -> dict[str, Result]:
     """Run these modules; with asyncio's own tasks if there is nothing to put in place.
 
@@ -166,10 +175,14 @@ def run_process(
 
 
 def run_beside_plain(
-    *in_place: places.Names | _Backend, modules: Sequence[str] = MODULES, patterns: str = ""
+    *in_place: places.Names | _Backend, modules: Sequence[str] = (), patterns: str = ""
 ) -> list[dict[str, Result]]:
-    """The results with asyncio's own tasks, and with each that is put in their place."""
+    """The results with asyncio's own tasks, and with each that is put in their place.
+
+    Of these modules, or of all that the installed anyio has.
+    """
     sdist()
+    modules = modules or modules_here()
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         return list(pool.map(lambda names: run(names, modules, patterns), (None, *in_place)))
 
@@ -216,7 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.backend:
         names = BACKEND
     try:
-        modules = options.module or MODULES
+        modules = options.module or ()
         plain, ours = run_beside_plain(names, modules=modules, patterns=options.patterns)
     except NotHereError as exc:
         print(exc)

@@ -21,6 +21,9 @@ import pytest
 from tests.conformance import places
 from tests.conformance.recorder import Recorder
 
+#: Where the plugin lies that puts anyio's backend on our engine.
+WITH_BACKEND = str(Path(__file__).with_name("with_backend"))
+
 #: How many times longer a run of pytest may take than the test that starts it says.
 PATIENCE = 20
 
@@ -72,9 +75,9 @@ def backend(item: pytest.Item) -> str | None:
 
 def put_backend() -> None:
     """Have anyio's backend on our engine in this run of pytest, and in those of its tests."""
-    folder = str(Path(__file__).with_name("with_backend"))
-    sys.path.append(folder)
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")]))
+    sys.path.append(WITH_BACKEND)
+    paths = filter(None, [WITH_BACKEND, os.environ.get("PYTHONPATH")])
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
     os.environ["PYTEST_PLUGINS"] = "anyio_on_the_engine"
 
 
@@ -94,6 +97,8 @@ def serve(job: dict[str, Any], plugin: type[Plugin], ours: Iterable[str]) -> Non
     """Run the job's tests. They are a package by the name of `tests`, as ours are: forget those."""
     for name in ours:
         del sys.modules[name]
+    # A worker process of anyio's loads the main module, and this one imports our `tests`.
+    sys.modules["__main__"].__file__ = None
     os.chdir(job["home"])
     sys.path[0] = job["home"]
     with open(job["record"], "w", encoding="utf-8") as file:

@@ -78,10 +78,10 @@ impl<T> Timers<T> {
         self.heap.is_empty()
     }
 
-    /// Adds a moment (on the face's clock; neither NaN nor infinite).
+    /// Adds a moment (on the face's clock; not NaN). One at infinity never comes, and keeps its value.
     #[inline]
     pub fn insert(&mut self, when: f64, value: T) -> TimerId {
-        debug_assert!(when.is_finite(), "a timer needs a moment, not {when}");
+        debug_assert!(!when.is_nan(), "a timer needs a moment, not {when}");
         let position = self.heap.len();
         let slot = self.slots.insert(Slot { position: position as u32, value });
         self.order += 1;
@@ -104,11 +104,11 @@ impl<T> Timers<T> {
         self.heap[self.slots[id.0].position as usize].when
     }
 
-    /// The earliest moment.
+    /// The earliest moment that comes.
     #[inline]
     #[must_use]
     pub fn next(&self) -> Option<f64> {
-        self.heap.first().map(|node| node.when)
+        self.heap.first().map(|node| node.when).filter(|when| *when < f64::INFINITY)
     }
 
     /// Takes the earliest moment out if it is not after `now`.
@@ -227,6 +227,19 @@ mod tests {
             assert_eq!(fired, model.iter().map(|entry| entry.1).collect::<Vec<_>>());
             assert!(timers.is_empty());
         }
+    }
+
+    #[test]
+    fn what_never_comes_is_kept_and_is_not_waited_for() {
+        let mut timers = Timers::new();
+        let never = timers.insert(f64::INFINITY, "never");
+        assert_eq!(timers.next(), None);
+        timers.insert(1.0, "soon");
+        assert_eq!(timers.next(), Some(1.0));
+        assert_eq!(timers.pop_due(f64::MAX), Some("soon"));
+        assert_eq!((timers.pop_due(f64::MAX), timers.next()), (None, None));
+        assert_eq!(timers.values().collect::<Vec<_>>(), [&"never"]);
+        assert_eq!(timers.remove(never), "never");
     }
 
     #[test]

@@ -307,17 +307,16 @@ fn start(this: &WaitObject) -> Fallible<()> {
             WaitKind::Span => state.now()? + this.when.get(),
             _ => this.when.get(),
         };
-        if moment < f64::INFINITY {
-            let moment = moment.max(f64::MIN);
-            timers::arm_by(state, moment).inspect_err(|_| this.phase.set(WaitPhase::Taken))?;
-            // The loop's code has run, and may have begun this wait for another.
-            if this.phase.get() != WaitPhase::New {
-                return Ok(());
-            }
-            let alarm = Alarm::Wake(Owned::share(this.object()));
-            let timer = state.tree.touch(|tree| tree.timers.insert(moment, alarm));
-            this.timer.set(Some(timer));
+        let moment = moment.max(f64::MIN);
+        timers::arm_by(state, moment).inspect_err(|_| this.phase.set(WaitPhase::Taken))?;
+        // The loop's code has run, and may have begun this wait for another.
+        if this.phase.get() != WaitPhase::New {
+            return Ok(());
         }
+        // One without end stands there, too: as with asyncio, the loop keeps a task that sleeps.
+        let alarm = Alarm::Wake(Owned::share(this.object()));
+        let timer = state.tree.touch(|tree| tree.timers.insert(moment, alarm));
+        this.timer.set(Some(timer));
     }
     this.phase.set(WaitPhase::Waiting);
     Ok(())
