@@ -181,7 +181,17 @@ async def clean_up(end):
             await end
 
 
-@pytest.mark.parametrize("wait", [await_it, clean_up])
+async def shield_it(end):
+    with anyio.CancelScope(shield=True):
+        await end
+
+
+async def join_what_shields_it(end):
+    async with anyio.create_task_group() as group:
+        group.start_soon(shield_it, end)
+
+
+@pytest.mark.parametrize("wait", [await_it, clean_up, shield_it, join_what_shields_it])
 def test_nothing_polls_while_a_cancelled_task_does_not_end(wait):
     """agronholm/anyio#1257 and its kin."""
     with face.installed():

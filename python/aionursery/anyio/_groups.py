@@ -20,7 +20,7 @@ from anyio.abc._tasks import call_for_coroutine, get_callable_name
 
 from .. import _aionursery as engine
 from .._errors import NurseryClosed, alone, unhandled_in_group
-from . import _elsewhere
+from . import _by_factory, _elsewhere
 from ._handles import TaskHandle, make_handle
 from ._scopes import CancelScope
 
@@ -93,6 +93,9 @@ class TaskGroup(nursery, group, metaclass=ABCMeta):  # type: ignore[misc]
             raise TypeError(f"expected a coroutine, got {coro.__class__.__qualname__}")
         if self.elsewhere:
             return self._start_elsewhere(coro, coro_name(coro, name), context)
+        factory = _by_factory.factory_of(self)
+        if factory is not None:
+            return self._start_by_factory(factory, coro, coro_name(coro, name), context)
         handle = _new(TaskHandle)
         try:
             handle._task = _start(self, coro, name=coro_name(coro, name), context=context)
@@ -114,6 +117,25 @@ class TaskGroup(nursery, group, metaclass=ABCMeta):  # type: ignore[misc]
         child.said = True
         child.begin(coro, name, context)
         return child.handle
+
+    def _start_by_factory(
+        self,
+        factory: Any,
+        coro: Coroutine[Any, Any, Any],
+        name: object,
+        context: Context | None = None,
+    ) -> Any:
+        """Start a child whose task this factory makes, unless it is one of asyncio's eager ones."""
+        if _by_factory.factory_of(self) is None:
+            handle = _new(TaskHandle)
+            handle._task = _start(self, coro, name=name, context=context)
+            return handle
+        if self.closed:
+            coro.close()
+            raise RuntimeError(INACTIVE)
+        made = make_handle(coro, name)
+        _start(self, _by_factory.make(factory, made, context), name=made.name)
+        return made
 
     def _refused(self, exc: BaseException) -> None:
         """Raise what anyio raises where the engine has refused a child with this error."""
@@ -168,17 +190,25 @@ class Start:
         if self.caller is not None and engine.move_child(self.child, self.caller, self.group):
             self.reservation.release()
 
+    def _coro(self) -> Coroutine[Any, Any, None]:
+        """Return what the engine's child runs."""
+        factory = _by_factory.factory_of(self.group)
+        coro: Coroutine[Any, Any, None] = (
+            self.handle._run_coro() if factory is None else _by_factory.make(factory, self.handle)
+        )
+        return coro
+
     async def run(self) -> Any:
         if self.said:
             # By a plain function, before it returned the coroutine: the child is the group's.
-            _start(self.group, self.handle._run_coro(), name=self.name)
+            _start(self.group, self._coro(), name=self.name)
             return self.value
         self.reservation = engine.reserve(self.group)
         failed = None
         try:
             try:
                 async with engine.Nursery(cleanup=0) as self.caller:
-                    self.child = self.caller.start_soon(self.handle._run_coro(), name=self.name)
+                    self.child = self.caller.start_soon(self._coro(), name=self.name)
                     self.child.add_done_callback(self.reservation.release)
             except BaseExceptionGroup as group:
                 failed = alone(group)

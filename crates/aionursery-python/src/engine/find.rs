@@ -173,6 +173,7 @@ impl LoopState {
         let call_soon = is_own(names.call_soon, imports.base_call_soon);
         let run_once = is_own(names.run_once, imports.base_run_once);
         let get_debug = is_own(names.get_debug, imports.base_get_debug);
+        let base_factory = is_own(names.get_task_factory, imports.base_get_task_factory);
         let queue = if is_base { optional(getattr_opt(event_loop, names.ready)) } else { None };
         let queue = queue.flatten().filter(|queue| has_class(queue, imports.deque_type));
         let shown = queue.is_some();
@@ -201,6 +202,7 @@ impl LoopState {
                 finalized: Cell::new(false),
                 debug: Cell::new(debug),
                 base_clock: Cell::new(base_clock),
+                base_factory,
                 born: Cell::new(f64::NEG_INFINITY),
                 timers: Armed::new(),
                 trash: Trash::default(),

@@ -9,10 +9,10 @@ use pyo3::prelude::*;
 
 use super::foreign::Hosts;
 pub(crate) use super::tree::{CLEANUP, Failure, Key, PyFace, SharedTree};
-use crate::cpython::call::{call0, method0, real, referent};
+use crate::cpython::call::{call0, getattr, method0, real, referent};
 use crate::cpython::containers::dict_get;
 use crate::cpython::errors::{Fallible, optional};
-use crate::cpython::imports::imports;
+use crate::cpython::imports::{imports, names};
 use crate::cpython::myself::Myself;
 use crate::cpython::object::{Object, class};
 use crate::cpython::owned::{Owned, none};
@@ -53,6 +53,8 @@ pub(crate) struct LoopState {
     pub debug: Cell<bool>,
     /// The loop's clock is `time.monotonic`, called through `BaseEventLoop.time`.
     pub base_clock: Cell<bool>,
+    /// The loop keeps its task factory where `BaseEventLoop.get_task_factory` finds it.
+    pub base_factory: bool,
     /// What the clock showed when this was made, near enough to when the loop was.
     pub born: Cell<f64>,
     pub timers: Armed,
@@ -100,6 +102,16 @@ impl LoopState {
             method0(&self.event_loop(), imports.names.time)?
         };
         real(&answer)
+    }
+
+    /// The loop's task factory, or None.
+    #[inline]
+    pub(crate) fn task_factory(&self) -> Fallible<Owned> {
+        let (event_loop, names) = (self.event_loop(), names(self.py()));
+        match self.base_factory {
+            true => getattr(&event_loop, names.task_factory),
+            false => method0(&event_loop, names.get_task_factory),
+        }
     }
 
     /// Whether a deadline lies more than a minute before the loop was first used here. Such a one is of

@@ -26,6 +26,7 @@ use crate::engine::state::LoopState;
 use crate::engine::threads;
 use crate::scope::CancelScope;
 use crate::task::{Task, flag};
+use crate::task_class;
 
 /// A nursery in which each await of a cancelled task is cancelled, and which a child that is
 /// cancelled by hand cancels.
@@ -67,6 +68,15 @@ impl StrictNursery {
     fn elsewhere(slf: &Bound<'_, Self>) -> PyResult<bool> {
         let py = slf.py();
         slf.as_super().get().is_elsewhere(py).map_err(|raised| fetch(py, raised))
+    }
+
+    /// The task factory that the program has given the loop; None for none, for one of ours, and where the
+    /// nursery is not open.
+    #[getter]
+    fn programs_factory<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = slf.py();
+        let found = programs_factory(slf.as_super().get()).map_err(|raised| fetch(py, raised))?;
+        Ok(found.map(|factory| factory.into_bound(py)))
     }
 
     /// Have this new scope stand for the nursery's, unless one does already.
@@ -134,6 +144,14 @@ fn handle_of(task: &Owned<Task>) -> Fallible<Owned> {
     }
 }
 
+/// The task factory that the program has given the loop of an open nursery.
+#[inline]
+fn programs_factory(nursery: &Nursery) -> Fallible<Option<Owned>> {
+    let Some(state) = nursery.state() else { return Ok(None) };
+    let factory = state.task_factory()?;
+    Ok(if task_class::is_ours(&factory) { None } else { Some(factory) })
+}
+
 /// The name of a child of a function: the function's module and its name there.
 fn name_of(state: &LoopState, function: &Object) -> Fallible<Owned> {
     let py = function.py();
@@ -173,6 +191,9 @@ fn start_of(
     };
     if this.is_elsewhere(py)? {
         return call_method(this.object(), names.start_elsewhere, [&*made, &*named]);
+    }
+    if let Some(factory) = programs_factory(this)? {
+        return call_method(this.object(), names.start_by_factory, [&*factory, &*made, &*named]);
     }
     let order = Order { name: Some(&named), ..Order::default() };
     match start::begin_made(py, this, &made, &order) {

@@ -5,13 +5,14 @@
 use pyo3::prelude::*;
 
 use crate::cpython::args::{Args, given};
-use crate::cpython::call::{is_context, is_coroutine, method0};
+use crate::cpython::call::{is_context, is_coroutine};
 use crate::cpython::called::method;
 use crate::cpython::errors::Fallible;
 use crate::cpython::function::{Method, This};
 use crate::cpython::imports::names;
 use crate::cpython::object::Object;
 use crate::cpython::owned::Owned;
+use crate::engine::state::LoopState;
 use crate::nursery::Nursery;
 use crate::nursery::start::{self, Order};
 use crate::task_class;
@@ -38,8 +39,8 @@ fn usual<'a>(args: &Args<'a>) -> Option<(&'a Object, Order<'a>)> {
 }
 
 /// Whether the loop's tasks take their first step in its next turn, as far as can be told here.
-fn is_lazy(event_loop: &Object) -> Fallible<bool> {
-    let factory = method0(event_loop, names(event_loop.py()).get_task_factory)?;
+fn is_lazy(state: &LoopState) -> Fallible<bool> {
+    let factory = state.task_factory()?;
     Ok(factory.is_none() || task_class::is_lazy(&factory))
 }
 
@@ -47,7 +48,7 @@ fn create_task(this: &This<'_, Nursery>, args: Args<'_>) -> Fallible<Owned> {
     if let Some((coroutine, order)) = usual(&args)
         && this.is_accepting()
         && let Some((state, _)) = this.place()
-        && is_lazy(&state.event_loop())?
+        && is_lazy(&state)?
     {
         return start::begin(this.py(), this, coroutine, &[], &order).map(Owned::into_object);
     }

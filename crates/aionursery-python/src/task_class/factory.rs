@@ -146,6 +146,12 @@ pub(crate) fn is_lazy(factory: &Object) -> bool {
     LAZY.is(factory)
 }
 
+/// Whether an object is one of the two, or None.
+#[inline]
+pub(crate) fn is_ours(factory: &Object) -> bool {
+    factory.is_none() || LAZY.is(factory) || EAGER.is(factory)
+}
+
 /// Adds the two factories to the module. They are plain C functions: every task of a program is
 /// made by one of them.
 pub(crate) fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -9,4 +9,4 @@ mod methods;
 
 pub(crate) use awaiting::add_to as add_iterator_to;
 pub(crate) use class::add_to;
-pub(crate) use factory::{add_functions, is_lazy};
+pub(crate) use factory::{add_functions, is_lazy, is_ours};
