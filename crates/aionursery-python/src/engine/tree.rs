@@ -12,7 +12,7 @@ use crate::cpython::owned::Owned;
 use pyo3::prelude::*;
 
 /// A task, or a join, by its address. One stands in the tree only, and only while its object is alive:
-/// the tree holds children and foreign hosts; any other task, and a join, leaves the tree when it goes.
+/// the tree holds some tasks (`task/place.rs`); any other, and a join, leaves the tree when it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key(NonNull<Object>);
 

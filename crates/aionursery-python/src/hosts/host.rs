@@ -73,6 +73,7 @@ pub(crate) fn left_scope(state: &LoopState, task: &Object, member: MemberId) {
     {
         task::leave_tree(task);
         state.tree.touch(|tree| tree.withdraw_idle(member));
+        drop(task.release());
     }
 }
 

@@ -14,7 +14,7 @@ use crate::cpython::owned::Owned;
 use crate::cpython::slot::show;
 use crate::engine::home::HomeSlot;
 use crate::nursery::Nursery;
-use crate::task::Task;
+use crate::task::{self, Task};
 use crate::wait;
 
 /// What keeps a nursery from closing while a child is to come: until it is released, left as a block,
@@ -90,6 +90,8 @@ fn reserve(py: Python<'_>, nursery: &Bound<'_, Nursery>) -> PyResult<Reservation
         let text = "this nursery is closed: no child can be started in it any more";
         return Err(fetch(py, set_error_text(imports(py).parts.closed, text)));
     }
+    // The child that is to come wakes it.
+    task::keep_host(&state, id);
     let home = HomeSlot::default();
     home.set(state);
     Ok(Reservation { home, id })
@@ -122,6 +124,7 @@ fn move_child(
     };
     match state.change(|tree, out| tree.move_child(member, new, now, out)) {
         Ok(closed) => {
+            task::keep_host(&state, new);
             to.get().hand_errors_on(&child);
             if let Some(closed) = closed {
                 wait::wake_joiner(&state, closed);

@@ -33,6 +33,7 @@ use crate::engine::state::LoopState;
 use crate::engine::timers;
 use crate::hosts;
 use crate::hosts::host;
+use crate::task;
 use crate::scope::CancelScope;
 use crate::scope::block::{Block, Stage};
 
@@ -135,6 +136,9 @@ impl Nursery {
             }
             (id, scope)
         });
+        if settings.deadline < f64::INFINITY {
+            task::keep(&task);
+        }
         let thread = thread_mark();
         if let Some(scope) = shown {
             scope.bind(state.clone(), scope_id, task.clone(), thread);

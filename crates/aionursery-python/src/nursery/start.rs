@@ -181,6 +181,9 @@ fn begin_child(
         return Err(closed(py, TOO_LATE));
     };
     task.hold();
+    if start.first {
+        task::keep_host(state, id);
+    }
     ours.raise_flags(flag::CHILD | flag::LOG_DESTROY);
     task::register_child(&task);
     ours.member.set(Some(start.member));

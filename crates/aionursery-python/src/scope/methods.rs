@@ -18,6 +18,7 @@ use crate::cpython::slot::show;
 use crate::engine::state::{CLEANUP, LoopState};
 use crate::engine::timers;
 use crate::engine::words::source_name;
+use crate::task;
 
 #[pymethods]
 impl CancelScope {
@@ -262,6 +263,9 @@ impl CancelScope {
         // What the loop and a warning run may have left the scope.
         if self.id.get() == Some(id) {
             let deadline = move_it(self.present_settings().deadline);
+            if let Some(host) = self.block.host.cloned().filter(|_| deadline < f64::INFINITY) {
+                task::keep(&host);
+            }
             state.change(|tree, out| tree.set_deadline(id, deadline, now, out));
         }
         Ok(())

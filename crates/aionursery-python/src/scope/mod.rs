@@ -29,6 +29,7 @@ use crate::engine::state::LoopState;
 use crate::engine::{threads, timers};
 use crate::hosts;
 use crate::hosts::host;
+use crate::task;
 use crate::wait::clock;
 
 use block::{Block, Stage};
@@ -231,6 +232,9 @@ impl CancelScope {
             }
             id
         });
+        if settings.deadline < f64::INFINITY {
+            task::keep(&task);
+        }
         self.bind(state, id, task, thread_mark());
         Ok(())
     }

@@ -1,14 +1,17 @@
 //! A task's place in the tree: whether it has one, and whose reference stands for it. It must never
 //! keep a place that the tree has not.
+//!
+//! The tree holds children and foreign hosts. A host of ours it holds while a child or a deadline may
+//! still wake it, as asyncio's tasks and timers hold what waits for them; one that only hosts scopes leaves
+//! the tree when it goes, so that it can be collected.
 
-use nursery_core::MemberId;
+use nursery_core::{MemberId, NurseryId};
 
 use super::data::Task;
 use crate::cpython::object::Object;
 use crate::engine::state::{Key, LoopState};
 
-/// Whether the tree holds a reference to a task: to children and to foreign hosts. A task of ours
-/// that only hosts scopes leaves the tree when it goes, so that it can be collected.
+/// Whether the tree holds a reference to a task.
 pub(crate) fn is_held(task: &Object) -> bool {
     task.cast::<Task>().is_none_or(Task::is_held)
 }
@@ -22,6 +25,23 @@ pub(crate) fn member(state: &LoopState, task: &Task) -> MemberId {
     let member = state.tree.touch(|tree| tree.enroll(Key::of(task), false));
     ours.member.set(Some(member));
     member
+}
+
+/// What is in the tree may wake this host: the tree holds it until it has left all that it had entered.
+#[inline]
+pub(crate) fn keep(host: &Object) {
+    if let Some(task) = host.cast::<Task>() {
+        task.hold();
+    }
+}
+
+/// As [`keep`], for the host of a nursery.
+#[cold]
+pub(crate) fn keep_host(state: &LoopState, nursery: NurseryId) {
+    let host = state.tree.borrow().host(nursery).map(|key| key.share(state.py()));
+    if let Some(host) = host {
+        keep(&host);
+    }
 }
 
 /// The loop's state goes: the task has no place in a tree any more.

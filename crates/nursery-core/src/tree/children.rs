@@ -16,6 +16,8 @@ pub struct Start {
     pub member: MemberId,
     /// By how much its count of cancellations rises at once: the nursery is cancelled (R17).
     pub charges: u32,
+    /// No other child of the nursery runs: from now on there is one whose end or failure its host hears of.
+    pub first: bool,
 }
 
 impl<F: Face> Tree<F> {
@@ -61,7 +63,7 @@ impl<F: Face> Tree<F> {
             child.pending = true;
             charges = 1;
         }
-        Ok(Start { member: MemberId(id), charges })
+        Ok(Start { member: MemberId(id), charges, first: self.nurseries[nursery.at].first == id })
     }
 
     /// A service starts: a child for the use of the body and the other children. Nothing outside
@@ -76,7 +78,7 @@ impl<F: Face> Tree<F> {
         self.members[id].service = true;
         self.list(id, nursery.at);
         self.shield_child(id, base);
-        Ok(Start { member: MemberId(id), charges: 0 })
+        Ok(Start { member: MemberId(id), charges: 0, first: self.nurseries[nursery.at].first == id })
     }
 
     /// Whether the end of a child that has not failed may cancel something: its nursery's next service, or,
