@@ -55,9 +55,8 @@ attack:  ## run random hostile programs for SECONDS; SEED=n shows one again; PY=
 test-real:  ## run real programs: aiohttp, httpx, PostgreSQL, Redis
 	@tests/real/run.sh $(ARGS)
 
-test-anyio:  ## run anyio's own tests, and the suites of what is written for it, on our engine
-	@$(VENV) test
-	.venv/bin/python -m tests.conformance.anyio_sdist --backend
+test-anyio:  ## run the tests of anyio, lowest and newest, and of what is written for it, on our engine; PY=3.14
+	@PY="$(PY)" tools/anyio-own.sh
 	@tools/anyio-peers.sh $(ARGS)
 
 load-anyio:  ## serve rude clients for SECONDS with FastAPI on our engine, and look at what is left

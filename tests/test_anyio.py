@@ -198,6 +198,23 @@ def test_nothing_polls_while_a_cancelled_task_does_not_end(wait):
         assert turns_while_something_is_cancelled(wait) < 20
 
 
+async def join_what_cleans_up(end):
+    async def cleans_up():
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await end
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(cleans_up())
+
+
+def test_what_goes_on_to_wait_for_the_same_is_asked_a_hundred_times_and_then_let_wait():
+    """As a group of asyncio's does: with anyio's own backend it is asked in every turn."""
+    with face.installed():
+        assert turns_while_something_is_cancelled(join_what_cleans_up) < 150
+
+
 @KINDS
 def test_a_child_that_fails_cancels_its_group_at_once(kind):
     """agronholm/anyio#787: not a turn later."""

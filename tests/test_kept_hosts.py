@@ -1,4 +1,4 @@
-"""R10: a host that nothing refers to is kept by the loop while a child or a deadline may still wake it."""
+"""R10: the loop keeps a host that nothing refers to while a child or a deadline may wake it."""
 
 from __future__ import annotations
 

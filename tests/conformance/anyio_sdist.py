@@ -242,7 +242,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--baseline", action="store_true", help="put asyncio's own classes there")
     parser.add_argument("--backend", action="store_true", help="put anyio's backend on our engine")
-    parser.add_argument("--all", action="store_true", help="with --backend, anyio's other tests, too")
+    parser.add_argument(
+        "--all", action="store_true", help="with --backend, anyio's other tests, too"
+    )
     parser.add_argument("--module", action="append", help="only this one, as test_taskgroups")
     parser.add_argument("-k", dest="patterns", default="", help="an expression, as for pytest")
     parser.add_argument("-v", dest="verbose", action="store_true", help="name every test")

@@ -1,8 +1,8 @@
 """Children of a task group whose tasks the program's own task factory makes.
 
-Such a task is not the engine's to start or to step, and may be of any class. So a child of the engine's
-stands for it: the group waits for that, is failed by it, and cancels it. Must never call a factory
-where the engine's own tasks do.
+Such a task is not the engine's to start or to step, and may be of any class. So a child of the
+engine's stands for it: the group waits for that, is failed by it, and cancels it. Must never call a
+factory where the engine's own tasks do.
 """
 
 from __future__ import annotations
@@ -30,9 +30,7 @@ def factory_of(group: Any) -> Any:
     return factory
 
 
-def make(
-    factory: Any, handle: Any, context: Context | None = None
-) -> Coroutine[Any, Any, None]:
+def make(factory: Any, handle: Any, context: Context | None = None) -> Coroutine[Any, Any, None]:
     """Have the factory make the task that runs what a handle is of; return what stands for it.
 
     Raises what the factory raises, and what it was given is closed then.
@@ -40,7 +38,7 @@ def make(
     scope = CancelScope()
     run = _run(scope, handle)
     try:
-        call = factory if context is None else partial(context.run, factory)
+        call: Any = factory if context is None else partial(context.run, factory)
         task = call(asyncio.get_running_loop(), run, name=handle.name)
     except BaseException:
         for coro in run, handle.coro:

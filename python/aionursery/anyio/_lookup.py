@@ -37,7 +37,7 @@ def is_ours() -> bool:
 
 
 if sys.version_info >= (3, 12):
-    # What `_checkpoint` makes is awaited as it is: a coroutine around it would be most of the price.
+    # What `_checkpoint` makes is awaited as it is: a coroutine around it is most of the price.
     @inspect.markcoroutinefunction
     def checkpoint() -> Any:
         return _checkpoint()

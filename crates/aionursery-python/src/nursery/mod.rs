@@ -33,9 +33,9 @@ use crate::engine::state::LoopState;
 use crate::engine::timers;
 use crate::hosts;
 use crate::hosts::host;
-use crate::task;
 use crate::scope::CancelScope;
 use crate::scope::block::{Block, Stage};
+use crate::task;
 
 pub(crate) use abandoned::discard;
 pub(crate) use class::add_to;

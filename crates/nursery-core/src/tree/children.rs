@@ -78,7 +78,11 @@ impl<F: Face> Tree<F> {
         self.members[id].service = true;
         self.list(id, nursery.at);
         self.shield_child(id, base);
-        Ok(Start { member: MemberId(id), charges: 0, first: self.nurseries[nursery.at].first == id })
+        Ok(Start {
+            member: MemberId(id),
+            charges: 0,
+            first: self.nurseries[nursery.at].first == id,
+        })
     }
 
     /// Whether the end of a child that has not failed may cancel something: its nursery's next service, or,
