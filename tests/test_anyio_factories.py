@@ -1,5 +1,5 @@
-"""Children of anyio's task groups on a loop that has a task factory of the program's: that makes their
-tasks, as with anyio's own backend, and they are the group's all the same.
+"""Children of anyio's task groups on a loop that has a task factory of the program's: it makes
+their tasks, as with anyio's own backend, and they are the group's all the same.
 """
 
 from __future__ import annotations

@@ -752,8 +752,8 @@ class StrictNursery(Nursery):
         """Whether it is open, and the caller runs in another loop than it."""
     @property
     def programs_factory(self) -> Any:
-        """The task factory that the program has given the loop; None for none, for one of ours, and where
-        the nursery is not open.
+        """The task factory that the program has given the loop; None for none, for one of ours, and where the
+        nursery is not open.
         """
     def show_scope(self, scope: CancelScope) -> None:
         """Have this new scope stand for the nursery's, unless one does already."""

@@ -1,7 +1,7 @@
 """One process for anyio's tests: reads a job from stdin, runs pytest, writes how each test ended.
 
 Owns what happens inside that process. Leaves out what runs on trio and, where `localhost` has no
-address of IPv6, what needs one: that fails and leaves sockets open, of which later tests are accused.
+address of IPv6, what needs one: that leaves sockets open, of which later tests are accused.
 """
 
 from __future__ import annotations
