@@ -206,6 +206,9 @@ def test_a_checkpoint_is_a_coroutine_function_of_anyios_that_can_be_run(kind):
         assert (checkpoint.__name__, checkpoint.__module__) == ("checkpoint", "anyio.lowlevel")
         assert checkpoint.__doc__ == own_checkpoint.__doc__
         assert run(checkpoint, kind) is None
+        coroutine = checkpoint()
+        assert inspect.iscoroutine(coroutine)
+        coroutine.close()
 
 
 @KINDS

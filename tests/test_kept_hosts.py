@@ -13,6 +13,7 @@ import aionursery
 from aionursery import Nursery
 
 from .helpers import turns
+from .loop_kinds import KINDS
 
 
 @pytest.mark.parametrize("at_once", [True, False])
@@ -104,5 +105,29 @@ async def test_r10_a_host_that_nothing_refers_to_is_kept_by_its_deadline(world, 
     gc.collect()
     await asyncio.wait_for(ended.wait(), 20)
     await turns(2)
+    gc.collect()
+    assert found() is None
+
+
+@pytest.mark.reports
+@pytest.mark.parametrize("make", KINDS)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_r10_a_host_goes_with_its_loop(make):
+    async def host():
+        with aionursery.move_on_after(60):
+            await asyncio.get_running_loop().create_future()
+
+    async def main():
+        return weakref.ref(asyncio.create_task(host()))
+
+    loop = make()
+    loop.set_task_factory(aionursery.task_factory)
+    found = loop.run_until_complete(main())
+    loop.run_until_complete(asyncio.sleep(0))
+    gc.collect()
+    assert found() is not None
+    loop.close()
+    del loop
+    asyncio.set_event_loop(None)
     gc.collect()
     assert found() is None

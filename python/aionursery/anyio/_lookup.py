@@ -5,8 +5,6 @@ Must never do anything else than anyio's own do.
 
 from __future__ import annotations
 
-import inspect
-import sys
 from asyncio import _get_running_loop
 from typing import Any
 
@@ -36,16 +34,10 @@ def is_ours() -> bool:
     return _get_running_loop() is not None and get_async_backend() is Backend
 
 
-if sys.version_info >= (3, 12):
-    # What `_checkpoint` makes is awaited as it is: a coroutine around it is most of the price.
-    @inspect.markcoroutinefunction
-    def checkpoint() -> Any:
-        return _checkpoint()
-
-else:
-    # Here only a function that is written so passes for one that makes coroutines.
-    async def checkpoint() -> None:
-        await _checkpoint()
+async def checkpoint() -> None:
+    # Not what `_checkpoint` makes by itself, which takes fewer instructions and is a coroutine to asyncio,
+    # but not to `inspect`.
+    await _checkpoint()
 
 
 checkpoint.__module__ = lowlevel.checkpoint.__module__

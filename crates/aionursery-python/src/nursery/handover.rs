@@ -122,9 +122,9 @@ fn move_child(
     let (Some(member), Some((_, new))) = (child.data().member.get(), to.get().place()) else {
         return Ok(false);
     };
+    task::keep_host(&state, new);
     match state.change(|tree, out| tree.move_child(member, new, now, out)) {
         Ok(closed) => {
-            task::keep_host(&state, new);
             to.get().hand_errors_on(&child);
             if let Some(closed) = closed {
                 wait::wake_joiner(&state, closed);

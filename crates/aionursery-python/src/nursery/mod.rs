@@ -125,6 +125,9 @@ impl Nursery {
         self.check_new(py)?;
         let early = told.cause();
         let member = hosts::member_of(&state, &task);
+        if settings.deadline < f64::INFINITY {
+            task::keep(&task);
+        }
         let (id, scope_id) = state.change(|tree, out| {
             let id = tree.open(member, settings, self.collect, honoured, now, out);
             let scope = tree.scope(id);
@@ -136,9 +139,6 @@ impl Nursery {
             }
             (id, scope)
         });
-        if settings.deadline < f64::INFINITY {
-            task::keep(&task);
-        }
         let thread = thread_mark();
         if let Some(scope) = shown {
             scope.bind(state.clone(), scope_id, task.clone(), thread);

@@ -221,6 +221,9 @@ impl CancelScope {
         self.check_new(py)?;
         self.block.settings.set(settings);
         let member = hosts::member_of(&state, &task);
+        if settings.deadline < f64::INFINITY {
+            task::keep(&task);
+        }
         let early = self.block.cause();
         let id = state.change(|tree, out| {
             let id = tree.enter(member, settings, honoured, now, out);
@@ -232,9 +235,6 @@ impl CancelScope {
             }
             id
         });
-        if settings.deadline < f64::INFINITY {
-            task::keep(&task);
-        }
         self.bind(state, id, task, thread_mark());
         Ok(())
     }

@@ -228,12 +228,14 @@ impl TaskData {
     pub(crate) fn clear(&self) {
         // Without a home it has been cleared before, or was never filled.
         let home = self.home.cloned();
+        let mut held = None;
         if let (Some(member), Some(state)) = (self.member.take(), home.as_deref()) {
-            // It goes without having ended; the tree must not know it any longer. (Children are
-            // held by the tree, so they come here only when their whole loop goes.)
+            // It goes without having ended; the tree must not know it any longer, nor hold it. (Children
+            // are held by the tree, so they come here only when their whole loop goes.)
             if !self.has(flag::CHILD) {
                 let ((), effects) = state.tree.change(|tree, out| tree.withdraw(member, out));
                 drop::<Effects<_>>(effects);
+                held = self.held.take();
             }
         }
         if let (Some(incoming), Some(home)) = (self.take_incoming(), home.as_ref()) {
@@ -255,6 +257,8 @@ impl TaskData {
         drop(self.rare.take());
         drop(going);
         self.home.clear();
+        // The collector, which has come here then, has a reference of its own.
+        drop(held);
     }
 
     /// What chains go on through is let go of later.

@@ -8,6 +8,7 @@
 use nursery_core::{MemberId, NurseryId};
 
 use super::data::Task;
+use super::flag;
 use crate::cpython::object::Object;
 use crate::engine::state::{Key, LoopState};
 
@@ -27,10 +28,13 @@ pub(crate) fn member(state: &LoopState, task: &Task) -> MemberId {
     member
 }
 
-/// What is in the tree may wake this host: the tree holds it until it has left all that it had entered.
+/// What is in the tree may wake this host, which has a place there: the tree holds it until it has left all
+/// that it had entered. One that has ended nothing wakes.
 #[inline]
 pub(crate) fn keep(host: &Object) {
-    if let Some(task) = host.cast::<Task>() {
+    if let Some(task) = host.cast::<Task>()
+        && !task.data().has(flag::DONE)
+    {
         task.hold();
     }
 }
