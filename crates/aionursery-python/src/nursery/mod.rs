@@ -63,6 +63,8 @@ pub(crate) struct Nursery {
     collect: bool,
     /// It is anyio's.
     strict: bool,
+    /// It is anyio's, and the program's task factory makes its children's tasks.
+    by_factory: Cell<bool>,
     /// It is being left.
     left: Cell<bool>,
     /// The task that leaves it, by its address: it is alive as long as it awaits the join.
@@ -154,6 +156,7 @@ impl Nursery {
             id: Cell::new(None),
             collect,
             strict: false,
+            by_factory: Cell::new(false),
             left: Cell::new(false),
             leaver: Cell::new(0),
             misuse: Slot::empty(),
