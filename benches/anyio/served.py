@@ -80,9 +80,9 @@ class Server:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def a_request(self, seconds: float) -> float:
+    def a_request(self, seconds: int) -> float:
         """Have wrk ask for so long; return the seconds of CPU an answer."""
-        command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", self.url]
+        command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", self.url]
         before = self.used()
         said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         used = self.used() - before
@@ -111,7 +111,7 @@ def both(row: str, loop: str) -> Iterator[list[Server]]:
             server.process.wait()
 
 
-def count(row: str, loop: str, seconds: float, rounds: int) -> list[list[float]]:
+def count(row: str, loop: str, seconds: int, rounds: int) -> list[list[float]]:
     """The seconds of CPU an answer in each round: of anyio's own backend, and of our engine."""
     with both(row, loop) as servers:
         for server in servers:
@@ -126,7 +126,7 @@ def main() -> None:
     )
     parser.add_argument("--rows", default=",".join(APPLICATIONS))
     parser.add_argument("--loops", default=",".join(LOOPS))
-    parser.add_argument("--seconds", type=float, default=1)
+    parser.add_argument("--seconds", type=int, default=1, help="whole ones, as wrk has it")
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--json", type=Path, help="where the counts go, too")
     args = parser.parse_args()
