@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from aionursery import MultiError, Nursery
+from aionursery import CancelScope, MultiError, Nursery, Task, fail_after
+from aionursery._aionursery import loop_state
 
 from .helpers import forever, turns
 from .loop_kinds import KINDS
@@ -123,3 +124,53 @@ def test_r7_an_error_in_a_nursery_never_left_comes_out_with_its_loop(monkeypatch
     del host_task, loop
     gc.collect()
     assert [(type(one), one.args) for one in raised] == [(error, ("kept",))]
+
+
+@pytest.mark.reports
+@pytest.mark.parametrize("by", ["another task", "a callback"])
+async def test_r31_a_coroutine_closed_in_a_scope_leaves_that_without_an_error(world, by):
+    async def host():
+        async with Nursery() as nursery:
+            nursery.start_soon(forever())
+            with fail_after(100), CancelScope() as scope:
+                scopes.append(scope)
+                await forever()
+
+    scopes = []
+    coroutine = host()
+    task = asyncio.ensure_future(coroutine)
+    await turns(3)
+    if by == "a callback":
+        loop = asyncio.get_running_loop()
+        closed = loop.create_future()
+        loop.call_soon(lambda: closed.set_result(coroutine.close()))
+        await closed
+    else:
+        coroutine.close()
+    assert repr(scopes[0]) == "<CancelScope left>"
+    task.cancel()
+    await asyncio.wait([task])
+    assert not any("CancelScope" in str(report) for report in world.reports)
+    assert loop_state(asyncio.get_running_loop()).size() == (0, 0, 0)
+
+
+@pytest.mark.parametrize("new_loop", KINDS)
+@pytest.mark.parametrize("kind", [asyncio.Task, Task])
+def test_r31_a_coroutine_that_its_loop_leaves_in_a_scope_says_nothing_of_that(
+    monkeypatch, new_loop, kind
+):
+    async def host():
+        with fail_after(100):
+            await forever()
+
+    raised = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda args: raised.append(args.exc_value))
+    loop = new_loop()
+    loop.set_exception_handler(lambda *_: None)
+    task = kind(host(), loop=loop)
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    loop.close()
+    del task, loop
+    gc.collect()
+    assert raised == []

@@ -220,6 +220,46 @@ async def test_r5_a_nursery_that_is_never_left_leaves_nothing_and_is_reported(wo
     assert loop_state(asyncio.get_running_loop()).size() == (0, 0, 0)
 
 
+@pytest.mark.reports
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_r3_a_nursery_never_left_that_is_in_a_cycle_is_closed_by_the_collector(world, leaves):
+    async def host():
+        nursery = Nursery()
+        nursery.stopping.nursery = nursery
+        await nursery.__aenter__()
+        children.append(nursery.start_soon(forever()))
+        nursery.start_soon(fail(ValueError("not lost")))
+        if leaves:
+            nursery.stopping.leaving = nursery.__aexit__(None, None, None)
+            nursery.stopping.leaving.send(None)
+        del nursery
+        gc.collect()
+        await turns(2)
+
+    children = []
+    await asyncio.wait([asyncio.ensure_future(host())])
+    await turns(3)
+    assert children[0].cancelled()
+    errors = [report["exception"] for report in world.reports if "exception" in report]
+    assert [str(error) for error in errors] == ["not lost"]
+    never_left = [report for report in world.reports if "never left" in report["message"]]
+    assert len(never_left) == (not leaves)
+    assert loop_state(asyncio.get_running_loop()).size() == (0, 0, 0)
+
+
+async def test_r5_a_scope_never_left_that_is_in_a_cycle_goes_with_its_host(world):
+    async def host():
+        scope = CancelScope()
+        scope.__enter__()
+        cycle = [scope]
+        cycle.append(cycle)
+        del scope, cycle
+        gc.collect()
+
+    await asyncio.ensure_future(aionursery.Task(host()))
+    assert loop_state(asyncio.get_running_loop()).size() == (0, 0, 0)
+
+
 def test_r5_loops_that_come_and_go_leave_nothing(world):
     async def main():
         async with Nursery() as nursery:

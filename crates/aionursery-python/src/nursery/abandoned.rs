@@ -235,6 +235,11 @@ impl Nursery {
             }
             return;
         }
+        if self.left.get() {
+            // What has begun to leave it goes with it, in a cycle.
+            close_by_force(self, state, id);
+            return;
+        }
         let left = state.tree.borrow().running(id);
         let reason = optional(string(py, "this nursery was never left"));
         let host = end_without_host(state, id, Source::Failure, reason);

@@ -225,6 +225,8 @@ impl Nursery {
         {
             state.tree.touch(|tree| tree.set_joiner(id, None, None));
         }
+        // It can be left no more, as where it goes alone.
+        self.give_up();
         if let (Some(_), Some(scope)) = (self.id.take(), self.scope.cloned()) {
             scope.let_go();
         }

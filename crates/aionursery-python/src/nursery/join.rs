@@ -20,7 +20,7 @@ use crate::cpython::owned::{Owned, none};
 use crate::cpython::raised;
 use crate::engine::report::beside_exit;
 use crate::engine::state::{Failure, Key, LoopState};
-use crate::hosts::{self, foreign};
+use crate::hosts::foreign;
 use crate::task;
 use crate::wait::{self, Ops, Wait, WaitObject, WaitPhase};
 
@@ -159,7 +159,7 @@ fn part(
             let now = state.now_or_zero();
             part_from_host(state, id, |tree, out| tree.disown(id, now, out)).1
         }
-        Leaver::Host(host) => {
+        Leaver::Host(_) => {
             if exception.is_some_and(|exception| !raised::is_group(exception)) {
                 state.tree.touch(|tree| tree.error_was_replaced(tree.scope(id)));
             }

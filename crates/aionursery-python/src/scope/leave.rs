@@ -7,9 +7,11 @@ use super::CancelScope;
 use crate::cpython::args::given;
 use crate::cpython::call::{call0, method0};
 use crate::cpython::errors::{
-    Aside, Fallible, Raised, exc, misuse, optional, raise, raise_in_context, set_cause, string,
+    Aside, Fallible, Raised, exc, is_of, misuse, optional, raise, raise_in_context, set_cause,
+    string,
 };
-use crate::cpython::imports::names;
+use crate::cpython::futures;
+use crate::cpython::imports::{current_task, names};
 use crate::cpython::object::Object;
 use crate::cpython::owned::Owned;
 use crate::cpython::raised;
@@ -82,10 +84,15 @@ impl CancelScope {
         };
         // These calls may run the program's code, so the checks come after them.
         let honoured = host::honoured(&host)?;
+        let forced = exception.is_some_and(is_generator_exit) && is_closed_by_force(state, &host)?;
         let shield = self.id.get().is_some_and(|id| state.tree.borrow().settings(id).shield);
         let now = if shield { state.now_or_zero() } else { 0.0 };
         if self.id.get() != Some(id) {
             return Err(misuse(py, "this CancelScope was left meanwhile"));
+        }
+        if forced {
+            self.remove(state, id, &host, false);
+            return Ok(false);
         }
         let member = match self.leaver(state, id, &host)? {
             Ok(member) => member,
@@ -223,13 +230,17 @@ impl CancelScope {
     }
 }
 
-impl Drop for CancelScope {
-    fn drop(&mut self) {
+impl CancelScope {
+    /// It goes, alone or with a cycle, and its host has not left it.
+    pub(super) fn give_up(&self) {
         let (Some(state), Some(id), Some(host)) =
             (self.state(), self.id.get(), self.block.host.cloned())
         else {
             return;
         };
+        if self.is_nurserys.get() {
+            return;
+        }
         let _aside = Aside::new(state.py());
         // A task of asyncio's says nothing when it ends.
         let ended = optional(host::has_ended(&host)).unwrap_or(false);
@@ -239,6 +250,24 @@ impl Drop for CancelScope {
             state.tree.touch(|tree| tree.release_scope(id));
         }
     }
+}
+
+impl Drop for CancelScope {
+    fn drop(&mut self) {
+        self.give_up();
+    }
+}
+
+fn is_generator_exit(exception: &Object) -> bool {
+    is_of(exception, exc::generator_exit(exception.py()))
+}
+
+/// Whether the coroutine that stands in a scope is closed while its task takes no step: by the program, or by
+/// the collector, as when the loop has gone.
+#[cold]
+fn is_closed_by_force(state: &LoopState, host: &Object) -> Fallible<bool> {
+    let current = current_task(&state.event_loop())?;
+    Ok(current.is_none() || (!current.is(host) && futures::is_running(host)?))
 }
 
 /// How a block was left, as far as that decides what goes on behind it.

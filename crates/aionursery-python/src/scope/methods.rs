@@ -236,6 +236,7 @@ impl CancelScope {
     }
 
     fn __clear__(&self) {
+        self.give_up();
         self.id.set(None);
         self.block.clear();
     }
