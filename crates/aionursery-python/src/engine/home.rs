@@ -115,6 +115,12 @@ impl HomeSlot {
         self.look(|home| home.is_some_and(|home| std::ptr::eq::<LoopState>(&**home, state)))
     }
 
+    /// Whether it is at a loop in which none of our tasks takes a step just now.
+    #[inline]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.look(|home| home.is_some_and(|home| home.running.get() == 0))
+    }
+
     /// A home of the caller's own.
     #[inline]
     pub(crate) fn cloned(&self) -> Option<Home> {

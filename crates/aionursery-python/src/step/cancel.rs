@@ -11,7 +11,7 @@ use crate::cpython::owned::Owned;
 use crate::engine::ready;
 use crate::engine::state::LoopState;
 use crate::engine::words::source_name;
-use crate::task::{Task, flag, is_shielded, wake};
+use crate::task::{self, Task, callbacks, cancelled_error, flag, is_shielded, wake};
 use crate::wait::{self, WaitObject};
 use pyo3::prelude::*;
 
@@ -55,9 +55,21 @@ pub(super) fn cancel_wait(state: &LoopState, task: &Task, by: By<'_>) -> bool {
         }
         return false;
     }
-    if by_scope && what.object().cast::<Task>().is_some_and(is_reached) {
-        // The same cancellation, or one farther out, ends it.
-        return true;
+    if let Some(awaited) = what.object().cast::<Task>() {
+        if by_scope && is_reached(awaited) {
+            // The same cancellation, or one farther out, ends it.
+            return true;
+        }
+        if task::is_shielded_for_life(awaited) {
+            // It goes on, and this one without it, as `asyncio.shield` has it (R19).
+            callbacks::withdraw(awaited.data(), task);
+            ours.set_incoming(cancelled_error(task));
+            if by_scope {
+                ours.change_inbox(Inbox::cut);
+            }
+            wake(state, Owned::share(task));
+            return false;
+        }
     }
     let message = match by {
         By::Request => ours.cancel_message.cloned(),
@@ -129,7 +141,8 @@ fn cancel_one(task: &Task, message: &Option<Owned>) -> Fallible<Option<Owned<Tas
     let at = match &waiting {
         _ if ours.has(flag::JOINING) => At::Join,
         Some(what) if !ours.has(flag::SCHEDULED) => {
-            if wait::is_wait(what) {
+            let lifelong = |it: &Task| task::is_shielded_for_life(it);
+            if wait::is_wait(what) || what.object().cast::<Task>().is_some_and(lifelong) {
                 At::OwnWait
             } else {
                 At::Awaited

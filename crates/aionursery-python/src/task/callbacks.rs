@@ -24,6 +24,18 @@ pub(crate) fn remove(task: &TaskData, function: &Object) -> Fallible<usize> {
     Ok(removed.len())
 }
 
+/// Takes out just this function, which is nothing of the program's.
+pub(crate) fn take_out(task: &TaskData, function: &Object) {
+    let gone = task.waiters.borrow_mut().take(&[function.address()]);
+    drop(gone);
+}
+
+/// Takes out a task of ours that waits for a task no more.
+pub(crate) fn withdraw(task: &TaskData, waiting: &Task) {
+    let gone = task.waiters.borrow_mut().take_tasks(waiting.address());
+    drop(gone);
+}
+
 /// Wakes what waits for a task that has ended. `is_last`: its end wakes nothing else.
 #[inline]
 pub(crate) fn notify(state: &LoopState, task: &Task, is_last: bool) {

@@ -17,6 +17,15 @@ pub(crate) fn is_shielded(state: &LoopState, ours: &TaskData) -> bool {
     ours.member.get().is_some_and(|member| state.tree.borrow().is_shielded(member))
 }
 
+/// Whether a task is shielded until it ends: what waits for it can be cancelled without it (R19).
+pub(crate) fn is_shielded_for_life(task: &Task) -> bool {
+    let ours = task.data();
+    match (ours.state(), ours.member.get()) {
+        (Some(state), Some(member)) => state.tree.borrow().is_shielded_for_life(member),
+        _ => false,
+    }
+}
+
 /// What a change of the tree has made of a task: its inbox has it, and its count of cancellations rises.
 pub(crate) fn tell(task: &Task, delivery: &Delivery<Key, Owned>) {
     charge(task, delivery.charges);

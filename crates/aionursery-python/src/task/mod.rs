@@ -17,7 +17,7 @@ mod wake;
 
 pub(crate) use callbacks::call_soon;
 pub(crate) use data::{Task, TaskData, begin, is_ours};
-pub(crate) use inbox::{charge, is_asked, is_shielded, tell};
+pub(crate) use inbox::{charge, is_asked, is_shielded, is_shielded_for_life, tell};
 pub(crate) use layout::{class, find_inherited};
 pub(crate) use memory::allocate;
 pub(crate) use name::set_name;

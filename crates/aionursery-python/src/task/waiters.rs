@@ -79,12 +79,28 @@ impl<T> Waiters<T> {
     /// As the function [`take`].
     #[must_use = "what goes may run Python code"]
     pub(crate) fn take(&mut self, addresses: &[usize]) -> Vec<Waiter<T>> {
+        self.take_by(|all| take(all, addresses))
+    }
+
+    /// Takes out every task at this address.
+    #[must_use = "what goes may run Python code"]
+    pub(crate) fn take_tasks(&mut self, address: usize) -> Vec<Waiter<T>> {
+        let is_it = |waiter: &mut Waiter<T>| {
+            matches!(waiter, Waiter::Task(_)) && waiter.subject().address() == address
+        };
+        self.take_by(|all| all.extract_if(.., is_it).collect())
+    }
+
+    fn take_by(
+        &mut self,
+        take: impl FnOnce(&mut Vec<Waiter<T>>) -> Vec<Waiter<T>>,
+    ) -> Vec<Waiter<T>> {
         let mut all = match std::mem::take(self) {
             Self::None => return Vec::new(),
             Self::One(only) => vec![only],
             Self::Many(all) => all,
         };
-        let taken = take(&mut all, addresses);
+        let taken = take(&mut all);
         if !all.is_empty() {
             *self = Self::Many(all);
         }

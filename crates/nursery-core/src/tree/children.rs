@@ -101,6 +101,21 @@ impl<F: Face> Tree<F> {
         self.members[child].scope = own;
     }
 
+    /// Whether a task is shielded until it ends (R19): what waits for it does not wait for it to be
+    /// cancelled, which it cannot be.
+    #[must_use]
+    pub fn is_shielded_for_life(&self, task: MemberId) -> bool {
+        let Member { base, scope: mut at, .. } = self.members[task.0];
+        while at != base && at != NONE {
+            let Scope { released, parent, ref settings, .. } = self.scopes[at];
+            if released && settings.shield {
+                return true;
+            }
+            at = parent;
+        }
+        false
+    }
+
     /// Puts a child, with all that it has entered, into a scope of its own, in which it can be
     /// cancelled alone. The scope goes with the child.
     pub fn enclose(&mut self, child: MemberId) -> ScopeId {

@@ -1,6 +1,6 @@
 //! Services (R19a): children that end after the body and the other children, the last one first.
 
-use nursery_core::{Cause, Flight, NurseryId, Outcome, Phase, Source, Verdict};
+use nursery_core::{Cause, Flight, NurseryId, Outcome, Phase, Settings, Source, Verdict};
 
 use crate::world::{Oops, PLAIN, World, cleaning, finish, host};
 
@@ -187,4 +187,20 @@ fn r19a_the_end_of_a_service_is_a_cancellation_that_was_asked_for() {
     world.end(one, Outcome::Cancelled);
     world.close(host, nursery, false);
     finish(world, host);
+}
+
+#[test]
+fn r19_only_a_shield_that_lasts_as_long_as_the_task_is_one_for_life() {
+    let (mut world, host) = host(false);
+    let nursery = world.open(host, PLAIN, false);
+    let shielded = world.start(nursery, true).unwrap();
+    let child = world.start(nursery, false).unwrap();
+    let service = service(&mut world, nursery);
+    let own = world.enter(child, Settings { shield: true, ..PLAIN });
+    let lifelong =
+        |world: &World, task: usize| world.tree.is_shielded_for_life(world.tasks[task].member);
+    assert!(lifelong(&world, shielded) && lifelong(&world, service));
+    assert!(!lifelong(&world, child) && !lifelong(&world, host), "it leaves its shield");
+    world.tree.release_scope(own);
+    assert!(lifelong(&world, child), "nothing can leave it any more");
 }
