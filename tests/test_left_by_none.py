@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -174,3 +175,26 @@ def test_r31_a_coroutine_that_its_loop_leaves_in_a_scope_says_nothing_of_that(
     del task, loop
     gc.collect()
     assert raised == []
+
+
+@pytest.mark.reports
+async def test_r12_a_host_that_leaves_its_join_to_itself_hears_of_cancellations(world):
+    async def main():
+        async with Nursery() as outer:
+            inner = Nursery()
+            await inner.__aenter__()
+            inner.start_soon(forever())
+            leaving = inner.__aexit__(None, None, None)
+            leaving.send(None)
+            outer.start_soon(turns, 3)
+            asyncio.get_running_loop().call_soon(outer.cancel)
+            try:
+                await forever()
+            finally:
+                heard.append(True)
+                leaving.close()
+
+    heard = []
+    with suppress(asyncio.CancelledError):
+        await main()
+    assert heard == [True]

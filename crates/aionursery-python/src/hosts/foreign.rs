@@ -202,14 +202,20 @@ fn try_reach(state: &LoopState, task: &Object) -> Fallible<()> {
         Some(host) => host.joining.get(),
         None => return Ok(()),
     };
-    if joins {
-        // The nursery that it joins decides what becomes of it.
-        return Ok(());
-    }
     if futures::is_running(task)? {
         return look_later(state, task);
     }
+    if joins && !waits_elsewhere(task)? {
+        // The nursery that it joins decides what becomes of it.
+        return Ok(());
+    }
     throw(state, task)
+}
+
+/// Whether a foreign task that has begun to join does not wait for that: it drives the join by hand.
+fn waits_elsewhere(task: &Object) -> Fallible<bool> {
+    let waiter = getattr_opt(task, names(task.py()).fut_waiter)?;
+    Ok(waiter.is_some_and(|waiter| !waiter.is_none() && !wait::is_join(&waiter)))
 }
 
 static LATER: Method = method!(no_args Object, c"deliver_cancellation", |this: &This<'_, Object>| {

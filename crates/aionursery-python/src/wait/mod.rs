@@ -122,6 +122,11 @@ pub(crate) fn is_wait(object: &Object) -> bool {
     <WaitObject as Typed>::is(object)
 }
 
+/// Whether it is a nursery's join.
+pub(crate) fn is_join(object: &Object) -> bool {
+    object.cast::<WaitObject>().is_some_and(|wait| wait.kind.get() == WaitKind::Join)
+}
+
 /// A new wait. `when` is a span or a moment in seconds, for the kinds that have one.
 pub(crate) fn create(
     py: Python<'_>,
