@@ -1,4 +1,4 @@
-"""Tasks that await a child which is shielded until it ends: they can be cancelled without it (R19)."""
+"""Tasks that await what their cancellation cannot end: they can be cancelled without it (R18, R19)."""
 
 from __future__ import annotations
 
@@ -125,3 +125,28 @@ async def test_r23_a_shielded_child_cannot_be_awaited_in_another_loop(world):
         await turns(1)
         with pytest.raises(RuntimeError, match="different loop"):
             await asyncio.to_thread(asyncio.run, waits())
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("how", ["nursery", "host", "by hand"])
+async def test_r18_a_task_that_awaits_what_joins_it_can_be_cancelled(world, depth, how):
+    async def waits():
+        children.append(asyncio.current_task())
+        await host
+
+    async def opens_another():
+        async with Nursery() as inner:
+            inner.start_soon(waits)
+
+    async def main():
+        nonlocal nursery
+        async with Nursery() as nursery:
+            nursery.start_soon(waits if depth == 1 else opens_another)
+
+    children, nursery = [], None
+    host = asyncio.ensure_future(main())
+    await turns(5)
+    {"nursery": nursery, "host": host, "by hand": children[0]}[how].cancel()
+    await asyncio.wait([host])
+    assert children[0].cancelled() and nursery.closed
+    assert host.cancelled() == (how == "host")

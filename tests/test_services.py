@@ -328,3 +328,23 @@ async def test_what_cannot_be_awaited_is_refused_as_in_start_soon(world):
             nursery.start_service(42)
     with pytest.raises(RuntimeError):
         Nursery().start_service(forever)
+
+
+@pytest.mark.parametrize("ends", ["return", "cancel"])
+@pytest.mark.parametrize("way", ["start", "start_when_free"])
+async def test_r19a_a_service_that_is_about_to_start_a_child_is_ended_all_the_same(world, ends, way):
+    async def never_ready(*, task_status):
+        await forever()
+
+    async def serves():
+        if way == "start":
+            await nursery.start(never_ready)
+        while True:
+            await nursery.start_when_free(turns, 2)
+
+    async with Nursery(limit=1) as nursery:
+        service = nursery.start_service(serves)
+        await turns(5)
+        if ends == "cancel":
+            nursery.cancel()
+    assert nursery.closed and service.cancelled()

@@ -1,18 +1,20 @@
 //! Children that are another nursery's until they say that they are ready (R24): what the Python part
 //! of `Nursery.start` needs of the tree. It must never start a child.
 
-use nursery_core::{NurseryId, Stays};
+use nursery_core::{Closed, NurseryId, Stays, Tree};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::cpython::errors::{Aside, fetch, set_error_text};
 use crate::cpython::for_pyo3::refusal;
-use crate::cpython::imports::imports;
+use crate::cpython::imports::{current_task, imports};
 use crate::cpython::object::{class, object};
 use crate::cpython::owned::Owned;
 use crate::cpython::slot::show;
 use crate::engine::home::HomeSlot;
+use crate::engine::state::PyFace;
+use crate::hosts;
 use crate::nursery::Nursery;
 use crate::task::{self, Task};
 use crate::wait;
@@ -86,14 +88,26 @@ impl Drop for Reservation {
 #[pyfunction]
 fn reserve(py: Python<'_>, nursery: &Bound<'_, Nursery>) -> PyResult<Reservation> {
     let (state, id) = nursery.get().admit(py).map_err(|raised| fetch(py, raised))?;
-    if state.tree.touch(|tree| tree.reserve(id)).is_err() {
-        let text = "this nursery is closed: no child can be started in it any more";
-        return Err(fetch(py, set_error_text(imports(py).parts.closed, text)));
-    }
-    // The child that is to come wakes it.
-    task::keep_host(&state, id);
+    let current = current_task(&state.event_loop()).map_err(|raised| fetch(py, raised))?;
+    let by = hosts::find_member(&state, &current);
     let home = HomeSlot::default();
-    home.set(state);
+    // To find the task may have run the loop's code, and that have left the nursery.
+    let reserve = |tree: &mut Tree<PyFace>| match tree.has_nursery(id) {
+        true => tree.reserve(id, by),
+        false => Err(Closed),
+    };
+    match state.tree.touch(reserve) {
+        Ok(true) => {
+            // The child that is to come wakes it.
+            task::keep_host(&state, id);
+            home.set(state);
+        }
+        Ok(false) => {}
+        Err(Closed) => {
+            let text = "this nursery is closed: no child can be started in it any more";
+            return Err(fetch(py, set_error_text(imports(py).parts.closed, text)));
+        }
+    }
     Ok(Reservation { home, id })
 }
 

@@ -11,7 +11,7 @@ use crate::cpython::owned::Owned;
 use crate::engine::ready;
 use crate::engine::state::LoopState;
 use crate::engine::words::source_name;
-use crate::task::{self, Task, callbacks, cancelled_error, flag, is_shielded, wake};
+use crate::task::{Task, TaskData, callbacks, cancelled_error, flag, is_shielded, wake};
 use crate::wait::{self, WaitObject};
 use pyo3::prelude::*;
 
@@ -55,21 +55,21 @@ pub(super) fn cancel_wait(state: &LoopState, task: &Task, by: By<'_>) -> bool {
         }
         return false;
     }
-    if let Some(awaited) = what.object().cast::<Task>() {
-        if by_scope && is_reached(awaited) {
-            // The same cancellation, or one farther out, ends it.
-            return true;
-        }
-        if task::is_shielded_for_life(awaited) {
-            // It goes on, and this one without it, as `asyncio.shield` has it (R19).
+    if outlasts(state, &what, ours) {
+        // It goes on, and this one without it, as `asyncio.shield` has it.
+        if let Some(awaited) = what.object().cast::<Task>() {
             callbacks::withdraw(awaited.data(), task);
-            ours.set_incoming(cancelled_error(task));
-            if by_scope {
-                ours.change_inbox(Inbox::cut);
-            }
-            wake(state, Owned::share(task));
-            return false;
         }
+        ours.set_incoming(cancelled_error(task));
+        if by_scope {
+            ours.change_inbox(Inbox::cut);
+        }
+        wake(state, Owned::share(task));
+        return false;
+    }
+    if by_scope && what.object().cast::<Task>().is_some_and(is_reached) {
+        // The same cancellation, or one farther out, ends it.
+        return true;
     }
     let message = match by {
         By::Request => ours.cancel_message.cloned(),
@@ -97,6 +97,16 @@ fn is_reached(task: &Task) -> bool {
         (Some(state), Some(member)) => state.tree.borrow().is_cancelled(member),
         _ => false,
     }
+}
+
+/// Whether what a task awaits is a task that does not end on account of its cancellation.
+fn outlasts(state: &LoopState, what: &Object, ours: &TaskData) -> bool {
+    let awaited = match what.cast::<Task>() {
+        Some(task) if task.data().home.is_at(state) => task.data().member.get(),
+        Some(_) => None,
+        None => state.foreign.borrow().get(&what.address()).map(|host| host.member),
+    };
+    awaited.is_some_and(|awaited| state.tree.borrow().outlasts(awaited, ours.member.get()))
 }
 
 /// `what.cancel(msg=message)`.
@@ -141,8 +151,7 @@ fn cancel_one(task: &Task, message: &Option<Owned>) -> Fallible<Option<Owned<Tas
     let at = match &waiting {
         _ if ours.has(flag::JOINING) => At::Join,
         Some(what) if !ours.has(flag::SCHEDULED) => {
-            let lifelong = |it: &Task| task::is_shielded_for_life(it);
-            if wait::is_wait(what) || what.object().cast::<Task>().is_some_and(lifelong) {
+            if wait::is_wait(what) || outlasts(&state, what, ours) {
                 At::OwnWait
             } else {
                 At::Awaited

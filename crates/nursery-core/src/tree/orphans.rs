@@ -177,25 +177,36 @@ impl<F: Face> Tree<F> {
     /// what leaves that in the host's place. Such a task would wait for itself if it left the nursery.
     #[must_use]
     pub fn is_awaited(&self, task: MemberId, nursery: NurseryId) -> bool {
-        let mut task = task.0;
-        while task != NONE {
-            let mut at = self.members[task].nursery;
-            if at == NONE {
-                return false;
+        self.nurseries_above(task).any(|(_, above)| above == nursery.at)
+    }
+
+    /// The nurseries that wait for a task, from its own outwards, each with the task that stands in it.
+    fn nurseries_above(&self, task: MemberId) -> impl Iterator<Item = (u32, u32)> {
+        let own = |task: u32| {
+            let nursery = self.members.get(task)?.nursery;
+            (nursery != NONE).then_some((task, nursery))
+        };
+        std::iter::successors(own(task.0), move |&(task, nursery)| {
+            match self.nurseries[nursery].heir {
+                NONE => own(self.waits_in(nursery)),
+                heir => Some((task, heir)),
             }
-            while at != nursery.at && self.nurseries[at].heir != NONE {
-                at = self.nurseries[at].heir;
-            }
-            if at == nursery.at {
-                return true;
-            }
-            let owner = &self.nurseries[at];
-            task = match owner.successor {
-                NONE => self.scopes[owner.scope].host,
-                successor => successor,
-            };
-        }
-        false
+        })
+    }
+
+    /// The task that waits for the end of a nursery: its host, or another in the host's place.
+    fn waits_in(&self, nursery: u32) -> u32 {
+        let owner = &self.nurseries[nursery];
+        if owner.successor == NONE { self.scopes[owner.scope].host } else { owner.successor }
+    }
+
+    /// Whether what a task awaits does not end on account of the task's cancellation: it is shielded until it
+    /// ends (R19), or it waits for the end of the task itself.
+    #[must_use]
+    pub fn outlasts(&self, awaited: MemberId, task: Option<MemberId>) -> bool {
+        let waits = |(_, nursery)| self.waits_in(nursery) == awaited.0;
+        task.is_some_and(|task| self.nurseries_above(task).any(waits))
+            || (self.is_shielded_for_life(awaited) && !self.is_cancelled(awaited))
     }
 
     /// Whether another nursery raises what this one would have raised.
@@ -237,12 +248,22 @@ impl<F: Face> Tree<F> {
         owed
     }
 
-    /// A child is to be started in a nursery later on: the nursery does not close before that.
+    /// A child is to be started in a nursery later on: the nursery does not close before that. Returns `false`
+    /// if nothing is to be taken back for it: `by`, which starts the child, is in a service of the nursery. That
+    /// keeps the nursery open by itself, and is to be ended though it starts something (R19a).
     ///
     /// # Errors
     /// [`Closed`] once body and children have ended (R2).
-    pub fn reserve(&mut self, nursery: NurseryId) -> Result<(), Closed> {
-        self.nurseries[nursery.at].life.child_started()
+    pub fn reserve(&mut self, nursery: NurseryId, by: Option<MemberId>) -> Result<bool, Closed> {
+        let is_service = |(task, at): (u32, u32)| {
+            let task = &self.members[task];
+            at == nursery.at && task.nursery == at && task.service
+        };
+        let serves = by.is_some_and(|by| self.nurseries_above(by).any(is_service));
+        if !serves {
+            self.nurseries[nursery.at].life.child_started()?;
+        }
+        Ok(!serves)
     }
 
     /// What was reserved is no longer needed. Returns the nursery that has closed by it.

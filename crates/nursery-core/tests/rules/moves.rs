@@ -212,8 +212,8 @@ fn r2_a_closed_nursery_takes_no_child_of_another_and_leaves_it_where_it_is() {
 fn r24_what_is_reserved_keeps_a_nursery_joining() {
     let mut call = call();
     let Call { world, from, to, .. } = &mut call;
-    assert_eq!(world.tree.reserve(*to), Ok(()));
-    assert_eq!(world.tree.reserve(*to), Ok(()));
+    assert_eq!(world.tree.reserve(*to, None), Ok(true));
+    assert_eq!(world.tree.reserve(*to, None), Ok(true));
     assert!(!world.body_ended(*to, Outcome::Done), "two are still to come");
     assert_eq!(world.tree.phase(*to), Phase::Joining);
     let child = world.start(*from, false).unwrap();
@@ -222,7 +222,7 @@ fn r24_what_is_reserved_keeps_a_nursery_joining() {
     assert_eq!(world.end(child, Outcome::Done), None, "one is still to come");
     let closed = world.change(|tree, now, out| tree.unreserve(*to, now, out));
     assert_eq!(closed, Some(*to));
-    assert!(world.tree.reserve(*to).is_err(), "R2");
+    assert!(world.tree.reserve(*to, None).is_err(), "R2");
     call.finish();
 }
 
@@ -230,7 +230,7 @@ fn r24_what_is_reserved_keeps_a_nursery_joining() {
 fn r24_a_child_that_fails_before_its_move_fails_in_the_caller_alone() {
     let mut call = call();
     let Call { world, from, to, .. } = &mut call;
-    assert_eq!(world.tree.reserve(*to), Ok(()));
+    assert_eq!(world.tree.reserve(*to, None), Ok(true));
     let child = world.start(*from, false).unwrap();
     assert_eq!(world.end(child, Outcome::Failed(Oops(1))), None);
     assert_eq!(world.change(|tree, now, out| tree.unreserve(*to, now, out)), None, "its body runs");

@@ -204,3 +204,37 @@ fn r19_only_a_shield_that_lasts_as_long_as_the_task_is_one_for_life() {
     world.tree.release_scope(own);
     assert!(lifelong(&world, child), "nothing can leave it any more");
 }
+
+#[test]
+fn r19a_what_a_service_is_about_to_start_does_not_keep_it_from_being_ended() {
+    let (mut world, host) = host(false);
+    let nursery = world.open(host, PLAIN, false);
+    let starts = service(&mut world, nursery);
+    let inner = world.open(starts, PLAIN, false);
+    let deeper = world.start(inner, false).unwrap();
+    let child = world.start(nursery, false).unwrap();
+    let by = |world: &World, task: usize| Some(world.tasks[task].member);
+    for (task, counts) in [(starts, false), (deeper, false), (child, true), (host, true)] {
+        let by = by(&world, task);
+        assert_eq!(world.tree.reserve(nursery, by), Ok(counts));
+    }
+    let by = by(&world, deeper);
+    assert_eq!(world.tree.reserve(inner, by), Ok(true), "it is no service of this one");
+}
+
+#[test]
+fn r18_a_task_is_not_held_by_what_waits_for_it() {
+    let (mut world, host) = host(false);
+    let nursery = world.open(host, PLAIN, false);
+    let child = world.start(nursery, false).unwrap();
+    let inner = world.open(child, PLAIN, false);
+    let [grandchild, sibling] = [(); 2].map(|()| world.start(inner, false).unwrap());
+    let member = |task: usize| world.tasks[task].member;
+    for task in [host, child] {
+        assert!(world.tree.outlasts(member(task), Some(member(grandchild))));
+    }
+    assert!(world.tree.outlasts(member(host), Some(member(child))));
+    for (awaited, task) in [(sibling, grandchild), (grandchild, child), (child, host)] {
+        assert!(!world.tree.outlasts(member(awaited), Some(member(task))));
+    }
+}
