@@ -235,3 +235,14 @@ async def test_r10_its_errors_go_with_their_last_user(world):
         assert [ref() for ref in refs] == [None, None]
     finally:
         gc.enable()
+
+
+async def test_supervise_outside_of_a_task_says_so(world):
+    def calls_back():
+        with pytest.raises(RuntimeError, match="must run in a task"):
+            supervise(turns, 1).send(None)
+        called.set()
+
+    called = aionursery.Event()
+    asyncio.get_running_loop().call_soon(calls_back)
+    await called.wait()

@@ -53,7 +53,8 @@ async def supervise(
     """
     _check(fn, max_restarts, within, backoff)
     task = asyncio.current_task()
-    assert task is not None
+    if task is None:
+        raise RuntimeError("supervise() must run in a task; a callback of the loop has none")
     requests = task.cancelling()
     # When it failed, on a clock that stands still in the pauses: otherwise long ones, which make
     # failures rare, would keep a function that always fails running for ever.

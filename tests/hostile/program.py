@@ -87,6 +87,8 @@ SHELF_WAITING = (
     "stopping",
     "safe_channel",
     "tell_nursery",
+    "lost_nursery",
+    "await_service",
 )
 SHELF_SYNC = ("service", "shutdown", "cancel_after", "tokens", "fields", "fields", "exit_again")
 #: What is done at anyio's objects, drawn apart as well.

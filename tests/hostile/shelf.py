@@ -7,6 +7,7 @@ asyncio has none of it, so these steps do nothing in the control.
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import math
 from collections.abc import AsyncIterator
@@ -138,6 +139,33 @@ async def tell_nursery(world: World, a: int, b: int) -> None:
             held.shutdown(seconds(a))
 
 
+async def lost_nursery(world: World, a: int, b: int) -> None:
+    """Enter a nursery by hand, perhaps begin to leave it, and have the collector find it in a cycle."""
+    if world.api.plain:
+        return
+    lost = world.api.Nursery()
+    lost.stopping.nursery = lost
+    await lost.__aenter__()
+    world.keep_task(lost.start_soon(actor, world, a))
+    if b & 1:
+        lost.stopping.leaving = lost.__aexit__(None, None, None)
+        lost.stopping.leaving.send(None)
+    lost = None
+    gc.collect()
+
+
+async def await_service(world: World, a: int, b: int) -> None:
+    """Start a service, and await it for a while."""
+    nursery = world.pick("nurseries", a)
+    if nursery is None or world.api.plain:
+        return
+    with new_target(world, b, a) as (made, args):
+        number = world.number()
+        made = world.keep_task(nursery.start_service(made, *args), number)
+    with world.api.move_on_after(seconds(b)):
+        await made
+
+
 @step
 def service(world: World, a: int, b: int) -> None:
     nursery = world.pick("nurseries", a)
@@ -208,6 +236,8 @@ def fields(world: World, a: int, b: int) -> None:
 
 
 WAIT |= {
+    "lost_nursery": lost_nursery,
+    "await_service": await_service,
     "race": race,
     "supervise": supervise,
     "limiter": limiter,
