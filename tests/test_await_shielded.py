@@ -1,4 +1,4 @@
-"""Tasks that await what their cancellation cannot end: they can be cancelled without it (R18, R19)."""
+"""Tasks that await what their cancellation cannot end are cancelled without it (R18, R19)."""
 
 from __future__ import annotations
 

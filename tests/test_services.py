@@ -332,7 +332,9 @@ async def test_what_cannot_be_awaited_is_refused_as_in_start_soon(world):
 
 @pytest.mark.parametrize("ends", ["return", "cancel"])
 @pytest.mark.parametrize("way", ["start", "start_when_free"])
-async def test_r19a_a_service_that_is_about_to_start_a_child_is_ended_all_the_same(world, ends, way):
+async def test_r19a_a_service_that_is_about_to_start_a_child_is_ended_all_the_same(
+    world, ends, way
+):
     async def never_ready(*, task_status):
         await forever()
 

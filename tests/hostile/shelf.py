@@ -140,7 +140,7 @@ async def tell_nursery(world: World, a: int, b: int) -> None:
 
 
 async def lost_nursery(world: World, a: int, b: int) -> None:
-    """Enter a nursery by hand, perhaps begin to leave it, and have the collector find it in a cycle."""
+    """Enter a nursery by hand, perhaps begin to leave it, and lose it in a cycle."""
     if world.api.plain:
         return
     lost = world.api.Nursery()
