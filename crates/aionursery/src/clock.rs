@@ -92,41 +92,21 @@ impl Debug for UserClock {
     }
 }
 
-#[derive(Clone)]
-enum Source {
-    #[cfg(feature = "tokio")]
-    Tokio,
-    Thread,
-    UserClock(UserClock),
-}
-
-impl Source {
-    fn here() -> Self {
-        #[cfg(feature = "tokio")]
-        if tokio::runtime::Handle::try_current().is_ok() {
-            return Self::Tokio;
-        }
-        Self::Thread
-    }
-
-    fn now(&self) -> Instant {
-        match self {
-            #[cfg(feature = "tokio")]
-            Self::Tokio => tokio::time::Instant::now().into_std(),
-            Self::Thread => Instant::now(),
-            Self::UserClock(clock) => clock.now(),
-        }
-    }
-}
-
-/// The clock of an outermost scope and all below it. Its nanoseconds count from one moment for all,
+/// The clock of an outermost scope and all below it: the program's own, or that of the runtime which polls
+/// what looks at it, or the system's where there is none. Its nanoseconds count from one moment for all,
 /// so that a scope without a deadline need not look at the time when it opens.
 ///
 /// They are whole numbers, which an `f64` adds exactly for the first hundred days of a process: the
 /// sum of a moment and a budget is that moment. In seconds it was, at times, a nanosecond later, which
 /// tokio's timers make a millisecond.
 #[derive(Clone)]
-pub(crate) struct ScopeClock(Source);
+pub(crate) struct ScopeClock(Option<UserClock>);
+
+/// Whether this thread is in a runtime.
+#[cfg(feature = "tokio")]
+fn has_runtime() -> bool {
+    tokio::runtime::Handle::try_current().is_ok()
+}
 
 fn epoch() -> Instant {
     static EPOCH: OnceLock<Instant> = OnceLock::new();
@@ -135,7 +115,7 @@ fn epoch() -> Instant {
 
 impl ScopeClock {
     pub(crate) fn start(own: Option<UserClock>) -> Self {
-        Self(own.map_or_else(Source::here, Source::UserClock))
+        Self(own)
     }
 
     pub(crate) fn now(&self) -> f64 {
@@ -146,36 +126,34 @@ impl ScopeClock {
     /// panics gives no time: by it, no moment ahead comes, and what was cancelled has no budget.
     pub(crate) fn reading(&self) -> f64 {
         match &self.0 {
-            Source::UserClock(_) => {
-                catch_unwind(AssertUnwindSafe(|| self.now())).unwrap_or_else(|payload| {
-                    discard(payload);
-                    f64::MIN
-                })
-            }
-            _ => self.now(),
+            Some(_) => catch_unwind(AssertUnwindSafe(|| self.now())).unwrap_or_else(|payload| {
+                discard(payload);
+                f64::MIN
+            }),
+            None => self.now(),
         }
     }
 
     /// Whether this thread knows what time it is by it: a runtime may have stopped its clock, and
     /// outside of that it is unknown.
     pub(crate) fn is_known_here(&self) -> bool {
-        match &self.0 {
-            #[cfg(feature = "tokio")]
-            Source::Tokio => tokio::runtime::Handle::try_current().is_ok(),
-            _ => true,
-        }
+        #[cfg(feature = "tokio")]
+        return self.0.is_some() || has_runtime();
+        #[cfg(not(feature = "tokio"))]
+        true
     }
 
     pub(crate) fn instant(&self) -> Instant {
-        self.0.now()
+        self.0.as_ref().map_or_else(here, UserClock::now)
     }
 
+    /// For what is about to wait: where that is polled the time passes that counts for it.
     pub(crate) fn sleep_until(&self, moment: Instant) -> Sleep {
         match &self.0 {
+            Some(clock) => clock.0.sleep_until(moment),
             #[cfg(feature = "tokio")]
-            Source::Tokio => Box::pin(tokio::time::sleep_until(moment.into())),
-            Source::Thread => Box::pin(Alarm::new(moment)),
-            Source::UserClock(clock) => clock.0.sleep_until(moment),
+            None if has_runtime() => Box::pin(tokio::time::sleep_until(moment.into())),
+            None => Box::pin(Alarm::new(moment)),
         }
     }
 
@@ -217,9 +195,9 @@ pub(crate) fn duration(nanoseconds: f64) -> Option<Duration> {
 pub(crate) fn here() -> Instant {
     // Outside of a runtime tokio's is the standard library's.
     #[cfg(feature = "tokio")]
-    return Source::Tokio.now();
+    return tokio::time::Instant::now().into_std();
     #[cfg(not(feature = "tokio"))]
-    Source::Thread.now()
+    Instant::now()
 }
 
 #[cfg(test)]
@@ -228,7 +206,7 @@ mod tests {
 
     #[test]
     fn r18_a_moment_and_a_budget_are_that_moment_and_not_a_nanosecond_later() {
-        let time = ScopeClock(Source::Thread);
+        let time = ScopeClock(None);
         let mut began = epoch();
         for nanosecond in 0..10_000 {
             // Ten days of odd moments; a float in seconds goes wrong in the first hour.
@@ -242,7 +220,7 @@ mod tests {
 
     #[test]
     fn r21_what_is_infinitely_far_or_too_far_never_comes() {
-        let time = ScopeClock(Source::Thread);
+        let time = ScopeClock(None);
         assert_eq!(time.moment(f64::INFINITY), None);
         assert_eq!(time.moment(nanoseconds(Duration::MAX)), None);
         assert!(time.moment(f64::MIN).is_some_and(|moment| moment <= Instant::now()));
