@@ -8,22 +8,24 @@
 //! is older than anything that was started elsewhere and waits: once something waits, all wait
 //! behind it (R4).
 //!
-//! A spawned child that returns only counts itself out; the lifecycle is told by the owner of the
-//! lock next, or by the last one.
+//! A spawned child that returns only counts itself out, and a body that returns only says so to the driver; the
+//! lifecycle is told of both by what takes the lock next. The last child wakes the driver for that.
 
 mod ends;
 mod unclaimed;
 
 use std::cell::{Cell, RefCell};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::vec::IntoIter;
 
-use nursery_core::{Lifecycle, Phase};
+use nursery_core::{Lifecycle, Outcome, Phase};
 
-use unclaimed::ErrorSink;
+use unclaimed::{Erase, ErrorSink};
 
 use crate::child::Running;
-use crate::error::{AdoptedError, Failure, NurseryClosed};
+#[cfg(feature = "tokio")]
+use crate::error::AdoptedError;
+use crate::error::{Failure, NurseryClosed};
 use crate::limit::Gate;
 use crate::scope::Scope;
 use crate::scope::info;
@@ -44,8 +46,6 @@ pub(crate) struct Core<E> {
     local: DriverCell<Local<E>>,
     /// Something was started elsewhere.
     waits: AtomicBool,
-    /// How an error leaves its type behind and keeps its value, once it is known that it may.
-    erase: OnceLock<fn(E) -> AdoptedError>,
     state: Mutex<State<E>>,
 }
 
@@ -54,13 +54,26 @@ struct Local<E> {
     fresh: RefCell<Vec<Running<E>>>,
     /// The number of the last of those that the lifecycle was told of beforehand.
     last: Cell<u32>,
-    body_has_ended: Cell<bool>,
+    body: Cell<Body>,
+    erase: Cell<Option<Erase<E>>>,
     #[cfg(feature = "tokio")]
     spawned: RefCell<Vec<TaskRef>>,
 }
 
+/// What the driver knows of the body.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Body {
+    Runs,
+    /// It has returned, and the lifecycle was not told.
+    Returned,
+    /// It has ended, but the children do not know.
+    Ended,
+    /// All know.
+    Told,
+}
+
 /// How many children the lifecycle is told of at once.
-const BATCH: u32 = 64;
+pub(crate) const BATCH: u32 = 64;
 
 pub(crate) struct State<E> {
     pub(crate) life: Lifecycle<Failure<E>>,
@@ -69,6 +82,8 @@ pub(crate) struct State<E> {
     /// The driver is gone; what is spawned ends by itself.
     gone: bool,
     sink: ErrorSink,
+    /// How an error leaves its type behind and keeps its value, once it is known that it may.
+    erase: Option<Erase<E>>,
 }
 
 impl<E> Core<E> {
@@ -78,20 +93,25 @@ impl<E> Core<E> {
         collect: bool,
         limit: Option<usize>,
     ) -> Arc<Self> {
+        let mut life = Lifecycle::new(collect);
+        life.children_started(BATCH).expect("the body runs");
+        scope.children.expect(BATCH);
         let state = State {
-            life: Lifecycle::new(collect),
+            life,
             inbox: Vec::new(),
-            ids: 0,
+            ids: BATCH,
             gone: false,
             sink: ErrorSink::Driver,
+            erase: None,
         };
         let gate = limit.map(Gate::new);
         let records = info::records();
         let special = records || gate.is_some();
         let local = Local {
             fresh: RefCell::default(),
-            last: Cell::new(0),
-            body_has_ended: Cell::new(false),
+            last: Cell::new(BATCH),
+            body: Cell::new(Body::Runs),
+            erase: Cell::new(None),
             #[cfg(feature = "tokio")]
             spawned: RefCell::default(),
         };
@@ -103,7 +123,6 @@ impl<E> Core<E> {
             records,
             special,
             waits: AtomicBool::new(false),
-            erase: OnceLock::new(),
             state: Mutex::new(state),
         })
     }
@@ -170,8 +189,11 @@ impl<E> Core<E> {
     where
         E: Send + 'static,
     {
-        self.erase.get_or_init(|| AdoptedError::keep);
-        match self.local.with(|local| local.and_then(|local| self.next(local))) {
+        let next = |local: &Local<E>| {
+            local.erase.set(Some(AdoptedError::keep));
+            self.next(local)
+        };
+        match self.local.with(|local| local.and_then(next)) {
             Some(id) => Ok(id),
             None => self.start_spawned_elsewhere(),
         }
@@ -179,8 +201,15 @@ impl<E> Core<E> {
 
     #[cfg(feature = "tokio")]
     #[cold]
-    fn start_spawned_elsewhere(&self) -> Result<u32, NurseryClosed> {
-        let id = self.admit(&mut self.state(), 1)?;
+    fn start_spawned_elsewhere(&self) -> Result<u32, NurseryClosed>
+    where
+        E: Send + 'static,
+    {
+        let id = {
+            let state = &mut *self.state();
+            state.erase = Some(AdoptedError::keep);
+            self.admit(state, 1)?
+        };
         self.show();
         if self.scope.children.spawned() == 1 {
             // The driver has a turn to say that there is a spawned child now (R27a).
@@ -215,12 +244,12 @@ impl<E> Core<E> {
         self.local.with(|local| {
             let local = local.expect("only the driver drives");
             let held = held + local.fresh.borrow().len();
-            self.scope.children.held.store(held as u32, Ordering::Relaxed);
+            self.scope.children.set_held(held as u32);
             let spawned = local.spawned.take();
             if closed {
                 drop(spawned);
                 // Only a spawned child was ever there.
-                if self.erase.get().is_some() {
+                if local.erase.get().is_some() {
                     self.scope.signal.workers.clear();
                 }
                 return;
@@ -259,18 +288,16 @@ impl<E> Core<E> {
             return Err(NurseryClosed);
         }
         state.life.children_started(count).map_err(|_| NurseryClosed)?;
-        self.scope.children.alive.fetch_add(count, Ordering::Relaxed);
+        self.scope.children.add(count);
         // 0 is the body's.
         state.ids = state.ids.checked_add(count).unwrap_or(count);
         Ok(state.ids)
     }
 
-    /// Children have returned: the lifecycle hears of it, and of all that it was not told of.
-    fn tell(&self, state: &mut State<E>, returned: u32) {
-        let alive = match returned {
-            0 => self.scope.children.alive.load(Ordering::Acquire),
-            _ => self.scope.children.alive.fetch_sub(returned, Ordering::AcqRel) - returned,
-        };
+    /// Children have returned, and the body has ended if it `joins`: the lifecycle hears of the children, and of
+    /// all that it was not told of.
+    fn tell(&self, state: &mut State<E>, returned: u32, joins: bool) {
+        let alive = self.scope.children.settle(returned, joins);
         state.life.children_done(state.life.running() as u32 - alive);
     }
 
@@ -284,13 +311,14 @@ impl<E> Core<E> {
     }
 
     /// One step under the lock, if there is anything to do: tells the lifecycle of the ends, hands out what was
-    /// started once all that was started before has begun. Returns whether the nursery has closed.
-    pub(crate) fn take_up(&self, fresh: &mut IntoIter<Running<E>>) -> bool {
+    /// started once all that was started before has begun. Gives the errors once the nursery has closed, also
+    /// to what was left below it.
+    pub(crate) fn take_up(&self, fresh: &mut IntoIter<Running<E>>) -> Option<Vec<Failure<E>>> {
         self.local.with(|local| {
             let local = local.expect("only the driver drives");
             if self.has_no_news(local) {
                 self.show();
-                return false;
+                return None;
             }
             let state = &mut *self.state();
             self.catch_up(local, state);
@@ -305,7 +333,19 @@ impl<E> Core<E> {
                 }
                 *fresh = started.into_iter();
             }
-            state.life.phase() == Phase::Closed
+            let closed = state.life.phase() == Phase::Closed && self.scope.close_to_orphans(false);
+            closed.then(|| {
+                state.sink = ErrorSink::Over;
+                state.errors()
+            })
+        })
+    }
+
+    /// Whether children were started since the last look.
+    pub(crate) fn has_new(&self) -> bool {
+        self.local.with(|local| {
+            local.is_none_or(|local| !local.fresh.borrow().is_empty())
+                || self.waits.load(Ordering::Acquire)
         })
     }
 
@@ -317,9 +357,9 @@ impl<E> Core<E> {
                 return true;
             }
             let state = &mut *self.state();
-            self.tell(state, 0);
+            self.catch_up(local, state);
             let closed = state.life.phase() == Phase::Closed;
-            self.is_caught_up(local)
+            local.fresh.borrow().is_empty()
                 && state.inbox.is_empty()
                 && !(closed && self.scope.close_to_orphans(false))
         })
@@ -332,8 +372,11 @@ impl<E> Core<E> {
         self.is_caught_up(local)
             && self.scope.children.done.load(Ordering::Relaxed) == 0
             && !self.waits.load(Ordering::Acquire)
-            && (!local.body_has_ended.get()
-                || self.scope.children.alive.load(Ordering::Acquire) > 0)
+            && match local.body.get() {
+                Body::Runs => true,
+                Body::Returned | Body::Ended => false,
+                Body::Told => self.scope.children.alive() > 0,
+            }
     }
 
     /// Whether no child was started here since the driver's last look. While numbers are left that
@@ -349,7 +392,16 @@ impl<E> Core<E> {
             count.store(0, Ordering::Relaxed);
             before
         });
-        self.tell(state, spare + done);
+        let body = match local.body.get() {
+            Body::Runs => Body::Runs,
+            _ => local.body.replace(Body::Told),
+        };
+        if body == Body::Returned {
+            state.life.body_ended(Outcome::Done);
+        }
+        self.tell(state, spare + done, matches!(body, Body::Returned | Body::Ended));
+        state.erase = local.erase.get().or(state.erase);
+        local.erase.set(state.erase);
         if state.ids == local.last.get() {
             // No number was taken since: these are given again.
             state.ids -= spare;
@@ -376,6 +428,7 @@ mod tests {
     #[test]
     fn a_nursery_that_has_used_up_all_numbers_begins_again_at_1() {
         futures::executor::block_on(nursery(async |n| {
+            (0..super::BATCH).for_each(|_| drop(n.start_soon(async { Ok(()) })));
             n.core().state().ids = u32::MAX - 1000;
             let mut last = u32::MAX - 1000;
             for _ in 0..2000 {

@@ -91,6 +91,12 @@ struct Driver<E> {
     body: TaskRef,
     /// The body has not been polled.
     begins: bool,
+    /// The body is to be polled.
+    is_due: bool,
+    /// The body was last polled with the waker of the task, and waits: each turn polls it.
+    is_bare: bool,
+    /// The body is to be polled once what it has started has begun.
+    is_due_later: bool,
     /// Those that wait for something; each knows its index.
     children: Vec<Running<E>>,
     woken: Woken,
@@ -159,9 +165,10 @@ where
             None => {
                 let start = start.insert(this.start.take());
                 let start = start.as_ref().expect("a nursery is not polled once it is done");
-                let (lists, seat) = DriverSeat::new();
+                let (lists, mut seat) = DriverSeat::new();
+                let body = seat.drive(|| make_idle(&lists[0]));
                 *this.seat = Some(seat);
-                this.driver.insert(Driver::new(&start.builder, lists))
+                this.driver.insert(Driver::new(&start.builder, lists, body))
             }
         };
         let span = driver.span.clone();
@@ -200,12 +207,11 @@ where
                 false => polling::mark_wall(),
             }
         }
-        if turn.is_pending() {
-            return Poll::Pending;
-        }
+        let Poll::Ready(failures) = turn else { return Poll::Pending };
         seat.close();
         let along = driver.core.scope.is_taken_along().then(|| driver.core.scope.clone());
-        let ended = driver.finish(this.value.take());
+        driver.core.finish();
+        let ended = driver.end(failures, this.value.take());
         // What a cancellation from outside has cut off is not done, whatever the body returned.
         let is_cut = |_: &_| driver.core.state().life.saw_cancellation();
         let along = along.filter(|_| ended.as_ref().map_or_else(MultiError::is_empty, is_cut));
@@ -219,13 +225,12 @@ where
 }
 
 impl<E> Driver<E> {
-    fn new(builder: &Builder, [list, ready]: [ReadyRef; 2]) -> Self {
+    fn new(builder: &Builder, [list, ready]: [ReadyRef; 2], body: TaskRef) -> Self {
         // A subscriber's code, which may panic: nothing is there yet that would stay for ever.
         let span = Span::nursery(builder.name.as_deref());
         let parent = polling::current();
         let info = Info::new(info::Kind::Nursery, builder.name.clone(), builder.place);
         let scope = Scope::open(parent, &builder.scope, Owner::Driver(list), info);
-        let body = make_idle(&ready);
         let core = Core::new(
             scope.clone(),
             ready,
@@ -241,6 +246,9 @@ impl<E> Driver<E> {
             scope: Some(scope),
             body,
             begins: true,
+            is_due: true,
+            is_bare: false,
+            is_due_later: false,
             children: Vec::new(),
             woken: Woken::new(),
             fresh: Vec::new().into_iter(),
@@ -278,8 +286,8 @@ impl<E> Driver<E> {
         }
     }
 
-    fn finish<T>(&self, value: Option<T>) -> Result<T, MultiError<E>> {
-        let failures = self.core.finish();
+    /// What the block gives.
+    fn end<T>(&self, failures: Vec<Failure<E>>, value: Option<T>) -> Result<T, MultiError<E>> {
         if failures.is_empty()
             && let Some(value) = value
         {

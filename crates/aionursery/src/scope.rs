@@ -16,13 +16,15 @@ mod waiter;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use nursery_core::{Cleanup, Delivery, Effects, Flight, MemberId, ScopeId, Settings, Tree};
+use nursery_core::{Cleanup, Delivery, Effects, MemberId, ScopeId, Settings, Tree};
 
 #[cfg(feature = "tokio-util")]
 use tokio_util::sync::CancellationToken;
 
 pub use cancellation::Cancellation;
 pub(crate) use children::Children;
+#[cfg(feature = "tokio")]
+pub(crate) use children::Left;
 pub(crate) use face::{HasSignal, Tokio};
 use info::{Info, Kind, Stage};
 #[cfg(feature = "tokio-util")]
@@ -36,7 +38,7 @@ pub(crate) use waiter::Waiter;
 
 use crate::clock::{self, ScopeClock, UserClock};
 use crate::error::{Cause, LostError, Reason};
-use crate::sync::atomic::Ordering;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, lock};
 
 /// What a scope is opened with.
@@ -91,6 +93,8 @@ pub(crate) struct Scope {
     /// How many children it has, if it is a nursery's.
     pub(crate) children: Children,
     orphans: Option<Mutex<Orphans>>,
+    /// Something was opened below it.
+    is_above: AtomicBool,
 }
 
 impl Scope {
@@ -102,9 +106,9 @@ impl Scope {
         info: Info,
     ) -> Arc<Self> {
         let nursery = info.kind == Kind::Nursery;
-        let (tree, clock) = match &parent {
-            Some(parent) => (parent.shared_tree().clone(), parent.clock().clone()),
-            None => (tree::take(), ScopeClock::start(options.clock.clone())),
+        let clock = match &parent {
+            Some(parent) => parent.clock().clone(),
+            None => ScopeClock::start(options.clock.clone()),
         };
         let mut settings = options.settings(&clock, nursery);
         let mut flags = 0;
@@ -117,27 +121,48 @@ impl Scope {
                 flags |= LATE;
             }
         }
+        let (tree, standing) = match &parent {
+            Some(parent) => {
+                parent.is_above.store(true, Ordering::Release);
+                (parent.shared_tree().clone(), None)
+            }
+            None => tree::take().open(settings == Settings::default()),
+        };
         let is_below = parent.is_some();
         let scope = Arc::new_cyclic(|own: &Weak<Self>| {
+            let own: Weak<dyn HasSignal> = Weak::<Self>::clone(own);
             let (member, id) = {
                 let tree = &mut *tree.lock();
-                let own: Weak<dyn HasSignal> = Weak::<Self>::clone(own);
-                let member = match &parent {
-                    Some(parent) => tree.enroll_in(own, parent.id),
-                    None => tree.enroll(own, true),
-                };
-                // Its deadline lies ahead: nothing comes of it now.
-                let out = &mut Effects::default();
-                (member, tree.enter(member, settings, 0, f64::NEG_INFINITY, out))
+                match (standing, &parent) {
+                    (Some((member, id)), _) => {
+                        drop(tree.succeed(member, own));
+                        (member, id)
+                    }
+                    (None, Some(parent)) => {
+                        let member = tree.enroll_in(own, parent.id);
+                        (member, Self::enter(tree, member, settings))
+                    }
+                    (None, None) => {
+                        let member = tree.enroll(own, true);
+                        (member, Self::enter(tree, member, settings))
+                    }
+                }
             };
             let signal = Signal::new(flags, owner, info, clock);
             let (children, orphans) = (Children::default(), nursery.then(Mutex::default));
-            Self { tree: Some(tree), parent, member, id, signal, children, orphans }
+            let is_above = AtomicBool::new(false);
+            Self { tree: Some(tree), parent, member, id, signal, children, orphans, is_above }
         });
         if is_below {
+            // Only now, when it can be told of one that comes.
             scope.hear_from_above();
         }
         scope
+    }
+
+    fn enter(tree: &mut Tree<Tokio>, member: MemberId, settings: Settings) -> ScopeId {
+        // Its deadline lies ahead: nothing comes of it now.
+        tree.enter(member, settings, 0, f64::NEG_INFINITY, &mut Effects::default())
     }
 
     /// It was opened below one that is cancelled, or was cancelled before there was anything to tell.
@@ -363,22 +388,15 @@ impl Scope {
     /// Leaves the tree, once. Gives the scope above.
     fn leave(&mut self) -> Option<Arc<Self>> {
         let tree = self.tree.take()?;
-        let is_small = {
-            let tree = &mut *tree.lock();
-            let out = &mut Effects::default();
-            // Nothing stands in it any more whose time to clean up could begin by that.
-            tree.exit(self.id, Flight::Nothing, 0, f64::NEG_INFINITY, out);
-            tree.withdraw(self.member, out);
-            tree.room() <= tree::FEW
-        };
+        let parent = self.parent.take();
+        match parent {
+            None => tree::give(tree, (self.member, self.id), Weak::<Self>::new()),
+            Some(_) => tree::leave(&mut tree.lock(), self.member, self.id),
+        }
         if let Some(orphans) = &mut self.orphans {
             // Both are above it, and so held by its parent, too, which must be the last to go.
             let orphans = orphans.get_mut().unwrap_or_else(PoisonError::into_inner);
             (orphans.above, orphans.heir) = (None, None);
-        }
-        let parent = self.parent.take();
-        if parent.is_none() && is_small {
-            tree::give(tree);
         }
         parent
     }

@@ -88,7 +88,7 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         let core = self.core();
         let id = core.start_spawned()?;
         let options = TaskOptions { shield: false, name: None };
-        let (task, handle, reach) = make_spawned(core, core.scope.clone(), id, options, future);
+        let (task, handle, reach) = make_spawned(core, None, id, options, future);
         carrier::send(task);
         // From here on a cancellation reaches it.
         reach.into_iter().for_each(|child| core.keep(child));
@@ -149,9 +149,9 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         let core = self.core();
         let place = Place::new(core.gate.clone());
         let special = self.prepare(future, place, Location::caller());
-        let Prepared { id, scope, options, special } =
+        let Prepared { id, wall, options, special } =
             special.unwrap_or_else(|closed| panic!("{closed}"));
-        let (task, handle, reach) = make_local(core, scope, id, options, special);
+        let (task, handle, reach) = make_local(core, wall, id, options, special);
         drop(tokio::task::spawn_local(task));
         reach.into_iter().for_each(|child| core.keep(child));
         Child::new(handle)
@@ -201,9 +201,9 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         T: Send + 'static,
     {
         let core = self.core();
-        let Prepared { id, scope, options, special } = self.prepare(future, seat, place)?;
+        let Prepared { id, wall, options, special } = self.prepare(future, seat, place)?;
         let name = options.name.clone();
-        let (task, handle, reach) = make_spawned(core, scope, id, options, special);
+        let (task, handle, reach) = make_spawned(core, wall, id, options, special);
         console::send(name.as_deref(), task);
         reach.into_iter().for_each(|child| core.keep(child));
         Ok(Child::new(handle))
@@ -222,15 +222,12 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         let span = Span::child(options.name.as_deref());
         let id = core.start_spawned()?;
         let recorded = self.record(id, Runs::Spawned, place);
-        let scope = match options.shield {
-            true => {
-                let record = recorded.as_ref().map(|recorded| recorded.record().clone());
-                wall(core.scope.clone(), Info::wall(record))
-            }
-            false => core.scope.clone(),
-        };
+        let wall = options.shield.then(|| {
+            let record = recorded.as_ref().map(|recorded| recorded.record().clone());
+            wall(core.scope.clone(), Info::wall(record))
+        });
         let special = Special::new(future, recorded, seat, None, span);
-        Ok(Prepared { id, scope, options, special })
+        Ok(Prepared { id, wall, options, special })
     }
 
     /// What a dump shows of a child.
@@ -253,7 +250,7 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
 /// What a child that is not a plain one is made of.
 struct Prepared<F> {
     id: u32,
-    scope: Arc<Scope>,
+    wall: Option<Arc<Scope>>,
     options: TaskOptions,
     special: Special<F>,
 }

@@ -195,27 +195,36 @@ impl TaskRef {
         (!taken.is_done).then_some(index)
     }
 
+    #[inline]
     pub(crate) fn wake(self) {
-        if self.header().state.enter_list(false) {
-            self.enter();
+        if !self.header().ready().is_driven_here() {
+            // While this reference is there, the list is: the thread that drives may be done with both before
+            // it is woken.
+            self.wake_by_ref();
+        } else if self.header().state.enter_list(false) {
+            let task = ManuallyDrop::new(self);
+            // SAFETY: the reference is the entry's from now on.
+            unsafe { task.enter() };
         }
     }
 
     pub(crate) fn wake_by_ref(&self) {
         if self.header().state.enter_list(true) {
-            // SAFETY: that counted a reference, which is this one's alone.
-            unsafe { Self::from_raw(self.0.as_ptr()) }.enter();
+            // SAFETY: that counted a reference, which is the entry's.
+            unsafe { self.enter() };
         }
     }
 
-    /// It was woken, and gives its reference to the list of those, or drops it.
+    /// # Safety
+    /// It has just entered the list of the woken, with a reference for this. Where another thread drives, `self` is
+    /// one more.
     #[inline]
-    fn enter(self) {
-        let task = ManuallyDrop::new(self);
-        // SAFETY: a header begins with its link; the reference is given away.
-        if !unsafe { task.header().ready().push(task.0.cast()) } {
+    unsafe fn enter(&self) {
+        // SAFETY: as the caller promises; a header begins with its link.
+        if !unsafe { self.header().ready().push(self.0.cast()) } {
             // Nothing is driven any more.
-            drop(ManuallyDrop::into_inner(task));
+            // SAFETY: the list has not taken the entry's reference.
+            drop(unsafe { Self::from_raw(self.0.as_ptr()) });
         }
     }
 }

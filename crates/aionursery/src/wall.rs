@@ -120,12 +120,18 @@ pub(crate) fn forget(since: usize) {
     }
 }
 
-/// The walls that stand in one future.
+/// The walls that stand in one future. Of most in which any stands it is one: that needs no allocation.
 #[derive(Default)]
 pub(crate) struct WallsInside {
-    /// Those that were not asked about yet.
+    first: Option<Wall>,
+    more: Option<Box<More>>,
+}
+
+#[derive(Default)]
+struct More {
+    /// Those that were not asked about yet, beside the first.
     new: Vec<Wall>,
-    asked: Option<Box<Asked>>,
+    asked: Option<Asked>,
 }
 
 /// Those that its owner waits for.
@@ -144,26 +150,60 @@ struct Joining {
 }
 
 impl WallsInside {
-    /// Takes those in that were raised since then.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_none() && self.more.is_none()
+    }
+
+    /// Takes those in that were raised since then, of which what is around is to hear, too.
     pub(crate) fn take_in(&mut self, since: usize) {
-        if self.new.len() == self.new.capacity() {
-            self.new.retain(|wall| !wall.has_fallen());
+        for at in since..count() {
+            let wall = RAISED.try_with(|raised| raised.borrow().get(at).cloned()).ok().flatten();
+            wall.into_iter().for_each(|wall| self.add(wall));
         }
-        let _ = RAISED.try_with(|raised| self.new.extend_from_slice(&raised.borrow()[since..]));
+    }
+
+    /// As [`take_in`](Self::take_in), where nothing is around.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn take_over(&mut self, since: usize) {
+        while count() > since {
+            let Ok(wall) = RAISED.try_with(|raised| {
+                let raised = &mut *raised.borrow_mut();
+                COUNT.set(raised.len() - 1);
+                raised.pop()
+            }) else {
+                return;
+            };
+            wall.into_iter().for_each(|wall| self.add(wall));
+        }
+    }
+
+    fn add(&mut self, wall: Wall) {
+        if self.first.as_ref().is_none_or(Wall::has_fallen) {
+            self.first = Some(wall);
+            return;
+        }
+        let new = &mut self.more.get_or_insert_default().new;
+        if new.len() == new.capacity() {
+            new.retain(|wall| !wall.has_fallen());
+        }
+        new.push(wall);
     }
 
     /// Whether one of them stands, and the future must not be dropped yet: then `waker` is woken when
     /// that may have changed. Only an owner that would drop the future asks: nurseries in it are
     /// cancelled by that.
     pub(crate) fn stands(&mut self, waker: &Waker) -> bool {
-        if self.new.is_empty() && self.asked.is_none() {
+        if self.is_empty() {
             return false;
         }
-        let Asked { waiter, nurseries } = &mut **self.asked.get_or_insert_with(|| {
-            Box::new(Asked { waiter: Arc::new(Waiter::new()), nurseries: Vec::new() })
+        let More { new, asked } = &mut **self.more.get_or_insert_default();
+        let Asked { waiter, nurseries } = asked.get_or_insert_with(|| Asked {
+            waiter: Arc::new(Waiter::new()),
+            nurseries: Vec::new(),
         });
         waiter.register(waker);
-        for wall in self.new.drain(..) {
+        for wall in self.first.take().into_iter().chain(new.drain(..)) {
             match wall {
                 Wall::Shield(shield) => shield.is_waited_for(waiter),
                 Wall::Nursery(scope) => {

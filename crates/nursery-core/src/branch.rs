@@ -3,7 +3,7 @@
 //! reaches: it adds ways in and views.
 
 use crate::member::{Member, MemberId};
-use crate::scope::ScopeId;
+use crate::scope::{ScopeId, Settings};
 use crate::slab::NONE;
 use crate::tree::{Face, Tree};
 
@@ -19,5 +19,25 @@ impl<F: Face> Tree<F> {
     #[must_use]
     pub fn insists_at(&self, member: MemberId) -> f64 {
         self.insist_at(member.0)
+    }
+
+    /// Whether a host stands in its one scope, alone in the tree, as if it had just entered that with no
+    /// settings: nothing was asked of either that has left a trace.
+    #[must_use]
+    pub fn is_as_entered(&self, member: MemberId, scope: ScopeId) -> bool {
+        let (host, own) = (&self.members[member.0], &self.scopes[scope.at]);
+        let never = f64::NEG_INFINITY;
+        self.size() == (1, 1, 0)
+            && (host.scope, host.base) == (scope.at, NONE)
+            && (own.settings, own.first_child) == (Settings::default(), NONE)
+            && own.cause.is_none()
+            && !(own.watched || own.porous || host.pending || host.overtaken != NONE)
+            && (own.raised_after, own.lifted_at, host.hears_since) == (0, never, never)
+            && (host.charges, host.heard, host.insisted_times, host.insisted_at) == (0, 0, 0, None)
+    }
+
+    /// Another host takes the place of one, with what that has entered. Gives what that was called.
+    pub fn succeed(&mut self, member: MemberId, key: F::Key) -> F::Key {
+        std::mem::replace(&mut self.members[member.0].key, key)
     }
 }

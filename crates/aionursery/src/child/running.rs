@@ -62,11 +62,25 @@ impl<E> Running<E> {
     /// If it has ended.
     pub(crate) fn cancel(&mut self) -> Outcome<Failure<E>> {
         let mut outcome = None;
-        // What its destructors mark is for no other future.
-        let frame = polling::enter(Kind::Open, false);
-        self.run(None, &mut outcome);
-        polling::leave(frame);
+        Self::apart(|| self.cut(&mut outcome));
         outcome.expect("a child without a future has ended")
+    }
+
+    /// Runs destructors of children that go: what these mark is for no other future.
+    pub(crate) fn apart<R>(act: impl FnOnce() -> R) -> R {
+        let frame = polling::enter(Kind::Open, false);
+        let returned = act();
+        polling::leave(frame);
+        returned
+    }
+
+    /// As [`cancel`](Self::cancel), within [`apart`](Self::apart). Leaves the outcome in `out`.
+    ///
+    /// # Panics
+    /// If it has ended.
+    #[inline]
+    pub(crate) fn cut(&mut self, out: &mut Option<Outcome<Failure<E>>>) {
+        self.run(None, out);
     }
 
     #[inline]

@@ -3,12 +3,13 @@
 
 use nursery_core::{Outcome, Phase, Source};
 
-use super::unclaimed::{ErrorSink, Unclaimed};
-use super::{Core, State};
+use super::unclaimed::{Erase, ErrorSink, Unclaimed};
+use super::{Body, Core, State};
 use crate::child::Running;
 use crate::error::{AdoptedError, Failure, Reason};
+#[cfg(feature = "tokio")]
+use crate::scope::Left;
 use crate::scope::info::Stage;
-use crate::sync::atomic::Ordering;
 use crate::task::DriverSeat;
 
 impl<E> Core<E> {
@@ -16,25 +17,28 @@ impl<E> Core<E> {
     #[cfg(feature = "tokio")]
     #[inline]
     pub(crate) fn spawned_returned(&self) {
-        let before = self.scope.children.alive.fetch_sub(1, Ordering::AcqRel);
-        if before == 1 || self.scope.is_held() {
-            self.last_returned();
+        let left = self.scope.children.one_less();
+        if left != Left::Some || self.scope.is_held() {
+            self.last_returned(left);
         }
     }
 
     #[cfg(feature = "tokio")]
     #[cold]
-    fn last_returned(&self) {
-        let (closed, left) = {
-            let state = &mut *self.state();
-            self.tell(state, 0);
-            (state.life.phase() == Phase::Closed, self.unclaimed(state))
-        };
-        if let Some(left) = left {
-            left.hand_over();
-        }
-        if closed {
-            self.ready().notify_driver();
+    fn last_returned(&self, left: Left) {
+        match left {
+            Left::Some => {}
+            Left::None => self.ready().notify_driver(),
+            Left::Orphans => {
+                let left = {
+                    let state = &mut *self.state();
+                    self.tell(state, 0, false);
+                    self.unclaimed(state)
+                };
+                if let Some(left) = left {
+                    left.hand_over();
+                }
+            }
         }
         self.scope.signal.tell_holders();
     }
@@ -44,8 +48,7 @@ impl<E> Core<E> {
         let (cancel, closed, left) = {
             let state = &mut *self.state();
             let cancel = state.life.child_ended(outcome).cancel;
-            self.scope.children.alive.fetch_sub(1, Ordering::AcqRel);
-            self.tell(state, 0);
+            self.tell(state, 1, false);
             self.show();
             (cancel, state.life.phase() == Phase::Closed, self.unclaimed(state))
         };
@@ -65,7 +68,7 @@ impl<E> Core<E> {
         let late = {
             let state = &mut *self.state();
             if matches!(state.sink, ErrorSink::Over) {
-                Some(Unclaimed { adopter: None, failures: vec![failure], erase: self.erase() })
+                Some(Unclaimed { adopter: None, failures: vec![failure], erase: state.erase() })
             } else {
                 state.life.error(Outcome::Failed(failure));
                 None
@@ -77,14 +80,19 @@ impl<E> Core<E> {
         }
     }
 
-    /// The body has ended.
+    /// The body has ended. The driver looks again before it waits, and tells of one that has returned then.
     pub(crate) fn body_ended(&self, outcome: Outcome<Failure<E>>) {
-        let cancelled = matches!(outcome, Outcome::Cancelled);
-        let ended = self.state().life.body_ended(outcome);
-        self.local.with(|local| local.into_iter().for_each(|it| it.body_has_ended.set(true)));
         if self.scope.signal.info.stage() == Stage::Open {
             self.scope.signal.info.set_stage(Stage::Joining);
         }
+        let set =
+            |to| self.local.with(|local| local.is_some_and(|local| local.body.replace(to) != to));
+        if matches!(outcome, Outcome::Done) && set(Body::Returned) {
+            return;
+        }
+        let cancelled = matches!(outcome, Outcome::Cancelled);
+        let ended = self.state().life.body_ended(outcome);
+        set(Body::Ended);
         if ended.cancel && cancelled {
             // If it was the scope's own cancellation, or one from outside, that is known.
             if !self.scope.is_soft() {
@@ -103,12 +111,9 @@ impl<E> Core<E> {
     }
 
     /// The driver gives the errors back.
-    pub(crate) fn finish(&self) -> Vec<Failure<E>> {
+    pub(crate) fn finish(&self) {
         self.scope.signal.info.set_stage(Stage::Closed);
         self.scope.signal.tell_holders();
-        let state = &mut *self.state();
-        state.sink = ErrorSink::Over;
-        state.errors()
     }
 
     /// The driver goes. Hands out what was not taken up; spawned children that are left are
@@ -119,6 +124,7 @@ impl<E> Core<E> {
         {
             let state = &mut *self.state();
             state.gone = true;
+            self.scope.children.leave_alone();
             self.catch_up(local, state);
             left.append(&mut state.inbox);
         }
@@ -136,7 +142,7 @@ impl<E> Core<E> {
         self.scope.pass_on_orphans();
         let is_clean = {
             let state = &mut *self.state();
-            self.tell(state, gone);
+            self.tell(state, gone, false);
             let clean = state.life.running() == 0 && state.life.errors().next().is_none();
             if clean {
                 state.sink = ErrorSink::Over;
@@ -150,7 +156,7 @@ impl<E> Core<E> {
         let left = {
             let state = &mut *self.state();
             state.sink = ErrorSink::Adopter(adopter);
-            self.tell(state, 0);
+            self.tell(state, 0, false);
             self.unclaimed(state)
         };
         if let Some(left) = left {
@@ -171,7 +177,7 @@ impl<E> Core<E> {
     fn claim(&self, state: &mut State<E>) -> Option<Unclaimed<E>> {
         match std::mem::replace(&mut state.sink, ErrorSink::Over) {
             ErrorSink::Adopter(adopter) => {
-                Some(Unclaimed { adopter, failures: state.errors(), erase: self.erase() })
+                Some(Unclaimed { adopter, failures: state.errors(), erase: state.erase() })
             }
             sink => {
                 state.sink = sink;
@@ -179,8 +185,10 @@ impl<E> Core<E> {
             }
         }
     }
+}
 
-    fn erase(&self) -> fn(E) -> AdoptedError {
-        self.erase.get().copied().unwrap_or(AdoptedError::record)
+impl<E> State<E> {
+    fn erase(&self) -> Erase<E> {
+        self.erase.unwrap_or(AdoptedError::record)
     }
 }

@@ -6,6 +6,9 @@ use std::sync::Arc;
 use crate::error::{AdoptedError, Failure};
 use crate::scope::Scope;
 
+/// How an error leaves its type behind.
+pub(crate) type Erase<E> = fn(E) -> AdoptedError;
+
 /// What is told of the errors that are left when the driver is gone.
 pub(crate) enum ErrorSink {
     /// The driver gives them back, or has not left yet.
@@ -20,8 +23,7 @@ pub(crate) enum ErrorSink {
 pub(crate) struct Unclaimed<E> {
     pub(crate) adopter: Option<Arc<Scope>>,
     pub(crate) failures: Vec<Failure<E>>,
-    /// How an error leaves its type behind.
-    pub(crate) erase: fn(E) -> AdoptedError,
+    pub(crate) erase: Erase<E>,
 }
 
 impl<E> Unclaimed<E> {

@@ -33,11 +33,16 @@ impl<E> Driver<E> {
         mut body: Pin<&mut Option<F>>,
         value: &mut Option<T>,
         cx: &mut Context<'_>,
-    ) -> Poll<()>
+    ) -> Poll<Vec<Failure<E>>>
     where
         F: Future<Output = Result<T, E>>,
     {
-        self.core.ready().unregister();
+        if self.is_bare {
+            // No child of this task waits, which could be woken meanwhile.
+            self.is_due = true;
+        } else {
+            self.core.ready().unregister();
+        }
         self.full = self.children.len() + self.children.len().max(FEW);
         for _ in 0..ROUNDS {
             let seen = self.core.scope.signal.flags();
@@ -45,10 +50,11 @@ impl<E> Driver<E> {
                 self.stop(body.as_mut());
             }
             self.adopt_errors();
-            if self.take_up() {
-                return Poll::Ready(());
+            if let Some(failures) = self.take_up() {
+                return Poll::Ready(failures);
             }
-            if self.woken.is_empty() && self.fresh.as_slice().is_empty() && !self.begins {
+            self.is_due |= std::mem::take(&mut self.is_due_later);
+            if self.woken.is_empty() && self.fresh.as_slice().is_empty() && !self.is_due {
                 // Before it looks at the time: a thread that moves a deadline or adds a token after
                 // that look changes no flag, and has to find a waker.
                 self.core.ready().register(cx.waker());
@@ -58,7 +64,7 @@ impl<E> Driver<E> {
                 self.core.ready().unregister();
                 continue;
             }
-            let goes_on = self.run(body.as_mut(), value);
+            let goes_on = self.run(body.as_mut(), value, cx);
             if seen & LATE != 0 {
                 // Its deadline had passed when it was opened: it acts at the first await (R21).
                 self.poll_alarms(cx);
@@ -69,8 +75,8 @@ impl<E> Driver<E> {
         }
         // A nursery that has closed by the last round need not come again for that.
         self.adopt_errors();
-        if self.take_up() {
-            return Poll::Ready(());
+        if let Some(failures) = self.take_up() {
+            return Poll::Ready(failures);
         }
         // Children that are always ready do not keep a deadline from acting.
         self.poll_alarms(cx);
@@ -91,11 +97,13 @@ impl<E> Driver<E> {
         false
     }
 
-    /// One step under the lock: tells the lifecycle of the ends, takes up what was started. Says
-    /// whether the nursery has closed.
-    fn take_up(&mut self) -> bool {
+    /// Takes up what was woken and what was started. Gives the errors once the nursery has closed.
+    fn take_up(&mut self) -> Option<Vec<Failure<E>>> {
+        if self.begins && !self.core.has_new() {
+            return None;
+        }
         self.woken.take(self.core.ready());
-        self.core.take_up(&mut self.fresh) && self.core.scope.close_to_orphans(false)
+        self.core.take_up(&mut self.fresh)
     }
 
     /// Nothing came between the last look and the registration of the waker.
@@ -108,14 +116,19 @@ impl<E> Driver<E> {
     }
 
     /// Polls one batch. Returns `false` if the runtime wants its turn.
-    fn run<T, F>(&mut self, mut body: Pin<&mut Option<F>>, value: &mut Option<T>) -> bool
+    fn run<T, F>(
+        &mut self,
+        mut body: Pin<&mut Option<F>>,
+        value: &mut Option<T>,
+        cx: &mut Context<'_>,
+    ) -> bool
     where
         F: Future<Output = Result<T, E>>,
     {
         let woken_first = std::mem::take(&mut self.woken_first);
         for woken in [woken_first, !woken_first] {
             if woken {
-                if !self.run_woken(body.as_mut(), value) {
+                if !self.run_woken(body.as_mut(), value, cx) {
                     return false;
                 }
             } else if !self.run_fresh(body.as_mut()) {
@@ -138,12 +151,17 @@ impl<E> Driver<E> {
     }
 
     #[inline]
-    fn run_woken<T, F>(&mut self, mut body: Pin<&mut Option<F>>, value: &mut Option<T>) -> bool
+    fn run_woken<T, F>(
+        &mut self,
+        mut body: Pin<&mut Option<F>>,
+        value: &mut Option<T>,
+        cx: &mut Context<'_>,
+    ) -> bool
     where
         F: Future<Output = Result<T, E>>,
     {
         while has_budget() {
-            let is_bodys = std::mem::take(&mut self.begins) || {
+            let is_bodys = std::mem::take(&mut self.is_due) || {
                 let Some(task) = self.woken.pop() else { return true };
                 if task.is(&self.body) {
                     task.unqueue().is_some()
@@ -155,7 +173,7 @@ impl<E> Driver<E> {
                 }
             };
             if is_bodys {
-                self.run_body(body.as_mut(), value);
+                self.run_body(body.as_mut(), value, cx);
             }
             self.check(body.as_mut());
         }
@@ -169,18 +187,29 @@ impl<E> Driver<E> {
         }
     }
 
-    fn run_body<T, F>(&mut self, mut body: Pin<&mut Option<F>>, value: &mut Option<T>)
-    where
+    fn run_body<T, F>(
+        &mut self,
+        mut body: Pin<&mut Option<F>>,
+        value: &mut Option<T>,
+        cx: &mut Context<'_>,
+    ) where
         F: Future<Output = Result<T, E>>,
     {
+        // Most bodies that go on when they have waited are alone in their task: what wakes such a one wakes the
+        // task itself, as if there were no nursery. Not at first, when most start their children.
+        let is_alone = self.children.is_empty() && self.fresh.as_slice().is_empty();
+        let is_first = std::mem::take(&mut self.begins);
+        let is_bare = is_alone && !is_first;
+        self.is_bare = false;
         let Some(future) = body.as_mut().as_pin_mut() else { return };
         if self.is_body_to_go() {
             return self.end_body(body, Outcome::Cancelled);
         }
-        let waker = waker(&self.body);
+        let own = waker(&self.body);
+        let waker = if is_bare { cx.waker() } else { &own };
         let frame = polling::enter(Kind::Body, self.body.header().state.is_asked_to_cancel());
         let polled =
-            catch_unwind(AssertUnwindSafe(|| future.poll(&mut Context::from_waker(&waker))));
+            catch_unwind(AssertUnwindSafe(|| future.poll(&mut Context::from_waker(waker))));
         let marks = polling::leave(frame);
         if marks & WALL != 0 {
             self.held.take_in(&self.body);
@@ -191,7 +220,12 @@ impl<E> Driver<E> {
         }
         let outcome = match polled {
             Ok(Poll::Pending) if self.is_body_to_go() => Outcome::Cancelled,
-            Ok(Poll::Pending) => return,
+            Ok(Poll::Pending) => {
+                self.is_bare = is_bare;
+                // It may wait for a child that it has just started.
+                self.is_due_later = is_bare && self.core.has_new();
+                return;
+            }
             Ok(Poll::Ready(Ok(result))) => {
                 *value = Some(result);
                 Outcome::Done
@@ -350,14 +384,13 @@ impl<E> Driver<E> {
     /// It did not return: `outcome` says what it did.
     #[cold]
     fn ended(&mut self, child: Running<E>) {
-        match self.outcome.take() {
+        if self.has_cut && matches!(self.outcome, Some(Outcome::Cancelled)) {
             // The lifecycle need hear once that a cancellation has ended a child.
-            Some(Outcome::Cancelled) if self.has_cut => self.core.returned(),
-            Some(outcome) => {
-                self.has_cut |= matches!(outcome, Outcome::Cancelled);
-                self.core.ended(outcome, || name(child.header()));
-            }
-            None => {}
+            self.outcome = None;
+            self.core.returned();
+        } else if let Some(outcome) = self.outcome.take() {
+            self.has_cut |= matches!(outcome, Outcome::Cancelled);
+            self.core.ended(outcome, || name(child.header()));
         }
         child.release();
     }
@@ -374,19 +407,22 @@ impl<E> Driver<E> {
             }
         }
         let mut kept = Vec::new();
-        for mut child in std::mem::take(&mut self.children) {
-            let shielded = child.header().state.is_shielded();
-            if shielded || self.held.holds(child.task()) {
-                if !shielded {
-                    child.header().state.ask_to_cancel();
+        let children = std::mem::take(&mut self.children);
+        Running::<E>::apart(|| {
+            for mut child in children {
+                let shielded = child.header().state.is_shielded();
+                if shielded || self.held.holds(child.task()) {
+                    if !shielded {
+                        child.header().state.ask_to_cancel();
+                    }
+                    child.header().index.store(kept.len() as u32, Ordering::Relaxed);
+                    kept.push(child);
+                } else {
+                    child.cut(&mut self.outcome);
+                    self.ended(child);
                 }
-                child.header().index.store(kept.len() as u32, Ordering::Relaxed);
-                kept.push(child);
-            } else {
-                self.outcome = Some(child.cancel());
-                self.ended(child);
             }
-        }
+        });
         self.children = kept;
     }
 

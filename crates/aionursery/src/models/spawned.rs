@@ -153,9 +153,6 @@ fn r3_a_limit_gives_each_place_on_to_a_child_that_waits() {
     });
 }
 
-/// Opens a nursery with a shielded child that fails on a worker, polls it once and drops it. Says
-/// how many errors it gave back itself: one, if the child was quick.
-
 #[test]
 fn r3_a_child_that_is_given_to_a_carrier_whose_runtime_goes_ends_once() {
     model(3, || {
@@ -164,7 +161,7 @@ fn r3_a_child_that_is_given_to_a_carrier_whose_runtime_goes_ends_once() {
             let id = core.start_spawned().unwrap();
             let options = TaskOptions { shield: false, name: None };
             let child = async { Ok(()) };
-            let (task, handle, _) = make_spawned(core, core.scope.clone(), id, options, child);
+            let (task, handle, _) = make_spawned(core, None, id, options, child);
             let idle = IdleCarrier::new(Waker::noop());
             let goes = idle.clone();
             let runtime = thread::spawn(move || goes.close());
@@ -186,7 +183,7 @@ fn r3_a_carrier_that_was_given_a_child_is_woken_and_runs_it() {
             let id = core.start_spawned().unwrap();
             let options = TaskOptions { shield: false, name: None };
             let child = async { Ok(7) };
-            let (task, handle, _) = make_spawned(core, core.scope.clone(), id, options, child);
+            let (task, handle, _) = make_spawned(core, None, id, options, child);
             let worker = Worker::new();
             let idle = IdleCarrier::new(&Waker::from(worker.clone()));
             let runs = idle.clone();

@@ -91,7 +91,10 @@ impl Info {
 
     #[inline]
     pub(crate) fn set_running(&self, running: usize) {
-        self.running.store(running as u32, Ordering::Relaxed);
+        // Most turns change nothing, and what is written is fetched again by each worker that looks at the scope.
+        if self.running() != running {
+            self.running.store(running as u32, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn running(&self) -> usize {

@@ -124,6 +124,10 @@ impl Scope {
     /// Takes in no more, if none is left.
     pub(crate) fn close_to_orphans(&self, force: bool) -> bool {
         let Some(orphans) = &self.orphans else { return true };
+        if !self.is_above.load(Ordering::Acquire) {
+            // Only what is in the nursery opens anything below it, and that has ended.
+            return true;
+        }
         let orphans = &mut *lock(orphans);
         orphans.closed = force || (orphans.running == 0 && orphans.errors.is_empty());
         orphans.closed

@@ -6,9 +6,9 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
-use nursery_core::{Cleanup, Tree};
+use nursery_core::{Cleanup, Effects, Flight, MemberId, ScopeId, Tree};
 
-use super::face::Tokio;
+use super::face::{HasSignal, Tokio};
 use crate::sync::{Mutex, MutexGuard, lock, plain};
 
 /// The tree of one outermost scope.
@@ -23,14 +23,24 @@ impl ScopeTree {
 /// How many empty ones a thread keeps; none in the models, whose locks live for one run.
 const KEPT: usize = if cfg!(aionursery_loom) { 0 } else { 16 };
 /// One that has held more scopes at once is not kept.
-pub(crate) const FEW: usize = 64;
+const FEW: usize = 64;
+
+/// Where a scope stands in its tree.
+pub(crate) type Standing = (MemberId, ScopeId);
+
+/// One that no scope uses. It may have a place for an outermost one without settings, which needs only to be
+/// named: entering and leaving one anew is most of what that costs.
+pub(crate) struct Empty {
+    tree: Arc<ScopeTree>,
+    standing: Option<Standing>,
+}
 
 thread_local! {
-    static EMPTY: RefCell<Vec<Arc<ScopeTree>>> = const { RefCell::new(Vec::new()) };
+    static EMPTY: RefCell<Vec<Empty>> = const { RefCell::new(Vec::new()) };
 }
 
 /// An empty one.
-pub(crate) fn take() -> Arc<ScopeTree> {
+pub(crate) fn take() -> Empty {
     let kept = EMPTY.try_with(|empty| empty.borrow_mut().pop()).ok().flatten();
     kept.unwrap_or_else(|| {
         let mut tree = Tree::new();
@@ -38,21 +48,49 @@ pub(crate) fn take() -> Arc<ScopeTree> {
         tree.cleanup = Cleanup::Limited(0.0);
         let tree = Arc::new(ScopeTree(Mutex::new(tree)));
         remember(&tree);
-        tree
+        Empty { tree, standing: None }
     })
 }
 
-/// Its outermost scope has been left, and it has not held many at once.
-pub(crate) fn give(tree: Arc<ScopeTree>) {
+impl Empty {
+    /// For an outermost scope: the tree, and its place if there is one for it.
+    pub(crate) fn open(self, is_plain: bool) -> (Arc<ScopeTree>, Option<Standing>) {
+        let Self { tree, standing } = self;
+        if let Some((member, scope)) = standing.filter(|_| !is_plain) {
+            leave(&mut tree.lock(), member, scope);
+        }
+        (tree, standing.filter(|_| is_plain))
+    }
+}
+
+/// A scope leaves the tree.
+pub(crate) fn leave(tree: &mut Tree<Tokio>, member: MemberId, scope: ScopeId) {
+    let out = &mut Effects::default();
+    // Nothing stands in it any more whose time to clean up could begin by that.
+    tree.exit(scope, Flight::Nothing, 0, f64::NEG_INFINITY, out);
+    tree.withdraw(member, out);
+}
+
+/// The outermost scope of a tree leaves it. In its place stands `none` until the next one comes.
+pub(crate) fn give(tree: Arc<ScopeTree>, (member, scope): Standing, none: Weak<dyn HasSignal>) {
+    let (is_small, standing) = {
+        let tree = &mut *tree.lock();
+        let stays = tree.is_as_entered(member, scope);
+        match stays {
+            true => drop(tree.succeed(member, none)),
+            false => leave(tree, member, scope),
+        }
+        (tree.room() <= FEW, stays.then_some((member, scope)))
+    };
     // A dump that is being made may hold it for a moment; then it goes.
-    if Arc::strong_count(&tree) > 1 {
+    if !is_small || Arc::strong_count(&tree) > 1 {
         return;
     }
     // A thread that ends keeps nothing.
     let _ = EMPTY.try_with(|empty| {
         let empty = &mut *empty.borrow_mut();
         if empty.len() < KEPT {
-            empty.push(tree);
+            empty.push(Empty { tree, standing });
         }
     });
 }

@@ -59,7 +59,7 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         let run = Special::new(run, recorded, Place::new(None), None, Span::child(None));
         let options = self.options();
         let name = options.name.clone();
-        let (mut task, handle, reach) = make_spawned(core, core.scope.clone(), id, options, run);
+        let (mut task, handle, reach) = make_spawned(core, None, id, options, run);
         let queued = Arc::new(Queued(Mutex::default()));
         task.stop_by(&Waker::from(queued.clone()));
         *lock(&queued.0) = Some(task);

@@ -39,21 +39,24 @@ struct Cell<F, T, E> {
 struct Home<E> {
     /// `None` once it was told.
     core: Option<Arc<Core<E>>>,
-    /// `None` while a thread stands in it.
-    scope: Option<Arc<Scope>>,
-    /// The shields inside, if there ever was one.
-    held: Option<Box<WallsInside>>,
+    /// What it stands in, if that is not its nursery's scope.
+    wall: Option<Arc<Scope>>,
+    /// What it stands in, which one of those above holds. Each poll looks at it, and the nursery's core changes with
+    /// each turn of its driver: that would be fetched from another processor.
+    scope: *const Scope,
+    /// What stands inside and is waited for before it is dropped.
+    held: WallsInside,
 }
 
 /// The right to poll a spawned child, and the duty to end it.
 pub(crate) struct SpawnedTask(ManuallyDrop<TaskRef>);
 
-/// Makes a spawned child of `core`'s in `scope`: what carries it, what awaits it and, unless it is
+/// Makes a spawned child of `core`'s in its scope, or behind `wall`: what carries it, what awaits it and, unless it is
 /// shielded, what cancels it.
 #[inline]
 pub(crate) fn make_spawned<F, T, E>(
     core: &Arc<Core<E>>,
-    scope: Arc<Scope>,
+    wall: Option<Arc<Scope>>,
     id: u32,
     options: TaskOptions,
     future: F,
@@ -63,14 +66,14 @@ where
     T: Send + 'static,
     E: Send + 'static,
 {
-    make_either(core, scope, id, options, future)
+    make_either(core, wall, id, options, future)
 }
 
 /// As [`make_spawned`], for a child that stays on this thread: what polls it is not `Send`. What stops it
 /// or holds its memory elsewhere touches neither its future nor its result.
 pub(crate) fn make_local<F, T, E>(
     core: &Arc<Core<E>>,
-    scope: Arc<Scope>,
+    wall: Option<Arc<Scope>>,
     id: u32,
     options: TaskOptions,
     future: F,
@@ -80,7 +83,7 @@ where
     T: 'static,
     E: Send + 'static,
 {
-    let (task, handle, reach) = make_either(core, scope, id, options, future);
+    let (task, handle, reach) = make_either(core, wall, id, options, future);
     (LocalTask { task: Some(task), here: PhantomData }, handle, reach)
 }
 
@@ -88,7 +91,7 @@ where
 #[inline]
 fn make_either<F, T, E>(
     core: &Arc<Core<E>>,
-    scope: Arc<Scope>,
+    wall: Option<Arc<Scope>>,
     id: u32,
     options: TaskOptions,
     future: F,
@@ -109,6 +112,7 @@ where
             size: Size::of::<Cell<F, T, E>>(),
         }
     };
+    let scope = Arc::as_ptr(wall.as_ref().unwrap_or(&core.scope));
     let cell = Cell {
         head: Spawned::new(Header::new(
             State::new(references, shield),
@@ -117,7 +121,12 @@ where
             core.ready(),
             (SPAWNED, id),
         )),
-        home: UnsafeCell::new(Home { core: Some(core.clone()), scope: Some(scope), held: None }),
+        home: UnsafeCell::new(Home {
+            core: Some(core.clone()),
+            wall,
+            scope,
+            held: WallsInside::default(),
+        }),
         stage: UnsafeCell::new(Stage::<F, T, E>::Future(future)),
     };
     // SAFETY: the memory is the task's own, large enough and aligned.
@@ -209,11 +218,14 @@ where
     let asked = |scope: &Scope| header.state.is_asked_to_cancel() || (!shield && scope.is_hard());
     let (mut polled, mut returned) = (Ok(()), None);
     if let Some(cx) = cx
-        && let Some(scope) =
-            home.scope.take_if(|scope| !asked(scope) || holds(&mut home.held, cx.waker()))
+        && home.core.is_some()
+        // SAFETY: before it has told its end, what holds its scope is there.
+        && let scope = unsafe { ManuallyDrop::new(Arc::from_raw(home.scope)) }
+        && (!asked(&scope) || holds(&mut home.held, cx.waker()))
     {
         let since = wall::count();
-        let standing = InScope::enter(scope);
+        // Uncounted, and given back so: what holds the scope is there meanwhile.
+        let standing = InScope::enter(ManuallyDrop::into_inner(scope));
         let kind = if shield { Kind::Shielded } else { Kind::Open };
         let frame = polling::enter(kind, header.state.is_asked_to_cancel());
         polled = catch_unwind(AssertUnwindSafe(|| {
@@ -227,7 +239,7 @@ where
             }
         }));
         let marks = polling::leave(frame);
-        let scope = standing.leave();
+        let scope = ManuallyDrop::new(standing.leave());
         if marks != 0 {
             acknowledge(header, marks, since, &mut home.held);
         }
@@ -237,17 +249,17 @@ where
             && (!asked(&scope) || holds(&mut home.held, cx.waker()))
             // SAFETY: the caller is what polls the child.
             && (unsafe { wait(task, cx.waker()) } || holds(&mut home.held, cx.waker()));
-        home.scope = Some(scope);
         if waits {
             return Step::Pending;
         }
     }
-    if home.held.is_some() {
+    if !home.held.is_empty() {
         leave_walls(&mut home.held);
     }
     // It has told if a destructor of the nursery's panicked out of its end.
     let Some(core) = home.core.take() else { return Step::Done };
-    let scope = home.scope.take();
+    let wall = home.wall.take();
+    let scope = wall.as_ref().unwrap_or(&core.scope);
     // A value without a handle goes while its panic can still be told.
     let unwanted = mem::needs_drop::<T>() && !header.state.has_handle();
     let output = match (polled, returned) {
@@ -258,36 +270,35 @@ where
         }
         (polled, returned) => {
             // SAFETY: the stage is still the caller's.
-            Err(unsafe { end_without_value(task, &core, &scope, stage, polled, returned) })
+            Err(unsafe { end_without_value(task, &core, scope, stage, polled, returned) })
         }
     };
     // SAFETY: the stage is empty and still the caller's.
     if let Err(payload) = unsafe { leave_output(task, stage, output) } {
         core.fail(Failure::panic(payload, header.label()));
     }
-    drop((core, scope));
+    drop((core, wall));
     Step::Done
 }
 
 /// Whether a child that was cancelled may not be dropped yet.
 #[cold]
-fn holds(held: &mut Option<Box<WallsInside>>, waker: &Waker) -> bool {
-    held.as_mut().is_some_and(|held| held.stands(waker))
+fn holds(held: &mut WallsInside, waker: &Waker) -> bool {
+    held.stands(waker)
 }
 
-/// A child has ended: the shields in it are waited for no more.
+/// A child has ended: what stood in it is waited for no more.
 #[cold]
-fn leave_walls(held: &mut Option<Box<WallsInside>>) {
-    let held = held.take();
+fn leave_walls(held: &mut WallsInside) {
+    let held = mem::take(held);
     ignore_panics(|| drop(held));
 }
 
 /// A child that has just been polled cannot go on, or has raised a wall.
 #[cold]
-fn acknowledge(header: &Header, marks: u8, since: usize, held: &mut Option<Box<WallsInside>>) {
+fn acknowledge(header: &Header, marks: u8, since: usize, held: &mut WallsInside) {
     if marks & WALL != 0 {
-        held.get_or_insert_default().take_in(since);
-        wall::forget(since);
+        held.take_over(since);
     }
     if marks & PARK != 0 {
         polling::acknowledge();
@@ -301,7 +312,7 @@ fn acknowledge(header: &Header, marks: u8, since: usize, held: &mut Option<Box<W
 unsafe fn end_without_value<F, T, E>(
     task: NonNull<Header>,
     core: &Core<E>,
-    scope: &Option<Arc<Scope>>,
+    scope: &Arc<Scope>,
     stage: *mut Stage<F, T, E>,
     mut polled: std::thread::Result<()>,
     mut returned: Option<Result<T, E>>,
@@ -325,8 +336,8 @@ unsafe fn end_without_value<F, T, E>(
 }
 
 /// Acts where the child stood.
-fn in_scope<R>(scope: &Option<Arc<Scope>>, act: impl FnOnce() -> R) -> R {
-    let standing = scope.clone().map(InScope::enter);
+fn in_scope<R>(scope: &Arc<Scope>, act: impl FnOnce() -> R) -> R {
+    let standing = InScope::enter(scope.clone());
     let acted = act();
     drop(standing);
     acted

@@ -181,7 +181,8 @@ impl Ready {
     /// nothing was pushed.
     ///
     /// # Safety
-    /// `node` begins a task of this list, and the caller gives a reference to it away.
+    /// `node` begins a task of this list, and the caller gives a reference to it away; if another thread drives, beside one
+    /// that it keeps.
     #[inline]
     pub(super) unsafe fn push(&self, node: NonNull<Link>) -> bool {
         if self.is_driven_here() {
@@ -198,17 +199,8 @@ impl Ready {
     /// # Safety
     /// As for [`push`](Self::push).
     unsafe fn push_elsewhere(&self, node: NonNull<Link>) -> bool {
-        let mut hold = None;
-        let first = || {
-            // Once it is in the list the driver may take it, end, and let the last owner go before
-            // it is woken; so the list is held for that long.
-            hold.get_or_insert_with(|| {
-                self.add_owner();
-                ReadyRef(NonNull::from(self))
-            });
-        };
         // SAFETY: the reference that is given away keeps it alive.
-        match unsafe { self.woken.push(node, first) } {
+        match unsafe { self.woken.push(node) } {
             Pushed::Closed => false,
             Pushed::Later => true,
             Pushed::First => {

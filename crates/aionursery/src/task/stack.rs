@@ -53,18 +53,13 @@ impl Stack {
         taken(self.0.load(Ordering::Acquire)).is_null()
     }
 
-    /// Calls `first` before it pushes into an empty stack.
-    ///
     /// # Safety
     /// `node` is alive until it is taken, and no other thread touches its link before that.
-    pub(super) unsafe fn push(&self, node: NonNull<Link>, mut first: impl FnMut()) -> Pushed {
+    pub(super) unsafe fn push(&self, node: NonNull<Link>) -> Pushed {
         let mut head = self.0.load(Ordering::Relaxed);
         loop {
             if head == closed() {
                 return Pushed::Closed;
-            }
-            if head.is_null() {
-                first();
             }
             // SAFETY: as the caller promises.
             unsafe { node.as_ref() }.set_next(head);

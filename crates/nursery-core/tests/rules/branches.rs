@@ -1,7 +1,7 @@
 //! A face whose tasks branch: many scopes of one task side by side, each below the scope that it was opened
 //! in.
 
-use nursery_core::{Cleanup, Flight, MemberId, ScopeId};
+use nursery_core::{Cause, Cleanup, Effects, Flight, MemberId, ScopeId, Source};
 
 use crate::world::{PLAIN, World, cleaning, finish, host};
 
@@ -56,4 +56,43 @@ fn r18_it_says_from_when_on_a_cancellation_does_not_wait_for_a_branch() {
     world.step(host);
     world.exit(host, outer, Flight::Cancelled);
     finish(world, host);
+}
+
+#[test]
+fn a_place_is_as_it_was_entered_where_nothing_that_was_asked_of_it_has_left_a_trace() {
+    let (mut world, host) = host(true);
+    let outer = world.enter(host, PLAIN);
+    let is_as_entered = |world: &World| world.tree.is_as_entered(member(world, host), outer);
+    assert!(is_as_entered(&world));
+    let one = branch(&mut world, outer);
+    assert!(!is_as_entered(&world));
+    world.step(one.0);
+    world.exit(one.0, one.1, Flight::Nothing);
+    world.withdraw(one.0);
+    assert!(is_as_entered(&world));
+    world.change(|tree, now, out| tree.set_deadline(outer, now + 5.0, now, out));
+    assert!(!is_as_entered(&world));
+    world.change(|tree, now, out| tree.set_deadline(outer, f64::INFINITY, now, out));
+    assert!(is_as_entered(&world));
+    world.change(|tree, now, out| tree.set_cleanup(outer, Cleanup::Never, now, out));
+    assert!(!is_as_entered(&world));
+    world.change(|tree, now, out| tree.set_cleanup(outer, Cleanup::Inherited, now, out));
+    assert!(is_as_entered(&world));
+    world.cancel(outer);
+    assert!(!is_as_entered(&world));
+    world.step(host);
+    world.exit(host, outer, Flight::Cancelled);
+    finish(world, host);
+}
+
+#[test]
+fn r12_a_host_that_takes_the_place_of_another_is_told_of_what_is_cancelled_there() {
+    let (mut world, host) = host(true);
+    let outer = world.enter(host, PLAIN);
+    let place = member(&world, host);
+    assert_eq!(world.tree.succeed(place, 77), host);
+    let mut out = Effects::default();
+    let cause = Cause { source: Source::Explicit, reason: None };
+    world.tree.cancel(outer, cause, 0.0, &mut out);
+    assert_eq!(out.deliveries.iter().map(|told| told.key).collect::<Vec<_>>(), [77]);
 }
