@@ -43,6 +43,24 @@ async fn batches(count: usize, body: impl AsyncFn(&Open) -> Result<(), ()>) {
     }
 }
 
+type Nested = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// So many levels.
+fn nested(levels: usize) -> Nested {
+    Box::pin(async move {
+        if levels > 0 {
+            let body = async move |n: Open| {
+                n.spawn(async move {
+                    nested(levels - 1).await;
+                    Ok(())
+                });
+                Ok(())
+            };
+            nursery(body).await.unwrap();
+        }
+    })
+}
+
 macro_rules! paths {
     ($($name:ident($count:ident) $run:block)*) => {
         $(fn $name($count: usize) -> Run {
@@ -104,6 +122,11 @@ paths! {
                 drop(n.spawn(returns()));
                 Ok(())
             }).await.unwrap();
+        }
+    }
+    nested_nurseries_each_in_a_spawned_child(count) {
+        for _ in 0..count / BATCH {
+            nested(BATCH).await;
         }
     }
     nursery_whose_body_waits_often(count) {

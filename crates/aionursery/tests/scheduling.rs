@@ -1,6 +1,7 @@
 //! When children run: the limit, fairness to siblings and to the runtime, no poll in vain.
 
 use std::cell::Cell;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -203,4 +204,92 @@ async fn a_task_that_awaits_many_spawned_children_that_have_ended_lets_the_runti
     })
     .await
     .unwrap();
+}
+
+/// A body that has waited is polled with the waker of its task as long as no child of that waits.
+#[tokio::test]
+async fn r4_a_child_has_begun_after_a_yield_of_the_body_also_where_the_body_has_waited_alone() {
+    nursery(async |n| {
+        for number in 0..20 {
+            tokio::task::yield_now().await;
+            let begun = Arc::new(AtomicBool::new(false));
+            let begins = begun.clone();
+            let child = n.start_soon(async move {
+                begins.store(true, Ordering::SeqCst);
+                yield_now().await;
+                Ok::<_, &str>(number)
+            });
+            assert!(!begun.load(Ordering::SeqCst));
+            yield_now().await;
+            assert!(begun.load(Ordering::SeqCst));
+            assert_eq!(child.value().await, number);
+            let spawned = n.spawn(async move {
+                tokio::task::yield_now().await;
+                Ok(number)
+            });
+            assert_eq!(spawned.value().await, number);
+        }
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_body_that_waits_alone_is_woken_in_the_task_that_its_nursery_is_moved_to() {
+    for after in 0..4 {
+        let (gives, mut takes) = tokio::sync::mpsc::channel(1);
+        let mut block = Box::pin(nursery(async move |n| {
+            tokio::task::yield_now().await;
+            let first = n.spawn(async { Ok::<_, &str>(1) }).value().await;
+            let second: u32 = takes.recv().await.unwrap();
+            let third = n.start_soon(async move { Ok(takes.recv().await.unwrap()) });
+            Ok(first + second + third.value().await)
+        }));
+        for _ in 0..after {
+            assert!(futures::poll!(&mut block).is_pending());
+            tokio::task::yield_now().await;
+        }
+        let moved = tokio::spawn(block);
+        tokio::task::yield_now().await;
+        gives.send(2).await.unwrap();
+        gives.send(3).await.unwrap();
+        assert_eq!(moved.await.unwrap().unwrap(), 6);
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_waits_alone_is_polled_once_for_each_wake() {
+    let polls = AtomicUsize::new(0);
+    nursery(async |n| {
+        tokio::task::yield_now().await;
+        tokio::task::yield_now().await;
+        let (gives, mut takes) = tokio::sync::mpsc::channel::<u32>(1);
+        for _ in 0..10 {
+            n.spawn(async {
+                tokio::task::yield_now().await;
+                Ok::<_, &str>(())
+            });
+        }
+        n.spawn(async move {
+            for number in 0..5 {
+                gives.send(number).await.unwrap();
+                for _ in 0..3 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            Ok(())
+        });
+        let mut receives = std::pin::pin!(async { while takes.recv().await.is_some() {} });
+        std::future::poll_fn(|cx| {
+            polls.fetch_add(1, Ordering::SeqCst);
+            receives.as_mut().poll(cx)
+        })
+        .await;
+        Ok(())
+    })
+    .await
+    .unwrap();
+    // The first one, one for each message, and one for the end of the channel.
+    assert_eq!(polls.load(Ordering::SeqCst), 1 + 5 + 1);
 }
