@@ -68,10 +68,12 @@ def starves(program: Program) -> bool:
 
 
 def made_function(text: str) -> bool:
-    """Whether what ended the process was the making of a coroutine or, on 3.13, of a function."""
+    """Whether what ended the process was the making of a coroutine or, on 3.13, of a function or a
+    generator expression."""
     top = re.search(r'most recent call first\):\n  File "([^"]+)", line (\d+)', text)
     line = linecache.getline(top[1], int(top[2])).strip() if top is not None else ""
-    return line.startswith(("async def ", "def ")) or "lambda" in line
+    inner = re.search(r"lambda|\(.* for .* in ", line)
+    return line.startswith(("async def ", "def ")) or inner is not None
 
 
 def run_apart(program: Program, *, control: bool, patience: float = PATIENCE) -> dict[str, Any]:
