@@ -65,8 +65,9 @@ load-anyio:  ## serve rude clients for SECONDS with FastAPI on our engine, and l
 bench-anyio:  ## count the instructions of FastAPI, httpx and MCP on anyio's backend and on our engine; PY=3.14
 	@PY="$(PY)" tools/with-anyio.sh benches/anyio/run.py $(ARGS)
 
-test-peers:  ## run tokio's, moro's and async_nursery's own tests on facades over the crate
+test-peers:  ## run tokio's, moro's and async_nursery's own tests on facades over the crate, then test-anyio
 	@tools/peer-tests.sh $(ARGS)
+	@$(MAKE) --no-print-directory test-anyio ARGS=
 
 sanitize:  ## run the Rust tests under AddressSanitizer; ARGS=thread, ARGS=miri, ARGS=python
 	@tools/sanitize.sh $(ARGS)
