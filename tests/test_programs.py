@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import signal
 import subprocess
 import sys
@@ -77,6 +78,8 @@ class Service:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # uvicorn ends its process by the signal, and nothing is flushed then.
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
         self.url = self.process.stdout.readline().strip()
 
