@@ -45,8 +45,13 @@ ON = pytest.mark.parametrize("on", [True, False])
 
 def run_with(factory, main, kind, on=True):
     async def with_factory():
-        asyncio.get_running_loop().set_task_factory(factory)
-        return await main()
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(factory)
+        try:
+            return await main()
+        finally:
+            # CPython 3.13.0's eager factory refuses what uvloop gives it at the end of the loop.
+            loop.set_task_factory(None)
 
     with face.installed(on):
         return run(with_factory, kind)
