@@ -8,7 +8,7 @@ use super::Nursery;
 use super::abandoned::{close_by_force, finish_now, part_from_host};
 use super::leave::finish_join;
 use super::leaver::{Leaver, check_stands};
-use super::notes::{HELD, JOINER, THROWN, leave_tree, nursery, payload};
+use super::notes::{HELD, JOINER, THROWN, leave_tree, note, nursery, payload};
 use crate::cpython::args::given;
 use crate::cpython::call::type_name;
 use crate::cpython::errors::{
@@ -105,7 +105,7 @@ fn begin_join(join: &WaitObject) -> Fallible<bool> {
     }
     let (key, successor) = (Key::of(join.object()), leaver.successor(state));
     state.tree.touch(|tree| tree.set_joiner(id, Some(key), successor));
-    join.notes().set(join.notes().get() | JOINER);
+    note(join, JOINER);
     if let Leaver::Host(host) = leaver
         && !task::is_ours(&host)
     {
@@ -180,7 +180,7 @@ fn tell_of_cancellation(state: &LoopState, nursery: &Nursery, reason: Option<Own
 
 /// The host was cancelled from outside while it joins (R15).
 fn cancelled(state: &LoopState, join: &WaitObject) {
-    join.notes().set(join.notes().get() | HELD);
+    note(join, HELD);
     if let Some(nursery) = payload(join) {
         let message = match join.task().cloned() {
             None => join.message(),
@@ -206,7 +206,7 @@ fn throw(join: &WaitObject, raised: Raised) -> Fallible<Owned> {
         return Err(raised);
     }
     let cancelled = raised.take();
-    join.notes().set(join.notes().get() | HELD | THROWN);
+    note(join, HELD | THROWN);
     if join.phase().get() == WaitPhase::Waiting {
         if let (Some(nursery), Some(state)) = (payload(join), join.state()) {
             drop(join.value().replace(Some(cancelled)));

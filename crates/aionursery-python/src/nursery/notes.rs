@@ -17,12 +17,21 @@ pub(super) const THROWN: u8 = 1 << 1;
 /// The tree wakes it when its nursery has closed: it is the one join that leaves that.
 pub(super) const JOINER: u8 = 1 << 2;
 
+/// Notes these of a join.
+pub(super) fn note(join: &Wait, what: u8) {
+    join.notes().set(join.notes().get() | what);
+}
+
+/// Takes a note out. Returns whether it was there.
+fn take(join: &Wait, what: u8) -> bool {
+    let before = join.notes().get();
+    join.notes().set(before & !what);
+    before & what != 0
+}
+
 /// Whether a cancellation of the host came while it joined; asked once.
 pub(super) fn take_held(join: &Wait) -> bool {
-    let notes = join.notes();
-    let held = notes.get() & HELD != 0;
-    notes.set(notes.get() & !HELD);
-    held
+    take(join, HELD)
 }
 
 /// Whether what a join holds was thrown into it, and is not what the body ended with.
@@ -32,9 +41,7 @@ pub(super) fn was_thrown(join: &Wait) -> bool {
 
 /// The tree, which does not hold a join, no longer wakes this one. Returns `false` if it did not before.
 pub(super) fn leave_tree(join: &Wait, state: &LoopState, id: NurseryId) -> bool {
-    let notes = join.notes();
-    let was = notes.get() & JOINER != 0;
-    notes.set(notes.get() & !JOINER);
+    let was = take(join, JOINER);
     if was && state.tree.borrow().has_nursery(id) {
         state.tree.touch(|tree| tree.set_joiner(id, None, None));
     }
