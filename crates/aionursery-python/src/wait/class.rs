@@ -50,11 +50,10 @@ impl Inside for Wait {
 
     fn clear(&self, py: Python<'_>) {
         // A join that goes before its end was taken can no longer leave its nursery.
-        if let Some(ops) = self.ops.get()
+        if self.ops.get().is_some()
             && matches!(self.phase.get(), WaitPhase::Waiting | WaitPhase::Done)
         {
-            self.phase.set(WaitPhase::Taken);
-            (ops.abandon)(py, self);
+            self.abandon(py);
         }
         self.task.clear();
         self.payload.clear();

@@ -120,8 +120,7 @@ pub(super) fn close(this: &WaitObject) -> Fallible<Owned> {
     }
     match phase {
         WaitPhase::Waiting | WaitPhase::Done if this.ops.get().is_some() => {
-            this.phase.set(WaitPhase::Taken);
-            (this.join_ops().abandon)(this.py(), this);
+            this.abandon(this.py());
         }
         WaitPhase::Waiting => {}
         // Others may still come for its outcome.

@@ -198,6 +198,13 @@ impl Wait {
         self.ops.get().expect("a join was made with its ops")
     }
 
+    /// Nothing asks for the end of a join any more: it lets go of its nursery.
+    #[cold]
+    fn abandon(&self, py: Python<'_>) {
+        self.phase.set(WaitPhase::Taken);
+        (self.join_ops().abandon)(py, self);
+    }
+
     /// What its ops keep in it.
     pub(crate) fn notes(&self) -> &Cell<u8> {
         &self.notes

@@ -60,7 +60,7 @@ pub(crate) fn wake_joiner(state: &LoopState, nursery: NurseryId) {
         Some(join) => {
             let Ok(join) = join.cast::<WaitObject>() else { return };
             if !has_any(&join) && has_lost_its_host(state, nursery) {
-                let_go(&join);
+                join.abandon(join.py());
             } else {
                 join_is_over(state, &join);
             }
@@ -84,7 +84,7 @@ pub(crate) fn host_ended(state: &LoopState, member: MemberId) {
         if let Some(join) = joiner.and_then(|join| join.cast::<WaitObject>().ok())
             && !has_any(&join)
         {
-            let_go(&join);
+            join.abandon(join.py());
         }
     }
 }
@@ -95,11 +95,4 @@ pub(crate) fn host_ended(state: &LoopState, member: MemberId) {
 fn has_lost_its_host(state: &LoopState, nursery: NurseryId) -> bool {
     let host = state.tree.borrow().host(nursery).map(|key| key.share(state.py()));
     host.is_none_or(|host| optional(is_done(&host)).unwrap_or(false))
-}
-
-/// Nothing awaits a join any more. It lets go of its nursery as if it were closed.
-#[cold]
-fn let_go(join: &WaitObject) {
-    join.phase.set(WaitPhase::Taken);
-    (join.join_ops().abandon)(join.py(), join);
 }
