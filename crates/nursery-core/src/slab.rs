@@ -74,6 +74,14 @@ impl<T> Slab<T> {
         }
     }
 
+    #[inline]
+    pub(crate) fn get_mut(&mut self, key: u32) -> Option<&mut T> {
+        match self.entries.get_mut(key as usize)? {
+            Entry::Full(value) => Some(value),
+            Entry::Vacant(_) => None,
+        }
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.entries().map(|(_, value)| value)
     }

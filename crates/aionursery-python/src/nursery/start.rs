@@ -2,7 +2,7 @@
 //! are plain C methods added to `Nursery`'s type. It must never run a child before `start_soon`
 //! returns (R4).
 
-use nursery_core::{Inbox, NurseryId, Phase};
+use nursery_core::{Inbox, NurseryId};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
@@ -159,8 +159,6 @@ fn begin_child(
     let task = task::allocate(py)?;
     let own = nursery.context.cloned();
     task::begin(&task, state, target.coroutine, order.context.or(own.as_deref()))?;
-    let ours = task.data();
-    ours.flags.set(0);
     if let Some(name) = order.name {
         task::set_name(&task, name)?;
     }
@@ -168,9 +166,6 @@ fn begin_child(
         step::trace_source(&task)?;
     }
     nursery.hand_errors_on(&task);
-    if nursery.is_over() || state.tree.borrow().phase(id) == Phase::Closed {
-        return Err(closed(py, TOO_LATE));
-    }
     let shield = target.shield || order.shield;
     let key = Key::of(&task);
     let started = state.tree.touch(|tree| match order.service {
@@ -180,6 +175,7 @@ fn begin_child(
     let Ok(start) = started else {
         return Err(closed(py, TOO_LATE));
     };
+    let ours = task.data();
     task.hold();
     if start.first {
         task::keep_host(state, id);
@@ -294,21 +290,25 @@ fn refuse_child(target: &Bound<'_, PyAny>) {
 /// What is to be started, with its arguments, and how.
 type Parsed<'a> = (&'a Object, &'a [&'a Object], Order<'a>);
 
-#[inline]
+#[inline(always)]
 fn parse<'a>(py: Python<'_>, args: &Args<'a>, at_once: bool) -> Fallible<Parsed<'a>> {
     let function = if at_once { "start_now" } else { "start_soon" };
     let Some((target, rest)) = args.positional().split_first() else {
-        let text = format!(
-            "{function}() needs a coroutine, an awaitable, or an async function and its \
-             arguments"
-        );
-        return Err(set_error_text(exc::type_error(py), &text));
+        return Err(without_target(py, function));
     };
     let mut order = Order { at_once, ..Order::default() };
     if args.has_keywords() {
         parse_keywords(py, args, function, &mut order)?;
     }
     Ok((target, rest, order))
+}
+
+#[cold]
+fn without_target(py: Python<'_>, function: &str) -> Raised {
+    let text = format!(
+        "{function}() needs a coroutine, an awaitable, or an async function and its arguments"
+    );
+    set_error_text(exc::type_error(py), &text)
 }
 
 /// What a start says of a keyword argument that it does not know.
@@ -319,6 +319,7 @@ pub(super) fn unexpected(function: &str, name: &str) -> String {
     )
 }
 
+#[inline(never)]
 fn parse_keywords<'a>(
     py: Python<'_>,
     args: &Args<'a>,

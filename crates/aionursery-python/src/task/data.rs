@@ -61,6 +61,16 @@ pub(crate) struct Rare {
     pub handler: Slot,
 }
 
+impl Rare {
+    /// The task goes before its next step: its loop was closed, or forgot it.
+    #[cold]
+    fn forget_incoming(&self, state: Option<&LoopState>) {
+        if let (Some(incoming), Some(state)) = (self.incoming.take(), state) {
+            state.forget_error(incoming);
+        }
+    }
+}
+
 kind! {
     /// One of our tasks: an object of our type, or of a class below it.
     pub(crate) struct Task = |object: &Object| {
@@ -238,13 +248,9 @@ impl TaskData {
                 held = self.held.take();
             }
         }
-        if let (Some(incoming), Some(home)) = (self.take_incoming(), home.as_ref()) {
-            // Its loop was closed before its next step, or forgot it.
-            home.forget_error(incoming);
-        }
         let going = home.as_ref().map(|home| home.trash.begin());
         if let Some(going) = going.as_ref().filter(|going| going.is_deep()) {
-            self.put_off(going);
+            self.put_off(going, home.as_deref());
         }
         self.coroutine().clear();
         self.waiting.clear();
@@ -254,7 +260,9 @@ impl TaskData {
         self.cancel_message.clear();
         self.registration.clear();
         drop(self.take_waiters());
-        drop(self.rare.take());
+        if let Some(rare) = self.rare.take() {
+            rare.forget_incoming(home.as_deref());
+        }
         drop(going);
         self.home.clear();
         // The collector, which has come here then, has a reference of its own.
@@ -263,13 +271,14 @@ impl TaskData {
 
     /// What chains go on through is let go of later.
     #[cold]
-    fn put_off(&self, going: &Going<'_>) {
+    fn put_off(&self, going: &Going<'_>, state: Option<&LoopState>) {
         for slot in
             [self.coroutine(), &self.waiting, self.context(), &self.outcome, &self.cancel_message]
         {
             going.put_off(slot.take());
         }
         if let Some(rare) = self.rare.take() {
+            rare.forget_incoming(state);
             going.put_off(rare.handler.take());
             going.put_off(rare.exception_traceback.take());
         }
@@ -279,7 +288,7 @@ impl TaskData {
 /// The number of the last task.
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
-/// Fills a new task. It runs in a copy of the current context if it is given none.
+/// Fills a task that is new or cleared. It runs in a copy of the current context if it is given none.
 #[inline(always)]
 pub(crate) fn begin(
     task: &Task,
@@ -292,9 +301,6 @@ pub(crate) fn begin(
         Some(context) => Owned::share(context),
         None => copy_context(task.py())?,
     };
-    data.flags.set(flag::LOG_DESTROY);
-    data.inbox.set(Inbox::default());
-    data.member.set(None);
     // The GIL serialises this; the atomic only says so to the compiler.
     let number = NUMBER.load(Ordering::Relaxed) + 1;
     NUMBER.store(number, Ordering::Relaxed);

@@ -1,6 +1,7 @@
 //! How a task is made: by its class, by a loop's task factory, or eagerly with its first step taken
 //! at once. It must never decide when a nursery's children start.
 
+use nursery_core::Inbox;
 use pyo3::prelude::*;
 
 use crate::cpython::args::{Args, CallArgs, given};
@@ -74,6 +75,7 @@ fn fill(task: &Task, coro: &Object, event_loop: &Object, how: How<'_>) -> Fallib
         begin_again(task)?;
     }
     begin(task, &state, Owned::share(coro), context)?;
+    ours.flags.set(flag::LOG_DESTROY);
     if let Some(name) = name {
         ours.name().set(name);
     }
@@ -101,6 +103,7 @@ fn begin_again(task: &Task) -> Fallible<()> {
         // To let go of what it had may run Python code, which must not begin it meanwhile.
         ours.flags.set(flag::RUNNING);
         ours.clear();
+        ours.inbox.set(Inbox::default());
         return Ok(());
     }
     let text = format!("{} is already initialized; make a new task", repr(task));

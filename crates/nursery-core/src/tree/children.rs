@@ -40,7 +40,7 @@ impl<F: Face> Tree<F> {
     /// until it has ended (R19).
     ///
     /// # Errors
-    /// [`Closed`] once body and children have ended (R2).
+    /// [`Closed`] once body and children have ended, or the nursery is gone (R2).
     #[inline]
     pub fn start(
         &mut self,
@@ -48,7 +48,7 @@ impl<F: Face> Tree<F> {
         key: F::Key,
         shield: bool,
     ) -> Result<Start, Closed> {
-        let owner = &mut self.nurseries[nursery.at];
+        let owner = self.present(nursery)?;
         owner.life.child_started()?;
         let base = owner.scope;
         let id = self.members.insert(Member::new(key, NONE, base, false));
@@ -70,10 +70,11 @@ impl<F: Face> Tree<F> {
     /// cancels it; it is ended once they have ended, the service that was started last first (R19a).
     ///
     /// # Errors
-    /// [`Closed`] once body, children and services have ended (R2).
+    /// [`Closed`] once body, children and services have ended, or the nursery is gone (R2).
     pub fn start_service(&mut self, nursery: NurseryId, key: F::Key) -> Result<Start, Closed> {
-        self.nurseries[nursery.at].life.service_started()?;
-        let base = self.nurseries[nursery.at].scope;
+        let owner = self.present(nursery)?;
+        owner.life.service_started()?;
+        let base = owner.scope;
         let id = self.members.insert(Member::new(key, NONE, base, false));
         self.members[id].service = true;
         self.list(id, nursery.at);

@@ -2,7 +2,7 @@
 //! `children.rs`. Its life and its verdict are its `Lifecycle`'s; it must never decide these. One that its
 //! host does not leave as it must is in `orphans.rs`.
 
-use crate::lifecycle::{Ended, Lifecycle, Phase};
+use crate::lifecycle::{Closed, Ended, Lifecycle, Phase};
 use crate::member::{Member, MemberId};
 use crate::outcome::{Identity, Outcome, Verdict};
 use crate::scope::{Cause, ScopeId, Settings, Source};
@@ -133,6 +133,18 @@ impl<F: Face> Tree<F> {
     #[must_use]
     pub fn has_nursery(&self, nursery: NurseryId) -> bool {
         self.nurseries.get(nursery.at).is_some_and(|found| found.serial == nursery.serial)
+    }
+
+    /// The nursery that a child is to be started in, if it is still in the tree.
+    #[inline]
+    pub(super) fn present(
+        &mut self,
+        nursery: NurseryId,
+    ) -> Result<&mut Nursery<F::Error, F::Key>, Closed> {
+        self.nurseries
+            .get_mut(nursery.at)
+            .filter(|found| found.serial == nursery.serial)
+            .ok_or(Closed)
     }
 
     /// A nursery's scope.
