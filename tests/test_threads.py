@@ -158,3 +158,32 @@ def test_r30_a_loop_that_runs_inside_another_cancels_the_outer_ones_tasks(make, 
     outer.run_until_complete(aionursery.Task(main(), loop=outer) if ours else main())
     outer.close()
     inner.close()
+
+
+@pytest.mark.skipif(
+    sys.version_info >= (3, 14), reason="asyncio's own task refuses a step inside another's there"
+)
+@pytest.mark.parametrize("make", KINDS)
+@pytest.mark.parametrize("ours", [True, False])
+def test_r30_a_loop_that_runs_inside_another_starts_nothing_in_the_outer_ones_nursery(make, ours):
+    outer, inner = make(), asyncio.SelectorEventLoop()
+
+    async def child(*, task_status):
+        task_status.started()
+
+    async def start(nursery):
+        with pytest.raises(RuntimeError, match="another event loop"):
+            await nursery.start(child)
+
+    async def main():
+        async with aionursery.Nursery() as nursery:
+            nursery.start_soon(turns(1))
+            asyncio._set_running_loop(None)
+            try:
+                inner.run_until_complete(aionursery.Task(start(nursery), loop=inner))
+            finally:
+                asyncio._set_running_loop(outer)
+
+    outer.run_until_complete(aionursery.Task(main(), loop=outer) if ours else main())
+    outer.close()
+    inner.close()

@@ -432,6 +432,7 @@ pub(crate) mod exc {
         exception = ffi::PyExc_Exception,
         generator_exit = ffi::PyExc_GeneratorExit,
         keyboard_interrupt = ffi::PyExc_KeyboardInterrupt,
+        recursion_error = ffi::PyExc_RecursionError,
         runtime_error = ffi::PyExc_RuntimeError,
         runtime_warning = ffi::PyExc_RuntimeWarning,
         stop_async_iteration = ffi::PyExc_StopAsyncIteration,

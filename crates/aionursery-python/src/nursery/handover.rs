@@ -8,7 +8,7 @@ use pyo3::types::PyTuple;
 
 use crate::cpython::errors::{Aside, fetch, set_error_text};
 use crate::cpython::for_pyo3::refusal;
-use crate::cpython::imports::{current_task, imports};
+use crate::cpython::imports::{current_task, imports, running_loop};
 use crate::cpython::object::{class, object};
 use crate::cpython::owned::Owned;
 use crate::cpython::slot::show;
@@ -16,6 +16,7 @@ use crate::engine::home::HomeSlot;
 use crate::engine::state::PyFace;
 use crate::hosts;
 use crate::nursery::Nursery;
+use crate::nursery::start::elsewhere;
 use crate::task::{self, Task};
 use crate::wait;
 
@@ -84,10 +85,15 @@ impl Drop for Reservation {
 
 /// Keep a nursery from closing while the block runs that this is used for: a child is to come.
 ///
-/// Raises RuntimeError before entry and from another thread, NurseryClosed once the block has ended.
+/// Raises RuntimeError before entry and from another thread or loop, NurseryClosed once the block has ended.
 #[pyfunction]
 fn reserve(py: Python<'_>, nursery: &Bound<'_, Nursery>) -> PyResult<Reservation> {
     let (state, id) = nursery.get().admit(py).map_err(|raised| fetch(py, raised))?;
+    // A step of the nursery's loop may run another loop, whose tasks stand in another tree.
+    let running = running_loop(py).map_err(|raised| fetch(py, raised))?;
+    if !state.is_loop(&running) {
+        return Err(fetch(py, elsewhere(py)));
+    }
     let current = current_task(&state.event_loop()).map_err(|raised| fetch(py, raised))?;
     let by = hosts::find_member(&state, &current);
     let home = HomeSlot::default();
@@ -111,7 +117,7 @@ fn reserve(py: Python<'_>, nursery: &Bound<'_, Nursery>) -> PyResult<Reservation
     Ok(Reservation { home, id })
 }
 
-/// Make a child of one nursery another's, unless the first is cancelled or the child has ended.
+/// Make a child of one nursery another's in the same loop, unless the first is cancelled or the child has ended.
 #[pyfunction]
 fn move_child(
     child: &Bound<'_, PyAny>,
@@ -133,9 +139,12 @@ fn move_child(
     };
     // The clock may be the program's code, so the places are asked for after it.
     let now = state.now_or_zero();
-    let (Some(member), Some((_, new))) = (child.data().member.get(), to.get().place()) else {
+    let (Some(member), Some((there, new))) = (child.data().member.get(), to.get().place()) else {
         return Ok(false);
     };
+    if !child.data().home.is_at(&state) || !child.data().home.is_at(&there) {
+        return Ok(false);
+    }
     task::keep_host(&state, new);
     match state.change(|tree, out| tree.move_child(member, new, now, out)) {
         Ok(closed) => {

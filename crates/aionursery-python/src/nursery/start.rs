@@ -58,12 +58,7 @@ impl Nursery {
                     return Ok((state, id));
                 }
             }
-            return Err(misuse(
-                py,
-                "start_soon() was called from another thread or another event loop than the \
-                 nursery's; use loop.call_soon_threadsafe(nursery.start_soon, fn, ...), or \
-                 asyncio.run_coroutine_threadsafe",
-            ));
+            return Err(elsewhere(py));
         }
         if self.is_over() {
             return Err(closed(
@@ -78,6 +73,17 @@ impl Nursery {
              children inside the block",
         ))
     }
+}
+
+/// A child was to be started from another thread or another loop than the nursery's.
+#[cold]
+pub(super) fn elsewhere(py: Python<'_>) -> Raised {
+    misuse(
+        py,
+        "start_soon() was called from another thread or another event loop than the \
+         nursery's; use loop.call_soon_threadsafe(nursery.start_soon, fn, ...), or \
+         asyncio.run_coroutine_threadsafe",
+    )
 }
 
 #[cold]

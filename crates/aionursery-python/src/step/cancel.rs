@@ -4,7 +4,7 @@
 use nursery_core::{Ask, At, Cause, Inbox, Source};
 
 use crate::cpython::call::{call_method_with, call1, instantiate, set_attr, truth_of};
-use crate::cpython::errors::{Aside, Fallible, Raised, optional, string};
+use crate::cpython::errors::{Aside, Fallible, Raised, exc, optional, set_error_text, string};
 use crate::cpython::imports::imports;
 use crate::cpython::object::{Object, none_ref};
 use crate::cpython::owned::Owned;
@@ -116,7 +116,7 @@ fn cancel_awaited(what: &Object, message: &Object) -> Fallible<bool> {
 }
 
 /// `Task.cancel(msg)`. A task that awaits another hands it on to that one, and so on along the
-/// chain.
+/// chain. Raises RecursionError if that is a circle, as asyncio's tasks do: none of them would end by it.
 pub(crate) fn cancel(task: &Task, message: Option<Owned>) -> Fallible<bool> {
     let ours = task.data();
     ours.lower_flags(flag::LOG_TRACEBACK);
@@ -124,13 +124,25 @@ pub(crate) fn cancel(task: &Task, message: Option<Owned>) -> Fallible<bool> {
         return Ok(false);
     }
     let mut at = Owned::share(task);
-    while let Some(awaited) = cancel_one(&at, &message)? {
+    // One that the walk has come by, which follows it in ever longer steps: in a circle the walk comes back to it.
+    let mut seen = at.clone();
+    for steps in 1_usize.. {
+        let Some(awaited) = cancel_one(&at, &message)? else { break };
         let next = awaited.data();
         next.lower_flags(flag::LOG_TRACEBACK);
+        let circle = awaited.is(&seen);
         let alive = !next.has(flag::DONE) && next.home.is_some();
-        at.data().change_inbox(|inbox| inbox.handed_on(alive));
+        at.data().change_inbox(|inbox| inbox.handed_on(alive && !circle));
+        if circle {
+            let text = "tasks that await each other in a circle do not end by a cancellation; await one of \
+                        them by 'asyncio.shield' or with a timeout";
+            return Err(set_error_text(exc::recursion_error(task.py()), text));
+        }
         if !alive {
             break;
+        }
+        if steps.is_power_of_two() {
+            seen = awaited.clone();
         }
         at = awaited;
     }

@@ -194,7 +194,7 @@ static METHODS: [Method<Task>; 22] = [
     method!(no_args Task, c"cancelled", cancelled)
         .documented(c"cancelled($self, /)\n--\n\nReturn whether a cancellation ended the task."),
     method!(fast Task, c"cancel", cancel)
-        .documented(c"cancel($self, /, msg=None)\n--\n\nAsk the task to cancel itself; return False if it has ended.\n\nRaises RuntimeError from another thread than the one that runs the loop."),
+        .documented(c"cancel($self, /, msg=None)\n--\n\nAsk the task to cancel itself; return False if it has ended.\n\nRaises RuntimeError from another thread than the one that runs the loop, RecursionError if tasks\nthat await each other in a circle would be asked without end."),
     method!(no_args Task, c"cancelling", cancelling)
         .documented(c"cancelling($self, /)\n--\n\nReturn how many cancellations are still to be honoured."),
     method!(no_args Task, c"uncancel", uncancel)
