@@ -7,13 +7,19 @@ lives, the task goes on and ends as if it had not been asked.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import subprocess
 import sys
 import textwrap
+import weakref
 
 import pytest
 
 import aionursery
+
+from .helpers import turns
+from .loop_kinds import LOOPS
 
 PROGRAM = """
 import asyncio, gc, inspect, io, sys
@@ -118,3 +124,39 @@ async def test_r23_asyncios_own_getters_find_the_coroutine_and_the_context(world
     if sys.version_info >= (3, 12):
         assert asyncio.Task.get_context(task) is task.get_context()
     await task
+
+
+@pytest.mark.parametrize("kind", LOOPS)
+def test_r31_a_task_that_asyncio_has_begun_again_on_another_loop_enters_nothing_there(kind):
+    own, other = LOOPS[kind](), LOOPS[kind]()
+    refused = []
+
+    async def enters():
+        for block in (aionursery.CancelScope, aionursery.Nursery):
+            with pytest.raises(RuntimeError, match="another loop's") as raised:
+                async with contextlib.AsyncExitStack() as stack:
+                    if block is aionursery.Nursery:
+                        await stack.enter_async_context(block())
+                    else:
+                        stack.enter_context(block())
+            refused.append(raised.value)
+
+    first = waits_for(asyncio.Event())
+    task = aionursery.Task(first, loop=own)
+    task._log_destroy_pending = False
+    asyncio.Task.__init__(task, enters(), loop=other)
+    first.close()
+    other.run_until_complete(turns(5))
+    assert len(refused) == 2
+    refused.clear()
+    gone = weakref.ref(task)
+    del task
+    other.close()
+    own.close()
+    del own, other
+    gc.collect()
+    assert gone() is None
+
+
+async def waits_for(event):
+    await event.wait()

@@ -16,7 +16,8 @@ use crate::hosts::foreign;
 use crate::task::{self, Task};
 use crate::wait::clock;
 
-/// The task that runs now, for something called `what` that needs one.
+/// The task that runs now, for something called `what` that needs one. It is the loop's own: asyncio's functions
+/// can make a task of ours the current one of another loop.
 pub(crate) fn current(state: &LoopState, what: &str) -> Fallible<Owned> {
     let task = current_task(&state.event_loop())?;
     if task.is_none() {
@@ -25,6 +26,16 @@ pub(crate) fn current(state: &LoopState, what: &str) -> Fallible<Owned> {
             &format!(
                 "{what} must be used inside a task; a callback of the loop has none. \
                  Start a task that does it instead"
+            ),
+        ));
+    }
+    if task.object().cast::<Task>().is_some_and(|task| !task.data().home.is_at(state)) {
+        // Its place is in another loop's tree.
+        return Err(misuse(
+            state.py(),
+            &format!(
+                "{what} must be used inside a task of the loop that runs; the current task is \
+                 another loop's"
             ),
         ));
     }

@@ -17,7 +17,7 @@ use crate::engine::state::PyFace;
 use crate::hosts;
 use crate::nursery::Nursery;
 use crate::nursery::start::elsewhere;
-use crate::task::{self, Task};
+use crate::task::{self, Task, flag};
 use crate::wait;
 
 /// What keeps a nursery from closing while a child is to come: until it is released, left as a block,
@@ -139,10 +139,11 @@ fn move_child(
     };
     // The clock may be the program's code, so the places are asked for after it.
     let now = state.now_or_zero();
-    let (Some(member), Some((there, new))) = (child.data().member.get(), to.get().place()) else {
+    let ours = child.data();
+    let (Some(member), Some((there, new))) = (ours.member.get(), to.get().place()) else {
         return Ok(false);
     };
-    if !child.data().home.is_at(&state) || !child.data().home.is_at(&there) {
+    if !ours.has(flag::CHILD) || !ours.home.is_at(&state) || !ours.home.is_at(&there) {
         return Ok(false);
     }
     task::keep_host(&state, new);

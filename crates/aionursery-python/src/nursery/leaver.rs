@@ -66,15 +66,15 @@ impl Leaver {
     pub(super) fn successor(&self, state: &LoopState) -> Option<MemberId> {
         match self {
             Self::Stranger(Misuse::Order, host) => hosts::find_member(state, host),
-            Self::Successor(task) | Self::Stranger(_, task) => place_of(task),
+            Self::Successor(task) | Self::Stranger(_, task) => place_of(state, task),
             Self::Host(_) | Self::Force => None,
         }
     }
 }
 
 /// The place in the tree of a task of ours.
-fn place_of(task: &Object) -> Option<MemberId> {
-    task.cast::<Task>().and_then(|task| task.data().member.get())
+fn place_of(state: &LoopState, task: &Object) -> Option<MemberId> {
+    task.cast::<Task>().and_then(|task| hosts::find_member(state, task))
 }
 
 impl Nursery {
@@ -112,7 +112,7 @@ impl Nursery {
         if closes && (runs || current.is_none()) {
             return Ok(Leaver::Force);
         }
-        let member = place_of(&current);
+        let member = place_of(state, &current);
         let tree = state.tree.borrow();
         if member.is_some_and(|member| tree.is_awaited(member, id)) {
             drop(tree);
