@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import weakref
 
 import async_timeout
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from aionursery import (
     Cancelled,
     CancelScope,
+    Event,
     MultiError,
     Nursery,
     checkpoint,
@@ -28,7 +30,7 @@ from aionursery import (
     warn_stuck_after,
 )
 
-from .helpers import fail, forever, note_cancellation, turns
+from .helpers import Noted, fail, forever, note_cancellation, turns
 from .virtual_clock import run_virtually, virtual
 
 
@@ -403,6 +405,23 @@ async def test_r20_a_shield_holds_against_a_bare_cancel_of_one_of_our_tasks(worl
         task.cancel()
     assert trace == ["shielded part done"]
     assert task.cancelled()
+
+
+async def test_r20_what_asks_a_shielded_task_to_cancel_keeps_nothing_by_that(world):
+    async def shielded():
+        with shield():
+            await gate.wait()
+
+    gate = Event()
+    async with Nursery() as nursery:
+        task = nursery.start_soon(shielded)
+        await turns(1)
+        held = Noted()
+        gone = weakref.ref(held)
+        task.cancel()
+        del held
+        assert gone() is None
+        gate.set()
 
 
 async def test_r20_a_shield_that_a_cancellation_raises_itself_holds_for_what_has_not_heard(world):

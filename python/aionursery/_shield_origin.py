@@ -14,14 +14,17 @@ import gc
 import inspect
 import sys
 from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 _EXITS = ("__exit__", "__aexit__")
+#: References to a copy that only its frame has: the frame's, the variable's, and the argument's.
+_FRAMES_OWN = 3
 
 
 def asked_from_inside(task: asyncio.Task[Any]) -> bool:
     """Say whether the caller's caller is a block that the task has entered inside its shields."""
-    asker = sys._getframe(1).f_locals.get("self")
+    asker = _self_of(sys._getframe(1))
     if not any(hasattr(asker, name) for name in _EXITS):
         return False
     inside = False
@@ -31,6 +34,20 @@ def asked_from_inside(task: asyncio.Task[Any]) -> bool:
         elif _is_shield(block):
             inside = False
     return inside
+
+
+def _self_of(frame: FrameType) -> Any:
+    """What a running function has as ``self``, if it has one."""
+    code = frame.f_code
+    if "self" not in (*code.co_varnames, *code.co_cellvars, *code.co_freevars):
+        return None
+    variables = frame.f_locals
+    asker = variables.get("self")
+    # Before CPython 3.13 the frame keeps a copy of its variables from now on, and with it what they
+    # refer to. It is emptied unless the function has asked for it, too.
+    if sys.version_info < (3, 13) and sys.getrefcount(variables) == _FRAMES_OWN:
+        variables.clear()
+    return asker
 
 
 def _is_shield(block: Any) -> bool:
