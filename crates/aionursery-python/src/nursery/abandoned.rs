@@ -149,6 +149,19 @@ pub(super) fn part_from_host(
     (host, given_back)
 }
 
+/// Takes a nursery that has closed from a host that will not leave it.
+fn part_from_last_host(state: &LoopState, id: NurseryId) {
+    if !runs_here(state) {
+        // The collector may be taking host and loop apart: neither must be called then.
+        drop(state.tree.change(|tree, out| tree.disown(id, f64::NEG_INFINITY, out)));
+        return;
+    }
+    let now = state.now_or_zero();
+    if let (_, Err(raised)) = part_from_host(state, id, |tree, out| tree.disown(id, now, out)) {
+        state.forget(raised);
+    }
+}
+
 /// Takes a nursery from its host, cancels its children and ends its body. Returns the host.
 fn end_without_host(
     state: &LoopState,
@@ -210,8 +223,12 @@ impl Nursery {
         let py = state.py();
         let _aside = Aside::new(py);
         if state.tree.borrow().phase(id) == Phase::Closed {
-            // Another has joined it, or nothing was in it any more.
-            let_go(self, state, id);
+            // Another has joined it, or nothing was in it any more; or its host was about to leave it when the
+            // loop stopped for good, and goes with it.
+            part_from_last_host(state, id);
+            if state.tree.borrow().has_nursery(id) {
+                let_go(self, state, id);
+            }
             return;
         }
         if !runs_here(state) {
