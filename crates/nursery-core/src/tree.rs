@@ -415,9 +415,7 @@ impl<F: Face> Tree<F> {
         while scope != base && scope != NONE {
             let parent = self.scopes[scope].parent;
             self.scopes[scope].host = NONE;
-            if self.is_forsaken(scope) {
-                self.take_forsaken(scope, now, out);
-            }
+            self.end_forsaken(scope, now, out);
             scope = parent;
         }
     }

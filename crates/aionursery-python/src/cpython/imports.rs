@@ -39,6 +39,7 @@ names! {
     call_at = "call_at",
     call_exception_handler = "call_exception_handler",
     call_soon = "call_soon",
+    call_soon_threadsafe = "call_soon_threadsafe",
     cancel = "cancel",
     cancelled = "cancelled",
     cancelling = "cancelling",

@@ -209,6 +209,7 @@ impl LoopState {
                 interrupt: Slot::empty(),
                 last_name: LastName::default(),
                 foreign: RefCell::default(),
+                unleft: RefCell::default(),
             },
         )?;
         let inner = state.get();

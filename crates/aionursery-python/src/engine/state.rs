@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 
+use nursery_core::NurseryId;
 use pyo3::prelude::*;
 
 use super::foreign::Hosts;
@@ -64,6 +65,8 @@ pub(crate) struct LoopState {
     pub last_name: LastName,
     /// Tasks that are not ours and host scopes; each holds one reference.
     pub foreign: RefCell<Hosts>,
+    /// Nurseries that were let go of in another thread, and that this loop's is to end.
+    pub unleft: RefCell<Vec<NurseryId>>,
 }
 
 class!(LoopState);

@@ -55,16 +55,39 @@ fn let_go_of_ended(state: &LoopState) {
     }
     let hosts: Vec<Owned> = state.foreign.borrow().values().map(|host| host.task.clone()).collect();
     for host in hosts {
-        if !optional(futures::is_done(&host)).unwrap_or(false) {
-            continue;
+        if optional(futures::is_done(&host)).unwrap_or(false) {
+            let_go(state, &host);
         }
-        let Some(gone) = state.foreign.borrow_mut().remove(&host.address()) else {
-            continue;
-        };
-        wait::host_ended(state, gone.member);
-        drop(gone);
     }
 }
+
+/// A foreign host has ended: it leaves the tree, if it is still there.
+fn let_go(state: &LoopState, host: &Object) {
+    let gone = state.foreign.borrow_mut().remove(&host.address());
+    if let Some(gone) = &gone {
+        wait::host_ended(state, gone.member);
+    }
+}
+
+/// A foreign host will not leave what it has entered, for nothing has that any more: it leaves the tree when
+/// it ends.
+pub(crate) fn leave_at_end(state: &LoopState, host: &Object) {
+    if find_member(state, host).is_none() {
+        return;
+    }
+    let told = ENDED
+        .bind_to(host)
+        .and_then(|ended| method1(host, names(host.py()).add_done_callback, &ended));
+    if let Err(raised) = told {
+        state.forget(raised);
+    }
+}
+
+static ENDED: Method = method!(one_arg Object, c"leave_tree", |this: &This<'_, Object>, _: &Object| {
+    let state = LoopState::current(this.py())?;
+    let_go(&state, this.object());
+    Ok(none(this.py()))
+});
 
 /// A foreign task has left a scope: if it was its last one, it leaves the tree.
 pub(crate) fn left_scope(state: &LoopState, task: &Object) {

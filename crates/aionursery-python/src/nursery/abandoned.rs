@@ -5,9 +5,13 @@
 use nursery_core::{Cause, Effects, Event, NurseryId, Phase, Source, Tree};
 
 use super::Nursery;
+use crate::cpython::call::{method0, method1, truth_of};
+use crate::cpython::called::method;
 use crate::cpython::errors::{Aside, Fallible, optional, raise, string, write_unraisable};
-use crate::cpython::imports::{is_closed, running_loop};
-use crate::cpython::owned::Owned;
+use crate::cpython::function::{Method, This};
+use crate::cpython::imports::{is_closed, names, running_loop};
+use crate::cpython::owned::{Owned, none};
+use crate::engine::home::Home;
 use crate::engine::state::{Failure, LoopState, PyFace};
 use crate::hosts::foreign;
 use crate::hosts::host;
@@ -217,11 +221,7 @@ impl Nursery {
             return;
         };
         let state = &*home;
-        if !self.is_here() {
-            return;
-        }
-        let py = state.py();
-        let _aside = Aside::new(py);
+        let _aside = Aside::new(state.py());
         if state.tree.borrow().phase(id) == Phase::Closed {
             // Another has joined it, or nothing was in it any more; or its host was about to leave it when the
             // loop stopped for good, and goes with it.
@@ -235,7 +235,8 @@ impl Nursery {
             // The collector may be taking the loop apart, and it must not be called then. A task
             // of asyncio's has said nothing when it ended.
             let host = self.block.host.cloned();
-            let ended = host.is_some_and(|host| optional(host::has_ended(&host)).unwrap_or(false));
+            let ended = |host: &Owned| optional(host::has_ended(host)).unwrap_or(false);
+            let ended = host.as_ref().is_some_and(ended);
             let ((), effects) = state.tree.change(|tree, out| {
                 if !tree.has_nursery(id) {
                     return;
@@ -250,6 +251,13 @@ impl Nursery {
                     write_unraisable(raise(error), None);
                 }
             }
+            if let Some(host) = host.filter(|_| !ended) {
+                foreign::leave_at_end(state, &host);
+            }
+            if !self.is_here() {
+                self.retire();
+                end_in_its_thread(state, id);
+            }
             return;
         }
         if self.left.get() {
@@ -257,16 +265,55 @@ impl Nursery {
             close_by_force(self, state, id);
             return;
         }
-        let left = state.tree.borrow().running(id);
-        let reason = optional(string(py, "this nursery was never left"));
-        let host = end_without_host(state, id, Source::Failure, reason);
-        if state.tree.borrow().has_nursery(id) {
-            let_go(self, state, id);
-        }
-        let text = format!(
-            "A nursery was never left: the task that entered it did not call __aexit__; \
-             {left} of its children were cancelled. Write 'async with Nursery() as nursery:'"
-        );
-        state.report(&text, None, host.as_deref());
+        end_unleft(state, id, || let_go(self, state, id));
     }
 }
+
+/// A nursery that is open will not be left: its children are cancelled, and that is reported. `part` has it go,
+/// or has it go once they have ended.
+fn end_unleft(state: &LoopState, id: NurseryId, part: impl FnOnce()) {
+    let left = state.tree.borrow().running(id);
+    let reason = optional(string(state.py(), "this nursery was never left"));
+    let host = end_without_host(state, id, Source::Failure, reason);
+    if state.tree.borrow().has_nursery(id) {
+        part();
+    }
+    let text = format!(
+        "A nursery was never left: the task that entered it did not call __aexit__; \
+         {left} of its children were cancelled. Write 'async with Nursery() as nursery:'"
+    );
+    state.report(&text, None, host.as_deref());
+}
+
+/// A nursery was let go of in another thread than its loop's, by the collector as a rule: it ends in its own, if
+/// the loop runs there.
+fn end_in_its_thread(state: &LoopState, id: NurseryId) {
+    let (event_loop, names) = (state.event_loop(), names(state.py()));
+    let runs = optional(truth_of(method0(&event_loop, names.is_running))).unwrap_or(false);
+    if !runs || !state.tree.borrow().has_nursery(id) {
+        return;
+    }
+    state.unleft.borrow_mut().push(id);
+    let told = END_UNLEFT
+        .bind(&state.this.share())
+        .and_then(|end| method1(&event_loop, names.call_soon_threadsafe, &end));
+    if let Err(raised) = told {
+        state.forget(raised);
+    }
+}
+
+static END_UNLEFT: Method<LoopState> = method!(no_args LoopState, c"end_unleft", |this: &This<'_, LoopState>| {
+    let unleft = this.unleft.take();
+    let Some(home) = Home::of(this) else { return Ok(none(this.py())) };
+    let state = &*home;
+    for id in unleft {
+        if !is_closed_or_gone(state, id) {
+            end_unleft(state, id, || ());
+        }
+        if state.tree.borrow().has_nursery(id) && state.tree.borrow().phase(id) == Phase::Closed {
+            part_from_last_host(state, id);
+            discard(state, id);
+        }
+    }
+    Ok(none(this.py()))
+});

@@ -20,6 +20,7 @@ use crate::engine::armed::ROUNDING;
 use crate::engine::report::beside_exit;
 use crate::engine::state::LoopState;
 use crate::hosts;
+use crate::hosts::foreign;
 use crate::hosts::host;
 use crate::task::{self, Task};
 
@@ -248,6 +249,7 @@ impl CancelScope {
             self.remove(&state, id, &host, false);
         } else {
             state.tree.touch(|tree| tree.release_scope(id));
+            foreign::leave_at_end(&state, &host);
         }
     }
 }

@@ -5,7 +5,7 @@
 use crate::lifecycle::{Closed, Phase};
 use crate::member::{Member, MemberId};
 use crate::outcome::{Outcome, Verdict};
-use crate::scope::{Cause, ScopeId, Source};
+use crate::scope::{Cause, Scope, ScopeId, Source};
 use crate::slab::NONE;
 use crate::tree::{Effects, Event, Face, NurseryId, Tree};
 
@@ -27,21 +27,32 @@ impl<F: Face> Tree<F> {
     }
 
     /// The face will not ask for a nursery any more: it is to be [`discard`](Self::discard)ed once
-    /// it has closed. One that is open and empty, and whose host has ended, goes at once: nothing can
-    /// end its body.
+    /// it has closed. Where the host has ended or ends, nothing else can end its body: one that is open then
+    /// goes at once if it is empty, and closes with its last child if not.
     pub fn release(&mut self, nursery: NurseryId, out: &mut Effects<F>) {
         self.nurseries[nursery.at].released = true;
         let scope = self.nurseries[nursery.at].scope;
-        if self.is_forsaken(scope) {
-            // Nothing stands in it whose time to clean up could begin by that.
-            self.take_forsaken(scope, f64::NEG_INFINITY, out);
-        }
+        // Nothing stands in it whose time to clean up could begin by that.
+        self.end_forsaken(scope, f64::NEG_INFINITY, out);
     }
 
     /// The face will not ask for a scope any more that its host has not left: it goes when the host
     /// ends.
     pub fn release_scope(&mut self, scope: ScopeId) {
         self.scopes[scope.at].released = true;
+    }
+
+    /// Ends what has no host any more and nothing will ask for.
+    pub(super) fn end_forsaken(&mut self, at: u32, now: f64, out: &mut Effects<F>) {
+        let Scope { host, nursery, .. } = self.scopes[at];
+        if self.is_forsaken(at) {
+            self.take_forsaken(at, now, out);
+        } else if host == NONE && nursery != NONE && self.nurseries[nursery].released {
+            let nursery = self.nursery_id(nursery);
+            if self.phase(nursery) == Phase::Open && self.running(nursery) > 0 {
+                self.body_ended(nursery, Outcome::Done, now, None, out);
+            }
+        }
     }
 
     /// Whether a scope has neither a host nor anything in it, and nothing will ask for it.

@@ -776,6 +776,32 @@ fn r10_what_is_released_goes_with_the_host_that_has_not_left_it() {
 }
 
 #[test]
+fn r3_what_is_released_and_has_no_host_closes_with_its_last_child() {
+    for first in [false, true] {
+        let (mut world, host) = host(false);
+        let nursery = world.open(host, PLAIN, false);
+        let children = [(); 2].map(|()| world.start(nursery, false).unwrap());
+        if first {
+            world.change(|tree, _, out| tree.release(nursery, out));
+        }
+        assert_eq!(world.tree.phase(nursery), Phase::Open);
+        let member = world.tasks[host].member;
+        world.tasks[host].alive = false;
+        world.change(|tree, _, out| tree.withdraw(member, out));
+        if !first {
+            assert_eq!(world.tree.phase(nursery), Phase::Open, "it is still asked for");
+            world.change(|tree, _, out| tree.release(nursery, out));
+        }
+        assert_eq!(world.tree.phase(nursery), Phase::Joining);
+        assert_eq!(world.end(children[0], Outcome::Done), None);
+        assert_eq!(world.end(children[1], Outcome::Failed(Oops(0))), Some(nursery));
+        assert!(world.tree.is_released(nursery), "the face is to discard it");
+        assert_eq!(parts(world.discard(nursery)), (None, vec![0]));
+        world.assert_empty();
+    }
+}
+
+#[test]
 fn r3_a_nursery_waits_for_what_is_inside_it_by_children_hosts_heirs_and_successors() {
     let (mut world, root, nursery, child) = child();
     let awaited = |world: &World, task: usize, nursery: NurseryId| {
