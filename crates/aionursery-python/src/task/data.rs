@@ -239,14 +239,15 @@ impl TaskData {
         // Without a home it has been cleared before, or was never filled.
         let home = self.home.cloned();
         let mut held = None;
-        if let (Some(member), Some(state)) = (self.member.take(), home.as_deref()) {
-            // It goes without having ended; the tree must not know it any longer, nor hold it. (Children
-            // are held by the tree, so they come here only when their whole loop goes.)
-            if !self.has(flag::CHILD) {
-                let ((), effects) = state.tree.change(|tree, out| tree.withdraw(member, out));
-                drop::<Effects<_>>(effects);
-                held = self.held.take();
-            }
+        // The tree holds children, so they come here only when their whole loop goes, and keep their place until
+        // it does: what goes with them may end them meanwhile.
+        if !self.has(flag::CHILD)
+            && let (Some(member), Some(state)) = (self.member.take(), home.as_deref())
+        {
+            // It goes without having ended; the tree must not know it any longer, nor hold it.
+            let ((), effects) = state.tree.change(|tree, out| tree.withdraw(member, out));
+            drop::<Effects<_>>(effects);
+            held = self.held.take();
         }
         let going = home.as_ref().map(|home| home.trash.begin());
         if let Some(going) = going.as_ref().filter(|going| going.is_deep()) {
