@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from .loop_kinds import LOOPS
+
 #: The child comes before its loop in the collector's list, since it alone is held when that looks for the first
 #: time. It is all that leads to the nursery's join, which ends the nursery's children as it goes.
 ENDED_WHILE_IT_GOES = """
@@ -44,15 +46,18 @@ gc.collect()
 print("alive")
 """
 
-LOOPS = ["asyncio.new_event_loop"]
-if sys.platform != "win32":
-    LOOPS.append("__import__('uvloop').new_event_loop")
+#: How a program makes each kind of loop.
+MAKERS = {
+    "asyncio": "asyncio.new_event_loop",
+    "selector": "asyncio.SelectorEventLoop",
+    "uvloop": "__import__('uvloop').new_event_loop",
+}
 
 
-@pytest.mark.parametrize("loop", LOOPS, ids=["asyncio", "uvloop"][: len(LOOPS)])
-def test_r31_a_child_that_is_ended_while_the_collector_takes_it_is_in_no_tree(loop):
+@pytest.mark.parametrize("kind", LOOPS)
+def test_r31_a_child_that_is_ended_while_the_collector_takes_it_is_in_no_tree(kind):
     done = subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-c", ENDED_WHILE_IT_GOES.format(loop=loop)],
+        [sys.executable, "-X", "faulthandler", "-c", ENDED_WHILE_IT_GOES.format(loop=MAKERS[kind])],
         # Memory that was given back is overwritten.
         env={**os.environ, "PYTHONMALLOC": "debug"},
         capture_output=True,
