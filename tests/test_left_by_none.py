@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from aionursery import CancelScope, MultiError, Nursery, Task, fail_after
+from aionursery import CancelScope, MultiError, Nursery, Task, fail_after, shield
 from aionursery._aionursery import loop_state
 
 from .helpers import forever, turns
@@ -84,6 +84,42 @@ async def test_r24_a_start_that_is_never_resumed_does_not_hold_the_nursery_open(
     assert "without leaving a nursery" in str(caught.value.exceptions[0])
     assert nursery.closed
     starting[0].close()
+
+
+@pytest.mark.parametrize("further_in", [False, True])
+async def test_r24_a_child_that_leaves_the_nursery_itself_stays_the_callers(world, further_in):
+    async def opens_another():
+        async with Nursery() as inner:
+            nurseries.append(inner)
+            await forever()
+
+    async def leaves(nursery, goal, *, task_status):
+        leaving.append(nursery.__aexit__(None, None, None))
+        leaving[0].send(None)
+        task_status.started("started")
+        with suppress(asyncio.CancelledError):
+            await turns(1)
+        # Each nursery above is looked at by this.
+        await goal.start(says_so)
+
+    async def says_so(*, task_status):
+        task_status.started()
+
+    nurseries, leaving = [], []
+    nursery = Nursery()
+    await nursery.__aenter__()
+    kept = nursery.start_soon(opens_another)
+    with shield():
+        await turns(1)
+        goal = nurseries[0] if further_in else nursery
+        with suppress(RuntimeError):
+            assert await goal.start(leaves, nursery, goal) == "started"
+            await turns(4)
+    kept.cancel()
+    leaving[0].close()
+    await turns(4)
+    assert nursery.closed
+    world.reports.clear()
 
 
 async def test_r24_a_start_whose_caller_is_closed_does_not_hold_the_nursery_open(world):

@@ -117,7 +117,8 @@ fn reserve(py: Python<'_>, nursery: &Bound<'_, Nursery>) -> PyResult<Reservation
     Ok(Reservation { home, id })
 }
 
-/// Make a child of one nursery another's in the same loop, unless the first is cancelled or the child has ended.
+/// Make a child of one nursery another's in the same loop, unless the first is cancelled, the child has ended
+/// or waits for the other one.
 #[pyfunction]
 fn move_child(
     child: &Bound<'_, PyAny>,
@@ -155,7 +156,7 @@ fn move_child(
             }
             Ok(true)
         }
-        Err(Stays::Cancelled | Stays::Closed) => Ok(false),
+        Err(Stays::Cancelled | Stays::Closed | Stays::Waits) => Ok(false),
     }
 }
 

@@ -16,6 +16,8 @@ pub enum Stays {
     Closed,
     /// A cancellation reaches the nursery that the child is in.
     Cancelled,
+    /// The child waits for that nursery, which it leaves in its host's place: it would wait for itself.
+    Waits,
 }
 
 impl<F: Face> Tree<F> {
@@ -205,6 +207,26 @@ impl<F: Face> Tree<F> {
         })
     }
 
+    /// Whether a task waits for a nursery, as what leaves it or by a nursery further in.
+    fn waits_for(&self, task: MemberId, nursery: u32) -> bool {
+        let mut at = nursery;
+        loop {
+            at = match self.nurseries[at].heir {
+                NONE => {
+                    let waits = self.waits_in(at);
+                    if waits == task.0 {
+                        return true;
+                    }
+                    match self.members.get(waits) {
+                        Some(waits) if waits.nursery != NONE => waits.nursery,
+                        _ => return false,
+                    }
+                }
+                heir => heir,
+            };
+        }
+    }
+
     /// The task that waits for the end of a nursery: its host, or another in the host's place.
     fn waits_in(&self, nursery: u32) -> u32 {
         let owner = &self.nurseries[nursery];
@@ -302,6 +324,9 @@ impl<F: Face> Tree<F> {
         let (from, before) = (self.members[child.0].nursery, self.members[child.0].base);
         if self.scopes[before].effective {
             return Err(Stays::Cancelled);
+        }
+        if self.waits_for(child, to.at) {
+            return Err(Stays::Waits);
         }
         self.nurseries[to.at].life.child_started().map_err(|Closed| Stays::Closed)?;
         let base = self.nurseries[to.at].scope;

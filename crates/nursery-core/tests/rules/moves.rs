@@ -93,6 +93,31 @@ fn r24_a_child_stays_with_a_caller_that_a_cancellation_reaches() {
 }
 
 #[test]
+fn r24_a_child_stays_with_the_caller_if_it_waits_for_the_nursery() {
+    // It leaves a nursery in its host's place: the one that it is to be a child of, or one around that.
+    for around_it in [false, true] {
+        let mut call = call();
+        let Call { world, owner, from, to, .. } = &mut call;
+        let child = world.start(*from, false).unwrap();
+        let member = world.tasks[child].member;
+        let host = world.start(*to, false).unwrap();
+        let inner = world.open(host, PLAIN, false);
+        world.disown(*owner, *to);
+        world.body_ended(*to, Outcome::Done);
+        world.tree.set_joiner(*to, Some(child), Some(member));
+        let goal = if around_it { inner } else { *to };
+        let moved = world.change(|tree, now, out| tree.move_child(member, goal, now, out));
+        assert_eq!(moved, Err(Stays::Waits));
+        assert!(!world.tree.is_awaited(member, *to), "it would wait for itself");
+        world.body_ended(inner, Outcome::Done);
+        world.close(host, inner, false);
+        assert_eq!(world.end(host, Outcome::Done), Some(*to));
+        world.discard(*to);
+        world.end(child, Outcome::Done);
+    }
+}
+
+#[test]
 fn r24_what_a_child_has_entered_moves_with_it() {
     for shield in [false, true] {
         let mut call = call();
