@@ -22,7 +22,7 @@ from aionursery import (
     open_channel,
 )
 
-from .helpers import fail, turns
+from .helpers import Noted, fail, turns
 
 #: Items that pass under random cancellation, in all runs of the test together: a million if so
 #: asked.
@@ -441,6 +441,25 @@ async def test_r11_a_refused_call_of_another_thread_changes_nothing(world):
         assert send.statistics() == (0, 0, 1, 1, 0, 1)
         await send.send(2)
         assert await task == 2
+
+
+@pytest.mark.parametrize("capacity", [0, 1])
+async def test_a_send_that_was_begun_by_hand_and_let_go_of_sends_nothing(world, capacity):
+    send, receive = open_channel[object](capacity)
+    for _ in range(capacity):
+        send.send_nowait("first")
+    item = Noted()
+    gone = weakref.ref(item)
+    sending = send.send(item)
+    sending.send(None)
+    del sending, item
+    async with Nursery() as nursery:
+        nursery.start_soon(send.send, "last")
+        await turns(1)
+        assert [await receive.receive() for _ in range(capacity + 1)][-1] == "last"
+    assert gone() is None
+    with pytest.raises(WouldBlock):
+        receive.receive_nowait()
 
 
 async def test_a_coroutine_that_is_never_awaited_warns_and_sends_nothing(world):

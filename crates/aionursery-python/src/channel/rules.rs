@@ -36,6 +36,23 @@ fn first_open(line: &Line<TransferObject>) -> Option<Owned<TransferObject>> {
     }
 }
 
+/// The first sender that `find` finds. One that only the line still has was begun by hand and let go of: it has
+/// sent nothing.
+#[inline]
+fn first_sender(
+    line: &Line<TransferObject>,
+    find: impl Fn(&Line<TransferObject>) -> Option<Owned<TransferObject>>,
+) -> Option<Owned<TransferObject>> {
+    const THE_LINES_AND_OURS: isize = 2;
+    loop {
+        let first = find(line)?;
+        if first.count() > THE_LINES_AND_OURS {
+            return Some(first);
+        }
+        take_first(line, &first);
+    }
+}
+
 /// The first that `find` finds in a line; raises if this thread must not wake it.
 #[inline]
 fn first_here(
@@ -101,9 +118,9 @@ impl Channel {
     #[inline]
     pub(super) fn take(&self) -> Fallible<Option<Owned>> {
         let sender = if self.strict {
-            first_here(&self.putters, Line::first)?
+            first_here(&self.putters, |line| first_sender(line, Line::first))?
         } else {
-            first_here(&self.putters, first_open)?
+            first_here(&self.putters, |line| first_sender(line, first_open))?
         };
         let oldest = self.buffer.borrow_mut().pop_front();
         self.given_back.borrow_mut().pop_front();

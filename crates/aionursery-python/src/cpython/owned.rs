@@ -61,6 +61,13 @@ impl<T: PyClass + Typed> Owned<T> {
 }
 
 impl<T> Owned<T> {
+    /// How many references there are to the object, of which this is one.
+    #[inline]
+    pub(crate) fn count(&self) -> isize {
+        // SAFETY: an object that is alive has a count.
+        unsafe { ffi::Py_REFCNT(self.0.as_ptr()) }
+    }
+
     /// The object.
     #[inline]
     pub(crate) fn object(&self) -> &Object {
