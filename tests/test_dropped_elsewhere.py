@@ -115,6 +115,31 @@ def test_r3_a_nursery_that_is_dropped_while_no_loop_runs_goes_with_its_last_task
 
 
 @pytest.mark.parametrize("make", [Task, asyncio.Task], ids=["ours", "asyncio's"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("child", [False, True])
+def test_r3_a_nursery_that_outlives_its_host_leaves_nothing_either(make, kind, child):
+    async def host():
+        nursery = Nursery()
+        await nursery.__aenter__()
+        if child:
+            nursery.start_soon(turns(2))
+        box.append(nursery)
+
+    async def enters():
+        await make(host(), loop=loop)
+        await turns(4)
+
+    box = []
+    loop = kind()
+    loop.run_until_complete(enters())
+    box.clear()
+    gc.collect()
+    loop.run_until_complete(turns(1))
+    assert loop_state(loop).size() == (0, 0, 0)
+    loop.close()
+
+
+@pytest.mark.parametrize("make", [Task, asyncio.Task], ids=["ours", "asyncio's"])
 @pytest.mark.parametrize("elsewhere", [False, True])
 async def test_r3_a_scope_that_is_dropped_goes_with_its_host(world, make, elsewhere):
     async def host():

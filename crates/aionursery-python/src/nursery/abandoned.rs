@@ -157,7 +157,11 @@ pub(super) fn part_from_host(
 fn part_from_last_host(state: &LoopState, id: NurseryId) {
     if !runs_here(state) {
         // The collector may be taking host and loop apart: neither must be called then.
+        let host = state.tree.borrow().host(id).map(|key| key.share(state.py()));
         drop(state.tree.change(|tree, out| tree.disown(id, f64::NEG_INFINITY, out)));
+        if let Some(host) = host {
+            host::left_any_scope(state, &host);
+        }
         return;
     }
     let now = state.now_or_zero();
@@ -251,8 +255,10 @@ impl Nursery {
                     write_unraisable(raise(error), None);
                 }
             }
-            if let Some(host) = host.filter(|_| !ended) {
-                foreign::leave_at_end(state, &host);
+            match host {
+                Some(host) if ended => host::left_any_scope(state, &host),
+                Some(host) => foreign::leave_at_end(state, &host),
+                None => {}
             }
             if !self.is_here() {
                 self.retire();
