@@ -1,4 +1,4 @@
-"""Tasks that await each other in a circle: to cancel one is a RecursionError, as with asyncio's own tasks."""
+"""Tasks that await each other in a circle: to cancel one is a RecursionError, as with asyncio's."""
 
 from __future__ import annotations
 

@@ -10,8 +10,9 @@ import pytest
 
 from .loop_kinds import LOOPS
 
-#: The child comes before its loop in the collector's list, since it alone is held when that looks for the first
-#: time. It is all that leads to the nursery's join, which ends the nursery's children as it goes.
+#: The child comes before its loop in the collector's list, since it alone is held when that looks
+#: for the first time. It is all that leads to the nursery's join, which ends the nursery's children
+#: as it goes.
 ENDED_WHILE_IT_GOES = """
 import asyncio, gc
 import aionursery

@@ -1,4 +1,4 @@
-"""What is dropped without having been left, in another thread or while no loop runs, leaves nothing behind (R3).
+"""What is dropped without having been left goes, in another thread or while no loop runs, too (R3).
 
 The collector runs in any thread, and takes a nursery that stands in a cycle there.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import math
 import weakref
@@ -131,3 +132,43 @@ def test_r10_a_host_goes_with_its_loop(make):
     asyncio.set_event_loop(None)
     gc.collect()
     assert found() is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_r10_a_host_whose_nursery_another_task_leaves_is_not_kept_by_its_deadline(kind):
+    async def refuses():
+        for _ in range(10):
+            with contextlib.suppress(asyncio.CancelledError):
+                await loop.create_future()
+
+    async def host():
+        nursery = Nursery()
+        await nursery.__aenter__()
+        nursery.start_soon(refuses)
+        nurseries.append(nursery)
+        del nursery
+        await refuses()
+
+    async def leaves():
+        await turns(1)
+        nursery = nurseries.pop()
+        leaving = nursery.__aexit__(None, None, None)
+        leaving.send(None)
+        nursery.cancel_scope.deadline = loop.time() + 3600
+        loop.stop()
+        await refuses()
+
+    nurseries = []
+    loop = kind()
+    loop.set_exception_handler(lambda *_: None)
+    tasks = [aionursery.Task(coroutine(), loop=loop) for coroutine in (host, leaves)]
+    for task in tasks:
+        task._log_destroy_pending = False
+    loop.run_forever()
+    gone = weakref.ref(tasks[0])
+    loop.close()
+    del task, loop
+    tasks.clear()
+    for _ in range(3):
+        gc.collect()
+    assert gone() is None

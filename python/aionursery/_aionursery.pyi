@@ -42,7 +42,8 @@ class Task(asyncio.Task[_T_co]):
     def cancel(self, msg: object = None) -> bool:
         """Ask the task to cancel itself; return False if it has ended.
 
-        Raises RuntimeError from another thread than the one that runs the loop.
+        Raises RuntimeError from another thread than the one that runs the loop, RecursionError if tasks
+        that await each other in a circle would be asked without end.
         """
     def get_context(self) -> Context:
         """Return the context that the task runs in."""
@@ -800,11 +801,13 @@ class Reservation:
 def reserve(nursery: Nursery) -> Reservation:
     """Keep a nursery from closing while the block runs that this is used for: a child is to come.
 
-    Raises RuntimeError before entry and from another thread, NurseryClosed once the block has ended.
+    Raises RuntimeError before entry and from another thread or loop, NurseryClosed once the block has ended.
     """
 
 def move_child(child: object, from_: Nursery, to: Nursery) -> bool:
-    """Make a child of one nursery another's, unless the first is cancelled or the child has ended."""
+    """Make a child of one nursery another's in the same loop, unless the first is cancelled, the child has ended
+    or waits for the other one.
+    """
 
 def start_child(
     nursery: Nursery,

@@ -28,12 +28,13 @@ pub(crate) fn member(state: &LoopState, task: &Task) -> MemberId {
     member
 }
 
-/// What is in the tree may wake this host, which has a place there: the tree holds it until it has left all
+/// What is in the tree may wake this host, if it has a place there: the tree holds it until it has left all
 /// that it had entered. One that has ended nothing wakes.
 #[inline]
 pub(crate) fn keep(host: &Object) {
     if let Some(task) = host.cast::<Task>()
         && !task.data().has(flag::DONE)
+        && task.data().member.get().is_some()
     {
         task.hold();
     }
