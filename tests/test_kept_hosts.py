@@ -134,8 +134,9 @@ def test_r10_a_host_goes_with_its_loop(make):
     assert found() is None
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_r10_a_host_whose_nursery_another_task_leaves_is_not_kept_by_its_deadline(kind):
+def left_by_another(loop):
+    """Stop a loop in which another task leaves a nursery and sets its deadline; return the host."""
+
     async def refuses():
         for _ in range(10):
             with contextlib.suppress(asyncio.CancelledError):
@@ -159,16 +160,18 @@ def test_r10_a_host_whose_nursery_another_task_leaves_is_not_kept_by_its_deadlin
         await refuses()
 
     nurseries = []
-    loop = kind()
     loop.set_exception_handler(lambda *_: None)
     tasks = [aionursery.Task(coroutine(), loop=loop) for coroutine in (host, leaves)]
     for task in tasks:
         task._log_destroy_pending = False
     loop.run_forever()
-    gone = weakref.ref(tasks[0])
     loop.close()
-    del task, loop
-    tasks.clear()
+    return weakref.ref(tasks[0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_r10_a_host_whose_nursery_another_task_leaves_is_not_kept_by_its_deadline(kind):
+    gone = left_by_another(kind())
     for _ in range(3):
         gc.collect()
     assert gone() is None
