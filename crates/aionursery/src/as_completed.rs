@@ -9,10 +9,9 @@ use std::task::{Context, Poll, Wake, Waker, ready};
 
 use futures_core::Stream;
 
-use crate::child::{Child, give, is_doomed, park_caller};
-use crate::ended_outside::ParkedFuture;
-use crate::error::{ChildError, Fault};
-use crate::sync::{Mutex, lock};
+use crate::child::Child;
+use crate::error::ChildError;
+use crate::sync::{AtomicWaker, Mutex, lock};
 
 /// The results of these children, in the order in which they end.
 ///
@@ -54,8 +53,9 @@ pub fn as_completed<T, E>(children: impl IntoIterator<Item = Child<T, E>>) -> As
 ///
 /// ```
 /// # futures::executor::block_on(async {
-/// let sum = aionursery::nursery(async |n| {
-///     let mut running = aionursery::AsCompleted::new();
+/// use aionursery::{AsCompleted, nursery};
+/// let sum = nursery(async |n| {
+///     let mut running = AsCompleted::new();
 ///     running.push(n.start_soon(async { Ok::<_, String>(1) }));
 ///     let mut sum = 0;
 ///     while let Some(value) = running.next().await {
@@ -68,44 +68,42 @@ pub fn as_completed<T, E>(children: impl IntoIterator<Item = Child<T, E>>) -> As
 ///     Ok(sum)
 /// }).await;
 /// assert_eq!(sum.unwrap(), 27);
+///
+/// nursery(async |n| {
+///     let mut pages = AsCompleted::keyed();
+///     for page in ["/", "/about"] {
+///         pages.insert(page, n.start_soon(async { Ok::<_, String>(page.len()) }));
+///     }
+///     assert_eq!(pages.len(), 2);
+///     while let Some((page, size)) = pages.next_with_key().await {
+///         assert_eq!(size.unwrap(), page.len());
+///     }
+///     Ok(())
+/// }).await.unwrap();
 /// # });
 /// ```
 #[must_use = "streams do nothing unless polled"]
 pub struct AsCompleted<T, E, K = ()> {
     children: Vec<Slot<T, E, K>>,
     free: Vec<usize>,
-    /// Those that were not polled yet.
+    /// Those that are to be polled whether they have called or not.
     new: VecDeque<usize>,
     woken: Arc<Woken>,
     left: usize,
-    /// An end without a value that was asked for by code that goes no further.
-    parked: Option<Box<Parked<T, E, K>>>,
 }
+
+/// A child's end by value, and its key.
+type Keyed<T, E, K> = (K, Result<T, ChildError<E>>);
 
 struct Slot<T, E, K> {
     child: Option<(K, Child<T, E>)>,
     waker: Arc<Bell>,
 }
 
-/// A child's end, and the child.
-type Ended<T, E, K> = (Result<T, Fault<E>>, K, Child<T, E>);
-
-/// A child's end by value, and its key.
-type Keyed<T, E, K> = (K, Result<T, ChildError<E>>);
-
-struct Parked<T, E, K> {
-    ended: Ended<T, E, K>,
-    stopped: ParkedFuture,
-}
-
 /// Which children have called since the last look, and the reader.
-#[derive(Default)]
-struct Woken(Mutex<Calls>);
-
-#[derive(Default)]
-struct Calls {
-    places: VecDeque<usize>,
-    reader: Option<Waker>,
+struct Woken {
+    places: Mutex<VecDeque<usize>>,
+    reader: AtomicWaker,
 }
 
 /// One place's waker.
@@ -117,26 +115,12 @@ struct Bell {
 impl Woken {
     /// A place where a child has ended, maybe; if there is none, `reader` is told of the next.
     fn poll(&self, reader: &Waker) -> Poll<usize> {
-        {
-            let calls = &mut *lock(&self.0);
-            if let Some(place) = calls.places.pop_front() {
-                return Poll::Ready(place);
-            }
-            if calls.reader.as_ref().is_some_and(|kept| kept.will_wake(reader)) {
-                return Poll::Pending;
-            }
-        }
-        // A waker is the program's code: it is cloned before the lock is taken, and the old one is
-        // dropped after it was given back (R29).
-        let mut reader = Some(reader.clone());
-        let calls = &mut *lock(&self.0);
-        match calls.places.pop_front() {
-            Some(place) => Poll::Ready(place),
-            None => {
-                std::mem::swap(&mut calls.reader, &mut reader);
-                Poll::Pending
-            }
-        }
+        let next = || lock(&self.places).pop_front();
+        let place = next().or_else(|| {
+            self.reader.register(reader);
+            next()
+        });
+        place.map_or(Poll::Pending, Poll::Ready)
     }
 }
 
@@ -146,36 +130,25 @@ impl Wake for Bell {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        let reader = {
-            let calls = &mut *lock(&self.woken.0);
-            calls.places.push_back(self.place);
-            calls.reader.take()
+        let is_first = {
+            let places = &mut *lock(&self.woken.places);
+            places.push_back(self.place);
+            places.len() == 1
         };
-        if let Some(reader) = reader {
-            reader.wake();
+        // A reader waits only while there is none.
+        if is_first {
+            self.woken.reader.wake();
         }
     }
 }
 
 impl<T, E> AsCompleted<T, E> {
     /// Without children: [`push`](Self::push) them.
-    ///
-    /// ```
-    /// assert!(aionursery::AsCompleted::<(), String>::new().is_empty());
-    /// ```
     pub fn new() -> Self {
         Self::keyed()
     }
 
     /// Adds a child, of this nursery or another.
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// # aionursery::nursery(async |n| {
-    /// let mut results = aionursery::AsCompleted::new();
-    /// results.push(n.start_soon(async { Ok::<_, String>(1) }));
-    /// # Ok(()) }).await.unwrap() });
-    /// ```
     pub fn push(&mut self, child: Child<T, E>) {
         self.insert((), child);
     }
@@ -183,57 +156,30 @@ impl<T, E> AsCompleted<T, E> {
 
 impl<T, E, K> AsCompleted<T, E, K> {
     /// Without children, for children with keys: [`insert`](Self::insert) them.
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// use aionursery::{AsCompleted, nursery};
-    /// let mut sizes = std::collections::BTreeMap::new();
-    /// nursery(async |n| {
-    ///     let mut pages = AsCompleted::keyed();
-    ///     for page in ["/", "/about"] {
-    ///         pages.insert(page, n.start_soon(async { Ok::<_, String>(page.len()) }));
-    ///     }
-    ///     while let Some((page, size)) = pages.next_with_key().await {
-    ///         sizes.insert(page, size.unwrap_or(0));
-    ///     }
-    ///     Ok(())
-    /// }).await.unwrap();
-    /// assert_eq!((sizes["/"], sizes["/about"]), (1, 6));
-    /// # });
-    /// ```
     pub fn keyed() -> Self {
+        let woken = Woken { places: Mutex::default(), reader: AtomicWaker::new() };
         Self {
             children: Vec::new(),
             free: Vec::new(),
             new: VecDeque::new(),
-            woken: Arc::default(),
+            woken: Arc::new(woken),
             left: 0,
-            parked: None,
         }
     }
 
     /// Adds a child under a key, which comes back with its end. Several children may have the same.
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// # aionursery::nursery(async |n| {
-    /// let mut results = aionursery::AsCompleted::keyed();
-    /// results.insert("first", n.start_soon(async { Ok::<_, String>(1) }));
-    /// assert_eq!(results.next_with_key().await.unwrap().0, "first");
-    /// # Ok(()) }).await.unwrap() });
-    /// ```
     pub fn insert(&mut self, key: K, child: Child<T, E>) {
         self.left += 1;
-        let child = (key, child);
+        let child = Some((key, child));
         let place = match self.free.pop() {
             Some(place) => {
-                self.children[place].child = Some(child);
+                self.children[place].child = child;
                 place
             }
             None => {
                 let place = self.children.len();
                 let waker = Arc::new(Bell { place, woken: self.woken.clone() });
-                self.children.push(Slot { child: Some(child), waker });
+                self.children.push(Slot { child, waker });
                 place
             }
         };
@@ -261,16 +207,6 @@ impl<T, E, K> AsCompleted<T, E, K> {
     }
 
     /// As [`next`](Self::next), with the child's key.
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// # aionursery::nursery(async |n| {
-    /// let mut results = aionursery::AsCompleted::keyed();
-    /// results.insert(7, n.start_soon(async { Ok::<_, String>("seven") }));
-    /// let (key, value) = results.next_with_key().await.unwrap();
-    /// assert_eq!((key, value.unwrap()), (7, "seven"));
-    /// # Ok(()) }).await.unwrap() });
-    /// ```
     pub fn next_with_key(&mut self) -> impl Future<Output = Option<(K, Result<T, ChildError<E>>)>> {
         poll_fn(|cx| self.poll_with_key(cx))
     }
@@ -296,44 +232,11 @@ impl<T, E, K> AsCompleted<T, E, K> {
 
     #[inline]
     fn poll_with_key(&mut self, cx: &mut Context<'_>) -> Poll<Option<Keyed<T, E, K>>> {
-        if self.parked.is_none() {
-            match ready!(self.poll_ended(cx)) {
-                Some((Ok(value), key, _)) => return Poll::Ready(Some((key, Ok(value)))),
-                Some(ended) => self.park(ended),
-                None => return Poll::Ready(None),
-            };
-        }
-        self.poll_parked(cx).map(Some)
+        self.poll_next_by(cx, |child, cx| Pin::new(child).poll(cx))
     }
 
     pub(crate) fn poll_value(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        if let Some(parked) = &mut self.parked {
-            return park_caller(&mut parked.stopped, cx);
-        }
-        match ready!(self.poll_ended(cx)) {
-            Some((Ok(value), ..)) => Poll::Ready(Some(value)),
-            Some(ended) => {
-                ended.2.check_body();
-                park_caller(&mut self.park(ended).stopped, cx)
-            }
-            None => Poll::Ready(None),
-        }
-    }
-
-    #[cold]
-    fn park(&mut self, ended: Ended<T, E, K>) -> &mut Parked<T, E, K> {
-        self.parked.insert(Box::new(Parked { ended, stopped: ParkedFuture::default() }))
-    }
-
-    /// An end without a value, unless it would be lost: code that is being cancelled goes no further.
-    #[cold]
-    fn poll_parked(&mut self, cx: &Context<'_>) -> Poll<Keyed<T, E, K>> {
-        let parked = self.parked.as_mut().expect("the caller has looked");
-        if is_doomed() && parked.stopped.mark(cx) {
-            return Poll::Pending;
-        }
-        let (end, key, child) = self.parked.take().expect("it was there just now").ended;
-        Poll::Ready((key, end.map_err(|fault| give(fault, child.label()))))
+        self.poll_next_by(cx, Child::poll_value).map(|ended| ended.map(|(_, value)| value))
     }
 
     /// Cancels those children, of the ones whose result has not been given, whose keys these are, as
@@ -358,33 +261,24 @@ impl<T, E, K> AsCompleted<T, E, K> {
     }
 
     /// How many results are still to come.
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// # aionursery::nursery(async |n| {
-    /// let child = n.start_soon(async { Ok::<_, String>(1) });
-    /// assert_eq!(aionursery::as_completed([child]).len(), 1);
-    /// # Ok(()) }).await.unwrap() });
-    /// ```
     #[must_use]
     pub fn len(&self) -> usize {
-        self.left + usize::from(self.parked.is_some())
+        self.left
     }
 
     /// Whether none is to come.
-    ///
-    /// ```
-    /// # use aionursery::{Child, as_completed};
-    /// let none: [Child<(), String>; 0] = [];
-    /// assert!(as_completed(none).is_empty());
-    /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The next that ends, whatever its end; `None` if all have.
-    pub(crate) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Option<Ended<T, E, K>>> {
+    /// The next child that has ended and for which `poll` is ready; `None` if there is no other.
+    #[inline]
+    pub(crate) fn poll_next_by<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        poll: impl Fn(&mut Child<T, E>, &mut Context<'_>) -> Poll<R>,
+    ) -> Poll<Option<(K, R)>> {
         if self.left == 0 {
             return Poll::Ready(None);
         }
@@ -396,17 +290,25 @@ impl<T, E, K> AsCompleted<T, E, K> {
             // A late call of a child that was there before finds another, or none: that is no end.
             let slot = &mut self.children[place];
             let Some((_, child)) = &mut slot.child else { continue };
-            let waker = Waker::from(slot.waker.clone());
-            if let Poll::Ready(result) = child.poll_result(&mut Context::from_waker(&waker)) {
-                let (key, child) = slot.child.take().expect("it was there just now");
+            let has_ended = child.is_finished();
+            let polled = match has_ended {
+                // What it may still wait for is the reader's: the runtime wants its turn, or the code that
+                // asks for a value goes no further.
+                true => poll(child, cx),
+                false => {
+                    let bell = Waker::from(slot.waker.clone());
+                    poll(child, &mut Context::from_waker(&bell))
+                }
+            };
+            if let Poll::Ready(end) = polled {
+                let (key, _) = slot.child.take().expect("it was there just now");
                 self.free.push(place);
                 self.left -= 1;
-                return Poll::Ready(Some((result, key, child)));
+                return Poll::Ready(Some((key, end)));
             }
-            if child.is_finished() {
-                // The runtime wants its turn. It has told the bell, which may be heard before that.
+            // One that has ended meanwhile has told the bell of what it waits for.
+            if has_ended {
                 self.new.push_front(place);
-                cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
         }

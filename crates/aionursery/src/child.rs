@@ -57,6 +57,7 @@ use crate::polling::{self, Kind};
 ///     let fails = n.named("cook").start_soon(async { Err::<(), _>("no beans") });
 ///     let stays = n.start_soon(std::future::pending::<Result<(), _>>());
 ///     stays.cancel();
+///     assert_eq!((adds.id(), adds.name(), adds.is_finished()), (1, None, false));
 ///     assert_eq!(adds.await.unwrap(), 2);
 ///     let failed = fails.await.unwrap_err();
 ///     assert_eq!((failed.name(), failed.error()), (Some("cook"), Some(&"no beans")));
@@ -77,19 +78,7 @@ struct Parked<E> {
     stopped: ParkedFuture,
 }
 
-/// How a child ended, without its error: see [`Child::end`].
-///
-/// ```
-/// # futures::executor::block_on(async {
-/// # aionursery::nursery(async |n| {
-/// use aionursery::End;
-/// let child = n.start_soon(async { Ok(7) });
-/// match child.end().await {
-///     End::Done(value) => assert_eq!(value, 7),
-///     other => unreachable!("{other:?}"),
-/// }
-/// # Ok::<_, String>(()) }).await.unwrap() });
-/// ```
+/// How a child ended, without its error: what [`Child::end`] gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum End<T> {
@@ -105,10 +94,6 @@ pub enum End<T> {
 
 impl<T> End<T> {
     /// The value, if it returned one.
-    ///
-    /// ```
-    /// assert_eq!(aionursery::End::Done(1).done(), Some(1));
-    /// ```
     pub fn done(self) -> Option<T> {
         match self {
             Self::Done(value) => Some(value),
@@ -125,30 +110,11 @@ impl<T, E> Child<T, E> {
     /// Cancels this child alone: no error, siblings unharmed (R16). It is dropped the next time
     /// its nursery, or its worker, comes to it; after the shields that stand inside it, but at once
     /// if it is shielded as a whole.
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// # aionursery::nursery(async |n| {
-    /// let child = n.start_soon(std::future::pending::<Result<(), _>>());
-    /// child.cancel();
-    /// assert_eq!(child.end().await, aionursery::End::Cancelled);
-    /// # Ok::<_, String>(()) }).await.unwrap() });
-    /// ```
     pub fn cancel(&self) {
         self.task.cancel()
     }
 
     /// Whether it has ended, in whatever way.
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// # aionursery::nursery(async |n| {
-    /// let child = n.start_soon(async { Ok(7) });
-    /// assert!(!child.is_finished());
-    /// aionursery::yield_now().await;
-    /// assert!(child.is_finished());
-    /// # Ok::<_, String>(()) }).await.unwrap() });
-    /// ```
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.task.header().state.is_done()
@@ -156,35 +122,18 @@ impl<T, E> Child<T, E> {
 
     /// Its number in its nursery: 1 for the first that was started. It begins again after some four
     /// thousand million; those that other threads start beside the nursery's own may leave gaps.
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// # aionursery::nursery(async |n| {
-    /// let first = n.start_soon(async { Ok(1) });
-    /// let second = n.start_soon(async { Ok(2) });
-    /// assert_eq!((first.id(), second.id()), (1, 2));
-    /// # Ok::<_, String>(()) }).await.unwrap() });
-    /// ```
     #[must_use]
     pub fn id(&self) -> u32 {
         self.task.header().id()
     }
 
     /// Its name, if it was given one with [`named`](crate::Nursery::named).
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// # aionursery::nursery(async |n| {
-    /// let child = n.named("reader").start_soon(async { Ok(1) });
-    /// assert_eq!(child.name(), Some("reader"));
-    /// # Ok::<_, String>(()) }).await.unwrap() });
-    /// ```
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.task.header().name().map(|name| &**name)
     }
 
-    pub(crate) fn label(&self) -> Label {
+    fn label(&self) -> Label {
         self.task.header().label()
     }
 
@@ -194,9 +143,11 @@ impl<T, E> Child<T, E> {
     /// # futures::executor::block_on(async {
     /// use aionursery::End;
     /// aionursery::nursery(async |n| {
-    ///     let child = n.start_soon(std::future::pending::<Result<(), String>>());
-    ///     child.cancel();
-    ///     assert_eq!(child.end().await, End::Cancelled);
+    ///     let stays = n.start_soon(std::future::pending::<Result<(), String>>());
+    ///     stays.cancel();
+    ///     assert_eq!(stays.end().await, End::Cancelled);
+    ///     let adds = n.start_soon(async { Ok(1 + 1) });
+    ///     assert_eq!(adds.end().await.done(), Some(2));
     ///     Ok(())
     /// }).await.unwrap();
     /// # });
@@ -250,6 +201,7 @@ impl<T, E> Child<T, E> {
         park_caller(&mut self.parked.as_mut().expect("it was parked").stopped, cx)
     }
 
+    #[inline]
     pub(crate) fn poll_result(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Fault<E>>> {
         self.task.poll(cx).map(|result| result.expect(ONCE))
     }
@@ -260,6 +212,7 @@ impl<T, E> Unpin for Child<T, E> {}
 impl<T, E> Future for Child<T, E> {
     type Output = Result<T, ChildError<E>>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if self.parked.is_none() {
             match ready!(self.poll_result(cx)) {
@@ -291,7 +244,7 @@ impl<T, E> Child<T, E> {
 
     /// The handle's own cancellation must not take the body along in silence.
     #[cold]
-    pub(crate) fn check_body(&self) {
+    fn check_body(&self) {
         let header = self.task.header();
         assert!(
             polling::kind() != Kind::Body || !header.state.is_cancelled_by_hand() || is_doomed(),
@@ -303,14 +256,14 @@ impl<T, E> Child<T, E> {
 
 /// Whether the task that is being polled is dropped at this await: an error given to it would be lost.
 #[cold]
-pub(crate) fn is_doomed() -> bool {
+fn is_doomed() -> bool {
     polling::ends()
         || (polling::kind().is_open() && polling::current().is_some_and(|scope| scope.is_hard()))
 }
 
 /// Why a child has no value, by value.
 #[cold]
-pub(crate) fn give<E>(fault: Fault<E>, label: Label) -> ChildError<E> {
+fn give<E>(fault: Fault<E>, label: Label) -> ChildError<E> {
     let kind = match fault {
         Fault::Failed(held) => held.take().map(ErrorKind::Error),
         Fault::Panicked(held) => held.take().map(ErrorKind::Panic),
@@ -329,7 +282,7 @@ const ONCE: &str = "a child's result can be awaited once";
 /// # Panics
 /// If it cannot be.
 #[cold]
-pub(crate) fn park_caller<R>(stopped: &mut ParkedFuture, cx: &Context<'_>) -> Poll<R> {
+fn park_caller<R>(stopped: &mut ParkedFuture, cx: &Context<'_>) -> Poll<R> {
     assert!(
         polling::kind() != Kind::Outside && stopped.mark(cx),
         "the value of a child that has none was awaited outside any nursery, or in a `block_on`, \

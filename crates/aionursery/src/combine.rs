@@ -1,5 +1,25 @@
 //! What is often done with a nursery: many with a limit, of an iterator or of a stream. Each is a
 //! nursery of its own, so nothing is left behind on any path.
+//!
+//! What the calls give has a name, for a struct or a function that keeps it:
+//!
+//! ```
+//! # futures::executor::block_on(async {
+//! use aionursery::{Nursery, combine::{ForEach, Gather, Gathered, Mapping, Racing, for_each, map}};
+//! use std::future::ready;
+//! let mapped: Mapping<'_, _, _, _, _, String> = map(1..4, 2, async |n| Ok(2 * n));
+//! assert_eq!(mapped.await.unwrap(), [2, 4, 6]);
+//! let each: ForEach<'_, _, _, _, String> = for_each(futures::stream::iter(1..4), 2, async |_| Ok(()));
+//! each.await.unwrap();
+//! let first: Racing<'_, u8, String, _> = aionursery::race([async { Ok(7) }]);
+//! assert_eq!(first.await.unwrap(), Some(7));
+//! aionursery::nursery(async |n: Nursery<'_, String>| {
+//!     let all: Gathered<_, _> = [ready(Ok(1))].gather_in(&n);
+//!     assert_eq!(all.await?, [1]);
+//!     Ok(())
+//! }).await.unwrap();
+//! # });
+//! ```
 
 use std::future::{Future, poll_fn};
 use std::iter::Fuse;
@@ -14,6 +34,7 @@ use pin_project_lite::pin_project;
 
 use crate::as_completed::AsCompleted;
 use crate::builder::Builder;
+use crate::child::Child;
 use crate::driver::Block;
 use crate::error::MultiError;
 use crate::nursery::Nursery;
@@ -61,14 +82,6 @@ struct Work<S, F> {
 // compiler sees inside of others whether they are `Send`, also over borrowed items.
 pin_project! {
     /// The future of [`map`].
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// use aionursery::combine::{Mapping, map};
-    /// let doubled: Mapping<'_, _, _, _, _, String> = map(1..4, 2, async |n| Ok(2 * n));
-    /// assert_eq!(doubled.await.unwrap(), [2, 4, 6]);
-    /// # });
-    /// ```
     #[must_use = "futures do nothing unless polled"]
     pub struct Mapping<'env, I, F, Fut, T, E> {
         #[pin]
@@ -167,15 +180,6 @@ where
 
 pin_project! {
     /// The future of [`for_each`].
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// use aionursery::combine::{ForEach, for_each};
-    /// let stream = futures::stream::iter(1..=4);
-    /// let all: ForEach<'_, _, _, _, String> = for_each(stream, 2, async |_| Ok(()));
-    /// all.await.unwrap();
-    /// # });
-    /// ```
     #[must_use = "futures do nothing unless polled"]
     pub struct ForEach<'env, S, F, Fut, E> {
         #[pin]
@@ -230,7 +234,7 @@ where
         let mut this = self.project();
         loop {
             // Those that have ended need no place, however many may run.
-            while let Poll::Ready(Some(_)) = this.running.poll_ended(cx) {}
+            while let Poll::Ready(Some(_)) = this.running.poll_next_by(cx, Child::poll_result) {}
             if this.running.len() >= *this.limit {
                 return Poll::Pending;
             }

@@ -48,16 +48,6 @@ pub trait Gather<'env, E, Form>: sealed::Many<Form> {
     ///
     /// # Panics
     /// If the nursery is closed.
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// use aionursery::{Nursery, nursery, combine::Gather};
-    /// let both = nursery(async |n: Nursery<'_, String>| {
-    ///     (async { Ok(1) }, async { Ok("two") }).gather_in(&n).await
-    /// }).await;
-    /// assert_eq!(both.unwrap(), (1, "two"));
-    /// # });
-    /// ```
     fn gather_in(self, n: &Nursery<'env, E>) -> Self::Running;
 
     /// What waits for the nursery: named for what it is made of, not for where it comes from. Whether
@@ -70,17 +60,6 @@ pub trait Gather<'env, E, Form>: sealed::Many<Form> {
 }
 
 /// Waits for the values of [gathered](Gather::gather_in) children.
-///
-/// ```
-/// # futures::executor::block_on(async {
-/// use aionursery::{Nursery, nursery, combine::{Gather, Gathered}};
-/// nursery(async |n: Nursery<'_, String>| {
-///     let all: Gathered<_, _> = vec![std::future::ready(Ok(1))].gather_in(&n);
-///     assert_eq!(all.await?, [1]);
-///     Ok(())
-/// }).await.unwrap();
-/// # });
-/// ```
 #[must_use = "futures do nothing unless polled"]
 pub struct Gathered<C, V> {
     children: C,

@@ -62,16 +62,6 @@ pub trait Race<'env, E, Form>: sealed::Many<Form> {
 }
 
 /// Where the runners of a [`race`] arrive: the first value stays, and ends the race.
-///
-/// ```
-/// use aionursery::combine::{Finish, Race};
-/// fn start<'env, R: Race<'env, String, Form>, Form>(
-///     runners: R,
-///     finish: &Finish<'env, R::Value, String>,
-/// ) {
-///     runners.race_to(finish);
-/// }
-/// ```
 pub struct Finish<'env, T, E> {
     nursery: Nursery<'env, E>,
     won: Arc<Mutex<Option<T>>>,
@@ -193,14 +183,6 @@ impl<'env, T, E, L> Runners<'env, T, E, L> {
 
 pin_project_lite::pin_project! {
     /// The future of [`race`]: its nursery, then the winner.
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// use aionursery::{race, combine::Racing};
-    /// let first: Racing<'_, u8, String, _> = race([async { Ok(7) }]);
-    /// assert_eq!(first.await.unwrap(), Some(7));
-    /// # });
-    /// ```
     #[must_use = "futures do nothing unless polled"]
     pub struct Racing<'env, T, E, L> {
         #[pin]
