@@ -4,12 +4,12 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use crate::error::NurseryClosed;
 use crate::ignore_panics::ignore_panics;
 use crate::nursery::{Admits, Nursery};
-use crate::sync::{Mutex, lock};
+use crate::sync::{AtomicWaker, Mutex, lock};
 
 /// Why a child did not come to say that it had started.
 ///
@@ -48,61 +48,54 @@ impl<E: std::fmt::Display> std::fmt::Display for NotStarted<E> {
 
 impl<E: std::fmt::Debug + std::fmt::Display> std::error::Error for NotStarted<E> {}
 
-struct Handshake<V, E> {
-    state: Progress<V, E>,
-    waker: Option<Waker>,
+/// What a child says to its starter.
+struct Shared<V, E> {
+    answer: Mutex<Answer<V, E>>,
+    starter: AtomicWaker,
 }
 
-enum Progress<V, E> {
-    Waiting,
-    ScopeState(Result<V, NotStarted<E>>),
+enum Answer<V, E> {
+    Awaited,
+    Given(Result<V, NotStarted<E>>),
+    /// It was heard, or is not waited for.
     Over,
 }
-
-struct Shared<V, E>(Mutex<Handshake<V, E>>);
 
 impl<V, E> Shared<V, E> {
     /// Gives the answer back if one was given before, or if it is not waited for.
     fn tell(&self, answer: Result<V, NotStarted<E>>) -> Result<(), Result<V, NotStarted<E>>> {
-        let waker = {
-            let shake = &mut *lock(&self.0);
-            if !matches!(shake.state, Progress::Waiting) {
+        {
+            let kept = &mut *lock(&self.answer);
+            if !matches!(kept, Answer::Awaited) {
                 return Err(answer);
             }
-            shake.state = Progress::ScopeState(answer);
-            shake.waker.take()
-        };
-        if let Some(waker) = waker {
-            // This may be the end of a child that has panicked.
-            ignore_panics(|| waker.wake());
+            *kept = Answer::Given(answer);
         }
+        // This may be the end of a child that has panicked.
+        ignore_panics(|| self.starter.wake());
         Ok(())
     }
 
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<V, NotStarted<E>>> {
-        // A waker is foreign code: it is cloned before the lock is taken, and the old one is
-        // dropped after it was given back (R29).
-        let mut waker = Some(cx.waker().clone());
-        let shake = &mut *lock(&self.0);
-        match std::mem::replace(&mut shake.state, Progress::Over) {
-            Progress::ScopeState(answer) => Poll::Ready(answer),
-            state => {
-                shake.state = state;
-                std::mem::swap(&mut shake.waker, &mut waker);
+        self.starter.register(cx.waker());
+        let kept = &mut *lock(&self.answer);
+        match std::mem::replace(kept, Answer::Over) {
+            Answer::Given(answer) => Poll::Ready(answer),
+            other => {
+                *kept = other;
                 Poll::Pending
             }
         }
     }
 
-    /// From here on it is not waited for. What is given back is the caller's to drop, without the lock.
-    fn leave(&self, state: Progress<V, E>) -> (Progress<V, E>, Option<Waker>) {
-        let shake = &mut *lock(&self.0);
-        (std::mem::replace(&mut shake.state, state), shake.waker.take())
+    /// From here on no other answer is taken. What is given back is the caller's to drop, without the lock.
+    fn replace(&self, answer: Answer<V, E>) -> Answer<V, E> {
+        std::mem::replace(&mut *lock(&self.answer), answer)
     }
 }
 
-/// With this a child says that it has started; see [`Nursery::start`]. If it is dropped unused, its
-/// starter started the child goes on waiting, until the child ends.
+/// With this a child says that it has started; see [`Nursery::start`]. If it is dropped unused, the
+/// starter goes on waiting, until the child ends.
 ///
 /// ```
 /// use aionursery::TaskStatus;
@@ -117,19 +110,6 @@ opaque!("TaskStatus", [V, E] TaskStatus<V, E>);
 
 impl<V, E> TaskStatus<V, E> {
     /// Hands `value` to the child's starter. From here on its errors are the nursery's.
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// aionursery::nursery_local(async |n| {
-    ///     let port = n.start(async |status| {
-    ///         status.started(8080);
-    ///         Ok::<_, String>(())
-    ///     }).await.unwrap();
-    ///     assert_eq!(port, 8080);
-    ///     Ok(())
-    /// }).await.unwrap();
-    /// # });
-    /// ```
     pub fn started(self, value: V) {
         let _ = self.0.tell(Ok(value));
     }
@@ -227,7 +207,8 @@ fn prepare<V, C, F, E>(child: C) -> Prepared<F, V, E>
 where
     C: FnOnce(TaskStatus<V, E>) -> F,
 {
-    let shared = Arc::new(Shared(Mutex::new(Handshake { state: Progress::Waiting, waker: None })));
+    let (answer, starter) = (Mutex::new(Answer::Awaited), AtomicWaker::new());
+    let shared = Arc::new(Shared { answer, starter });
     let future = child(TaskStatus(shared.clone()));
     let watch = Watch(shared.clone());
     (shared, Starting { future, watch })
@@ -249,7 +230,7 @@ impl<'env, V, E, M> Starter<'env, V, E, M> {
     ) -> Self {
         if id.is_err() {
             // The refused child has said that it ended; say why instead.
-            drop(shared.leave(Progress::ScopeState(Err(NotStarted::Closed))));
+            drop(shared.replace(Answer::Given(Err(NotStarted::Closed))));
         }
         Self { shared, nursery: nursery.clone(), id: id.unwrap_or(0) }
     }
@@ -265,28 +246,16 @@ impl<V, E, M> Future for Starter<'_, V, E, M> {
 
 impl<V, E, M> Drop for Starter<'_, V, E, M> {
     fn drop(&mut self) {
-        let (unheard, waker) = self.shared.leave(Progress::Over);
-        ignore_panics(|| drop(waker));
-        if let Progress::ScopeState(Err(NotStarted::Failed(error))) = unheard {
+        let unheard = self.shared.replace(Answer::Over);
+        ignore_panics(|| drop(self.shared.starter.take()));
+        if let Answer::Given(Err(NotStarted::Failed(error))) = unheard {
             self.nursery.fail(error, self.id);
         }
     }
 }
 
 pin_project_lite::pin_project! {
-    /// A child that has not said yet that it has started.
-    ///
-    /// ```
-    /// use aionursery::{LocalNursery, TaskStatus};
-    /// async fn serve(status: TaskStatus<u16, String>) -> Result<(), String> {
-    ///     status.started(8080);
-    ///     Ok(())
-    /// }
-    /// async fn port(n: &LocalNursery<'_, String>) -> Option<u16> {
-    ///     // What becomes the child is a `Starting`: `serve`'s future, and the promise to tell.
-    ///     n.start(serve).await.ok()
-    /// }
-    /// ```
+    /// A child that has not said yet that it has started: what [`Nursery::start`] makes of a future.
     pub struct Starting<F, V, E> {
         #[pin]
         future: F,
