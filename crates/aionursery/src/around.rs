@@ -80,33 +80,30 @@ impl Around {
 
     /// Whether it is `scope`, or below it.
     pub(crate) fn is_below(&self, scope: &Arc<Scope>) -> bool {
-        match self {
-            Self::Nothing => false,
-            Self::Scope(own) => own.is_below(scope),
-            Self::Later(shared) => shared.is_below(scope),
-            Self::Unopened(it) => it.parent().is_some_and(|above| above.is_below(scope)),
-        }
+        self.nearest(|open| open.is_some_and(|open| open.is_below(scope)))
     }
 
     /// Whether `scope` is it, or below it.
     pub(crate) fn is_above(&self, scope: &Arc<Scope>) -> bool {
+        self.nearest(|open| open.is_some_and(|open| scope.is_below(open)))
+    }
+
+    /// Tells `ask` the nearest scope that is open: it, or the one that it stands in.
+    #[inline]
+    fn nearest<R>(&self, ask: impl FnOnce(Option<&Arc<Scope>>) -> R) -> R {
         match self {
-            Self::Nothing => false,
-            Self::Scope(own) => scope.is_below(own),
-            Self::Later(shared) => shared.is_above(scope),
-            Self::Unopened(it) => it.parent().is_some_and(|above| scope.is_below(above)),
+            Self::Nothing => ask(None),
+            Self::Scope(scope) => ask(Some(scope)),
+            Self::Later(shared) => shared.inner().nearest(ask),
+            Self::Unopened(it) => ask(it.parent()),
         }
     }
 
     pub(crate) fn now(&self) -> Instant {
         match self {
             Self::Nothing => clock::here(),
-            Self::Scope(scope) => scope.clock().instant(),
             Self::Later(shared) => shared.now(),
-            Self::Unopened(it) => match it.parent() {
-                Some(above) => above.clock().instant(),
-                None => clock::here(),
-            },
+            _ => self.nearest(|open| open.map_or_else(clock::here, |open| open.clock().instant())),
         }
     }
 
@@ -309,58 +306,40 @@ impl Shared {
         }
     }
 
+    /// Its place in the tree; while it has none, what is around what runs in it.
+    fn inner(&self) -> Around {
+        let state = self.state();
+        state.scope.clone().map_or_else(|| state.around.clone(), Around::Scope)
+    }
+
+    /// Tells `own` why it was cancelled itself; if it was not, `above` where a cancellation may come from.
+    fn ask<R>(&self, own: impl FnOnce(&Cause) -> R, above: impl FnOnce(&Around) -> R) -> R {
+        let state = self.state();
+        match (&state.cause, &state.scope) {
+            (Some(cause), _) => own(cause),
+            (None, Some(scope)) => above(&Around::Scope(scope.clone())),
+            (None, None) if state.options.shield => above(&Around::Nothing),
+            (None, None) => above(&state.around),
+        }
+    }
+
     pub(crate) fn is_cancelled(&self) -> bool {
-        let state = self.state();
-        state.cause.is_some()
-            || match &state.scope {
-                Some(scope) => scope.is_soft(),
-                None => !state.options.shield && state.around.is_cancelled(),
-            }
-    }
-
-    /// Whether what runs in it stands below `scope`.
-    pub(crate) fn is_below(&self, scope: &Arc<Scope>) -> bool {
-        let state = self.state();
-        match &state.scope {
-            Some(own) => own.is_below(scope),
-            None => state.around.is_below(scope),
-        }
-    }
-
-    /// Whether `scope` stands below what runs in it.
-    pub(crate) fn is_above(&self, scope: &Arc<Scope>) -> bool {
-        let state = self.state();
-        match &state.scope {
-            Some(own) => scope.is_below(own),
-            None => state.around.is_above(scope),
-        }
+        self.ask(|_| true, Around::is_cancelled)
     }
 
     pub(crate) fn cause(&self) -> Option<Cause> {
-        let state = self.state();
-        if state.cause.is_some() {
-            return state.cause.clone();
-        }
-        match &state.scope {
-            Some(scope) => scope.cause(),
-            None if state.options.shield => None,
-            None => state.around.cause(),
-        }
+        self.ask(|cause| Some(cause.clone()), Around::cause)
     }
 
     /// The time, for what runs in it.
-    pub(crate) fn now(&self) -> Instant {
-        let (around, clock) = {
-            let state = self.state();
-            match &state.scope {
-                Some(scope) => (Around::Scope(scope.clone()), None),
-                None => (state.around.clone(), state.options.clock.clone()),
-            }
+    fn now(&self) -> Instant {
+        let around = self.inner();
+        let clock = match around {
+            // Read outside the lock: it is the program's code.
+            Around::Nothing => self.state().options.clock.clone(),
+            _ => None,
         };
-        match (around, clock) {
-            (Around::Nothing, Some(clock)) => clock.now(),
-            (around, _) => around.now(),
-        }
+        clock.map_or_else(|| around.now(), |clock| clock.now())
     }
 }
 
