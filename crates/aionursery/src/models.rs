@@ -12,7 +12,7 @@ mod shields;
 mod spawned;
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
@@ -107,4 +107,25 @@ type Handle = Nursery<'static, &'static str>;
 
 async fn forever() -> Result<(), &'static str> {
     std::future::pending().await
+}
+
+/// Waits for ever, and keeps what tells that it was dropped.
+async fn forever_with(_end: OnDrop) -> Result<(), &'static str> {
+    forever().await
+}
+
+/// A child that writes, and returns.
+async fn adds(witness: Witness) -> Result<(), &'static str> {
+    witness.add();
+    Ok(())
+}
+
+/// Runs a nursery to its end, which is no error.
+fn run<T, F: Future<Output = Result<T, &'static str>>>(body: impl FnOnce(Handle) -> F) -> T {
+    block_on(nursery(body)).unwrap()
+}
+
+/// Polls it once: it has to wait.
+async fn begin<F: Future>(mut future: Pin<&mut F>) {
+    poll_fn(|cx| Poll::Ready(assert!(future.as_mut().poll(cx).is_pending()))).await;
 }

@@ -6,24 +6,16 @@ use super::*;
 fn r28_what_a_dropped_nursery_spawned_is_waited_for_by_the_one_above() {
     model(3, || {
         let dropped = Witness::new();
-        let ended = block_on(nursery(async |_: Handle| {
+        run(async |_: Handle| {
             let end = OnDrop(dropped.clone());
             let mut inner = Box::pin(nursery(async move |n: Handle| {
-                n.spawn(async move {
-                    let _end = end;
-                    forever().await
-                });
+                n.spawn(forever_with(end));
                 forever().await
             }));
-            poll_fn(|cx| {
-                assert!(inner.as_mut().poll(cx).is_pending());
-                Poll::Ready(())
-            })
-            .await;
+            begin(inner.as_mut()).await;
             drop(inner);
             Ok(())
-        }));
-        ended.unwrap();
+        });
         assert_eq!(dropped.read(), 1);
     });
 }
@@ -32,28 +24,20 @@ fn r28_what_a_dropped_nursery_spawned_is_waited_for_by_the_one_above() {
 fn r28_the_nursery_above_the_one_above_adopts_if_that_has_gone_too() {
     model(2, || {
         let dropped = Witness::new();
-        let ended = block_on(nursery(async |_: Handle| {
+        run(async |_: Handle| {
             let end = OnDrop(dropped.clone());
             let mut middle = Box::pin(nursery(async move |_: Handle| {
                 nursery(async move |n: Handle| {
-                    n.spawn(async move {
-                        let _end = end;
-                        forever().await
-                    });
+                    n.spawn(forever_with(end));
                     forever().await
                 })
                 .await
                 .map_err(|_| "inner")
             }));
-            poll_fn(|cx| {
-                assert!(middle.as_mut().poll(cx).is_pending());
-                Poll::Ready(())
-            })
-            .await;
+            begin(middle.as_mut()).await;
             drop(middle);
             Ok(())
-        }));
-        ended.unwrap();
+        });
         assert_eq!(dropped.read(), 1);
     });
 }
@@ -62,7 +46,7 @@ fn r28_the_nursery_above_the_one_above_adopts_if_that_has_gone_too() {
 fn r28_a_child_that_returns_while_its_nursery_is_dropped_is_counted_once() {
     model(2, || {
         let done = Witness::new();
-        let ended = block_on(nursery(async |_: Handle| {
+        run(async |_: Handle| {
             let end = OnDrop(done.clone());
             let mut inner = Box::pin(nursery(async move |n: Handle| {
                 n.spawn(async move {
@@ -71,15 +55,10 @@ fn r28_a_child_that_returns_while_its_nursery_is_dropped_is_counted_once() {
                 });
                 forever().await
             }));
-            poll_fn(|cx| {
-                assert!(inner.as_mut().poll(cx).is_pending());
-                Poll::Ready(())
-            })
-            .await;
+            begin(inner.as_mut()).await;
             drop(inner);
             Ok(())
-        }));
-        ended.unwrap();
+        });
         assert_eq!(done.read(), 1);
     });
 }
@@ -128,7 +107,7 @@ fn r7_r28_what_was_adopted_by_a_nursery_that_is_dropped_too_reaches_the_next_one
                 }
                 forever().await
             }));
-            poll_fn(|cx| Poll::Ready(assert!(middle.as_mut().poll(cx).is_pending()))).await;
+            begin(middle.as_mut()).await;
             drop(middle);
             Ok(())
         }));

@@ -8,15 +8,15 @@ fn r3_a_child_that_is_woken_on_another_thread_is_polled_again() {
         let gate = Gate::new();
         let opener = gate.clone();
         let other = thread::spawn(move || opener.open());
-        let ended = block_on(nursery(async |n: Handle| {
+        let value = run(async |n: Handle| {
             let gate = gate.clone();
             let child = n.start_soon(async move {
                 gate.wait().await;
                 Ok(7)
             });
             Ok(child.value().await)
-        }));
-        assert_eq!(ended.unwrap(), 7);
+        });
+        assert_eq!(value, 7);
         other.join().unwrap();
     });
 }
@@ -26,7 +26,7 @@ fn r3_two_children_that_are_woken_on_two_threads_are_both_polled_again() {
     model(2, || {
         let gates = [Gate::new(), Gate::new()];
         let others = gates.clone().map(|gate| thread::spawn(move || gate.open()));
-        let ended = block_on(nursery(async |n: Handle| {
+        run(async |n: Handle| {
             for gate in gates.clone() {
                 n.start_soon(async move {
                     gate.wait().await;
@@ -34,8 +34,7 @@ fn r3_two_children_that_are_woken_on_two_threads_are_both_polled_again() {
                 });
             }
             Ok(())
-        }));
-        ended.unwrap();
+        });
         others.into_iter().for_each(|other| other.join().unwrap());
     });
 }
@@ -53,7 +52,7 @@ fn r29_a_waker_that_is_called_while_its_child_ends_and_later_wakes_nobody() {
                 waker.wake();
             }
         });
-        let ended = block_on(nursery(async move |n: Handle| {
+        run(async move |n: Handle| {
             let end = OnDrop(dropped);
             let child = n.start_soon(async move {
                 let _end = end;
@@ -72,8 +71,7 @@ fn r29_a_waker_that_is_called_while_its_child_ends_and_later_wakes_nobody() {
             });
             child.value().await;
             Ok(())
-        }));
-        ended.unwrap();
+        });
         assert_eq!(caught.read(), 1);
         other.join().unwrap();
     });
@@ -119,7 +117,7 @@ fn r5_a_value_whose_handle_is_dropped_while_the_child_ends_is_dropped_once() {
             block_on(gate.wait());
             drop(tell.lock().unwrap().take());
         });
-        block_on(nursery(async move |n: Handle| {
+        run(async move |n: Handle| {
             let child = n.start_soon(async move {
                 let _end = OnDrop(end);
                 waits.open();
@@ -127,8 +125,7 @@ fn r5_a_value_whose_handle_is_dropped_while_the_child_ends_is_dropped_once() {
             });
             *asks.lock().unwrap() = Some(child);
             Ok(())
-        }))
-        .unwrap();
+        });
         assert_eq!(dropped.read(), 1);
         other.join().unwrap();
         assert_eq!(count.load(Ordering::Relaxed), 1);
@@ -143,10 +140,7 @@ fn r12_a_cancellation_from_another_thread_ends_a_nursery_that_waits() {
         let ended = block_on(nursery(async move |n: Handle| {
             let other = n.clone();
             thread::spawn(move || other.cancel());
-            n.start_soon(async move {
-                let _end = end;
-                forever().await
-            });
+            n.start_soon(forever_with(end));
             forever().await
         }));
         assert!(ended.unwrap_err().is_cancelled());
@@ -157,14 +151,13 @@ fn r12_a_cancellation_from_another_thread_ends_a_nursery_that_waits() {
 #[test]
 fn r27_a_thread_that_waits_for_the_cancellation_hears_it() {
     model(3, || {
-        let ended = block_on(nursery(async |n: Handle| {
+        run(async |n: Handle| {
             let other = n.clone();
             let hears = thread::spawn(move || block_on(other.cancelled()));
             n.cancel();
             hears.join().unwrap();
             Ok(())
-        }));
-        ended.unwrap();
+        });
     });
 }
 
@@ -175,7 +168,7 @@ fn r2_a_child_that_is_started_elsewhere_while_the_nursery_closes_runs_or_is_refu
         let counts = ran.clone();
         let started = Arc::new(Mutex::new(None));
         let starts = started.clone();
-        block_on(nursery(async move |n: Handle| {
+        run(async move |n: Handle| {
             *starts.lock().unwrap() = Some(thread::spawn(move || {
                 let child = n.try_start_soon(async move {
                     counts.fetch_add(1, Ordering::Relaxed);
@@ -184,8 +177,7 @@ fn r2_a_child_that_is_started_elsewhere_while_the_nursery_closes_runs_or_is_refu
                 child.is_ok()
             }));
             Ok(())
-        }))
-        .unwrap();
+        });
         let before = ran.load(Ordering::Relaxed);
         let other = started.lock().unwrap().take().unwrap();
         let admitted = other.join().unwrap();
@@ -198,7 +190,7 @@ fn r2_a_child_that_is_started_elsewhere_while_the_nursery_closes_runs_or_is_refu
 fn r2_a_child_that_is_started_elsewhere_while_the_nursery_waits_is_taken_up() {
     model(3, || {
         let gate = Gate::new();
-        block_on(nursery(async |n: Handle| {
+        run(async |n: Handle| {
             let (starter, opener) = (n.clone(), gate.clone());
             thread::spawn(move || {
                 starter.start_soon(async move {
@@ -208,15 +200,14 @@ fn r2_a_child_that_is_started_elsewhere_while_the_nursery_waits_is_taken_up() {
             });
             gate.wait().await;
             Ok(())
-        }))
-        .unwrap();
+        });
     });
 }
 
 #[test]
 fn r4_what_was_started_elsewhere_before_comes_before() {
     model(3, || {
-        block_on(nursery(async |n: Handle| {
+        run(async |n: Handle| {
             let (starter, steps) = (n.clone(), Arc::new(AtomicUsize::new(0)));
             let (step, told) = (steps.clone(), Arc::new(AtomicBool::new(false)));
             let tells = told.clone();
@@ -235,7 +226,6 @@ fn r4_what_was_started_elsewhere_before_comes_before() {
                 });
             }
             Ok(())
-        }))
-        .unwrap();
+        });
     });
 }

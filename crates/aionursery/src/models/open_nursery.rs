@@ -11,10 +11,7 @@ fn r2_what_is_started_elsewhere_while_an_open_nursery_is_closed_runs_or_is_refus
         let jobs: OpenNursery<&str> = Builder::new().open();
         let (kept, runs) = (Handle::clone(&jobs), ran.clone());
         let starts = thread::spawn(move || {
-            let child = kept.try_start_soon(async move {
-                runs.add();
-                Ok(())
-            });
+            let child = kept.try_start_soon(adds(runs));
             child.is_ok()
         });
         block_on(jobs.close()).unwrap();
@@ -45,10 +42,7 @@ fn r12_a_cancellation_from_another_thread_ends_an_open_nursery_that_is_being_clo
         let dropped = Witness::new();
         let jobs: OpenNursery<&str> = Builder::new().open();
         let end = OnDrop(dropped.clone());
-        jobs.start_soon(async move {
-            let _end = end;
-            forever().await
-        });
+        jobs.start_soon(forever_with(end));
         let kept = Handle::clone(&jobs);
         let cancels = thread::spawn(move || kept.cancel());
         block_on(jobs.close()).unwrap();

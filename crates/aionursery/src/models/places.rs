@@ -12,10 +12,7 @@ fn a_place_that_a_spawned_child_leaves_comes_to_the_first_that_waits() {
         let ended = block_on(Builder::new().limit(1).nursery(async |n: Handle| {
             for ran in ran.clone() {
                 let permit = n.reserve().await;
-                permit.spawn(async move {
-                    ran.add();
-                    Ok(())
-                });
+                permit.spawn(adds(ran));
             }
             Ok(())
         }));

@@ -10,16 +10,12 @@ fn r12_a_cancellation_from_another_thread_reaches_a_child_that_is_being_spawned(
     model(2, || {
         let dropped = Witness::new();
         let end = OnDrop(dropped.clone());
-        let ended = block_on(nursery(async move |n: Handle| {
+        run(async move |n: Handle| {
             let other = n.clone();
             thread::spawn(move || other.cancel());
-            n.spawn(async move {
-                let _end = end;
-                forever().await
-            });
+            n.spawn(forever_with(end));
             Ok(())
-        }));
-        ended.unwrap();
+        });
         assert_eq!(dropped.read(), 1);
     });
 }
@@ -29,18 +25,14 @@ fn r17_a_child_that_is_spawned_on_another_thread_during_a_cancellation_ends() {
     model(2, || {
         let dropped = Witness::new();
         let end = OnDrop(dropped.clone());
-        let ended = block_on(nursery(async move |n: Handle| {
+        run(async move |n: Handle| {
             let spawner = n.clone();
             thread::spawn(move || {
-                drop(spawner.try_spawn(async move {
-                    let _end = end;
-                    forever().await
-                }));
+                drop(spawner.try_spawn(forever_with(end)));
             });
             n.cancel();
             Ok(())
-        }));
-        ended.unwrap();
+        });
     });
 }
 
@@ -48,16 +40,12 @@ fn r17_a_child_that_is_spawned_on_another_thread_during_a_cancellation_ends() {
 fn r3_spawned_children_are_counted_and_the_last_wakes_the_nursery() {
     model(3, || {
         let done = [Witness::new(), Witness::new()];
-        let ended = block_on(nursery(async |n: Handle| {
+        run(async |n: Handle| {
             for done in done.clone() {
-                n.spawn(async move {
-                    done.add();
-                    Ok(())
-                });
+                n.spawn(adds(done));
             }
             Ok(())
-        }));
-        ended.unwrap();
+        });
         assert_eq!(done.map(|done| done.read()), [1, 1]);
     });
 }
@@ -66,15 +54,15 @@ fn r3_spawned_children_are_counted_and_the_last_wakes_the_nursery() {
 fn r26_a_spawned_childs_value_comes_to_the_task_that_awaits_it() {
     model(3, || {
         let written = Witness::new();
-        let ended = block_on(nursery(async |n: Handle| {
+        let value = run(async |n: Handle| {
             let write = written.clone();
             let child = n.spawn(async move {
                 write.add();
                 Ok(write)
             });
             Ok(child.value().await.read())
-        }));
-        assert_eq!(ended.unwrap(), 1);
+        });
+        assert_eq!(value, 1);
     });
 }
 
@@ -85,10 +73,7 @@ fn r6_a_failure_on_one_worker_ends_the_child_on_another() {
         let dropped = Witness::new();
         let ended = block_on(nursery(async |n: Handle| {
             let end = OnDrop(dropped.clone());
-            n.spawn(async move {
-                let _end = end;
-                forever().await
-            });
+            n.spawn(forever_with(end));
             n.spawn(async { Err::<(), _>("stop") });
             Ok(())
         }));
@@ -119,17 +104,13 @@ fn r7_errors_on_two_workers_and_in_the_task_are_all_kept() {
 fn r16_a_spawned_child_that_is_cancelled_by_hand_ends_alone() {
     model(3, || {
         let dropped = Witness::new();
-        let ended = block_on(nursery(async |n: Handle| {
+        run(async |n: Handle| {
             let end = OnDrop(dropped.clone());
-            let child = n.spawn(async move {
-                let _end = end;
-                forever().await
-            });
+            let child = n.spawn(forever_with(end));
             child.cancel();
             assert_eq!(child.end().await, End::Cancelled);
             Ok(())
-        }));
-        ended.unwrap();
+        });
         assert_eq!(dropped.read(), 1);
     });
 }
@@ -141,10 +122,7 @@ fn r3_a_limit_gives_each_place_on_to_a_child_that_waits() {
         let ended = block_on(crate::Builder::new().limit(1).nursery(async |n: Handle| {
             for _ in 0..2 {
                 let inside = inside.clone();
-                n.spawn(async move {
-                    inside.add();
-                    Ok(())
-                });
+                n.spawn(adds(inside));
             }
             Ok(())
         }));
@@ -156,7 +134,7 @@ fn r3_a_limit_gives_each_place_on_to_a_child_that_waits() {
 #[test]
 fn r3_a_child_that_is_given_to_a_carrier_whose_runtime_goes_ends_once() {
     model(3, || {
-        let ended = block_on(nursery(async |n: Handle| {
+        run(async |n: Handle| {
             let core = n.core();
             let id = core.start_spawned().unwrap();
             let options = TaskOptions { shield: false, name: None };
@@ -170,15 +148,14 @@ fn r3_a_child_that_is_given_to_a_carrier_whose_runtime_goes_ends_once() {
             runtime.join().unwrap();
             assert_eq!(crate::Child::new(handle).end().await, End::Cancelled);
             Ok(())
-        }));
-        ended.unwrap();
+        });
     });
 }
 
 #[test]
 fn r3_a_carrier_that_was_given_a_child_is_woken_and_runs_it() {
     model(3, || {
-        let ended = block_on(nursery(async |n: Handle| {
+        let value = run(async |n: Handle| {
             let core = n.core();
             let id = core.start_spawned().unwrap();
             let options = TaskOptions { shield: false, name: None };
@@ -190,7 +167,7 @@ fn r3_a_carrier_that_was_given_a_child_is_woken_and_runs_it() {
             drop(thread::spawn(move || worker.run(pin!(Carrier::waiting(runs)))));
             assert!(idle.wake(task).is_ok());
             Ok(crate::Child::new(handle).value().await)
-        }));
-        assert_eq!(ended.unwrap(), 7);
+        });
+        assert_eq!(value, 7);
     });
 }
