@@ -60,24 +60,11 @@ pub struct Builder {
 
 impl Builder {
     /// The rules of [`nursery`](crate::nursery()).
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// let value = aionursery::Builder::new().nursery(async |_| Ok::<_, String>(7)).await;
-    /// assert_eq!(value.unwrap(), 7);
-    /// # });
-    /// ```
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// What a child's error does to its siblings.
-    ///
-    /// ```
-    /// use aionursery::{Builder, OnError};
-    /// let builder = Builder::new().on_error(OnError::Collect);
-    /// # drop(builder);
-    /// ```
+    /// What a child's error does to its siblings: see [`OnError`].
     pub fn on_error(mut self, on_error: OnError) -> Self {
         self.on_error = on_error;
         self
@@ -110,22 +97,14 @@ impl Builder {
     ///
     /// ```
     /// # futures::executor::block_on(async {
-    /// use aionursery::{Builder, nursery, yield_now};
-    /// let saved = std::sync::atomic::AtomicBool::new(false);
-    /// nursery(async |outer| {
-    ///     outer.start_soon(async {
-    ///         let save = Builder::new().shield(true).nursery(async |_| {
-    ///             yield_now().await;
-    ///             saved.store(true, std::sync::atomic::Ordering::Relaxed);
-    ///             Ok::<_, String>(())
-    ///         });
-    ///         save.await.map_err(|errors| errors.to_string())
-    ///     });
+    /// use aionursery::{Builder, CancelScope, yield_now};
+    /// let scope = CancelScope::new();
+    /// let saved = scope.run(Builder::new().shield(true).nursery(async |_| {
+    ///     scope.cancel();
     ///     yield_now().await;
-    ///     outer.cancel();
-    ///     Ok(())
-    /// }).await.unwrap();
-    /// assert!(saved.into_inner());
+    ///     Ok::<_, String>("saved")
+    /// })).await;
+    /// assert_eq!(saved.unwrap().unwrap(), "saved");
     /// # });
     /// ```
     pub fn shield(mut self, shield: bool) -> Self {
@@ -178,20 +157,6 @@ impl Builder {
 
     /// What tells the nursery the time, and everything below it; without effect inside a nursery
     /// or a scope, where it is the one of the outermost. See [`Clock`].
-    ///
-    /// ```
-    /// # struct Virtual;
-    /// # impl aionursery::time::Clock for Virtual {
-    /// #     fn now(&self) -> std::time::Instant { std::time::Instant::now() }
-    /// #     fn sleep_until(&self, _: std::time::Instant) -> aionursery::time::Sleep {
-    /// #         Box::pin(std::future::pending())
-    /// #     }
-    /// # }
-    /// # futures::executor::block_on(async {
-    /// let builder = aionursery::Builder::new().clock(Virtual);
-    /// assert!(builder.nursery(async |_| Ok::<_, String>(())).await.is_ok());
-    /// # });
-    /// ```
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.scope.clock = Some(UserClock::new(clock));
         self

@@ -30,28 +30,17 @@ use crate::error::{Cause, Reason};
 ///     std::future::pending::<()>().await;
 /// }).await;
 /// assert_eq!(end.unwrap_err().cause().reason(), Some("enough"));
+/// assert!(scope.is_cancelled());
+/// assert_eq!(scope.cause().unwrap().to_string(), "by request: enough");
 /// # });
 /// ```
 #[derive(Clone, Default)]
 pub struct CancelScope(Arc<Shared>);
 
-impl std::fmt::Debug for CancelScope {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CancelScope")
-            .field("cancelled", &self.is_cancelled())
-            .finish_non_exhaustive()
-    }
-}
+opaque!("CancelScope", [] CancelScope, |scope| { cancelled: scope.is_cancelled() });
 
 impl CancelScope {
     /// A scope without deadline and shield.
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// let end = aionursery::CancelScope::new().run(async { 7 }).await;
-    /// assert_eq!(end.unwrap(), 7);
-    /// # });
-    /// ```
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -65,22 +54,16 @@ impl CancelScope {
     ///
     /// ```
     /// # futures::executor::block_on(async {
-    /// use aionursery::{CancelScope, nursery, yield_now};
-    /// let saved = std::sync::atomic::AtomicBool::new(false);
-    /// nursery(async |n| {
-    ///     n.start_soon(async {
-    ///         let save = CancelScope::shield().run(async {
-    ///             yield_now().await;
-    ///             saved.store(true, std::sync::atomic::Ordering::Relaxed);
-    ///         });
-    ///         save.await.map_err(|cancelled| cancelled.to_string())?;
-    ///         std::future::pending::<Result<(), _>>().await // dropped here
-    ///     });
-    ///     yield_now().await;
-    ///     n.cancel();
-    ///     Ok::<_, String>(())
-    /// }).await.unwrap();
-    /// assert!(saved.into_inner());
+    /// use aionursery::{CancelScope, yield_now};
+    /// let mut paid = false;
+    /// let outer = CancelScope::new();
+    /// let ended = outer.run(async {
+    ///     outer.cancel();
+    ///     let pays = CancelScope::shield().run(async { yield_now().await; paid = true });
+    ///     pays.await.unwrap();
+    ///     std::future::pending::<()>().await; // dropped here
+    /// }).await;
+    /// assert!(paid && ended.is_err());
     /// # });
     /// ```
     #[must_use]
@@ -108,18 +91,6 @@ impl CancelScope {
 
     /// What tells it the time, and everything below; without effect inside a nursery or a scope,
     /// where it is the one of the outermost. See [`Clock`].
-    ///
-    /// ```
-    /// # struct Virtual;
-    /// # impl aionursery::time::Clock for Virtual {
-    /// #     fn now(&self) -> std::time::Instant { std::time::Instant::now() }
-    /// #     fn sleep_until(&self, _: std::time::Instant) -> aionursery::time::Sleep {
-    /// #         Box::pin(std::future::pending())
-    /// #     }
-    /// # }
-    /// let scope = aionursery::CancelScope::new().clock(Virtual);
-    /// # drop(scope);
-    /// ```
     #[must_use]
     pub fn clock(self, clock: impl Clock) -> Self {
         let before = self.0.state().options.clock.replace(UserClock::new(clock));
@@ -160,15 +131,6 @@ impl CancelScope {
     }
 
     /// As [`cancel`](Self::cancel), and says why.
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// let scope = aionursery::CancelScope::new();
-    /// scope.cancel_with("enough");
-    /// let cancelled = scope.run(std::future::pending::<()>()).await.unwrap_err();
-    /// assert_eq!(cancelled.to_string(), "cancelled: by request: enough");
-    /// # });
-    /// ```
     pub fn cancel_with(&self, reason: impl Into<Reason>) {
         self.cancel_as(Some(reason.into()));
     }
@@ -178,25 +140,12 @@ impl CancelScope {
     }
 
     /// Whether it is cancelled, by itself or from outside.
-    ///
-    /// ```
-    /// let scope = aionursery::CancelScope::new();
-    /// assert!(!scope.is_cancelled());
-    /// scope.cancel();
-    /// assert!(scope.is_cancelled());
-    /// ```
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.is_cancelled()
     }
 
     /// Why it is cancelled, if it is: by itself, or from outside.
-    ///
-    /// ```
-    /// let scope = aionursery::CancelScope::new();
-    /// scope.cancel_with("enough");
-    /// assert_eq!(scope.cause().unwrap().to_string(), "by request: enough");
-    /// ```
     #[must_use]
     pub fn cause(&self) -> Option<Cause> {
         self.0.cause()
@@ -229,19 +178,6 @@ impl CancelScope {
     ///
     /// # Panics
     /// When it is first polled, if something else runs in this scope.
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// use aionursery::{CancelScope, future::Scoped};
-    /// let scope = CancelScope::new();
-    /// let stop = scope.clone();
-    /// let end = scope.run(async move {
-    ///     stop.cancel();
-    ///     std::future::pending::<()>().await
-    /// }).await;
-    /// assert!(end.is_err());
-    /// # });
-    /// ```
     #[track_caller]
     pub fn run<F: Future>(&self, future: F) -> Scoped<F> {
         Scoped::new(Target::Handles(self.0.clone(), Location::caller()), future)

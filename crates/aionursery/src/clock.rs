@@ -12,12 +12,6 @@ use crate::alarm::Alarm;
 use crate::ignore_panics::discard;
 
 /// Waits for a moment: what [`Clock::sleep_until`] gives.
-///
-/// ```
-/// use aionursery::time::Sleep;
-/// let never: Sleep = Box::pin(std::future::pending());
-/// # drop(never);
-/// ```
 pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A clock for deadlines and cleanup budgets, for [`Builder::clock`](crate::Builder::clock) and
@@ -52,23 +46,9 @@ pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// ```
 pub trait Clock: Send + Sync + 'static {
     /// The time.
-    ///
-    /// ```
-    /// # use aionursery::time::Clock;
-    /// fn later(clock: &impl Clock) -> std::time::Instant {
-    ///     clock.now() + std::time::Duration::from_secs(1)
-    /// }
-    /// ```
     fn now(&self) -> Instant;
 
     /// A future that ends at `moment`, or later, but not earlier.
-    ///
-    /// ```
-    /// # use aionursery::time::Clock;
-    /// async fn a_second(clock: &impl Clock) {
-    ///     clock.sleep_until(clock.now() + std::time::Duration::from_secs(1)).await;
-    /// }
-    /// ```
     fn sleep_until(&self, moment: Instant) -> Sleep;
 }
 

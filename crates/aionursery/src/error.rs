@@ -54,11 +54,13 @@ impl Error for NurseryClosed {}
 ///
 /// ```
 /// # futures::executor::block_on(async {
-/// use aionursery::{Cancelled, CancelScope};
+/// use aionursery::{CancelScope, Cancelled};
 /// let scope = CancelScope::new();
-/// scope.cancel();
+/// scope.cancel_with("enough");
 /// let end: Result<(), Cancelled> = scope.run(std::future::pending()).await;
-/// assert_eq!(end.unwrap_err().to_string(), "cancelled: by request");
+/// let cancelled = end.unwrap_err();
+/// assert_eq!(cancelled.to_string(), "cancelled: by request: enough");
+/// assert_eq!(cancelled.cause().reason(), Some("enough"));
 /// # });
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,15 +68,6 @@ pub struct Cancelled(pub(crate) Cause);
 
 impl Cancelled {
     /// Why.
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// let scope = aionursery::CancelScope::new();
-    /// scope.cancel_with("enough");
-    /// let cancelled = scope.run(std::future::pending::<()>()).await.unwrap_err();
-    /// assert_eq!(cancelled.cause().reason(), Some("enough"));
-    /// # });
-    /// ```
     #[must_use]
     pub fn cause(&self) -> &Cause {
         &self.0

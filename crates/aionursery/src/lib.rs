@@ -56,12 +56,20 @@
 #![deny(unsafe_code)]
 #![warn(unreachable_pub, clippy::exhaustive_enums)]
 
-/// A type that shows its name, and nothing of what is in it.
+/// A type that shows its name, and no more of what is in it than these fields.
 macro_rules! opaque {
-    ($name:literal, [$($generics:tt)*] $type:ty) => {
+    (
+        $name:literal, [$($generics:tt)*] $type:ty
+        $(, |$it:ident| { $($field:ident: $value:expr),+ $(,)? })?
+    ) => {
         impl<$($generics)*> std::fmt::Debug for $type {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.debug_struct($name).finish_non_exhaustive()
+                let mut shown = f.debug_struct($name);
+                $(
+                    let $it = self;
+                    $(shown.field(stringify!($field), &$value);)+
+                )?
+                shown.finish_non_exhaustive()
             }
         }
     };
@@ -133,6 +141,29 @@ pub use race::race;
 pub use start::TaskStatus;
 
 /// The futures that the calls of this crate give, and those that they make children of.
+///
+/// ```
+/// use aionursery::future::{Cancellation, MovingOn, Plain, Scoped, Shielding};
+/// use aionursery::{CancelScope, Nursery, mode::Admits, move_on_after, nursery, shield};
+/// use std::future::{Ready, ready};
+///
+/// fn tick<M: Admits<Plain<Ready<()>, String>>>(n: &Nursery<'_, String, M>) {
+///     n.start_plain(ready(())); // what becomes the child is a `Plain`
+/// }
+/// # futures::executor::block_on(async {
+/// let scoped: Scoped<Ready<u8>> = CancelScope::new().run(ready(7));
+/// let shielding: Shielding<Ready<u8>> = shield(ready(7));
+/// let moving_on: MovingOn<Ready<u8>> = move_on_after(std::time::Duration::MAX, ready(7));
+/// assert_eq!((scoped.await, shielding.await, moving_on.await), (Ok(7), 7, Some(7)));
+/// nursery(async |n| {
+///     tick(&n);
+///     let cancelled: Cancellation = n.cancelled();
+///     n.cancel();
+///     cancelled.await;
+///     Ok(())
+/// }).await.unwrap();
+/// # });
+/// ```
 pub mod future {
     pub use crate::cancel_scope::Scoped;
     pub use crate::cancel_scope::short::{MovingOn, Shielding};

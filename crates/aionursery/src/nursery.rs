@@ -35,6 +35,7 @@ use crate::trace::Span;
 ///     for _ in 0..children {
 ///         n.start_soon(async { Ok(()) });
 ///     }
+///     assert!(!n.is_cancelled() && !n.is_closed());
 ///     Ok(n.running())
 /// }
 /// assert_eq!(nursery(|n| fan_out(n, 3)).await.unwrap(), 3);
@@ -49,28 +50,14 @@ pub struct Nursery<'env, E, M = Sendable> {
     mode: PhantomData<M>,
 }
 
-/// The handle of a [`nursery_local`](crate::nursery_local).
-///
-/// ```
-/// # futures::executor::block_on(async {
-/// use aionursery::{LocalNursery, nursery_local};
-/// nursery_local(async |n: LocalNursery<'_, String>| {
-///     let shared = std::rc::Rc::new(7);
-///     Ok(n.start_soon(async move { Ok(*shared) }).value().await)
-/// }).await.unwrap();
-/// # });
-/// ```
+/// The handle of a [`nursery_local`](crate::nursery_local), whose example has one.
 pub type LocalNursery<'env, E> = Nursery<'env, E, Local>;
 
-impl<E, M> std::fmt::Debug for Nursery<'_, E, M> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Nursery")
-            .field("name", &self.core.scope.signal.info.name)
-            .field("running", &self.running())
-            .field("cancelled", &self.is_cancelled())
-            .finish_non_exhaustive()
-    }
-}
+opaque!("Nursery", [E, M] Nursery<'_, E, M>, |nursery| {
+    name: nursery.core.scope.signal.info.name,
+    running: nursery.running(),
+    cancelled: nursery.is_cancelled(),
+});
 
 impl<E, M> Clone for Nursery<'_, E, M> {
     fn clone(&self) -> Self {
@@ -285,10 +272,11 @@ impl<'env, E, M> Nursery<'env, E, M> {
     /// # futures::executor::block_on(async {
     /// let error = aionursery::nursery(async |n| {
     ///     n.cancel_with("enough");
+    ///     assert!(n.is_cancelled());
+    ///     assert_eq!(n.cause().unwrap().reason(), Some("enough"));
     ///     std::future::pending::<Result<(), String>>().await
     /// }).await.unwrap_err();
     /// assert!(error.is_cancelled());
-    /// assert_eq!(error.cause().unwrap().reason(), Some("enough"));
     /// # });
     /// ```
     pub fn cancel_with(&self, reason: impl Into<Reason>) {
@@ -318,29 +306,12 @@ impl<'env, E, M> Nursery<'env, E, M> {
     }
 
     /// Whether the nursery is cancelled.
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// # aionursery::nursery(async |n| {
-    /// assert!(!n.is_cancelled());
-    /// n.cancel();
-    /// assert!(n.is_cancelled());
-    /// # Ok::<_, String>(()) }).await.unwrap() });
-    /// ```
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.core.scope.is_soft()
     }
 
     /// Why the nursery is cancelled, if it is.
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// # aionursery::nursery(async |n| {
-    /// n.cancel_with("enough");
-    /// assert_eq!(n.cause().unwrap().to_string(), "by request: enough");
-    /// # Ok::<_, String>(()) }).await.unwrap() });
-    /// ```
     #[must_use]
     pub fn cause(&self) -> Option<Cause> {
         self.core.scope.cause()
@@ -348,27 +319,12 @@ impl<'env, E, M> Nursery<'env, E, M> {
 
     /// Whether body and children have ended: nothing can be started any more. The block itself may
     /// still wait, for what a nursery that was dropped below it has left (R28).
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// # aionursery::nursery(async |n| {
-    /// assert!(!n.is_closed());
-    /// # Ok::<_, String>(()) }).await.unwrap() });
-    /// ```
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.core.is_closed()
     }
 
     /// How many children have not ended.
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// # aionursery::nursery(async |n| {
-    /// n.start_soon(async { Ok(()) });
-    /// assert_eq!(n.running(), 1);
-    /// # Ok::<_, String>(()) }).await.unwrap() });
-    /// ```
     #[must_use]
     pub fn running(&self) -> usize {
         self.core.show();

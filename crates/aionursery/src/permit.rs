@@ -61,14 +61,6 @@ impl<'env, E, M> Nursery<'env, E, M> {
 
 impl<'env, E, M> Permit<'env, E, M> {
     /// The child that is started with it has this name, as with [`Nursery::named`].
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// # aionursery::nursery(async |n: aionursery::Nursery<'_, String>| {
-    /// let child = n.reserve().await.named("reader").start_soon(async { Ok(()) });
-    /// assert_eq!(child.name(), Some("reader"));
-    /// # Ok(()) }).await.unwrap() });
-    /// ```
     pub fn named(self, name: impl Into<Arc<str>>) -> Self {
         Self { nursery: self.nursery.named(name), place: self.place }
     }
@@ -77,13 +69,6 @@ impl<'env, E, M> Permit<'env, E, M> {
     ///
     /// # Panics
     /// If the nursery is closed.
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// # aionursery::nursery(async |n: aionursery::Nursery<'_, String>| {
-    /// assert_eq!(n.reserve().await.start_soon(async { Ok(7) }).await?, 7);
-    /// # Ok(()) }).await.unwrap() });
-    /// ```
     #[track_caller]
     pub fn start_soon<F, T>(self, future: F) -> Child<T, E>
     where
@@ -119,8 +104,4 @@ impl<E: Send + 'static, M> Permit<'_, E, M> {
     }
 }
 
-impl<E, M> std::fmt::Debug for Permit<'_, E, M> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Permit").field("nursery", &self.nursery).finish_non_exhaustive()
-    }
-}
+opaque!("Permit", [E, M] Permit<'_, E, M>, |permit| { nursery: permit.nursery });

@@ -11,13 +11,6 @@ use crate::nursery::{Admits, Nursery};
 
 pin_project_lite::pin_project! {
     /// A child that cannot fail: what [`Nursery::start_plain`] makes of a future.
-    ///
-    /// ```
-    /// use aionursery::{LocalNursery, future::Plain};
-    /// fn tick<'env>(n: &LocalNursery<'env, String>, job: impl Future<Output = ()> + 'env) {
-    ///     n.start_plain(job); // what becomes the child is a `Plain`
-    /// }
-    /// ```
     pub struct Plain<F, E> {
         #[pin]
         future: F,

@@ -1,7 +1,6 @@
 //! The warning for what was cancelled and does not end (R18). It calls the hook once, with the
 //! nursery's tree as it is then; it must never cancel anything again.
 
-use std::fmt::{self, Debug};
 use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
@@ -20,16 +19,12 @@ pub(crate) struct Rule {
     pub(crate) hook: Hook,
 }
 
-impl Debug for Rule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rule").field("after", &self.after).finish_non_exhaustive()
-    }
-}
+opaque!("Rule", [] Rule, |rule| { after: rule.after });
 
 /// One nursery's watch for it, from the turn on in which it finds itself cancelled.
 pub(crate) enum Watch {
     Until(Rule, Option<Sleep>),
-    ScopeState,
+    Told,
 }
 
 impl Watch {
@@ -55,7 +50,7 @@ impl Watch {
             return;
         }
         let hook = rule.hook.clone();
-        *self = Self::ScopeState;
+        *self = Self::Told;
         let dump = scope.dump();
         // A hook that panics must not bring down what is cleaning up.
         ignore_panics(|| hook(&dump));

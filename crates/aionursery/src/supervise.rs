@@ -30,21 +30,12 @@ pub struct Restarts {
 
 impl Restarts {
     /// This many restarts at the most, without a pause.
-    ///
-    /// ```
-    /// # drop(aionursery::service::Restarts::most(5));
-    /// ```
     #[must_use]
     pub fn most(restarts: usize) -> Self {
         Self { most: restarts, within: None, pause: Duration::ZERO }
     }
 
     /// Counts only restarts that are no longer ago than this. Without it all are counted.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// # drop(aionursery::service::Restarts::most(5).within(Duration::from_secs(60)));
-    /// ```
     #[must_use]
     pub fn within(mut self, window: Duration) -> Self {
         self.within = Some(window);
@@ -52,11 +43,6 @@ impl Restarts {
     }
 
     /// How long it waits before each restart.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// # drop(aionursery::service::Restarts::most(5).pause(Duration::from_secs(1)));
-    /// ```
     #[must_use]
     pub fn pause(mut self, pause: Duration) -> Self {
         self.pause = pause;

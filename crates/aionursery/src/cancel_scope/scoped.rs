@@ -22,14 +22,6 @@ use crate::wall::{self, ShieldGuard, WallsInside};
 
 pin_project! {
     /// The future of [`CancelScope::run`].
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// use aionursery::{CancelScope, future::Scoped};
-    /// let ready: Scoped<_> = CancelScope::new().run(std::future::ready(7));
-    /// assert_eq!(ready.await.unwrap(), 7);
-    /// # });
-    /// ```
     #[must_use = "futures do nothing unless polled"]
     #[project = Fields]
     pub struct Scoped<F> {

@@ -35,6 +35,8 @@ fn until<F: Future>(deadline: Option<Instant>, future: F) -> Scoped<F> {
 /// use std::time::Duration;
 /// let late = aionursery::fail_after(Duration::from_secs(1), std::future::pending::<()>()).await;
 /// assert_eq!(late.unwrap_err().to_string(), "cancelled: the deadline has passed");
+/// let now = aionursery::time::current_time();
+/// assert!(aionursery::fail_at(now, std::future::pending::<()>()).await.is_err());
 /// # });
 /// ```
 #[track_caller]
@@ -46,14 +48,6 @@ pub fn fail_after<F: Future>(after: Duration, future: F) -> Scoped<F> {
 ///
 /// # Errors
 /// As [`fail_after`].
-///
-/// ```
-/// # futures::executor::block_on(async {
-/// use std::time::Instant;
-/// let late = aionursery::fail_at(Instant::now(), std::future::pending::<()>()).await;
-/// assert!(late.is_err());
-/// # });
-/// ```
 #[track_caller]
 pub fn fail_at<F: Future>(deadline: impl Into<Instant>, future: F) -> Scoped<F> {
     until(Some(deadline.into()), future)
@@ -68,6 +62,8 @@ pub fn fail_at<F: Future>(deadline: impl Into<Instant>, future: F) -> Scoped<F> 
 /// let second = Duration::from_secs(1);
 /// assert_eq!(aionursery::move_on_after(second, async { 7 }).await, Some(7));
 /// assert_eq!(aionursery::move_on_after(second, std::future::pending::<()>()).await, None);
+/// let soon = aionursery::time::current_time() + second;
+/// assert_eq!(aionursery::move_on_at(soon, async { 7 }).await, Some(7));
 /// # });
 /// ```
 #[track_caller]
@@ -76,14 +72,6 @@ pub fn move_on_after<F: Future>(after: Duration, future: F) -> MovingOn<F> {
 }
 
 /// As [`move_on_after`], with a moment.
-///
-/// ```
-/// # futures::executor::block_on(async {
-/// use std::time::Instant;
-/// let late = aionursery::move_on_at(Instant::now(), std::future::pending::<()>()).await;
-/// assert!(late.is_none());
-/// # });
-/// ```
 #[track_caller]
 pub fn move_on_at<F: Future>(deadline: impl Into<Instant>, future: F) -> MovingOn<F> {
     MovingOn { scoped: fail_at(deadline, future) }
@@ -93,15 +81,6 @@ pub fn move_on_at<F: Future>(deadline: impl Into<Instant>, future: F) -> MovingO
 // see that it is `Send`, where its future is a nursery's.
 pin_project! {
     /// The future of [`move_on_after`] and [`move_on_at`].
-    ///
-    /// ```
-    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-    /// use std::time::Duration;
-    /// use aionursery::{move_on_after, future::MovingOn};
-    /// let ready: MovingOn<_> = move_on_after(Duration::from_secs(1), std::future::ready(7));
-    /// assert_eq!(ready.await, Some(7));
-    /// # });
-    /// ```
     #[must_use = "futures do nothing unless polled"]
     pub struct MovingOn<F> {
         #[pin]
@@ -121,13 +100,6 @@ impl<F: Future> Future for MovingOn<F> {
 
 pin_project! {
     /// The future of [`shield`].
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// let ready: aionursery::future::Shielding<_> = aionursery::shield(std::future::ready(7));
-    /// assert_eq!(ready.await, 7);
-    /// # });
-    /// ```
     #[must_use = "futures do nothing unless polled"]
     pub struct Shielding<F> {
         #[pin]

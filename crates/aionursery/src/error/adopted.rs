@@ -3,7 +3,7 @@
 
 use std::any::{Any, type_name};
 use std::error::Error;
-use std::fmt::{self, Debug, Display};
+use std::fmt::{self, Display};
 use std::sync::{Mutex, PoisonError};
 
 use crate::sync::plain;
@@ -32,6 +32,7 @@ use crate::sync::plain;
 /// let error = ended.unwrap_err().into_iter().next().unwrap();
 /// assert_eq!(error.to_string(), "child 1 of a nursery that was dropped: the disk is full");
 /// let ErrorKind::Adopted(adopted) = error.into_kind() else { unreachable!() };
+/// assert!(adopted.is::<String>() && adopted.type_name().ends_with("String"));
 /// assert_eq!(adopted.downcast::<String>().unwrap(), "the disk is full");
 /// # });
 /// ```
@@ -58,24 +59,12 @@ impl AdoptedError {
     }
 
     /// What its type is called.
-    ///
-    /// ```
-    /// # fn check(adopted: &aionursery::error::AdoptedError) -> bool {
-    /// adopted.type_name().ends_with("String")
-    /// # }
-    /// ```
     #[must_use]
     pub fn type_name(&self) -> &'static str {
         self.type_name
     }
 
     /// Whether the value is there, and a `T`.
-    ///
-    /// ```
-    /// # fn check(adopted: &aionursery::error::AdoptedError) -> bool {
-    /// adopted.is::<std::io::Error>()
-    /// # }
-    /// ```
     #[must_use]
     pub fn is<T: 'static>(&self) -> bool {
         self.error.as_ref().is_some_and(|error| plain(error).is::<T>())
@@ -85,14 +74,6 @@ impl AdoptedError {
     ///
     /// # Errors
     /// Itself, otherwise.
-    ///
-    /// ```
-    /// # fn check(adopted: aionursery::error::AdoptedError) -> Result<(), aionursery::error::AdoptedError> {
-    /// let error = adopted.downcast::<std::io::Error>()?;
-    /// println!("{:?}", error.kind());
-    /// # Ok(())
-    /// # }
-    /// ```
     pub fn downcast<T: 'static>(self) -> Result<T, Self> {
         let Self { error: Some(error), type_name, text } = self else { return Err(self) };
         match error.into_inner().unwrap_or_else(PoisonError::into_inner).downcast() {
@@ -111,14 +92,10 @@ impl Display for AdoptedError {
     }
 }
 
-impl Debug for AdoptedError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AdoptedError")
-            .field("type_name", &self.type_name)
-            .field("text", &self.text)
-            .finish_non_exhaustive()
-    }
-}
+opaque!("AdoptedError", [] AdoptedError, |error| {
+    type_name: error.type_name,
+    text: error.text,
+});
 
 impl Error for AdoptedError {}
 

@@ -6,15 +6,7 @@ use std::fmt::{self, Debug, Display};
 /// Why a scope was cancelled, in words.
 pub(crate) type Reason = Cow<'static, str>;
 
-/// What brought a cancellation (R11).
-///
-/// ```
-/// # futures::executor::block_on(async {
-/// # aionursery::nursery(async |n| {
-/// n.cancel();
-/// assert_eq!(n.cause().unwrap().source(), aionursery::error::Source::Explicit);
-/// # Ok::<_, String>(()) }).await.unwrap() });
-/// ```
+/// What brought a cancellation (R11): see [`Cause`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Source {
@@ -33,8 +25,10 @@ pub enum Source {
 /// ```
 /// # futures::executor::block_on(async {
 /// # aionursery::nursery(async |n| {
+/// use aionursery::error::{Cause, Source};
 /// n.cancel_with("enough");
-/// let cause: aionursery::error::Cause = n.cause().unwrap();
+/// let cause: Cause = n.cause().unwrap();
+/// assert_eq!((cause.source(), cause.reason()), (Source::Explicit, Some("enough")));
 /// assert_eq!(cause.to_string(), "by request: enough");
 /// # Ok::<_, String>(()) }).await.unwrap() });
 /// ```
@@ -47,14 +41,6 @@ impl Cause {
     }
 
     /// What brought it.
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// # aionursery::nursery(async |n| {
-    /// n.cancel();
-    /// assert_eq!(n.cause().unwrap().source(), aionursery::error::Source::Explicit);
-    /// # Ok::<_, String>(()) }).await.unwrap() });
-    /// ```
     #[must_use]
     pub fn source(&self) -> Source {
         match self.0.source {
@@ -66,14 +52,6 @@ impl Cause {
     }
 
     /// The words given to [`cancel_with`](crate::Nursery::cancel_with); after a failure, which child failed.
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// # aionursery::nursery(async |n| {
-    /// n.cancel_with("enough");
-    /// assert_eq!(n.cause().unwrap().reason(), Some("enough"));
-    /// # Ok::<_, String>(()) }).await.unwrap() });
-    /// ```
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         self.0.reason.as_deref()

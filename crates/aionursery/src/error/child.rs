@@ -65,12 +65,22 @@ pub enum ErrorKind<E> {
 ///
 /// ```
 /// # futures::executor::block_on(async {
-/// let error = aionursery::nursery(async |n| {
+/// use aionursery::{Builder, ErrorKind, OnError};
+/// let errors = Builder::new().on_error(OnError::Collect).nursery(async |n| {
 ///     n.named("left").start_soon(async { Err::<(), _>("no beans") });
+///     n.start_soon(async { if true { panic!("no cups") } Ok(()) });
+///     let stays = n.start_soon(std::future::pending::<Result<(), _>>());
+///     stays.cancel();
+///     assert!(stays.await.unwrap_err().cancelled().is_some());
 ///     Ok(())
 /// }).await.unwrap_err();
-/// assert_eq!(error[0].error(), Some(&"no beans"));
-/// assert_eq!((error[0].id(), error[0].name()), (1, Some("left")));
+/// assert_eq!((errors[0].id(), errors[0].name()), (1, Some("left")));
+/// assert_eq!((errors[0].error(), errors[1].error()), (Some(&"no beans"), None));
+/// assert_eq!(errors[1].panic().unwrap().message(), "no cups");
+/// assert!(matches!(errors[1].kind(), ErrorKind::Panic(_)) && errors[1].adopted().is_none());
+/// let [first, second] = errors.into_iter().collect::<Vec<_>>().try_into().unwrap();
+/// assert_eq!(first.into_error().unwrap(), "no beans");
+/// assert!(matches!(second.into_kind(), ErrorKind::Panic(_)));
 /// # });
 /// ```
 pub struct ChildError<E> {
@@ -80,48 +90,18 @@ pub struct ChildError<E> {
 
 impl<E> ChildError<E> {
     /// What it is.
-    ///
-    /// ```
-    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
-    /// #     n.named("left").start_soon(async { Err::<(), _>("no beans") });
-    /// #     Ok(())
-    /// # })).unwrap_err();
-    /// use aionursery::ErrorKind;
-    /// assert!(matches!(error[0].kind(), ErrorKind::Error(error) if *error == "no beans"));
-    /// ```
     #[must_use]
     pub fn kind(&self) -> &ErrorKind<E> {
         &self.kind
     }
 
     /// What it is, by value.
-    ///
-    /// ```
-    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
-    /// #     n.named("left").start_soon(async { Err::<(), _>("no beans") });
-    /// #     Ok(())
-    /// # })).unwrap_err();
-    /// use aionursery::ErrorKind;
-    /// for error in error {
-    ///     if let ErrorKind::Error(error) = error.into_kind() {
-    ///         assert_eq!(error, "no beans");
-    ///     }
-    /// }
-    /// ```
     #[must_use]
     pub fn into_kind(self) -> ErrorKind<E> {
         self.kind
     }
 
     /// The error, unless it was a panic, or is of another type.
-    ///
-    /// ```
-    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
-    /// #     n.named("left").start_soon(async { Err::<(), _>("no beans") });
-    /// #     Ok(())
-    /// # })).unwrap_err();
-    /// assert_eq!(error[0].error(), Some(&"no beans"));
-    /// ```
     #[must_use]
     pub fn error(&self) -> Option<&E> {
         match &self.kind {
@@ -134,18 +114,6 @@ impl<E> ChildError<E> {
     ///
     /// # Errors
     /// Itself, otherwise.
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// use aionursery::{Builder, OnError};
-    /// let error = Builder::new().on_error(OnError::Collect).nursery(async |n| {
-    ///     let child = n.start_soon(async { Err::<u32, _>("no beans") });
-    ///     let failed = child.await.unwrap_err();
-    ///     Ok(failed.into_error().unwrap().len())
-    /// }).await;
-    /// assert_eq!(error.unwrap(), 8);
-    /// # });
-    /// ```
     pub fn into_error(self) -> Result<E, Self> {
         match self.kind {
             ErrorKind::Error(error) => Ok(error),
@@ -154,14 +122,6 @@ impl<E> ChildError<E> {
     }
 
     /// The panic, if it was one.
-    ///
-    /// ```
-    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
-    /// #     n.start_soon(async { if true { panic!("out of beans") } Ok::<_, String>(()) });
-    /// #     Ok(())
-    /// # })).unwrap_err();
-    /// assert_eq!(error[0].panic().unwrap().message(), "out of beans");
-    /// ```
     #[must_use]
     pub fn panic(&self) -> Option<&Panic> {
         match &self.kind {
@@ -170,23 +130,7 @@ impl<E> ChildError<E> {
         }
     }
 
-    /// The error of a nursery below that was dropped early, if it is one (R28).
-    ///
-    /// ```
-    /// # #[cfg(feature = "tokio")]
-    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-    /// # let ended = aionursery::nursery(async |_: aionursery::Nursery<'_, String>| {
-    /// #     let inner = aionursery::nursery(async |n| {
-    /// #         n.shielded().spawn(async { Err::<(), _>(String::from("full")) });
-    /// #         std::future::pending::<Result<(), String>>().await
-    /// #     });
-    /// #     let _ = futures::FutureExt::now_or_never(inner);
-    /// #     Ok(())
-    /// # });
-    /// # let error = ended.await.unwrap_err();
-    /// assert_eq!(error[0].adopted().unwrap().to_string(), "full");
-    /// # });
-    /// ```
+    /// The error of a nursery below that was dropped early, if it is one (R28): see [`AdoptedError`].
     #[must_use]
     pub fn adopted(&self) -> Option<&AdoptedError> {
         match &self.kind {
@@ -195,18 +139,7 @@ impl<E> ChildError<E> {
         }
     }
 
-    /// Why the child was cancelled, if that is how it ended: see
-    /// [`Child`](crate::Child).
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// # aionursery::nursery(async |n| {
-    /// let child = n.start_soon(std::future::pending::<Result<(), String>>());
-    /// child.cancel();
-    /// let ended = child.await.unwrap_err();
-    /// assert_eq!(ended.cancelled().unwrap().cause().source(), aionursery::error::Source::Explicit);
-    /// # Ok(()) }).await.unwrap() });
-    /// ```
+    /// Why the child was cancelled, if that is how it ended: see [`Child`](crate::Child).
     #[must_use]
     pub fn cancelled(&self) -> Option<&Cancelled> {
         match &self.kind {
@@ -216,28 +149,12 @@ impl<E> ChildError<E> {
     }
 
     /// The child's name, if it has one.
-    ///
-    /// ```
-    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
-    /// #     n.named("left").start_soon(async { Err::<(), _>("no beans") });
-    /// #     Ok(())
-    /// # })).unwrap_err();
-    /// assert_eq!(error[0].name(), Some("left"));
-    /// ```
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.label.name.as_deref()
     }
 
     /// The child's number in its nursery, from 1; the body is 0.
-    ///
-    /// ```
-    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
-    /// #     n.named("left").start_soon(async { Err::<(), _>("no beans") });
-    /// #     Ok(())
-    /// # })).unwrap_err();
-    /// assert_eq!(error[0].id(), 1);
-    /// ```
     #[must_use]
     pub fn id(&self) -> u32 {
         self.label.id

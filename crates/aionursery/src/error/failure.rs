@@ -75,14 +75,22 @@ impl<E> Failure<E> {
     /// What is made of the error may run its `Display` and its destructor: a panic there comes in
     /// its place, since what waits for this one has to be told.
     pub(crate) fn into_lost(self, erase: fn(E) -> AdoptedError) -> Option<LostError> {
-        let erase = |error| match catch_unwind(AssertUnwindSafe(|| erase(error))) {
+        self.open(|error| match catch_unwind(AssertUnwindSafe(|| erase(error))) {
             Ok(adopted) => ErrorKind::Adopted(adopted),
             Err(payload) => ErrorKind::Panic(Panic::new(payload)),
-        };
+        })
+    }
+
+    /// `None` if the future that awaited the child has taken the error.
+    pub(super) fn into_child_error(self) -> Option<ChildError<E>> {
+        self.open(ErrorKind::Error)
+    }
+
+    fn open<F>(self, own: impl FnOnce(E) -> ErrorKind<F>) -> Option<ChildError<F>> {
         let kind = match self.kept {
-            Kept::Held(held) => erase(held.take()?),
+            Kept::Held(held) => own(held.take()?),
             Kept::HeldPanic(held) => ErrorKind::Panic(held.take()?),
-            Kept::Error(error) => erase(error),
+            Kept::Error(error) => own(error),
             Kept::Panic(panic) => ErrorKind::Panic(panic),
             Kept::Adopted(adopted) => ErrorKind::Adopted(adopted),
         };
@@ -97,10 +105,10 @@ impl<E> Failure<E> {
     pub(crate) fn into_payload(self) -> Result<Box<dyn Any + Send>, Self> {
         match self.kept {
             Kept::Panic(panic) => Ok(panic.into_payload()),
-            Kept::HeldPanic(held) => match held.take() {
-                Some(panic) => Ok(panic.into_payload()),
-                None => Err(Self { kept: Kept::HeldPanic(held), label: self.label }),
-            },
+            Kept::HeldPanic(held) => held
+                .take()
+                .map(Panic::into_payload)
+                .ok_or(Self { kept: Kept::HeldPanic(held), label: self.label }),
             kept => Err(Self { kept, label: self.label }),
         }
     }
@@ -115,18 +123,6 @@ impl<E> Failure<E> {
             }
         };
         Self { kept, label: lost.label }
-    }
-
-    /// `None` if the future that awaited the child has taken the error.
-    pub(super) fn into_child_error(self) -> Option<ChildError<E>> {
-        let kind = match self.kept {
-            Kept::Held(held) => ErrorKind::Error(held.take()?),
-            Kept::HeldPanic(held) => ErrorKind::Panic(held.take()?),
-            Kept::Error(error) => ErrorKind::Error(error),
-            Kept::Panic(panic) => ErrorKind::Panic(panic),
-            Kept::Adopted(adopted) => ErrorKind::Adopted(adopted),
-        };
-        Some(ChildError { kind, label: self.label })
     }
 }
 

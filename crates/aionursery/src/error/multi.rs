@@ -23,8 +23,14 @@ use super::{AdoptedError, Cause, ChildError, ErrorKind, Failure, LostError, Pani
 ///     n.named("left").start_soon(async { Err::<(), _>("no beans") });
 ///     Ok(())
 /// }).await.unwrap_err();
-/// assert_eq!(error.errors().collect::<Vec<_>>(), [&"no beans"]);
 /// assert_eq!(error.to_string(), "1 error in a nursery\n└─ child \"left\": no beans");
+/// assert_eq!((error.len(), error.is_empty()), (1, false));
+/// assert_eq!(error.cause().unwrap().reason(), Some("child \"left\""));
+/// assert_eq!(error.first().unwrap().name(), Some("left"));
+/// assert_eq!(error.iter().map(|error| error.id()).collect::<Vec<_>>(), [1]);
+/// assert_eq!(error.errors().collect::<Vec<_>>(), [&"no beans"]);
+/// assert_eq!((error.panics().count(), error.adopted().count()), (0, 0));
+/// assert_eq!(error.into_errors().unwrap(), ["no beans"]);
 /// # });
 /// ```
 pub struct MultiError<E> {
@@ -49,28 +55,12 @@ impl<E> MultiError<E> {
     }
 
     /// How many errors there are.
-    ///
-    /// ```
-    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
-    /// #     n.named("left").start_soon(async { Err::<(), _>("no beans") });
-    /// #     Ok(())
-    /// # })).unwrap_err();
-    /// assert_eq!(error.len(), 1);
-    /// ```
     #[must_use]
     pub fn len(&self) -> usize {
         self.errors.len()
     }
 
     /// Whether there is no error: the nursery was only cancelled.
-    ///
-    /// ```
-    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
-    /// #     n.named("left").start_soon(async { Err::<(), _>("no beans") });
-    /// #     Ok(())
-    /// # })).unwrap_err();
-    /// assert!(!error.is_empty());
-    /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.errors.is_empty()
@@ -89,47 +79,21 @@ impl<E> MultiError<E> {
     /// ```
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.errors.is_empty()
+        self.is_empty()
     }
 
     /// Why the nursery was cancelled, if it was (R11).
-    ///
-    /// ```
-    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
-    /// #     n.named("left").start_soon(async { Err::<(), _>("no beans") });
-    /// #     Ok(())
-    /// # })).unwrap_err();
-    /// assert_eq!(error.cause().unwrap().reason(), Some("child \"left\""));
-    /// ```
     #[must_use]
     pub fn cause(&self) -> Option<&Cause> {
         self.cause.as_ref()
     }
 
     /// Each with its child.
-    ///
-    /// ```
-    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
-    /// #     n.named("left").start_soon(async { Err::<(), _>("no beans") });
-    /// #     Ok(())
-    /// # })).unwrap_err();
-    /// for error in error.iter() {
-    ///     println!("{}: {error}", error.name().unwrap_or("a child"));
-    /// }
-    /// ```
     pub fn iter(&self) -> std::slice::Iter<'_, ChildError<E>> {
         self.errors.iter()
     }
 
     /// The one that happened first; none if the nursery was only cancelled.
-    ///
-    /// ```
-    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
-    /// #     n.named("left").start_soon(async { Err::<(), _>("no beans") });
-    /// #     Ok(())
-    /// # })).unwrap_err();
-    /// assert_eq!(error.first().unwrap().name(), Some("left"));
-    /// ```
     #[must_use]
     pub fn first(&self) -> Option<&ChildError<E>> {
         self.errors.first()
@@ -140,14 +104,6 @@ impl<E> MultiError<E> {
     /// # Errors
     /// Itself, if something has panicked, was adopted, or if there is no error: the nursery was only
     /// cancelled. None of that is to go without a look.
-    ///
-    /// ```
-    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
-    /// #     n.named("left").start_soon(async { Err::<(), _>("no beans") });
-    /// #     Ok(())
-    /// # })).unwrap_err();
-    /// assert_eq!(error.into_errors().unwrap(), ["no beans"]);
-    /// ```
     pub fn into_errors(self) -> Result<Vec<E>, Self> {
         if self.errors.is_empty() || self.errors.iter().any(|error| error.error().is_none()) {
             return Err(self);
@@ -160,49 +116,16 @@ impl<E> MultiError<E> {
     }
 
     /// The errors of this type: without panics, and without what was adopted.
-    ///
-    /// ```
-    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
-    /// #     n.named("left").start_soon(async { Err::<(), _>("no beans") });
-    /// #     Ok(())
-    /// # })).unwrap_err();
-    /// assert_eq!(error.errors().collect::<Vec<_>>(), [&"no beans"]);
-    /// ```
     pub fn errors(&self) -> impl Iterator<Item = &E> {
         self.errors.iter().filter_map(ChildError::error)
     }
 
     /// The panics.
-    ///
-    /// ```
-    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
-    /// #     n.start_soon(async { if true { panic!("out of beans") } Ok::<_, String>(()) });
-    /// #     Ok(())
-    /// # })).unwrap_err();
-    /// assert_eq!(error.panics().count(), 1);
-    /// ```
     pub fn panics(&self) -> impl Iterator<Item = &Panic> {
         self.errors.iter().filter_map(ChildError::panic)
     }
 
-    /// The errors of nurseries below that were dropped early (R28).
-    ///
-    /// ```
-    /// # #[cfg(feature = "tokio")]
-    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-    /// # let ended = aionursery::nursery(async |_: aionursery::Nursery<'_, String>| {
-    /// #     let inner = aionursery::nursery(async |n| {
-    /// #         n.shielded().spawn(async { Err::<(), _>(String::from("full")) });
-    /// #         std::future::pending::<Result<(), String>>().await
-    /// #     });
-    /// #     let _ = futures::FutureExt::now_or_never(inner);
-    /// #     Ok(())
-    /// # });
-    /// # let error = ended.await.unwrap_err();
-    /// let adopted: Vec<_> = error.adopted().map(|error| error.to_string()).collect();
-    /// assert_eq!(adopted, ["full"]);
-    /// # });
-    /// ```
+    /// The errors of nurseries below that were dropped early (R28): see [`AdoptedError`].
     pub fn adopted(&self) -> impl Iterator<Item = &AdoptedError> {
         self.errors.iter().filter_map(ChildError::adopted)
     }

@@ -4,7 +4,7 @@
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::fmt::{self, Debug, Display};
+use std::fmt::{self, Display};
 use std::panic;
 use std::sync::{Once, PoisonError};
 
@@ -15,11 +15,17 @@ use crate::sync::Mutex;
 ///
 /// ```
 /// # futures::executor::block_on(async {
-/// let error = aionursery::nursery(async |n| {
+/// use aionursery::{ErrorKind, error::record_panic_locations, nursery};
+/// record_panic_locations();
+/// let errors = nursery(async |n| {
 ///     n.start_soon(async { if true { panic!("out of beans") } Ok::<_, String>(()) });
 ///     Ok(())
 /// }).await.unwrap_err();
-/// assert_eq!(error.panics().next().unwrap().message(), "out of beans");
+/// let panic = errors.panics().next().unwrap();
+/// assert_eq!(panic.message(), "out of beans");
+/// assert!(panic.location().unwrap().contains(".rs:"));
+/// let ErrorKind::Panic(panic) = errors.into_iter().next().unwrap().into_kind() else { unreachable!() };
+/// assert_eq!(panic.into_payload().downcast_ref(), Some(&"out of beans"));
 /// # });
 /// ```
 pub struct Panic {
@@ -39,47 +45,18 @@ impl Panic {
     }
 
     /// What it was called with, if that was text.
-    ///
-    /// ```
-    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
-    /// #     n.start_soon(async { if true { panic!("out of beans") } Ok::<_, String>(()) });
-    /// #     Ok(())
-    /// # })).unwrap_err();
-    /// assert_eq!(error.panics().next().unwrap().message(), "out of beans");
-    /// ```
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }
 
     /// `file:line:column`, if locations are recorded.
-    ///
-    /// ```
-    /// aionursery::error::record_panic_locations();
-    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
-    /// #     n.start_soon(async { if true { panic!("out of beans") } Ok::<_, String>(()) });
-    /// #     Ok(())
-    /// # })).unwrap_err();
-    /// let panic = error.panics().next().unwrap();
-    /// assert!(panic.location().is_some());
-    /// ```
     #[must_use]
     pub fn location(&self) -> Option<&str> {
         self.location.as_deref()
     }
 
     /// The payload, as [`std::panic::catch_unwind`] gives it.
-    ///
-    /// ```
-    /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
-    /// #     n.start_soon(async { if true { panic!("out of beans") } Ok::<_, String>(()) });
-    /// #     Ok(())
-    /// # })).unwrap_err();
-    /// use aionursery::ErrorKind;
-    /// let first = error.into_iter().next().unwrap();
-    /// let ErrorKind::Panic(panic) = first.into_kind() else { unreachable!() };
-    /// assert_eq!(panic.into_payload().downcast_ref(), Some(&"out of beans"));
-    /// ```
     #[must_use]
     pub fn into_payload(self) -> Box<dyn Any + Send> {
         self.payload.into_inner().unwrap_or_else(PoisonError::into_inner)
@@ -96,26 +73,15 @@ impl Display for Panic {
     }
 }
 
-impl Debug for Panic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Panic")
-            .field("message", &self.message)
-            .field("location", &self.location)
-            .finish_non_exhaustive()
-    }
-}
+opaque!("Panic", [] Panic, |panic| { message: panic.message, location: panic.location });
 
 thread_local! {
     static LAST: RefCell<Option<Box<str>>> = const { RefCell::new(None) };
 }
 
-/// From now on a [`Panic`](crate::error::Panic) knows its [`location`](crate::error::Panic::location). Adds to
+/// From now on a [`Panic`] knows its [`location`](Panic::location). Adds to
 /// the panic hook that is set at this moment, which goes on to be called; call it once, after
 /// setting your own.
-///
-/// ```
-/// aionursery::error::record_panic_locations();
-/// ```
 pub fn record_panic_locations() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

@@ -8,8 +8,8 @@ use std::marker::PhantomData;
 /// they can stand in `tokio::spawn`. [`Local`] ones take any future, and are not `Send` for it.
 ///
 /// ```
-/// use aionursery::{Child, Nursery, mode::Admits};
-/// /// Works for nurseries of both kinds.
+/// use aionursery::{Child, Nursery, mode::{Admits, Local, Mode, Sendable}};
+/// /// These work for nurseries of both kinds.
 /// fn start<'env, F, M>(n: &Nursery<'env, String, M>, future: F) -> Child<u8, String>
 /// where
 ///     F: Future<Output = Result<u8, String>> + 'env,
@@ -17,19 +17,20 @@ use std::marker::PhantomData;
 /// {
 ///     n.start_soon(future)
 /// }
+/// fn stop<M: Mode>(n: &Nursery<'_, String, M>) {
+///     n.cancel();
+/// }
+/// // For short: Nursery<'_, String>, LocalNursery<'_, String>.
+/// fn stop_both(n: Nursery<'_, String, Sendable>, local: Nursery<'_, String, Local>) {
+///     stop(&n);
+///     stop(&local);
+/// }
 /// ```
 pub trait Admits<F>: Mode + sealed::Admits<F> {}
 
 impl<F, M: Mode + sealed::Admits<F>> Admits<F> for M {}
 
 /// [`Sendable`] or [`Local`].
-///
-/// ```
-/// use aionursery::{Nursery, mode::Mode};
-/// fn stop<M: Mode>(n: &Nursery<'_, String, M>) {
-///     n.cancel();
-/// }
-/// ```
 pub trait Mode: sealed::Mode {}
 
 /// Code that could add to these could send to another thread what must stay on one (R29).
@@ -61,24 +62,10 @@ mod sealed {
 }
 
 /// Children are `Send`: what [`nursery`](crate::nursery()) makes.
-///
-/// ```
-/// use aionursery::{Nursery, mode::Sendable};
-/// fn stop(n: Nursery<'_, String, Sendable>) { // or, for short, Nursery<'_, String>
-///     n.cancel();
-/// }
-/// ```
 #[derive(Debug)]
 pub struct Sendable(());
 
 /// Children need not be `Send`: what [`nursery_local`](crate::nursery_local) makes.
-///
-/// ```
-/// use aionursery::{Nursery, mode::Local};
-/// fn stop(n: Nursery<'_, String, Local>) { // or, for short, LocalNursery<'_, String>
-///     n.cancel();
-/// }
-/// ```
 #[derive(Debug)]
 pub struct Local(PhantomData<*const ()>);
 
