@@ -12,9 +12,8 @@ use std::time::{Duration, Instant};
 use nursery_core::Source;
 
 pub use scoped::Scoped;
-use scoped::Target;
 
-use crate::around::Shared;
+use crate::around::{Shared, Target};
 use crate::clock::{Clock, UserClock};
 use crate::error::{Cause, Reason};
 

@@ -4,14 +4,13 @@
 
 use std::future::Future;
 use std::mem::{self, ManuallyDrop};
-use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use pin_project_lite::pin_project;
 
-use crate::around::{self, Around, Shared, Terms};
+use crate::around::{self, Around, Target};
 use crate::ended_outside::EndedOutside;
 use crate::error::Cancelled;
 use crate::ignore_panics::ignore_panics;
@@ -172,37 +171,20 @@ impl Drop for UnheardWalls {
     }
 }
 
-/// Which scope something runs in.
-pub(super) enum Target {
-    /// That of some handles, and where it was told to run this.
-    Handles(Arc<Shared>, &'static Location<'static>),
-    /// One of its own.
-    Own(Terms),
-}
-
 impl Target {
     /// Something begins to run in it: says whether it shields. `None` if the scope is to be opened first.
     /// `since`: where the walls begin that will be raised in it.
     #[inline]
     fn begin(&self, since: usize) -> (bool, Option<Amid>) {
-        match self {
+        let (shield, is_free) = match self {
             Self::Handles(shared, place) => {
+                // Before anything runs in it: the clock of what is around may be the program's code, and panic.
                 polling::settle();
-                let outside = polling::look(Around::is_cancelled);
-                let stand = || polling::swap(Around::Later(shared.clone()));
-                let (shield, outermost) = shared.begin(place, outside, stand);
-                (shield, outermost.map(|outermost| Amid { outermost, since, before: None }))
+                shared.begin(place)
             }
-            Self::Own(terms) => (terms.shield, Amid::begin(terms, since)),
-        }
-    }
-
-    /// Its place in the tree, below `parent`.
-    fn open(&self, parent: Option<Arc<Scope>>) -> Arc<Scope> {
-        match self {
-            Self::Handles(shared, _) => shared.enter(parent),
-            Self::Own(terms) => terms.open(parent),
-        }
+            Self::Own(terms) => (terms.shield, true),
+        };
+        (shield, if is_free { Amid::begin(self, since) } else { None })
     }
 
     /// What ran in it has ended.
@@ -229,12 +211,12 @@ struct Amid {
 }
 
 impl Amid {
-    /// Something begins to run in a scope of these terms. `None` if that is to be opened first.
+    /// Something begins to run in this scope. `None` if that is to be opened first.
     #[inline]
-    fn begin(terms: &Terms, since: usize) -> Option<Self> {
+    fn begin(target: &Target, since: usize) -> Option<Self> {
         let around = polling::take();
         let outermost = around.is_outermost();
-        let (around, before) = match around.begin(*terms) {
+        let (around, before) = match around.begin(target) {
             Ok(around) => (around, None),
             Err(around) => {
                 polling::put(around);
@@ -243,7 +225,7 @@ impl Amid {
                 }
                 // It opens: the clock may be the program's code, which may panic.
                 let parent = polling::current();
-                (Around::unopened(*terms, parent), Some(polling::take()))
+                (Around::unopened(target, parent), Some(polling::take()))
             }
         };
         polling::put(around);
@@ -258,10 +240,7 @@ impl Amid {
 
     #[inline]
     fn stand_outside(&mut self) -> Option<Arc<Scope>> {
-        let (around, scope) = match polling::take() {
-            Around::Later(shared) => (shared.take_around(), None),
-            around => around.end(self.before.take()),
-        };
+        let (around, scope) = polling::take().end(self.before.take());
         polling::put(around);
         scope
     }

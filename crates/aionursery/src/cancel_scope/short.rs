@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use pin_project_lite::pin_project;
 
-use super::{Scoped, Target};
-use crate::around::Terms;
+use super::Scoped;
+use crate::around::{Target, Terms};
 use crate::polling;
 use crate::scope::Cancellation;
 
