@@ -10,34 +10,36 @@ use crate::error::{Cause, MultiError};
 use crate::polling;
 use crate::scope::Scope;
 
-/// A future that marks, each time it is polled, that it cannot go on. A word: in which poll of its caller
-/// polls it it was last; how often in that; how often it has asked for another.
+/// A future that marks, each time it is polled, that it cannot go on.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct ParkedFuture(u32);
+pub(crate) struct ParkedFuture {
+    /// In which poll of its caller it was last polled, and how often in that.
+    since: u16,
+    polls: u16,
+    /// How often it has asked for another poll.
+    calls: u8,
+}
 
 /// Queues of futures and executors that run in a child poll a future that wakes itself some hundred times, one in
 /// the other a few thousand times, before others have their turn; a `block_on` goes on for ever.
-const MOST: u32 = 4000;
+const MOST: u16 = 4000;
 /// A future that is polled again and again while a shield stands beside it stops asking for that.
-const FEW: u32 = 15;
+const FEW: u8 = 15;
 
 impl ParkedFuture {
     /// Marks that the future that polls it cannot go on. Returns `false` once that is known to be ignored.
     #[cold]
     pub(crate) fn mark(&mut self, cx: &Context<'_>) -> bool {
-        let since = u32::from(polling::park());
-        let (mut calls, mut polls) = (self.0 >> 12 & FEW, self.0 & 0xfff);
-        if self.0 >> 16 != since {
-            polls = 0;
+        let since = polling::park();
+        if self.since != since {
+            (self.since, self.polls) = (since, 0);
         }
-        if polls == MOST {
+        if self.polls == MOST {
             return false;
         }
-        let asks = polls > 0 || calls < FEW;
-        if polls == 0 && asks {
-            calls += 1;
-        }
-        self.0 = since << 16 | calls << 12 | (polls + 1);
+        let asks = self.polls > 0 || self.calls < FEW;
+        self.calls += u8::from(self.polls == 0 && asks);
+        self.polls += 1;
         if asks {
             // Otherwise a `block_on` would sleep.
             cx.waker().wake_by_ref();

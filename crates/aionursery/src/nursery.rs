@@ -100,21 +100,11 @@ impl<'env, E, M> Nursery<'env, E, M> {
         }
     }
 
-    /// As [`start_soon`](Self::start_soon), for a handle that may have outlived its nursery.
+    /// As [`start_soon`](Self::start_soon), for a handle that may have outlived its nursery: the example of
+    /// [`NurseryClosed`] keeps one.
     ///
     /// # Errors
     /// [`NurseryClosed`] once body and children have ended; the future is dropped.
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// let mut kept = None;
-    /// aionursery::nursery(async |n| {
-    ///     kept = Some(n.clone());
-    ///     Ok::<_, String>(())
-    /// }).await.unwrap();
-    /// assert!(kept.unwrap().try_start_soon(async { Ok(()) }).is_err());
-    /// # });
-    /// ```
     #[inline]
     #[track_caller]
     pub fn try_start_soon<F, T>(&self, future: F) -> Result<Child<T, E>, NurseryClosed>
@@ -124,27 +114,16 @@ impl<'env, E, M> Nursery<'env, E, M> {
     {
         let core = &self.core;
         if !self.is_plain() {
-            return self.start_special(future, Location::caller());
+            return self.start_seated(future, Place::new(self.gate()), Location::caller());
         }
         let (task, handle) = make(core.ready(), future, TaskOptions { shield: false, name: None });
         self.admit(task, handle)
     }
 
-    /// Apart from the way of a plain child, which makes no place.
+    /// A child that is named, noted or shielded, or that has to wait for its place. Apart from the way of a
+    /// plain one.
     #[cold]
     #[inline(never)]
-    fn start_special<F, T>(
-        &self,
-        future: F,
-        place: &'static Location<'static>,
-    ) -> Result<Child<T, E>, NurseryClosed>
-    where
-        F: Future<Output = Result<T, E>> + 'env,
-    {
-        self.start_seated(future, Place::new(self.gate()), place)
-    }
-
-    /// A child that is named, noted or shielded, or that has to wait for its place.
     fn start_seated<F, T>(
         &self,
         future: F,
@@ -284,23 +263,7 @@ impl<'env, E, M> Nursery<'env, E, M> {
     }
 
     /// Ends when the nursery is cancelled, for a child that wants to clean up first. Gives time
-    /// only where there is a cleanup budget, or a shield.
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// use std::time::Duration;
-    /// aionursery::Builder::new().cleanup(Duration::from_secs(5)).nursery(async |n| {
-    ///     let hears = n.clone();
-    ///     let server = n.start_soon(async move {
-    ///         hears.cancelled().await;
-    ///         Ok::<_, String>("said goodbye")
-    ///     });
-    ///     n.cancel();
-    ///     assert_eq!(server.await?, "said goodbye");
-    ///     Ok(())
-    /// }).await.unwrap();
-    /// # });
-    /// ```
+    /// only where there is a cleanup budget, or a shield: see [`Builder::cleanup`](crate::Builder::cleanup).
     pub fn cancelled(&self) -> Cancellation {
         Cancellation::new(self.core.scope.clone())
     }
@@ -349,18 +312,8 @@ impl<'env, E, M> Nursery<'env, E, M> {
     }
 
     /// The earliest deadline that reaches this nursery, `None` for never (R21); a moment that has
-    /// passed if it is already cancelled.
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// use std::time::Duration;
-    /// use aionursery::{Nursery, fail_after, nursery};
-    /// fail_after(Duration::from_secs(60), nursery(async |n: Nursery<'_, String>| {
-    ///     assert!(n.effective_deadline().is_some());
-    ///     Ok(())
-    /// })).await.unwrap().unwrap();
-    /// # });
-    /// ```
+    /// passed if it is already cancelled. See
+    /// [`current_effective_deadline`](crate::time::current_effective_deadline).
     #[must_use]
     pub fn effective_deadline(&self) -> Option<Instant> {
         let scope = &self.core.scope;

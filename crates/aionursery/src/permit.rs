@@ -17,6 +17,7 @@ use crate::nursery::{Admits, Nursery, Sendable};
 /// use aionursery::{Builder, Nursery, Permit};
 /// Builder::new().limit(1).nursery(async |n: Nursery<'_, String>| {
 ///     let permit: Permit<'_, String> = n.reserve().await;
+///     // Or, for a child on the runtime's workers, `spawn`.
 ///     Ok(permit.named("only").start_soon(async { Ok(()) }).value().await)
 /// }).await.unwrap();
 /// # });
@@ -86,13 +87,6 @@ impl<E: Send + 'static, M> Permit<'_, E, M> {
     ///
     /// # Panics
     /// If the nursery is closed, or outside a tokio runtime.
-    ///
-    /// ```
-    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-    /// # aionursery::nursery(async |n: aionursery::Nursery<'_, String>| {
-    /// assert_eq!(n.reserve().await.spawn(async { Ok(7) }).await?, 7);
-    /// # Ok(()) }).await.unwrap() });
-    /// ```
     #[track_caller]
     pub fn spawn<F, T>(self, future: F) -> Child<T, E>
     where

@@ -11,20 +11,7 @@ use crate::ignore_panics::ignore_panics;
 use crate::nursery::{Admits, Nursery};
 use crate::sync::{AtomicWaker, Mutex, lock};
 
-/// Why a child did not come to say that it had started.
-///
-/// ```
-/// # futures::executor::block_on(async {
-/// use aionursery::{TaskStatus, nursery_local, error::NotStarted};
-/// nursery_local(async |n| {
-///     let port = n.start(async |_status: TaskStatus<u16, String>| {
-///         Err::<(), _>(String::from("the port is taken"))
-///     }).await;
-///     assert_eq!(port, Err(NotStarted::Failed("the port is taken".into())));
-///     Ok(())
-/// }).await.unwrap();
-/// # });
-/// ```
+/// Why a child did not come to say that it had started: what [`Nursery::start`] gives then.
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NotStarted<E> {
@@ -135,14 +122,19 @@ impl<'env, E: 'env, M> Nursery<'env, E, M> {
     ///
     /// ```
     /// # futures::executor::block_on(async {
-    /// let port = aionursery::nursery_local(async |n| {
+    /// use aionursery::{TaskStatus, error::NotStarted, nursery_local};
+    /// nursery_local(async |n| {
     ///     let port = n.start(async |status| {
     ///         status.started(8080);
     ///         Ok::<_, String>(())
-    ///     }).await.map_err(|error| error.to_string())?;
-    ///     Ok(port)
-    /// }).await;
-    /// assert_eq!(port.unwrap(), 8080);
+    ///     }).await;
+    ///     assert_eq!(port, Ok(8080));
+    ///     let port = n.start(async |_status: TaskStatus<u16, String>| {
+    ///         Err(String::from("the port is taken"))
+    ///     }).await;
+    ///     assert_eq!(port, Err(NotStarted::Failed("the port is taken".into())));
+    ///     Ok(())
+    /// }).await.unwrap();
     /// # });
     /// ```
     #[track_caller]

@@ -144,16 +144,8 @@ pub fn shield<F: Future>(future: F) -> Shielding<F> {
 }
 
 /// The time where the running code stands: on the clock of the scopes around it, which may be a
-/// runtime's that is paused, or a [`Clock`](crate::time::Clock) of the program's.
-///
-/// ```
-/// # futures::executor::block_on(async {
-/// use std::time::Duration;
-/// use aionursery::{fail_at, time::current_time};
-/// let soon = current_time() + Duration::from_secs(1);
-/// assert!(fail_at(soon, aionursery::yield_now()).await.is_ok());
-/// # });
-/// ```
+/// runtime's that is paused, or a [`Clock`](crate::time::Clock) of the program's. The example of
+/// [`current_effective_deadline`] reads it.
 #[must_use]
 pub fn current_time() -> Instant {
     polling::now()

@@ -39,10 +39,8 @@ pub(crate) enum Fault<E> {
 }
 
 enum Kept<E> {
-    Held(Held<E>),
-    HeldPanic(Held<Panic>),
-    Error(E),
-    Panic(Panic),
+    Error(Held<E>),
+    Panic(Held<Panic>),
     Adopted(AdoptedError),
 }
 
@@ -54,19 +52,19 @@ pub(crate) struct Failure<E> {
 
 impl<E> Failure<E> {
     pub(crate) fn held(held: Held<E>, label: Label) -> Self {
-        Self { kept: Kept::Held(held), label }
+        Self { kept: Kept::Error(held), label }
     }
 
     pub(crate) fn held_panic(held: Held<Panic>, label: Label) -> Self {
-        Self { kept: Kept::HeldPanic(held), label }
+        Self { kept: Kept::Panic(held), label }
     }
 
     pub(crate) fn error(error: E, label: Label) -> Self {
-        Self { kept: Kept::Error(error), label }
+        Self::held(Held::new(error), label)
     }
 
     pub(crate) fn panic(payload: Box<dyn Any + Send>, label: Label) -> Self {
-        Self { kept: Kept::Panic(Panic::new(payload)), label }
+        Self::held_panic(Held::new(Panic::new(payload)), label)
     }
 
     /// What can go to a nursery with another type of error. `None` if the future that awaited the child
@@ -88,10 +86,8 @@ impl<E> Failure<E> {
 
     fn open<F>(self, own: impl FnOnce(E) -> ErrorKind<F>) -> Option<ChildError<F>> {
         let kind = match self.kept {
-            Kept::Held(held) => own(held.take()?),
-            Kept::HeldPanic(held) => ErrorKind::Panic(held.take()?),
-            Kept::Error(error) => own(error),
-            Kept::Panic(panic) => ErrorKind::Panic(panic),
+            Kept::Error(held) => own(held.take()?),
+            Kept::Panic(held) => ErrorKind::Panic(held.take()?),
             Kept::Adopted(adopted) => ErrorKind::Adopted(adopted),
         };
         Some(ChildError { kind, label: self.label })
@@ -104,11 +100,10 @@ impl<E> Failure<E> {
     /// The payload of it, if it was a panic.
     pub(crate) fn into_payload(self) -> Result<Box<dyn Any + Send>, Self> {
         match self.kept {
-            Kept::Panic(panic) => Ok(panic.into_payload()),
-            Kept::HeldPanic(held) => held
+            Kept::Panic(held) => held
                 .take()
                 .map(Panic::into_payload)
-                .ok_or(Self { kept: Kept::HeldPanic(held), label: self.label }),
+                .ok_or(Self { kept: Kept::Panic(held), label: self.label }),
             kept => Err(Self { kept, label: self.label }),
         }
     }
@@ -116,7 +111,7 @@ impl<E> Failure<E> {
     /// Of a nursery that was dropped.
     pub(crate) fn adopted(lost: LostError) -> Self {
         let kept = match lost.kind {
-            ErrorKind::Panic(panic) => Kept::Panic(panic),
+            ErrorKind::Panic(panic) => Kept::Panic(Held::new(panic)),
             ErrorKind::Adopted(adopted) => Kept::Adopted(adopted),
             ErrorKind::Cancelled(_) | ErrorKind::Reported => {
                 unreachable!("no error of a nursery's")

@@ -171,18 +171,9 @@ impl<E> MultiError<E> {
     /// Shows the tree with the sources of each error, for types that do not show these themselves.
     ///
     /// ```
-    /// # #[derive(Debug)]
-    /// # struct NoCoffee(std::fmt::Error);
-    /// # impl std::fmt::Display for NoCoffee {
-    /// #     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-    /// #         f.write_str("no coffee")
-    /// #     }
-    /// # }
-    /// # impl std::error::Error for NoCoffee {
-    /// #     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-    /// #         Some(&self.0)
-    /// #     }
-    /// # }
+    /// # #[derive(Debug, thiserror::Error)]
+    /// # #[error("no coffee")]
+    /// # struct NoCoffee(#[source] std::fmt::Error);
     /// # let error = futures::executor::block_on(aionursery::nursery(async |n| {
     /// #     n.named("left").start_soon(async { Err::<(), _>(NoCoffee(std::fmt::Error)) });
     /// #     Ok(())

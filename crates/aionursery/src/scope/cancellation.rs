@@ -5,19 +5,19 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::{SOFT, Scope};
-use crate::ignore_panics::ignore_panics;
+use super::{Scope, Waiter};
 
 /// The future of [`Nursery::cancelled`](crate::Nursery::cancelled).
 #[must_use = "futures do nothing unless polled"]
 pub struct Cancellation {
     scope: Arc<Scope>,
-    place: Option<u32>,
+    /// There once it waits.
+    waiter: Option<Arc<Waiter>>,
 }
 
 impl Cancellation {
     pub(crate) fn new(scope: Arc<Scope>) -> Self {
-        Self { scope, place: None }
+        Self { scope, waiter: None }
     }
 }
 
@@ -27,22 +27,22 @@ impl Future for Cancellation {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.get_mut();
-        let signal = &this.scope.signal;
-        loop {
-            let flags = signal.flags();
-            if flags & SOFT != 0 {
-                return Poll::Ready(());
-            }
-            if signal.register(&mut this.place, cx.waker(), flags) {
-                return Poll::Pending;
-            }
+        let Self { scope, waiter } = self.get_mut();
+        if !scope.is_soft() {
+            waiter.get_or_insert_with(|| scope.signal.add_waiter()).register(cx.waker());
+        }
+        // A cancellation that came before the waker was there is seen now.
+        match scope.is_soft() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
         }
     }
 }
 
 impl Drop for Cancellation {
     fn drop(&mut self) {
-        ignore_panics(|| self.scope.signal.unregister(&mut self.place));
+        if let Some(waiter) = self.waiter.take() {
+            self.scope.signal.drop_waiter(waiter);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What runs in a scope looks at this and waits for it: its flags, what is to be woken, and what is to be
 //! ended on other threads. It must never decide what is cancelled.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::Waker;
 
 use super::info::Info;
@@ -71,7 +71,7 @@ impl Drop for Owner {
 /// What a scope's inhabitants look at and wait for.
 pub(crate) struct Signal {
     pub(super) flags: AtomicU8,
-    waiters: Mutex<Waiters>,
+    waiting: Mutex<Waiting>,
     pub(super) owner: Owner,
     pub(crate) info: Info,
     pub(crate) clock: ScopeClock,
@@ -83,17 +83,19 @@ pub(crate) struct Signal {
     pub(crate) tokens: Tokens,
 }
 
+/// What waits for its flags to be set.
 #[derive(Default)]
-struct Waiters {
-    wakers: Vec<Option<Waker>>,
-    free: Vec<u32>,
+struct Waiting {
+    waiters: Vec<Weak<Waiter>>,
+    /// How many of these have gone.
+    gone: usize,
 }
 
 impl Signal {
     pub(super) fn new(flags: u8, owner: Owner, info: Info, clock: ScopeClock) -> Self {
         Self {
             flags: AtomicU8::new(flags),
-            waiters: Mutex::default(),
+            waiting: Mutex::default(),
             owner,
             info,
             clock,
@@ -122,46 +124,21 @@ impl Signal {
         self.owner.register(waker);
     }
 
-    /// Waits for the flags to change from `seen`. Returns `false` if they have: then nothing is kept.
-    ///
-    /// Wakers are cloned and dropped outside the lock: either may run the program's code (R29).
-    pub(crate) fn register(&self, place: &mut Option<u32>, waker: &Waker, seen: u8) -> bool {
-        if let Some(index) = *place {
-            let waiters = &*lock(&self.waiters);
-            if self.flags() != seen {
-                return false;
-            }
-            let kept = &waiters.wakers[index as usize];
-            if kept.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
-                return true;
-            }
-        }
-        let waker = waker.clone();
-        let before = {
-            let waiters = &mut *lock(&self.waiters);
-            if self.flags() != seen {
-                return false;
-            }
-            let index = *place.get_or_insert_with(|| {
-                waiters.free.pop().unwrap_or_else(|| {
-                    waiters.wakers.push(None);
-                    waiters.wakers.len() as u32 - 1
-                })
-            });
-            waiters.wakers[index as usize].replace(waker)
-        };
-        drop(before);
-        true
+    /// What is woken from now on when flags are set.
+    pub(crate) fn add_waiter(&self) -> Arc<Waiter> {
+        let waiter = Arc::new(Waiter::new());
+        lock(&self.waiting).waiters.push(Arc::downgrade(&waiter));
+        waiter
     }
 
-    pub(crate) fn unregister(&self, place: &mut Option<u32>) {
-        if let Some(index) = place.take() {
-            let waker = {
-                let waiters = &mut *lock(&self.waiters);
-                waiters.free.push(index);
-                waiters.wakers[index as usize].take()
-            };
-            drop(waker);
+    /// It waits no more. Its waker goes outside the lock: it may be the program's code (R29).
+    pub(crate) fn drop_waiter(&self, waiter: Arc<Waiter>) {
+        drop(waiter);
+        let waiting = &mut *lock(&self.waiting);
+        waiting.gone += 1;
+        if waiting.gone > waiting.waiters.len() / 2 {
+            waiting.waiters.retain(|waiter| waiter.strong_count() > 0);
+            waiting.gone = 0;
         }
     }
 
@@ -189,16 +166,14 @@ impl Signal {
 
     /// Sets flags and wakes everything that waits.
     pub(super) fn raise(&self, flags: u8) {
-        let wakers: Vec<Waker> = {
-            let waiters = &mut *lock(&self.waiters);
+        let waiting = {
+            let waiting = &mut *lock(&self.waiting);
             if self.flags.fetch_or(flags, Ordering::AcqRel) & flags == flags {
                 return;
             }
-            waiters.wakers.iter_mut().filter_map(Option::take).collect()
+            std::mem::take(waiting)
         };
-        for waker in wakers {
-            ignore_panics(|| waker.wake());
-        }
+        waiting.waiters.iter().filter_map(Weak::upgrade).for_each(|waiter| waiter.wake());
         #[cfg(feature = "tokio")]
         if flags & HARD != 0 {
             ignore_panics(|| self.workers.abort());

@@ -1,5 +1,5 @@
-//! The owner of a future that waits for what stands in it, shields and nurseries, before it drops the
-//! future. It must never decide what is waited for.
+//! What waits for a scope: a future, for its cancellation; or the owner of a future, for the shields and
+//! nurseries that stand in it, before it drops that. It must never decide what is waited for.
 
 use std::task::Waker;
 
@@ -8,7 +8,7 @@ use crate::sync::AtomicWaker;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
 pub(crate) struct Waiter {
-    /// How many shields stand in the future.
+    /// How many shields stand in the future that it owns.
     shields: AtomicUsize,
     waker: AtomicWaker,
 }
