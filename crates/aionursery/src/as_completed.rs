@@ -227,16 +227,14 @@ impl<T, E, K> AsCompleted<T, E, K> {
     /// # Ok(()) }).await.unwrap() });
     /// ```
     pub fn next_value(&mut self) -> impl Future<Output = Option<T>> {
-        poll_fn(|cx| self.poll_value(cx))
+        poll_fn(|cx| {
+            self.poll_next_by(cx, Child::poll_value).map(|ended| ended.map(|(_, value)| value))
+        })
     }
 
     #[inline]
     fn poll_with_key(&mut self, cx: &mut Context<'_>) -> Poll<Option<Keyed<T, E, K>>> {
         self.poll_next_by(cx, |child, cx| Pin::new(child).poll(cx))
-    }
-
-    pub(crate) fn poll_value(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        self.poll_next_by(cx, Child::poll_value).map(|ended| ended.map(|(_, value)| value))
     }
 
     /// Cancels those children, of the ones whose result has not been given, whose keys these are, as

@@ -162,17 +162,7 @@ impl Builder {
         self
     }
 
-    /// The nursery's name, in its errors, in dumps and in traces.
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// use aionursery::Builder;
-    /// Builder::new().name("kitchen").nursery(async |n| {
-    ///     assert_eq!(n.dump().roots()[0].name(), Some("kitchen"));
-    ///     Ok::<_, String>(())
-    /// }).await.unwrap();
-    /// # });
-    /// ```
+    /// The nursery's name, in its errors, in traces and in dumps: a [`Node`](crate::dump::Node) shows it.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.name = Some(name.into());
         self

@@ -34,7 +34,7 @@ use crate::error::{Cause, Reason};
 /// # });
 /// ```
 #[derive(Clone, Default)]
-pub struct CancelScope(Arc<Shared>);
+pub struct CancelScope(pub(crate) Arc<Shared>);
 
 opaque!("CancelScope", [] CancelScope, |scope| { cancelled: scope.is_cancelled() });
 
@@ -180,10 +180,5 @@ impl CancelScope {
     #[track_caller]
     pub fn run<F: Future>(&self, future: F) -> Scoped<F> {
         Scoped::new(Target::Handles(self.0.clone(), Location::caller()), future)
-    }
-
-    #[cfg(feature = "tokio-util")]
-    pub(crate) fn shared(&self) -> &Shared {
-        &self.0
     }
 }

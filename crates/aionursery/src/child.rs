@@ -133,10 +133,6 @@ impl<T, E> Child<T, E> {
         self.task.header().name().map(|name| &**name)
     }
 
-    fn label(&self) -> Label {
-        self.task.header().label()
-    }
-
     /// Waits for its end and says how it ended. Never ends the future that awaits it, never takes the error.
     ///
     /// ```
@@ -239,7 +235,7 @@ impl<T, E> Child<T, E> {
             return Poll::Pending;
         }
         let parked = self.parked.take().expect("it was there just now");
-        Poll::Ready(Err(give(parked.fault, self.label())))
+        Poll::Ready(Err(give(parked.fault, self.task.header().label())))
     }
 
     /// The handle's own cancellation must not take the body along in silence.

@@ -1,7 +1,6 @@
 //! The time: what tells it, what wakes when it has come, and the form in which the core wants it,
 //! nanoseconds since a start. It must never say that a moment has come before it has.
 
-use std::fmt::{self, Debug};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -66,11 +65,7 @@ impl UserClock {
     }
 }
 
-impl Debug for UserClock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Own(..)")
-    }
-}
+opaque!("UserClock", [] UserClock);
 
 /// The clock of an outermost scope and all below it: the program's own, or that of the runtime which polls
 /// what looks at it, or the system's where there is none. Its nanoseconds count from one moment for all,

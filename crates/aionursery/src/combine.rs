@@ -110,7 +110,7 @@ struct Mapped<'env, I, F, Fut, T, E> {
     n: Nursery<'env, E>,
     work: Work<Fuse<I>, F>,
     values: Vec<Option<T>>,
-    running: AsCompleted<(usize, T), E>,
+    running: AsCompleted<T, E, usize>,
     futures: PhantomData<fn() -> Fut>,
 }
 
@@ -118,7 +118,7 @@ impl<I, F, Fut, T, E> Unpin for Mapped<'_, I, F, Fut, T, E> {}
 
 impl<'env, I, F, Fut, T, E> Mapped<'env, I, F, Fut, T, E> {
     fn new(work: Work<Fuse<I>, F>, n: Nursery<'env, E>) -> Self {
-        let (values, running) = (Vec::new(), AsCompleted::new());
+        let (values, running) = (Vec::new(), AsCompleted::keyed());
         Self { n, work, values, running, futures: PhantomData }
     }
 }
@@ -138,11 +138,10 @@ where
             while running.len() < *limit
                 && let Some(item) = source.next()
             {
-                let (place, future) = (values.len(), each(item));
+                running.insert(values.len(), n.start_soon(each(item)));
                 values.push(None);
-                running.push(n.start_soon(async move { Ok((place, future.await?)) }));
             }
-            match ready!(running.poll_value(cx)) {
+            match ready!(running.poll_next_by(cx, Child::poll_value)) {
                 Some((place, value)) => values[place] = Some(value),
                 None => return Poll::Ready(Ok(mem::take(values).into_iter().flatten().collect())),
             }

@@ -68,22 +68,11 @@ impl<'env, E: 'env, M> Nursery<'env, E, M> {
 
 #[cfg(feature = "tokio")]
 impl<E: Send + 'static, M> Nursery<'_, E, M> {
-    /// As [`spawn`](Self::spawn), for a child that cannot fail: a future of any output, which is its
-    /// value. It can still panic and be cancelled.
+    /// As [`spawn`](Self::spawn), for a child that cannot fail, as of [`start_plain`](Self::start_plain): a
+    /// future of any output, which is its value. It can still panic and be cancelled.
     ///
     /// # Panics
     /// If the nursery is closed, or outside a tokio runtime.
-    ///
-    /// ```
-    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-    /// use aionursery::{Nursery, nursery};
-    /// let answered = nursery(async |n: Nursery<'_, String>| {
-    ///     n.spawn_plain(async { println!("on a worker") });
-    ///     Ok(n.spawn_plain(async { 42 }).value().await)
-    /// }).await;
-    /// assert_eq!(answered.unwrap(), 42);
-    /// # });
-    /// ```
     #[inline]
     #[track_caller]
     pub fn spawn_plain<F>(&self, future: F) -> Child<F::Output, E>

@@ -61,7 +61,8 @@ pub trait Race<'env, E, Form>: sealed::Many<Form> {
     fn later(self) -> Self::Later;
 }
 
-/// Where the runners of a [`race`] arrive: the first value stays, and ends the race.
+/// Where the runners of a [`race`] arrive: the first value stays, and ends the race. [`Race::race_to`] shows
+/// how they get there.
 pub struct Finish<'env, T, E> {
     nursery: Nursery<'env, E>,
     won: Arc<Mutex<Option<T>>>,

@@ -164,19 +164,6 @@ impl<'env, E: Send + 'static, M> Nursery<'env, E, M> {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    ///
-    /// ```
-    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-    /// let port = aionursery::nursery(async |n| {
-    ///     let port = n.start_spawn(async |status| {
-    ///         status.started(8080);
-    ///         Ok::<_, String>(())
-    ///     }).await.map_err(|error| error.to_string())?;
-    ///     Ok(port)
-    /// }).await;
-    /// assert_eq!(port.unwrap(), 8080);
-    /// # });
-    /// ```
     #[track_caller]
     pub fn start_spawn<V, C, F>(
         &self,

@@ -24,19 +24,7 @@ impl<E, M> Nursery<'_, E, M> {
         self.scope().tell(&CancellationToken::new()).child_token()
     }
 
-    /// The nursery is cancelled when the token is.
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// let token = tokio_util::sync::CancellationToken::new();
-    /// token.cancel();
-    /// let error = aionursery::nursery(async |n| {
-    ///     n.cancel_on(&token);
-    ///     std::future::pending::<Result<(), String>>().await
-    /// }).await.unwrap_err();
-    /// assert!(error.is_cancelled());
-    /// # });
-    /// ```
+    /// The nursery is cancelled when the token is, as a scope is by [`CancelScope::cancel_on`].
     pub fn cancel_on(&self, token: &CancellationToken) {
         self.scope().listen_to(token);
     }
@@ -44,19 +32,10 @@ impl<E, M> Nursery<'_, E, M> {
 
 impl CancelScope {
     /// A token that is cancelled when the scope is, by itself or from outside: for code that wants
-    /// one. Cancelling it does nothing to the scope.
-    ///
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// let scope = aionursery::CancelScope::new();
-    /// let token = scope.token();
-    /// scope.cancel();
-    /// assert!(token.is_cancelled());
-    /// # });
-    /// ```
+    /// one, as [`Nursery::token`] gives it. Cancelling it does nothing to the scope.
     #[must_use]
     pub fn token(&self) -> CancellationToken {
-        let token = self.shared().token();
+        let token = self.0.token();
         if self.is_cancelled() {
             token.cancel();
         }
@@ -78,6 +57,6 @@ impl CancelScope {
     /// # });
     /// ```
     pub fn cancel_on(&self, token: &CancellationToken) {
-        self.shared().listen_to(token);
+        self.0.listen_to(token);
     }
 }

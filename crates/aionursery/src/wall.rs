@@ -166,16 +166,8 @@ impl WallsInside {
     /// As [`take_in`](Self::take_in), where nothing is around.
     #[cfg(feature = "tokio")]
     pub(crate) fn take_over(&mut self, since: usize) {
-        while count() > since {
-            let Ok(wall) = RAISED.try_with(|raised| {
-                let raised = &mut *raised.borrow_mut();
-                COUNT.set(raised.len() - 1);
-                raised.pop()
-            }) else {
-                return;
-            };
-            wall.into_iter().for_each(|wall| self.add(wall));
-        }
+        self.take_in(since);
+        forget(since);
     }
 
     fn add(&mut self, wall: Wall) {

@@ -71,7 +71,7 @@ impl<F> Fields<'_, F> {
     /// begin that were raised in that.
     fn enter(&mut self, opened: Option<Arc<Scope>>, shield: bool, inside: usize, waker: &Waker) {
         let scope = opened.unwrap_or_else(|| self.target.open(polling::current()));
-        scope.signal.register_owner(waker);
+        scope.signal.owner.register(waker);
         let timer = Timer::new();
         let held = WallsInside::default();
         let mut waits = Waiting { scope, timer, held, shield, wall: None, stuck: false };
@@ -307,7 +307,7 @@ impl<F: Future> Fields<'_, F> {
         let since = wall::count();
         loop {
             let waits = self.waits.as_mut().expect("what waits has a place in the tree");
-            waits.scope.signal.register_owner(cx.waker());
+            waits.scope.signal.owner.register(cx.waker());
             if waits.is_to_go(cx.waker()) {
                 return self.give_up(cx);
             }

@@ -231,19 +231,7 @@ impl From<ChildError<Self>> for std::io::Error {
     }
 }
 
-/// The child's own error, if it failed; else the words of its end. So a body with errors of this type
-/// writes `child.await?`.
-///
-/// ```
-/// # futures::executor::block_on(async {
-/// let told = aionursery::nursery(async |n: aionursery::Nursery<'_, String>| {
-///     let child = n.named("cook").start_soon(std::future::pending::<Result<(), String>>());
-///     child.cancel();
-///     Ok(String::from(child.await.unwrap_err()))
-/// }).await;
-/// assert_eq!(told.unwrap(), "child \"cook\": cancelled: by request: its handle cancelled it");
-/// # });
-/// ```
+/// As for [`std::io::Error`]: the child's own error, if it failed; else the words of its end.
 impl From<ChildError<Self>> for String {
     fn from(error: ChildError<Self>) -> Self {
         match error.kind {

@@ -108,11 +108,7 @@ impl<E> MultiError<E> {
         if self.errors.is_empty() || self.errors.iter().any(|error| error.error().is_none()) {
             return Err(self);
         }
-        let own = |error: ChildError<E>| match error.kind {
-            ErrorKind::Error(error) => Some(error),
-            _ => None,
-        };
-        Ok(self.errors.into_iter().filter_map(own).collect())
+        Ok(self.errors.into_iter().filter_map(|error| error.into_error().ok()).collect())
     }
 
     /// The errors of this type: without panics, and without what was adopted.

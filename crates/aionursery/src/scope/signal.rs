@@ -52,7 +52,8 @@ impl Owner {
         }
     }
 
-    fn register(&self, waker: &Waker) {
+    /// It is about to wait.
+    pub(crate) fn register(&self, waker: &Waker) {
         match self {
             Self::Driver(_) => unreachable!("a driver registers itself"),
             Self::Waker(own) => own.register(waker),
@@ -72,7 +73,7 @@ impl Drop for Owner {
 pub(crate) struct Signal {
     pub(super) flags: AtomicU8,
     waiting: Mutex<Waiting>,
-    pub(super) owner: Owner,
+    pub(crate) owner: Owner,
     pub(crate) info: Info,
     pub(crate) clock: ScopeClock,
     /// Those that wait for this nursery, to drop what it stands in.
@@ -117,11 +118,6 @@ impl Signal {
     pub(crate) fn listen(&self) {
         self.flags.fetch_or(LISTENS, Ordering::AcqRel);
         self.owner.notify_driver();
-    }
-
-    /// Its owner is about to wait.
-    pub(crate) fn register_owner(&self, waker: &Waker) {
-        self.owner.register(waker);
     }
 
     /// What is woken from now on when flags are set.
