@@ -199,7 +199,7 @@ impl<T, E> Child<T, E> {
 
     #[inline]
     pub(crate) fn poll_result(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Fault<E>>> {
-        self.task.poll(cx).map(|result| result.expect(ONCE))
+        self.task.poll(cx).map(|result| result.expect("a child's result can be awaited once"))
     }
 }
 
@@ -270,8 +270,6 @@ fn give<E>(fault: Fault<E>, label: Label) -> ChildError<E> {
     };
     ChildError { kind: kind.unwrap_or(ErrorKind::Reported), label }
 }
-
-const ONCE: &str = "a child's result can be awaited once";
 
 /// The poll of a value that does not exist: pending for ever. The code that awaits it is ended.
 ///

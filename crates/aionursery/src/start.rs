@@ -180,9 +180,7 @@ impl<'env, E: Send + 'static, M> Nursery<'env, E, M> {
     }
 }
 
-type Prepared<F, V, E> = (Arc<Shared<V, E>>, Starting<F, V, E>);
-
-fn prepare<V, C, F, E>(child: C) -> Prepared<F, V, E>
+fn prepare<V, C, F, E>(child: C) -> (Arc<Shared<V, E>>, Starting<F, V, E>)
 where
     C: FnOnce(TaskStatus<V, E>) -> F,
 {

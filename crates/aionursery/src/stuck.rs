@@ -22,23 +22,21 @@ pub(crate) struct Rule {
 opaque!("Rule", [] Rule, |rule| { after: rule.after });
 
 /// One nursery's watch for it, from the turn on in which it finds itself cancelled.
-pub(crate) enum Watch {
-    Until(Rule, Option<Sleep>),
-    Told,
+pub(crate) struct Watch {
+    /// `None` once the hook was called.
+    rule: Option<Rule>,
+    sleep: Option<Sleep>,
 }
 
 impl Watch {
     pub(crate) fn new(rule: Rule) -> Self {
-        Self::Until(rule, None)
+        Self { rule: Some(rule), sleep: None }
     }
 
     /// Called at the end of a turn in which the nursery has not closed.
     pub(crate) fn poll(&mut self, scope: &Scope, cx: &mut Context<'_>) {
-        let Self::Until(rule, sleep) = self else { return };
-        if !scope.is_soft() {
-            return;
-        }
-        let sleep = sleep.get_or_insert_with(|| {
+        let Some(rule) = self.rule.as_ref().filter(|_| scope.is_soft()) else { return };
+        let sleep = self.sleep.get_or_insert_with(|| {
             let clock = scope.clock();
             let moment = clock.moment(clock.now() + nanoseconds(rule.after));
             moment.map_or_else(
@@ -50,7 +48,7 @@ impl Watch {
             return;
         }
         let hook = rule.hook.clone();
-        *self = Self::Told;
+        *self = Self { rule: None, sleep: None };
         let dump = scope.dump();
         // A hook that panics must not bring down what is cleaning up.
         ignore_panics(|| hook(&dump));
@@ -59,9 +57,7 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        if let Self::Until(_, sleep) = self
-            && let Some(sleep) = sleep.take()
-        {
+        if let Some(sleep) = self.sleep.take() {
             ignore_panics(|| drop(sleep));
         }
     }

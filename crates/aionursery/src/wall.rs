@@ -32,16 +32,14 @@ enum Wall {
     Nursery(Weak<Scope>),
 }
 
-struct Shield {
-    /// What waits for it to fall; `None` once it has.
-    waiting: Mutex<Option<Vec<Arc<Waiter>>>>,
-}
+/// What waits for it to fall; `None` once it has.
+struct Shield(Mutex<Option<Vec<Arc<Waiter>>>>);
 
 impl Wall {
     /// It will not stand again.
     fn has_fallen(&self) -> bool {
         match self {
-            Self::Shield(shield) => lock(&shield.waiting).is_none(),
+            Self::Shield(shield) => lock(&shield.0).is_none(),
             Self::Nursery(scope) => scope.upgrade().is_none_or(|scope| scope.is_over()),
         }
     }
@@ -50,7 +48,7 @@ impl Wall {
 impl Shield {
     /// If it stands, `waiter` is told when it falls.
     fn is_waited_for(&self, waiter: &Arc<Waiter>) {
-        if let Some(waiting) = &mut *lock(&self.waiting) {
+        if let Some(waiting) = &mut *lock(&self.0) {
             waiter.add_shield();
             waiting.push(waiter.clone());
         }
@@ -77,7 +75,7 @@ pub(crate) struct ShieldGuard(Arc<Shield>);
 
 impl ShieldGuard {
     pub(crate) fn new() -> Self {
-        let shield = Arc::new(Shield { waiting: Mutex::new(Some(Vec::new())) });
+        let shield = Arc::new(Shield(Mutex::new(Some(Vec::new()))));
         raise(Wall::Shield(shield.clone()));
         Self(shield)
     }
@@ -85,7 +83,7 @@ impl ShieldGuard {
 
 impl Drop for ShieldGuard {
     fn drop(&mut self) {
-        let waiting = lock(&self.0.waiting).take();
+        let waiting = lock(&self.0.0).take();
         for waiter in waiting.into_iter().flatten() {
             waiter.shield_has_fallen();
         }
@@ -131,12 +129,8 @@ pub(crate) struct WallsInside {
 struct More {
     /// Those that were not asked about yet, beside the first.
     new: Vec<Wall>,
-    asked: Option<Asked>,
-}
-
-/// Those that its owner waits for.
-struct Asked {
-    waiter: Arc<Waiter>,
+    /// The owner, once it waits for the others.
+    waiter: Option<Arc<Waiter>>,
     nurseries: Vec<Joining>,
 }
 
@@ -189,11 +183,8 @@ impl WallsInside {
         if self.is_empty() {
             return false;
         }
-        let More { new, asked } = &mut **self.more.get_or_insert_default();
-        let Asked { waiter, nurseries } = asked.get_or_insert_with(|| Asked {
-            waiter: Arc::new(Waiter::new()),
-            nurseries: Vec::new(),
-        });
+        let More { new, waiter, nurseries } = &mut **self.more.get_or_insert_default();
+        let waiter = waiter.get_or_insert_with(|| Arc::new(Waiter::new()));
         waiter.register(waker);
         for wall in self.first.take().into_iter().chain(new.drain(..)) {
             match wall {
@@ -220,22 +211,19 @@ impl Joining {
         let scope = self.scope.upgrade().filter(|scope| !scope.is_over())?;
         scope.take_along();
         scope.signal.add_holder(waiter);
-        loop {
-            if !scope.is_hard() || scope.has_tasks() {
-                if self.timer.poll(&scope, &mut Context::from_waker(waker)) {
-                    continue;
-                }
+        while !scope.is_hard() || scope.has_tasks() {
+            if !self.timer.poll(&scope, &mut Context::from_waker(waker)) {
                 self.asked = 0;
                 return Some(true);
             }
-            // If its future is still polled, it gives its errors back there (R7): an owner asks before
-            // each poll, and after it.
-            self.asked = self.asked.saturating_add(1);
-            let has_turn = self.asked <= 2;
-            if has_turn {
-                waker.wake_by_ref();
-            }
-            return Some(has_turn);
         }
+        // If its future is still polled, it gives its errors back there (R7): an owner asks before
+        // each poll, and after it.
+        self.asked = self.asked.saturating_add(1);
+        let has_turn = self.asked <= 2;
+        if has_turn {
+            waker.wake_by_ref();
+        }
+        Some(has_turn)
     }
 }

@@ -4,12 +4,12 @@
 use std::any::Any;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use nursery_core::Identity;
 
 use super::{AdoptedError, Cancelled, ChildError, ErrorKind, Label, LostError, Panic};
-use crate::sync::Mutex;
+use crate::sync::{Mutex, lock};
 
 /// An error that its nursery keeps until the future that awaits the child takes it.
 pub(crate) struct Held<E>(Arc<Mutex<Option<E>>>);
@@ -26,7 +26,7 @@ impl<E> Held<E> {
     }
 
     pub(crate) fn take(&self) -> Option<E> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.0).take()
     }
 }
 
