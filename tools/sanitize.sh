@@ -21,7 +21,7 @@ nightly_with() {
 
 # What runs where everything takes many times as long.
 tests="--test abuse --test carriers --test destructors --test dropped --test elsewhere \
-    --test errors --test nursery --test panicking --test scheduling --test scopes --test shields \
+    --test errors --test kept --test nursery --test panicking --test scheduling --test scopes --test shields \
     --test wakers"
 
 case "${1:-address}" in

@@ -207,6 +207,14 @@ impl Builder {
         self
     }
 
+    /// Whether nothing was said but where it is, and what errors do.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        let Self { on_error: _, limit, scope, name, place: _, stuck } = self;
+        limit.is_none() && scope.is_default() && name.is_none() && stuck.is_none()
+    }
+
+    #[inline]
     pub(crate) fn at(mut self, place: &'static Location<'static>) -> Self {
         self.place = Some(place);
         self

@@ -9,17 +9,20 @@
 //! behind it (R4).
 //!
 //! A spawned child that returns only counts itself out, and a body that returns only says so to the driver; the
-//! lifecycle is told of both by what takes the lock next. The last child wakes the driver for that.
+//! lifecycle is told of both by what takes the lock next: most often the driver, once, when all have ended. The last
+//! child wakes it for that.
 
 mod ends;
+mod fresh;
 mod unclaimed;
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::vec::IntoIter;
 
 use nursery_core::{Lifecycle, Outcome, Phase};
 
+pub(crate) use fresh::Fresh;
+use fresh::Started;
 use unclaimed::{Erase, ErrorSink};
 
 use crate::child::Running;
@@ -29,11 +32,11 @@ use crate::error::{Failure, NurseryClosed};
 use crate::limit::Gate;
 use crate::scope::Scope;
 use crate::scope::info;
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::sync::{Mutex, MutexGuard, lock};
+use crate::task::{Counted, DriverCell, ReadyRef};
 #[cfg(feature = "tokio")]
-use crate::task::TaskRef;
-use crate::task::{DriverCell, ReadyRef};
+use crate::task::{SpawnedTasks, TaskRef};
 
 pub(crate) struct Core<E> {
     pub(crate) scope: Arc<Scope>,
@@ -46,18 +49,22 @@ pub(crate) struct Core<E> {
     local: DriverCell<Local<E>>,
     /// Something was started elsewhere.
     waits: AtomicBool,
+    /// The number of the child that the lifecycle was told of last. 0 is the body's.
+    ids: AtomicU32,
     state: Mutex<State<E>>,
 }
 
 /// What was started where the nursery is being driven.
 struct Local<E> {
-    fresh: RefCell<Vec<Running<E>>>,
+    fresh: RefCell<Started<E>>,
     /// The number of the last of those that the lifecycle was told of beforehand.
     last: Cell<u32>,
     body: Cell<Body>,
+    /// The children know that the body has ended.
+    joins: Cell<bool>,
     erase: Cell<Option<Erase<E>>>,
     #[cfg(feature = "tokio")]
-    spawned: RefCell<Vec<TaskRef>>,
+    spawned: RefCell<SpawnedTasks>,
 }
 
 /// What the driver knows of the body.
@@ -66,19 +73,19 @@ enum Body {
     Runs,
     /// It has returned, and the lifecycle was not told.
     Returned,
-    /// It has ended, but the children do not know.
+    /// It has ended, and the lifecycle knows.
     Ended,
-    /// All know.
-    Told,
 }
 
 /// How many children the lifecycle is told of at once.
 pub(crate) const BATCH: u32 = 64;
 
+/// How many have a nursery's scope that nothing else has: its core and its driver.
+const OWNERS: usize = 2;
+
 pub(crate) struct State<E> {
     pub(crate) life: Lifecycle<Failure<E>>,
     inbox: Vec<Running<E>>,
-    ids: u32,
     /// The driver is gone; what is spawned ends by itself.
     gone: bool,
     sink: ErrorSink,
@@ -87,44 +94,55 @@ pub(crate) struct State<E> {
 }
 
 impl<E> Core<E> {
+    /// One for the driver, one for the body.
+    #[inline]
     pub(crate) fn new(
         scope: Arc<Scope>,
         ready: ReadyRef,
         collect: bool,
         limit: Option<usize>,
-    ) -> Arc<Self> {
-        let mut life = Lifecycle::new(collect);
-        life.children_started(BATCH).expect("the body runs");
-        scope.children.expect(BATCH);
-        let state = State {
-            life,
-            inbox: Vec::new(),
-            ids: BATCH,
-            gone: false,
-            sink: ErrorSink::Driver,
-            erase: None,
-        };
-        let gate = limit.map(Gate::new);
-        let records = info::records();
-        let special = records || gate.is_some();
-        let local = Local {
-            fresh: RefCell::default(),
-            last: Cell::new(BATCH),
-            body: Cell::new(Body::Runs),
-            erase: Cell::new(None),
-            #[cfg(feature = "tokio")]
-            spawned: RefCell::default(),
-        };
-        Arc::new(Self {
-            local: DriverCell::new(ready, local),
-            scope,
-            collect,
-            gate,
-            records,
-            special,
-            waits: AtomicBool::new(false),
-            state: Mutex::new(state),
+    ) -> [Counted<Self>; 2] {
+        scope.children.begin(BATCH);
+        Counted::new(|| {
+            let mut life = Lifecycle::new(collect);
+            life.children_started(BATCH).expect("the body runs");
+            let records = info::records();
+            let gate = limit.map(Gate::new);
+            Self {
+                scope,
+                collect,
+                records,
+                special: records || gate.is_some(),
+                gate,
+                local: DriverCell::new(
+                    ready,
+                    Local {
+                        fresh: RefCell::new(Started::new()),
+                        last: Cell::new(BATCH),
+                        body: Cell::new(Body::Runs),
+                        joins: Cell::new(false),
+                        erase: Cell::new(None),
+                        #[cfg(feature = "tokio")]
+                        spawned: RefCell::default(),
+                    },
+                ),
+                waits: AtomicBool::new(false),
+                ids: AtomicU32::new(BATCH),
+                state: Mutex::new(State {
+                    life,
+                    inbox: Vec::new(),
+                    gone: false,
+                    sink: ErrorSink::Driver,
+                    erase: None,
+                }),
+            }
         })
+    }
+
+    /// What it has that knows nothing of its errors.
+    #[inline]
+    pub(crate) fn into_parts(self) -> (Arc<Scope>, ReadyRef) {
+        (self.scope, self.local.into_list())
     }
 
     /// The list of its woken children.
@@ -173,7 +191,6 @@ impl<E> Core<E> {
             state.inbox.push(task);
             self.scope.children.waiting.fetch_add(1, Ordering::Relaxed);
             self.waits.store(true, Ordering::Release);
-            self.show();
             state.inbox.len() == 1
         };
         if first {
@@ -210,7 +227,6 @@ impl<E> Core<E> {
             state.erase = Some(AdoptedError::keep);
             self.admit(state, 1)?
         };
-        self.show();
         if self.scope.children.spawned() == 1 {
             // The driver has a turn to say that there is a spawned child now (R27a).
             self.ready().notify_driver();
@@ -224,12 +240,16 @@ impl<E> Core<E> {
     pub(crate) fn keep(&self, child: TaskRef) {
         self.local.with(|local| match local {
             Some(local) => local.spawned.borrow_mut().push(child),
-            None => self.keep_all(vec![child]),
+            None => {
+                let mut one = SpawnedTasks::default();
+                one.push(child);
+                self.keep_all(one);
+            }
         });
     }
 
     #[cfg(feature = "tokio")]
-    fn keep_all(&self, children: Vec<TaskRef>) {
+    fn keep_all(&self, children: SpawnedTasks) {
         let signal = &self.scope.signal;
         signal.workers.keep(children);
         if self.scope.is_hard() {
@@ -245,17 +265,14 @@ impl<E> Core<E> {
             let local = local.expect("only the driver drives");
             let held = held + local.fresh.borrow().len();
             self.scope.children.set_held(held as u32);
-            let spawned = local.spawned.take();
-            if closed {
-                drop(spawned);
-                // Only a spawned child was ever there.
-                if local.erase.get().is_some() {
-                    self.scope.signal.workers.clear();
+            if !local.spawned.borrow().is_empty() {
+                let spawned = local.spawned.take();
+                if !closed {
+                    self.keep_all(spawned);
                 }
-                return;
             }
-            if !spawned.is_empty() {
-                self.keep_all(spawned);
+            if closed {
+                return self.scope.signal.workers.clear();
             }
             if !self.is_caught_up(local) || !local.spawned.borrow().is_empty() {
                 // What was ended there has started a child, after the driver's last look.
@@ -289,15 +306,14 @@ impl<E> Core<E> {
         }
         state.life.children_started(count).map_err(|_| NurseryClosed)?;
         self.scope.children.add(count);
-        // 0 is the body's.
-        state.ids = state.ids.checked_add(count).unwrap_or(count);
-        Ok(state.ids)
+        let relaxed = Ordering::Relaxed;
+        let next = |last: u32| last.checked_add(count).unwrap_or(count);
+        let before = self.ids.fetch_update(relaxed, relaxed, |last| Some(next(last)));
+        Ok(before.map_or(count, next))
     }
 
-    /// Children have returned, and the body has ended if it `joins`: the lifecycle hears of the children, and of
-    /// all that it was not told of.
-    fn tell(&self, state: &mut State<E>, returned: u32, joins: bool) {
-        let alive = self.scope.children.settle(returned, joins);
+    /// The lifecycle hears how many children have not ended.
+    fn tell(&self, state: &mut State<E>, alive: u32) {
         state.life.children_done(state.life.running() as u32 - alive);
     }
 
@@ -310,30 +326,35 @@ impl<E> Core<E> {
             .store(self.scope.children.done.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
-    /// One step under the lock, if there is anything to do: tells the lifecycle of the ends, hands out what was
-    /// started once all that was started before has begun. Gives the errors once the nursery has closed, also
-    /// to what was left below it.
-    pub(crate) fn take_up(&self, fresh: &mut IntoIter<Running<E>>) -> Option<Vec<Failure<E>>> {
+    /// Takes up what has come, if anything has: counts the ends, hands out what was started once all that was
+    /// started before has begun. Gives the errors once the nursery has closed, also to what was left below it.
+    pub(crate) fn take_up(&self, fresh: &mut Fresh<E>) -> Option<Vec<Failure<E>>> {
         self.local.with(|local| {
             let local = local.expect("only the driver drives");
             if self.has_no_news(local) {
-                self.show();
+                return None;
+            }
+            let alive = self.settle(local);
+            let is_over = alive == 0 && local.body.get() != Body::Runs;
+            if !is_over && !self.waits.load(Ordering::Acquire) {
+                if fresh.is_over() && !local.fresh.borrow().is_empty() {
+                    *fresh = local.fresh.borrow_mut().take();
+                }
                 return None;
             }
             let state = &mut *self.state();
             self.catch_up(local, state);
-            self.show();
             let has_inbox = !state.inbox.is_empty();
-            if fresh.as_slice().is_empty() && (has_inbox || !local.fresh.borrow().is_empty()) {
-                let mut started = local.fresh.take();
+            if fresh.is_over() && (has_inbox || !local.fresh.borrow().is_empty()) {
+                let started = &mut *local.fresh.borrow_mut();
                 if has_inbox {
                     self.scope.children.waiting.store(0, Ordering::Relaxed);
-                    started.append(&mut state.inbox);
+                    state.inbox.drain(..).for_each(|child| started.push(child));
                     self.waits.store(false, Ordering::Relaxed);
                 }
-                *fresh = started.into_iter();
+                *fresh = started.take();
             }
-            let closed = state.life.phase() == Phase::Closed && self.scope.close_to_orphans(false);
+            let closed = state.life.phase() == Phase::Closed && self.scope.close_to_orphans(OWNERS);
             closed.then(|| {
                 state.sink = ErrorSink::Over;
                 state.errors()
@@ -356,12 +377,10 @@ impl<E> Core<E> {
             if self.has_no_news(local) {
                 return true;
             }
-            let state = &mut *self.state();
-            self.catch_up(local, state);
-            let closed = state.life.phase() == Phase::Closed;
+            let is_over = self.settle(local) == 0 && local.body.get() != Body::Runs;
             local.fresh.borrow().is_empty()
-                && state.inbox.is_empty()
-                && !(closed && self.scope.close_to_orphans(false))
+                && !self.waits.load(Ordering::Acquire)
+                && !(is_over && self.scope.close_to_orphans(OWNERS))
         })
     }
 
@@ -374,8 +393,9 @@ impl<E> Core<E> {
             && !self.waits.load(Ordering::Acquire)
             && match local.body.get() {
                 Body::Runs => true,
-                Body::Returned | Body::Ended => false,
-                Body::Told => self.scope.children.alive() > 0,
+                Body::Returned | Body::Ended => {
+                    local.joins.get() && self.scope.children.alive() > 0
+                }
             }
     }
 
@@ -385,32 +405,36 @@ impl<E> Core<E> {
         local.fresh.borrow().is_empty() && self.scope.children.spare.load(Ordering::Relaxed) == 0
     }
 
-    fn catch_up(&self, local: &Local<E>, state: &mut State<E>) {
+    /// Counts what has come since, and gives back the numbers that were not taken. Returns how many children have
+    /// not ended.
+    fn settle(&self, local: &Local<E>) -> u32 {
+        let children = &self.scope.children;
         // Only this thread changes these.
-        let [spare, done] = [&self.scope.children.spare, &self.scope.children.done].map(|count| {
+        let [spare, done] = [&children.spare, &children.done].map(|count| {
             let before = count.load(Ordering::Relaxed);
             count.store(0, Ordering::Relaxed);
             before
         });
-        let body = match local.body.get() {
-            Body::Runs => Body::Runs,
-            _ => local.body.replace(Body::Told),
-        };
-        if body == Body::Returned {
-            state.life.body_ended(Outcome::Done);
+        let joins = local.body.get() != Body::Runs && !local.joins.replace(true);
+        if spare > 0 {
+            // Unless others were taken since: these are given again.
+            let last = local.last.get();
+            let relaxed = Ordering::Relaxed;
+            _ = self.ids.compare_exchange(last, last - spare, relaxed, relaxed);
         }
-        self.tell(state, spare + done, matches!(body, Body::Returned | Body::Ended));
-        state.erase = local.erase.get().or(state.erase);
-        local.erase.set(state.erase);
-        if state.ids == local.last.get() {
-            // No number was taken since: these are given again.
-            state.ids -= spare;
-        }
+        children.settle(spare + done, joins).0
     }
 
-    /// A dump is told how many children there are.
-    pub(crate) fn show(&self) {
-        self.scope.signal.info.set_running(self.running());
+    /// The lifecycle hears of all that it was not told of.
+    fn catch_up(&self, local: &Local<E>, state: &mut State<E>) {
+        let alive = self.settle(local);
+        if local.body.get() == Body::Returned {
+            local.body.set(Body::Ended);
+            state.life.body_ended(Outcome::Done);
+        }
+        self.tell(state, alive);
+        state.erase = local.erase.get().or(state.erase);
+        local.erase.set(state.erase);
     }
 }
 
@@ -429,7 +453,7 @@ mod tests {
     fn a_nursery_that_has_used_up_all_numbers_begins_again_at_1() {
         futures::executor::block_on(nursery(async |n| {
             (0..super::BATCH).for_each(|_| drop(n.start_soon(async { Ok(()) })));
-            n.core().state().ids = u32::MAX - 1000;
+            n.core().ids.store(u32::MAX - 1000, super::Ordering::Relaxed);
             let mut last = u32::MAX - 1000;
             for _ in 0..2000 {
                 let child = n.start_soon(async { Ok::<_, String>(()) });

@@ -3,35 +3,31 @@
 //! polled in a turn, and when, is said in `turn.rs`.
 
 mod held;
+mod kit;
 mod turn;
 
 use std::future::Future;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::vec::IntoIter;
 
 use nursery_core::{Outcome, Phase};
 use pin_project_lite::pin_project;
 
-use crate::builder::Builder;
-use crate::child::{Running, make_idle};
-use crate::core::Core;
+use crate::builder::{Builder, OnError};
+use crate::child::Running;
+use crate::core::{Core, Fresh};
 use crate::ended_outside::EndedOutside;
 use crate::error::{Failure, Label, MultiError};
 use crate::ignore_panics::{first, ignore_panics};
 use crate::nursery::{Nursery, Sendable};
 use crate::polling::{self, InScope, Kind};
-use crate::scope::info::{self, Info};
-use crate::scope::{Owner, Scope};
-use crate::stuck::Watch;
-use crate::task::{DriverSeat, ReadyRef, TaskRef, Woken};
-use crate::timer::Timer;
+use crate::scope::info::OpenedAt;
+use crate::task::{Counted, DriverSeat};
 use crate::trace::Span;
 use crate::wall;
-use held::HeldChildren;
+use kit::Kit;
 
 pin_project! {
     /// The future of a nursery.
@@ -53,6 +49,7 @@ pin_project! {
         body: Option<F>,
         value: Option<T>,
         driver: Option<Driver<E>>,
+        // Beside the driver, which it is borrowed with.
         seat: Option<DriverSeat>,
         // It has ended, and the future that awaits it is cancelled.
         gone: Option<Box<EndedOutside>>,
@@ -79,53 +76,55 @@ opaque!("Block", [T, E, B, F, M] Block<'_, T, E, B, F, M>);
 /// certain `'env` is more than the compiler can see inside of an `async` block, and what it cannot
 /// see there may neither be joined nor be sent to another thread.
 struct Start<'env, E, B, F, M> {
-    builder: Builder,
+    /// Boxed: most nurseries have none, and a block is moved before it is polled.
+    rules: Option<Box<Builder>>,
+    collects: bool,
+    place: OpenedAt,
     body: B,
     call: fn(B, Nursery<'env, E, M>) -> F,
 }
 
 struct Driver<E> {
-    core: Arc<Core<E>>,
-    /// `None` while the thread stands in it.
-    scope: Option<Arc<Scope>>,
-    body: TaskRef,
-    /// The body has not been polled.
-    begins: bool,
+    core: Counted<Core<E>>,
+    /// Those that wait for something; each knows its index.
+    children: Vec<Running<E>>,
+    fresh: Fresh<E>,
+    at: Progress,
+    kit: Box<Kit>,
+    span: Span,
+}
+
+/// How far a driver is.
+#[derive(Default)]
+struct Progress {
+    /// The body has been polled.
+    has_begun: bool,
     /// The body is to be polled.
     is_due: bool,
     /// The body was last polled with the waker of the task, and waits: each turn polls it.
     is_bare: bool,
     /// The body is to be polled once what it has started has begun.
     is_due_later: bool,
-    /// Those that wait for something; each knows its index.
-    children: Vec<Running<E>>,
-    woken: Woken,
-    fresh: IntoIter<Running<E>>,
     /// The last turn ended among the fresh.
     woken_first: bool,
-    /// How the child ended that has just been polled; none in between.
-    outcome: Option<Outcome<Failure<E>>>,
     stopped: bool,
     /// A child has ended as cancelled.
     has_cut: bool,
-    /// At how many waiting children no other begins in this turn.
-    full: usize,
     /// The whole nursery is a shield.
     shields: bool,
     /// It has time of its own to clean up.
     has_budget: bool,
     /// Whether an owner around may not drop it is known there.
     is_known: bool,
-    held: HeldChildren,
-    timer: Timer,
-    watch: Option<Box<Watch>>,
-    span: Span,
+    /// At how many waiting children no other begins in this turn.
+    full: usize,
 }
 
 impl<'env, T, E, B, F, M> Block<'env, T, E, B, F, M>
 where
     F: Future<Output = Result<T, E>>,
 {
+    #[inline]
     pub(crate) fn new(builder: Builder, body: B) -> Self
     where
         B: FnOnce(Nursery<'env, E, M>) -> F,
@@ -134,9 +133,12 @@ where
     }
 
     /// A nursery whose body is what `call` makes of `body` and its handle.
+    #[inline]
     pub(crate) fn with(builder: Builder, body: B, call: fn(B, Nursery<'env, E, M>) -> F) -> Self {
+        let (place, collects) = (builder.place, builder.on_error == OnError::Collect);
+        let rules = if builder.is_plain() { None } else { Some(Box::new(builder)) };
         Self {
-            start: Some(Start { builder, body, call }),
+            start: Some(Start { rules, collects, place, body, call }),
             body: None,
             value: None,
             driver: None,
@@ -159,30 +161,32 @@ where
             return gone.poll_nursery(cx).map(Err);
         }
         let since = wall::count();
-        let mut start = None;
+        let mut begun = None;
         let driver = match this.driver {
             Some(driver) => driver,
             None => {
-                let start = start.insert(this.start.take());
-                let start = start.as_ref().expect("a nursery is not polled once it is done");
-                let (lists, mut seat) = DriverSeat::new();
-                let body = seat.drive(|| make_idle(&lists[0]));
-                *this.seat = Some(seat);
-                this.driver.insert(Driver::new(&start.builder, lists, body))
+                let start = this.start.take().expect("a nursery is not polled once it is done");
+                let (driver, handle) =
+                    Driver::new(start.rules.as_deref(), start.collects, start.place);
+                begun = Some((start, handle));
+                let driver = this.driver.insert(driver);
+                *this.seat = driver.kit.seat.take();
+                driver
             }
         };
         let span = driver.span.clone();
         let _entered = span.enter();
         let inside = wall::count();
-        let scope = driver.scope.take().expect("a nursery is not polled while it is being polled");
+        let scope = driver.kit.scope.take();
+        let scope = scope.expect("a nursery is not polled while it is being polled");
         let standing = InScope::enter(scope);
         let outermost = standing.is_outermost();
-        driver.held.pass_over();
+        driver.kit.held.pass_over();
         let seat = this.seat.as_mut().expect("a driver has a seat");
         let turn = seat.drive(|| {
             let frame = polling::enter(Kind::Open, false);
-            if let Some(Some(Start { body, call, .. })) = start {
-                let handle = Nursery::new(driver.core.clone(), None, false);
+            if let Some((Start { body, call, .. }, handle)) = begun {
+                let handle = Nursery::new(handle, None, false);
                 match catch_unwind(AssertUnwindSafe(|| call(body, handle))) {
                     Ok(future) => this.body.set(Some(future)),
                     Err(payload) => driver.body_panicked(payload),
@@ -191,11 +195,11 @@ where
             let turn = driver.turn(this.body.as_mut(), this.value, cx);
             polling::leave(frame);
             #[cfg(feature = "tokio")]
-            driver.core.end_turn(turn.is_ready(), driver.children.len() + driver.fresh.len());
+            driver.core.end_turn(turn.is_ready(), driver.children.len() + driver.fresh.left());
             turn
         });
-        driver.scope = Some(standing.leave());
-        if driver.shields {
+        driver.kit.scope = Some(standing.leave());
+        if driver.at.shields {
             // Its own wall stands for those inside.
             wall::forget(inside);
         } else if turn.is_pending() && !outermost {
@@ -208,14 +212,15 @@ where
             }
         }
         let Poll::Ready(failures) = turn else { return Poll::Pending };
-        seat.close();
         let along = driver.core.scope.is_taken_along().then(|| driver.core.scope.clone());
         driver.core.finish();
         let ended = driver.end(failures, this.value.take());
         // What a cancellation from outside has cut off is not done, whatever the body returned.
         let is_cut = |_: &_| driver.core.state().life.saw_cancellation();
         let along = along.filter(|_| ended.as_ref().map_or_else(MultiError::is_empty, is_cut));
-        *this.driver = None;
+        if let Some(driver) = this.driver.take() {
+            driver.leave(this.seat.take());
+        }
         if let Some(scope) = along {
             let gone = this.gone.insert(EndedOutside::new(scope));
             return gone.poll_nursery(cx).map(Err);
@@ -225,46 +230,32 @@ where
 }
 
 impl<E> Driver<E> {
-    fn new(builder: &Builder, [list, ready]: [ReadyRef; 2], body: TaskRef) -> Self {
+    /// The driver, and the body's share of what they have.
+    #[inline]
+    fn new(rules: Option<&Builder>, collects: bool, place: OpenedAt) -> (Self, Counted<Core<E>>) {
         // A subscriber's code, which may panic: nothing is there yet that would stay for ever.
-        let span = Span::nursery(builder.name.as_deref());
-        let parent = polling::current();
-        let info = Info::new(info::Kind::Nursery, builder.name.clone(), builder.place);
-        let scope = Scope::open(parent, &builder.scope, Owner::Driver(list), info);
-        let core = Core::new(
-            scope.clone(),
-            ready,
-            builder.on_error == crate::OnError::Collect,
-            builder.limit,
-        );
-        let mut held = HeldChildren::new();
-        if builder.scope.shield && scope.parent().is_some() {
-            held.raise();
-        }
-        Self {
-            core,
-            scope: Some(scope),
-            body,
-            begins: true,
+        let span = Span::nursery(rules.and_then(|rules| rules.name.as_deref()));
+        let mut kit = Kit::open(rules, place);
+        let (scope, list) = kit.again.take().zip(kit.list.take()).expect("no core has them");
+        let limit = rules.and_then(|rules| rules.limit);
+        let [core, handle] = Core::new(scope, list, collects, limit);
+        let (children, fresh) = (Vec::new(), Fresh::new());
+        let options = rules.map(|rules| &rules.scope);
+        let budget = options.and_then(|options| options.cleanup);
+        let at = Progress {
             is_due: true,
-            is_bare: false,
-            is_due_later: false,
-            children: Vec::new(),
-            woken: Woken::new(),
-            fresh: Vec::new().into_iter(),
-            woken_first: false,
-            outcome: None,
-            stopped: false,
-            has_cut: false,
-            full: 0,
-            shields: builder.scope.shield,
-            has_budget: builder.scope.cleanup.is_some_and(|budget| !budget.is_zero()),
-            is_known: false,
-            held,
-            timer: Timer::new(),
-            watch: builder.stuck.clone().map(|rule| Box::new(Watch::new(rule))),
-            span,
-        }
+            shields: options.is_some_and(|options| options.shield),
+            has_budget: budget.is_some_and(|budget| !budget.is_zero()),
+            ..Progress::default()
+        };
+        (Self { core, children, fresh, at, kit, span }, handle)
+    }
+
+    /// The nursery has ended.
+    #[inline]
+    fn leave(self, seat: Option<DriverSeat>) {
+        let Self { core, kit, .. } = self;
+        kit.close(seat, core.into_inner(Core::into_parts));
     }
 
     /// From the first spawned child on, or if it has a budget of its own, the owners of what it stands
@@ -272,16 +263,16 @@ impl<E> Driver<E> {
     /// taken along. `inside`: where the walls begin that were raised in it.
     #[inline]
     fn raise_wall(&mut self, inside: usize) {
-        if self.is_known {
+        if self.at.is_known {
             return;
         }
         let scope = &self.core.scope;
-        if self.has_budget
+        if self.at.has_budget
             || scope.children.spawned() > 0
             || scope.adopts()
             || wall::has_nursery(inside)
         {
-            self.is_known = true;
+            self.at.is_known = true;
             wall::raise_nursery(scope);
         }
     }
@@ -317,14 +308,14 @@ impl<E> Driver<E> {
             failures.push(Failure::panic(payload, Label::BODY));
         }
         let started = self.core.abandon(seat);
-        let standing = self.scope.take().map(InScope::enter);
+        let standing = self.kit.scope.take().map(InScope::enter);
         self.core.scope.abort();
         let open = self.core.state().life.phase() == Phase::Open;
         if open {
             self.core.body_ended(Outcome::Cancelled);
         }
         let waiting = std::mem::take(&mut self.children);
-        let fresh = std::mem::replace(&mut self.fresh, Vec::new().into_iter());
+        let fresh = std::mem::replace(&mut self.fresh, Fresh::new());
         let mut ended = 0;
         for mut child in waiting.into_iter().chain(fresh).chain(started) {
             ended += 1;

@@ -166,8 +166,6 @@ impl<E, M> Nursery<'_, E, M> {
     #[must_use]
     pub fn dump(&self) -> Dump {
         drop(polling::current());
-        // So that the number of children is of this moment.
-        let _ = self.running();
         self.scope().dump()
     }
 }
@@ -238,7 +236,7 @@ impl Part<'_> {
     fn close(self, now: f64) -> Vec<Node> {
         let Self { view, host, below, .. } = self;
         let info = &host.signal().info;
-        let running = info.running();
+        let running = host.running();
         let state = match (info.kind, info.stage()) {
             (Kind::Wall | Kind::Thread, _) => return below,
             (Kind::Scope, _) | (Kind::Nursery, Stage::Open) => State::Running,
@@ -255,7 +253,7 @@ impl Part<'_> {
             state,
             id: None,
             name: info.name.clone(),
-            location: info.place,
+            location: info.place.get(),
             shield: view.settings.shield,
             cancelled: view.is_cancelled,
             cause: view.cause.map(cause),

@@ -20,7 +20,7 @@ use crate::limit::{Gate, Place};
 use crate::scope::info::{Info, Runs};
 use crate::scope::{Cancellation, Scope};
 use crate::special::{RecordGuard, Special, wall};
-use crate::task::TaskOptions;
+use crate::task::{Counted, TaskOptions};
 use crate::trace::Span;
 
 /// A nursery's handle: starts and cancels children. Cheap to clone, may be kept and sent away;
@@ -42,7 +42,7 @@ use crate::trace::Span;
 /// # });
 /// ```
 pub struct Nursery<'env, E, M = Sendable> {
-    core: Arc<Core<E>>,
+    core: Counted<Core<E>>,
     name: Option<Arc<str>>,
     shield: bool,
     /// Invariant: a shorter `'env` would let in children that end too early.
@@ -66,7 +66,7 @@ impl<E, M> Clone for Nursery<'_, E, M> {
 }
 
 impl<'env, E, M> Nursery<'env, E, M> {
-    pub(crate) fn new(core: Arc<Core<E>>, name: Option<Arc<str>>, shield: bool) -> Self {
+    pub(crate) fn new(core: Counted<Core<E>>, name: Option<Arc<str>>, shield: bool) -> Self {
         Self { core, name, shield, env: PhantomData, mode: PhantomData }
     }
 
@@ -290,7 +290,6 @@ impl<'env, E, M> Nursery<'env, E, M> {
     /// How many children have not ended.
     #[must_use]
     pub fn running(&self) -> usize {
-        self.core.show();
         self.core.running()
     }
 
@@ -331,7 +330,7 @@ impl<'env, E, M> Nursery<'env, E, M> {
     }
 
     #[cfg(feature = "tokio")]
-    pub(crate) fn core(&self) -> &Arc<Core<E>> {
+    pub(crate) fn core(&self) -> &Counted<Core<E>> {
         &self.core
     }
 

@@ -26,11 +26,11 @@ pub(crate) use children::Children;
 #[cfg(feature = "tokio")]
 pub(crate) use children::Left;
 pub(crate) use face::{HasSignal, Tokio};
-use info::{Info, Kind, Stage};
+use info::{Info, Kind, OpenedAt, Stage};
 #[cfg(feature = "tokio-util")]
 use signal::LISTENS;
 use signal::{ADOPTS, ALONG};
-pub(crate) use signal::{HARD, LATE, Owner, SOFT, Signal, TIMED};
+pub(crate) use signal::{HARD, LATE, LEFT, Owner, SOFT, Signal, TIMED};
 #[cfg(feature = "tokio-util")]
 pub(crate) use tokens::REASON;
 use tree::ScopeTree;
@@ -38,7 +38,7 @@ pub(crate) use waiter::Waiter;
 
 use crate::clock::{self, ScopeClock, UserClock};
 use crate::error::{Cause, LostError, Reason};
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::atomic::{AtomicBool, Ordering, fence};
 use crate::sync::{Mutex, lock};
 
 /// What a scope is opened with.
@@ -53,6 +53,12 @@ pub(crate) struct ScopeOptions {
 }
 
 impl ScopeOptions {
+    /// Whether nothing was said.
+    pub(crate) fn is_default(&self) -> bool {
+        let Self { shield, cleanup, deadline, clock } = self;
+        !shield && cleanup.is_none() && deadline.is_none() && clock.is_none()
+    }
+
     fn settings(&self, clock: &ScopeClock, nursery: bool) -> Settings {
         let budget = match nursery {
             // What is in a nursery has its budget, whatever is cancelled above (R27a).
@@ -80,6 +86,16 @@ struct Orphans {
     /// This nursery was dropped itself, with some still running.
     left: bool,
     heir: Option<Arc<Scope>>,
+}
+
+impl Orphans {
+    fn is_as_made(&self) -> bool {
+        let Self { running, closed, errors, above, left, heir } = self;
+        (*running, *closed, *left) == (0, false, false)
+            && errors.is_empty()
+            && above.is_none()
+            && heir.is_none()
+    }
 }
 
 /// A scope. Leaves the tree when its last owner goes.
@@ -158,6 +174,35 @@ impl Scope {
             scope.hear_from_above();
         }
         scope
+    }
+
+    /// Whether only its tree and so many owners have it, and nothing was asked of it that has left a trace.
+    pub(crate) fn is_as_opened(self: &Arc<Self>, owners: usize) -> bool {
+        let is_alone = self.is_held_by(owners) && Arc::weak_count(self) == 1;
+        is_alone
+            && self.signal.is_untouched()
+            && self.signal.info.opener.is_none()
+            && (!self.is_above.load(Ordering::Relaxed) || self.is_as_entered())
+    }
+
+    /// Whether only so many have it, and so nothing stands below it.
+    fn is_held_by(self: &Arc<Self>, owners: usize) -> bool {
+        let is_so = Arc::strong_count(self) == owners;
+        // What others have done with it, which have it no more, was before.
+        fence(Ordering::Acquire);
+        is_so
+    }
+
+    /// Whether what has stood below it, and does so no more, has left no trace.
+    #[cold]
+    fn is_as_entered(&self) -> bool {
+        self.orphans.as_ref().is_some_and(|orphans| lock(orphans).is_as_made())
+            && self.tree().lock().is_as_entered(self.member, self.id)
+    }
+
+    /// An outermost one that is as it was opened is opened again, by another nursery.
+    pub(crate) fn open_again(&self, place: OpenedAt) {
+        self.signal.info.open_again(place);
     }
 
     fn enter(tree: &mut Tree<Tokio>, member: MemberId, settings: Settings) -> ScopeId {
@@ -405,6 +450,10 @@ impl Scope {
 impl HasSignal for Scope {
     fn signal(&self) -> &Signal {
         &self.signal
+    }
+
+    fn running(&self) -> usize {
+        self.children.running() as usize
     }
 }
 

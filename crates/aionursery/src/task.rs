@@ -4,6 +4,7 @@
 //! and may happen after the lifetime that the child borrows from has ended (R29). Only a handle's waker
 //! may be left, which borrows nothing. It must never know the type of a future or a result.
 
+mod counted;
 mod memory;
 mod ready;
 mod seat;
@@ -19,16 +20,17 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::task::{Context, RawWaker, RawWakerVTable, Waker};
 
+pub(crate) use counted::Counted;
 pub(crate) use memory::Size;
 use ready::Ready;
 pub(crate) use ready::ReadyRef;
-pub(crate) use seat::{DriverCell, DriverSeat, Woken};
+pub(crate) use seat::{DriverCell, DriverSeat, TaskQueue};
 use stack::Link;
 pub(crate) use state::State;
 #[cfg(feature = "tokio")]
 pub(crate) use stop::{Spawned, forget_carrier, wait};
 #[cfg(feature = "tokio")]
-pub(crate) use workers::Workers;
+pub(crate) use workers::{SpawnedTasks, Workers};
 
 use crate::error::Label;
 use crate::ignore_panics::ignore_panics;

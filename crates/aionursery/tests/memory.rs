@@ -81,6 +81,27 @@ fn r5_a_child_that_starts_takes_the_place_of_one_that_has_ended() {
     .unwrap();
 }
 
+#[test]
+fn r5_a_nursery_that_ends_in_its_first_turn_asks_the_allocator_for_nothing_once_one_has() {
+    let _alone = alone();
+    let round = |children: usize| {
+        let before = MADE.load(Ordering::SeqCst);
+        for _ in 0..1000 {
+            let body = async |n: Nursery<'_, ()>| {
+                (0..children).for_each(|_| drop(n.start_soon(async { Ok(()) })));
+                Ok(())
+            };
+            block_on(nursery(body)).unwrap();
+        }
+        (MADE.load(Ordering::SeqCst) - before) as f64 / 1000.0
+    };
+    round(1);
+    // What the test's runner allocates meanwhile is nothing beside them.
+    assert!(round(0) < 0.1 && round(1) < 0.1);
+    // A list of them.
+    assert!(round(3) < 1.1);
+}
+
 /// An allocator that writes beside what it hands out finds no place for that between two blocks that fill
 /// their alignment, and leaves as much free again.
 #[test]

@@ -68,7 +68,11 @@ pub struct Lifecycle<E> {
     /// One of the errors leaves bare if it is the only one.
     alone: bool,
     errors: Vec<E>,
-    known: Option<HashSet<NonZeroUsize>>,
+    #[expect(
+        clippy::box_collection,
+        reason = "few nurseries have so many errors, and all are made and moved"
+    )]
+    known: Option<Box<HashSet<NonZeroUsize>>>,
 }
 
 impl<E: Identity> Lifecycle<E> {
@@ -291,7 +295,7 @@ impl<E: Identity> Lifecycle<E> {
         if self.errors.len() >= FEW {
             let mut known: HashSet<_> = self.errors().filter_map(Identity::identity).collect();
             known.insert(identity);
-            self.known = Some(known);
+            self.known = Some(Box::new(known));
         }
         is_new
     }

@@ -320,7 +320,7 @@ mod tests {
     use std::task::{Wake, Waker};
 
     use super::make_idle;
-    use crate::task::{DriverSeat, Woken};
+    use crate::task::{DriverSeat, TaskQueue};
 
     #[derive(Default)]
     struct Calls(AtomicUsize);
@@ -333,7 +333,7 @@ mod tests {
 
     #[test]
     fn a_child_that_is_woken_after_the_drivers_last_look_makes_it_come_again() {
-        let ([ready, _], mut seat) = DriverSeat::new();
+        let (ready, mut seat) = DriverSeat::new();
         let task = make_idle(&ready);
         let calls = Arc::new(Calls::default());
         seat.drive(|| {
@@ -342,7 +342,7 @@ mod tests {
             assert!(!ready.is_empty());
         });
         assert_eq!(calls.0.load(Ordering::Relaxed), 1);
-        let mut woken = Woken::new();
+        let mut woken = TaskQueue::new();
         seat.drive(|| woken.take(&ready));
         assert!(woken.pop().is_some_and(|task| task.unqueue().is_some()) && woken.is_empty());
         assert_eq!(calls.0.load(Ordering::Relaxed), 1);

@@ -1,11 +1,11 @@
 //! How children end, and the nursery: what that means is said by the lifecycle. A nursery that is dropped
 //! early leaves its errors, and its spawned children, to others (R28). It must never lose an error.
 
-use nursery_core::{Outcome, Phase, Source};
+use nursery_core::{Outcome, Source};
 
+use super::fresh::{Fresh, Started};
 use super::unclaimed::{Erase, ErrorSink, Unclaimed};
 use super::{Body, Core, State};
-use crate::child::Running;
 use crate::error::{AdoptedError, Failure, Reason};
 #[cfg(feature = "tokio")]
 use crate::scope::Left;
@@ -32,7 +32,7 @@ impl<E> Core<E> {
             Left::Orphans => {
                 let left = {
                     let state = &mut *self.state();
-                    self.tell(state, 0, false);
+                    self.tell(state, self.scope.children.alive());
                     self.unclaimed(state)
                 };
                 if let Some(left) = left {
@@ -48,9 +48,9 @@ impl<E> Core<E> {
         let (cancel, closed, left) = {
             let state = &mut *self.state();
             let cancel = state.life.child_ended(outcome).cancel;
-            self.tell(state, 1, false);
-            self.show();
-            (cancel, state.life.phase() == Phase::Closed, self.unclaimed(state))
+            let (alive, joins) = self.scope.children.settle(1, false);
+            self.tell(state, alive);
+            (cancel, joins && alive == 0, self.unclaimed(state))
         };
         self.act(cancel, reason);
         if let Some(left) = left {
@@ -118,22 +118,22 @@ impl<E> Core<E> {
 
     /// The driver goes. Hands out what was not taken up; spawned children that are left are
     /// given to the nearest nursery above that is alive (R28).
-    pub(crate) fn abandon(&self, seat: &mut DriverSeat) -> Vec<Running<E>> {
+    pub(crate) fn abandon(&self, seat: &mut DriverSeat) -> Fresh<E> {
         let local = self.local.own(seat);
-        let mut left = local.fresh.take();
+        let mut left = local.fresh.replace(Started::new());
         {
             let state = &mut *self.state();
             state.gone = true;
             self.scope.children.leave_alone();
             self.catch_up(local, state);
-            left.append(&mut state.inbox);
+            state.inbox.drain(..).for_each(|child| left.push(child));
         }
         #[cfg(feature = "tokio")]
         self.keep_all(local.spawned.take());
-        self.scope.close_to_orphans(true);
+        self.scope.refuse_orphans();
         self.scope.signal.info.set_stage(Stage::Dropped);
         self.scope.signal.tell_holders();
-        left
+        left.take()
     }
 
     /// The driver's own children are gone, this many. What is left is adopted, with every error that
@@ -142,7 +142,8 @@ impl<E> Core<E> {
         self.scope.pass_on_orphans();
         let is_clean = {
             let state = &mut *self.state();
-            self.tell(state, gone, false);
+            let (alive, _) = self.scope.children.settle(gone, false);
+            self.tell(state, alive);
             let clean = state.life.running() == 0 && state.life.errors().next().is_none();
             if clean {
                 state.sink = ErrorSink::Over;
@@ -156,7 +157,7 @@ impl<E> Core<E> {
         let left = {
             let state = &mut *self.state();
             state.sink = ErrorSink::Adopter(adopter);
-            self.tell(state, 0, false);
+            self.tell(state, self.scope.children.alive());
             self.unclaimed(state)
         };
         if let Some(left) = left {

@@ -34,6 +34,11 @@ impl HeldChildren {
         Self { since: wall::count(), inside: None }
     }
 
+    /// Whether no shield was ever seen.
+    pub(super) fn is_empty(&self) -> bool {
+        self.inside.is_none()
+    }
+
     /// The walls that were raised so far stand in no child here: a turn begins, or the child that was polled has
     /// ended.
     pub(super) fn pass_over(&mut self) {

@@ -16,7 +16,7 @@ use crate::child::Running;
 use crate::error::{Failure, Label, Reason};
 use crate::ignore_panics::discard;
 use crate::polling::{self, Kind, PARK, WALL};
-use crate::scope::{HARD, LATE};
+use crate::scope::{HARD, LATE, LEFT};
 use crate::sync::atomic::Ordering;
 use crate::task::{Header, NEW, NOWHERE, Step, waker};
 use crate::wall;
@@ -26,6 +26,9 @@ const ROUNDS: usize = 4;
 /// So many children begin to wait in one turn, or as many as wait already. The runtime's turn comes after
 /// that: it has to take in what they wait for, and tokio is woken by each timer that it has not seen.
 const FEW: usize = 128;
+
+/// How the child ended that has just been polled; nothing in between.
+type Ending<E> = Option<Outcome<Failure<E>>>;
 
 impl<E> Driver<E> {
     pub(super) fn turn<T, F>(
@@ -37,24 +40,27 @@ impl<E> Driver<E> {
     where
         F: Future<Output = Result<T, E>>,
     {
-        if self.is_bare {
+        if self.at.is_bare {
             // No child of this task waits, which could be woken meanwhile.
-            self.is_due = true;
+            self.at.is_due = true;
         } else {
             self.core.ready().unregister();
         }
-        self.full = self.children.len() + self.children.len().max(FEW);
+        let outcome = &mut None;
+        self.at.full = self.children.len() + self.children.len().max(FEW);
         for _ in 0..ROUNDS {
             let seen = self.core.scope.signal.flags();
-            if seen & HARD != 0 && !self.stopped {
-                self.stop(body.as_mut());
+            if seen & HARD != 0 && !self.at.stopped {
+                self.stop(body.as_mut(), outcome);
             }
-            self.adopt_errors();
+            if seen & LEFT != 0 {
+                self.adopt_errors();
+            }
             if let Some(failures) = self.take_up() {
                 return Poll::Ready(failures);
             }
-            self.is_due |= std::mem::take(&mut self.is_due_later);
-            if self.woken.is_empty() && self.fresh.as_slice().is_empty() && !self.is_due {
+            self.at.is_due |= std::mem::take(&mut self.at.is_due_later);
+            if self.kit.woken.is_empty() && self.fresh.is_over() && !self.at.is_due {
                 // Before it looks at the time: a thread that moves a deadline or adds a token after
                 // that look changes no flag, and has to find a waker.
                 self.core.ready().register(cx.waker());
@@ -64,7 +70,7 @@ impl<E> Driver<E> {
                 self.core.ready().unregister();
                 continue;
             }
-            let goes_on = self.run(body.as_mut(), value, cx);
+            let goes_on = self.run(body.as_mut(), value, cx, outcome);
             if seen & LATE != 0 {
                 // Its deadline had passed when it was opened: it acts at the first await (R21).
                 self.poll_alarms(cx);
@@ -74,7 +80,9 @@ impl<E> Driver<E> {
             }
         }
         // A nursery that has closed by the last round need not come again for that.
-        self.adopt_errors();
+        if self.core.scope.has_orphan_errors() {
+            self.adopt_errors();
+        }
         if let Some(failures) = self.take_up() {
             return Poll::Ready(failures);
         }
@@ -88,10 +96,10 @@ impl<E> Driver<E> {
     /// What may cancel the nursery beside its own code: the time, and tokens. Returns whether it has.
     #[inline]
     fn poll_alarms(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.timer.poll(&self.core.scope, cx) || self.core.scope.poll_tokens(cx) {
+        if self.kit.timer.poll(&self.core.scope, cx) || self.core.scope.poll_tokens(cx) {
             return true;
         }
-        if let Some(watch) = &mut self.watch {
+        if let Some(watch) = &mut self.kit.watch {
             watch.poll(&self.core.scope, cx);
         }
         false
@@ -99,10 +107,10 @@ impl<E> Driver<E> {
 
     /// Takes up what was woken and what was started. Gives the errors once the nursery has closed.
     fn take_up(&mut self) -> Option<Vec<Failure<E>>> {
-        if self.begins && !self.core.has_new() {
+        if !self.at.has_begun && !self.core.has_new() {
             return None;
         }
-        self.woken.take(self.core.ready());
+        self.kit.woken.take(self.core.ready());
         self.core.take_up(&mut self.fresh)
     }
 
@@ -121,19 +129,20 @@ impl<E> Driver<E> {
         mut body: Pin<&mut Option<F>>,
         value: &mut Option<T>,
         cx: &mut Context<'_>,
+        outcome: &mut Ending<E>,
     ) -> bool
     where
         F: Future<Output = Result<T, E>>,
     {
-        let woken_first = std::mem::take(&mut self.woken_first);
+        let woken_first = std::mem::take(&mut self.at.woken_first);
         for woken in [woken_first, !woken_first] {
             if woken {
-                if !self.run_woken(body.as_mut(), value, cx) {
+                if !self.run_woken(body.as_mut(), value, cx, outcome) {
                     return false;
                 }
-            } else if !self.run_fresh(body.as_mut()) {
+            } else if !self.run_fresh(body.as_mut(), outcome) {
                 // Those that start siblings without end leave the others a turn, too.
-                self.woken_first = true;
+                self.at.woken_first = true;
                 return false;
             }
         }
@@ -141,11 +150,11 @@ impl<E> Driver<E> {
     }
 
     #[inline]
-    fn run_fresh<F>(&mut self, mut body: Pin<&mut Option<F>>) -> bool {
-        while has_budget() && self.children.len() < self.full {
+    fn run_fresh<F>(&mut self, mut body: Pin<&mut Option<F>>, outcome: &mut Ending<E>) -> bool {
+        while has_budget() && self.children.len() < self.at.full {
             let Some(task) = self.fresh.next() else { return true };
-            self.begin(task);
-            self.check(body.as_mut());
+            self.begin(task, outcome);
+            self.check(body.as_mut(), outcome);
         }
         false
     }
@@ -156,18 +165,19 @@ impl<E> Driver<E> {
         mut body: Pin<&mut Option<F>>,
         value: &mut Option<T>,
         cx: &mut Context<'_>,
+        outcome: &mut Ending<E>,
     ) -> bool
     where
         F: Future<Output = Result<T, E>>,
     {
         while has_budget() {
-            let is_bodys = std::mem::take(&mut self.is_due) || {
-                let Some(task) = self.woken.pop() else { return true };
-                if task.is(&self.body) {
+            let is_bodys = std::mem::take(&mut self.at.is_due) || {
+                let Some(task) = self.kit.woken.pop() else { return true };
+                if task.is(&self.kit.body) {
                     task.unqueue().is_some()
                 } else {
                     if let Some(index) = task.unqueue().filter(|index| *index < NEW) {
-                        self.step(index);
+                        self.step(index, outcome);
                     }
                     false
                 }
@@ -175,15 +185,15 @@ impl<E> Driver<E> {
             if is_bodys {
                 self.run_body(body.as_mut(), value, cx);
             }
-            self.check(body.as_mut());
+            self.check(body.as_mut(), outcome);
         }
         false
     }
 
     /// A failure reaches the siblings in the same moment (R12).
-    fn check<F>(&mut self, body: Pin<&mut Option<F>>) {
-        if !self.stopped && self.core.scope.is_hard() {
-            self.stop(body);
+    fn check<F>(&mut self, body: Pin<&mut Option<F>>, outcome: &mut Ending<E>) {
+        if !self.at.stopped && self.core.scope.is_hard() {
+            self.stop(body, outcome);
         }
     }
 
@@ -197,33 +207,33 @@ impl<E> Driver<E> {
     {
         // Most bodies that go on when they have waited are alone in their task: what wakes such a one wakes the
         // task itself, as if there were no nursery. Not at first, when most start their children.
-        let is_alone = self.children.is_empty() && self.fresh.as_slice().is_empty();
-        let is_first = std::mem::take(&mut self.begins);
+        let is_alone = self.children.is_empty() && self.fresh.is_over();
+        let is_first = !std::mem::replace(&mut self.at.has_begun, true);
         let is_bare = is_alone && !is_first;
-        self.is_bare = false;
+        self.at.is_bare = false;
         let Some(future) = body.as_mut().as_pin_mut() else { return };
         if self.is_body_to_go() {
             return self.end_body(body, Outcome::Cancelled);
         }
-        let own = waker(&self.body);
+        let own = waker(&self.kit.body);
         let waker = if is_bare { cx.waker() } else { &own };
-        let frame = polling::enter(Kind::Body, self.body.header().state.is_asked_to_cancel());
+        let frame = polling::enter(Kind::Body, self.kit.body.header().state.is_asked_to_cancel());
         let polled =
             catch_unwind(AssertUnwindSafe(|| future.poll(&mut Context::from_waker(waker))));
         let marks = polling::leave(frame);
         if marks & WALL != 0 {
-            self.held.take_in(&self.body);
+            self.kit.held.take_in(&self.kit.body);
         }
         if marks & PARK != 0 {
             polling::acknowledge();
-            self.body.header().state.ask_to_cancel();
+            self.kit.body.header().state.ask_to_cancel();
         }
         let outcome = match polled {
             Ok(Poll::Pending) if self.is_body_to_go() => Outcome::Cancelled,
             Ok(Poll::Pending) => {
-                self.is_bare = is_bare;
+                self.at.is_bare = is_bare;
                 // It may wait for a child that it has just started.
-                self.is_due_later = is_bare && self.core.has_new();
+                self.at.is_due_later = is_bare && self.core.has_new();
                 return;
             }
             Ok(Poll::Ready(Ok(result))) => {
@@ -238,7 +248,7 @@ impl<E> Driver<E> {
 
     /// Whether the body was cancelled, and no shield stands in it any more.
     fn is_body_to_go(&mut self) -> bool {
-        self.body.header().state.is_asked_to_cancel() && !self.held.holds(&self.body)
+        self.kit.body.header().state.is_asked_to_cancel() && !self.kit.held.holds(&self.kit.body)
     }
 
     pub(super) fn end_body<F>(&self, mut body: Pin<&mut Option<F>>, outcome: Outcome<Failure<E>>) {
@@ -259,13 +269,13 @@ impl<E> Driver<E> {
 
     /// A child's first step; it is kept if it has to wait.
     #[inline]
-    fn begin(&mut self, mut child: Running<E>) {
+    fn begin(&mut self, mut child: Running<E>, outcome: &mut Ending<E>) {
         child.header().index.store(NOWHERE, Ordering::Relaxed);
-        let step = if self.stopped && !child.header().state.is_shielded() {
-            self.outcome = Some(child.cancel());
+        let step = if self.at.stopped && !child.header().state.is_shielded() {
+            *outcome = Some(child.cancel());
             Step::Ended
         } else {
-            Self::poll_child(&mut child, &mut self.outcome, &mut self.held)
+            Self::poll_child(&mut child, outcome, &mut self.kit.held)
         };
         match step {
             Step::Pending => {
@@ -273,16 +283,16 @@ impl<E> Driver<E> {
                 self.children.push(child);
             }
             Step::Done => self.returned(child),
-            Step::Ended => self.ended(child),
+            Step::Ended => self.ended(child, outcome),
         }
     }
 
     /// A woken child's step.
     #[inline]
-    fn step(&mut self, index: u32) {
+    fn step(&mut self, index: u32, outcome: &mut Ending<E>) {
         let at = index as usize;
         let child = &mut self.children[at];
-        let step = Self::poll_child(child, &mut self.outcome, &mut self.held);
+        let step = Self::poll_child(child, outcome, &mut self.kit.held);
         if step == Step::Pending {
             return;
         }
@@ -292,14 +302,14 @@ impl<E> Driver<E> {
         }
         match step {
             Step::Done => self.returned(child),
-            _ => self.ended(child),
+            _ => self.ended(child, outcome),
         }
     }
 
     #[inline]
     fn poll_child(
         child: &mut Running<E>,
-        outcome: &mut Option<Outcome<Failure<E>>>,
+        outcome: &mut Ending<E>,
         held: &mut HeldChildren,
     ) -> Step {
         if !child.header().state.is_plain() {
@@ -317,7 +327,7 @@ impl<E> Driver<E> {
     #[cold]
     fn poll_special(
         child: &mut Running<E>,
-        outcome: &mut Option<Outcome<Failure<E>>>,
+        outcome: &mut Ending<E>,
         held: &mut HeldChildren,
     ) -> Step {
         let shielded = child.header().state.is_shielded();
@@ -352,7 +362,7 @@ impl<E> Driver<E> {
         child: &mut Running<E>,
         step: Step,
         marks: u8,
-        outcome: &mut Option<Outcome<Failure<E>>>,
+        outcome: &mut Ending<E>,
         held: &mut HeldChildren,
     ) -> Step {
         if marks & PARK != 0 {
@@ -383,13 +393,13 @@ impl<E> Driver<E> {
 
     /// It did not return: `outcome` says what it did.
     #[cold]
-    fn ended(&mut self, child: Running<E>) {
-        if self.has_cut && matches!(self.outcome, Some(Outcome::Cancelled)) {
+    fn ended(&mut self, child: Running<E>, outcome: &mut Ending<E>) {
+        if self.at.has_cut && matches!(outcome, Some(Outcome::Cancelled)) {
             // The lifecycle need hear once that a cancellation has ended a child.
-            self.outcome = None;
+            *outcome = None;
             self.core.returned();
-        } else if let Some(outcome) = self.outcome.take() {
-            self.has_cut |= matches!(outcome, Outcome::Cancelled);
+        } else if let Some(outcome) = outcome.take() {
+            self.at.has_cut |= matches!(outcome, Outcome::Cancelled);
             self.core.ended(outcome, || name(child.header()));
         }
         child.release();
@@ -397,11 +407,11 @@ impl<E> Driver<E> {
 
     /// Drops the body and every child, but for those that are shielded, and those in which a shield
     /// stands, which go after it.
-    fn stop<F>(&mut self, mut body: Pin<&mut Option<F>>) {
-        self.stopped = true;
+    fn stop<F>(&mut self, mut body: Pin<&mut Option<F>>, outcome: &mut Ending<E>) {
+        self.at.stopped = true;
         // A shared look at it would stand against the borrows inside of a pinned future.
         if body.as_mut().as_pin_mut().is_some() {
-            self.body.header().state.ask_to_cancel();
+            self.kit.body.header().state.ask_to_cancel();
             if self.is_body_to_go() {
                 self.end_body(body, Outcome::Cancelled);
             }
@@ -411,27 +421,26 @@ impl<E> Driver<E> {
         Running::<E>::apart(|| {
             for mut child in children {
                 let shielded = child.header().state.is_shielded();
-                if shielded || self.held.holds(child.task()) {
+                if shielded || self.kit.held.holds(child.task()) {
                     if !shielded {
                         child.header().state.ask_to_cancel();
                     }
                     child.header().index.store(kept.len() as u32, Ordering::Relaxed);
                     kept.push(child);
                 } else {
-                    child.cut(&mut self.outcome);
-                    self.ended(child);
+                    child.cut(outcome);
+                    self.ended(child, outcome);
                 }
             }
         });
         self.children = kept;
     }
 
+    #[cold]
     fn adopt_errors(&self) {
-        if self.core.scope.has_orphan_errors() {
-            for error in self.core.scope.take_orphan_errors() {
-                let failure = Failure::adopted(error);
-                self.core.state().life.adopted(Outcome::Failed(failure));
-            }
+        for error in self.core.scope.take_orphan_errors() {
+            let failure = Failure::adopted(error);
+            self.core.state().life.adopted(Outcome::Failed(failure));
         }
     }
 }

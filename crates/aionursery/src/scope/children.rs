@@ -39,10 +39,13 @@ pub(crate) enum Left {
 }
 
 impl Children {
-    /// The lifecycle is told of the first of them, before any code has the nursery.
-    pub(crate) fn expect(&self, count: u32) {
+    /// None were started: the lifecycle is told of the first `count`, before any code has the nursery.
+    pub(crate) fn begin(&self, count: u32) {
         self.word.store(count * ONE, Ordering::Relaxed);
         self.spare.store(count, Ordering::Relaxed);
+        for none in [&self.done, &self.held, &self.waiting] {
+            none.store(0, Ordering::Relaxed);
+        }
     }
 
     /// So many more start.
@@ -57,14 +60,15 @@ impl Children {
     }
 
     /// So many have returned, and the body has ended if it `joins`, which it does once. Gives how many have
-    /// not ended.
-    pub(crate) fn settle(&self, returned: u32, joins: bool) -> u32 {
+    /// not ended, and whether the body has.
+    pub(crate) fn settle(&self, returned: u32, joins: bool) -> (u32, bool) {
         let mark = if joins { JOINING } else { 0 };
         let change = mark.wrapping_sub(returned * ONE);
-        match change {
-            0 => self.alive(),
-            _ => self.word.fetch_add(change, Ordering::AcqRel).wrapping_add(change) / ONE,
-        }
+        let word = match change {
+            0 => self.word.load(Ordering::Acquire),
+            _ => self.word.fetch_add(change, Ordering::AcqRel).wrapping_add(change),
+        };
+        (word / ONE, word & JOINING != 0)
     }
 
     /// The driver goes.

@@ -21,6 +21,8 @@ impl Identity for NoError {
 /// A scope, to its tree.
 pub(crate) trait HasSignal: Send + Sync {
     fn signal(&self) -> &Signal;
+    /// How many children of its nursery have not ended.
+    fn running(&self) -> usize;
 }
 
 pub(crate) struct Tokio;

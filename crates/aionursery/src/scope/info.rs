@@ -2,15 +2,17 @@
 //! how far its nursery is, and the children that it has noted. It must never be asked for a
 //! decision; what it says of a running program may be old when it is read.
 
+#[expect(unsafe_code, reason = "it reads what lives as long as the program")]
+mod place;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::sync::plain;
-
-pub(crate) type OpenedAt = Option<&'static Location<'static>>;
+pub(crate) use place::OpenedAt;
+use place::Place;
 
 /// What kind of scope it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -40,11 +42,10 @@ impl Stage {
 pub(crate) struct Info {
     pub(crate) kind: Kind,
     pub(crate) name: Option<Arc<str>>,
-    pub(crate) place: OpenedAt,
+    pub(crate) place: Place,
     /// The noted child that opened it.
     pub(crate) opener: Option<Arc<ChildRecord>>,
     stage: AtomicU8,
-    running: AtomicU32,
     records: Mutex<BTreeMap<u64, Arc<ChildRecord>>>,
 }
 
@@ -73,12 +74,17 @@ impl Info {
         Self {
             kind,
             name,
-            place,
+            place: Place::new(place),
             opener,
             stage: AtomicU8::new(0),
-            running: AtomicU32::new(0),
             records: Mutex::default(),
         }
+    }
+
+    /// Another nursery has it now.
+    pub(super) fn open_again(&self, place: OpenedAt) {
+        self.place.set(place);
+        self.set_stage(Stage::Open);
     }
 
     pub(crate) fn set_stage(&self, stage: Stage) {
@@ -87,18 +93,6 @@ impl Info {
 
     pub(crate) fn stage(&self) -> Stage {
         Stage::ALL[usize::from(self.stage.load(Ordering::Relaxed))]
-    }
-
-    #[inline]
-    pub(crate) fn set_running(&self, running: usize) {
-        // Most turns change nothing, and what is written is fetched again by each worker that looks at the scope.
-        if self.running() != running {
-            self.running.store(running as u32, Ordering::Relaxed);
-        }
-    }
-
-    pub(crate) fn running(&self) -> usize {
-        self.running.load(Ordering::Relaxed) as usize
     }
 
     /// Notes a child.

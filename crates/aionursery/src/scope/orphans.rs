@@ -122,14 +122,22 @@ impl Scope {
     }
 
     /// Takes in no more, if none is left.
-    pub(crate) fn close_to_orphans(&self, force: bool) -> bool {
+    /// `owners` are those that the caller knows of.
+    pub(crate) fn close_to_orphans(self: &Arc<Self>, owners: usize) -> bool {
         let Some(orphans) = &self.orphans else { return true };
-        if !self.is_above.load(Ordering::Acquire) {
+        if !self.is_above.load(Ordering::Acquire) || (self.is_held_by(owners) && !self.adopts()) {
             // Only what is in the nursery opens anything below it, and that has ended.
             return true;
         }
         let orphans = &mut *lock(orphans);
-        orphans.closed = force || (orphans.running == 0 && orphans.errors.is_empty());
+        orphans.closed = orphans.running == 0 && orphans.errors.is_empty();
         orphans.closed
+    }
+
+    /// Takes in no more, whatever is left.
+    pub(crate) fn refuse_orphans(&self) {
+        if let Some(orphans) = &self.orphans {
+            lock(orphans).closed = true;
+        }
     }
 }

@@ -108,6 +108,15 @@ impl Signal {
         }
     }
 
+    /// Whether nothing was asked of it that stays.
+    pub(super) fn is_untouched(&self) -> bool {
+        #[cfg(feature = "tokio-util")]
+        if self.tokens.is_told() {
+            return false;
+        }
+        self.flags() == 0
+    }
+
     #[inline]
     pub(crate) fn flags(&self) -> u8 {
         self.flags.load(Ordering::Acquire)

@@ -22,6 +22,11 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
+    /// Whether there is one that is cancelled with the scope.
+    pub(super) fn is_told(&self) -> bool {
+        self.own.get().is_some()
+    }
+
     pub(crate) fn cancel(&self) {
         if let Some(token) = self.own.get() {
             token.cancel();

@@ -23,8 +23,8 @@ use crate::ignore_panics::ignore_panics;
 use crate::polling::{self, InScope, Kind, PARK, WALL};
 use crate::scope::Scope;
 use crate::task::{
-    Header, SPAWNED, Size, Spawned, State, Step, Table, TaskOptions, TaskRef, forget_carrier,
-    place, wait,
+    Counted, Header, SPAWNED, Size, Spawned, State, Step, Table, TaskOptions, TaskRef,
+    forget_carrier, place, wait,
 };
 use crate::wall::{self, WallsInside};
 
@@ -38,7 +38,7 @@ struct Cell<F, T, E> {
 
 struct Home<E> {
     /// `None` once it was told.
-    core: Option<Arc<Core<E>>>,
+    core: Option<Counted<Core<E>>>,
     /// What it stands in, if that is not its nursery's scope.
     wall: Option<Arc<Scope>>,
     /// What it stands in, which one of those above holds. Each poll looks at it, and the nursery's core changes with
@@ -55,7 +55,7 @@ pub(crate) struct SpawnedTask(ManuallyDrop<TaskRef>);
 /// shielded, what cancels it.
 #[inline]
 pub(crate) fn make_spawned<F, T, E>(
-    core: &Arc<Core<E>>,
+    core: &Counted<Core<E>>,
     wall: Option<Arc<Scope>>,
     id: u32,
     options: TaskOptions,
@@ -72,7 +72,7 @@ where
 /// As [`make_spawned`], for a child that stays on this thread: what polls it is not `Send`. What stops it
 /// or holds its memory elsewhere touches neither its future nor its result.
 pub(crate) fn make_local<F, T, E>(
-    core: &Arc<Core<E>>,
+    core: &Counted<Core<E>>,
     wall: Option<Arc<Scope>>,
     id: u32,
     options: TaskOptions,
@@ -90,7 +90,7 @@ where
 /// Makes a child. What polls it goes to another thread only if that is right for its future and its result.
 #[inline]
 fn make_either<F, T, E>(
-    core: &Arc<Core<E>>,
+    core: &Counted<Core<E>>,
     wall: Option<Arc<Scope>>,
     id: u32,
     options: TaskOptions,

@@ -145,6 +145,13 @@ impl Ready {
         }
     }
 
+    /// Whether no waker is left and nothing has it but so many owners and one task: for the driver.
+    pub(super) fn is_as_made(&self, owners: usize) -> bool {
+        self.owners.load(Ordering::Acquire) == SEATED + owners
+            && (self.tasks_here.get(), self.is_registered.get()) == (1, false)
+            && self.is_empty()
+    }
+
     /// Whether no child was woken: for the driver.
     pub(crate) fn is_empty(&self) -> bool {
         self.woken_here.get().is_null() && self.woken.is_empty()

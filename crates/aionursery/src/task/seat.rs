@@ -9,17 +9,17 @@ use super::stack::Link;
 use super::{Header, TaskRef};
 use crate::ignore_panics::ignore_panics;
 
-/// Children that were woken and taken, the earliest first. Each entry's reference is in it.
-pub(crate) struct Woken {
+/// Tasks that are linked through themselves, the earliest first. Each entry's reference is in it.
+pub(crate) struct TaskQueue {
     first: *mut Link,
     /// Only while it is not empty.
     last: *mut Link,
 }
 
 // SAFETY: it stands for the `TaskRef`s in it, which are `Send`.
-unsafe impl Send for Woken {}
+unsafe impl Send for TaskQueue {}
 
-impl Woken {
+impl TaskQueue {
     pub(crate) const fn new() -> Self {
         Self { first: ptr::null_mut(), last: ptr::null_mut() }
     }
@@ -37,6 +37,13 @@ impl Woken {
         self.first = unsafe { node.as_ref() }.next();
         // SAFETY: the entry's own reference, taken exactly once; a task begins with its link.
         Some(unsafe { TaskRef::from_raw(node.cast::<Header>().as_ptr()) })
+    }
+
+    /// What was taken of a stack.
+    pub(super) fn of(stack: *mut Link) -> Self {
+        let mut queue = Self::new();
+        queue.append(stack);
+        queue
     }
 
     /// Takes all that were woken, behind those that are here. For the driver.
@@ -73,7 +80,7 @@ impl Woken {
     }
 }
 
-impl Drop for Woken {
+impl Drop for TaskQueue {
     fn drop(&mut self) {
         while self.pop().is_some() {}
     }
@@ -86,10 +93,10 @@ pub(crate) struct DriverSeat {
 }
 
 impl DriverSeat {
-    /// The right to drive the children of a list, with two references to that.
-    pub(crate) fn new() -> ([ReadyRef; 2], Self) {
-        let [ready, first, second] = ReadyRef::new();
-        ([first, second], Self { ready, closed: false })
+    /// The right to drive the children of a list, with a reference to that.
+    pub(crate) fn new() -> (ReadyRef, Self) {
+        let [ready, list] = ReadyRef::new();
+        (list, Self { ready, closed: false })
     }
 
     /// While `act` runs, this thread is the one that drives.
@@ -108,14 +115,20 @@ impl DriverSeat {
         act()
     }
 
+    /// Whether the list is as it was made, but for one task, that of `body`: nothing else can wake anything in it.
+    /// `owners` are those that the caller knows of, beside the seat.
+    pub(crate) fn is_as_made(&self, owners: usize, body: &TaskRef) -> bool {
+        ignore_panics(|| self.ready.unregister());
+        self.ready.is_as_made(owners + 1) && body.header().state.is_alone()
+    }
+
     /// Nothing is driven any more: what is in the list and what comes later is dropped.
     pub(crate) fn close(&mut self) {
         if std::mem::replace(&mut self.closed, true) {
             return;
         }
         ignore_panics(|| self.ready.unregister());
-        let mut left = Woken::new();
-        left.append(self.ready.woken.close());
+        let mut left = TaskQueue::of(self.ready.woken.close());
         left.append(self.ready.take_here());
         drop(left);
         self.ready.unseat();
@@ -147,6 +160,12 @@ impl<T> DriverCell<T> {
     #[inline(always)]
     pub(crate) fn with<R>(&self, act: impl FnOnce(Option<&T>) -> R) -> R {
         act(self.ready.is_driven_here().then_some(&self.value))
+    }
+
+    /// The value goes.
+    #[inline]
+    pub(crate) fn into_list(self) -> ReadyRef {
+        self.ready
     }
 
     /// The list whose driver that is.

@@ -76,6 +76,24 @@ impl Stack {
         }
     }
 
+    /// Pushes links that hang together, from `first` to `last`.
+    ///
+    /// # Safety
+    /// As for [`push`](Self::push), of each.
+    #[cfg(feature = "tokio")]
+    pub(super) unsafe fn push_all(&self, first: NonNull<Link>, last: NonNull<Link>) {
+        let mut head = self.0.load(Ordering::Relaxed);
+        loop {
+            // SAFETY: as the caller promises.
+            unsafe { last.as_ref() }.set_next(head);
+            let first = first.as_ptr();
+            match self.0.compare_exchange_weak(head, first, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(now) => head = now,
+            }
+        }
+    }
+
     pub(super) fn take(&self) -> *mut Link {
         taken(self.0.swap(ptr::null_mut(), Ordering::AcqRel))
     }

@@ -54,6 +54,11 @@ impl State {
         Self(AtomicUsize::new(REF))
     }
 
+    /// Whether it is as [`alone`](Self::alone) has made it.
+    pub(super) fn is_alone(&self) -> bool {
+        self.0.load(Ordering::Acquire) == REF
+    }
+
     #[inline]
     fn has(&self, flag: usize) -> bool {
         self.0.load(Ordering::Acquire) & flag != 0
