@@ -19,7 +19,7 @@ mod unclaimed;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
-use nursery_core::{Lifecycle, Outcome, Phase};
+use nursery_core::{Lifecycle, Phase};
 
 pub(crate) use fresh::Fresh;
 use fresh::Started;
@@ -430,7 +430,7 @@ impl<E> Core<E> {
         let alive = self.settle(local);
         if local.body.get() == Body::Returned {
             local.body.set(Body::Ended);
-            state.life.body_ended(Outcome::Done);
+            state.life.body_returned();
         }
         self.tell(state, alive);
         state.erase = local.erase.get().or(state.erase);
@@ -440,7 +440,8 @@ impl<E> Core<E> {
 
 impl<E> State<E> {
     fn errors(&mut self) -> Vec<Failure<E>> {
-        self.life.verdict().into_errors()
+        let has_any = self.life.errors().next().is_some();
+        if has_any { self.life.verdict().into_errors() } else { Vec::new() }
     }
 }
 

@@ -202,6 +202,14 @@ impl<E: Identity> Lifecycle<E> {
         Ended { cancel, closed: self.phase() == Phase::Closed, again }
     }
 
+    /// As [`body_ended`](Self::body_ended), for a body that has returned: nothing comes of that but, once the
+    /// children have ended, the end.
+    #[inline]
+    pub fn body_returned(&mut self) {
+        debug_assert!(self.body_runs, "the body ended twice");
+        self.body_runs = false;
+    }
+
     /// The body has ended.
     pub fn body_ended(&mut self, outcome: Outcome<E>) -> Ended<E> {
         debug_assert!(self.body_runs, "the body ended twice");

@@ -20,10 +20,8 @@ impl Scope {
 
     /// Whether the owner of a scope above drops it: then nothing is to hear of its own end (R13).
     pub(crate) fn is_taken_along(&self) -> bool {
-        let reaches = || {
-            (self.parent().is_some_and(|parent| parent.is_hard()) || self.ends_here())
-                && !self.is_shield()
-        };
+        let Some(parent) = self.parent() else { return self.is_held() };
+        let reaches = || (parent.is_hard() || self.ends_here()) && !self.is_shield();
         (self.is_held() || reaches()) && self.is_at_home()
     }
 
