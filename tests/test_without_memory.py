@@ -196,7 +196,7 @@ def test_r31_an_allocation_that_fails_stops_no_loop(loop, task, body):
     )
     done = subprocess.run(
         [sys.executable, "-c", program],
-        # A loop of asyncio's in debug mode asks for more memory than it can do without, whatever runs in it.
+        # A loop of asyncio's in debug mode ends the process where it finds no memory.
         env={name: value for name, value in os.environ.items() if name != "PYTHONDEVMODE"},
         capture_output=True,
         text=True,

@@ -96,6 +96,8 @@ def run_apart(program: Program, *, control: bool, patience: float = PATIENCE) ->
     elif any(words in text for words in CPYTHONS) or (
         starves(program) and (any(words in text for words in WITHOUT_MEMORY) or made_function(text))
     ):
+        # A forked child of the program ends so, too.
+        findings = [found for found in findings if found[0] != "crash"]
         return {**result, "findings": findings, "text": text}
     elif status != 0:
         findings.append(("crash", f"ended with {status}\n{text[-2500:]}"))

@@ -235,7 +235,8 @@ class World:
                 # forgotten its callbacks by then.
                 self.lost_steps = True
             if out and isinstance(exc, Interrupt):
-                self.interrupts_seen.add(exc.args[0])
+                # The collector has emptied one that goes together with what held it.
+                self.interrupts_seen.add(exc.args[0] if exc.args else 0)
             if isinstance(exc, BaseExceptionGroup):
                 found += BaseExceptionGroup.exceptions.__get__(exc)
             found += [e for e in (exc.__cause__, exc.__context__) if e is not None]
