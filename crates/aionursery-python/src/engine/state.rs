@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use nursery_core::NurseryId;
+use nursery_core::{MemberId, NurseryId};
 use pyo3::prelude::*;
 
 use super::foreign::Hosts;
@@ -72,6 +72,11 @@ pub(crate) struct LoopState {
 class!(LoopState);
 
 impl LoopState {
+    /// The place of a task that is not ours in the tree, if it has one.
+    pub(crate) fn foreign_member(&self, task: &Object) -> Option<MemberId> {
+        self.foreign.borrow().get(&task.address()).map(|host| host.member)
+    }
+
     #[inline]
     pub(crate) fn py(&self) -> Python<'_> {
         self.this.py()

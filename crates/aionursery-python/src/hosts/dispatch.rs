@@ -64,11 +64,3 @@ pub(crate) fn member_of(state: &LoopState, host: &Object) -> MemberId {
         None => foreign::member(state, host),
     }
 }
-
-/// The place of a task in this loop's tree, if it has one there.
-pub(crate) fn find_member(state: &LoopState, host: &Object) -> Option<MemberId> {
-    match host.cast::<Task>() {
-        Some(host) => host.data().member.get().filter(|_| host.data().home.is_at(state)),
-        None => foreign::find_member(state, host),
-    }
-}

@@ -27,14 +27,9 @@ use crate::engine::words::source_name;
 use crate::wait;
 use pyo3::prelude::*;
 
-/// The place of a foreign task in the tree, if it has one.
-pub(crate) fn find_member(state: &LoopState, task: &Object) -> Option<MemberId> {
-    state.foreign.borrow().get(&task.address()).map(|host| host.member)
-}
-
 /// The place of a foreign task in the tree, made if it has none. The tree holds a reference then.
 pub(crate) fn member(state: &LoopState, task: &Object) -> MemberId {
-    if let Some(member) = find_member(state, task) {
+    if let Some(member) = state.foreign_member(task) {
         return member;
     }
     let_go_of_ended(state);
@@ -72,7 +67,7 @@ fn let_go(state: &LoopState, host: &Object) {
 /// A foreign host will not leave what it has entered, for nothing has that any more: it leaves the tree when
 /// it ends.
 pub(crate) fn leave_at_end(state: &LoopState, host: &Object) {
-    if find_member(state, host).is_none() {
+    if state.foreign_member(host).is_none() {
         return;
     }
     let told = ENDED
@@ -91,7 +86,7 @@ static ENDED: Method = method!(one_arg Object, c"leave_tree", |this: &This<'_, O
 
 /// A foreign task has left a scope: if it was its last one, it leaves the tree.
 pub(crate) fn left_scope(state: &LoopState, task: &Object) {
-    let Some(member) = find_member(state, task) else { return };
+    let Some(member) = state.foreign_member(task) else { return };
     if state.tree.borrow().innermost(member).is_some() {
         insist(state, task);
         return;
@@ -134,7 +129,7 @@ pub(crate) fn is_cancelled(state: &LoopState, task: &Object) -> Fallible<bool> {
 /// Whether a foreign task that runs is to be cancelled at its next await; if its budget is spent, it
 /// is (R18).
 fn insist(state: &LoopState, task: &Object) -> bool {
-    let Some(member) = find_member(state, task) else {
+    let Some(member) = state.foreign_member(task) else {
         return false;
     };
     if state.tree.borrow().is_pending(member) {
@@ -145,7 +140,8 @@ fn insist(state: &LoopState, task: &Object) -> bool {
     }
     let now = state.now_or_zero();
     // The clock may be the program's code, and the task have left the tree in it.
-    let spent = find_member(state, task)
+    let spent = state
+        .foreign_member(task)
         .is_some_and(|member| state.tree.touch(|tree| tree.suspended(member, || now)));
     if spent {
         reach(state, task);
@@ -190,7 +186,7 @@ fn throw_again(task: &Object) -> Fallible<()> {
 #[cfg(not(Py_3_13))]
 fn outside(state: &LoopState, task: &Object) -> Fallible<u32> {
     let count = count_of(&*method0(task, names(task.py()).cancelling)?)?;
-    let member = find_member(state, task);
+    let member = state.foreign_member(task);
     let charges = member.map_or(0, |member| state.tree.borrow().charges(member));
     Ok(count.saturating_sub(charges))
 }
@@ -251,7 +247,7 @@ fn later(task: &Object) -> Fallible<Owned> {
     let state = LoopState::current(py)?;
     // The clock may be the program's code, so the task's place is asked for after it.
     let now = state.now_or_zero();
-    if let Some(member) = find_member(&state, task)
+    if let Some(member) = state.foreign_member(task)
         && state.tree.touch(|tree| tree.suspended(member, || now))
     {
         reach(&state, task);
@@ -263,7 +259,7 @@ fn later(task: &Object) -> Fallible<Owned> {
 /// it has waited for and got is not taken from it: it is cancelled at its next await (R12a).
 fn throw(state: &LoopState, task: &Object) -> Fallible<()> {
     let imports = imports(task.py());
-    let Some(member) = find_member(state, task) else { return Ok(()) };
+    let Some(member) = state.foreign_member(task) else { return Ok(()) };
     let waiter = getattr_opt(task, imports.names.fut_waiter)?;
     let waiter = waiter.filter(|waiter| !waiter.is_none());
     let got = match &waiter {
@@ -271,7 +267,7 @@ fn throw(state: &LoopState, task: &Object) -> Fallible<()> {
         None => false,
     };
     // Python code ran since the task was found.
-    if find_member(state, task) != Some(member) {
+    if state.foreign_member(task) != Some(member) {
         return Ok(());
     }
     match state.tree.touch(|tree| tree.at_wait(member, got)) {

@@ -4,7 +4,6 @@
 
 use nursery_core::MemberId;
 
-use super::dispatch;
 use crate::cpython::call::has_class;
 use crate::cpython::errors::{Fallible, misuse};
 use crate::cpython::futures;
@@ -90,7 +89,7 @@ pub(crate) fn left_scope(state: &LoopState, task: &Object, member: MemberId) {
 
 /// As [`left_scope`], for a host that may have left the tree already.
 pub(crate) fn left_any_scope(state: &LoopState, task: &Object) {
-    if let Some(member) = dispatch::find_member(state, task) {
+    if let Some(member) = task::find_member(state, task) {
         left_scope(state, task, member);
     }
 }

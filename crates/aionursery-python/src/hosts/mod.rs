@@ -5,4 +5,5 @@ mod dispatch;
 pub(crate) mod foreign;
 pub(crate) mod host;
 
-pub(crate) use dispatch::{deliver, find_member, member_of};
+pub(crate) use crate::task::find_member;
+pub(crate) use dispatch::{deliver, member_of};

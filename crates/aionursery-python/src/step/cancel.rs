@@ -11,7 +11,9 @@ use crate::cpython::owned::Owned;
 use crate::engine::ready;
 use crate::engine::state::LoopState;
 use crate::engine::words::source_name;
-use crate::task::{Task, TaskData, callbacks, cancelled_error, flag, is_shielded, wake};
+use crate::task::{
+    Task, TaskData, callbacks, cancelled_error, find_member, flag, is_shielded, wake,
+};
 use crate::wait::{self, WaitObject};
 use pyo3::prelude::*;
 
@@ -101,11 +103,7 @@ fn is_reached(task: &Task) -> bool {
 
 /// Whether what a task awaits is a task that does not end on account of its cancellation.
 fn outlasts(state: &LoopState, what: &Object, ours: &TaskData) -> bool {
-    let awaited = match what.cast::<Task>() {
-        Some(task) if task.data().home.is_at(state) => task.data().member.get(),
-        Some(_) => None,
-        None => state.foreign.borrow().get(&what.address()).map(|host| host.member),
-    };
+    let awaited = find_member(state, what);
     awaited.is_some_and(|awaited| state.tree.borrow().outlasts(awaited, ours.member.get()))
 }
 

@@ -21,7 +21,7 @@ pub(crate) use inbox::{charge, is_asked, is_shielded, is_shielded_for_life, tell
 pub(crate) use layout::{class, find_inherited};
 pub(crate) use memory::allocate;
 pub(crate) use name::set_name;
-pub(crate) use place::{is_held, keep, keep_host, leave_tree, member};
+pub(crate) use place::{find_member, is_held, keep, keep_host, leave_tree, member};
 pub(crate) use registry::register_child;
 pub(crate) use result::cancelled_error;
 pub(crate) use waiters::Waiter;

@@ -28,6 +28,14 @@ pub(crate) fn member(state: &LoopState, task: &Task) -> MemberId {
     member
 }
 
+/// The place of a task of either kind in this loop's tree, if it has one there.
+pub(crate) fn find_member(state: &LoopState, task: &Object) -> Option<MemberId> {
+    match task.cast::<Task>() {
+        Some(task) => task.data().member.get().filter(|_| task.data().home.is_at(state)),
+        None => state.foreign_member(task),
+    }
+}
+
 /// What is in the tree may wake this host, if it has a place there: the tree holds it until it has left all
 /// that it had entered. One that has ended nothing wakes.
 #[inline]
