@@ -127,6 +127,15 @@ def test_r23_a_loop_may_run_in_one_thread_after_another(make):
     loop.close()
 
 
+def run_inside(outer, inner, what):
+    """Run a loop in a step of another one."""
+    asyncio._set_running_loop(None)
+    try:
+        inner.run_until_complete(what)
+    finally:
+        asyncio._set_running_loop(outer)
+
+
 async def enter():
     task = aionursery.Task(forever(), loop=asyncio.get_running_loop())
     await turns(2)
@@ -147,11 +156,7 @@ def test_r30_a_loop_that_runs_inside_another_cancels_the_outer_ones_tasks(make, 
     async def main():
         task = aionursery.Task(forever(), loop=outer)
         await turns(2)
-        asyncio._set_running_loop(None)
-        try:
-            inner.run_until_complete(cancel(task))
-        finally:
-            asyncio._set_running_loop(outer)
+        run_inside(outer, inner, cancel(task))
         await turns(2)
         assert task.cancelled()
 
@@ -178,11 +183,7 @@ def test_r30_a_loop_that_runs_inside_another_starts_nothing_in_the_outer_ones_nu
     async def main():
         async with aionursery.Nursery() as nursery:
             nursery.start_soon(turns(1))
-            asyncio._set_running_loop(None)
-            try:
-                inner.run_until_complete(aionursery.Task(start(nursery), loop=inner))
-            finally:
-                asyncio._set_running_loop(outer)
+            run_inside(outer, inner, aionursery.Task(start(nursery), loop=inner))
 
     outer.run_until_complete(aionursery.Task(main(), loop=outer) if ours else main())
     outer.close()

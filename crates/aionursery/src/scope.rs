@@ -176,7 +176,7 @@ impl Scope {
         scope
     }
 
-    /// Whether only its tree and so many owners have it, and nothing was asked of it that has left a trace.
+    /// Whether it is as it was opened: it has `owners` beside its tree, and nothing has left a trace in it.
     pub(crate) fn is_as_opened(self: &Arc<Self>, owners: usize) -> bool {
         let is_alone = self.is_held_by(owners) && Arc::weak_count(self) == 1;
         is_alone
@@ -185,7 +185,7 @@ impl Scope {
             && (!self.is_above.load(Ordering::Relaxed) || self.is_as_entered())
     }
 
-    /// Whether only so many have it, and so nothing stands below it.
+    /// Whether it has just `owners`. Each scope below it would be one more.
     fn is_held_by(self: &Arc<Self>, owners: usize) -> bool {
         let is_so = Arc::strong_count(self) == owners;
         // What others have done with it, which have it no more, was before.

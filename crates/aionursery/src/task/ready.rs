@@ -145,7 +145,7 @@ impl Ready {
         }
     }
 
-    /// Whether no waker is left and nothing has it but so many owners and one task: for the driver.
+    /// Whether it has just `owners`, one task and no waker, as it was made: for the driver.
     pub(super) fn is_as_made(&self, owners: usize) -> bool {
         self.owners.load(Ordering::Acquire) == SEATED + owners
             && (self.tasks_here.get(), self.is_registered.get()) == (1, false)

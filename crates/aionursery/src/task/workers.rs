@@ -50,7 +50,7 @@ impl Drop for SpawnedTasks {
 /// the memory of a few that have ended, and nothing in it.
 pub(crate) struct Workers {
     tasks: Stack,
-    /// How many these are: where several threads keep some at once, about so many.
+    /// How many these are. It may be off by a few where several threads keep some at once.
     length: AtomicUsize,
     /// At this length those that have ended are looked for.
     full: AtomicUsize,
