@@ -4,6 +4,7 @@
 //! that runs.
 
 use std::cell::Cell;
+use std::collections::hash_map::Entry;
 
 use nursery_core::{AtWait, Cause, MemberId, Source};
 
@@ -86,14 +87,18 @@ static ENDED: Method = method!(one_arg Object, c"leave_tree", |this: &This<'_, O
 
 /// A foreign task has left a scope: if it was its last one, it leaves the tree.
 pub(crate) fn left_scope(state: &LoopState, task: &Object) {
-    let Some(member) = state.foreign_member(task) else { return };
-    if state.tree.borrow().innermost(member).is_some() {
+    let mut hosts = state.foreign.borrow_mut();
+    let Entry::Occupied(host) = hosts.entry(task.address()) else { return };
+    let member = host.get().member;
+    if state.tree.borrow().innermost(member).is_none() {
+        let gone = host.remove();
+        drop(hosts);
+        state.tree.touch(|tree| tree.withdraw_idle(member));
+        drop(gone);
+    } else {
+        drop(hosts);
         insist(state, task);
-        return;
     }
-    state.tree.touch(|tree| tree.withdraw_idle(member));
-    let gone = state.foreign.borrow_mut().remove(&task.address());
-    drop(gone);
 }
 
 /// Cancellations of a foreign task that a `CancelledError` has honoured, or will without fail.

@@ -191,17 +191,20 @@ impl CancelScope {
         id: ScopeId,
         host: &Object,
     ) -> Fallible<Result<MemberId, Misuse>> {
-        if state.tree.borrow().is_abandoned(id) {
-            return Ok(Err(Misuse::Ended));
+        if current_task(&state.event_loop())?.is(host)
+            && let Some(member) = hosts::find_member(state, host)
+            && state.tree.borrow().innermost(member) == Some(id)
+        {
+            return Ok(Ok(member));
         }
-        if !host::current(state, "a CancelScope")?.is(host) {
-            return Ok(Err(Misuse::Task));
-        }
-        let member = hosts::member_of(state, host);
-        if state.tree.borrow().innermost(member) != Some(id) {
-            return Ok(Err(Misuse::Order));
-        }
-        Ok(Ok(member))
+        let wrong = if state.tree.borrow().is_abandoned(id) {
+            Misuse::Ended
+        } else if host::current(state, "a CancelScope")?.is(host) {
+            Misuse::Order
+        } else {
+            Misuse::Task
+        };
+        Ok(Err(wrong))
     }
 
     /// Takes it from its host and out of the tree. `early`: what its host has entered inside it is
