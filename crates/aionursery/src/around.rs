@@ -5,13 +5,14 @@
 //! or when it has to wait. It must never be told apart from one that was open from the start.
 
 mod shared;
+#[expect(unsafe_code, reason = "what is around lies on the stack of a poll")]
 mod unopened;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 pub(crate) use shared::{Shared, end};
-pub(crate) use unopened::{Target, Terms, Unopened};
+pub(crate) use unopened::{Outside, Target, Terms, Unopened};
 
 use crate::clock;
 use crate::error::Cause;
@@ -45,9 +46,7 @@ impl Around {
             Self::Scope(scope) => Some(scope.clone()),
             Self::Unopened(it) => {
                 let scope = it.open();
-                if let Self::Unopened(it) = std::mem::replace(self, Self::Scope(scope.clone())) {
-                    it.end();
-                }
+                *self = Self::Scope(scope.clone());
                 Some(scope)
             }
         }
@@ -94,33 +93,5 @@ impl Around {
             (None, Self::Unopened(it)) => it.now(),
             (None, _) => clock::here(),
         }
-    }
-
-    /// Something begins to run in a scope that stands in this: what is around then. `Err` gives this back if
-    /// a scope is to be opened first.
-    #[inline]
-    pub(crate) fn begin(self, target: &Target) -> Result<Self, Self> {
-        let parent = match self {
-            Self::Nothing => None,
-            Self::Scope(scope) if !scope.is_soft() => Some(scope),
-            around => return Err(around),
-        };
-        Ok(Self::unopened(target, parent))
-    }
-
-    #[inline]
-    pub(crate) fn unopened(target: &Target, parent: Option<Arc<Scope>>) -> Self {
-        Self::Unopened(Unopened::new(target, parent))
-    }
-
-    /// What ran in that scope has ended. Gives what is around again, and the scope if it was opened.
-    #[inline]
-    pub(crate) fn end(self, before: Option<Self>) -> (Self, Option<Arc<Scope>>) {
-        let (parent, scope) = match self {
-            Self::Unopened(it) => (it.end(), None),
-            Self::Scope(scope) => (scope.parent().cloned(), Some(scope)),
-            Self::Nothing => unreachable!("scopes are left in the order of entering"),
-        };
-        (before.unwrap_or_else(|| parent.map_or(Self::Nothing, Self::Scope)), scope)
     }
 }

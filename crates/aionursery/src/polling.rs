@@ -5,10 +5,12 @@
 mod home;
 
 use std::cell::Cell;
+use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
-use crate::around::Around;
+use crate::around::{self, Around, Outside, Unopened};
 use crate::scope::Scope;
 #[cfg(all(test, aionursery_loom))]
 use crate::sync::LocalCell;
@@ -83,6 +85,23 @@ pub(crate) fn settle() {
     });
 }
 
+/// Takes what is around for something that is to stand in it for a while, and is around in its place. `None` if that
+/// is cancelled.
+#[inline]
+pub(crate) fn stand_aside() -> Option<Around> {
+    let around = take();
+    match &around {
+        Around::Nothing => return Some(around),
+        Around::Scope(scope) if !scope.is_soft() => return Some(around),
+        _ => put(around),
+    }
+    if look(Around::is_cancelled) {
+        return None;
+    }
+    settle();
+    Some(take())
+}
+
 /// Looks at what is around.
 pub(crate) fn look<R>(ask: impl FnOnce(&Around) -> R) -> R {
     look_into(|around| ask(around))
@@ -150,6 +169,49 @@ impl InScope {
 impl Drop for InScope {
     fn drop(&mut self) {
         drop(swap(std::mem::take(&mut self.before)));
+    }
+}
+
+/// For its lifetime the thread stands amid a scope that opens when it is asked for.
+pub(crate) struct Amid<'a> {
+    outside: NonNull<Outside<'a>>,
+    lies: PhantomData<&'a mut Outside<'a>>,
+}
+
+impl<'a> Amid<'a> {
+    #[inline]
+    #[expect(unsafe_code, reason = "what is around lies on the stack of a poll")]
+    pub(crate) fn enter(outside: &'a mut Outside<'_>) -> Self {
+        let outside = NonNull::from(outside).cast();
+        // SAFETY: it is around until this is dropped, which borrows it.
+        put(Around::Unopened(unsafe { Unopened::at(outside) }));
+        Self { outside, lies: PhantomData }
+    }
+
+    /// Gives the scope, if that was opened.
+    #[inline]
+    pub(crate) fn leave(self) -> Option<Arc<Scope>> {
+        ManuallyDrop::new(self).stand_outside()
+    }
+
+    #[inline]
+    #[expect(unsafe_code, reason = "as above")]
+    fn stand_outside(&mut self) -> Option<Arc<Scope>> {
+        let around = take();
+        // SAFETY: it is borrowed for this, and what was around it is not any more.
+        put(std::mem::take(unsafe { &mut self.outside.as_mut().before }));
+        match around {
+            Around::Scope(scope) => Some(scope),
+            Around::Unopened(_) => None,
+            Around::Nothing => unreachable!("scopes are left in the order of entering"),
+        }
+    }
+}
+
+impl Drop for Amid<'_> {
+    /// What was polled has panicked.
+    fn drop(&mut self) {
+        self.stand_outside().into_iter().for_each(around::end);
     }
 }
 

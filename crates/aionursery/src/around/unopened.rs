@@ -1,11 +1,12 @@
 //! A scope for as long as it has no place in the tree. One that no handle has, a limit of time or a shield
 //! around one future, must never count anything, nor allocate: most of these end before they take a place.
 
-use std::cell::Cell;
 use std::panic::Location;
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::Around;
 use super::shared::Shared;
 use crate::clock;
 use crate::error::Cause;
@@ -13,7 +14,6 @@ use crate::scope::info::{self, Info};
 use crate::scope::{Owner, Scope, ScopeOptions};
 
 /// Which scope something runs in.
-#[derive(Clone)]
 pub(crate) enum Target {
     /// That of some handles, and where it was told to run this.
     Handles(Arc<Shared>, &'static Location<'static>),
@@ -22,7 +22,6 @@ pub(crate) enum Target {
 }
 
 /// What a scope without a handle is opened with.
-#[derive(Clone, Copy)]
 pub(crate) struct Terms {
     pub(crate) deadline: Option<Instant>,
     pub(crate) shield: bool,
@@ -45,65 +44,59 @@ impl Target {
     }
 }
 
-/// It is around the running code. In a box, which the thread keeps for the next one: what is around is moved
-/// often, and has to be small.
-pub(crate) struct Unopened(Box<Outside>);
-
-struct Outside {
-    target: Target,
-    parent: Option<Arc<Scope>>,
+/// Where something runs without a place in the tree of its own. It lies on the stack of that poll.
+pub(crate) struct Outside<'a> {
+    target: &'a Target,
+    /// What it stands in: nothing, or a scope that has not been cancelled.
+    pub(crate) before: Around,
 }
 
-thread_local! {
-    static SPARE: Cell<Option<Box<Outside>>> = const { Cell::new(None) };
+impl<'a> Outside<'a> {
+    #[inline]
+    pub(crate) fn new(target: &'a Target, before: Around) -> Self {
+        if let Target::Handles(shared, _) = target {
+            shared.state().parent = before.nearest().cloned();
+        }
+        Self { target, before }
+    }
 }
+
+/// It is around the running code.
+pub(crate) struct Unopened(NonNull<Outside<'static>>);
 
 impl Unopened {
+    /// # Safety
+    /// This must be gone before `outside` is, and is changed in no other way meanwhile.
     #[inline]
-    pub(super) fn new(target: &Target, parent: Option<Arc<Scope>>) -> Self {
-        if let Target::Handles(shared, _) = target {
-            shared.state().parent = parent.clone();
-        }
-        let outside = Outside { target: target.clone(), parent };
-        match SPARE.try_with(Cell::take).ok().flatten() {
-            Some(mut kept) => {
-                *kept = outside;
-                Self(kept)
-            }
-            None => Self(Box::new(outside)),
-        }
+    pub(crate) unsafe fn at(outside: NonNull<Outside<'_>>) -> Self {
+        Self(outside.cast())
     }
 
-    /// It is around no more. Gives what it stood in.
     #[inline]
-    pub(super) fn end(mut self) -> Option<Arc<Scope>> {
-        let parent = self.0.parent.take();
-        // What handles share is not kept, and a thread that is ending keeps nothing.
-        if let Target::Own(_) = self.0.target {
-            let _ = SPARE.try_with(|spare| spare.set(Some(self.0)));
-        }
-        parent
+    fn outside(&self) -> &Outside<'_> {
+        // SAFETY: it lies there as long as this does, and nothing changes it.
+        unsafe { self.0.as_ref() }
     }
 
     /// Takes a place in the tree. Stays as it is: the clock may be the program's code, and panic.
     pub(super) fn open(&self) -> Arc<Scope> {
-        self.0.target.open(self.0.parent.clone())
+        self.outside().target.open(self.parent().cloned())
     }
 
     /// The scope that it stands in.
     pub(super) fn parent(&self) -> Option<&Arc<Scope>> {
-        self.0.parent.as_ref()
+        self.outside().before.nearest()
     }
 
     pub(super) fn is_cancelled(&self) -> bool {
-        match &self.0.target {
+        match self.outside().target {
             Target::Handles(shared, _) => shared.is_cancelled(),
             Target::Own(terms) => !terms.shield && self.parent().is_some_and(|it| it.is_soft()),
         }
     }
 
     pub(super) fn cause(&self) -> Option<Cause> {
-        match &self.0.target {
+        match self.outside().target {
             Target::Handles(shared, _) => shared.cause(),
             Target::Own(terms) => self.parent().filter(|_| !terms.shield)?.cause(),
         }
@@ -111,7 +104,7 @@ impl Unopened {
 
     /// The time, if it stands in nothing.
     pub(super) fn now(&self) -> Instant {
-        match &self.0.target {
+        match self.outside().target {
             Target::Handles(shared, _) => shared.now(),
             Target::Own(_) => clock::here(),
         }

@@ -3,18 +3,18 @@
 //! never end in place of the future that a cancellation from outside is for.
 
 use std::future::Future;
-use std::mem::{self, ManuallyDrop};
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use pin_project_lite::pin_project;
 
-use crate::around::{self, Around, Target};
+use crate::around::{self, Around, Outside, Target};
 use crate::ended_outside::EndedOutside;
 use crate::error::Cancelled;
 use crate::ignore_panics::ignore_panics;
-use crate::polling::{self, InScope, Kind, PARK};
+use crate::polling::{self, Amid, InScope, Kind, PARK};
 use crate::scope::Scope;
 use crate::timer::Timer;
 use crate::wall::{self, ShieldGuard, WallsInside};
@@ -40,7 +40,7 @@ pin_project! {
             let mut this = this.project();
             if *this.runs {
                 // What ran in it may have panicked, and be dropped for that.
-                ignore_panics(|| this.leave(None));
+                ignore_panics(|| this.leave());
             }
         }
     }
@@ -83,23 +83,19 @@ impl<F> Fields<'_, F> {
         *self.waits = Some(Box::new(waits));
     }
 
-    /// What ran in it has ended, or is dropped.
-    fn end(&mut self, opened: Option<Arc<Scope>>) {
+    /// What has waited in it has ended, or is dropped.
+    fn end(&mut self) {
         self.future.set(None);
         *self.runs = false;
-        self.leave(opened);
+        self.leave();
     }
 
-    #[inline]
-    fn leave(&mut self, opened: Option<Arc<Scope>>) {
-        let scope = match self.waits.take() {
-            Some(waits) => {
-                let Waiting { scope, wall, .. } = *waits;
-                drop(wall);
-                Some(scope)
-            }
-            None => opened,
-        };
+    fn leave(&mut self) {
+        let scope = self.waits.take().map(|waits| {
+            let Waiting { scope, wall, .. } = *waits;
+            drop(wall);
+            scope
+        });
         self.target.end(scope);
     }
 }
@@ -172,10 +168,10 @@ impl Drop for UnheardWalls {
 }
 
 impl Target {
-    /// Something begins to run in it: says whether it shields. `None` if the scope is to be opened first.
-    /// `since`: where the walls begin that will be raised in it.
+    /// Something is to run in it. Returns whether it shields, and where it stands; `None` if it is to be opened
+    /// first.
     #[inline]
-    fn begin(&self, since: usize) -> (bool, Option<Amid>) {
+    fn begin(&self) -> (bool, Option<Outside<'_>>) {
         let (shield, is_free) = match self {
             Self::Handles(shared, place) => {
                 // Before anything runs in it: the clock of what is around may be the program's code, and panic.
@@ -184,7 +180,8 @@ impl Target {
             }
             Self::Own(terms) => (terms.shield, true),
         };
-        (shield, if is_free { Amid::begin(self, since) } else { None })
+        let before = if is_free { polling::stand_aside() } else { None };
+        (shield, before.map(|before| Outside::new(self, before)))
     }
 
     /// What ran in it has ended.
@@ -197,62 +194,6 @@ impl Target {
             }
             Self::Own(_) => scope.into_iter().for_each(around::end),
         }
-    }
-}
-
-/// For its lifetime the thread stands amid a scope that opens when it is asked for.
-struct Amid {
-    /// Nothing of ours is around.
-    outermost: bool,
-    /// Where the walls begin that were raised in it.
-    since: usize,
-    /// What is to be around again, if the scope does not know.
-    before: Option<Around>,
-}
-
-impl Amid {
-    /// Something begins to run in this scope. `None` if that is to be opened first.
-    #[inline]
-    fn begin(target: &Target, since: usize) -> Option<Self> {
-        let around = polling::take();
-        let outermost = around.is_outermost();
-        let (around, before) = match around.begin(target) {
-            Ok(around) => (around, None),
-            Err(around) => {
-                polling::put(around);
-                if polling::look(Around::is_cancelled) {
-                    return None;
-                }
-                // It opens: the clock may be the program's code, which may panic.
-                let parent = polling::current();
-                (Around::unopened(target, parent), Some(polling::take()))
-            }
-        };
-        polling::put(around);
-        Some(Self { outermost, since, before })
-    }
-
-    /// Gives the scope, if it has one of its own and that was opened.
-    #[inline]
-    fn leave(self) -> Option<Arc<Scope>> {
-        ManuallyDrop::new(self).stand_outside()
-    }
-
-    #[inline]
-    fn stand_outside(&mut self) -> Option<Arc<Scope>> {
-        let (around, scope) = polling::take().end(self.before.take());
-        polling::put(around);
-        scope
-    }
-}
-
-impl Drop for Amid {
-    /// What was polled has panicked.
-    fn drop(&mut self) {
-        if self.outermost {
-            wall::forget(self.since);
-        }
-        self.stand_outside().into_iter().for_each(around::end);
     }
 }
 
@@ -269,24 +210,29 @@ impl<F: Future> Future for Scoped<F> {
         assert!(!*this.runs, "a scope is not polled again after a panic");
         let future = this.future.as_mut().as_pin_mut();
         let future = future.expect("a scope is not polled once it is done");
-        let (shield, amid) = this.target.begin(since);
+        let (shield, outside) = this.target.begin();
         *this.runs = true;
-        let Some(amid) = amid else {
+        let Some(mut outside) = outside else {
             this.enter(None, shield, since, cx.waker());
             pass_on(polling::look(Around::is_outermost), since);
             return this.go_on(cx);
         };
         let frame = polling::enter_amid(kind(shield), shield);
+        let outermost = outside.before.is_outermost();
+        let unheard = outermost.then(|| UnheardWalls(since));
+        let amid = Amid::enter(&mut outside);
         let polled = future.poll(cx);
-        let outermost = amid.outermost;
         let opened = amid.leave();
+        mem::forget(unheard);
         let marks = polling::leave(frame);
         if let Poll::Ready(value) = polled {
             if shield {
                 wall::forget(since);
             }
             pass_on(outermost, since);
-            this.end(opened);
+            this.future.set(None);
+            *this.runs = false;
+            this.target.end(opened);
             return Poll::Ready(Ok(value));
         }
         this.enter(opened, shield, since, cx.waker());
@@ -329,7 +275,7 @@ impl<F: Future> Fields<'_, F> {
             waits.take_in(inside);
             pass_on(outermost, since);
             if let Poll::Ready(value) = polled {
-                self.end(None);
+                self.end();
                 return Poll::Ready(Ok(value));
             }
             if !waits.wait(marks, cx) {
@@ -345,7 +291,7 @@ impl<F: Future> Fields<'_, F> {
         let scope = self.waits.as_ref().map(|waits| waits.scope.clone());
         let scope = scope.expect("what waits has a place in the tree");
         let cause = scope.own_cause().filter(|_| !scope.is_taken_along());
-        self.end(None);
+        self.end();
         if let Some(cause) = cause {
             return Poll::Ready(Err(Cancelled(cause)));
         }
