@@ -112,8 +112,10 @@ pub(crate) fn forget(since: usize) {
         let seen = RAISED.try_with(|raised| {
             let raised = &mut *raised.borrow_mut();
             COUNT.set(since);
-            // Most often it is one, and to collect none asks no allocator.
-            (raised.pop(), raised.drain(since..).collect::<Vec<_>>())
+            // Most often it is one, and that asks no allocator.
+            let last = raised.pop();
+            let others = if raised.len() > since { raised.split_off(since) } else { Vec::new() };
+            (last, others)
         });
         drop(seen);
     }

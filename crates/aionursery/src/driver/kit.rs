@@ -34,7 +34,7 @@ pub(super) struct Kit {
 
 /// How many of each kind a thread keeps; none in the models, whose locks live for one run, and where a sanitizer
 /// looks for what is used after its end.
-const KEPT: usize = if cfg!(any(aionursery_loom, aionursery_sanitized)) { 0 } else { 16 };
+const KEPT: usize = if cfg!(any(aionursery_loom, aionursery_sanitized)) { 0 } else { 64 };
 
 /// What a thread keeps.
 #[expect(clippy::vec_box, reason = "a nursery takes the box")]

@@ -47,9 +47,10 @@ impl<T> Counted<T> {
         }
         // SAFETY: no other owner is left, and it is not dropped.
         let Shared { value, .. } = unsafe { last.0.read() };
+        let taken = take(value);
         // SAFETY: it was taken for this type, and is used no more.
         unsafe { memory::give(last.0.cast(), const { &Size::of::<Shared<T>>() }) };
-        Some(take(value))
+        Some(taken)
     }
 
     /// This owner goes. Returns whether it is the last.
