@@ -29,6 +29,15 @@ pub(crate) enum Around {
 }
 
 impl Around {
+    /// The scope, where this is none that is to be opened first.
+    #[inline]
+    pub(crate) fn into_open(self) -> Option<Arc<Scope>> {
+        match self {
+            Self::Scope(scope) => Some(scope),
+            Self::Nothing | Self::Unopened(_) => None,
+        }
+    }
+
     /// Whether nothing of ours polls what stands in it.
     #[inline]
     pub(crate) fn is_outermost(&self) -> bool {

@@ -85,8 +85,8 @@ pub(crate) fn settle() {
     });
 }
 
-/// Takes what is around for something that is to stand in it for a while, and is around in its place. `None` if that
-/// is cancelled.
+/// Takes what is around for something that is to be around in its place for a while. A scope without a place in the
+/// tree opens first. `None` if it is cancelled.
 #[inline]
 pub(crate) fn stand_aside() -> Option<Around> {
     let around = take();
@@ -199,7 +199,8 @@ impl<'a> Amid<'a> {
     fn stand_outside(&mut self) -> Option<Arc<Scope>> {
         let around = take();
         // SAFETY: it is borrowed for this, and what was around it is not any more.
-        put(std::mem::take(unsafe { &mut self.outside.as_mut().before }));
+        let parent = unsafe { self.outside.as_mut() }.parent.take();
+        put(parent.map_or(Around::Nothing, Around::Scope));
         match around {
             Around::Scope(scope) => Some(scope),
             Around::Unopened(_) => None,

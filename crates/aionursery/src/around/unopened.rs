@@ -6,7 +6,6 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Around;
 use super::shared::Shared;
 use crate::clock;
 use crate::error::Cause;
@@ -47,17 +46,19 @@ impl Target {
 /// Where something runs without a place in the tree of its own. It lies on the stack of that poll.
 pub(crate) struct Outside<'a> {
     target: &'a Target,
-    /// What it stands in: nothing, or a scope that has not been cancelled.
-    pub(crate) before: Around,
+    /// The scope that it stands in, if it stands in any.
+    pub(crate) parent: Option<Arc<Scope>>,
+    /// Nothing of ours polls what it stands in.
+    pub(crate) outermost: bool,
 }
 
 impl<'a> Outside<'a> {
     #[inline]
-    pub(crate) fn new(target: &'a Target, before: Around) -> Self {
+    pub(crate) fn new(target: &'a Target, parent: Option<Arc<Scope>>, outermost: bool) -> Self {
         if let Target::Handles(shared, _) = target {
-            shared.state().parent = before.nearest().cloned();
+            shared.state().parent = parent.clone();
         }
-        Self { target, before }
+        Self { target, parent, outermost }
     }
 }
 
@@ -85,7 +86,7 @@ impl Unopened {
 
     /// The scope that it stands in.
     pub(super) fn parent(&self) -> Option<&Arc<Scope>> {
-        self.outside().before.nearest()
+        self.outside().parent.as_ref()
     }
 
     pub(super) fn is_cancelled(&self) -> bool {

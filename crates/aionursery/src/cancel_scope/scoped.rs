@@ -181,7 +181,11 @@ impl Target {
             Self::Own(terms) => (terms.shield, true),
         };
         let before = if is_free { polling::stand_aside() } else { None };
-        (shield, before.map(|before| Outside::new(self, before)))
+        let outside = before.map(|before| {
+            let outermost = before.is_outermost();
+            Outside::new(self, before.into_open(), outermost)
+        });
+        (shield, outside)
     }
 
     /// What ran in it has ended.
@@ -218,7 +222,7 @@ impl<F: Future> Future for Scoped<F> {
             return this.go_on(cx);
         };
         let frame = polling::enter_amid(kind(shield), shield);
-        let outermost = outside.before.is_outermost();
+        let outermost = outside.outermost;
         let unheard = outermost.then(|| UnheardWalls(since));
         let amid = Amid::enter(&mut outside);
         let polled = future.poll(cx);
