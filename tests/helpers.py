@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import weakref
 from typing import Any
 
@@ -15,6 +16,11 @@ class Trace(list[Any]):
     async def value(self, value: Any) -> Any:
         self.append(value)
         return value
+
+
+def outside_dev_mode() -> dict[str, str]:
+    """The environment of a process outside of development mode, where loops debug."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDEVMODE"}
 
 
 async def turns(count: int) -> None:

@@ -136,6 +136,7 @@ def test_r9_an_error_while_a_turn_is_asked_for_forgets_no_task(base, wait, end, 
         return "value"
 
     loop, reports = Loop(), []
+    loop.set_debug(False)  # else each step is a call of the loop's own
     loop.set_exception_handler(lambda _, context: reports.append(context["exception"]))
     task = aionursery.Task(host(), loop=loop)
     handle = loop.call_later(5, loop.stop)
@@ -288,6 +289,7 @@ def test_r9_an_interrupt_while_the_loop_says_whether_it_debugs_comes_out_of_the_
 
     trace = []
     loop = Loop()
+    loop.set_debug(False)
     with pytest.raises(end):
         loop.run_until_complete(main())
     assert not loop.armed
@@ -394,6 +396,7 @@ def test_r9_an_interrupt_for_a_step_that_never_comes_is_reported(base, end, monk
         await Ducks()
 
     reports = []
+    gc.collect()
     monkeypatch.setattr(sys, "unraisablehook", lambda args: reports.append(args.exc_type))
     loop = base()
     task = aionursery.Task(host(), loop=loop)

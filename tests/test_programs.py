@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import signal
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from .helpers import outside_dev_mode
 from .loop_kinds import LOOPS
 
 HERE = Path(__file__).parent
@@ -63,7 +63,14 @@ def without_ports(line: str) -> str:
     "name", [pytest.param(name, marks=by_signals if name == "daemons" else []) for name in SHOWN]
 )
 def test_a_program_prints_the_same_with_each_library(name, library, loop):
-    done = subprocess.run(command(name, library, loop), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        command(name, library, loop),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        # A loop in debug mode reports which steps were slow.
+        env=outside_dev_mode(),
+    )
     assert done.returncode == 0, done.stderr
     assert [without_ports(line) for line in done.stdout.splitlines()] == SHOWN[name]
     assert "never" not in done.stderr and "pending" not in done.stderr
@@ -79,7 +86,7 @@ class Service:
             stderr=subprocess.PIPE,
             text=True,
             # uvicorn ends its process by the signal, and nothing is flushed then.
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**outside_dev_mode(), "PYTHONUNBUFFERED": "1"},
         )
         self.url = self.process.stdout.readline().strip()
 

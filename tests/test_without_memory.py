@@ -6,12 +6,13 @@ reported and not called again, so what waits for it waits for ever.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import textwrap
 
 import pytest
+
+from .helpers import outside_dev_mode
 
 pytest.importorskip("_testcapi")
 
@@ -197,7 +198,7 @@ def test_r31_an_allocation_that_fails_stops_no_loop(loop, task, body):
     done = subprocess.run(
         [sys.executable, "-c", program],
         # A loop of asyncio's in debug mode ends the process where it finds no memory.
-        env={name: value for name, value in os.environ.items() if name != "PYTHONDEVMODE"},
+        env=outside_dev_mode(),
         capture_output=True,
         text=True,
         timeout=300,

@@ -37,8 +37,11 @@ run() {
     shift
     case $mode in
     --sanitized) tools/sanitized.sh "$venv" "$@" ;;
-    # Not as options, which the processes that pytest starts would not get.
-    --debug) PYTHONDEVMODE=1 PYTHONMALLOC=debug "$venv/bin/python" "$@" ;;
+    # Not as options, which the processes that pytest starts would not get. What multidict has in C
+    # crashes on debug builds.
+    --debug)
+        MULTIDICT_NO_EXTENSIONS=1 PYTHONDEVMODE=1 PYTHONMALLOC=debug "$venv/bin/python" "$@"
+        ;;
     *) "$venv/bin/python" "$@" ;;
     esac
 }
