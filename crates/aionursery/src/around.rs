@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub(crate) use shared::{Shared, end};
-pub(crate) use unopened::{Outside, Target, Terms, Unopened};
+pub(crate) use unopened::{Outside, Target, Unopened};
 
 use crate::clock;
 use crate::error::Cause;

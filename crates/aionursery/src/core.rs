@@ -17,7 +17,7 @@ mod fresh;
 mod unclaimed;
 
 use std::cell::{Cell, RefCell};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use nursery_core::{Lifecycle, Phase};
 
@@ -103,9 +103,7 @@ impl<E> Core<E> {
         limit: Option<usize>,
     ) -> [Counted<Self>; 2] {
         scope.children.begin(BATCH);
-        Counted::new(|| {
-            let mut life = Lifecycle::new(collect);
-            life.children_started(BATCH).expect("the body runs");
+        let make = || {
             let records = info::records();
             let gate = limit.map(Gate::new);
             Self {
@@ -129,13 +127,17 @@ impl<E> Core<E> {
                 waits: AtomicBool::new(false),
                 ids: AtomicU32::new(BATCH),
                 state: Mutex::new(State {
-                    life,
+                    life: Lifecycle::new(collect),
                     inbox: Vec::new(),
                     gone: false,
                     sink: ErrorSink::Driver,
                     erase: None,
                 }),
             }
+        };
+        Counted::new(make, |core| {
+            let state = core.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+            state.life.children_started(BATCH).expect("the body runs");
         })
     }
 

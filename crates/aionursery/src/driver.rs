@@ -231,7 +231,7 @@ where
 
 impl<E> Driver<E> {
     /// The driver, and the body's share of what they have.
-    #[inline]
+    #[inline(always)]
     fn new(rules: Option<&Builder>, collects: bool, place: OpenedAt) -> (Self, Counted<Core<E>>) {
         // A subscriber's code, which may panic: nothing is there yet that would stay for ever.
         let span = Span::nursery(rules.and_then(|rules| rules.name.as_deref()));

@@ -95,6 +95,11 @@ pub(crate) fn stand_aside() -> Option<Around> {
         Around::Scope(scope) if !scope.is_soft() => return Some(around),
         _ => put(around),
     }
+    open_around()
+}
+
+#[cold]
+fn open_around() -> Option<Around> {
     if look(Around::is_cancelled) {
         return None;
     }

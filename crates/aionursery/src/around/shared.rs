@@ -76,11 +76,15 @@ impl Shared {
         lock(&self.0)
     }
 
+    /// What it stands in, while it has no place in the tree.
+    pub(super) fn stand_in(&self, parent: Option<Arc<Scope>>) {
+        self.state().parent = parent;
+    }
+
     /// Something is to run in it. Returns whether it shields, and whether it is not cancelled.
     ///
     /// # Panics
     /// If something runs in it already.
-    #[inline]
     pub(crate) fn begin(&self, place: &'static Location<'static>) -> (bool, bool) {
         let state = &mut *self.state();
         assert!(state.runs.is_none(), "only one thing at a time runs in a scope");

@@ -12,20 +12,14 @@ use crate::error::Cause;
 use crate::scope::info::{self, Info};
 use crate::scope::{Owner, Scope, ScopeOptions};
 
-/// Which scope something runs in.
+/// Which scope something runs in, and where it was told to.
 pub(crate) enum Target {
-    /// That of some handles, and where it was told to run this.
+    /// That of some handles.
     Handles(Arc<Shared>, &'static Location<'static>),
-    /// One of its own.
-    Own(Terms),
-}
-
-/// What a scope without a handle is opened with.
-pub(crate) struct Terms {
-    pub(crate) deadline: Option<Instant>,
-    pub(crate) shield: bool,
-    /// Where it was told to run what runs in it.
-    pub(crate) place: &'static Location<'static>,
+    /// One of its own, until a deadline.
+    Until(Option<Instant>, &'static Location<'static>),
+    /// One of its own, which shields.
+    Shield(&'static Location<'static>),
 }
 
 impl Target {
@@ -33,13 +27,20 @@ impl Target {
     pub(crate) fn open(&self, parent: Option<Arc<Scope>>) -> Arc<Scope> {
         match self {
             Self::Handles(shared, _) => shared.enter(parent),
-            Self::Own(Terms { deadline, shield, place }) => {
-                let (deadline, shield) = (*deadline, *shield);
-                let options = ScopeOptions { deadline, shield, ..ScopeOptions::default() };
-                let info = Info::new(info::Kind::Scope, None, Some(place));
-                Scope::open(parent, &options, Owner::one(), info)
-            }
+            Self::Until(deadline, place) => Self::open_own(parent, *deadline, false, place),
+            Self::Shield(place) => Self::open_own(parent, None, true, place),
         }
+    }
+
+    fn open_own(
+        parent: Option<Arc<Scope>>,
+        deadline: Option<Instant>,
+        shield: bool,
+        place: &'static Location<'static>,
+    ) -> Arc<Scope> {
+        let options = ScopeOptions { deadline, shield, ..ScopeOptions::default() };
+        let info = Info::new(info::Kind::Scope, None, Some(place));
+        Scope::open(parent, &options, Owner::one(), info)
     }
 }
 
@@ -48,17 +49,15 @@ pub(crate) struct Outside<'a> {
     target: &'a Target,
     /// The scope that it stands in, if it stands in any.
     pub(crate) parent: Option<Arc<Scope>>,
-    /// Nothing of ours polls what it stands in.
-    pub(crate) outermost: bool,
 }
 
 impl<'a> Outside<'a> {
-    #[inline]
-    pub(crate) fn new(target: &'a Target, parent: Option<Arc<Scope>>, outermost: bool) -> Self {
+    #[inline(always)]
+    pub(crate) fn new(target: &'a Target, parent: Option<Arc<Scope>>) -> Self {
         if let Target::Handles(shared, _) = target {
-            shared.state().parent = parent.clone();
+            shared.stand_in(parent.clone());
         }
-        Self { target, parent, outermost }
+        Self { target, parent }
     }
 }
 
@@ -92,14 +91,16 @@ impl Unopened {
     pub(super) fn is_cancelled(&self) -> bool {
         match self.outside().target {
             Target::Handles(shared, _) => shared.is_cancelled(),
-            Target::Own(terms) => !terms.shield && self.parent().is_some_and(|it| it.is_soft()),
+            Target::Until(..) => self.parent().is_some_and(|it| it.is_soft()),
+            Target::Shield(_) => false,
         }
     }
 
     pub(super) fn cause(&self) -> Option<Cause> {
         match self.outside().target {
             Target::Handles(shared, _) => shared.cause(),
-            Target::Own(terms) => self.parent().filter(|_| !terms.shield)?.cause(),
+            Target::Until(..) => self.parent()?.cause(),
+            Target::Shield(_) => None,
         }
     }
 
@@ -107,7 +108,7 @@ impl Unopened {
     pub(super) fn now(&self) -> Instant {
         match self.outside().target {
             Target::Handles(shared, _) => shared.now(),
-            Target::Own(_) => clock::here(),
+            Target::Until(..) | Target::Shield(_) => clock::here(),
         }
     }
 }

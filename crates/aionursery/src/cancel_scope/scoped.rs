@@ -168,24 +168,18 @@ impl Drop for UnheardWalls {
 }
 
 impl Target {
-    /// Something is to run in it. Returns whether it shields, and where it stands; `None` if it is to be opened
-    /// first.
-    #[inline]
-    fn begin(&self) -> (bool, Option<Outside<'_>>) {
-        let (shield, is_free) = match self {
+    /// Something is to run in it. Returns whether it shields, and whether it is not cancelled.
+    #[inline(always)]
+    fn begin(&self) -> (bool, bool) {
+        match self {
             Self::Handles(shared, place) => {
                 // Before anything runs in it: the clock of what is around may be the program's code, and panic.
                 polling::settle();
                 shared.begin(place)
             }
-            Self::Own(terms) => (terms.shield, true),
-        };
-        let before = if is_free { polling::stand_aside() } else { None };
-        let outside = before.map(|before| {
-            let outermost = before.is_outermost();
-            Outside::new(self, before.into_open(), outermost)
-        });
-        (shield, outside)
+            Self::Until(..) => (false, true),
+            Self::Shield(_) => (true, true),
+        }
     }
 
     /// What ran in it has ended.
@@ -196,7 +190,7 @@ impl Target {
                 drop(scope);
                 shared.end();
             }
-            Self::Own(_) => scope.into_iter().for_each(around::end),
+            Self::Until(..) | Self::Shield(_) => scope.into_iter().for_each(around::end),
         }
     }
 }
@@ -214,15 +208,17 @@ impl<F: Future> Future for Scoped<F> {
         assert!(!*this.runs, "a scope is not polled again after a panic");
         let future = this.future.as_mut().as_pin_mut();
         let future = future.expect("a scope is not polled once it is done");
-        let (shield, outside) = this.target.begin();
+        let (shield, is_free) = this.target.begin();
+        let before = if is_free { polling::stand_aside() } else { None };
         *this.runs = true;
-        let Some(mut outside) = outside else {
+        let Some(before) = before else {
             this.enter(None, shield, since, cx.waker());
             pass_on(polling::look(Around::is_outermost), since);
             return this.go_on(cx);
         };
         let frame = polling::enter_amid(kind(shield), shield);
-        let outermost = outside.outermost;
+        let outermost = before.is_outermost();
+        let mut outside = Outside::new(this.target, before.into_open());
         let unheard = outermost.then(|| UnheardWalls(since));
         let amid = Amid::enter(&mut outside);
         let polled = future.poll(cx);

@@ -9,14 +9,13 @@ use std::time::{Duration, Instant};
 use pin_project_lite::pin_project;
 
 use super::Scoped;
-use crate::around::{Target, Terms};
+use crate::around::Target;
 use crate::polling;
 use crate::scope::Cancellation;
 
 #[track_caller]
 fn until<F: Future>(deadline: Option<Instant>, future: F) -> Scoped<F> {
-    let terms = Terms { deadline, shield: false, place: Location::caller() };
-    Scoped::new(Target::Own(terms), future)
+    Scoped::new(Target::Until(deadline, Location::caller()), future)
 }
 
 /// Runs a future until it ends or the time is over, which counts from this call. A future that is
@@ -139,8 +138,7 @@ impl<F: Future> Future for Shielding<F> {
 /// ```
 #[track_caller]
 pub fn shield<F: Future>(future: F) -> Shielding<F> {
-    let terms = Terms { deadline: None, shield: true, place: Location::caller() };
-    Shielding { scoped: Scoped::new(Target::Own(terms), future) }
+    Shielding { scoped: Scoped::new(Target::Shield(Location::caller()), future) }
 }
 
 /// The time where the running code stands: on the clock of the scopes around it, which may be a

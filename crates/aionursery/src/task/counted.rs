@@ -25,11 +25,18 @@ unsafe impl<T: Send + Sync> Send for Counted<T> {}
 unsafe impl<T: Send + Sync> Sync for Counted<T> {}
 
 impl<T> Counted<T> {
+    /// What is done by `begin` to a value where it lies is not moved there: a processor waits for what it reads
+    /// again in larger pieces than it has written.
     #[inline]
-    pub(crate) fn new<const OWNERS: usize>(make: impl FnOnce() -> T) -> [Self; OWNERS] {
+    pub(crate) fn new<const OWNERS: usize>(
+        make: impl FnOnce() -> T,
+        begin: impl FnOnce(&mut T),
+    ) -> [Self; OWNERS] {
         let place = place::<Shared<T>>();
         // SAFETY: the memory is the value's own, large enough and aligned.
         unsafe { place.write(Shared { owners: AtomicUsize::new(OWNERS), value: make() }) };
+        // SAFETY: it was written just now, and no owner has it yet.
+        begin(unsafe { &mut (*place.as_ptr()).value });
         [(); OWNERS].map(|()| Self(place, PhantomData))
     }
 
