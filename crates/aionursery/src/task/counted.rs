@@ -52,12 +52,10 @@ impl<T> Counted<T> {
         if !last.leave() {
             return None;
         }
+        let left = Left(last.0);
         // SAFETY: no other owner is left, and it is not dropped.
-        let Shared { value, .. } = unsafe { last.0.read() };
-        let taken = take(value);
-        // SAFETY: it was taken for this type, and is used no more.
-        unsafe { memory::give(last.0.cast(), const { &Size::of::<Shared<T>>() }) };
-        Some(taken)
+        let Shared { value, .. } = unsafe { left.0.read() };
+        Some(take(value))
     }
 
     /// This owner goes. Returns whether it is the last.
@@ -91,10 +89,20 @@ impl<T> Drop for Counted<T> {
     #[inline]
     fn drop(&mut self) {
         if self.leave() {
+            let left = Left(self.0);
             // SAFETY: that was the last owner.
-            unsafe { ptr::drop_in_place(self.0.as_ptr()) };
-            // SAFETY: it was taken for this type, and is used no more.
-            unsafe { memory::give(self.0.cast(), const { &Size::of::<Shared<T>>() }) };
+            unsafe { ptr::drop_in_place(left.0.as_ptr()) };
         }
+    }
+}
+
+/// The memory of a value that has no owner left. It goes when this does, whatever panics meanwhile.
+struct Left<T>(NonNull<Shared<T>>);
+
+impl<T> Drop for Left<T> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: it was taken for this type, and is used no more.
+        unsafe { memory::give(self.0.cast(), const { &Size::of::<Shared<T>>() }) };
     }
 }
