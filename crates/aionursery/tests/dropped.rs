@@ -6,11 +6,11 @@ mod on_drop;
 use std::cell::Cell;
 use std::future::{pending, poll_fn};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::task::{Poll, Waker};
+use std::sync::{Arc, Mutex, Weak};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use aionursery::{Builder, End, Nursery, nursery, nursery_local, yield_now};
+use aionursery::{Builder, Child, End, Nursery, nursery, nursery_local, yield_now};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use on_drop::OnDrop;
@@ -360,4 +360,44 @@ async fn r6_a_nursery_that_has_adopted_an_error_still_cancels_its_children_for_i
     .await
     .unwrap_err();
     assert_eq!((error.len(), start.elapsed()), (2, Duration::from_secs(1)));
+}
+
+/// Of a child that waits for itself, and is cancelled in that.
+async fn waker_that_a_child_has_left_with_itself(spawned: bool) -> Weak<impl Sized> {
+    struct Holds(Waker);
+    impl Wake for Holds {
+        fn wake(self: Arc<Self>) {
+            self.0.wake_by_ref();
+        }
+    }
+    let (say, hear) = std::sync::mpsc::channel();
+    let ended = nursery(async move |n: Nursery<'static, &str>| {
+        let (give, own) = oneshot::channel::<Child<(), &str>>();
+        let life = async move {
+            let mut own = own.await.unwrap();
+            poll_fn(|cx| {
+                let waker = Arc::new(Holds(cx.waker().clone()));
+                say.send(Arc::downgrade(&waker)).unwrap();
+                own.poll_unpin(&mut Context::from_waker(&waker.into())).map(drop)
+            })
+            .await;
+            Ok(())
+        };
+        let child = if spawned { n.spawn(life) } else { n.start_soon(life) };
+        assert!(give.send(child).is_ok());
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+        }
+        n.cancel();
+        Ok(())
+    });
+    ended.await.unwrap();
+    hear.recv().unwrap()
+}
+
+#[tokio::test]
+async fn r29_a_child_that_waits_for_itself_and_is_cancelled_leaves_nothing() {
+    for spawned in [false, true] {
+        assert_eq!(waker_that_a_child_has_left_with_itself(spawned).await.strong_count(), 0);
+    }
 }

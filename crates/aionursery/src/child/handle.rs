@@ -9,6 +9,7 @@ use std::task::ready;
 use std::task::{Context, Poll};
 
 use crate::error::Fault;
+use crate::ignore_panics::ignore_panics;
 use crate::sync::atomic::Ordering;
 use crate::task::{Header, NEW, TaskRef, free};
 
@@ -91,7 +92,12 @@ impl<T, E> Handle<T, E> {
     #[cold]
     fn give_up(&mut self) {
         let task = self.task.as_ptr();
-        match self.header().state.drop_handle() {
+        let header = self.header();
+        if header.state.has_joiner() && !header.state.is_done() {
+            // The waker may hold this very task: nothing calls it any more, and it goes only with that.
+            ignore_panics(|| drop(header.joiner.take()));
+        }
+        match header.state.drop_handle() {
             // SAFETY: that was the last reference, so its driver's side has gone and has left nothing
             // in the stage, whether it was marked as done or not.
             Some(true) => unsafe { free(task) },
