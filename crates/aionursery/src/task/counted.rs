@@ -52,9 +52,9 @@ impl<T> Counted<T> {
         if !last.leave() {
             return None;
         }
-        let left = Left(last.0);
+        let memory = Ownerless(last.0);
         // SAFETY: no other owner is left, and it is not dropped.
-        let Shared { value, .. } = unsafe { left.0.read() };
+        let Shared { value, .. } = unsafe { memory.0.read() };
         Some(take(value))
     }
 
@@ -89,17 +89,17 @@ impl<T> Drop for Counted<T> {
     #[inline]
     fn drop(&mut self) {
         if self.leave() {
-            let left = Left(self.0);
+            let memory = Ownerless(self.0);
             // SAFETY: that was the last owner.
-            unsafe { ptr::drop_in_place(left.0.as_ptr()) };
+            unsafe { ptr::drop_in_place(memory.0.as_ptr()) };
         }
     }
 }
 
 /// The memory of a value that has no owner left. It goes when this does, whatever panics meanwhile.
-struct Left<T>(NonNull<Shared<T>>);
+struct Ownerless<T>(NonNull<Shared<T>>);
 
-impl<T> Drop for Left<T> {
+impl<T> Drop for Ownerless<T> {
     #[inline]
     fn drop(&mut self) {
         // SAFETY: it was taken for this type, and is used no more.
