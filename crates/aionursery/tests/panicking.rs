@@ -230,8 +230,9 @@ fn r29_the_waker_of_a_handle_that_went_panics_when_it_is_dropped() {
             let waker = Waker::from(Arc::new(Quiet(Bomb(bombs.clone()))));
             let mut victim = n.start_soon(dropped.clone().child());
             assert!(poll(Pin::new(&mut victim), &waker).is_pending());
-            // The child's is the last.
-            drop((victim, waker));
+            // The child's is the last, and goes with the handle.
+            drop(waker);
+            drop(victim);
             n.start_soon(dropped.clone().child());
             yield_now().await;
             if cancelled {
