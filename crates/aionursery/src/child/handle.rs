@@ -94,7 +94,7 @@ impl<T, E> Handle<T, E> {
         let task = self.task.as_ptr();
         let header = self.header();
         if header.state.has_joiner() && !header.state.is_done() {
-            // The waker may hold this very task: nothing calls it any more, and it goes only with that.
+            // Nothing calls the waker any more, and it may hold this very task, which then would never go.
             ignore_panics(|| drop(header.joiner.take()));
         }
         match header.state.drop_handle() {

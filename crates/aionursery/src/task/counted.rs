@@ -25,8 +25,8 @@ unsafe impl<T: Send + Sync> Send for Counted<T> {}
 unsafe impl<T: Send + Sync> Sync for Counted<T> {}
 
 impl<T> Counted<T> {
-    /// What is done by `begin` to a value where it lies is not moved there: a processor waits for what it reads
-    /// again in larger pieces than it has written.
+    /// Owners of what `make` gives. `begin` changes that where it lies: before it is moved there, the processor
+    /// would wait for the change, as it reads in larger pieces than were written.
     #[inline]
     pub(crate) fn new<const OWNERS: usize>(
         make: impl FnOnce() -> T,
