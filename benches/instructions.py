@@ -5,8 +5,9 @@
     python benches/instructions.py --update    makes today's counts the limits of this Python
 
 Counts do not depend on how busy the machine is, so this check can run in CI. Every path runs N
-times in one process and 2N times in another; the difference is N times the path, and start-up
-cancels out. `perf stat` counts where the machine lets it, otherwise valgrind's callgrind does; the
+times in a process of its own and 2N times in another; the difference is N times the path, and start-up
+cancels out. What another path leaves behind would not: an allocator's lists, and addresses, by which
+dictionaries sort some of their keys, move a count by a tenth. `perf stat` counts where the machine lets it, otherwise valgrind's callgrind does; the
 two count alike but not the same (system calls, instruction sets), so each has limits of its own.
 Must never measure time.
 """
@@ -39,17 +40,13 @@ class Program:
     title: str
     command: list[str]
     count: int
-    # Whether each path has a process to itself. What one leaves in the allocator's lists can make
-    # every allocation of the next a few hundred instructions longer, or not; an interpreter's
-    # start takes too long for that, and its memory is its own.
-    alone: bool
 
 
 def this_python() -> Program:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     command = [sys.executable, str(HERE / "hot_paths.py")]
     # Long enough for the interpreter to have specialised its code in the first N.
-    return Program(version, f"CPython {version}", command, 2000, alone=False)
+    return Program(version, f"CPython {version}", command, 2000)
 
 
 def the_rust_crate() -> Program:
@@ -58,7 +55,7 @@ def the_rust_crate() -> Program:
     artefacts = (json.loads(line).get("executable") for line in built.stdout.splitlines())
     binary = next(path for path in artefacts if path)
     # Long enough for what grows with the number of children to be seen in a path of many.
-    return Program("rust", "Rust", [binary], 10_000, alone=True)
+    return Program("rust", "Rust", [binary], 10_000)
 
 
 def environment() -> dict[str, str]:
@@ -108,22 +105,17 @@ def count_all(
 ) -> dict[str, float]:
     """Instructions of one pass through each path."""
 
-    def total(longer: str | None, beside: list[str]) -> int:
-        counts = [f"{path}={program.count * (2 if path == longer else 1)}" for path in beside]
+    def total(path: str, times: int) -> int:
+        command = [*program.command, f"{path}={program.count * times}"]
         if tool == "perf":
-            return with_perf(program.command + counts)
-        return with_callgrind(program.command + counts, keep if longer else None)
+            return with_perf(command)
+        return with_callgrind(command, keep if times > 1 else None)
 
-    beside = [[path] if program.alone else paths for path in paths]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        if program.alone:
-            once = [pool.submit(total, None, alone) for alone in beside]
-        else:
-            once = [pool.submit(total, None, paths)] * len(paths)
-        twice = [pool.submit(total, *work) for work in zip(paths, beside, strict=True)]
+        totals = [[pool.submit(total, path, times) for times in (1, 2)] for path in paths]
         return {
-            path: (longer.result() - shorter.result()) / program.count
-            for path, longer, shorter in zip(paths, twice, once, strict=True)
+            path: (twice.result() - once.result()) / program.count
+            for path, (once, twice) in zip(paths, totals, strict=True)
         }
 
 
