@@ -77,6 +77,14 @@ enum Body {
     Ended,
 }
 
+/// How a nursery has closed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Closed {
+    Clean,
+    /// With errors.
+    Failed,
+}
+
 /// How many children the lifecycle is told of at once.
 pub(crate) const BATCH: u32 = 64;
 
@@ -329,8 +337,8 @@ impl<E> Core<E> {
     }
 
     /// Takes up what has come, if anything has: counts the ends, hands out what was started once all that was
-    /// started before has begun. Gives the errors once the nursery has closed, also to what was left below it.
-    pub(crate) fn take_up(&self, fresh: &mut Fresh<E>) -> Option<Vec<Failure<E>>> {
+    /// started before has begun. Says how the nursery has closed, once it has, also to what was left below it.
+    pub(crate) fn take_up(&self, fresh: &mut Fresh<E>) -> Option<Closed> {
         self.local.with(|local| {
             let local = local.expect("only the driver drives");
             if self.has_no_news(local) {
@@ -357,11 +365,17 @@ impl<E> Core<E> {
                 *fresh = started.take();
             }
             let closed = state.life.phase() == Phase::Closed && self.scope.close_to_orphans(OWNERS);
-            closed.then(|| {
-                state.sink = ErrorSink::Over;
-                state.errors()
-            })
+            if !closed {
+                return None;
+            }
+            state.sink = ErrorSink::Over;
+            Some(if state.has_errors() { Closed::Failed } else { Closed::Clean })
         })
+    }
+
+    /// The errors of a nursery that has closed.
+    pub(crate) fn take_errors(&self) -> Vec<Failure<E>> {
+        self.state().take_errors()
     }
 
     /// Whether children were started since the last look.
@@ -441,9 +455,12 @@ impl<E> Core<E> {
 }
 
 impl<E> State<E> {
-    fn errors(&mut self) -> Vec<Failure<E>> {
-        let has_any = self.life.errors().next().is_some();
-        if has_any { self.life.verdict().into_errors() } else { Vec::new() }
+    fn has_errors(&self) -> bool {
+        self.life.errors().next().is_some()
+    }
+
+    fn take_errors(&mut self) -> Vec<Failure<E>> {
+        if self.has_errors() { self.life.verdict().into_errors() } else { Vec::new() }
     }
 }
 

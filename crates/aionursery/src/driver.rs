@@ -17,7 +17,7 @@ use pin_project_lite::pin_project;
 
 use crate::builder::{Builder, OnError};
 use crate::child::Running;
-use crate::core::{Core, Fresh};
+use crate::core::{Closed, Core, Fresh};
 use crate::ended_outside::EndedOutside;
 use crate::error::{Failure, Label, MultiError};
 use crate::ignore_panics::{first, ignore_panics};
@@ -165,10 +165,10 @@ where
         let driver = match this.driver {
             Some(driver) => driver,
             None => {
-                let start = this.start.take().expect("a nursery is not polled once it is done");
+                let start = this.start.as_ref().expect("a nursery is not polled once it is done");
                 let (driver, handle) =
                     Driver::new(start.rules.as_deref(), start.collects, start.place);
-                begun = Some((start, handle));
+                begun = Some(handle);
                 let driver = this.driver.insert(driver);
                 *this.seat = driver.kit.seat.take();
                 driver
@@ -185,11 +185,11 @@ where
         let seat = this.seat.as_mut().expect("a driver has a seat");
         let turn = seat.drive(|| {
             let frame = polling::enter(Kind::Open, false);
-            if let Some((Start { body, call, .. }, handle)) = begun {
-                let handle = Nursery::new(handle, None, false);
-                match catch_unwind(AssertUnwindSafe(|| call(body, handle))) {
-                    Ok(future) => this.body.set(Some(future)),
-                    Err(payload) => driver.body_panicked(payload),
+            if let Some((Start { body, call, .. }, handle)) = this.start.take().zip(begun) {
+                let handle = Nursery::new(handle);
+                let begin = || this.body.set(Some(call(body, handle)));
+                if let Err(payload) = catch_unwind(AssertUnwindSafe(begin)) {
+                    driver.body_panicked(payload);
                 }
             }
             let turn = driver.turn(this.body.as_mut(), this.value, cx);
@@ -211,10 +211,10 @@ where
                 false => polling::mark_wall(),
             }
         }
-        let Poll::Ready(failures) = turn else { return Poll::Pending };
+        let Poll::Ready(closed) = turn else { return Poll::Pending };
         let along = driver.core.scope.is_taken_along().then(|| driver.core.scope.clone());
         driver.core.finish();
-        let ended = driver.end(failures, this.value.take());
+        let ended = driver.end(closed, this.value.take());
         // What a cancellation from outside has cut off is not done, whatever the body returned.
         let is_cut = |_: &_| driver.core.state().life.saw_cancellation();
         let along = along.filter(|_| ended.as_ref().map_or_else(MultiError::is_empty, is_cut));
@@ -278,12 +278,13 @@ impl<E> Driver<E> {
     }
 
     /// What the block gives.
-    fn end<T>(&self, failures: Vec<Failure<E>>, value: Option<T>) -> Result<T, MultiError<E>> {
-        if failures.is_empty()
+    fn end<T>(&self, closed: Closed, value: Option<T>) -> Result<T, MultiError<E>> {
+        if closed == Closed::Clean
             && let Some(value) = value
         {
             return Ok(value);
         }
+        let failures = self.core.take_errors();
         let scope = &self.core.scope;
         let name = scope.signal.info.name.clone();
         let mut error = MultiError::collect(failures, scope.cause(), name);

@@ -43,8 +43,8 @@ use crate::trace::Span;
 /// ```
 pub struct Nursery<'env, E, M = Sendable> {
     core: Counted<Core<E>>,
-    name: Option<Arc<str>>,
-    shield: bool,
+    /// Beside it, so that a handle is two words: it is moved with each child that has one.
+    options: Option<Arc<TaskOptions>>,
     /// Invariant: a shorter `'env` would let in children that end too early.
     env: PhantomData<fn(&'env ()) -> &'env ()>,
     mode: PhantomData<M>,
@@ -61,13 +61,19 @@ opaque!("Nursery", [E, M] Nursery<'_, E, M>, |nursery| {
 
 impl<E, M> Clone for Nursery<'_, E, M> {
     fn clone(&self) -> Self {
-        Self::new(self.core.clone(), self.name.clone(), self.shield)
+        let options = self.options.clone();
+        Self { options, ..Self::new(self.core.clone()) }
     }
 }
 
 impl<'env, E, M> Nursery<'env, E, M> {
-    pub(crate) fn new(core: Counted<Core<E>>, name: Option<Arc<str>>, shield: bool) -> Self {
-        Self { core, name, shield, env: PhantomData, mode: PhantomData }
+    /// A handle that asks nothing of the children that it starts.
+    pub(crate) fn new(core: Counted<Core<E>>) -> Self {
+        Self { core, options: None, env: PhantomData, mode: PhantomData }
+    }
+
+    fn with(&self, options: TaskOptions) -> Self {
+        Self { options: Some(Arc::new(options)), ..Self::new(self.core.clone()) }
     }
 
     /// Starts a child that runs on this task and may borrow from outside the block. It does not
@@ -134,18 +140,18 @@ impl<'env, E, M> Nursery<'env, E, M> {
         F: Future<Output = Result<T, E>> + 'env,
     {
         let core = &self.core;
-        let (name, shield) = (&self.name, self.shield);
+        let options = self.options();
+        let TaskOptions { name, shield } = &options;
         let recorded = (core.records || name.is_some())
-            .then(|| RecordGuard::new(&core.scope, name.clone(), shield, Runs::Here, place));
+            .then(|| RecordGuard::new(&core.scope, name.clone(), *shield, Runs::Here, place));
         let record = recorded.as_ref().map(|recorded| recorded.record().clone());
-        let scope = match shield {
+        let scope = match *shield {
             true => wall(core.scope.clone(), Info::wall(record.clone())),
             false => core.scope.clone(),
         };
         let span = Span::child(name.as_deref());
         let special = Special::new(future, recorded, seat, Some(scope), span);
-        let (task, handle) =
-            make(core.ready(), special, TaskOptions { shield, name: name.clone() });
+        let (task, handle) = make(core.ready(), special, options);
         let child = self.admit(task, handle)?;
         if let Some(record) = record {
             record.set_id(child.id());
@@ -202,7 +208,7 @@ impl<'env, E, M> Nursery<'env, E, M> {
     /// ```
     #[must_use]
     pub fn named(&self, name: impl Into<Arc<str>>) -> Self {
-        Self::new(self.core.clone(), Some(name.into()), self.shield)
+        self.with(TaskOptions { name: Some(name.into()), ..self.options() })
     }
 
     /// A handle whose children cancellation does not reach (R19): the nursery still waits for
@@ -225,7 +231,7 @@ impl<'env, E, M> Nursery<'env, E, M> {
     /// ```
     #[must_use]
     pub fn shielded(&self) -> Self {
-        Self::new(self.core.clone(), self.name.clone(), true)
+        self.with(TaskOptions { shield: true, ..self.options() })
     }
 
     /// Cancels body and children: they are dropped at their next await, or once the cleanup
@@ -321,7 +327,7 @@ impl<'env, E, M> Nursery<'env, E, M> {
 
     /// An error of a child that has ended without it.
     pub(crate) fn fail(&self, error: E, id: u32) {
-        let label = Label { id, name: self.name.clone() };
+        let label = Label { id, name: self.options().name };
         self.core.fail(Failure::error(error, label));
     }
 
@@ -337,11 +343,10 @@ impl<'env, E, M> Nursery<'env, E, M> {
     /// What it starts is neither named, noted nor shielded, and need not wait for a place.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
-        !self.shield && !self.core.special && self.name.is_none()
+        !self.core.special && self.options.is_none()
     }
 
-    #[cfg(feature = "tokio")]
     pub(crate) fn options(&self) -> TaskOptions {
-        TaskOptions { shield: self.shield, name: self.name.clone() }
+        self.options.as_deref().cloned().unwrap_or_default()
     }
 }

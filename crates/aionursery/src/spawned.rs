@@ -87,7 +87,7 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         }
         let core = self.core();
         let id = core.start_spawned()?;
-        let options = TaskOptions { shield: false, name: None };
+        let options = TaskOptions::default();
         let (task, handle, reach) = make_spawned(core, None, id, options, future);
         carrier::send(task);
         // From here on a cancellation reaches it.

@@ -83,6 +83,7 @@ unsafe impl Send for TaskRef {}
 unsafe impl Sync for TaskRef {}
 
 /// How a task is to be made.
+#[derive(Clone, Default)]
 pub(crate) struct TaskOptions {
     pub(crate) shield: bool,
     pub(crate) name: Option<Arc<str>>,

@@ -178,7 +178,7 @@ impl<E> Core<E> {
     fn claim(&self, state: &mut State<E>) -> Option<Unclaimed<E>> {
         match std::mem::replace(&mut state.sink, ErrorSink::Over) {
             ErrorSink::Adopter(adopter) => {
-                Some(Unclaimed { adopter, failures: state.errors(), erase: state.erase() })
+                Some(Unclaimed { adopter, failures: state.take_errors(), erase: state.erase() })
             }
             sink => {
                 state.sink = sink;

@@ -13,6 +13,7 @@ use nursery_core::Outcome;
 use super::Driver;
 use super::held::HeldChildren;
 use crate::child::Running;
+use crate::core::Closed;
 use crate::error::{Failure, Label, Reason};
 use crate::ignore_panics::discard;
 use crate::polling::{self, Kind, PARK, WALL};
@@ -36,7 +37,7 @@ impl<E> Driver<E> {
         mut body: Pin<&mut Option<F>>,
         value: &mut Option<T>,
         cx: &mut Context<'_>,
-    ) -> Poll<Vec<Failure<E>>>
+    ) -> Poll<Closed>
     where
         F: Future<Output = Result<T, E>>,
     {
@@ -56,8 +57,8 @@ impl<E> Driver<E> {
             if seen & LEFT != 0 {
                 self.adopt_errors();
             }
-            if let Some(failures) = self.take_up() {
-                return Poll::Ready(failures);
+            if let Some(closed) = self.take_up() {
+                return Poll::Ready(closed);
             }
             self.at.is_due |= std::mem::take(&mut self.at.is_due_later);
             if self.kit.woken.is_empty() && self.fresh.is_over() && !self.at.is_due {
@@ -83,8 +84,8 @@ impl<E> Driver<E> {
         if self.core.scope.has_orphan_errors() {
             self.adopt_errors();
         }
-        if let Some(failures) = self.take_up() {
-            return Poll::Ready(failures);
+        if let Some(closed) = self.take_up() {
+            return Poll::Ready(closed);
         }
         // Children that are always ready do not keep a deadline from acting.
         self.poll_alarms(cx);
@@ -105,8 +106,8 @@ impl<E> Driver<E> {
         false
     }
 
-    /// Takes up what was woken and what was started. Gives the errors once the nursery has closed.
-    fn take_up(&mut self) -> Option<Vec<Failure<E>>> {
+    /// Takes up what was woken and what was started. Says how the nursery has closed, once it has.
+    fn take_up(&mut self) -> Option<Closed> {
         if !self.at.has_begun && !self.core.has_new() {
             return None;
         }
@@ -253,6 +254,11 @@ impl<E> Driver<E> {
 
     pub(super) fn end_body<F>(&self, mut body: Pin<&mut Option<F>>, outcome: Outcome<Failure<E>>) {
         let dropped = catch_unwind(AssertUnwindSafe(|| body.set(None)));
+        if dropped.is_ok() && matches!(outcome, Outcome::Done) {
+            // Apart: an outcome has room for an error, and to move it so soon after its first word was written
+            // makes the processor wait.
+            return self.core.body_ended(Outcome::Done);
+        }
         self.core.body_ended(match (dropped, outcome) {
             (Ok(()), outcome) => outcome,
             (Err(payload), Outcome::Failed(failure)) => {

@@ -137,7 +137,7 @@ fn r3_a_child_that_is_given_to_a_carrier_whose_runtime_goes_ends_once() {
         run(async |n: Handle| {
             let core = n.core();
             let id = core.start_spawned().unwrap();
-            let options = TaskOptions { shield: false, name: None };
+            let options = TaskOptions::default();
             let child = async { Ok(()) };
             let (task, handle, _) = make_spawned(core, None, id, options, child);
             let idle = IdleCarrier::new(Waker::noop());
@@ -158,7 +158,7 @@ fn r3_a_carrier_that_was_given_a_child_is_woken_and_runs_it() {
         let value = run(async |n: Handle| {
             let core = n.core();
             let id = core.start_spawned().unwrap();
-            let options = TaskOptions { shield: false, name: None };
+            let options = TaskOptions::default();
             let child = async { Ok(7) };
             let (task, handle, _) = make_spawned(core, None, id, options, child);
             let worker = Worker::new();

@@ -26,8 +26,9 @@ unsafe impl<T: Send + Sync> Sync for Counted<T> {}
 
 impl<T> Counted<T> {
     /// Owners of what `make` gives. `begin` changes that where it lies: before it is moved there, the processor
-    /// would wait for the change, as it reads in larger pieces than were written.
-    #[inline]
+    /// would wait for the change, as it reads in larger pieces than were written. Always inlined, so that what
+    /// `make` has need not be moved to it, either.
+    #[inline(always)]
     pub(crate) fn new<const OWNERS: usize>(
         make: impl FnOnce() -> T,
         begin: impl FnOnce(&mut T),
