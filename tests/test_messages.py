@@ -14,6 +14,7 @@ import pytest
 
 import aionursery
 from aionursery import CancelScope, Nursery
+from aionursery.asgi import LifespanNursery
 
 from .helpers import turns
 from .virtual_clock import virtual
@@ -103,6 +104,9 @@ def test_a_scope_given_seconds_says_which_argument_takes_them():
         (lambda given: setattr(CancelScope(), "deadline", given), "deadline"),
         (lambda given: setattr(CancelScope(), "cleanup", given), "cleanup"),
         (lambda given: CancelScope().cancel_after(given), "seconds"),
+        (lambda given: Nursery().shutdown(given), "grace"),
+        (lambda given: aionursery.graceful(Nursery(), grace=given), "grace"),
+        (lambda given: LifespanNursery(Nursery, grace=given), "grace"),
         (lambda given: aionursery.shield(deadline=given), "deadline"),
         (aionursery.sleep, "delay"),
         (aionursery.sleep_until, "deadline"),
@@ -128,6 +132,9 @@ def test_what_is_no_number_is_shown_with_the_argument_it_was_given_for(make, nam
         (lambda given: CancelScope(relative_deadline=given), "relative_deadline"),
         (lambda given: Nursery(cleanup=given), "cleanup"),
         (lambda given: setattr(CancelScope(), "cleanup", given), "cleanup"),
+        (lambda given: Nursery().shutdown(given), "grace"),
+        (lambda given: aionursery.graceful(Nursery(), grace=given), "grace"),
+        (lambda given: LifespanNursery(Nursery, grace=given), "grace"),
     ],
 )
 def test_a_negative_time_is_shown(make, name):

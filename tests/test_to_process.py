@@ -165,6 +165,8 @@ async def test_a_limiter_bounds_how_many_run_at_once(world):
 async def test_what_makes_no_sense_is_refused(world, grace):
     with pytest.raises(ValueError, match="grace must not be"):
         await to_process(functions.identity, grace=grace)
+    with pytest.raises(TypeError, match=r"^grace must be a number, not '3'$"):
+        await to_process(functions.identity, grace="3")
     with pytest.raises(TypeError, match="takes a plain function"):
         await to_process(forever)
     async with Nursery() as nursery:

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
 from ._aionursery import Nursery
+from ._refusals import check_span
 
 N = TypeVar("N", bound=Nursery)
 
@@ -45,8 +46,7 @@ class graceful(Generic[N]):
             raise TypeError(
                 f"graceful() takes a nursery, not {nursery!r}; write graceful(Nursery())"
             )
-        if not grace >= 0:
-            raise ValueError(f"grace must not be negative, not {grace}")
+        check_span("grace", grace)
         self._nursery = nursery
         self._signals = tuple(dict.fromkeys(signals))
         self._grace = grace

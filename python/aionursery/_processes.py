@@ -8,7 +8,6 @@ and joined. Must never give a process that was told to end to another call.
 from __future__ import annotations
 
 import functools
-import math
 import os
 from collections.abc import Callable
 from typing import Any, TypeVar, TypeVarTuple
@@ -16,6 +15,7 @@ from typing import Any, TypeVar, TypeVarTuple
 from . import _aionursery
 from ._aionursery import Nursery, Task
 from ._capacity import CapacityLimiter
+from ._refusals import check_span
 from ._threads import ThreadCall, check_function, limiter_of_the_loop, name_of, run_call
 from ._worker_processes import BrokenWorkerProcess, Worker, keep_worker, take_worker
 
@@ -95,8 +95,7 @@ async def to_process(
     itself.
     """
     check_function("to_process", fn)
-    if math.isnan(grace) or grace < 0:
-        raise ValueError(f"grace must not be negative, not {grace}")
+    check_span("grace", grace)
     await _aionursery.checkpoint_if_cancelled()
     call = ProcessCall(fn, args, f"process of {name_of(fn)}", grace)
     del fn, args

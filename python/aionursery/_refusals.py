@@ -1,11 +1,12 @@
-"""What is said of a function of the wrong kind, before anything runs or in place of its result.
+"""What is said of an argument of the wrong kind, before anything runs or in place of a result.
 
-Each says what was given and what to write instead. Must never call the function.
+Each says what was given; of a function, what to write instead, too. Must never call the function.
 """
 
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Awaitable
 from types import CoroutineType
 from typing import Any, TypeVar
@@ -37,6 +38,20 @@ def check_async_function(caller: str, fn: Any) -> None:
             f"{caller}() takes an async function and its arguments, not {fn!r}; pass the function "
             "itself"
         )
+
+
+def check_span(name: str, seconds: Any) -> None:
+    """Refuse what is no time to wait for: no number, a NaN, a negative number."""
+    try:
+        is_nan = math.isnan(seconds)
+    except TypeError:
+        if hasattr(seconds, "__float__") or hasattr(seconds, "__index__"):
+            raise  # a number's own error
+        raise TypeError(f"{name} must be a number, not {seconds!r}") from None
+    if is_nan:
+        raise ValueError(f"{name} must not be NaN")
+    if float(seconds) < 0:
+        raise ValueError(f"{name} must not be negative, not {seconds}")
 
 
 def awaitable(caller: str, fn: object, made: Awaitable[R]) -> Awaitable[R]:

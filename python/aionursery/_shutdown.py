@@ -6,6 +6,7 @@ It sets an event and a deadline; whatever ends after that, and how, the nursery 
 from __future__ import annotations
 
 from ._aionursery import Nursery, stopping_of
+from ._refusals import check_span
 from ._sync import Event
 
 
@@ -23,5 +24,6 @@ def shutdown(self: Nursery, grace: float = 5.0) -> None:
     Before entry, the seconds count from entry. Raises ValueError if ``grace`` is negative or a NaN,
     RuntimeError in a thread that is not the loop's.
     """
+    check_span("grace", grace)
     self.cancel_scope.cancel_after(grace)
     stopping(self).set()

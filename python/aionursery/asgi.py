@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from ._aionursery import Nursery
 from ._called import TaskStatus
+from ._refusals import check_span
 from ._sync import Event
 
 Message: TypeAlias = MutableMapping[str, Any]
@@ -50,8 +51,7 @@ class LifespanNursery:
         limit: int | None = None,
     ) -> None:
         Nursery(limit=limit)  # refuses what no nursery takes, here and not at the startup
-        if not grace >= 0:
-            raise ValueError(f"grace must not be negative, not {grace}")
+        check_span("grace", grace)
         self._app = app
         self._grace = grace
         self._on_crash = on_crash
