@@ -2,7 +2,7 @@
 
     python tools/doc_programs.py FOLDER     write each into a file of its own, for the type checkers
 
-The tests run them. A block may be shown with what it prints: a block marked `text` right behind it,
+The tests run them. A block may be shown with what it prints: a block marked `text` right after it,
 after a line "It prints:". Must never change a page.
 """
 

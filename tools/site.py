@@ -4,7 +4,8 @@
 
 The pages are those of `docs/`; the front page is the README, the changes are the CHANGELOG, and the
 page on the API is made of the stubs and the sources. A link that leads out of `docs/` becomes one
-into the repository. Must never change a page where it lies.
+into the repository, and the whole address of a page, as the README has it for PyPI, a link to that
+page of the site. Must never change a page where it lies.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ import aionursery
 
 ROOT = Path(__file__).resolve().parent.parent
 REPOSITORY = "https://github.com/aionursery/aionursery"
-LINK = re.compile(r"(\]\()(?!https?:|#|mailto:)([^)#\s]+)((?:#[^)]*)?\))")
+LINK = re.compile(
+    rf"(\]\()({REPOSITORY}/(?:blob|tree)/main/)?(?!https?:|#|mailto:)([^)#\s]+)((?:#[^)]*)?\))"
+)
 #: Code, in which nothing is a link.
 CODE = re.compile(r"(^```.*?^```|`[^`\n]*`)", re.MULTILINE | re.DOTALL)
 #: Pages that the site has under another name.
@@ -41,15 +44,15 @@ def moved(text: str, page: Path, place: str) -> str:
     up = "../" * place.count("/")
 
     def link(match: re.Match[str]) -> str:
-        target = (page.parent / match[2]).resolve()
+        target = ((ROOT if match[2] else page.parent) / match[3]).resolve()
         if not target.is_relative_to(ROOT) or not target.exists():
-            raise SystemExit(f"{page.relative_to(ROOT)}: there is no {match[2]}")
+            raise SystemExit(f"{page.relative_to(ROOT)}: there is no {match[3]}")
         there = place_of(target)
         if there is None:
             kind = "tree" if target.is_dir() else "blob"
             there = f"{REPOSITORY}/{kind}/main/{target.relative_to(ROOT).as_posix()}"
-            return f"{match[1]}{there}{match[3]}"
-        return f"{match[1]}{up}{there}{match[3]}"
+            return f"{match[1]}{there}{match[4]}"
+        return f"{match[1]}{up}{there}{match[4]}"
 
     parts = CODE.split(text)
     parts[::2] = [LINK.sub(link, part) for part in parts[::2]]
