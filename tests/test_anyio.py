@@ -317,7 +317,7 @@ importlib.util.find_spec = lambda name: None if name == "anyio" else find(name)
 try:
     import aionursery.anyio
 except ImportError as error:
-    assert "pip install 'aionursery[anyio]'" in str(error), error
+    assert "install anyio 4.14 or later: pip install 'anyio>=4.14,<5'" in str(error), error
 else:
     raise SystemExit("it was imported")
 """

@@ -61,9 +61,9 @@ class CancelScope:
     Used once, by a plain with. deadline is a moment on the loop's clock at which it is cancelled;
     shield keeps out cancellation from outside; cleanup is how many seconds cancelled tasks may go
     on awaiting (None is for ever, 0 not at all; not given, it is inherited, 10 if there is none);
-    reason is what cancel() gives if it is given none. Raises ValueError for a NaN or a negative
-    cleanup, RuntimeError if it is entered twice, outside of a task, or left in another task or
-    another order than entered.
+    reason is what cancel() gives if it is given none. Raises ValueError for a NaN and for a negative
+    cleanup or relative_deadline, RuntimeError if it is entered twice, outside of a task, or left in
+    another task or another order than entered.
     """
 
     def __new__(
@@ -108,7 +108,7 @@ class CancelScope:
 
         Returns a function that takes it off again and returns whether it would still have been called.
         Leaving the block does so, too. Raises TypeError for an async function, RuntimeError before
-        entry, behind the block and in a thread that is not the loop's.
+        entry, after the block and in a thread that is not the loop's.
         """
     @property
     def cancel_called(self) -> bool:
@@ -142,7 +142,7 @@ class CancelScope:
     @cleanup.setter
     def cleanup(self, value: float | None) -> None: ...
 
-# A scope that ends its block by an error: a type checker may take it that code behind the block runs
+# A scope that ends its block by an error: a type checker may take it that code after the block runs
 # only where the block has come to its end. At run time it is a CancelScope, and as one it swallows
 # what its own cancel() has caused.
 class _Unswallowing(CancelScope):  # type: ignore[misc]
@@ -187,7 +187,8 @@ class Nursery:
 
     The block raises MultiError with all that failed, BaseMultiError if something in it is no
     Exception, and KeyboardInterrupt and SystemExit bare. Entering it again raises RuntimeError, or
-    NurseryClosed once it has ended.
+    NurseryClosed once it has ended. Raises ValueError for an unknown on_error, a limit below 1, a NaN
+    and for a negative cleanup or relative_deadline.
     """
 
     def __new__(
@@ -388,7 +389,7 @@ class Nursery:
         """Start a child that lives as long as the block, and return its task.
 
         Takes what `start_soon` takes. What body and children use, such as a log, a pool or a heartbeat,
-        is still there while they end, also if they are cancelled: nothing outside cancels a service.
+        is still there while they end, even if they are cancelled: nothing outside cancels a service.
         Once they have ended, the services are cancelled one by one, the last started first, and each
         has the nursery's budget for cleaning up. One that returns earlier just ends; one that fails is
         a failure like any other child's. Services are not counted by the nursery's limit. Raises what
@@ -569,7 +570,7 @@ def current_effective_deadline() -> float:
 class SendChannel(Generic[_T]):
     """The end of a channel that items are put into. `open_channel` makes it.
 
-    ``with`` and ``async with`` close it behind the block.
+    ``with`` and ``async with`` close it after the block.
     """
 
     def send(self, item: _T) -> Coroutine[Any, Any, None]:
@@ -613,7 +614,7 @@ class ReceiveChannel(Generic[_T]):
     """The end of a channel that items come out of. `open_channel` makes it.
 
     ``async for`` gives items until every send end is closed. ``with`` and ``async with`` close it
-    behind the block.
+    after the block.
     """
 
     def receive(self) -> Coroutine[Any, Any, _T]:
@@ -712,7 +713,7 @@ def checkpoint_if_cancelled() -> Coroutine[Any, Any, None]:
 def watch(scope: CancelScope, call: Callable[[], object]) -> None:
     """Have `call` called, without arguments, when a cancellation reaches a scope; at once if one does.
 
-    Raises RuntimeError before entry, behind the block and from another thread.
+    Raises RuntimeError before entry, after the block and from another thread.
     """
 
 def unwatch(scope: CancelScope, call: Callable[[], object]) -> bool:

@@ -52,7 +52,7 @@ def on_cancel(self: CancelScope, fn: Callable[[*Ts], object], /, *args: *Ts) -> 
 
     Returns a function that takes it off again and returns whether it would still have been called.
     Leaving the block does so, too. Raises TypeError for an async function, RuntimeError before
-    entry, behind the block and in a thread that is not the loop's.
+    entry, after the block and in a thread that is not the loop's.
     """
     check_plain_function("on_cancel", fn, _ADVICE)
     watch = _Watch(fn, args)

@@ -25,7 +25,7 @@ def start_service(
     """Start a child that lives as long as the block, and return its task.
 
     Takes what `start_soon` takes. What body and children use, such as a log, a pool or a heartbeat,
-    is still there while they end, also if they are cancelled: nothing outside cancels a service.
+    is still there while they end, even if they are cancelled: nothing outside cancels a service.
     Once they have ended, the services are cancelled one by one, the last started first, and each
     has the nursery's budget for cleaning up. One that returns earlier just ends; one that fails is
     a failure like any other child's. Services are not counted by the nursery's limit. Raises what

@@ -105,7 +105,7 @@ class TaskGroup(Nursery, asyncio.TaskGroup):  # type: ignore[misc]
 def _refuse(coro: Coroutine[Any, Any, Any]) -> None:
     """Close a refused coroutine, as asyncio does from 3.13 on.
 
-    Before, it stays the caller's, who may still await it. If by the next turn of the loop no
+    Before, it stays the caller's, which may still await it. If by the next turn of the loop no
     reference to it is left, it is closed then, without the warning that it was never awaited.
     """
     if sys.version_info >= (3, 13):

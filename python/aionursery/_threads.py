@@ -119,7 +119,7 @@ class ThreadCall:
         return isinstance(self.error, asyncio.CancelledError)
 
     async def wait(self) -> None:
-        """Wait for the end of the call, also when cancelled; the call is told."""
+        """Wait for the end of the call, even when cancelled; the call is told."""
         try:
             await self.ended.wait()
         except asyncio.CancelledError as exc:

@@ -205,7 +205,7 @@ async def all_or_none(story: Story, port: int) -> None:
 
 
 async def workers(story: Story) -> None:
-    """Shut down what works for ever: each has a time to clean up, and is cut off behind it."""
+    """Shut down what works for ever: each has a time to clean up, and is cut off after it."""
 
     async def work(seconds: float) -> None:
         group.open += 1

@@ -109,7 +109,7 @@ async def what_starts_says_what_it_hands_over() -> None:
 
 
 async def returns_out_of_a_deadline(seconds: float) -> int:
-    # No checker may miss a return behind the block: fail_after raises and swallows nothing.
+    # No checker may miss a return after the block: fail_after raises and swallows nothing.
     with aionursery.fail_after(seconds):
         return await aionursery.sleep(0, 1)
 

@@ -78,8 +78,8 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     """Install the engine, and return a new event loop that makes its tasks.
 
     A loop of uvloop's if that can be imported, otherwise asyncio's. For servers that are told by
-    name how to make their loop: ``uvicorn --loop aionursery.anyio:new_event_loop app:app``. Raises
-    `AnyioMismatchError` as `install` does.
+    name how to make their loop: ``uvicorn --loop aionursery.anyio:new_event_loop app:app``, with
+    uvicorn 0.36 or later. Raises `AnyioMismatchError` as `install` does.
     """
     put()
     try:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 if importlib.util.find_spec("anyio") is None:
     raise ImportError(
-        "aionursery.anyio needs anyio; install it with: pip install 'aionursery[anyio]'",
+        "aionursery.anyio needs anyio; install anyio 4.14 or later: pip install 'anyio>=4.14,<5'",
         name="anyio",
     )
 

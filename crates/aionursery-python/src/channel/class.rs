@@ -262,12 +262,12 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
         .properties(&TRANSFER_PROPERTIES);
     let transfer = TRANSFER.create(py, c"aionursery._aionursery.Transfer", slots)?;
     let slots = Slots::new()
-        .doc(c"The end of a channel that items are put into. `open_channel` makes it.\n\n``with`` and ``async with`` close it behind the block.")
+        .doc(c"The end of a channel that items are put into. `open_channel` makes it.\n\n``with`` and ``async with`` close it after the block.")
         .repr(unary!(SendChannel, ends::repr))
         .methods(&SEND_METHODS);
     let send = SEND_CHANNEL.create(py, c"aionursery.SendChannel", slots)?;
     let slots = Slots::new()
-        .doc(c"The end of a channel that items come out of. `open_channel` makes it.\n\n``async for`` gives items until every send end is closed. ``with`` and ``async with`` close it\nbehind the block.")
+        .doc(c"The end of a channel that items come out of. `open_channel` makes it.\n\n``async for`` gives items until every send end is closed. ``with`` and ``async with`` close it\nafter the block.")
         .repr(unary!(ReceiveChannel, ends::repr))
         .anext(unary!(ReceiveChannel, ends::anext))
         .methods(&RECEIVE_METHODS);

@@ -53,7 +53,8 @@ pub(crate) use class::add_to;
 ///
 /// The block raises MultiError with all that failed, BaseMultiError if something in it is no
 /// Exception, and KeyboardInterrupt and SystemExit bare. Entering it again raises RuntimeError, or
-/// NurseryClosed once it has ended.
+/// NurseryClosed once it has ended. Raises ValueError for an unknown on_error, a limit below 1, a NaN
+/// and for a negative cleanup or relative_deadline.
 #[pyclass(frozen, weakref, subclass, module = "aionursery", name = "Nursery")]
 #[derive(Debug)]
 pub(crate) struct Nursery {

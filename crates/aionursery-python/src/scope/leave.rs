@@ -125,7 +125,7 @@ impl CancelScope {
         self.raise(this, &host, passing, Way { caught, bare: exit.bare, timeout })
     }
 
-    /// Raises what goes on behind the block. Returns whether the exception in flight is swallowed.
+    /// Raises what goes on after the block. Returns whether the exception in flight is swallowed.
     #[inline(always)]
     fn raise(
         &self,
@@ -275,7 +275,7 @@ fn is_closed_by_force(state: &LoopState, host: &Object) -> Fallible<bool> {
     Ok(current.is_none() || (!current.is(host) && futures::is_running(host)?))
 }
 
-/// How a block was left, as far as that decides what goes on behind it.
+/// How a block was left, as far as that decides what goes on after it.
 struct Way {
     /// The cancellation in flight was its own.
     caught: bool,

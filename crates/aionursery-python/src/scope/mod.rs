@@ -42,9 +42,9 @@ pub(crate) use within::add_to as add_functions;
 /// Used once, by a plain with. deadline is a moment on the loop's clock at which it is cancelled;
 /// shield keeps out cancellation from outside; cleanup is how many seconds cancelled tasks may go
 /// on awaiting (None is for ever, 0 not at all; not given, it is inherited, 10 if there is none);
-/// reason is what cancel() gives if it is given none. Raises ValueError for a NaN or a negative
-/// cleanup, RuntimeError if it is entered twice, outside of a task, or left in another task or
-/// another order than entered.
+/// reason is what cancel() gives if it is given none. Raises ValueError for a NaN and for a negative
+/// cleanup or relative_deadline, RuntimeError if it is entered twice, outside of a task, or left in
+/// another task or another order than entered.
 #[pyclass(frozen, weakref, subclass, module = "aionursery", name = "CancelScope")]
 #[derive(Debug)]
 pub(crate) struct CancelScope {

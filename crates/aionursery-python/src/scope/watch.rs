@@ -10,7 +10,7 @@ use crate::cpython::owned::Owned;
 
 /// Have `call` called, without arguments, when a cancellation reaches a scope; at once if one does.
 ///
-/// Raises RuntimeError before entry, behind the block and from another thread.
+/// Raises RuntimeError before entry, after the block and from another thread.
 #[pyfunction]
 fn watch(py: Python<'_>, scope: &Bound<'_, CancelScope>, call: &Bound<'_, PyAny>) -> PyResult<()> {
     let scope = scope.get();
