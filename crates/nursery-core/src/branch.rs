@@ -5,13 +5,39 @@
 use crate::member::{Member, MemberId};
 use crate::scope::{ScopeId, Settings};
 use crate::slab::NONE;
-use crate::tree::{Face, Tree};
+use crate::tree::{Effects, Face, Flight, Tree};
 
 impl<F: Face> Tree<F> {
     /// A host of scopes enters the tree below `scope`, without being a child of its nursery.
     /// [`withdraw`](Self::withdraw) it before `scope` is left.
     pub fn enroll_in(&mut self, key: F::Key, scope: ScopeId) -> MemberId {
         MemberId(self.members.insert(Member::new(key, NONE, scope.at, true)))
+    }
+
+    /// A host leaves the one scope that it has entered, and the tree: as [`exit`](Self::exit) with nothing in
+    /// flight and [`withdraw`](Self::withdraw), where what the scope gives is not asked for. Most branches hold
+    /// nothing, and nothing was cancelled around them: these are only taken out.
+    ///
+    /// # Panics
+    /// If another scope is its host's innermost one.
+    pub fn leave_branch(&mut self, member: MemberId, scope: ScopeId, out: &mut Effects<F>) {
+        let (host, own) = (&self.members[member.0], &self.scopes[scope.at]);
+        let is_quiet = own.cause.is_none()
+            && own.first_child == NONE
+            && (own.parent == NONE || !self.scopes[own.parent].effective)
+            && own.nursery == NONE
+            && !(own.watched || host.succeeds)
+            && host.scope == scope.at;
+        if is_quiet {
+            self.silence(scope.at);
+            self.unhang(scope.at);
+            self.scopes.clear(scope.at);
+            self.members.clear(member.0);
+        } else {
+            // What stands in it stands below its parent from now on, and hears of that as it did before.
+            self.exit(scope, Flight::Nothing, 0, f64::NEG_INFINITY, out);
+            self.withdraw(member, out);
+        }
     }
 
     /// From which moment on the cancellation that reaches a task no longer waits for its cleanup:

@@ -54,16 +54,30 @@ impl<T> Slab<T> {
         let entry = std::mem::replace(&mut self.entries[key as usize], Entry::Vacant(self.free));
         match entry {
             Entry::Full(value) => {
-                self.free = key;
-                self.len -= 1;
-                if self.len == 0 && self.entries.len() > 4096 {
-                    // A burst is over: give its memory back.
-                    self.entries = Vec::new();
-                    self.free = NONE;
-                }
+                self.freed(key);
                 value
             }
             Entry::Vacant(_) => panic!("slab: key {key} is vacant"),
+        }
+    }
+
+    /// As [`remove`](Self::remove), and drops the value where it lies.
+    #[inline]
+    pub(crate) fn clear(&mut self, key: u32) {
+        let entry = &mut self.entries[key as usize];
+        assert!(matches!(entry, Entry::Full(_)), "slab: key {key} is vacant");
+        *entry = Entry::Vacant(self.free);
+        self.freed(key);
+    }
+
+    #[inline]
+    fn freed(&mut self, key: u32) {
+        self.free = key;
+        self.len -= 1;
+        if self.len == 0 && self.entries.len() > 4096 {
+            // A burst is over: give its memory back.
+            self.entries = Vec::new();
+            self.free = NONE;
         }
     }
 
@@ -136,6 +150,8 @@ mod tests {
         assert_eq!(slab.insert(10), keys[1]);
         assert_eq!(slab.iter().copied().collect::<Vec<_>>(), [0, 10, 2, 30]);
         assert_eq!(slab.len(), 4);
+        slab.clear(keys[2]);
+        assert_eq!((slab.insert(20), slab.len()), (keys[2], 4));
     }
 
     #[test]

@@ -332,7 +332,7 @@ impl<F: Face> Tree<F> {
     }
 
     /// Takes a scope, with what is below it, from the one that it hangs below.
-    fn unhang(&mut self, at: u32) {
+    pub(crate) fn unhang(&mut self, at: u32) {
         let Scope { parent, prev, next, .. } = self.scopes[at];
         if prev != NONE {
             self.scopes[prev].next = next;
@@ -393,7 +393,7 @@ impl<F: Face> Tree<F> {
     }
 
     /// Takes a scope's alarms out of the heap.
-    fn silence(&mut self, id: u32) {
+    pub(crate) fn silence(&mut self, id: u32) {
         let scope = &mut self.scopes[id];
         if let Some(timer) = scope.deadline.take() {
             self.timers.remove(timer);

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
-use nursery_core::{Cleanup, Effects, Flight, MemberId, ScopeId, Tree};
+use nursery_core::{Cleanup, Effects, MemberId, ScopeId, Tree};
 
 use super::face::{HasSignal, Tokio};
 use crate::sync::{Mutex, MutexGuard, lock, plain};
@@ -65,10 +65,7 @@ impl Empty {
 
 /// A scope leaves the tree.
 pub(crate) fn leave(tree: &mut Tree<Tokio>, member: MemberId, scope: ScopeId) {
-    let out = &mut Effects::default();
-    // Nothing stands in it any more whose time to clean up could begin by that.
-    tree.exit(scope, Flight::Nothing, 0, f64::NEG_INFINITY, out);
-    tree.withdraw(member, out);
+    tree.leave_branch(member, scope, &mut Effects::default());
 }
 
 /// The outermost scope of a tree leaves it. In its place stands `none` until the next one comes.
