@@ -2,12 +2,14 @@
 //! of tokio's drives it. It must never leave a child running that nothing waits for, but for what is
 //! aborted because its owner was dropped.
 
+use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::ops::Deref;
 use std::panic::{Location, resume_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use nursery_core::Source;
 
@@ -17,7 +19,6 @@ use crate::driver::Block;
 use crate::error::{Cause, MultiError};
 use crate::nursery::Nursery;
 use crate::polling;
-use crate::scope::Cancellation;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{AtomicWaker, JoinError, JoinHandle, spawn};
 
@@ -73,6 +74,8 @@ pub struct OpenNursery<E> {
     task: Option<JoinHandle<Result<(), MultiError<E>>>>,
 }
 
+type Joined<E> = Result<Result<(), MultiError<E>>, JoinError>;
+
 /// What the body waits for.
 struct End {
     reached: AtomicBool,
@@ -122,7 +125,8 @@ impl Builder {
         let body = move |n: Nursery<'static, E>| {
             drop(opened.set(n));
             async move {
-                waits.wait().await;
+                // A cancellation does not end it: what is started afterwards is cancelled, too, and not refused.
+                shield(waits.wait()).await;
                 Ok(())
             }
         };
@@ -160,26 +164,39 @@ impl<E> OpenNursery<E> {
     /// assert!(jobs.close().await.is_ok());
     /// # });
     /// ```
-    pub async fn close(mut self) -> Result<(), MultiError<E>> {
+    pub async fn close(self) -> Result<(), MultiError<E>> {
         self.end.reach();
-        let mut around = polling::current().map(Cancellation::new);
-        let joined = shield(poll_fn(|cx| {
-            if let Some(cancelled) = &mut around
-                && Pin::new(cancelled).poll(cx).is_ready()
-            {
-                around = None;
-                self.nursery.scope().cancel(Source::Host, None);
-            }
-            Pin::new(self.task.as_mut().expect("it has not been joined")).poll(cx)
-        }))
-        .await;
-        self.task = None;
+        // A block, so that whatever cancels the code around cancels this, too, and waits for it.
+        let waits = Builder::new().name("close").cleanup(Duration::MAX);
+        let (nursery, joined) = match Block::with(waits, self, Self::join).await {
+            Ok(ended) => ended,
+            Err(error) => unreachable!("nothing fails in it: {error:?}"),
+        };
         match joined {
             // A cancellation has taken nothing: the body has no value.
             Ok(Err(errors)) if errors.is_empty() => Ok(()),
             Ok(ended) => ended,
-            Err(end) => Err(self.fallen(end)),
+            Err(end) => Err(nursery.fallen(end)),
         }
+    }
+
+    async fn join(
+        mut self,
+        around: Nursery<'_, Infallible>,
+    ) -> Result<(Self, Joined<E>), Infallible> {
+        let mut cancelled = Some(around.cancelled());
+        let joined = poll_fn(|cx| {
+            if let Some(cancellation) = &mut cancelled
+                && Pin::new(cancellation).poll(cx).is_ready()
+            {
+                cancelled = None;
+                self.nursery.scope().cancel(Source::Host, None);
+            }
+            Pin::new(self.task.as_mut().expect("it has not been joined")).poll(cx)
+        })
+        .await;
+        self.task = None;
+        Ok((self, joined))
     }
 
     /// Its task has ended by itself.

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use crate::child::Child;
 use crate::error::NurseryClosed;
 use crate::ignore_panics::ignore_panics;
 use crate::nursery::{Admits, Nursery};
@@ -113,7 +114,8 @@ impl<V, E> Drop for Watch<V, E> {
 
 impl<'env, E: 'env, M> Nursery<'env, E, M> {
     /// Starts a child, and waits until it has said that it is ready, with what it hands over. The call
-    /// starts it; awaiting what the call gives back waits.
+    /// starts it; awaiting what the call gives back waits. Until the child has said so it is the caller's: it is
+    /// cancelled if the future of this call is dropped, as it is where the caller is cancelled (R24).
     ///
     /// # Errors
     /// [`NotStarted`]: the nursery is closed, or the child failed or ended before. A failure is then no
@@ -149,8 +151,7 @@ impl<'env, E: 'env, M> Nursery<'env, E, M> {
         M: Admits<Starting<F, V, E>>,
     {
         let (shared, starting) = prepare(child);
-        let id = self.try_start_soon(starting).map(|child| child.id());
-        Starter::new(shared, self, id)
+        Starter::new(shared, self, self.try_start_soon(starting))
     }
 }
 
@@ -175,8 +176,7 @@ impl<'env, E: Send + 'static, M> Nursery<'env, E, M> {
         V: Send + 'static,
     {
         let (shared, starting) = prepare(child);
-        let id = self.try_spawn(starting).map(|child| child.id());
-        Starter::new(shared, self, id)
+        Starter::new(shared, self, self.try_spawn(starting))
     }
 }
 
@@ -191,25 +191,25 @@ where
     (shared, Starting { future, watch })
 }
 
-/// Waits for the answer. If it goes before it has heard that the child failed, the error is the
-/// nursery's again: nothing else has it (R7).
+/// Waits for the answer. If it goes before the child has answered, the child is cancelled; before it has heard
+/// that the child failed, the error is the nursery's again: nothing else has it (R7).
 struct Starter<'env, V, E, M> {
     shared: Arc<Shared<V, E>>,
     nursery: Nursery<'env, E, M>,
-    id: u32,
+    child: Option<Child<(), E>>,
 }
 
 impl<'env, V, E, M> Starter<'env, V, E, M> {
     fn new(
         shared: Arc<Shared<V, E>>,
         nursery: &Nursery<'env, E, M>,
-        id: Result<u32, NurseryClosed>,
+        child: Result<Child<(), E>, NurseryClosed>,
     ) -> Self {
-        if id.is_err() {
+        if child.is_err() {
             // The refused child has said that it ended; say why instead.
             drop(shared.replace(Answer::Given(Err(NotStarted::Closed))));
         }
-        Self { shared, nursery: nursery.clone(), id: id.unwrap_or(0) }
+        Self { shared, nursery: nursery.clone(), child: child.ok() }
     }
 }
 
@@ -225,8 +225,11 @@ impl<V, E, M> Drop for Starter<'_, V, E, M> {
     fn drop(&mut self) {
         let unheard = self.shared.replace(Answer::Over);
         ignore_panics(|| drop(self.shared.starter.take()));
-        if let Answer::Given(Err(NotStarted::Failed(error))) = unheard {
-            self.nursery.fail(error, self.id);
+        let Some(child) = &self.child else { return };
+        match unheard {
+            Answer::Awaited => ignore_panics(|| child.cancel()),
+            Answer::Given(Err(NotStarted::Failed(error))) => self.nursery.fail(error, child.id()),
+            Answer::Given(_) | Answer::Over => {}
         }
     }
 }

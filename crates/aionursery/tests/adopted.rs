@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::future::pending;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, Once};
 
 use aionursery::{
@@ -237,15 +238,20 @@ async fn r28_what_was_adopted_is_passed_on_when_the_adopter_is_dropped_too() {
 
 #[tokio::test]
 async fn r7_r24_the_error_of_a_child_whose_starter_has_gone_is_the_nurserys() {
-    let error = nursery_local(async |n| {
-        let mut starting = Box::pin(n.named("server").start(async |status| {
+    type Starting = Pin<Box<dyn Future<Output = Result<u16, NotStarted<&'static str>>> + Send>>;
+    let starter: Arc<Mutex<Option<Starting>>> = Arc::default();
+    let error = nursery(async |n: Nursery<'static, &'static str>| {
+        let slot = starter.clone();
+        let mut starting: Starting = Box::pin(n.named("server").start(async move |status| {
             yield_now().await;
             let _still = status;
+            // What is cancelled while it runs has come to its next await, or to its end.
+            let starter = slot.lock().unwrap().take();
+            drop(starter);
             Err::<(), _>("the port is taken")
         }));
-        let started: Option<Result<u16, NotStarted<_>>> = (&mut starting).now_or_never();
-        assert!(started.is_none());
-        drop(starting);
+        assert!((&mut starting).now_or_never().is_none());
+        *starter.lock().unwrap() = Some(starting);
         pending::<Result<(), _>>().await
     })
     .await

@@ -25,8 +25,9 @@ fn collects() -> Jobs {
 /// A child that never ends, and counts when it is dropped.
 fn counts(dropped: &Arc<AtomicU32>) -> impl Future<Output = Result<(), String>> + use<> {
     let dropped = dropped.clone();
+    let end = OnDrop(move || _ = dropped.fetch_add(1, SeqCst));
     async move {
-        let _end = OnDrop(move || _ = dropped.fetch_add(1, SeqCst));
+        let _end = end;
         pending().await
     }
 }
@@ -122,6 +123,60 @@ async fn r27a_a_task_that_is_cancelled_amid_close_cancels_it_and_waits_for_its_b
     assert_eq!(began.elapsed(), 6 * SECOND);
     assert_eq!((dropped.load(SeqCst), cleaned.load(SeqCst)), (1, 1));
     assert!(kept.try_spawn(async { Ok(()) }).is_err());
+}
+
+/// Awaits `close` of a nursery whose child never ends.
+async fn closes(dropped: Arc<AtomicU32>) -> Result<(), String> {
+    let jobs: Jobs = Builder::new().open();
+    jobs.spawn(counts(&dropped));
+    jobs.close().await.map_err(|error| error.to_string())
+}
+
+#[tokio::test(start_paused = true)]
+async fn r27a_a_child_that_is_cancelled_alone_amid_close_cancels_it_and_ends() {
+    let dropped = Arc::default();
+    nursery(async |n| {
+        let one = n.spawn(closes(Arc::clone(&dropped)));
+        let other = n.start_soon(closes(Arc::clone(&dropped)));
+        let far = closes(Arc::clone(&dropped));
+        let inside = n.spawn(async { fail_after(100 * SECOND, far).await.unwrap() });
+        // Awaiting the value of what is cancelled ends the child that awaits it.
+        let gone = n.start_soon(pending::<Result<(), String>>());
+        gone.cancel();
+        let last = closes(Arc::clone(&dropped));
+        let awaits = n.start_soon(async { tokio::join!(last, gone.value()).0 });
+        sleep(SECOND).await;
+        for child in [&one, &other, &inside] {
+            child.cancel();
+        }
+        for child in [one, other, inside, awaits] {
+            let end = tokio::time::timeout(SECOND, child.end()).await.expect("it ends");
+            assert!(matches!(end, End::Cancelled | End::Done(())), "{end:?}");
+        }
+        assert_eq!(dropped.load(SeqCst), 4);
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn r6_what_is_started_after_a_failure_or_a_deadline_is_cancelled_and_not_refused() {
+    for fails in [true, false] {
+        let deadline = Instant::now() + SECOND;
+        let jobs: Jobs = Builder::new().deadline(deadline).open();
+        if fails {
+            jobs.spawn(async { Err::<(), _>("first".into()) });
+        }
+        sleep(2 * SECOND).await;
+        assert!(jobs.is_cancelled() && !jobs.is_closed());
+        let dropped = Arc::default();
+        let late = jobs.spawn(counts(&dropped));
+        jobs.start_soon(counts(&dropped));
+        assert_eq!(late.end().await, End::Cancelled);
+        let errors = jobs.close().await.err().map_or(0, |errors| errors.len());
+        assert_eq!(errors, usize::from(fails));
+    }
 }
 
 #[tokio::test]

@@ -5,9 +5,14 @@ use std::future::{Future, pending};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
-use aionursery::{Nursery, TaskStatus, error::NotStarted, nursery, nursery_local, yield_now};
+use aionursery::error::NotStarted;
+use aionursery::{
+    Nursery, TaskStatus, fail_after, move_on_after, nursery, nursery_local, shield, yield_now,
+};
 use tokio::sync::oneshot;
+use tokio::time::sleep;
 
 /// A waker that does something when its last clone goes.
 struct Last<F: Fn() + Send + Sync>(F);
@@ -148,22 +153,62 @@ async fn r24_an_error_of_a_spawned_child_after_it_has_started_is_the_nurserys() 
 
 #[tokio::test]
 async fn r7_r24_the_error_of_a_spawned_child_whose_starter_has_gone_is_the_nurserys() {
-    for heard in [true, false] {
-        let ended = nursery(async |n: Nursery<'_, &str>| {
-            let mut starter = Box::pin(n.start_spawn(async |_: TaskStatus<(), &str>| Err("early")));
-            if heard {
-                // It has answered, but the answer is never taken.
-                let noop = &mut Context::from_waker(Waker::noop());
-                assert!(starter.as_mut().poll(noop).is_pending());
-                while n.running() > 0 {
-                    tokio::task::yield_now().await;
-                }
-            }
-            drop(starter);
-            Ok(())
-        });
-        assert_eq!(ended.await.unwrap_err().errors().copied().collect::<Vec<_>>(), ["early"]);
+    let ended = nursery(async |n: Nursery<'_, &str>| {
+        let mut starter = Box::pin(n.start_spawn(async |_: TaskStatus<(), &str>| Err("early")));
+        // It has answered, but the answer is never taken.
+        let noop = &mut Context::from_waker(Waker::noop());
+        assert!(starter.as_mut().poll(noop).is_pending());
+        while n.running() > 0 {
+            tokio::task::yield_now().await;
+        }
+        drop(starter);
+        Ok(())
+    });
+    assert_eq!(ended.await.unwrap_err().errors().copied().collect::<Vec<_>>(), ["early"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r24_what_cancels_the_caller_of_start_ends_the_child_until_it_has_started() {
+    const SECOND: Duration = Duration::from_secs(1);
+    /// Listens after two seconds.
+    async fn late(status: TaskStatus<u16, &'static str>) -> Result<(), &'static str> {
+        sleep(2 * SECOND).await;
+        status.started(80);
+        pending().await
     }
+    nursery(async |n: Nursery<'_, &str>| {
+        assert_eq!(move_on_after(SECOND, n.start(late)).await, None);
+        assert_eq!(move_on_after(SECOND, n.start_spawn(late)).await, None);
+        sleep(3 * SECOND).await;
+        assert_eq!(n.running(), 0, "they were their callers'");
+        assert_eq!(move_on_after(3 * SECOND, n.start(late)).await, Some(Ok(80)));
+        assert_eq!(fail_after(3 * SECOND, n.start_spawn(late)).await, Ok(Ok(80)));
+        sleep(3 * SECOND).await;
+        assert_eq!(n.running(), 2, "they are the nursery's by now");
+        n.cancel();
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn r19_r24_a_shield_in_a_child_whose_caller_has_gone_ends_first() {
+    let (saved, went_on) = (Cell::new(false), Cell::new(false));
+    nursery_local(async |n: aionursery::LocalNursery<'_, &str>| {
+        let starter = n.start(async |_: TaskStatus<(), &str>| {
+            shield(sleep(Duration::from_secs(2))).await;
+            saved.set(true);
+            yield_now().await;
+            went_on.set(true);
+            Err("too late for its caller")
+        });
+        assert_eq!(move_on_after(Duration::from_secs(1), starter).await, None);
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert_eq!((saved.get(), went_on.get()), (true, false));
 }
 
 #[tokio::test]
