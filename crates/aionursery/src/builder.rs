@@ -112,8 +112,11 @@ impl Builder {
         self
     }
 
-    /// How long a cancelled child may go on to clean up, before it is dropped (R18, R27). Nurseries
-    /// and scopes below that have no budget of their own have this one.
+    /// How long a cancelled child may go on to clean up, before it is dropped (R18, R27). What stands below
+    /// has this budget, too, when this nursery is cancelled. A nursery or scope below without a budget of its own
+    /// has it also for a cancellation of its own, as a failure in it or a `fail_after`, but only if something in it
+    /// hears of that: by `cancelled`, `is_cancelled` or a token. Where nothing hears, what is cancelled is dropped
+    /// at once, so a timeout ends in time.
     ///
     /// ```
     /// # futures::executor::block_on(async {

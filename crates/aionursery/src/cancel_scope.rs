@@ -141,6 +141,7 @@ impl CancelScope {
     /// Whether it is cancelled, by itself or from outside.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
+        self.0.hear();
         self.0.is_cancelled()
     }
 

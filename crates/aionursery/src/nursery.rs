@@ -277,6 +277,7 @@ impl<'env, E, M> Nursery<'env, E, M> {
     /// Whether the nursery is cancelled.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
+        self.core.scope.hear();
         self.core.scope.is_soft()
     }
 

@@ -45,7 +45,7 @@ use crate::sync::{Mutex, lock};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ScopeOptions {
     pub(crate) shield: bool,
-    /// Without one, it has that of the scope above.
+    /// Without one, it has that of the scope above where something in it hears, and none elsewhere.
     pub(crate) cleanup: Option<Duration>,
     pub(crate) deadline: Option<Instant>,
     /// What a root runs on; what is below, on its root's.
@@ -59,17 +59,22 @@ impl ScopeOptions {
         !shield && cleanup.is_none() && deadline.is_none() && clock.is_none()
     }
 
-    fn settings(&self, clock: &ScopeClock, nursery: bool) -> Settings {
+    fn settings(&self, clock: &ScopeClock, nursery: bool, is_below: bool) -> Settings {
         let budget = match nursery {
             // What is in a nursery has its budget, whatever is cancelled above (R27a).
             true => Cleanup::Guaranteed,
             false => Cleanup::Limited,
         };
-        let cleanup = self.cleanup.map(|time| budget(clock::nanoseconds(time)));
+        let cleanup = match self.cleanup {
+            Some(time) => budget(clock::nanoseconds(time)),
+            // Until something hears.
+            None if is_below => Cleanup::Limited(0.0),
+            None => Cleanup::Inherited,
+        };
         Settings {
             deadline: self.deadline.map_or(f64::INFINITY, |moment| clock.nanoseconds(moment)),
             shield: self.shield,
-            cleanup: cleanup.unwrap_or(Cleanup::Inherited),
+            cleanup,
             ..Settings::default()
         }
     }
@@ -111,6 +116,10 @@ pub(crate) struct Scope {
     orphans: Option<Mutex<Orphans>>,
     /// Something was opened below it.
     is_above: AtomicBool,
+    /// Something in it hears of its cancellation.
+    hears: AtomicBool,
+    /// It stands below another, and was given no budget.
+    has_no_budget: bool,
 }
 
 impl Scope {
@@ -126,7 +135,8 @@ impl Scope {
             Some(parent) => parent.clock().clone(),
             None => ScopeClock::start(options.clock.clone()),
         };
-        let mut settings = options.settings(&clock, nursery);
+        let is_below = parent.is_some();
+        let mut settings = options.settings(&clock, nursery, is_below);
         let mut flags = 0;
         if settings.deadline < f64::INFINITY {
             flags |= TIMED;
@@ -144,7 +154,6 @@ impl Scope {
             }
             None => tree::take().open(settings == Settings::default()),
         };
-        let is_below = parent.is_some();
         let scope = Arc::new_cyclic(|own: &Weak<Self>| {
             let own: Weak<dyn HasSignal> = Weak::<Self>::clone(own);
             let (member, id) = {
@@ -166,8 +175,18 @@ impl Scope {
             };
             let signal = Signal::new(flags, owner, info, clock);
             let (children, orphans) = (Children::default(), nursery.then(Mutex::default));
-            let is_above = AtomicBool::new(false);
-            Self { tree: Some(tree), parent, member, id, signal, children, orphans, is_above }
+            Self {
+                tree: Some(tree),
+                parent,
+                member,
+                id,
+                signal,
+                children,
+                orphans,
+                is_above: AtomicBool::new(false),
+                hears: AtomicBool::new(false),
+                has_no_budget: is_below && options.cleanup.is_none(),
+            }
         });
         if is_below {
             // Only now, when it can be told of one that comes.
@@ -221,6 +240,27 @@ impl Scope {
         let hard = if tree.insists_at(self.member) <= now { HARD } else { TIMED };
         self.signal.flags.fetch_or(SOFT | hard, Ordering::AcqRel);
         tree.thrown(self.member);
+    }
+
+    /// Something in it hears of its cancellation from now on. What cancels itself has the budget from above for
+    /// that (R18): elsewhere it would only keep code alive that nothing tells, and a timeout late.
+    #[inline]
+    pub(crate) fn hear(&self) {
+        if !self.hears.load(Ordering::Relaxed) {
+            self.begin_to_hear();
+        }
+    }
+
+    #[cold]
+    fn begin_to_hear(&self) {
+        let mut at = Some(self);
+        while let Some(scope) = at.filter(|scope| !scope.hears.swap(true, Ordering::AcqRel)) {
+            if scope.has_no_budget {
+                let inherited = Cleanup::Inherited;
+                scope.change(|tree, now, out| tree.set_cleanup(scope.id, inherited, now, out));
+            }
+            at = scope.parent.as_deref();
+        }
     }
 
     fn shared_tree(&self) -> &Arc<ScopeTree> {
@@ -382,6 +422,7 @@ impl Scope {
     /// From now on `token` is cancelled when this scope is, or the one that already was to be.
     #[cfg(feature = "tokio-util")]
     pub(crate) fn tell(&self, token: &CancellationToken) -> &CancellationToken {
+        self.hear();
         let token = self.signal.tokens.tell(token);
         if self.is_soft() {
             token.cancel();

@@ -166,6 +166,14 @@ impl Shared {
         }
     }
 
+    /// What runs in it may hear of its cancellation by a handle.
+    pub(crate) fn hear(&self) {
+        let scope = self.state().scope.clone();
+        if let Some(scope) = scope {
+            scope.hear();
+        }
+    }
+
     pub(crate) fn is_cancelled(&self) -> bool {
         let state = self.state();
         state.cause.is_some() || state.reached_by().is_some_and(|scope| scope.is_soft())

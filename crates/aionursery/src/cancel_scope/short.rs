@@ -20,7 +20,8 @@ fn until<F: Future>(deadline: Option<Instant>, future: F) -> Scoped<F> {
 
 /// Runs a future until it ends or the time is over, which counts from this call. A future that is
 /// ready is not late, and code runs up to its first await even if no time is left (R21). With
-/// `Duration::MAX` there is no limit.
+/// `Duration::MAX` there is no limit. Below a cleanup budget, code in it that hears of cancellations has
+/// [that](crate::Builder::cleanup).
 ///
 /// # Errors
 /// [`Cancelled`](crate::Cancelled) if the time was over first.

@@ -29,6 +29,7 @@ impl Future for Cancellation {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let Self { scope, waiter } = self.get_mut();
         if !scope.is_soft() {
+            scope.hear();
             waiter.get_or_insert_with(|| scope.signal.add_waiter()).register(cx.waker());
         }
         // A cancellation that came before the waker was there is seen now.
