@@ -5,9 +5,10 @@
     python benches/instructions.py --update    makes today's counts the limits of this Python
 
 Counts do not depend on how busy the machine is, so this check can run in CI. Every path runs N
-times in a process of its own and 2N times in another; the difference is N times the path, and start-up
-cancels out. What another path leaves behind would not: an allocator's lists, and addresses, by which
-dictionaries sort some of their keys, move a count by a tenth. `perf stat` counts where the machine lets it, otherwise valgrind's callgrind does; the
+times in a process of its own and 2N times in another; the difference is N times the path, and
+start-up cancels out. What another path leaves behind would not: an allocator's lists, and
+addresses, by which dictionaries sort some of their keys, move a count by a tenth. `perf stat`
+counts where the machine lets it, otherwise valgrind's callgrind does; the
 two count alike but not the same (system calls, instruction sets), so each has limits of its own.
 Must never measure time.
 """

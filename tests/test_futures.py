@@ -225,20 +225,44 @@ async def test_r10_a_task_and_what_it_awaits_are_collected(world):
     assert not any(type(it) is Awaited for it in gc.get_objects())
 
 
-@pytest.mark.parametrize("run", [fail_noted, lambda it: asyncio.ensure_future(fail_noted(it))])
+async def fails_before(references, task_status):
+    await fail_noted(references)
+
+
+async def fails_in_the_same_step(references, task_status):
+    task_status.started()
+    await fail_noted(references)
+
+
+async def fails_later(references, task_status):
+    task_status.started()
+    await turns(1)
+    await fail_noted(references)
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda it, _: fail_noted(it),
+        lambda it, _: asyncio.ensure_future(fail_noted(it)),
+        fails_before,
+        fails_in_the_same_step,
+        fails_later,
+    ],
+)
 async def test_r10_what_a_child_of_start_fails_with_goes_with_its_last_user(world, run):
     references = []
 
     def child(*, task_status):
-        return run(references)
+        return run(references, task_status)
 
     gc.disable()
     try:
-        async with Nursery() as nursery:
-            try:
+        try:
+            async with Nursery() as nursery:
                 await nursery.start(child)
-            except Noted:
-                pass
+        except* Noted:
+            pass
         await turns(2)
         assert [reference() for reference in references] == [None]
     finally:

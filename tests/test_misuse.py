@@ -219,7 +219,9 @@ async def test_r2_another_loop_is_refused(world, start):
                 await asyncio.to_thread(run, nursery)
 
 
-def test_r2_another_loop_in_the_same_thread_is_refused(world):
+@pytest.mark.parametrize("asked", [None, "task", "nursery"])
+def test_r2_another_loop_in_the_same_thread_is_refused(world, asked):
+    """Also once it has cancelled a task there, which waits in a loop that does not run."""
     first = world.new_loop()
     second = world.new_loop()
     nurseries = []
@@ -227,11 +229,18 @@ def test_r2_another_loop_in_the_same_thread_is_refused(world):
     async def opens(event):
         async with Nursery() as nursery:
             nurseries.append(nursery)
+            nurseries.append(nursery.start_soon(sleep_forever))
             await event.wait()
+            nurseries[1].cancel()
 
     async def intrudes():
-        with pytest.raises(RuntimeError, match="another event loop"):
-            nurseries[0].start_soon(turns(1))
+        if asked:
+            nurseries[asked == "task"].cancel()
+        for start in "start_soon", "start_now", "start_service":
+            coro = turns(1)
+            with pytest.raises(RuntimeError, match="another event loop"):
+                getattr(nurseries[0], start)(coro)
+            coro.close()
 
     async def one_turn():
         await turns(2)

@@ -178,12 +178,14 @@ class TaskStatus(Generic[V]):
     __slots__ = ("_caller", "_child", "_nursery", "_reservation", "_said", "_value")
 
     _caller: Nursery
-    _child: asyncio.Task[Any]
+    #: Until it has started or ended: its error has a frame that has this.
+    _child: asyncio.Task[Any] | None
     _reservation: _aionursery.Reservation
 
     def __init__(self, nursery: Nursery) -> None:
         self._nursery = nursery
         self._said = False
+        self._child = None
 
     @overload
     def started(self: TaskStatus[None], value: None = None) -> None: ...
@@ -199,7 +201,8 @@ class TaskStatus(Generic[V]):
             raise RuntimeError("task_status.started() was called twice; a child is ready once")
         self._said = True
         self._value = value
-        if _aionursery.move_child(self._child, self._caller, self._nursery):
+        child, self._child = self._child, None
+        if child is not None and _aionursery.move_child(child, self._caller, self._nursery):
             self._reservation.release()
 
 
@@ -219,22 +222,26 @@ async def start(
     status: TaskStatus[Any] = TaskStatus(nursery)
 
     async def child() -> Any:
-        # Nothing here keeps what is awaited: a failed task would be in a cycle with its error.
-        return await awaitable("start", fn, _with_status(fn, args, status))
+        try:
+            # Nothing here keeps what is awaited: a failed task would be in a cycle with its error.
+            return await awaitable("start", fn, _with_status(fn, args, status))
+        finally:
+            status._child = None
 
     failed = None
     try:
         with _aionursery.reserve(nursery) as status._reservation:
             async with _aionursery.Nursery() as caller:
                 status._caller = caller
-                status._child = caller.start_soon(
+                status._child = task = caller.start_soon(
                     child(),
                     name=name or getattr(fn, "__qualname__", None),
                     context=_aionursery.context_of(nursery),
                     shield=shield,
                 )
                 # This call may hang, in a coroutine that is never resumed.
-                status._child.add_done_callback(status._reservation.release)
+                task.add_done_callback(status._reservation.release)
+                del task
     except BaseMultiError as group:
         failed = alone(group)
     if failed is not None:

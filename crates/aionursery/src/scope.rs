@@ -437,6 +437,16 @@ impl Scope {
         self.signal.listen();
     }
 
+    /// As [`listen_to`](Self::listen_to); of one that is cancelled already it hears at once.
+    #[cfg(feature = "tokio-util")]
+    pub(crate) fn cancel_on(&self, token: &CancellationToken) {
+        if token.is_cancelled() {
+            self.cancel(nursery_core::Source::Explicit, Some(REASON.into()));
+        } else {
+            self.listen_to(token);
+        }
+    }
+
     /// It is now: lets deadlines and budgets act that have passed.
     pub(crate) fn advance(&self) {
         self.change(|tree, now, out| while tree.advance(now, out).is_some() {});

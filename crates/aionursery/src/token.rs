@@ -24,9 +24,11 @@ impl<E, M> Nursery<'_, E, M> {
         self.scope().tell(&CancellationToken::new()).child_token()
     }
 
-    /// The nursery is cancelled when the token is, as a scope is by [`CancelScope::cancel_on`].
+    /// The nursery is cancelled when the token is, as a scope is by [`CancelScope::cancel_on`]; at once if that
+    /// is so already. It keeps the token until it has ended, and looks at each in each turn: where each
+    /// child has a token of its own, give each a `CancelScope`.
     pub fn cancel_on(&self, token: &CancellationToken) {
-        self.scope().listen_to(token);
+        self.scope().cancel_on(token);
     }
 }
 

@@ -92,3 +92,27 @@ async fn a_token_that_is_cancelled_cancels_neither_its_scope_nor_other_tokens_of
     .await
     .unwrap();
 }
+
+#[tokio::test]
+async fn r12_a_token_that_is_cancelled_already_cancels_before_the_next_await() {
+    let token = CancellationToken::new();
+    token.cancel();
+    let mut went_on = false;
+    let ended = nursery(async |n| {
+        n.cancel_on(&token);
+        assert!(n.is_cancelled());
+        tokio::task::yield_now().await;
+        went_on = true;
+        Ok::<_, String>(())
+    })
+    .await;
+    assert!(ended.unwrap_err().is_cancelled());
+    let scope = CancelScope::new();
+    let ran = scope.run(async {
+        scope.cancel_on(&token);
+        assert!(scope.is_cancelled());
+        tokio::task::yield_now().await;
+    });
+    assert!(ran.await.is_err());
+    assert!(!went_on);
+}

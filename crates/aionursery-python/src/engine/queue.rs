@@ -158,7 +158,7 @@ impl Ready {
 
     /// Whether anything is queued.
     #[inline]
-    pub(crate) fn is_open(&self) -> bool {
+    fn is_open(&self) -> bool {
         self.turns.last() != 0
     }
 

@@ -234,7 +234,7 @@ impl Nursery {
     #[inline]
     pub(crate) fn is_elsewhere(&self, py: Python<'_>) -> Fallible<bool> {
         let Some(state) = self.state() else { return Ok(false) };
-        if self.is_here() && (state.running.get() != 0 || state.ready.is_open()) {
+        if self.is_here() && state.running.get() != 0 {
             return Ok(false);
         }
         let running = imports(py).peek_running_loop.call()?;

@@ -48,9 +48,9 @@ impl Nursery {
     pub(crate) fn admit(&self, py: Python<'_>) -> Fallible<(Home, NurseryId)> {
         if let Some((state, id)) = self.place() {
             if self.is_here() {
-                // In a step of ours, or with something queued in this turn, the loop runs: it was
-                // looked at then.
-                if state.running.get() != 0 || state.ready.is_open() {
+                // In a step of ours the loop runs. That something is queued says nothing: any loop's code may
+                // have cancelled a task here.
+                if state.running.get() != 0 {
                     return Ok((state, id));
                 }
                 let running = running_loop(py)?;

@@ -52,7 +52,7 @@ impl ScopeState {
         self.scope.as_ref().or(self.parent.as_ref().filter(|_| !self.options.shield))
     }
 
-    /// Whether one of its tokens has cancelled it before anything runs in it.
+    /// A token that was cancelled before this heard of it has cancelled it.
     #[cfg(feature = "tokio-util")]
     fn listen(&mut self) {
         if self.cause.is_none() && self.listens_to.iter().any(CancellationToken::is_cancelled) {
@@ -213,9 +213,12 @@ impl Shared {
 
     /// It is cancelled when `token` is.
     pub(crate) fn listen_to(&self, token: &CancellationToken) {
-        let (scope, ()) = self.change(|state| state.listens_to.push(token.clone()));
+        let (scope, ()) = self.change(|state| {
+            state.listens_to.push(token.clone());
+            state.listen();
+        });
         if let Some(scope) = scope {
-            scope.listen_to(token);
+            scope.cancel_on(token);
         }
     }
 }
