@@ -109,7 +109,8 @@ impl<T, E> Child<T, E> {
 
     /// Cancels this child alone: no error, siblings unharmed (R16). It is dropped the next time
     /// its nursery, or its worker, comes to it; after the shields that stand inside it, but at once
-    /// if it is shielded as a whole.
+    /// if it is shielded as a whole. It has no cleanup budget and does not hear of it: to end one child gently, or
+    /// from where its handle is not, run it in a [`CancelScope`](crate::CancelScope), whose handles may be cloned.
     pub fn cancel(&self) {
         self.task.cancel()
     }
@@ -133,7 +134,7 @@ impl<T, E> Child<T, E> {
         self.task.header().name().map(|name| &**name)
     }
 
-    /// Waits for its end and says how it ended. Never ends the future that awaits it, never takes the error.
+    /// Waits for its end and says how it ended. Takes no error, and no end of the child ends the code that awaits it.
     ///
     /// ```
     /// # futures::executor::block_on(async {

@@ -186,7 +186,7 @@ of_every_size! { tuples }
 /// of a tuple's.
 ///
 /// # Errors
-/// Every error, if any failed; the others are cancelled then.
+/// Every error, if any failed; the others are cancelled then. An error calls the first of them child 1.
 ///
 /// ```
 /// # futures::executor::block_on(async {

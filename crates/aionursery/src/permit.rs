@@ -8,6 +8,7 @@ use std::task::Poll;
 use crate::child::Child;
 use crate::limit::Place;
 use crate::nursery::{Admits, Nursery, Sendable};
+use crate::plain::Plain;
 
 /// A place in a nursery with a limit, for one child: see [`Nursery::reserve`]. If it is dropped, the place
 /// is free again.
@@ -81,6 +82,21 @@ impl<'env, E, M> Permit<'env, E, M> {
     }
 }
 
+impl<'env, E: 'env, M> Permit<'env, E, M> {
+    /// Starts a child that cannot fail in this place, as [`Nursery::start_plain`] does.
+    ///
+    /// # Panics
+    /// If the nursery is closed.
+    #[track_caller]
+    pub fn start_plain<F>(self, future: F) -> Child<F::Output, E>
+    where
+        F: Future + 'env,
+        M: Admits<Plain<F, E>>,
+    {
+        self.start_soon(Plain::new(future))
+    }
+}
+
 #[cfg(feature = "tokio")]
 impl<E: Send + 'static, M> Permit<'_, E, M> {
     /// Starts a child in this place, as [`Nursery::spawn`] does.
@@ -95,6 +111,18 @@ impl<E: Send + 'static, M> Permit<'_, E, M> {
     {
         let started = self.nursery.spawn_in(self.place, future);
         started.unwrap_or_else(|closed| panic!("{closed}"))
+    }
+
+    /// Starts a child that cannot fail in this place, as [`Nursery::spawn_plain`] does.
+    ///
+    /// # Panics
+    /// If the nursery is closed, or outside a tokio runtime.
+    #[track_caller]
+    pub fn spawn_plain<F>(self, future: F) -> Child<F::Output, E>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        self.spawn(Plain::new(future))
     }
 }
 

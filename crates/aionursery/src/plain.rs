@@ -19,7 +19,7 @@ pin_project_lite::pin_project! {
 }
 
 impl<F, E> Plain<F, E> {
-    fn new(future: F) -> Self {
+    pub(crate) fn new(future: F) -> Self {
         Self { future, error: PhantomData }
     }
 }

@@ -44,6 +44,17 @@ async fn a_loop_that_reserves_never_has_more_children_than_the_limit() {
 }
 
 #[tokio::test]
+async fn a_child_that_cannot_fail_takes_a_place_that_was_reserved() {
+    let sum = limited(1).nursery(async |n: Texts<'_>| {
+        let one = n.reserve().await.start_plain(async { 1 });
+        let other = n.reserve().await.spawn_plain(async { 2 });
+        assert!(one.is_finished(), "there is one place");
+        Ok(one.value().await + other.value().await)
+    });
+    assert_eq!(sum.await.unwrap(), 3);
+}
+
+#[tokio::test]
 async fn a_reservation_and_a_wait_for_a_first_step_stand_in_one_queue() {
     limited(1)
         .nursery(async |n: Texts<'_>| {
