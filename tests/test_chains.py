@@ -105,3 +105,40 @@ def test_a_long_chain_of_tasks_goes_without_using_up_the_stack(make):
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("gone\n")
+
+
+SINGLE = """
+import threading, warnings
+import aionursery
+
+LENGTH = 20_000
+warnings.simplefilter("ignore")
+
+def run():
+    last = None
+    for _ in range(LENGTH):
+        last = {make}
+    print("built", flush=True)
+    del last
+    print("gone", flush=True)
+
+threading.stack_size(512 * 1024)
+thread = threading.Thread(target=run)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        "aionursery.CancelScope(reason=last)",
+        "aionursery.sleep(1, last)",
+        "aionursery.sleep(1, aionursery.CancelScope(reason=last))",
+    ],
+)
+def test_r31_a_long_chain_of_scopes_and_sleeps_goes_without_using_up_the_stack(make):
+    command = [sys.executable, "-c", SINGLE.format(make=make)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("gone\n")

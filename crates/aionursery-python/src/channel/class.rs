@@ -20,26 +20,7 @@ use crate::cpython::object::{Object, object};
 use crate::cpython::owned::{Owned, boolean};
 use crate::cpython::slot::{Slot, Visitor};
 use crate::cpython::slots::Slots;
-use crate::cpython::trash::Trash;
-
-thread_local! {
-    /// An item may be an end of another channel, or a transfer of one, and so on.
-    static TRASH: Trash = const { Trash::new() };
-}
-
-/// Lets go of what an object held, at once if there is stack for it.
-fn let_go(held: impl IntoIterator<Item = Owned>) {
-    TRASH.with(|trash| {
-        let going = trash.begin();
-        for held in held {
-            if going.is_deep() {
-                going.put_off(Some(held));
-            } else {
-                drop(held);
-            }
-        }
-    });
-}
+use crate::cpython::trash::let_go;
 
 impl Inside for Channel {
     type Weak = ();

@@ -12,6 +12,26 @@ use crate::cpython::owned::Owned;
 /// How many of our objects may go inside each other, as CPython has it for its own.
 const DEPTH: usize = 50;
 
+thread_local! {
+    static HERE: Trash = const { Trash::new() };
+}
+
+/// Lets go of what an object of no loop's held, at once if there is stack for it: an item may be an end of another
+/// channel, a reason another scope, what a sleep gives another sleep.
+pub(crate) fn let_go(held: impl IntoIterator<Item = Owned>) {
+    // A thread that ends lets go of all at once.
+    let _ = HERE.try_with(|trash| {
+        let going = trash.begin();
+        for held in held {
+            if going.is_deep() {
+                going.put_off(Some(held));
+            } else {
+                drop(held);
+            }
+        }
+    });
+}
+
 /// What objects of one loop, or of one thread, have still to let go of.
 #[derive(Debug, Default)]
 pub(crate) struct Trash {
@@ -20,7 +40,7 @@ pub(crate) struct Trash {
 }
 
 impl Trash {
-    pub(crate) const fn new() -> Self {
+    const fn new() -> Self {
         Self { depth: Cell::new(0), later: RefCell::new(Vec::new()) }
     }
 

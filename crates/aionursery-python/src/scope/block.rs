@@ -12,6 +12,7 @@ use crate::cpython::object::Object;
 use crate::cpython::owned::Owned;
 use crate::cpython::slot::Slot;
 use crate::cpython::thread::thread_mark;
+use crate::cpython::trash::let_go;
 use crate::engine::home::{Home, HomeSlot};
 use crate::engine::state::LoopState;
 
@@ -142,7 +143,20 @@ impl Block {
 
     pub(crate) fn clear(&self) {
         self.host.clear();
-        self.reason.clear();
+        self.let_go_of_reason();
         self.home.clear();
+    }
+
+    fn let_go_of_reason(&self) {
+        if let Some(reason) = self.reason.take() {
+            let_go([reason]);
+        }
+    }
+}
+
+impl Drop for Block {
+    /// The reason may be another scope, and so on.
+    fn drop(&mut self) {
+        self.let_go_of_reason();
     }
 }

@@ -18,6 +18,7 @@ use crate::cpython::function::{Method, Property, This};
 use crate::cpython::owned::Owned;
 use crate::cpython::slot::Visitor;
 use crate::cpython::slots::Slots;
+use crate::cpython::trash::let_go;
 use crate::task::Waiter;
 
 fn wait_repr(this: &This<'_, WaitObject>) -> Fallible<Owned> {
@@ -56,6 +57,11 @@ impl Inside for Wait {
             self.abandon(py);
         }
         self.task.clear();
+        // What it would give may be a wait that would give another.
+        let gives = if self.kind.get() == WaitKind::Ready { &self.payload } else { &self.value };
+        if let Some(given) = gives.take() {
+            let_go([given]);
+        }
         self.payload.clear();
         self.value.clear();
         drop(self.others.take());
