@@ -36,7 +36,7 @@ use crate::error::{Cause, Reason};
 #[derive(Clone, Default)]
 pub struct CancelScope(pub(crate) Arc<Shared>);
 
-opaque!("CancelScope", [] CancelScope, |scope| { cancelled: scope.is_cancelled() });
+opaque!("CancelScope", [] CancelScope, |scope| { cancelled: scope.0.is_cancelled() });
 
 impl CancelScope {
     /// A scope without deadline and shield.

@@ -51,7 +51,7 @@ pub async fn graceful<F: Future>(grace: Duration, future: F) -> Result<F::Output
     let scope = CancelScope::new().cleanup(grace);
     let mut run = pin!(scope.run(future));
     poll_fn(|cx| {
-        if !scope.is_cancelled()
+        if scope.cause().is_none()
             && let Poll::Ready(name) = signals.poll(cx)
         {
             scope.cancel_with(name);

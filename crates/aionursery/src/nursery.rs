@@ -56,7 +56,7 @@ pub type LocalNursery<'env, E> = Nursery<'env, E, Local>;
 opaque!("Nursery", [E, M] Nursery<'_, E, M>, |nursery| {
     name: nursery.core.scope.signal.info.name,
     running: nursery.running(),
-    cancelled: nursery.is_cancelled(),
+    cancelled: nursery.core.scope.is_soft(),
 });
 
 impl<E, M> Clone for Nursery<'_, E, M> {
