@@ -51,6 +51,7 @@ pub async fn graceful<F: Future>(grace: Duration, future: F) -> Result<F::Output
     let scope = CancelScope::new().cleanup(grace);
     let mut run = pin!(scope.run(future));
     poll_fn(|cx| {
+        // Not `is_cancelled`: to ask that is to hear, as code in it would.
         if scope.cause().is_none()
             && let Poll::Ready(name) = signals.poll(cx)
         {

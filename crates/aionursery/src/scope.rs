@@ -242,27 +242,6 @@ impl Scope {
         tree.thrown(self.member);
     }
 
-    /// Something in it hears of its cancellation from now on. What cancels itself has the budget from above for
-    /// that (R18): elsewhere it would only keep code alive that nothing tells, and a timeout late.
-    #[inline]
-    pub(crate) fn hear(&self) {
-        if !self.hears.load(Ordering::Relaxed) {
-            self.begin_to_hear();
-        }
-    }
-
-    #[cold]
-    fn begin_to_hear(&self) {
-        let mut at = Some(self);
-        while let Some(scope) = at.filter(|scope| !scope.hears.swap(true, Ordering::AcqRel)) {
-            if scope.has_no_budget {
-                let inherited = Cleanup::Inherited;
-                scope.change(|tree, now, out| tree.set_cleanup(scope.id, inherited, now, out));
-            }
-            at = scope.parent.as_deref();
-        }
-    }
-
     fn shared_tree(&self) -> &Arc<ScopeTree> {
         self.tree.as_ref().expect("only what goes has left the tree")
     }

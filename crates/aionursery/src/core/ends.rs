@@ -144,7 +144,7 @@ impl<E> Core<E> {
             let state = &mut *self.state();
             let (alive, _) = self.scope.children.settle(gone, false);
             self.tell(state, alive);
-            let clean = state.life.running() == 0 && state.life.errors().next().is_none();
+            let clean = state.life.running() == 0 && !state.has_errors();
             if clean {
                 state.sink = ErrorSink::Over;
             }

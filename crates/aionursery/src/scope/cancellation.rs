@@ -1,11 +1,37 @@
-//! Waiting for a scope to be cancelled.
+//! Waiting for a scope to be cancelled, and what it changes for that scope that something waits.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use nursery_core::Cleanup;
+
 use super::{Scope, Waiter};
+use crate::sync::atomic::Ordering;
+
+impl Scope {
+    /// Something in it hears of its cancellation from now on. What cancels itself has the budget from above for
+    /// that (R18): elsewhere it would only keep code alive that nothing tells, and a timeout late.
+    #[inline]
+    pub(crate) fn hear(&self) {
+        if !self.hears.load(Ordering::Relaxed) {
+            self.begin_to_hear();
+        }
+    }
+
+    #[cold]
+    fn begin_to_hear(&self) {
+        let mut at = Some(self);
+        while let Some(scope) = at.filter(|scope| !scope.hears.swap(true, Ordering::AcqRel)) {
+            if scope.has_no_budget {
+                let inherited = Cleanup::Inherited;
+                scope.change(|tree, now, out| tree.set_cleanup(scope.id, inherited, now, out));
+            }
+            at = scope.parent.as_deref();
+        }
+    }
+}
 
 /// The future of [`Nursery::cancelled`](crate::Nursery::cancelled).
 #[must_use = "futures do nothing unless polled"]
