@@ -139,11 +139,15 @@ def run_worker(module: str, job: dict[str, object], bound: float) -> tuple[int |
         # comes from does not.
         if not name.startswith(("PYTHON", "PYTEST")) or name == "PYTHONMALLOC"
     }
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output,
+        # Processes of pytest that share a folder remove old files at once, and warn of each other.
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+    ):
         process = subprocess.Popen(
             [sys.executable, "-m", module],
             cwd=ROOT,
-            env=environment,
+            env=environment | {"PYTEST_DEBUG_TEMPROOT": folder},
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
