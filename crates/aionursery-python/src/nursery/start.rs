@@ -112,28 +112,20 @@ pub(crate) fn begin(
     begin_or_refuse(nursery, &state, id, found, order)
 }
 
-/// Starts a child that runs what a function has returned. A coroutine is not asked whether it is new:
-/// one that is not says so in the child's first step.
+/// Starts a child that runs what a function has returned, where the nursery has admitted it. A coroutine is
+/// not asked whether it is new: one that is not says so in the child's first step.
 #[inline]
 pub(crate) fn begin_made(
-    py: Python<'_>,
     nursery: &Nursery,
+    (state, id): (Home, NurseryId),
     made: &Object,
     order: &Order<'_>,
 ) -> Fallible<Owned<Task>> {
     if !is_coroutine(made) {
-        return begin(py, nursery, made, &[], order);
+        return begin(state.py(), nursery, made, &[], order);
     }
-    match nursery.admit(py) {
-        Ok((state, id)) => {
-            let found = Target { coroutine: Owned::share(made), shield: false };
-            begin_or_refuse(nursery, &state, id, found, order)
-        }
-        Err(raised) => {
-            refuse(made);
-            Err(raised)
-        }
-    }
+    let found = Target { coroutine: Owned::share(made), shield: false };
+    begin_or_refuse(nursery, &state, id, found, order)
 }
 
 #[inline(always)]

@@ -7,6 +7,7 @@ use nursery_core::{Cause, Cleanup, Settings, Source};
 use pyo3::prelude::*;
 
 use super::start::{self, Order};
+use super::target::refuse;
 use super::{Nursery, class};
 use crate::cpython::args::{Args, given};
 use crate::cpython::call::{
@@ -14,7 +15,7 @@ use crate::cpython::call::{
     method1, truth, utf8,
 };
 use crate::cpython::called::method;
-use crate::cpython::errors::{Fallible, exc, fetch, raise, set_error_text, string};
+use crate::cpython::errors::{Fallible, Raised, exc, fetch, raise, set_error_text, string};
 use crate::cpython::for_pyo3::refusal;
 use crate::cpython::function::{Method, This};
 use crate::cpython::imports::{imports, names};
@@ -195,20 +196,33 @@ fn start_of(
         // It is refused.
         (None, None) => none(py),
     };
-    if this.is_elsewhere(py)? {
-        return call_method(this.object(), names.start_elsewhere, [&*made, &*named]);
-    }
+    let place = match this.admit(py) {
+        Ok(place) => place,
+        Err(raised) => {
+            let error = raised.take();
+            if this.is_elsewhere(py)? {
+                return call_method(this.object(), names.start_elsewhere, [&*made, &*named]);
+            }
+            refuse(&made);
+            return Err(refused(this, error));
+        }
+    };
     if let Some(factory) = programs_factory(this)? {
         return call_method(this.object(), names.start_by_factory, [&*factory, &*made, &*named]);
     }
     let order = Order { name: Some(&named), ..Order::default() };
-    match start::begin_made(py, this, &made, &order) {
+    match start::begin_made(this, place, &made, &order) {
         Ok(task) => handle_of(&task),
-        Err(raised) => {
-            let error = raised.take();
-            method1(this.object(), names.refused, &error)?;
-            Err(raise(error))
-        }
+        Err(raised) => Err(refused(this, raised.take())),
+    }
+}
+
+/// The nursery's class is told of the error that a start ends with; the error, or what it raises instead.
+#[cold]
+fn refused(this: &This<'_, Nursery>, error: Owned) -> Raised {
+    match method1(this.object(), names(this.py()).refused, &error) {
+        Ok(_) => raise(error),
+        Err(raised) => raised,
     }
 }
 
