@@ -278,12 +278,14 @@ impl<'env, E, M> Nursery<'env, E, M> {
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.core.scope.hear();
+        self.core.scope.look_at_tokens();
         self.core.scope.is_soft()
     }
 
     /// Why the nursery is cancelled, if it is.
     #[must_use]
     pub fn cause(&self) -> Option<Cause> {
+        self.core.scope.look_at_tokens();
         self.core.scope.cause()
     }
 

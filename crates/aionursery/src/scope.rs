@@ -262,6 +262,15 @@ impl Scope {
         self.signal.flags() & SOFT != 0
     }
 
+    /// Acts on a token that was cancelled, before its owner has had a turn to do so.
+    #[inline]
+    pub(crate) fn look_at_tokens(&self) {
+        #[cfg(feature = "tokio-util")]
+        if self.signal.flags() & (LISTENS | SOFT) == LISTENS && self.signal.tokens.has_unheard() {
+            self.cancel(nursery_core::Source::Explicit, Some(REASON.into()));
+        }
+    }
+
     pub(crate) fn is_hard(&self) -> bool {
         self.signal.flags() & HARD != 0
     }
@@ -368,13 +377,17 @@ impl Scope {
         self.signal.owner.notify_driver();
     }
 
-    /// The next moment at which something happens to it, on the clock of its root.
+    /// The next moment at which something happens to it, on the clock of its root: its deadline, also where it
+    /// is cancelled from above and has time to clean up, or the end of that time.
     pub(crate) fn next_moment(&self) -> f64 {
         let tree = self.tree().lock();
-        if tree.is_cancelled(self.member) {
-            tree.insists_at(self.member)
-        } else {
-            tree.settings(self.id).deadline
+        let deadline = match tree.cause(self.id) {
+            Some(_) => f64::INFINITY,
+            None => tree.settings(self.id).deadline,
+        };
+        match tree.is_cancelled(self.member) {
+            true => tree.insists_at(self.member).min(deadline),
+            false => deadline,
         }
     }
 

@@ -2,16 +2,17 @@
 //! error: each goes to the function that is to be told, or is given back.
 
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::time::Duration;
 
 use crate::around::Around;
-use crate::cancel_scope::short::{cancelled, current_time, move_on_after};
+use crate::cancel_scope::short::{current_time, move_on_after};
 use crate::combine::yield_now;
 use crate::entry::nursery;
 use crate::error::MultiError;
 use crate::nursery::Nursery;
 use crate::polling;
+use crate::scope::Cancellation;
 
 /// How often [`supervise`] opens its nursery again, and after how long a pause.
 ///
@@ -112,10 +113,23 @@ where
         match restarts.pause.is_zero() {
             // A run that fails at once does not keep its task from being cancelled.
             true => yield_now().await,
-            false => drop(move_on_after(restarts.pause, cancelled()).await),
+            false => pause(restarts.pause).await,
         }
         if let Some(cause) = polling::look(Around::cause) {
             return Err(MultiError::collect(Vec::new(), Some(cause), None));
         }
     }
+}
+
+/// Ends when the time is over, or when the code around is cancelled, and gives that no time to clean up: no code
+/// of the program's hears of it here.
+async fn pause(time: Duration) {
+    let around = polling::current();
+    let cancelled = async {
+        match around {
+            Some(scope) => Cancellation::quiet(scope).await,
+            None => pending().await,
+        }
+    };
+    let _ = move_on_after(time, cancelled).await;
 }

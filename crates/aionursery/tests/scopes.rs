@@ -568,3 +568,57 @@ async fn r21_a_limit_in_time_counts_from_the_call_not_from_the_first_await() {
     assert!(fails.await.is_err());
     assert_eq!(before.elapsed(), SECOND);
 }
+
+#[tokio::test(start_paused = true)]
+async fn r21_a_timeout_in_a_cleanup_acts() {
+    let cleans = Builder::new().cleanup(10 * SECOND).nursery(async |n: Nursery<'_, &str>| {
+        let child = n.start_soon(async {
+            cancelled().await;
+            Ok(fail_after(SECOND, sleep(5 * SECOND)).await.is_err())
+        });
+        n.cancel();
+        Ok(child.value().await)
+    });
+    assert!(cleans.await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn r21_a_timeout_that_runs_already_acts_while_others_clean_up() {
+    let began = Instant::now();
+    let waits = Builder::new().cleanup(10 * SECOND).nursery(async |n: Nursery<'_, &str>| {
+        n.start_plain(fail_after(2 * SECOND, pending::<()>()));
+        sleep(SECOND).await;
+        n.cancel();
+        Ok(())
+    });
+    waits.await.unwrap();
+    assert_eq!(began.elapsed().as_secs(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r21_a_nurserys_deadline_acts_while_it_cleans_up_after_another_cancellation() {
+    let began = Instant::now();
+    let scope = CancelScope::new().cleanup(10 * SECOND);
+    scope.cancel();
+    let ended = scope.run(async {
+        let inner = Builder::new().deadline((Instant::now() + SECOND).into_std());
+        inner.nursery(async |_: Nursery<'_, &str>| Ok(pending::<()>().await)).await
+    });
+    drop(ended.await);
+    assert_eq!(began.elapsed().as_secs(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r18_a_scope_that_is_cancelled_in_the_budget_of_another_has_its_own() {
+    let began = Instant::now();
+    let outer = CancelScope::new().cleanup(10 * SECOND);
+    let inner = CancelScope::new().cleanup(SECOND);
+    let (one, other) = (outer.clone(), inner.clone());
+    tokio::spawn(async move {
+        one.cancel();
+        sleep(SECOND).await;
+        other.cancel();
+    });
+    drop(outer.run(inner.run(pending::<()>())).await);
+    assert_eq!(began.elapsed().as_secs(), 2);
+}

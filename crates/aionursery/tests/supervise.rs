@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aionursery::{
-    CancelScope, Nursery, cancelled, move_on_after, nursery,
+    Builder, CancelScope, Nursery, cancelled, fail_after, move_on_after, nursery,
     service::{Restarts, supervise},
     yield_now,
 };
@@ -160,4 +160,22 @@ async fn r12_a_pause_ends_with_a_cancellation_that_gives_time_to_clean_up() {
         assert_eq!(error.cause().unwrap().reason(), Some("enough"));
         assert_eq!((runs.get(), told.get(), start.elapsed()), (1, 1, SECOND));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn r18_a_timeout_around_it_is_in_time_also_in_a_pause_and_after_it() {
+    let began = Instant::now();
+    let grace = Builder::new().cleanup(10 * SECOND);
+    let waits = grace.nursery(async |_: Nursery<'_, String>| {
+        let runs = Cell::new(0);
+        let run = async |_: Nursery<'_, String>| match runs.replace(runs.get() + 1) {
+            0 => Err("first".to_string()),
+            _ => pending().await,
+        };
+        let restarts = Restarts::most(5).pause(SECOND);
+        drop(fail_after(5 * SECOND, supervise(restarts, run, drop)).await);
+        Ok(())
+    });
+    waits.await.unwrap();
+    assert_eq!(began.elapsed().as_secs(), 5);
 }

@@ -116,3 +116,27 @@ async fn r12_a_token_that_is_cancelled_already_cancels_before_the_next_await() {
     assert!(ran.await.is_err());
     assert!(!went_on);
 }
+
+#[test]
+fn r11_a_scope_says_that_its_token_was_cancelled_also_while_nothing_runs_in_it() {
+    let (token, scope) = (CancellationToken::new(), CancelScope::new());
+    scope.cancel_on(&token);
+    assert!(!scope.is_cancelled() && scope.cause().is_none() && !scope.token().is_cancelled());
+    token.cancel();
+    assert!(scope.is_cancelled() && scope.token().is_cancelled());
+    assert_eq!(scope.cause().unwrap().reason(), Some("its token was cancelled"));
+}
+
+#[tokio::test]
+async fn r11_a_nursery_says_at_once_that_its_token_was_cancelled() {
+    let token = CancellationToken::new();
+    let ended = nursery(async |n: Nursery<'_, &str>| {
+        n.cancel_on(&token);
+        assert!(!n.is_cancelled());
+        token.cancel();
+        assert!(n.is_cancelled());
+        assert_eq!(n.cause().unwrap().reason(), Some("its token was cancelled"));
+        Ok(pending::<()>().await)
+    });
+    assert!(ended.await.unwrap_err().is_cancelled());
+}

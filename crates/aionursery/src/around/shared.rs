@@ -76,6 +76,15 @@ impl Shared {
         lock(&self.0)
     }
 
+    /// Its state, when a token that was cancelled has cancelled it.
+    fn heard(&self) -> MutexGuard<'_, ScopeState> {
+        #[cfg_attr(not(feature = "tokio-util"), expect(unused_mut, reason = "there are no tokens"))]
+        let mut state = self.state();
+        #[cfg(feature = "tokio-util")]
+        state.listen();
+        state
+    }
+
     /// What it stands in, while it has no place in the tree.
     pub(super) fn stand_in(&self, parent: Option<Arc<Scope>>) {
         self.state().parent = parent;
@@ -175,12 +184,12 @@ impl Shared {
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
-        let state = self.state();
+        let state = self.heard();
         state.cause.is_some() || state.reached_by().is_some_and(|scope| scope.is_soft())
     }
 
     pub(crate) fn cause(&self) -> Option<Cause> {
-        let state = self.state();
+        let state = self.heard();
         state.cause.clone().or_else(|| state.reached_by()?.cause())
     }
 

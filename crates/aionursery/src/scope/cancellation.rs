@@ -39,11 +39,18 @@ pub struct Cancellation {
     scope: Arc<Scope>,
     /// There once it waits.
     waiter: Option<Arc<Waiter>>,
+    /// That it waits changes nothing for the scope.
+    is_quiet: bool,
 }
 
 impl Cancellation {
     pub(crate) fn new(scope: Arc<Scope>) -> Self {
-        Self { scope, waiter: None }
+        Self { scope, waiter: None, is_quiet: false }
+    }
+
+    /// For code of ours, which gives up then and cleans nothing up.
+    pub(crate) fn quiet(scope: Arc<Scope>) -> Self {
+        Self { scope, waiter: None, is_quiet: true }
     }
 }
 
@@ -53,9 +60,11 @@ impl Future for Cancellation {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Self { scope, waiter } = self.get_mut();
+        let Self { scope, waiter, is_quiet } = self.get_mut();
         if !scope.is_soft() {
-            scope.hear();
+            if !*is_quiet {
+                scope.hear();
+            }
             waiter.get_or_insert_with(|| scope.signal.add_waiter()).register(cx.waker());
         }
         // A cancellation that came before the waker was there is seen now.

@@ -169,16 +169,15 @@ impl Signal {
         holders.iter().for_each(|waiter| waiter.wake());
     }
 
-    /// Sets flags and wakes everything that waits.
+    /// Sets flags and wakes everything that waits. Its owner is told if no flag is new, too: the time to clean up
+    /// may have become shorter.
     pub(super) fn raise(&self, flags: u8) {
         let waiting = {
             let waiting = &mut *lock(&self.waiting);
-            if self.flags.fetch_or(flags, Ordering::AcqRel) & flags == flags {
-                return;
-            }
-            std::mem::take(waiting)
+            let is_known = self.flags.fetch_or(flags, Ordering::AcqRel) & flags == flags;
+            if is_known { Vec::new() } else { std::mem::take(waiting).waiters }
         };
-        waiting.waiters.iter().filter_map(Weak::upgrade).for_each(|waiter| waiter.wake());
+        waiting.iter().filter_map(Weak::upgrade).for_each(|waiter| waiter.wake());
         #[cfg(feature = "tokio")]
         if flags & HARD != 0 {
             ignore_panics(|| self.workers.abort());

@@ -18,7 +18,7 @@ pub(crate) struct Tokens {
     /// Cancelled when the scope is.
     own: OnceLock<CancellationToken>,
     /// The scope is cancelled when one of these is.
-    others: Mutex<Vec<Pin<Box<WaitForCancellationFutureOwned>>>>,
+    others: Mutex<Vec<(CancellationToken, Pin<Box<WaitForCancellationFutureOwned>>)>>,
 }
 
 impl Tokens {
@@ -41,7 +41,13 @@ impl Tokens {
     /// From now on the scope is cancelled when `token` is.
     pub(super) fn listen_to(&self, token: &CancellationToken) {
         let cancelled = Box::pin(token.clone().cancelled_owned());
-        lock(&self.others).push(cancelled);
+        lock(&self.others).push((token.clone(), cancelled));
+    }
+
+    /// Whether one of those that the scope listens to is cancelled, and the scope has not acted on it yet.
+    #[cold]
+    pub(super) fn has_unheard(&self) -> bool {
+        lock(&self.others).iter().any(|(token, _)| token.is_cancelled())
     }
 
     /// Whether one of those that the scope listens to was cancelled just now.
@@ -50,7 +56,7 @@ impl Tokens {
         // Not under the lock: a token takes wakers, which are the program's code.
         let mut waiting = std::mem::take(&mut *lock(&self.others));
         let before = waiting.len();
-        waiting.retain_mut(|token| token.as_mut().poll(cx).is_pending());
+        waiting.retain_mut(|(_, cancelled)| cancelled.as_mut().poll(cx).is_pending());
         let heard = waiting.len() < before;
         lock(&self.others).append(&mut waiting);
         heard
