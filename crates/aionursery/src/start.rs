@@ -10,6 +10,8 @@ use crate::child::Child;
 use crate::error::NurseryClosed;
 use crate::ignore_panics::ignore_panics;
 use crate::nursery::{Admits, Nursery};
+use crate::polling;
+use crate::scope::Scope;
 use crate::sync::{AtomicWaker, Mutex, lock};
 
 /// Why a child did not come to say that it had started: what [`Nursery::start`] gives then.
@@ -43,7 +45,8 @@ struct Shared<V, E> {
 }
 
 enum Answer<V, E> {
-    Awaited,
+    /// The starter waits for it in this scope.
+    Awaited(Option<Arc<Scope>>),
     Given(Result<V, NotStarted<E>>),
     /// It was heard, or is not waited for.
     Over,
@@ -52,13 +55,18 @@ enum Answer<V, E> {
 impl<V, E> Shared<V, E> {
     /// Gives the answer back if one was given before, or if it is not waited for.
     fn tell(&self, answer: Result<V, NotStarted<E>>) -> Result<(), Result<V, NotStarted<E>>> {
-        {
+        let around = {
             let kept = &mut *lock(&self.answer);
-            if !matches!(kept, Answer::Awaited) {
-                return Err(answer);
+            match kept {
+                // The child of a caller that is cancelled stays the caller's (R24): its end decides.
+                Answer::Awaited(Some(scope)) if answer.is_ok() && scope.is_soft() => {
+                    return Err(answer);
+                }
+                Answer::Awaited(_) => std::mem::replace(kept, Answer::Given(answer)),
+                Answer::Given(_) | Answer::Over => return Err(answer),
             }
-            *kept = Answer::Given(answer);
-        }
+        };
+        drop(around);
         // This may be the end of a child that has panicked.
         ignore_panics(|| self.starter.wake());
         Ok(())
@@ -66,13 +74,15 @@ impl<V, E> Shared<V, E> {
 
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<V, NotStarted<E>>> {
         self.starter.register(cx.waker());
-        let kept = &mut *lock(&self.answer);
-        match std::mem::replace(kept, Answer::Over) {
+        let around = Answer::Awaited(polling::current());
+        let before = {
+            let kept = &mut *lock(&self.answer);
+            let next = if matches!(kept, Answer::Awaited(_)) { around } else { Answer::Over };
+            std::mem::replace(kept, next)
+        };
+        match before {
             Answer::Given(answer) => Poll::Ready(answer),
-            other => {
-                *kept = other;
-                Poll::Pending
-            }
+            Answer::Awaited(_) | Answer::Over => Poll::Pending,
         }
     }
 
@@ -184,7 +194,7 @@ fn prepare<V, C, F, E>(child: C) -> (Arc<Shared<V, E>>, Starting<F, V, E>)
 where
     C: FnOnce(TaskStatus<V, E>) -> F,
 {
-    let (answer, starter) = (Mutex::new(Answer::Awaited), AtomicWaker::new());
+    let (answer, starter) = (Mutex::new(Answer::Awaited(None)), AtomicWaker::new());
     let shared = Arc::new(Shared { answer, starter });
     let future = child(TaskStatus(shared.clone()));
     let watch = Watch(shared.clone());
@@ -227,7 +237,7 @@ impl<V, E, M> Drop for Starter<'_, V, E, M> {
         ignore_panics(|| drop(self.shared.starter.take()));
         let Some(child) = &self.child else { return };
         match unheard {
-            Answer::Awaited => ignore_panics(|| child.cancel()),
+            Answer::Awaited(_) => ignore_panics(|| child.cancel()),
             Answer::Given(Err(NotStarted::Failed(error))) => self.nursery.fail(error, child.id()),
             Answer::Given(_) | Answer::Over => {}
         }

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use aionursery::error::NotStarted;
 use aionursery::{
-    Nursery, TaskStatus, fail_after, move_on_after, nursery, nursery_local, shield, yield_now,
+    CancelScope, LocalNursery, Nursery, TaskStatus, fail_after, move_on_after, nursery,
+    nursery_local, shield, yield_now,
 };
 use tokio::sync::oneshot;
 use tokio::time::sleep;
@@ -241,4 +242,25 @@ async fn a_start_on_the_workers_may_stand_in_a_spawned_task() {
         Ok(started.await)
     }));
     assert_eq!(ended.await.unwrap().unwrap(), Ok(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn r24_a_child_that_says_that_it_has_started_when_its_caller_is_cancelled_ends_with_it() {
+    let went_on = Cell::new(false);
+    let scope = CancelScope::new();
+    nursery_local(async |n: LocalNursery<'_, String>| {
+        let starts = n.start(async |status: TaskStatus<u32, String>| {
+            yield_now().await;
+            scope.cancel();
+            status.started(7);
+            sleep(Duration::from_secs(1)).await;
+            went_on.set(true);
+            Ok(())
+        });
+        drop(scope.run(starts).await);
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert!(!went_on.get());
 }
