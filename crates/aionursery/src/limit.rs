@@ -82,6 +82,11 @@ impl Place {
         Self { gate, entered: false, ticket: None }
     }
 
+    /// Whether it was not there when it was first asked for, and is not yet.
+    pub(crate) fn waits(&self) -> bool {
+        self.ticket.is_some() && !self.entered
+    }
+
     /// Whether it is there. If not, `waker` is woken when it is.
     pub(crate) fn poll(&mut self, waker: &Waker) -> bool {
         if let Some(gate) = &self.gate

@@ -9,8 +9,9 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
+use crate::around::Around;
 use crate::limit::Place;
-use crate::polling::InScope;
+use crate::polling::{self, InScope};
 use crate::scope::info::{ChildRecord, Info, Runs};
 use crate::scope::{Owner, Scope, ScopeOptions};
 use crate::trace::Span;
@@ -82,7 +83,14 @@ impl<F: Future> Future for Special<F> {
         let this = self.project();
         let _span = this.span.enter();
         let standing = this.scope.take().map(InScope::enter);
-        let polled = match this.place.poll(cx.waker()) {
+        let has_waited = this.place.waits();
+        let mut has_place = this.place.poll(cx.waker());
+        if (has_waited || !has_place) && polling::look(Around::is_cancelled) {
+            // It has not been accepted: it ends without a first step (R17).
+            polling::park();
+            has_place = false;
+        }
+        let polled = match has_place {
             true => {
                 let _recorded = this.recorded.as_ref().map(|recorded| recorded.record.enter());
                 this.future.poll(cx)

@@ -182,3 +182,45 @@ fn r29_a_waker_may_ask_the_nursery_when_it_is_cloned_called_and_dropped() {
     }))
     .unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn r17_a_child_that_waits_for_its_place_never_runs_once_its_nursery_is_cancelled() {
+    for spawned in [false, true] {
+        let ran = Arc::new(AtomicUsize::new(0));
+        let second = Duration::from_secs(1);
+        limited(2)
+            .cleanup(10 * second)
+            .nursery(async |n: Texts<'_>| {
+                for _ in 0..20 {
+                    let ran = ran.clone();
+                    let job = async move {
+                        ran.fetch_add(1, SeqCst);
+                        tokio::time::sleep(second).await;
+                        Ok(())
+                    };
+                    drop(if spawned { n.spawn(job) } else { n.start_soon(job) });
+                }
+                tokio::time::sleep(second / 2).await;
+                n.cancel();
+                Ok(())
+            })
+            .await
+            .unwrap();
+        assert_eq!(ran.load(SeqCst), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn r17_a_child_for_which_there_is_a_place_takes_its_first_step_also_in_a_cancelled_nursery() {
+    let ran = AtomicUsize::new(0);
+    let cleans = limited(1).cleanup(Duration::from_secs(1)).nursery(async |n: Texts<'_>| {
+        n.cancel();
+        n.start_plain(async { ran.fetch_add(1, SeqCst) });
+        yield_now().await;
+        let last = n.start_plain(async { ran.fetch_add(1, SeqCst) });
+        last.value().await;
+        Ok(())
+    });
+    cleans.await.unwrap();
+    assert_eq!(ran.load(SeqCst), 2);
+}
