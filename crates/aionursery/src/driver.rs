@@ -110,6 +110,8 @@ struct Progress {
     stopped: bool,
     /// A child has ended as cancelled.
     has_cut: bool,
+    /// Something in it has failed.
+    has_failed: bool,
     /// The whole nursery is a shield.
     shields: bool,
     /// It has time of its own to clean up.
@@ -258,9 +260,9 @@ impl<E> Driver<E> {
         kit.close(seat, core.into_inner(Core::into_parts));
     }
 
-    /// From the first spawned child on, or if it has a budget of its own, the owners of what it stands
-    /// in wait for it (R27a); and from the first nursery of that kind on that stands in it: both are
-    /// taken along. `inside`: where the walls begin that were raised in it.
+    /// From the first spawned child on, or the first error, which would be lost with it, or if it has a budget of
+    /// its own, the owners of what it stands in wait for it (R27a); and from the first nursery of that kind on
+    /// that stands in it: both are taken along. `inside`: where the walls begin that were raised in it.
     #[inline]
     fn raise_wall(&mut self, inside: usize) {
         if self.at.is_known {
@@ -268,6 +270,7 @@ impl<E> Driver<E> {
         }
         let scope = &self.core.scope;
         if self.at.has_budget
+            || self.at.has_failed
             || scope.children.spawned() > 0
             || scope.adopts()
             || wall::has_nursery(inside)

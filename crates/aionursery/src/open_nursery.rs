@@ -2,7 +2,6 @@
 //! of tokio's drives it. It must never leave a child running that nothing waits for, but for what is
 //! aborted because its owner was dropped.
 
-use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::ops::Deref;
 use std::panic::{Location, resume_unwind};
@@ -16,7 +15,7 @@ use nursery_core::Source;
 use crate::builder::Builder;
 use crate::cancel_scope::short::shield;
 use crate::driver::Block;
-use crate::error::{Cause, MultiError};
+use crate::error::{AdoptedError, Cause, MultiError, report};
 use crate::nursery::Nursery;
 use crate::polling;
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -71,10 +70,23 @@ pub struct OpenNursery<E> {
     nursery: Nursery<'static, E>,
     end: Arc<End>,
     /// `None` once it has been joined.
-    task: Option<JoinHandle<Result<(), MultiError<E>>>>,
+    task: Option<JoinHandle<Ended<E>>>,
 }
 
-type Joined<E> = Result<Result<(), MultiError<E>>, JoinError>;
+/// How it has ended. What nothing takes is told of as lost: the task may have ended before its owner is
+/// dropped (R7).
+struct Ended<E> {
+    ended: Option<Result<(), MultiError<E>>>,
+    erase: fn(E) -> AdoptedError,
+}
+
+impl<E> Drop for Ended<E> {
+    fn drop(&mut self) {
+        if let Some(Err(errors)) = self.ended.take() {
+            report(errors.into_lost(self.erase));
+        }
+    }
+}
 
 /// What the body waits for.
 struct End {
@@ -134,11 +146,12 @@ impl Builder {
         // Not below the scope that this code stands in: its task is not either.
         let first = polling::apart(|| block.as_mut().poll(&mut Context::from_waker(Waker::noop())));
         let task = spawn(async move {
-            match first {
+            let ended = match first {
                 // Its deadline had passed.
                 Poll::Ready(ended) => ended,
                 Poll::Pending => block.await,
-            }
+            };
+            Ended { ended: Some(ended), erase: AdoptedError::keep }
         });
         let nursery = handle.get().expect("the body was called").clone();
         OpenNursery { nursery, end, task: Some(task) }
@@ -168,22 +181,16 @@ impl<E> OpenNursery<E> {
         self.end.reach();
         // A block, so that whatever cancels the code around cancels this, too, and waits for it.
         let waits = Builder::new().name("close").cleanup(Duration::MAX);
-        let (nursery, joined) = match Block::with(waits, self, Self::join).await {
-            Ok(ended) => ended,
-            Err(error) => unreachable!("nothing fails in it: {error:?}"),
-        };
-        match joined {
-            // A cancellation has taken nothing: the body has no value.
-            Ok(Err(errors)) if errors.is_empty() => Ok(()),
-            Ok(ended) => ended,
-            Err(end) => Err(nursery.fallen(end)),
+        match Block::with(waits, self, Self::join).await {
+            Ok(()) => Ok(()),
+            Err(ended) => match ended.resume_panic().into_errors().map(|mut errors| errors.pop()) {
+                Ok(Some(errors)) => Err(errors),
+                _ => unreachable!("the body alone fails, and it has all the time to end"),
+            },
         }
     }
 
-    async fn join(
-        mut self,
-        around: Nursery<'_, Infallible>,
-    ) -> Result<(Self, Joined<E>), Infallible> {
+    async fn join(mut self, around: Nursery<'_, MultiError<E>>) -> Result<(), MultiError<E>> {
         let mut cancelled = Some(around.cancelled());
         let joined = poll_fn(|cx| {
             if let Some(cancellation) = &mut cancelled
@@ -196,7 +203,14 @@ impl<E> OpenNursery<E> {
         })
         .await;
         self.task = None;
-        Ok((self, joined))
+        match joined {
+            Ok(mut ended) => match ended.ended.take() {
+                // A cancellation has taken nothing: the body has no value.
+                Some(Err(errors)) if !errors.is_empty() => Err(errors),
+                _ => Ok(()),
+            },
+            Err(end) => Err(self.fallen(end)),
+        }
     }
 
     /// Its task has ended by itself.

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use crate::builder::Builder;
 use crate::driver::Block;
-use crate::error::MultiError;
+use crate::error::{Failure, Label, MultiError};
 use crate::gather::{Each, Tuple, of_every_size, sealed};
 use crate::nursery::Nursery;
 use crate::sync::{Mutex, lock};
@@ -65,7 +65,21 @@ pub trait Race<'env, E, Form>: sealed::Many<Form> {
 /// how they get there.
 pub struct Finish<'env, T, E> {
     nursery: Nursery<'env, E>,
-    won: Arc<Mutex<Option<T>>>,
+    results: Arc<Mutex<Results<T, E>>>,
+}
+
+/// What has arrived. The errors are no errors of the nursery's: they count only if all fail, and go with a race that
+/// is won, cancelled or dropped.
+struct Results<T, E> {
+    won: Option<T>,
+    failed: Vec<Failure<E>>,
+    started: u32,
+}
+
+impl<T, E> Results<T, E> {
+    fn new() -> Arc<Mutex<Self>> {
+        Arc::new(Mutex::new(Self { won: None, failed: Vec::new(), started: 0 }))
+    }
 }
 
 opaque!("Finish", [T, E] Finish<'_, T, E>);
@@ -76,12 +90,24 @@ impl<'env, T: Send + 'env, E: Send + 'env> Finish<'env, T, E> {
     where
         F: Future<Output = Result<T, E>> + Send + 'env,
     {
-        let (nursery, won) = (self.nursery.clone(), self.won.clone());
+        let (nursery, results) = (self.nursery.clone(), self.results.clone());
+        let id = {
+            let results = &mut *lock(&results);
+            results.started += 1;
+            results.started
+        };
         self.nursery.start_soon(async move {
-            let value = future.await?;
+            let value = match future.await {
+                Ok(value) => value,
+                Err(error) => {
+                    let failure = Failure::error(error, Label { id, name: None });
+                    lock(&results).failed.push(failure);
+                    return Ok(());
+                }
+            };
             // A value that comes too late is dropped without the lock.
             let late = {
-                let won = &mut *lock(&won);
+                let won = &mut lock(&results).won;
                 if won.is_some() { Some(value) } else { won.replace(value) }
             };
             drop(late);
@@ -161,23 +187,24 @@ pub fn race<'env, R, E, Form>(runners: R) -> Racing<'env, R::Value, E, R::Later>
 where
     R: Race<'env, E, Form>,
 {
-    let won = Arc::new(Mutex::new(None));
-    let body = Runners { later: runners.later(), start: R::Later::race_to, won: won.clone() };
+    let results = Results::new();
+    let body =
+        Runners { later: runners.later(), start: R::Later::race_to, results: results.clone() };
     let builder = Builder::new().on_error(crate::OnError::Collect).at(Location::caller());
-    Racing { block: Block::with(builder, body, Runners::run), won }
+    Racing { block: Block::with(builder, body, Runners::run), results }
 }
 
 /// The body of a race's nursery.
 struct Runners<'env, T, E, L> {
     later: L,
     start: fn(L, &Finish<'env, T, E>),
-    won: Arc<Mutex<Option<T>>>,
+    results: Arc<Mutex<Results<T, E>>>,
 }
 
 impl<'env, T, E, L> Runners<'env, T, E, L> {
     fn run(self, nursery: Nursery<'env, E>) -> Ready<Result<(), E>> {
-        let Self { later, start, won } = self;
-        start(later, &Finish { nursery, won });
+        let Self { later, start, results } = self;
+        start(later, &Finish { nursery, results });
         std::future::ready(Ok(()))
     }
 }
@@ -188,7 +215,7 @@ pin_project_lite::pin_project! {
     pub struct Racing<'env, T, E, L> {
         #[pin]
         block: Block<'env, (), E, Runners<'env, T, E, L>, Ready<Result<(), E>>>,
-        won: Arc<Mutex<Option<T>>>,
+        results: Arc<Mutex<Results<T, E>>>,
     }
 }
 
@@ -200,16 +227,22 @@ impl<T, E, L> Future for Racing<'_, T, E, L> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let ran = ready!(this.block.poll(cx));
-        let won = lock(this.won).take();
+        let (won, failed) = {
+            let results = &mut *lock(this.results);
+            (results.won.take(), std::mem::take(&mut results.failed))
+        };
         Poll::Ready(match (won, ran) {
-            (Some(value), Ok(())) => Ok(Some(value)),
-            (Some(value), Err(errors)) => {
-                // A loser may have failed, but a panic is never swallowed (R26).
-                drop(errors.resume_panic());
+            (Some(value), ran) => {
+                // A panic of one that has lost is never swallowed (R26).
+                drop(ran.map_err(MultiError::resume_panic));
                 Ok(Some(value))
             }
-            (None, Ok(())) => Ok(None),
-            (None, Err(errors)) => Err(errors),
+            (None, Ok(())) if failed.is_empty() => Ok(None),
+            (None, ran) => {
+                let mut errors = MultiError::collect(failed, None, None);
+                errors.extend(ran.err().into_iter().flatten());
+                Err(errors)
+            }
         })
     }
 }

@@ -320,3 +320,29 @@ fn r26_of_several_panics_one_is_resumed_and_the_program_is_told_of_the_others() 
     let lost = LOST.lock().unwrap();
     assert!(lost.iter().any(|text| text.contains("the second of two panics")));
 }
+
+#[tokio::test]
+async fn r7_the_errors_of_an_open_nursery_are_told_also_where_it_had_ended_when_close_was_dropped()
+{
+    record_lost_errors();
+    for has_ended in [false, true] {
+        let word = format!("ended before: {has_ended}");
+        let (error, panics) = (word.clone(), word.clone());
+        let jobs = Builder::new().on_error(OnError::Collect).open::<String>();
+        jobs.spawn(async move { Err::<(), _>(error) });
+        jobs.spawn(async move { panic!("{panics}") as Result<(), _> });
+        if !has_ended {
+            jobs.spawn(pending::<Result<(), _>>());
+        }
+        let mut close = Box::pin(jobs.close());
+        assert!(futures::poll!(&mut close).is_pending());
+        // Longer than two children need, and an owner that is told.
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        drop(close);
+        while lost(&word).len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    }
+}

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aionursery::{
-    AsCompleted, Builder, OnError, as_completed,
+    AsCompleted, Builder, CancelScope, LocalNursery, OnError, as_completed,
     combine::{for_each, map},
     gather, nursery_local, race, yield_now,
 };
@@ -423,4 +423,39 @@ fn an_empty_race_has_no_winner_and_a_race_has_up_to_twelve_in_a_tuple() {
         one(11),
     )));
     assert_eq!(won.unwrap(), Some(11));
+}
+
+#[test]
+fn r28_the_errors_of_a_race_that_is_cut_off_go_with_it() {
+    let ended = block_on(nursery_local(async |n: LocalNursery<'_, &str>| {
+        let mut cut =
+            std::pin::pin!(race([after(1, Err::<u8, _>("lost")).boxed(), pending().boxed()]));
+        for _ in 0..10 {
+            assert!(futures::poll!(&mut cut).is_pending());
+            yield_now().await;
+        }
+        let scope = CancelScope::new();
+        let handle = scope.clone();
+        n.start_soon(async move {
+            after(5, ()).await;
+            handle.cancel();
+            Ok(())
+        });
+        let cancelled =
+            scope.run(race([after(1, Err::<u8, _>("lost")).boxed(), pending().boxed()]));
+        assert!(cancelled.await.is_err());
+        Ok(())
+    }));
+    ended.unwrap();
+}
+
+#[test]
+fn r7_a_race_that_nothing_wins_has_every_error_and_which_future_it_is_from() {
+    let failing = |turns, text| after(turns, Err::<u8, _>(text));
+    let errors = block_on(race([failing(2, "first"), failing(1, "second")])).unwrap_err();
+    assert_eq!(errors.iter().map(|error| error.id()).collect::<Vec<_>>(), [2, 1]);
+    assert_eq!(errors.errors().collect::<Vec<_>>(), [&"second", &"first"]);
+    let (failing, panicking) = (failing(1, "first").boxed(), async { panic!("second") }.boxed());
+    let errors = block_on(race([failing, panicking])).unwrap_err();
+    assert_eq!((errors.errors().count(), errors.panics().count()), (1, 1));
 }

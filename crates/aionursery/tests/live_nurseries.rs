@@ -10,8 +10,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use aionursery::{
-    Builder, CancelScope, End, Nursery, cancelled, error::Source, fail_after, move_on_after,
-    nursery, shield,
+    Builder, CancelScope, End, Nursery, OnError, cancelled, error::Source, fail_after,
+    move_on_after, nursery, shield,
 };
 use tokio::time::{Instant, sleep};
 
@@ -452,4 +452,45 @@ async fn r27a_a_child_cancelled_by_hand_goes_no_further_than_the_scope_that_it_a
         .unwrap();
         assert!(!went_on.into_inner());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn r13a_a_nursery_that_has_failed_gives_its_errors_when_a_scope_ends_it() {
+    let collects = || Builder::new().on_error(OnError::Collect);
+    for panics in [false, true] {
+        let ended = fail_after(
+            SECOND,
+            collects().nursery(async |n: Nursery<'_, String>| {
+                n.start_soon(async move {
+                    if panics { panic!("404") } else { Err::<(), _>("404".into()) }
+                });
+                n.start_soon(async { Ok(sleep(5 * SECOND).await) });
+                Ok(())
+            }),
+        );
+        let errors = ended.await.unwrap().unwrap_err();
+        assert_eq!(
+            (errors.errors().count(), errors.panics().count()),
+            if panics { (0, 1) } else { (1, 0) }
+        );
+        assert_eq!(errors.cause().unwrap().source(), Source::Deadline);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn r13a_a_nursery_that_has_failed_gives_its_errors_when_the_nursery_around_is_cancelled() {
+    let ended = nursery(async |n: Nursery<'_, String>| {
+        n.start_soon(async {
+            let inner = Builder::new().on_error(OnError::Collect);
+            let ended = inner.nursery(async |n: Nursery<'_, u32>| {
+                n.start_soon(async { Err::<(), _>(404) });
+                Ok(pending::<()>().await)
+            });
+            ended.await.map_err(|errors| errors[0].to_string())
+        });
+        sleep(SECOND).await;
+        n.cancel();
+        Ok(())
+    });
+    assert_eq!(ended.await.unwrap_err().errors().collect::<Vec<_>>(), ["child 1: 404"]);
 }

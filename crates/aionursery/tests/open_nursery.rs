@@ -228,3 +228,12 @@ fn a_runtime_that_has_shut_down_is_said_by_close() {
     assert!(errors.is_cancelled());
     assert_eq!(errors.cause().unwrap().reason(), Some("its runtime has shut down"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn r13a_errors_leave_a_close_that_was_cancelled_when_it_had_joined() {
+    let jobs = collects();
+    jobs.spawn(async { Err::<(), _>("full".to_string()) });
+    jobs.spawn(pending::<Result<(), _>>());
+    let closed = fail_after(SECOND, jobs.close()).await;
+    assert_eq!(closed.unwrap().unwrap_err().errors().collect::<Vec<_>>(), ["full"]);
+}

@@ -244,6 +244,7 @@ impl<E> Driver<E> {
             Ok(Poll::Ready(Err(error))) => Outcome::Failed(Failure::error(error, Label::BODY)),
             Err(payload) => Outcome::Failed(Failure::panic(payload, Label::BODY)),
         };
+        self.at.has_failed |= matches!(outcome, Outcome::Failed(_));
         self.end_body(body, outcome);
     }
 
@@ -406,6 +407,7 @@ impl<E> Driver<E> {
             self.core.returned();
         } else if let Some(outcome) = outcome.take() {
             self.at.has_cut |= matches!(outcome, Outcome::Cancelled);
+            self.at.has_failed |= matches!(outcome, Outcome::Failed(_));
             self.core.ended(outcome, || name(child.header()));
         }
         child.release();

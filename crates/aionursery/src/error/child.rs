@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt::{self, Debug, Display};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::{AdoptedError, Cancelled, Panic};
@@ -58,6 +59,29 @@ pub enum ErrorKind<E> {
     /// It failed or panicked, and its nursery has given that error back already. Only awaiting a
     /// [`Child`](crate::Child) gives this, once the nursery has ended.
     Reported,
+}
+
+impl<E> ErrorKind<E> {
+    /// An error of any type. What is made of it may run its `Display` and its destructor: a panic there comes in
+    /// its place, since what waits for this one has to be told.
+    pub(super) fn erased<F>(error: F, erase: fn(F) -> AdoptedError) -> Self {
+        match catch_unwind(AssertUnwindSafe(|| erase(error))) {
+            Ok(adopted) => Self::Adopted(adopted),
+            Err(payload) => Self::Panic(Panic::new(payload)),
+        }
+    }
+
+    /// With what `own` makes of an error of the nursery's type.
+    #[cfg(feature = "tokio")]
+    pub(super) fn map_error<F>(self, own: impl FnOnce(E) -> ErrorKind<F>) -> ErrorKind<F> {
+        match self {
+            Self::Error(error) => own(error),
+            Self::Panic(panic) => ErrorKind::Panic(panic),
+            Self::Adopted(adopted) => ErrorKind::Adopted(adopted),
+            Self::Cancelled(cancelled) => ErrorKind::Cancelled(cancelled),
+            Self::Reported => ErrorKind::Reported,
+        }
+    }
 }
 
 /// One of the errors in a [`MultiError`](crate::MultiError): what a child or the body failed with.

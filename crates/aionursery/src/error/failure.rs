@@ -3,7 +3,6 @@
 
 use std::any::Any;
 use std::num::NonZeroUsize;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use nursery_core::Identity;
@@ -69,14 +68,8 @@ impl<E> Failure<E> {
 
     /// What can go to a nursery with another type of error. `None` if the future that awaited the child
     /// has taken the error.
-    ///
-    /// What is made of the error may run its `Display` and its destructor: a panic there comes in
-    /// its place, since what waits for this one has to be told.
     pub(crate) fn into_lost(self, erase: fn(E) -> AdoptedError) -> Option<LostError> {
-        self.open(|error| match catch_unwind(AssertUnwindSafe(|| erase(error))) {
-            Ok(adopted) => ErrorKind::Adopted(adopted),
-            Err(payload) => ErrorKind::Panic(Panic::new(payload)),
-        })
+        self.open(|error| ErrorKind::erased(error, erase))
     }
 
     /// `None` if the future that awaited the child has taken the error.

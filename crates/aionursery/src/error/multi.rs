@@ -50,6 +50,20 @@ impl<E> MultiError<E> {
         Self { errors, cause, name }
     }
 
+    /// Its errors, for what is told of those that are lost.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn into_lost(self, erase: fn(E) -> AdoptedError) -> Vec<LostError> {
+        let lost = |error: ChildError<E>| LostError {
+            kind: error.kind.map_error(|error| ErrorKind::erased(error, erase)),
+            label: error.label,
+        };
+        self.errors.into_iter().map(lost).collect()
+    }
+
+    pub(crate) fn extend(&mut self, errors: impl IntoIterator<Item = ChildError<E>>) {
+        self.errors.extend(errors);
+    }
+
     pub(crate) fn add(&mut self, failure: Failure<E>) {
         self.errors.extend(failure.into_child_error());
     }

@@ -6,8 +6,8 @@
 //! outside inwards: what is cancelled farther out takes along what is inside.
 //!
 //! A task is a stack: its own code, and what that has opened. To drop a part of it is to drop all
-//! above, so no part is dropped while a shield stands above it, or a nursery that has spawned children:
-//! such a one is cancelled first.
+//! above, so no part is dropped while a shield stands above it, or a nursery that has spawned children or
+//! errors: such a one is cancelled first.
 
 use std::collections::VecDeque;
 
@@ -120,7 +120,15 @@ impl Model {
                 _ => {}
             }
         }
-        self.is_done(block) && self.close(block)
+        if self.is_done(block) {
+            return self.close(block);
+        }
+        let it = &self.blocks[block];
+        if !it.errors.is_empty() && !it.known {
+            // With it its errors would be lost.
+            self.make_known(block);
+        }
+        false
     }
 
     /// All else that follows.
@@ -441,7 +449,7 @@ impl Model {
         }
     }
 
-    /// A nursery has spawned children: so have, to those around, the nurseries that it stands in, up to
+    /// A nursery has spawned children, or errors: so have, to those around, the nurseries that it stands in, up to
     /// the next shield, and to the next task of the runtime's.
     fn make_known(&mut self, mut block: usize) {
         loop {

@@ -31,7 +31,7 @@ pub struct Block {
     pub adopted: usize,
     pub over: bool,
     pub dropped: bool,
-    /// It has had spawned children.
+    /// It has had spawned children, or errors.
     pub known: bool,
 }
 
@@ -124,7 +124,8 @@ impl Model {
         self.scopes.len() - 1
     }
 
-    /// Whether a shield stands in a part of a task, or above it, or a nursery with spawned children.
+    /// Whether a shield stands in a part of a task, or above it, or a nursery with spawned children
+    /// or errors.
     pub fn held(&self, task: usize, from: usize) -> bool {
         self.tasks[task].stack[from..].iter().any(|part| match part.kind {
             Kind::Scope(_) => self.scopes[part.scope].shield,
