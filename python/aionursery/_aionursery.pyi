@@ -782,6 +782,9 @@ def make_handles_of(class_: type, /) -> None:
     set but `_task`. For good: a second class is refused with a RuntimeError.
     """
 
+def shields(block: object, task: object, /) -> bool:
+    """Whether a task has entered this scope or nursery, and that holds a bare cancellation back (R20)."""
+
 def cancel_child(child: object, reason: object) -> None:
     """Cancel one child, as a scope around all of it: each of its awaits from now on, up to shields.
 

@@ -48,8 +48,8 @@ def targets_of(function: str, given: tuple[Any, ...]) -> tuple[list[Target[Any]]
                 f"{function}() takes awaitables and async functions, or an iterable of them, "
                 f"not {given[0]!r}"
             )
-        for target in given[0] if iterable else given:
-            found.append(target)
+        found.extend(given[0] if iterable else given)
+        for target in found:
             if not is_target(target):
                 raise TypeError(
                     f"{function}() takes awaitables and async functions, not {target!r}; call a "

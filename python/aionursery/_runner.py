@@ -77,8 +77,7 @@ def run(
     runs in this thread already.
     """
     if asyncio._get_running_loop() is not None:
-        if asyncio.iscoroutine(main):
-            main.close()
+        # The coroutine stays the caller's, as with asyncio: a notebook awaits it then.
         raise RuntimeError(
             "aionursery.run() cannot be called from a running event loop; await the coroutine, "
             "or start it in a nursery"

@@ -32,6 +32,12 @@ class TaskGroup(Nursery, asyncio.TaskGroup):  # type: ignore[misc]
     _entered = False
     _exiting = False
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if cls.__new__ is Nursery.__new__:
+            # A subclass may have arguments of its own, which are no nursery's.
+            cls.__new__ = _make  # type: ignore[assignment]
+
     def __init__(self) -> None:
         """Take nothing; a nursery's arguments are not asyncio's."""
         act_as_task_group(self)
@@ -100,6 +106,10 @@ class TaskGroup(Nursery, asyncio.TaskGroup):  # type: ignore[misc]
         if self._is_aborting():
             return "is shutting down"
         return None
+
+
+def _make(cls: type[TaskGroup], *_arguments: Any, **_options: Any) -> TaskGroup:
+    return Nursery.__new__(cls)
 
 
 def _refuse(coro: Coroutine[Any, Any, Any]) -> None:

@@ -63,5 +63,6 @@ fn _aionursery(module: &Bound<'_, PyModule>) -> PyResult<()> {
     nursery::position::add_to(module)?;
     nursery::handover::add_to(module)?;
     nursery::taskgroup::add_to(module)?;
+    nursery::shields::add_to(module)?;
     nursery::strict::add_to(module)
 }

@@ -29,7 +29,9 @@ pub enum NotStarted<E> {
 impl<E: std::fmt::Display> std::fmt::Display for NotStarted<E> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Failed(error) => write!(f, "the child failed before it had started: {error}"),
+            Self::Failed(error) => {
+                write!(f, "the child failed before it had started: {error:#}")
+            }
             Self::Ended => f.write_str("the child ended without having called `started`"),
             Self::Closed => write!(f, "{}", crate::NurseryClosed),
         }

@@ -464,7 +464,7 @@ async fn r13a_a_nursery_that_has_failed_gives_its_errors_when_a_scope_ends_it() 
                 n.start_soon(async move {
                     if panics { panic!("404") } else { Err::<(), _>("404".into()) }
                 });
-                n.start_soon(async { Ok(sleep(5 * SECOND).await) });
+                n.start_plain(sleep(5 * SECOND));
                 Ok(())
             }),
         );
@@ -484,7 +484,7 @@ async fn r13a_a_nursery_that_has_failed_gives_its_errors_when_the_nursery_around
             let inner = Builder::new().on_error(OnError::Collect);
             let ended = inner.nursery(async |n: Nursery<'_, u32>| {
                 n.start_soon(async { Err::<(), _>(404) });
-                Ok(pending::<()>().await)
+                pending::<Result<(), _>>().await
             });
             ended.await.map_err(|errors| errors[0].to_string())
         });

@@ -602,7 +602,7 @@ async fn r21_a_nurserys_deadline_acts_while_it_cleans_up_after_another_cancellat
     scope.cancel();
     let ended = scope.run(async {
         let inner = Builder::new().deadline((Instant::now() + SECOND).into_std());
-        inner.nursery(async |_: Nursery<'_, &str>| Ok(pending::<()>().await)).await
+        inner.nursery(async |_: Nursery<'_, &str>| pending::<Result<(), _>>().await).await
     });
     drop(ended.await);
     assert_eq!(began.elapsed().as_secs(), 1);

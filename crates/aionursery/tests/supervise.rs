@@ -169,7 +169,7 @@ async fn r18_a_timeout_around_it_is_in_time_also_in_a_pause_and_after_it() {
     let waits = grace.nursery(async |_: Nursery<'_, String>| {
         let runs = Cell::new(0);
         let run = async |_: Nursery<'_, String>| match runs.replace(runs.get() + 1) {
-            0 => Err("first".to_string()),
+            0 => Err::<(), _>("first".to_string()),
             _ => pending().await,
         };
         let restarts = Restarts::most(5).pause(SECOND);

@@ -51,6 +51,18 @@ impl<F: Face> Tree<F> {
         false
     }
 
+    /// Whether a scope is one of the shields that hold a bare cancellation of a task back.
+    #[must_use]
+    pub fn shields(&self, scope: ScopeId, member: MemberId) -> bool {
+        let member = &self.members[member.0];
+        let mut at = member.scope;
+        while at != member.base && at != NONE && at != scope.at {
+            at = self.scopes[at].parent;
+        }
+        let is_shield = |scope: &Scope<_>| scope.settings.shield && !scope.porous;
+        at != member.base && self.scopes.get(at).is_some_and(is_shield)
+    }
+
     /// The scope whose cancellation a task is told of: the outermost visible one, which is the
     /// one that will catch it.
     #[must_use]

@@ -12,6 +12,7 @@ mod leaver;
 mod notes;
 pub(crate) mod position;
 mod raise;
+pub(crate) mod shields;
 pub(crate) mod start;
 pub(crate) mod strict;
 mod target;

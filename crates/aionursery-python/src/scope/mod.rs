@@ -118,14 +118,16 @@ impl CancelScope {
         self.block.state()
     }
 
+    /// Where it stands, while it is entered.
+    pub(crate) fn place_in_tree(&self) -> Option<(Home, ScopeId)> {
+        Some((self.state()?, self.id.get()?))
+    }
+
     /// The loop's part and the place in its tree while it is entered. A scope is not for other
     /// threads.
     fn place(&self, what: &str, instead: &str) -> PyResult<Option<(Home, ScopeId)>> {
-        let (Some(state), Some(id)) = (self.state(), self.id.get()) else {
-            return Ok(None);
-        };
+        let Some((state, id)) = self.place_in_tree() else { return Ok(None) };
         threads::check(&state, what, instead).map_err(|raised| fetch(state.py(), raised))?;
-
         Ok(Some((state, id)))
     }
 

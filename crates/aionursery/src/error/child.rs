@@ -210,12 +210,10 @@ impl<E> ChildError<E> {
     }
 }
 
+/// The error as `{:#}` shows it: of an `anyhow::Error` that is the whole chain, which `?` would cut off otherwise.
 impl<E: Display> Display for ChildError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match f.alternate() {
-            true => self.write(f, |f, error| write!(f, "{error:#}")),
-            false => self.write(f, |f, error| write!(f, "{error}")),
-        }
+        self.write(f, |f, error| write!(f, "{error:#}"))
     }
 }
 
