@@ -1,4 +1,4 @@
-"""R20: blocks of asyncio and anyio act inside a shield, and not into one, however they were entered."""
+"""R20: blocks of asyncio and anyio act inside a shield and not into one, however they are entered."""
 
 from __future__ import annotations
 

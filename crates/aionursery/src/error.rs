@@ -81,3 +81,24 @@ impl Display for Cancelled {
 }
 
 impl Error for Cancelled {}
+
+/// Of the kind [`TimedOut`](std::io::ErrorKind::TimedOut) if a deadline was the cause, as tokio's `Elapsed`; else
+/// [`Other`](std::io::ErrorKind::Other).
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// async fn read() -> std::io::Result<()> {
+///     aionursery::fail_after(std::time::Duration::from_millis(1), std::future::pending()).await?
+/// }
+/// assert_eq!(read().await.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+/// # });
+/// ```
+impl From<Cancelled> for std::io::Error {
+    fn from(cancelled: Cancelled) -> Self {
+        let kind = match cancelled.cause().source() {
+            Source::Deadline => std::io::ErrorKind::TimedOut,
+            _ => std::io::ErrorKind::Other,
+        };
+        Self::new(kind, cancelled)
+    }
+}

@@ -169,6 +169,9 @@ impl<E> OpenNursery<E> {
     /// only cancelled gives `Ok`, as a block whose body had returned by then
     /// ([`cause`](Nursery::cause) tells).
     ///
+    /// # Panics
+    /// In a child of its own, which it would wait for: the nursery is dropped then.
+    ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
     /// let jobs = aionursery::Builder::new().open::<String>();
@@ -191,6 +194,8 @@ impl<E> OpenNursery<E> {
     }
 
     async fn join(mut self, around: Nursery<'_, MultiError<E>>) -> Result<(), MultiError<E>> {
+        let is_inside = around.scope().is_below(self.nursery.scope());
+        assert!(!is_inside, "a child cannot close its own nursery, which would wait for it");
         let mut cancelled = Some(around.cancelled());
         let joined = poll_fn(|cx| {
             if let Some(cancellation) = &mut cancelled

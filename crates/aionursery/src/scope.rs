@@ -276,13 +276,13 @@ impl Scope {
     }
 
     /// Whether it is `other`, or below it.
-    pub(crate) fn is_below(self: &Arc<Self>, other: &Arc<Self>) -> bool {
+    pub(crate) fn is_below(&self, other: &Self) -> bool {
         let mut at = Some(self);
         while let Some(scope) = at {
-            if Arc::ptr_eq(scope, other) {
+            if std::ptr::eq(scope, other) {
                 return true;
             }
-            at = scope.parent.as_ref();
+            at = scope.parent.as_deref();
         }
         false
     }

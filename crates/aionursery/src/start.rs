@@ -4,15 +4,17 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker, ready};
 
 use crate::child::Child;
+use crate::ended_outside::ParkedFuture;
 use crate::error::NurseryClosed;
 use crate::ignore_panics::ignore_panics;
 use crate::nursery::{Admits, Nursery};
 use crate::polling;
-use crate::scope::Scope;
+use crate::scope::{Scope, Waiter};
 use crate::sync::{AtomicWaker, Mutex, lock};
+use crate::wall::ShieldGuard;
 
 /// Why a child did not come to say that it had started: what [`Nursery::start`] gives then.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,6 +41,17 @@ impl<E: std::fmt::Display> std::fmt::Display for NotStarted<E> {
 }
 
 impl<E: std::fmt::Debug + std::fmt::Display> std::error::Error for NotStarted<E> {}
+
+/// The child's own error, if it failed; else one of kind [`Other`](std::io::ErrorKind::Other) that holds this. So a
+/// body with errors of this type writes `n.start(serve).await?`.
+impl From<NotStarted<Self>> for std::io::Error {
+    fn from(end: NotStarted<Self>) -> Self {
+        match end {
+            NotStarted::Failed(error) => error,
+            other => Self::other(other),
+        }
+    }
+}
 
 /// What a child says to its starter.
 struct Shared<V, E> {
@@ -86,6 +99,11 @@ impl<V, E> Shared<V, E> {
             Answer::Given(answer) => Poll::Ready(answer),
             Answer::Awaited(_) | Answer::Over => Poll::Pending,
         }
+    }
+
+    /// Whether the child has said that it has started.
+    fn has_started(&self) -> bool {
+        matches!(*lock(&self.answer), Answer::Given(Ok(_)))
     }
 
     /// From here on no other answer is taken. What is given back is the caller's to drop, without the lock.
@@ -203,12 +221,38 @@ where
     (shared, Starting { future, watch })
 }
 
-/// Waits for the answer. If it goes before the child has answered, the child is cancelled; before it has heard
+/// Waits for the answer. A scope that ends it is held up until the child is gone, which is the caller's until
+/// then (R24). If it goes before the child has answered, the child is cancelled; before it has heard
 /// that the child failed, the error is the nursery's again: nothing else has it (R7).
 struct Starter<'env, V, E, M> {
     shared: Arc<Shared<V, E>>,
     nursery: Nursery<'env, E, M>,
     child: Option<Child<(), E>>,
+    /// It is not to be dropped before the child is gone.
+    wall: Option<ShieldGuard>,
+    waits: Option<WaitInScope>,
+    /// The caller is cancelled, and goes no further.
+    cut: Option<ParkedFuture>,
+}
+
+/// Woken when a scope is cancelled, and when that gives no more time.
+struct WaitInScope {
+    scope: Arc<Scope>,
+    waiter: Option<Arc<Waiter>>,
+}
+
+impl WaitInScope {
+    fn new(scope: Arc<Scope>, waker: &Waker) -> Self {
+        let waiter = scope.signal.add_waiter();
+        waiter.register(waker);
+        Self { scope, waiter: Some(waiter) }
+    }
+}
+
+impl Drop for WaitInScope {
+    fn drop(&mut self) {
+        self.waiter.take().into_iter().for_each(|waiter| self.scope.signal.drop_waiter(waiter));
+    }
 }
 
 impl<'env, V, E, M> Starter<'env, V, E, M> {
@@ -221,7 +265,38 @@ impl<'env, V, E, M> Starter<'env, V, E, M> {
             // The refused child has said that it ended; say why instead.
             drop(shared.replace(Answer::Given(Err(NotStarted::Closed))));
         }
-        Self { shared, nursery: nursery.clone(), child: child.ok() }
+        Self {
+            shared,
+            nursery: nursery.clone(),
+            child: child.ok(),
+            wall: None,
+            waits: None,
+            cut: None,
+        }
+    }
+
+    /// It waits. Returns whether it does so in a scope that is cancelled and gives no more time.
+    fn wait(&mut self, cx: &Context<'_>) -> bool {
+        let Some(scope) = polling::current() else { return false };
+        self.wall.get_or_insert_with(ShieldGuard::new);
+        self.waits = Some(WaitInScope::new(scope.clone(), cx.waker()));
+        // A cancellation that came before the waker was there is seen now.
+        scope.is_hard()
+    }
+
+    /// The caller is cancelled: its child ends before it.
+    #[cold]
+    fn end(&mut self, cx: &mut Context<'_>) -> Poll<Result<V, NotStarted<E>>> {
+        let child = self.child.as_mut().expect("only one that has started waits");
+        if self.wall.is_some() {
+            child.cancel();
+            drop(ready!(child.poll_result(cx)));
+            (self.wall, self.waits) = (None, None);
+        }
+        match self.cut.as_mut().is_some_and(|cut| cut.mark(cx)) {
+            true => Poll::Pending,
+            false => self.shared.poll(cx),
+        }
     }
 }
 
@@ -229,9 +304,26 @@ impl<V, E, M> Future for Starter<'_, V, E, M> {
     type Output = Result<V, NotStarted<E>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.shared.poll(cx)
+        let this = self.get_mut();
+        if this.cut.is_some() {
+            return this.end(cx);
+        }
+        // A shielded child cannot be ended, and what awaits it is not held up by it.
+        let is_held = this.child.as_ref().is_some_and(|child| !child.is_shielded());
+        let waits = this.wall.is_some() || !this.shared.has_started();
+        // A child that had started before the caller was cancelled is the nursery's.
+        if is_held && waits && this.wait(cx) && !this.shared.has_started() {
+            this.cut = Some(ParkedFuture::default());
+            return this.end(cx);
+        }
+        let answer = ready!(this.shared.poll(cx));
+        (this.wall, this.waits) = (None, None);
+        Poll::Ready(answer)
     }
 }
+
+/// What it waits with is elsewhere.
+impl<V, E, M> Unpin for Starter<'_, V, E, M> {}
 
 impl<V, E, M> Drop for Starter<'_, V, E, M> {
     fn drop(&mut self) {

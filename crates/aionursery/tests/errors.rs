@@ -151,13 +151,13 @@ async fn r8_it_works_with_question_mark_anyhow_eyre_and_thiserror() {
     .await
     .unwrap_err();
     assert_eq!(error[0].to_string(), "child 1: any");
-    // A reporter of the whole cannot look into a part: so the tree shows each part's chain.
+    // A reporter cannot look into a part, which may be no error: so each part shows its chain, in the tree and alone.
     let error = nursery(async |_| {
         Err::<(), _>(anyhow::Error::from(Typed).context("in the kitchen").context("no coffee"))
     })
     .await
     .unwrap_err();
-    assert_eq!(error[0].to_string(), "body: no coffee");
+    assert_eq!(error[0].to_string(), "body: no coffee: in the kitchen: a typed error");
     assert_eq!(
         anyhow::Error::from(error).to_string(),
         "1 error in a nursery\n└─ body: no coffee: in the kitchen: a typed error"

@@ -237,3 +237,20 @@ async fn r13a_errors_leave_a_close_that_was_cancelled_when_it_had_joined() {
     let closed = fail_after(SECOND, jobs.close()).await;
     assert_eq!(closed.unwrap().unwrap_err().errors().collect::<Vec<_>>(), ["full"]);
 }
+
+#[tokio::test]
+async fn r3_a_child_cannot_close_its_own_nursery() {
+    let jobs = collects();
+    let kept = Arc::new(std::sync::Mutex::new(None));
+    let (other, (say, hear)) = (kept.clone(), tokio::sync::oneshot::channel());
+    jobs.spawn(async move {
+        let own: Option<Jobs> = other.lock().unwrap().take();
+        let closing = std::panic::AssertUnwindSafe(own.expect("it is there").close());
+        let end = futures::FutureExt::catch_unwind(closing).await;
+        let payload = end.expect_err("it would wait for itself");
+        say.send(payload.downcast_ref::<&str>().map(ToString::to_string)).unwrap();
+        Ok(())
+    });
+    *kept.lock().unwrap() = Some(jobs);
+    assert!(hear.await.unwrap().unwrap().contains("cannot close its own nursery"));
+}

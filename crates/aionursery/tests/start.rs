@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::future::{Future, pending};
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
@@ -263,4 +264,75 @@ async fn r24_a_child_that_says_that_it_has_started_when_its_caller_is_cancelled_
     .await
     .unwrap();
     assert!(!went_on.get());
+}
+
+#[tokio::test(start_paused = true)]
+async fn r24_no_child_that_was_to_start_is_left_when_a_scope_around_its_caller_returns() {
+    /// The only one of its kind.
+    struct Listener<'a>(&'a AtomicBool);
+    impl<'a> Listener<'a> {
+        fn bind(taken: &'a AtomicBool) -> Result<Self, String> {
+            match taken.swap(true, SeqCst) {
+                true => Err("the port is taken".into()),
+                false => Ok(Self(taken)),
+            }
+        }
+    }
+    impl Drop for Listener<'_> {
+        fn drop(&mut self) {
+            self.0.store(false, SeqCst);
+        }
+    }
+    async fn serve(taken: &AtomicBool, status: TaskStatus<u16, String>) -> Result<(), String> {
+        let _listener = Listener::bind(taken)?;
+        sleep(Duration::from_secs(10)).await;
+        status.started(8080);
+        pending().await
+    }
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    for spawned in [false, true] {
+        let ended = nursery(async |n: Nursery<'_, String>| {
+            for _ in 0..3 {
+                let second = Duration::from_secs(1);
+                let port = match spawned {
+                    false => move_on_after(second, n.start(|status| serve(&TAKEN, status))).await,
+                    true => {
+                        move_on_after(second, n.start_spawn(|status| serve(&TAKEN, status))).await
+                    }
+                };
+                assert_eq!((port, n.running()), (None, 0));
+                assert!(!TAKEN.load(SeqCst));
+            }
+            Ok(())
+        });
+        ended.await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn r24_a_caller_that_is_cancelled_is_not_held_up_by_a_shielded_child() {
+    let ended = nursery_local(async |n: LocalNursery<'_, String>| {
+        let starts = n.shielded().start(async |status: TaskStatus<(), String>| {
+            sleep(Duration::from_secs(5)).await;
+            status.started(());
+            Ok(())
+        });
+        let began = tokio::time::Instant::now();
+        assert_eq!(move_on_after(Duration::from_secs(1), starts).await, None);
+        assert_eq!(began.elapsed().as_secs(), 1);
+        Ok(())
+    });
+    ended.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn r24_a_nursery_that_is_cancelled_while_its_body_starts_a_child_ends_both() {
+    let ended = fail_after(
+        Duration::from_secs(1),
+        nursery(async |n: Nursery<'_, String>| {
+            let silent = n.start(async |_status: TaskStatus<(), String>| pending().await);
+            silent.await.map_err(|end| end.to_string())
+        }),
+    );
+    assert!(ended.await.is_err());
 }
