@@ -239,7 +239,7 @@ impl<T, E, K> AsCompleted<T, E, K> {
 
     /// Cancels those children, of the ones whose result has not been given, whose keys these are, as
     /// [`Child::cancel`] does. Their ends are still to come, by [`next`](Self::next) or
-    /// [`next_with_key`](Self::next_with_key).
+    /// [`next_with_key`](Self::next_with_key): [`next_value`](Self::next_value) ends the code that awaits it there.
     ///
     /// ```
     /// # futures::executor::block_on(async {

@@ -72,7 +72,8 @@ impl Builder {
 
     /// At most this many children run at once (at least one); the others wait for their first step. One
     /// that waits for another child keeps its place. Functions of `spawn_blocking` are not counted:
-    /// tokio has a limit of its own for them.
+    /// tokio has a limit of its own for them. A child that waits for its place when the nursery is cancelled never
+    /// runs, whatever the budget (R17); one that has a place by [`reserve`](crate::Nursery::reserve) does.
     ///
     /// ```
     /// # futures::executor::block_on(async {

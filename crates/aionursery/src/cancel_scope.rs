@@ -98,7 +98,8 @@ impl CancelScope {
         self
     }
 
-    /// How long what runs in it may go on after a cancellation (R18).
+    /// How long what runs in it may go on after the scope itself was cancelled (R18). What cancels it from outside has a
+    /// budget of its own: to hold against that takes a nursery's [`cleanup`](crate::Builder::cleanup), or a shield.
     ///
     /// ```
     /// # futures::executor::block_on(async {
