@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import pytest
 
+import aionursery
 from aionursery import CancelScope, MultiError, Nursery, Task, fail_after, shield
 from aionursery._aionursery import loop_state
 
@@ -234,3 +235,44 @@ async def test_r12_a_host_that_leaves_its_join_to_itself_hears_of_cancellations(
     with suppress(asyncio.CancelledError):
         await main()
     assert heard == [True]
+
+
+@pytest.mark.parametrize("start", ["start_service", "start_soon"])
+@pytest.mark.parametrize("entered", ["by hand", "in a generator"])
+def test_r3_a_program_ends_whose_main_function_has_left_a_shielded_child_behind(start, entered):
+    kept, ended = [], []
+
+    async def lives():
+        try:
+            await forever()
+        finally:
+            ended.append(True)
+
+    def begin(nursery):
+        if start == "start_service":
+            nursery.start_service(lives)
+        else:
+            nursery.start_soon(lives, shield=True)
+
+    async def steps():
+        async with Nursery() as nursery:
+            begin(nursery)
+            yield
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: None)
+        # A program that hangs is stopped, with an error.
+        loop.call_later(10, loop.stop)
+        if entered == "by hand":
+            kept.append(Nursery())
+            begin(await kept[0].__aenter__())
+        else:
+            kept.append(steps())
+            await anext(kept[0])
+        await turns(2)
+
+    aionursery.run(main())
+    assert ended == [True]
+    kept.clear()
+    gc.collect()

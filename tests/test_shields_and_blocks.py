@@ -1,4 +1,4 @@
-"""R20: blocks of asyncio and anyio act inside a shield and not into one, however they are entered."""
+"""R20: blocks of asyncio and anyio act inside a shield and not into one, wherever they stand."""
 
 from __future__ import annotations
 

@@ -76,6 +76,11 @@ pub(crate) fn host_ended(state: &LoopState, member: MemberId) {
     let unleft = state.tree.borrow().unleft(member);
     state.change(|tree, out| tree.withdraw(member, out));
     for nursery in unleft {
+        state.tree.touch(|tree| {
+            if tree.has_nursery(nursery) {
+                tree.forsake_children(nursery);
+            }
+        });
         let joiner = {
             let tree = state.tree.borrow();
             let closed = tree.has_nursery(nursery) && tree.phase(nursery) == Phase::Closed;

@@ -117,6 +117,21 @@ impl<F: Face> Tree<F> {
         false
     }
 
+    /// A nursery's host has ended without leaving it: a bare cancellation reaches those of its children that were
+    /// to be shielded until they end. The program that shuts down may have no other way to end them.
+    pub fn forsake_children(&mut self, nursery: NurseryId) {
+        let mut child = self.nurseries[nursery.at].first;
+        while child != NONE {
+            let Member { base, scope: mut at, next, .. } = self.members[child];
+            while at != base && at != NONE {
+                let scope = &mut self.scopes[at];
+                scope.porous |= scope.released;
+                at = scope.parent;
+            }
+            child = next;
+        }
+    }
+
     /// Puts a child, with all that it has entered, into a scope of its own, in which it can be
     /// cancelled alone. The scope goes with the child.
     pub fn enclose(&mut self, child: MemberId) -> ScopeId {
