@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 
 use crate::child::Child;
 use crate::ended_outside::ParkedFuture;
@@ -57,11 +57,19 @@ impl From<NotStarted<Self>> for std::io::Error {
 struct Shared<V, E> {
     answer: Mutex<Answer<V, E>>,
     starter: AtomicWaker,
+    child: AtomicWaker,
+}
+
+/// What the starter waits in. A cancellation there ends the child.
+struct Caller {
+    scope: Arc<Scope>,
+    /// It is not to be dropped before the child is gone; falls with the answer.
+    #[expect(dead_code, reason = "it stands as long as it lives")]
+    wall: ShieldGuard,
 }
 
 enum Answer<V, E> {
-    /// The starter waits for it in this scope.
-    Awaited(Option<Arc<Scope>>),
+    Awaited(Option<Caller>),
     Given(Result<V, NotStarted<E>>),
     /// It was heard, or is not waited for.
     Over,
@@ -74,7 +82,7 @@ impl<V, E> Shared<V, E> {
             let kept = &mut *lock(&self.answer);
             match kept {
                 // The child of a caller that is cancelled stays the caller's (R24): its end decides.
-                Answer::Awaited(Some(scope)) if answer.is_ok() && scope.is_soft() => {
+                Answer::Awaited(Some(caller)) if answer.is_ok() && caller.scope.is_soft() => {
                     return Err(answer);
                 }
                 Answer::Awaited(_) => std::mem::replace(kept, Answer::Given(answer)),
@@ -89,15 +97,40 @@ impl<V, E> Shared<V, E> {
 
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<V, NotStarted<E>>> {
         self.starter.register(cx.waker());
-        let around = Answer::Awaited(polling::current());
-        let before = {
-            let kept = &mut *lock(&self.answer);
-            let next = if matches!(kept, Answer::Awaited(_)) { around } else { Answer::Over };
-            std::mem::replace(kept, next)
-        };
-        match before {
+        let kept = &mut *lock(&self.answer);
+        match std::mem::replace(kept, Answer::Over) {
             Answer::Given(answer) => Poll::Ready(answer),
-            Answer::Awaited(_) | Answer::Over => Poll::Pending,
+            other => {
+                *kept = other;
+                Poll::Pending
+            }
+        }
+    }
+
+    /// The starter waits in `scope`.
+    fn wait_in(&self, scope: Arc<Scope>) {
+        let is_known = match &*lock(&self.answer) {
+            Answer::Awaited(Some(caller)) => Arc::ptr_eq(&caller.scope, &scope),
+            Answer::Awaited(None) => false,
+            Answer::Given(_) | Answer::Over => true,
+        };
+        if is_known {
+            return;
+        }
+        let mut caller = Some(Caller { scope, wall: ShieldGuard::new() });
+        if let Answer::Awaited(kept) = &mut *lock(&self.answer) {
+            std::mem::swap(kept, &mut caller);
+        }
+        drop(caller);
+        // It listens to that scope from now on.
+        self.child.wake();
+    }
+
+    /// The scope that the child is to listen to. `None` once it has answered.
+    fn caller(&self) -> Option<Option<Arc<Scope>>> {
+        match &*lock(&self.answer) {
+            Answer::Awaited(caller) => Some(caller.as_ref().map(|caller| caller.scope.clone())),
+            Answer::Given(_) | Answer::Over => None,
         }
     }
 
@@ -214,23 +247,21 @@ fn prepare<V, C, F, E>(child: C) -> (Arc<Shared<V, E>>, Starting<F, V, E>)
 where
     C: FnOnce(TaskStatus<V, E>) -> F,
 {
-    let (answer, starter) = (Mutex::new(Answer::Awaited(None)), AtomicWaker::new());
-    let shared = Arc::new(Shared { answer, starter });
+    let [starter, waits] = [(); 2].map(|()| AtomicWaker::new());
+    let answer = Mutex::new(Answer::Awaited(None));
+    let shared = Arc::new(Shared { answer, starter, child: waits });
     let future = child(TaskStatus(shared.clone()));
     let watch = Watch(shared.clone());
-    (shared, Starting { future, watch })
+    (shared, Starting { future, watch, waits: None, listens: true, cut: false })
 }
 
-/// Waits for the answer. A scope that ends it is held up until the child is gone, which is the caller's until
-/// then (R24). If it goes before the child has answered, the child is cancelled; before it has heard
+/// Waits for the answer. A scope that is to end it is held up until the child is gone, which listens to that scope as
+/// long as it is the caller's (R24). If it goes before the child has answered, the child is cancelled; before it has heard
 /// that the child failed, the error is the nursery's again: nothing else has it (R7).
 struct Starter<'env, V, E, M> {
     shared: Arc<Shared<V, E>>,
     nursery: Nursery<'env, E, M>,
     child: Option<Child<(), E>>,
-    /// It is not to be dropped before the child is gone.
-    wall: Option<ShieldGuard>,
-    waits: Option<WaitInScope>,
     /// The caller is cancelled, and goes no further.
     cut: Option<ParkedFuture>,
 }
@@ -265,38 +296,7 @@ impl<'env, V, E, M> Starter<'env, V, E, M> {
             // The refused child has said that it ended; say why instead.
             drop(shared.replace(Answer::Given(Err(NotStarted::Closed))));
         }
-        Self {
-            shared,
-            nursery: nursery.clone(),
-            child: child.ok(),
-            wall: None,
-            waits: None,
-            cut: None,
-        }
-    }
-
-    /// It waits. Returns whether it does so in a scope that is cancelled and gives no more time.
-    fn wait(&mut self, cx: &Context<'_>) -> bool {
-        let Some(scope) = polling::current() else { return false };
-        self.wall.get_or_insert_with(ShieldGuard::new);
-        self.waits = Some(WaitInScope::new(scope.clone(), cx.waker()));
-        // A cancellation that came before the waker was there is seen now.
-        scope.is_hard()
-    }
-
-    /// The caller is cancelled: its child ends before it.
-    #[cold]
-    fn end(&mut self, cx: &mut Context<'_>) -> Poll<Result<V, NotStarted<E>>> {
-        let child = self.child.as_mut().expect("only one that has started waits");
-        if self.wall.is_some() {
-            child.cancel();
-            drop(ready!(child.poll_result(cx)));
-            (self.wall, self.waits) = (None, None);
-        }
-        match self.cut.as_mut().is_some_and(|cut| cut.mark(cx)) {
-            true => Poll::Pending,
-            false => self.shared.poll(cx),
-        }
+        Self { shared, nursery: nursery.clone(), child: child.ok(), cut: None }
     }
 }
 
@@ -305,20 +305,17 @@ impl<V, E, M> Future for Starter<'_, V, E, M> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        if this.cut.is_some() {
-            return this.end(cx);
-        }
         // A shielded child cannot be ended, and what awaits it is not held up by it.
         let is_held = this.child.as_ref().is_some_and(|child| !child.is_shielded());
-        let waits = this.wall.is_some() || !this.shared.has_started();
-        // A child that had started before the caller was cancelled is the nursery's.
-        if is_held && waits && this.wait(cx) && !this.shared.has_started() {
-            this.cut = Some(ParkedFuture::default());
-            return this.end(cx);
+        if let Some(scope) = polling::current().filter(|_| is_held) {
+            let is_cut = scope.is_hard() && !this.shared.has_started();
+            this.shared.wait_in(scope);
+            // Code that is being cancelled goes no further; what it would have been told is the nursery's.
+            if is_cut && this.cut.get_or_insert_default().mark(cx) {
+                return Poll::Pending;
+            }
         }
-        let answer = ready!(this.shared.poll(cx));
-        (this.wall, this.waits) = (None, None);
-        Poll::Ready(answer)
+        this.shared.poll(cx)
     }
 }
 
@@ -344,6 +341,11 @@ pin_project_lite::pin_project! {
         #[pin]
         future: F,
         watch: Watch<V, E>,
+        waits: Option<WaitInScope>,
+        // It has not answered.
+        listens: bool,
+        // Its caller was cancelled.
+        cut: bool,
     }
 }
 
@@ -357,6 +359,19 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
         let this = self.project();
+        if *this.listens {
+            let shared = &this.watch.0;
+            shared.child.register(cx.waker());
+            let caller = shared.caller();
+            *this.listens = caller.is_some();
+            *this.waits = caller.flatten().map(|scope| WaitInScope::new(scope, cx.waker()));
+            let is_cut = this.waits.as_ref().is_some_and(|waits| waits.scope.is_hard());
+            if is_cut && !std::mem::replace(this.cut, true) {
+                // It is dropped. If a shield in it stands against that, it is polled again.
+                polling::park();
+                return Poll::Pending;
+            }
+        }
         match this.future.poll(cx) {
             Poll::Ready(Err(error)) => {
                 Poll::Ready(match this.watch.0.tell(Err(NotStarted::Failed(error))) {

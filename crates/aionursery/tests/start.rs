@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::future::{Future, pending};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
@@ -335,4 +335,46 @@ async fn r24_a_nursery_that_is_cancelled_while_its_body_starts_a_child_ends_both
         }),
     );
     assert!(ended.await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn r27a_a_wait_for_a_child_that_is_polled_no_more_holds_nothing_up() {
+    for spawned in [false, true] {
+        let began = tokio::time::Instant::now();
+        let ended = nursery(async |n: Nursery<'_, String>| {
+            let waits = async {
+                let silent = async |_status: TaskStatus<(), String>| pending().await;
+                let mut starts: Pin<Box<dyn Future<Output = _> + Send>> = match spawned {
+                    false => Box::pin(n.start(silent)),
+                    true => Box::pin(n.start_spawn(silent)),
+                };
+                assert!(futures::poll!(&mut starts).is_pending());
+                sleep(Duration::from_secs(60)).await;
+            };
+            let late = fail_after(Duration::from_secs(1), waits).await;
+            assert!(late.is_err());
+            assert_eq!(n.running(), 0);
+            Ok(())
+        });
+        ended.await.unwrap();
+        assert_eq!(began.elapsed().as_secs(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn r12_a_shield_in_a_child_that_was_to_start_ends_before_its_callers_scope_returns() {
+    let done = AtomicBool::new(false);
+    let ended = nursery(async |n: Nursery<'_, String>| {
+        let began = tokio::time::Instant::now();
+        let starts = n.start(async |_status: TaskStatus<(), String>| {
+            shield(sleep(Duration::from_secs(5))).await;
+            done.store(true, SeqCst);
+            pending().await
+        });
+        assert!(fail_after(Duration::from_secs(1), starts).await.is_err());
+        assert_eq!((began.elapsed().as_secs(), n.running()), (5, 0));
+        Ok(())
+    });
+    ended.await.unwrap();
+    assert!(done.load(SeqCst));
 }
