@@ -198,11 +198,6 @@ impl<T, E> Child<T, E> {
         park_caller(&mut self.parked.as_mut().expect("it was parked").stopped, cx)
     }
 
-    /// Whether no cancellation of its nursery, or by its handle, ends it.
-    pub(crate) fn is_shielded(&self) -> bool {
-        self.task.header().state.is_shielded()
-    }
-
     #[inline]
     pub(crate) fn poll_result(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Fault<E>>> {
         self.task.poll(cx).map(|result| result.expect("a child's result can be awaited once"))

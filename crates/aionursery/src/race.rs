@@ -166,7 +166,8 @@ of_every_size! { tuples }
 /// was nothing to run.
 ///
 /// # Errors
-/// Every error, if all failed.
+/// Every error, if all failed, in the order in which they came; panics follow them. The errors of a race that is won,
+/// cancelled or dropped go with it.
 ///
 /// # Panics
 /// With the panic of one that has lost, when all have been joined.

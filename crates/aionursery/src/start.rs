@@ -4,17 +4,15 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use crate::child::Child;
-use crate::ended_outside::ParkedFuture;
 use crate::error::NurseryClosed;
 use crate::ignore_panics::ignore_panics;
 use crate::nursery::{Admits, Nursery};
 use crate::polling;
-use crate::scope::{Scope, Waiter};
+use crate::scope::Scope;
 use crate::sync::{AtomicWaker, Mutex, lock};
-use crate::wall::ShieldGuard;
 
 /// Why a child did not come to say that it had started: what [`Nursery::start`] gives then.
 #[derive(Debug, PartialEq, Eq)]
@@ -57,19 +55,11 @@ impl From<NotStarted<Self>> for std::io::Error {
 struct Shared<V, E> {
     answer: Mutex<Answer<V, E>>,
     starter: AtomicWaker,
-    child: AtomicWaker,
-}
-
-/// What the starter waits in. A cancellation there ends the child.
-struct Caller {
-    scope: Arc<Scope>,
-    /// It is not to be dropped before the child is gone; falls with the answer.
-    #[expect(dead_code, reason = "it stands as long as it lives")]
-    wall: ShieldGuard,
 }
 
 enum Answer<V, E> {
-    Awaited(Option<Caller>),
+    /// The starter waits for it in this scope.
+    Awaited(Option<Arc<Scope>>),
     Given(Result<V, NotStarted<E>>),
     /// It was heard, or is not waited for.
     Over,
@@ -81,8 +71,9 @@ impl<V, E> Shared<V, E> {
         let around = {
             let kept = &mut *lock(&self.answer);
             match kept {
-                // The child of a caller that is cancelled stays the caller's (R24): its end decides.
-                Answer::Awaited(Some(caller)) if answer.is_ok() && caller.scope.is_soft() => {
+                // What awaits it is about to be dropped: the child stays its caller's, and ends with it (R24). Where
+                // that has time to clean up, it takes the value.
+                Answer::Awaited(Some(scope)) if answer.is_ok() && scope.is_hard() => {
                     return Err(answer);
                 }
                 Answer::Awaited(_) => std::mem::replace(kept, Answer::Given(answer)),
@@ -97,46 +88,16 @@ impl<V, E> Shared<V, E> {
 
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<V, NotStarted<E>>> {
         self.starter.register(cx.waker());
-        let kept = &mut *lock(&self.answer);
-        match std::mem::replace(kept, Answer::Over) {
-            Answer::Given(answer) => Poll::Ready(answer),
-            other => {
-                *kept = other;
-                Poll::Pending
-            }
-        }
-    }
-
-    /// The starter waits in `scope`.
-    fn wait_in(&self, scope: Arc<Scope>) {
-        let is_known = match &*lock(&self.answer) {
-            Answer::Awaited(Some(caller)) => Arc::ptr_eq(&caller.scope, &scope),
-            Answer::Awaited(None) => false,
-            Answer::Given(_) | Answer::Over => true,
+        let around = Answer::Awaited(polling::current());
+        let before = {
+            let kept = &mut *lock(&self.answer);
+            let next = if matches!(kept, Answer::Awaited(_)) { around } else { Answer::Over };
+            std::mem::replace(kept, next)
         };
-        if is_known {
-            return;
+        match before {
+            Answer::Given(answer) => Poll::Ready(answer),
+            Answer::Awaited(_) | Answer::Over => Poll::Pending,
         }
-        let mut caller = Some(Caller { scope, wall: ShieldGuard::new() });
-        if let Answer::Awaited(kept) = &mut *lock(&self.answer) {
-            std::mem::swap(kept, &mut caller);
-        }
-        drop(caller);
-        // It listens to that scope from now on.
-        self.child.wake();
-    }
-
-    /// The scope that the child is to listen to. `None` once it has answered.
-    fn caller(&self) -> Option<Option<Arc<Scope>>> {
-        match &*lock(&self.answer) {
-            Answer::Awaited(caller) => Some(caller.as_ref().map(|caller| caller.scope.clone())),
-            Answer::Given(_) | Answer::Over => None,
-        }
-    }
-
-    /// Whether the child has said that it has started.
-    fn has_started(&self) -> bool {
-        matches!(*lock(&self.answer), Answer::Given(Ok(_)))
     }
 
     /// From here on no other answer is taken. What is given back is the caller's to drop, without the lock.
@@ -178,7 +139,8 @@ impl<V, E> Drop for Watch<V, E> {
 impl<'env, E: 'env, M> Nursery<'env, E, M> {
     /// Starts a child, and waits until it has said that it is ready, with what it hands over. The call
     /// starts it; awaiting what the call gives back waits. Until the child has said so it is the caller's: it is
-    /// cancelled if the future of this call is dropped, as it is where the caller is cancelled (R24).
+    /// cancelled if the future of this call is dropped, as it is where the caller is cancelled (R24); then it is gone
+    /// in the nursery's next turn, or, if it is spawned, once its worker has come to it.
     ///
     /// # Errors
     /// [`NotStarted`]: the nursery is closed, or the child failed or ended before. A failure is then no
@@ -247,43 +209,19 @@ fn prepare<V, C, F, E>(child: C) -> (Arc<Shared<V, E>>, Starting<F, V, E>)
 where
     C: FnOnce(TaskStatus<V, E>) -> F,
 {
-    let [starter, waits] = [(); 2].map(|()| AtomicWaker::new());
-    let answer = Mutex::new(Answer::Awaited(None));
-    let shared = Arc::new(Shared { answer, starter, child: waits });
+    let (answer, starter) = (Mutex::new(Answer::Awaited(None)), AtomicWaker::new());
+    let shared = Arc::new(Shared { answer, starter });
     let future = child(TaskStatus(shared.clone()));
     let watch = Watch(shared.clone());
-    (shared, Starting { future, watch, waits: None, listens: true, cut: false })
+    (shared, Starting { future, watch })
 }
 
-/// Waits for the answer. A scope that is to end it is held up until the child is gone, which listens to that scope as
-/// long as it is the caller's (R24). If it goes before the child has answered, the child is cancelled; before it has heard
+/// Waits for the answer. If it goes before the child has answered, the child is cancelled; before it has heard
 /// that the child failed, the error is the nursery's again: nothing else has it (R7).
 struct Starter<'env, V, E, M> {
     shared: Arc<Shared<V, E>>,
     nursery: Nursery<'env, E, M>,
     child: Option<Child<(), E>>,
-    /// The caller is cancelled, and goes no further.
-    cut: Option<ParkedFuture>,
-}
-
-/// Woken when a scope is cancelled, and when that gives no more time.
-struct WaitInScope {
-    scope: Arc<Scope>,
-    waiter: Option<Arc<Waiter>>,
-}
-
-impl WaitInScope {
-    fn new(scope: Arc<Scope>, waker: &Waker) -> Self {
-        let waiter = scope.signal.add_waiter();
-        waiter.register(waker);
-        Self { scope, waiter: Some(waiter) }
-    }
-}
-
-impl Drop for WaitInScope {
-    fn drop(&mut self) {
-        self.waiter.take().into_iter().for_each(|waiter| self.scope.signal.drop_waiter(waiter));
-    }
 }
 
 impl<'env, V, E, M> Starter<'env, V, E, M> {
@@ -296,7 +234,7 @@ impl<'env, V, E, M> Starter<'env, V, E, M> {
             // The refused child has said that it ended; say why instead.
             drop(shared.replace(Answer::Given(Err(NotStarted::Closed))));
         }
-        Self { shared, nursery: nursery.clone(), child: child.ok(), cut: None }
+        Self { shared, nursery: nursery.clone(), child: child.ok() }
     }
 }
 
@@ -304,23 +242,9 @@ impl<V, E, M> Future for Starter<'_, V, E, M> {
     type Output = Result<V, NotStarted<E>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        // A shielded child cannot be ended, and what awaits it is not held up by it.
-        let is_held = this.child.as_ref().is_some_and(|child| !child.is_shielded());
-        if let Some(scope) = polling::current().filter(|_| is_held) {
-            let is_cut = scope.is_hard() && !this.shared.has_started();
-            this.shared.wait_in(scope);
-            // Code that is being cancelled goes no further; what it would have been told is the nursery's.
-            if is_cut && this.cut.get_or_insert_default().mark(cx) {
-                return Poll::Pending;
-            }
-        }
-        this.shared.poll(cx)
+        self.shared.poll(cx)
     }
 }
-
-/// What it waits with is elsewhere.
-impl<V, E, M> Unpin for Starter<'_, V, E, M> {}
 
 impl<V, E, M> Drop for Starter<'_, V, E, M> {
     fn drop(&mut self) {
@@ -341,11 +265,6 @@ pin_project_lite::pin_project! {
         #[pin]
         future: F,
         watch: Watch<V, E>,
-        waits: Option<WaitInScope>,
-        // It has not answered.
-        listens: bool,
-        // Its caller was cancelled.
-        cut: bool,
     }
 }
 
@@ -359,19 +278,6 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
         let this = self.project();
-        if *this.listens {
-            let shared = &this.watch.0;
-            shared.child.register(cx.waker());
-            let caller = shared.caller();
-            *this.listens = caller.is_some();
-            *this.waits = caller.flatten().map(|scope| WaitInScope::new(scope, cx.waker()));
-            let is_cut = this.waits.as_ref().is_some_and(|waits| waits.scope.is_hard());
-            if is_cut && !std::mem::replace(this.cut, true) {
-                // It is dropped. If a shield in it stands against that, it is polled again.
-                polling::park();
-                return Poll::Pending;
-            }
-        }
         match this.future.poll(cx) {
             Poll::Ready(Err(error)) => {
                 Poll::Ready(match this.watch.0.tell(Err(NotStarted::Failed(error))) {

@@ -494,3 +494,17 @@ async fn r13a_a_nursery_that_has_failed_gives_its_errors_when_the_nursery_around
     });
     assert_eq!(ended.await.unwrap_err().errors().collect::<Vec<_>>(), ["child 1: 404"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn r26_a_nursery_whose_body_panicked_gives_that_when_a_scope_ends_it() {
+    let collects = Builder::new().on_error(OnError::Collect);
+    let panics = collects.nursery(|n: Nursery<'_, String>| {
+        n.start_soon(pending::<Result<(), _>>());
+        if n.running() == 1 {
+            panic!("the body");
+        }
+        std::future::ready(Ok(()))
+    });
+    let errors = move_on_after(SECOND, panics).await.unwrap().unwrap_err();
+    assert_eq!(errors.panics().map(|panic| panic.message()).collect::<Vec<_>>(), ["the body"]);
+}

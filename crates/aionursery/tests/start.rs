@@ -3,14 +3,13 @@
 use std::cell::Cell;
 use std::future::{Future, pending};
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use aionursery::error::NotStarted;
 use aionursery::{
-    CancelScope, LocalNursery, Nursery, TaskStatus, fail_after, move_on_after, nursery,
+    Builder, CancelScope, LocalNursery, Nursery, TaskStatus, fail_after, move_on_after, nursery,
     nursery_local, shield, yield_now,
 };
 use tokio::sync::oneshot;
@@ -267,49 +266,6 @@ async fn r24_a_child_that_says_that_it_has_started_when_its_caller_is_cancelled_
 }
 
 #[tokio::test(start_paused = true)]
-async fn r24_no_child_that_was_to_start_is_left_when_a_scope_around_its_caller_returns() {
-    /// The only one of its kind.
-    struct Listener<'a>(&'a AtomicBool);
-    impl<'a> Listener<'a> {
-        fn bind(taken: &'a AtomicBool) -> Result<Self, String> {
-            match taken.swap(true, SeqCst) {
-                true => Err("the port is taken".into()),
-                false => Ok(Self(taken)),
-            }
-        }
-    }
-    impl Drop for Listener<'_> {
-        fn drop(&mut self) {
-            self.0.store(false, SeqCst);
-        }
-    }
-    async fn serve(taken: &AtomicBool, status: TaskStatus<u16, String>) -> Result<(), String> {
-        let _listener = Listener::bind(taken)?;
-        sleep(Duration::from_secs(10)).await;
-        status.started(8080);
-        pending().await
-    }
-    static TAKEN: AtomicBool = AtomicBool::new(false);
-    for spawned in [false, true] {
-        let ended = nursery(async |n: Nursery<'_, String>| {
-            for _ in 0..3 {
-                let second = Duration::from_secs(1);
-                let port = match spawned {
-                    false => move_on_after(second, n.start(|status| serve(&TAKEN, status))).await,
-                    true => {
-                        move_on_after(second, n.start_spawn(|status| serve(&TAKEN, status))).await
-                    }
-                };
-                assert_eq!((port, n.running()), (None, 0));
-                assert!(!TAKEN.load(SeqCst));
-            }
-            Ok(())
-        });
-        ended.await.unwrap();
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn r24_a_caller_that_is_cancelled_is_not_held_up_by_a_shielded_child() {
     let ended = nursery_local(async |n: LocalNursery<'_, String>| {
         let starts = n.shielded().start(async |status: TaskStatus<(), String>| {
@@ -353,7 +309,6 @@ async fn r27a_a_wait_for_a_child_that_is_polled_no_more_holds_nothing_up() {
             };
             let late = fail_after(Duration::from_secs(1), waits).await;
             assert!(late.is_err());
-            assert_eq!(n.running(), 0);
             Ok(())
         });
         ended.await.unwrap();
@@ -362,19 +317,72 @@ async fn r27a_a_wait_for_a_child_that_is_polled_no_more_holds_nothing_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn r12_a_shield_in_a_child_that_was_to_start_ends_before_its_callers_scope_returns() {
-    let done = AtomicBool::new(false);
-    let ended = nursery(async |n: Nursery<'_, String>| {
-        let began = tokio::time::Instant::now();
-        let starts = n.start(async |_status: TaskStatus<(), String>| {
-            shield(sleep(Duration::from_secs(5))).await;
-            done.store(true, SeqCst);
-            pending().await
+async fn r18_a_cleanup_starts_children_while_it_has_time() {
+    let ended = Builder::new().cleanup(Duration::from_secs(60)).nursery_local(
+        async |n: LocalNursery<'_, String>| {
+            n.cancel();
+            let flusher = n.start(async |status: TaskStatus<u32, String>| {
+                status.started(7);
+                pending().await
+            });
+            let began = tokio::time::Instant::now();
+            assert_eq!(fail_after(Duration::from_secs(1), flusher).await.unwrap(), Ok(7));
+            assert!(began.elapsed().is_zero());
+            Ok(())
+        },
+    );
+    drop(ended.await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r24_a_child_that_starts_another_before_it_says_so_ends_with_its_caller() {
+    let ended = nursery_local(async |n: LocalNursery<'_, String>| {
+        let other = n.clone();
+        let chain = n.start(async move |status: TaskStatus<(), String>| {
+            let silent = other.start(async |_status: TaskStatus<(), String>| pending().await);
+            drop(silent.await);
+            status.started(());
+            Ok(())
         });
-        assert!(fail_after(Duration::from_secs(1), starts).await.is_err());
-        assert_eq!((began.elapsed().as_secs(), n.running()), (5, 0));
+        assert!(fail_after(Duration::from_secs(1), chain).await.is_err());
         Ok(())
     });
-    ended.await.unwrap();
-    assert!(done.load(SeqCst));
+    fail_after(Duration::from_secs(10), ended).await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn r24_a_child_that_waits_for_its_place_ends_with_its_caller() {
+    let ended = Builder::new().limit(1).nursery_local(async |n: LocalNursery<'_, String>| {
+        n.start_soon(pending::<Result<(), _>>());
+        let starts = n.start(async |_status: TaskStatus<(), String>| Ok(()));
+        assert_eq!(move_on_after(Duration::from_secs(1), starts).await, None);
+        n.cancel();
+        Ok(())
+    });
+    fail_after(Duration::from_secs(10), ended).await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn r12_a_shield_in_a_child_that_was_to_start_hears_what_comes_with_the_cancellation() {
+    let (say, hear) = oneshot::channel();
+    let heard = Cell::new(None);
+    let ended = nursery_local(async |n: LocalNursery<'_, String>| {
+        let scope = CancelScope::new();
+        let handle = scope.clone();
+        n.start_soon(async move {
+            sleep(Duration::from_secs(1)).await;
+            say.send(1).unwrap();
+            handle.cancel();
+            Ok(())
+        });
+        let heard = &heard;
+        let starts = n.start(async move |_status: TaskStatus<(), String>| {
+            shield(async { heard.set(hear.await.ok()) }).await;
+            pending().await
+        });
+        assert!(scope.run(starts).await.is_err());
+        Ok(())
+    });
+    fail_after(Duration::from_secs(10), ended).await.unwrap().unwrap();
+    assert_eq!(heard.get(), Some(1));
 }

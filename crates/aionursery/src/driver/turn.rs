@@ -244,7 +244,6 @@ impl<E> Driver<E> {
             Ok(Poll::Ready(Err(error))) => Outcome::Failed(Failure::error(error, Label::BODY)),
             Err(payload) => Outcome::Failed(Failure::panic(payload, Label::BODY)),
         };
-        self.at.has_failed |= matches!(outcome, Outcome::Failed(_));
         self.end_body(body, outcome);
     }
 
@@ -253,8 +252,13 @@ impl<E> Driver<E> {
         self.kit.body.header().state.is_asked_to_cancel() && !self.kit.held.holds(&self.kit.body)
     }
 
-    pub(super) fn end_body<F>(&self, mut body: Pin<&mut Option<F>>, outcome: Outcome<Failure<E>>) {
+    pub(super) fn end_body<F>(
+        &mut self,
+        mut body: Pin<&mut Option<F>>,
+        outcome: Outcome<Failure<E>>,
+    ) {
         let dropped = catch_unwind(AssertUnwindSafe(|| body.set(None)));
+        self.at.has_failed |= dropped.is_err() || matches!(outcome, Outcome::Failed(_));
         if dropped.is_ok() && matches!(outcome, Outcome::Done) {
             // Apart: an outcome has room for an error, and to move it so soon after its first word was written
             // makes the processor wait.
@@ -270,7 +274,8 @@ impl<E> Driver<E> {
         });
     }
 
-    pub(super) fn body_panicked(&self, payload: Box<dyn Any + Send>) {
+    pub(super) fn body_panicked(&mut self, payload: Box<dyn Any + Send>) {
+        self.at.has_failed = true;
         self.core.body_ended(Outcome::Failed(Failure::panic(payload, Label::BODY)));
     }
 
