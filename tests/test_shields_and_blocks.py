@@ -332,3 +332,24 @@ async def test_all_coroutines_are_closed_beside_what_cannot_run(combine, world):
     with pytest.raises(TypeError, match="awaitables"):
         await combine([first, 3, last])
     assert first.cr_frame is None and last.cr_frame is None
+
+
+@virtual
+async def test_r20_a_block_acts_inside_a_shield_whose_callback_has_it_from_around():
+    class Deadline:
+        def __enter__(self):
+            self.task = asyncio.current_task()
+
+            def fire():
+                self.task.cancel()
+
+            asyncio.get_running_loop().call_later(1, fire)
+
+        def __exit__(self, kind, error, traceback):
+            self.task.uncancel()
+            raise TimeoutError
+
+    began = now()
+    with shield(), pytest.raises(TimeoutError), Deadline():
+        await sleep(100)
+    assert round(now() - began, 3) == 1

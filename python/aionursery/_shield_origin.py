@@ -37,16 +37,17 @@ def asked_from_inside(task: asyncio.Task[Any]) -> bool:
 
 
 def _self_of(frame: FrameType) -> Any:
-    """What a running function has as its first argument, if it has one."""
+    """What a running function has as ``self``, or else as its first argument, if it has either."""
     code = frame.f_code
-    if not code.co_argcount:
+    names = (*code.co_varnames, *code.co_cellvars, *code.co_freevars)
+    if "self" not in names and not code.co_argcount:
         return None
     variables = frame.f_locals
-    asker = variables.get(code.co_varnames[0])
+    asker = variables.get("self" if "self" in names else names[0])
     # Before CPython 3.13 the frame keeps a copy of its variables from now on, and with it what they
     # refer to. They are taken out unless the function has asked for it, too.
     if sys.version_info < (3, 13) and sys.getrefcount(variables) == _FRAMES_OWN:
-        for name in (*code.co_varnames, *code.co_cellvars, *code.co_freevars):
+        for name in names:
             variables.pop(name, None)
     return asker
 
