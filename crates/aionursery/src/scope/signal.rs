@@ -169,13 +169,16 @@ impl Signal {
         holders.iter().for_each(|waiter| waiter.wake());
     }
 
-    /// Sets flags and wakes everything that waits. Its owner is told if no flag is new, too: the time to clean up
+    /// Sets flags and wakes everything that waits. If no flag is new, only its owner is told: the time to clean up
     /// may have become shorter.
     pub(super) fn raise(&self, flags: u8) {
         let waiting = {
             let waiting = &mut *lock(&self.waiting);
             let is_known = self.flags.fetch_or(flags, Ordering::AcqRel) & flags == flags;
-            if is_known { Vec::new() } else { std::mem::take(waiting).waiters }
+            if is_known { None } else { Some(std::mem::take(waiting).waiters) }
+        };
+        let Some(waiting) = waiting else {
+            return ignore_panics(|| self.owner.notify_driver());
         };
         waiting.iter().filter_map(Weak::upgrade).for_each(|waiter| waiter.wake());
         #[cfg(feature = "tokio")]
