@@ -11,7 +11,7 @@ use futures_core::Stream;
 
 use crate::child::Child;
 use crate::error::ChildError;
-use crate::sync::{AtomicWaker, Mutex, lock};
+use crate::sync::{Mutex, WakerSlot, lock};
 
 /// The results of these children, in the order in which they end.
 ///
@@ -103,7 +103,7 @@ struct Slot<T, E, K> {
 /// Which children have called since the last look, and the reader.
 struct Woken {
     places: Mutex<VecDeque<usize>>,
-    reader: AtomicWaker,
+    reader: WakerSlot,
 }
 
 /// One place's waker.
@@ -157,7 +157,7 @@ impl<T, E> AsCompleted<T, E> {
 impl<T, E, K> AsCompleted<T, E, K> {
     /// Without children, for children with keys: [`insert`](Self::insert) them.
     pub fn keyed() -> Self {
-        let woken = Woken { places: Mutex::default(), reader: AtomicWaker::new() };
+        let woken = Woken { places: Mutex::default(), reader: WakerSlot::new() };
         Self {
             children: Vec::new(),
             free: Vec::new(),

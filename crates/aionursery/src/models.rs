@@ -10,6 +10,7 @@ mod open_nursery;
 mod places;
 mod shields;
 mod spawned;
+mod waker_slot;
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -21,7 +22,7 @@ use loom::sync::Mutex;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
 
-use crate::sync::{AtomicWaker, Worker};
+use crate::sync::{WakerSlot, Worker};
 use crate::{End, Nursery, OnError, nursery};
 
 fn block_on<F: Future>(future: F) -> F::Output {
@@ -78,12 +79,12 @@ impl Drop for OnDrop {
 /// Something to wait for, set on another thread.
 struct Gate {
     open: AtomicBool,
-    waiter: AtomicWaker,
+    waiter: WakerSlot,
 }
 
 impl Gate {
     fn new() -> Arc<Self> {
-        Arc::new(Self { open: AtomicBool::new(false), waiter: AtomicWaker::new() })
+        Arc::new(Self { open: AtomicBool::new(false), waiter: WakerSlot::new() })
     }
 
     fn open(&self) {

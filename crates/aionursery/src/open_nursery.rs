@@ -19,7 +19,7 @@ use crate::error::{AdoptedError, Cause, MultiError, report};
 use crate::nursery::Nursery;
 use crate::polling;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{AtomicWaker, JoinError, JoinHandle, spawn};
+use crate::sync::{JoinError, JoinHandle, WakerSlot, spawn};
 
 /// A nursery that is a value: for a struct that starts children over a long time and joins them when it is
 /// shut down. It has all that a [`Nursery`] has, by `Deref`. Made by [`Builder::open`].
@@ -91,7 +91,7 @@ impl<E> Drop for Ended<E> {
 /// What the body waits for.
 struct End {
     reached: AtomicBool,
-    body: AtomicWaker,
+    body: WakerSlot,
 }
 
 impl End {
@@ -131,7 +131,7 @@ impl Builder {
     /// ```
     #[track_caller]
     pub fn open<E: Send + 'static>(self) -> OpenNursery<E> {
-        let end = Arc::new(End { reached: AtomicBool::new(false), body: AtomicWaker::new() });
+        let end = Arc::new(End { reached: AtomicBool::new(false), body: WakerSlot::new() });
         let (handle, waits) = (Arc::new(OnceLock::new()), end.clone());
         let opened = handle.clone();
         let body = move |n: Nursery<'static, E>| {

@@ -12,7 +12,7 @@ use crate::ignore_panics::ignore_panics;
 use crate::nursery::{Admits, Nursery};
 use crate::polling;
 use crate::scope::Scope;
-use crate::sync::{AtomicWaker, Mutex, lock};
+use crate::sync::{Mutex, WakerSlot, lock};
 
 /// Why a child did not come to say that it had started: what [`Nursery::start`] gives then.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ impl From<NotStarted<Self>> for std::io::Error {
 /// What a child says to its starter.
 struct Shared<V, E> {
     answer: Mutex<Answer<V, E>>,
-    starter: AtomicWaker,
+    starter: WakerSlot,
 }
 
 enum Answer<V, E> {
@@ -209,7 +209,7 @@ fn prepare<V, C, F, E>(child: C) -> (Arc<Shared<V, E>>, Starting<F, V, E>)
 where
     C: FnOnce(TaskStatus<V, E>) -> F,
 {
-    let (answer, starter) = (Mutex::new(Answer::Awaited(None)), AtomicWaker::new());
+    let (answer, starter) = (Mutex::new(Answer::Awaited(None)), WakerSlot::new());
     let shared = Arc::new(Shared { answer, starter });
     let future = child(TaskStatus(shared.clone()));
     let watch = Watch(shared.clone());
@@ -249,7 +249,7 @@ impl<V, E, M> Future for Starter<'_, V, E, M> {
 impl<V, E, M> Drop for Starter<'_, V, E, M> {
     fn drop(&mut self) {
         let unheard = self.shared.replace(Answer::Over);
-        ignore_panics(|| drop(self.shared.starter.take()));
+        ignore_panics(|| self.shared.starter.clear());
         let Some(child) = &self.child else { return };
         match unheard {
             Answer::Awaited(_) => ignore_panics(|| child.cancel()),

@@ -5,7 +5,6 @@ use std::sync::PoisonError;
 
 #[cfg(not(all(test, aionursery_loom)))]
 pub(crate) use {
-    atomic_waker::AtomicWaker,
     std::cell,
     std::sync::{Mutex, MutexGuard, atomic},
     std::thread_local,
@@ -28,11 +27,16 @@ pub(crate) fn runtime() -> RuntimeId {
     tokio::runtime::Handle::current().id()
 }
 
+#[expect(unsafe_code, reason = "a waker that several threads reach, without a lock")]
+pub(crate) mod waker_slot;
+#[cfg(not(all(test, aionursery_loom)))]
+pub(crate) use waker_slot::WakerSlot;
+
 #[cfg(all(test, aionursery_loom))]
 mod stand_ins;
 #[cfg(all(test, aionursery_loom))]
 pub(crate) use stand_ins::{
-    AtomicWaker, JoinError, JoinHandle, RuntimeId, Worker, runtime, spawn, spawn_blocking,
+    JoinError, JoinHandle, RuntimeId, WakerSlot, Worker, runtime, spawn, spawn_blocking,
 };
 #[cfg(all(test, aionursery_loom))]
 pub(crate) use {

@@ -33,8 +33,7 @@ pub(crate) use stop::{Spawned, forget_carrier, wait};
 pub(crate) use workers::{SpawnedTasks, Workers};
 
 use crate::error::Label;
-use crate::ignore_panics::ignore_panics;
-use crate::sync::AtomicWaker;
+use crate::sync::WakerSlot;
 use crate::sync::atomic::{AtomicU32, Ordering};
 
 /// Not in the driver's list of children.
@@ -53,7 +52,7 @@ pub(crate) struct Header {
     pub(crate) vtable: &'static Table,
     /// Where its wakes go.
     ready: NonNull<Ready>,
-    pub(crate) joiner: AtomicWaker,
+    pub(crate) joiner: WakerSlot,
     /// Where the driver keeps it, which alone touches it. Of a spawned child it never changes.
     pub(crate) index: AtomicU32,
     pub(crate) id: AtomicU32,
@@ -109,7 +108,7 @@ impl Header {
             state,
             vtable,
             ready: ready.add_task(),
-            joiner: AtomicWaker::new(),
+            joiner: WakerSlot::new(),
             index: AtomicU32::new(index),
             id: AtomicU32::new(id),
             name: name.map(Box::new),
@@ -135,8 +134,10 @@ pub(crate) unsafe fn free(task: NonNull<Header>) {
     let was_joined = unsafe { &(*raw).state }.has_joiner();
     if was_joined {
         // Without that it has had no waker.
-        // SAFETY: it is used no more.
-        unsafe { forget_joiner(task) };
+        // SAFETY: only an address is computed, within the header.
+        let joiner = unsafe { &raw mut (*raw).joiner };
+        // SAFETY: no other reference to the header is left, and it is not read again.
+        unsafe { ptr::drop_in_place(joiner) };
     }
     // SAFETY: only an address is computed, within the header.
     let name = unsafe { &raw mut (*raw).name };
@@ -146,16 +147,6 @@ pub(crate) unsafe fn free(task: NonNull<Header>) {
     unsafe { memory::give(task.cast(), &vtable.size) };
     // SAFETY: the task has been counted, and has gone.
     unsafe { ReadyRef::drop_task(ready) };
-}
-
-/// # Safety
-/// It is used no more.
-#[cold]
-unsafe fn forget_joiner(task: NonNull<Header>) {
-    // SAFETY: only an address is computed, within the header.
-    let joiner = unsafe { &raw mut (*task.as_ptr()).joiner };
-    // SAFETY: as the caller promises; it is not read again.
-    ignore_panics(|| unsafe { ptr::drop_in_place(joiner) });
 }
 
 impl TaskRef {

@@ -1,6 +1,7 @@
 //! R29 in wakers: kept, late, panicking, and at work in the nursery that they wake.
 
 use std::future::{Future, pending, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
@@ -24,6 +25,15 @@ impl<F: Fn() + Send + Sync> Wake for Last<F> {
 impl<F: Fn() + Send + Sync> Drop for Last<F> {
     fn drop(&mut self) {
         (self.0)();
+    }
+}
+
+/// A waker that counts its calls.
+struct Counted(AtomicUsize);
+
+impl Wake for Counted {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -180,19 +190,23 @@ fn r29_a_reader_of_ends_may_cause_one_when_its_waker_is_dropped() {
     assert!(ended.unwrap_err().is_cancelled());
 }
 
-#[test]
-fn r29_a_waker_that_cannot_be_cloned_leaves_the_thread_as_it_was() {
+/// A waker whose clone panics.
+fn unclonable() -> Waker {
     use std::task::{RawWaker, RawWakerVTable};
     const BOMB: RawWakerVTable = RawWakerVTable::new(|_| panic!("clone"), |_| (), |_| (), |_| ());
     // SAFETY: the data is not used.
-    let bomb = unsafe { Waker::from_raw(RawWaker::new(std::ptr::null(), &BOMB)) };
+    unsafe { Waker::from_raw(RawWaker::new(std::ptr::null(), &BOMB)) }
+}
+
+#[test]
+fn r29_a_waker_that_cannot_be_cloned_leaves_the_thread_as_it_was() {
+    let bomb = unclonable();
     let mut block = Box::pin(nursery(async |n: Nursery<'_, &str>| {
         n.start_soon(pending::<Result<(), &str>>());
         pending::<Result<(), &str>>().await
     }));
-    let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        block.as_mut().poll(&mut Context::from_waker(&bomb))
-    }));
+    let polled =
+        catch_unwind(AssertUnwindSafe(|| block.as_mut().poll(&mut Context::from_waker(&bomb))));
     assert!(polled.is_err());
     drop(block);
     // Nothing is being polled here: an error is handed over, whatever was polled before.
@@ -204,8 +218,8 @@ fn r29_a_waker_that_cannot_be_cloned_leaves_the_thread_as_it_was() {
     let ended = futures::executor::block_on(ended);
     assert_eq!(ended.unwrap_err().len(), 1);
     assert!(aionursery::cancelled().now_or_never().is_none());
-    let value = std::panic::AssertUnwindSafe(kept.unwrap().value());
-    let awaited = std::panic::catch_unwind(|| value.now_or_never());
+    let value = AssertUnwindSafe(kept.unwrap().value());
+    let awaited = catch_unwind(|| value.now_or_never());
     assert!(awaited.is_err(), "it waits for a nursery that has gone: {awaited:?}");
 }
 
@@ -242,4 +256,50 @@ fn r29_the_waker_of_a_spawned_child_that_ended_may_spawn_and_cancel_when_it_is_d
     });
     let minute = std::time::Duration::from_secs(60);
     assert_eq!(hear.recv_timeout(minute).expect("no thread waits for a lock"), (true, 1));
+}
+
+#[tokio::test]
+async fn r29_a_handle_hears_of_its_child_after_a_waker_that_panicked_as_it_went_or_was_cloned() {
+    let ended = nursery(async |n| {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let mut child = Box::pin(n.start_soon(async { Ok::<_, &str>(told.await.unwrap()) }));
+        let mut poll = |waker: &Waker| {
+            let mut cx = Context::from_waker(waker);
+            catch_unwind(AssertUnwindSafe(|| child.as_mut().poll(&mut cx).is_ready()))
+        };
+        let counted = Arc::new(Counted(AtomicUsize::new(0)));
+        let good = Waker::from(counted.clone());
+        let bad = Last::waker(|| panic!("a waker's end"));
+        assert!(!poll(&bad).unwrap());
+        drop(bad);
+        // The bad one goes for this.
+        assert!(poll(&good).is_err());
+        assert!(poll(&unclonable()).is_err());
+        assert!(!poll(&good).unwrap());
+        tell.send(1).unwrap();
+        yield_now().await;
+        assert_eq!(counted.0.load(Ordering::SeqCst), 1);
+        assert!(poll(&good).unwrap());
+        Ok(())
+    });
+    ended.await.unwrap();
+}
+
+#[test]
+fn r29_a_nursery_that_a_waker_has_broken_goes_without_a_panic() {
+    let mut block = Box::pin(nursery(async |_: Nursery<'_, &str>| {
+        // From its second step on, a body without children wakes the task itself.
+        yield_now().await;
+        pending::<Result<(), &str>>().await
+    }));
+    let mut poll = || {
+        let bad = Last::waker(|| panic!("a waker's end"));
+        // The one of the poll before goes in this one.
+        catch_unwind(AssertUnwindSafe(|| {
+            block.as_mut().poll(&mut Context::from_waker(&bad)).is_ready()
+        }))
+    };
+    assert!(!poll().unwrap());
+    assert!(poll().is_err());
+    assert!(catch_unwind(AssertUnwindSafe(|| drop(block))).is_ok());
 }

@@ -95,7 +95,7 @@ impl<T, E> Handle<T, E> {
         let header = self.header();
         if header.state.has_joiner() && !header.state.is_done() {
             // Nothing calls the waker any more, and it may hold this very task, which then would never go.
-            ignore_panics(|| drop(header.joiner.take()));
+            ignore_panics(|| header.joiner.clear());
         }
         match header.state.drop_handle() {
             // SAFETY: that was the last reference, so its driver's side has gone and has left nothing

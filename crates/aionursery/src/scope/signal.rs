@@ -11,7 +11,7 @@ use super::waiter::Waiter;
 use crate::clock::ScopeClock;
 use crate::ignore_panics::ignore_panics;
 use crate::sync::atomic::{AtomicU8, Ordering};
-use crate::sync::{AtomicWaker, Mutex, lock};
+use crate::sync::{Mutex, WakerSlot, lock};
 use crate::task::ReadyRef;
 
 /// Cancelled: what asks can hear it.
@@ -37,12 +37,12 @@ pub(crate) enum Owner {
     /// The driver of this list of children.
     Driver(ReadyRef),
     /// The waker of what runs in it.
-    Waker(AtomicWaker),
+    Waker(WakerSlot),
 }
 
 impl Owner {
     pub(crate) fn one() -> Self {
-        Self::Waker(AtomicWaker::new())
+        Self::Waker(WakerSlot::new())
     }
 
     pub(super) fn notify_driver(&self) {
@@ -57,14 +57,6 @@ impl Owner {
         match self {
             Self::Driver(_) => unreachable!("a driver registers itself"),
             Self::Waker(own) => own.register(waker),
-        }
-    }
-}
-
-impl Drop for Owner {
-    fn drop(&mut self) {
-        if let Self::Waker(own) = self {
-            ignore_panics(|| drop(own.take()));
         }
     }
 }

@@ -4,18 +4,18 @@
 use std::task::Waker;
 
 use crate::ignore_panics::ignore_panics;
-use crate::sync::AtomicWaker;
+use crate::sync::WakerSlot;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
 pub(crate) struct Waiter {
     /// How many shields stand in the future that it owns.
     shields: AtomicUsize,
-    waker: AtomicWaker,
+    waker: WakerSlot,
 }
 
 impl Waiter {
     pub(crate) fn new() -> Self {
-        Self { shields: AtomicUsize::new(0), waker: AtomicWaker::new() }
+        Self { shields: AtomicUsize::new(0), waker: WakerSlot::new() }
     }
 
     pub(crate) fn register(&self, waker: &Waker) {
@@ -39,11 +39,5 @@ impl Waiter {
 
     pub(crate) fn has_shields(&self) -> bool {
         self.shields.load(Ordering::Acquire) > 0
-    }
-}
-
-impl Drop for Waiter {
-    fn drop(&mut self) {
-        ignore_panics(|| drop(self.waker.take()));
     }
 }

@@ -1,4 +1,4 @@
-//! What stands in for tokio and for `atomic_waker` in the models, in loom's terms: a task is a thread of
+//! What stands in for tokio and for the slot of a waker in the models, in loom's terms: a task is a thread of
 //! loom's. It must never be weaker than what it stands for.
 
 use std::future::{Future, poll_fn};
@@ -10,10 +10,10 @@ use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::sync::{Mutex, Notify};
 use loom::thread;
 
-/// As `atomic_waker`'s, in loom's terms: what it promises is an order of registering and waking.
-pub(crate) struct AtomicWaker(Mutex<Option<Waker>>);
+/// As the slot itself, which has a model of its own.
+pub(crate) struct WakerSlot(Mutex<Option<Waker>>);
 
-impl AtomicWaker {
+impl WakerSlot {
     pub(crate) fn new() -> Self {
         Self(Mutex::new(None))
     }
@@ -23,13 +23,12 @@ impl AtomicWaker {
     }
 
     pub(crate) fn wake(&self) {
-        if let Some(waker) = self.take() {
-            waker.wake();
-        }
+        let waker = self.0.lock().unwrap().take();
+        waker.into_iter().for_each(Waker::wake);
     }
 
-    pub(crate) fn take(&self) -> Option<Waker> {
-        self.0.lock().unwrap().take()
+    pub(crate) fn clear(&self) {
+        drop(self.0.lock().unwrap().take());
     }
 }
 
@@ -62,7 +61,7 @@ impl Wake for Worker {
 pub(crate) fn spawn<T: Send + 'static>(
     future: impl Future<Output = T> + Send + 'static,
 ) -> JoinHandle<T> {
-    let (end, joiner) = (Mutex::new(None), AtomicWaker::new());
+    let (end, joiner) = (Mutex::new(None), WakerSlot::new());
     let aborted = AtomicBool::new(false);
     let task = Arc::new(Task { worker: Worker::new(), aborted, end, joiner });
     let runs = task.clone();
@@ -86,7 +85,7 @@ struct Task<T> {
     worker: Arc<Worker>,
     aborted: AtomicBool,
     end: Mutex<Option<Result<T, JoinError>>>,
-    joiner: AtomicWaker,
+    joiner: WakerSlot,
 }
 
 /// As tokio's: dropping it detaches the task.

@@ -15,7 +15,7 @@ use super::stack::{Link, Pushed, Stack};
 #[cfg(all(test, aionursery_loom))]
 use crate::sync::LocalCell;
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::sync::{AtomicWaker, cell, thread_local};
+use crate::sync::{WakerSlot, cell, thread_local};
 
 /// Woken children of one nursery.
 pub(crate) struct Ready {
@@ -23,7 +23,7 @@ pub(crate) struct Ready {
     woken_here: cell::Cell<*mut Link>,
     /// Woken elsewhere.
     pub(super) woken: Stack,
-    driver: AtomicWaker,
+    driver: WakerSlot,
     /// It may have a waker. For the thread that drives, or with the seat.
     is_registered: cell::Cell<bool>,
     /// Owners, and tasks that were counted elsewhere.
@@ -50,7 +50,7 @@ impl ReadyRef {
         let ready = Ready {
             woken_here: cell::Cell::new(ptr::null_mut()),
             woken: Stack::new(),
-            driver: AtomicWaker::new(),
+            driver: WakerSlot::new(),
             is_registered: cell::Cell::new(false),
             owners: AtomicUsize::new(SEATED + OWNERS),
             tasks_here: cell::Cell::new(0),
@@ -141,7 +141,7 @@ impl Ready {
     /// The driver runs and looks by itself: it need not be woken.
     pub(crate) fn unregister(&self) {
         if self.is_registered.replace(false) {
-            drop(self.driver.take());
+            self.driver.clear();
         }
     }
 
