@@ -5,10 +5,8 @@ use pyo3::prelude::*;
 
 use super::Nursery;
 use crate::cpython::object::object;
-use crate::cpython::owned::Owned;
-use crate::engine::state::LoopState;
+use crate::hosts;
 use crate::scope::CancelScope;
-use crate::task::Task;
 
 /// Whether a task has entered this scope or nursery, and that holds a bare cancellation back (R20).
 #[pyfunction]
@@ -25,13 +23,9 @@ fn shields(block: &Bound<'_, PyAny>, task: &Bound<'_, PyAny>) -> bool {
     } else {
         None
     };
-    let Ok(task) = Owned::share(object(task)).cast::<Task>() else { return false };
-    let (Some((state, scope)), Some(member)) = (place, task.data().member.get()) else {
-        return false;
-    };
-    let is_its = |home: &LoopState| std::ptr::eq(home, &raw const *state);
-    task.data().state().is_some_and(|home| is_its(&home))
-        && state.tree.borrow().shields(scope, member)
+    let Some((state, scope)) = place else { return false };
+    hosts::find_member(&state, object(task))
+        .is_some_and(|member| state.tree.borrow().shields(scope, member))
 }
 
 /// Puts the function into the module.
