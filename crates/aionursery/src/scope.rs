@@ -6,6 +6,7 @@ mod cancellation;
 mod children;
 mod face;
 pub(crate) mod info;
+mod options;
 mod orphans;
 mod signal;
 #[cfg(feature = "tokio-util")]
@@ -14,7 +15,6 @@ pub(crate) mod tree;
 mod waiter;
 
 use std::sync::{Arc, PoisonError, Weak};
-use std::time::{Duration, Instant};
 
 use nursery_core::{Cleanup, Delivery, Effects, MemberId, ScopeId, Settings, Tree};
 
@@ -27,6 +27,7 @@ pub(crate) use children::Children;
 pub(crate) use children::Left;
 pub(crate) use face::{HasSignal, Tokio};
 use info::{Info, Kind, OpenedAt, Stage};
+pub(crate) use options::ScopeOptions;
 #[cfg(feature = "tokio-util")]
 use signal::LISTENS;
 use signal::{ADOPTS, ALONG};
@@ -36,49 +37,10 @@ pub(crate) use tokens::REASON;
 use tree::ScopeTree;
 pub(crate) use waiter::Waiter;
 
-use crate::clock::{self, ScopeClock, UserClock};
+use crate::clock::ScopeClock;
 use crate::error::{Cause, LostError, Reason};
 use crate::sync::atomic::{AtomicBool, Ordering, fence};
 use crate::sync::{Mutex, lock};
-
-/// What a scope is opened with.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct ScopeOptions {
-    pub(crate) shield: bool,
-    /// Without one, it has that of the scope above where something in it hears, and none elsewhere.
-    pub(crate) cleanup: Option<Duration>,
-    pub(crate) deadline: Option<Instant>,
-    /// What a root runs on; what is below, on its root's.
-    pub(crate) clock: Option<UserClock>,
-}
-
-impl ScopeOptions {
-    /// Whether nothing was said.
-    pub(crate) fn is_default(&self) -> bool {
-        let Self { shield, cleanup, deadline, clock } = self;
-        !shield && cleanup.is_none() && deadline.is_none() && clock.is_none()
-    }
-
-    fn settings(&self, clock: &ScopeClock, nursery: bool, is_below: bool) -> Settings {
-        let budget = match nursery {
-            // What is in a nursery has its budget, whatever is cancelled above (R27a).
-            true => Cleanup::Guaranteed,
-            false => Cleanup::Limited,
-        };
-        let cleanup = match self.cleanup {
-            Some(time) => budget(clock::nanoseconds(time)),
-            // Until something hears.
-            None if is_below => Cleanup::Limited(0.0),
-            None => Cleanup::Inherited,
-        };
-        Settings {
-            deadline: self.deadline.map_or(f64::INFINITY, |moment| clock.nanoseconds(moment)),
-            shield: self.shield,
-            cleanup,
-            ..Settings::default()
-        }
-    }
-}
 
 /// Spawned children that a nursery dropped below this one has left behind (R28).
 #[derive(Default)]
