@@ -2,7 +2,7 @@
 //! It must never tell a task twice of what it was already told, but for a spent budget (R18).
 
 use crate::budget::end_of;
-use crate::member::MemberId;
+use crate::member::{Member, MemberId};
 use crate::scope::{Cause, Charge, Cleanup, Scope, ScopeId, Source};
 use crate::slab::NONE;
 use crate::tree::{Alarm, Delivery, Effects, Face, Tree};
@@ -110,6 +110,38 @@ impl<F: Face> Tree<F> {
         false
     }
 
+    /// Whether something around a task is cancelled, and all of that was abrupt and has been thrown into it.
+    pub(crate) fn has_heard_of_abrupt_only(&self, member: MemberId) -> bool {
+        let Member { scope, base, ref charge, .. } = self.members[member.0];
+        if scope == NONE || !self.scopes[scope].effective || self.is_reached_for_good(scope) {
+            return false;
+        }
+        let mut at = scope;
+        while at != base && at != NONE && self.scopes[at].effective {
+            let scope = &self.scopes[at];
+            if scope.cause.is_some() && !self.hands_on(scope) && !scope.charge.delivered {
+                return false;
+            }
+            if scope.settings.shield {
+                return true;
+            }
+            at = scope.parent;
+        }
+        at != base || at == NONE || !self.scopes[at].effective || charge.delivered
+    }
+
+    /// Whether a cancellation reaches a scope that is not abrupt.
+    fn is_reached_for_good(&self, mut at: u32) -> bool {
+        while at != NONE && self.scopes[at].effective {
+            let scope = &self.scopes[at];
+            if scope.cause.is_some() && !scope.settings.abrupt && !self.hands_on(scope) {
+                return true;
+            }
+            at = if scope.settings.shield { NONE } else { scope.parent };
+        }
+        false
+    }
+
     /// Whether a child has heard of a cancellation from above its nursery, or of one that reaches it
     /// now: if it ends as cancelled, that was why (R13a).
     pub(crate) fn has_heard(&mut self, child: u32) -> bool {
@@ -180,6 +212,16 @@ impl<F: Face> Tree<F> {
         let mut walk = std::mem::take(&mut self.walk);
         walk.push(self.wave(root));
         while let Some(Wave { at, given, hard, catcher }) = walk.pop() {
+            if self.scopes[at].cleans_up && self.is_reached_for_good(self.scopes[at].parent) {
+                let Scope { cancelled_at, lifted_at, .. } = self.scopes[root];
+                let now =
+                    if cancelled_at.is_finite() { cancelled_at.max(lifted_at) } else { lifted_at };
+                let scope = &mut self.scopes[at];
+                scope.stands_aside_no_more();
+                (scope.settings.shield, scope.lifted_at) = (false, now);
+                let parent = scope.parent;
+                self.set_budgets(parent, now);
+            }
             let scope = &self.scopes[at];
             let effective = scope.cause.is_some() || self.sees_above(scope);
             let same = effective == scope.effective;

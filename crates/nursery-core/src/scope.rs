@@ -103,6 +103,8 @@ pub(crate) struct Scope<R> {
     pub(crate) settings: Settings,
     /// Its shield lets a bare cancellation of the task in, as anyio's do.
     pub(crate) porous: bool,
+    /// It is a shield, and porous, until something around it is cancelled that is not abrupt.
+    pub(crate) cleans_up: bool,
     pub(crate) deadline: Option<TimerId>,
     pub(crate) budget: Option<TimerId>,
     pub(crate) warning: Option<TimerId>,
@@ -143,6 +145,13 @@ impl<R> Scope<R> {
         if own == Cleanup::Inherited && !self.settings.abrupt { given } else { own }
     }
 
+    /// If it is a shield, it is one as any other.
+    pub(crate) fn stands_aside_no_more(&mut self) {
+        if std::mem::take(&mut self.cleans_up) {
+            self.porous = false;
+        }
+    }
+
     pub(crate) fn new(parent: u32, host: u32, settings: Settings, baseline: u32) -> Self {
         Self {
             serial: 0,
@@ -155,6 +164,7 @@ impl<R> Scope<R> {
             released: false,
             settings,
             porous: false,
+            cleans_up: false,
             deadline: None,
             budget: None,
             warning: None,

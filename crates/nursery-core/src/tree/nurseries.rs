@@ -85,16 +85,20 @@ impl<E: Identity, K> Nursery<E, K> {
 
 impl<F: Face> Tree<F> {
     /// A task opens a nursery and stands in its scope. With `collect`, a failing child leaves its
-    /// siblings alone.
+    /// siblings alone. An abrupt one that is opened amid the cleanup after an abrupt cancellation is a
+    /// [porous](Self::be_porous) shield, until something else is cancelled around it: as asyncio has it, that
+    /// cancellation was for the tasks of its moment (R18).
     pub fn open(
         &mut self,
         host: MemberId,
-        settings: Settings,
+        mut settings: Settings,
         collect: bool,
         honoured: u32,
         now: f64,
         out: &mut Effects<F>,
     ) -> NurseryId {
+        let cleans_up = settings.abrupt && !settings.shield && self.has_heard_of_abrupt_only(host);
+        settings.shield |= cleans_up;
         let ScopeId { at: scope, serial } = self.enter(host, settings, honoured, now, out);
         let id = self.nurseries.insert(Nursery {
             scope,
@@ -115,6 +119,7 @@ impl<F: Face> Tree<F> {
             strict: false,
         });
         self.scopes[scope].nursery = id;
+        (self.scopes[scope].porous, self.scopes[scope].cleans_up) = (cleans_up, cleans_up);
         NurseryId { at: id, serial }
     }
 

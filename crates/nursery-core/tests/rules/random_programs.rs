@@ -67,6 +67,8 @@ struct Block {
     /// The face will not ask for it any more: it goes once it has closed.
     released: bool,
     left: bool,
+    /// It was opened in the cleanup after an abrupt cancellation, and is a shield against no other (R18).
+    cleans_up: bool,
 }
 
 struct Task {
@@ -96,6 +98,8 @@ pub struct Program {
     blocks: Vec<Block>,
     tasks: Vec<Task>,
     errors: usize,
+    /// How many were opened in the cleanup after an abrupt cancellation, and how many of them let another in.
+    cleanups: (usize, usize),
     /// What runs: it need not be told what it will find at its next await.
     acting: Option<usize>,
 }
@@ -107,7 +111,8 @@ impl Program {
     pub fn new(random: Random) -> Self {
         let (blocks, tasks) = (Vec::new(), Vec::new());
         let world = World::new();
-        let mut program = Self { random, world, blocks, tasks, errors: 0, acting: None };
+        let mut program =
+            Self { random, world, blocks, tasks, errors: 0, cleanups: (0, 0), acting: None };
         let budgets = [Cleanup::Never, Cleanup::Limited(0.0), Cleanup::Limited(1.0)];
         program.world.tree.cleanup = program.random.pick(&budgets);
         for foreign in [false, true] {
@@ -173,6 +178,7 @@ impl Program {
             heir: None,
             released: false,
             left: false,
+            cleans_up: false,
         });
         self.blocks.len() - 1
     }
@@ -385,6 +391,35 @@ impl Program {
         visible.iter().any(|block| abrupt(block) && !self.is_told(task, *block))
     }
 
+    /// The cancelled blocks that can be seen from one, but for those that only hand on what is above.
+    fn asking(&self, at: Option<usize>) -> Vec<usize> {
+        let mut visible = self.visible(at);
+        visible.retain(|block| !(self.blocks[*block].by_host && self.above(*block)));
+        visible
+    }
+
+    /// Whether a task has heard of all that is cancelled around it, and all of that was abrupt.
+    fn is_in_abrupt_cleanup(&self, task: usize) -> bool {
+        let asking = self.asking(self.place(task));
+        let abrupt = |block: &usize| self.blocks[*block].settings.abrupt;
+        let heard = |block: &usize| abrupt(block) && self.is_told(task, *block);
+        !asking.is_empty() && asking.iter().all(heard)
+    }
+
+    /// What was opened in such a cleanup hears of whatever else is cancelled.
+    fn let_in(&mut self) {
+        for block in 0..self.blocks.len() {
+            let Block { cleans_up, left, parent, .. } = self.blocks[block];
+            let abrupt = |block: &usize| self.blocks[*block].settings.abrupt;
+            if cleans_up && !left && !self.asking(parent).iter().all(abrupt) {
+                self.cleanups.1 += 1;
+                self.blocks[block].cleans_up = false;
+                self.blocks[block].settings.shield = false;
+                self.lifted(block);
+            }
+        }
+    }
+
     fn effective_deadline(&self, task: usize) -> f64 {
         let mut at = self.place(task);
         if !self.visible(at).is_empty() {
@@ -400,7 +435,8 @@ impl Program {
 
     fn is_shielded(&self, task: usize) -> bool {
         let Task { wall, stack, .. } = &self.tasks[task];
-        wall.is_some() || stack.iter().any(|block| self.blocks[*block].settings.shield)
+        let holds = |block: &Block| block.settings.shield && !block.cleans_up;
+        wall.is_some() || stack.iter().any(|block| holds(&self.blocks[*block]))
     }
 
     fn honoured(&self, task: usize) -> u32 {
@@ -412,6 +448,7 @@ impl Program {
         // A budget that was made shorter than the time that has passed acts at once.
         self.world.advance(self.world.now);
         self.world.audit();
+        self.let_in();
         self.listen();
         for task in 0..self.tasks.len() {
             if self.tasks[task].done {
@@ -475,18 +512,22 @@ impl Program {
         if self.tasks[task].stack.len() == DEEP {
             return;
         }
-        let settings = self.settings();
+        let mut settings = self.settings();
         let parent = self.place(task);
         let baseline = self.honoured(task);
+        let mut cleans_up = false;
         let (id, nursery) = if self.random.one_in(2) {
             let collect = false;
             let nursery = self.world.open(task, settings, collect);
+            cleans_up = settings.abrupt && !settings.shield && self.is_in_abrupt_cleanup(task);
+            settings.shield |= cleans_up;
+            self.cleanups.0 += usize::from(cleans_up);
             (self.world.tree.scope(nursery), Some(nursery))
         } else {
             (self.world.enter(task, settings), None)
         };
         let block = self.add_block(Some(id), nursery, parent, task, settings);
-        self.blocks[block].baseline = baseline;
+        (self.blocks[block].baseline, self.blocks[block].cleans_up) = (baseline, cleans_up);
         if settings.shield && !self.visible(parent).is_empty() {
             self.blocks[block].before = self.cancelled();
             self.blocks[block].before.retain(|before| *before != block);
@@ -867,6 +908,7 @@ impl Program {
             }
             1 => {
                 let shield = !self.blocks[block].settings.shield;
+                self.blocks[block].cleans_up = false;
                 self.world.change(|tree, now, out| tree.set_shield(id, shield, now, out));
                 self.blocks[block].settings.shield = shield;
                 if shield {
@@ -1000,12 +1042,15 @@ const ONCE_FAILED: [u64; 8] =
 fn r12_to_r21_hold_in_random_programs() {
     let mut cancelled = 0;
     let mut tasks = 0;
+    let mut cleanups = (0, 0);
     for seed in (1..=16_000).chain(ONCE_FAILED) {
         let named = Named(seed);
         let mut program = Program::new(Random::seeded(named.0));
         program.go();
         cancelled += program.blocks.iter().filter(|block| block.cancelled_at.is_some()).count();
         tasks += program.tasks.len();
+        cleanups = (cleanups.0 + program.cleanups.0, cleanups.1 + program.cleanups.1);
     }
     assert!(tasks > 50_000 && cancelled > 50_000, "{tasks} tasks, {cancelled} cancelled blocks");
+    assert!(cleanups.0 > 100 && cleanups.1 > 10, "{cleanups:?}");
 }
