@@ -3,10 +3,11 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use crate::cancel_scope::CancelScope;
+use crate::coop::poll_freely;
 use crate::error::Cancelled;
 
 /// Runs a future, most often a nursery, until it ends or the program is asked to stop: by Ctrl-C, and on
@@ -50,11 +51,10 @@ pub async fn graceful<F: Future>(grace: Duration, future: F) -> Result<F::Output
     let mut signals = Signals::new().expect("the system lets signals be caught");
     let scope = CancelScope::new().cleanup(grace);
     let mut run = pin!(scope.run(future));
+    let mut is_told = false;
     poll_fn(|cx| {
-        // Not `is_cancelled`: to ask that is to hear, as code in it would.
-        if scope.cause().is_none()
-            && let Poll::Ready(name) = signals.poll(cx)
-        {
+        if !is_told && let Poll::Ready(name) = poll_freely(pin!(signals.next()), cx) {
+            is_told = true;
             scope.cancel_with(name);
         }
         run.as_mut().poll(cx)
@@ -78,11 +78,14 @@ impl Signals {
         Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<&'static str> {
-        if self.interrupt.poll_recv(cx).is_ready() {
-            return Poll::Ready("SIGINT");
-        }
-        self.terminate.poll_recv(cx).map(|_| "SIGTERM")
+    async fn next(&mut self) -> &'static str {
+        poll_fn(|cx| {
+            if self.interrupt.poll_recv(cx).is_ready() {
+                return Poll::Ready("SIGINT");
+            }
+            self.terminate.poll_recv(cx).map(|_| "SIGTERM")
+        })
+        .await
     }
 }
 
@@ -95,7 +98,8 @@ impl Signals {
         tokio::signal::windows::ctrl_c().map(Self)
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<&'static str> {
-        self.0.poll_recv(cx).map(|_| "Ctrl-C")
+    async fn next(&mut self) -> &'static str {
+        self.0.recv().await;
+        "Ctrl-C"
     }
 }

@@ -83,6 +83,7 @@ mod cancel_scope;
 mod child;
 mod clock;
 pub mod combine;
+mod coop;
 mod core;
 mod driver;
 pub mod dump;

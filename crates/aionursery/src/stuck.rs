@@ -6,6 +6,7 @@ use std::task::Context;
 use std::time::Duration;
 
 use crate::clock::{Sleep, nanoseconds};
+use crate::coop::poll_freely;
 use crate::dump::Dump;
 use crate::ignore_panics::ignore_panics;
 use crate::scope::Scope;
@@ -44,7 +45,7 @@ impl Watch {
                 |at| clock.sleep_until(at),
             )
         });
-        if sleep.as_mut().poll(cx).is_pending() {
+        if poll_freely(sleep.as_mut(), cx).is_pending() {
             return;
         }
         let hook = rule.hook.clone();

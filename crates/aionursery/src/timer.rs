@@ -5,6 +5,7 @@ use std::task::Context;
 use std::time::Instant;
 
 use crate::clock::Sleep;
+use crate::coop::poll_freely;
 use crate::ignore_panics::ignore_panics;
 use crate::scope::{HARD, LATE, Scope, TIMED};
 
@@ -35,7 +36,7 @@ impl Timer {
             Some(sleep) if sleep.0 == moment => sleep,
             sleep => sleep.insert((moment, scope.clock().sleep_until(moment))),
         };
-        if sleep.as_mut().poll(cx).is_pending() {
+        if poll_freely(sleep.as_mut(), cx).is_pending() {
             return false;
         }
         self.sleep = None;

@@ -41,6 +41,23 @@ async fn a_signal_tells_what_runs_and_cuts_off_after_the_grace_what_has_not_ende
     });
     let late = graceful(Duration::from_millis(1), block).await.unwrap_err();
     assert_eq!(late.cause().reason(), Some("SIGTERM"));
+    // Also what never waits, and what was being cancelled before.
+    let busy = async {
+        send("-TERM");
+        let semaphore = tokio::sync::Semaphore::new(1);
+        loop {
+            drop(semaphore.acquire().await.unwrap());
+        }
+    };
+    assert!(graceful(Duration::from_millis(1), busy).await.is_err());
+    let scope = aionursery::CancelScope::new().cleanup(Duration::from_secs(600));
+    let cleaning = graceful(Duration::from_millis(1), async {
+        scope.cancel();
+        cancelled().await;
+        send("-TERM");
+        pending::<()>().await;
+    });
+    assert!(scope.run(cleaning).await.unwrap().is_err());
     // Without a signal it is what it runs.
     assert_eq!(graceful(Duration::ZERO, async { 7 }).await.unwrap(), 7);
 }

@@ -4,9 +4,12 @@ use std::cell::Cell;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use aionursery::{Builder, Child, LocalNursery, nursery, nursery_local, yield_now};
+use aionursery::{
+    Builder, Child, LocalNursery, Nursery, fail_after, move_on_after, nursery, nursery_local,
+    yield_now,
+};
 
 #[tokio::test]
 async fn a_limit_holds_for_both_kinds_of_children_and_keeps_the_order() {
@@ -292,4 +295,58 @@ async fn a_body_that_waits_alone_is_polled_once_for_each_wake() {
     .unwrap();
     // The first one, one for each message, and one for the end of the channel.
     assert_eq!(polls.load(Ordering::SeqCst), 1 + 5 + 1);
+}
+
+/// It always has something to receive, and uses up tokio's budget in each turn.
+async fn receives_for_ever() {
+    let semaphore = tokio::sync::Semaphore::new(1);
+    loop {
+        drop(semaphore.acquire().await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn r18_r21_deadlines_and_budgets_end_what_uses_up_tokios_budget() {
+    const SHORT: Duration = Duration::from_millis(2);
+    type Plain<'env> = Nursery<'env, &'static str>;
+    let deadline = || Builder::new().deadline(Instant::now() + SHORT);
+    let child = async |n: Plain<'_>| {
+        n.start_plain(receives_for_ever());
+        Ok(())
+    };
+    let all = async {
+        assert!(fail_after(SHORT, receives_for_ever()).await.is_err());
+        assert!(move_on_after(SHORT, receives_for_ever()).await.is_none());
+        assert!(fail_after(SHORT, nursery(child)).await.is_err());
+        let body = async |_: Plain<'_>| Ok(receives_for_ever().await);
+        assert!(deadline().nursery(body).await.unwrap_err().is_cancelled());
+        deadline().nursery(child).await.unwrap();
+        let cleans_up = Builder::new().cleanup(SHORT).nursery(async |n: Plain<'_>| {
+            n.start_plain(receives_for_ever());
+            n.cancel();
+            Ok(())
+        });
+        cleans_up.await.unwrap();
+    };
+    tokio::time::timeout(Duration::from_secs(60), all).await.expect("each ends by itself");
+}
+
+#[tokio::test]
+async fn r18_what_uses_up_tokios_budget_is_reported_as_stuck() {
+    let (tell, mut told) = tokio::sync::watch::channel(false);
+    let rule = Builder::new().warn_stuck(Duration::from_millis(2), move |_| {
+        tell.send_replace(true);
+    });
+    let stuck = rule.nursery(async |n: Nursery<'_, &str>| {
+        n.shielded().start_plain(async {
+            tokio::select! {
+                biased;
+                _ = told.wait_for(|told| *told) => (),
+                () = receives_for_ever() => (),
+            }
+        });
+        n.cancel();
+        Ok(())
+    });
+    tokio::time::timeout(Duration::from_secs(60), stuck).await.expect("it is told").unwrap();
 }

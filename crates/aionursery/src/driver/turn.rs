@@ -13,6 +13,7 @@ use nursery_core::Outcome;
 use super::Driver;
 use super::held::HeldChildren;
 use crate::child::Running;
+use crate::coop;
 use crate::core::Closed;
 use crate::error::{Failure, Label, Reason};
 use crate::ignore_panics::discard;
@@ -152,7 +153,7 @@ impl<E> Driver<E> {
 
     #[inline]
     fn run_fresh<F>(&mut self, mut body: Pin<&mut Option<F>>, outcome: &mut Ending<E>) -> bool {
-        while has_budget() && self.children.len() < self.at.full {
+        while coop::is_left() && self.children.len() < self.at.full {
             let Some(task) = self.fresh.next() else { return true };
             self.begin(task, outcome);
             self.check(body.as_mut(), outcome);
@@ -171,7 +172,7 @@ impl<E> Driver<E> {
     where
         F: Future<Output = Result<T, E>>,
     {
-        while has_budget() {
+        while coop::is_left() {
             let is_bodys = std::mem::take(&mut self.at.is_due) || {
                 let Some(task) = self.kit.woken.pop() else { return true };
                 if task.is(&self.kit.body) {
@@ -463,14 +464,4 @@ fn name(header: &Header) -> Reason {
         Some(name) => format!("child {name:?}").into(),
         None => format!("child {}", header.id()).into(),
     }
-}
-
-/// Tokio's budget for one turn of a task: without it a child that drains a channel would be
-/// polled in vain for the rest of the turn.
-#[inline]
-fn has_budget() -> bool {
-    #[cfg(feature = "tokio")]
-    return tokio::task::coop::has_budget_remaining();
-    #[cfg(not(feature = "tokio"))]
-    true
 }

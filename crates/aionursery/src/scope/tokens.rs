@@ -7,6 +7,7 @@ use std::task::Context;
 
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use crate::coop::poll_freely;
 use crate::sync::{Mutex, lock};
 
 /// Why a scope is cancelled that listens.
@@ -56,7 +57,7 @@ impl Tokens {
         // Not under the lock: a token takes wakers, which are the program's code.
         let mut waiting = std::mem::take(&mut *lock(&self.others));
         let before = waiting.len();
-        waiting.retain_mut(|(_, cancelled)| cancelled.as_mut().poll(cx).is_pending());
+        waiting.retain_mut(|(_, cancelled)| poll_freely(cancelled.as_mut(), cx).is_pending());
         let heard = waiting.len() < before;
         lock(&self.others).append(&mut waiting);
         heard
