@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import gc
 import math
 import weakref
@@ -10,7 +12,7 @@ import weakref
 import pytest
 
 import aionursery
-from aionursery import MultiError, Nursery, race
+from aionursery import BaseMultiError, MultiError, Nursery, race
 
 from .helpers import fail, fail_noted, forever, note_cancellation, turns, value
 from .virtual_clock import run_virtually, virtual
@@ -228,6 +230,47 @@ async def test_with_a_stagger_a_failure_starts_the_next_at_once():
     begin = aionursery.current_time()
     assert await race(fail(OSError()), fail(OSError()), value("third"), stagger=10) == "third"
     assert aionursery.current_time() == begin
+
+
+class Ends(BaseException):
+    """Ends a race, and is no error of a racer."""
+
+
+async def wins():
+    return "won"
+
+
+async def ends():
+    raise Ends
+
+
+async def fails_in_a_cancelled_scope(scope):
+    # By then the race has heard of the failure, and has not gone on.
+    asyncio.get_running_loop().call_soon(scope.cancel)
+    raise OSError
+
+
+@pytest.mark.parametrize("after", [0, 2])
+@pytest.mark.parametrize("how", ["won", "ended", "cancelled"])
+async def test_with_a_stagger_none_starts_once_the_race_is_over(world, how, after):
+    begun = []
+
+    async def racer(name, end):
+        begun.append(name)
+        await turns(after)
+        return await end()
+
+    targets = {
+        "won": lambda: racer("a", wins),
+        "ended": lambda: racer("a", ends),
+        "cancelled": lambda: racer("a", lambda: fails_in_a_cancelled_scope(scope)),
+    }
+    others = [functools.partial(racer, name, forever) for name in "bc"]
+    outcome = pytest.raises(BaseMultiError) if how == "ended" else contextlib.nullcontext()
+    with outcome, aionursery.CancelScope() as scope:
+        assert await race(targets[how], *others, stagger=10) == "won"
+    assert begun == ["a"]
+    assert scope.cancelled_caught == (how == "cancelled")
 
 
 @virtual

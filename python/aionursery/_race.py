@@ -80,12 +80,14 @@ class _Race:
     async def run(self, stagger: float | None) -> Any:
         try:
             async with Nursery() as nursery:
-                while self._left:
+                while self._left and not self._won:
                     ended = Event() if stagger is not None else None
                     nursery.start_soon(self._racer(nursery, self._left.popleft(), ended))
                     if ended is not None and self._left:
                         with _aionursery.move_on_after(stagger):
                             await ended.wait()
+                        # The wait may have ended in the turn of a cancellation (R12a).
+                        await _aionursery.checkpoint_if_cancelled()
         except BaseException:
             # The winner reaches the finish, and nothing takes it: an outer scope is cancelled.
             if self._won:
