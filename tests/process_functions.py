@@ -53,6 +53,16 @@ def wait_for_ever(path, *, deaf=False):
         time.sleep(60)
 
 
+def raise_when_terminated(path, error):
+    """Say which process runs, then wait; raise an error where it is terminated."""
+
+    def end(*_):
+        raise error
+
+    signal.signal(signal.SIGTERM, end)
+    wait_for_ever(path)
+
+
 def much(path, size):
     """Return more than fits into a pipe."""
     Path(path).write_text(str(os.getpid()))

@@ -123,6 +123,38 @@ async def test_r3_a_process_that_is_cancelled_amid_a_long_answer_does_not_hang(w
     assert task.cancelled() is not psutil.pid_exists(pid)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there, to terminate is to kill")
+@pytest.mark.parametrize("error", [SystemExit(0), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize("how", ["hand", "scope", "deadline"])
+async def test_r9_a_process_that_leaves_as_it_is_terminated_does_not_end_the_program(
+    world, tmp_path, how, error
+):
+    path = tmp_path / "begun"
+    with CancelScope() as scope:
+        async with Nursery() as nursery:
+            child = nursery.start_process(functions.raise_when_terminated, path, error)
+            pid = await begun(path)
+            if how == "hand":
+                child.cancel()
+            elif how == "scope":
+                scope.cancel()
+            else:
+                scope.cancel_after(0)
+    assert child.cancelled()
+    assert not psutil.pid_exists(pid)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there, to terminate is to kill")
+async def test_r7_an_error_of_a_process_that_is_terminated_is_raised(world, tmp_path):
+    path = tmp_path / "begun"
+    with pytest.raises(MultiError) as info:
+        async with Nursery() as nursery:
+            nursery.start_process(functions.raise_when_terminated, path, ValueError("cleanup"))
+            await begun(path)
+            nursery.cancel()
+    assert [str(error) for error in info.value] == ["cleanup"]
+
+
 @pytest.mark.parametrize("when", range(6))
 async def test_r3_a_process_can_be_cancelled_at_any_moment_of_its_start(world, when):
     limiter = CapacityLimiter(2)

@@ -62,6 +62,10 @@ class ProcessCall(ThreadCall):
                 worker.close()
 
     def has_given_up(self) -> bool:
+        # A process that was told to end may end as a program does, which is no end of this one.
+        told = self.cancellation is not None
+        if told and isinstance(self.error, (SystemExit, KeyboardInterrupt)):
+            return True
         return isinstance(self.error, BrokenWorkerProcess) or super().has_given_up()
 
     def tell(self) -> None:
