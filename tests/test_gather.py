@@ -166,8 +166,7 @@ async def test_map_takes_an_item_only_when_there_is_a_place(world, limit):
         nonlocal running, most
         running += 1
         most = max(most, running)
-        # One more is taken, and waits for its place.
-        assert taken <= number + limit + 1
+        assert taken <= number + limit
         await turns(2)
         running -= 1
         return number
@@ -205,6 +204,60 @@ async def test_r6_the_first_failure_ends_map_and_takes_no_further_item(world):
         await aionursery.map(child, items(), limit=2)
     assert [str(error) for error in info.value] == ["three"]
     assert len(taken) < 10
+
+
+@pytest.mark.parametrize("after", range(5))
+@pytest.mark.parametrize("source", ["plain", "asynchronous"])
+@pytest.mark.parametrize("limit", [1, 2, 3])
+async def test_r6_map_takes_nothing_in_the_turn_of_a_failure(world, limit, source, after):
+    trace, begun = [], []
+
+    def items():
+        for number in range(6):
+            trace.append(number)
+            yield number
+
+    async def asynchronous_items():
+        for number in items():
+            yield number
+
+    async def child(number):
+        begun.append(number)
+        if number == 1:
+            await turns(2)
+            trace.append("failed")
+            raise ValueError
+        await turns(after)
+
+    with pytest.raises(MultiError):
+        await aionursery.map(
+            child, items() if source == "plain" else asynchronous_items(), limit=limit
+        )
+    assert trace[-1] == "failed"
+    assert begun == trace[:-1]
+
+
+@pytest.mark.parametrize("after", range(6))
+@pytest.mark.parametrize("limit", [None, 1, 2])
+async def test_r12a_map_loses_no_item_that_a_source_gives_in_the_turn_of_a_failure(
+    world, limit, after
+):
+    taken, begun = [], []
+
+    async def items():
+        for number in range(6):
+            await turns(number and after)
+            taken.append(number)
+            yield number
+
+    async def child(number):
+        begun.append(number)
+        await turns(2)
+        raise ValueError
+
+    with pytest.raises(MultiError):
+        await aionursery.map(child, items(), limit=limit)
+    assert begun == taken
 
 
 async def test_r10_a_failed_task_that_map_awaits_is_in_no_reference_cycle(world):

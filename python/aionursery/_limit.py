@@ -168,6 +168,32 @@ async def start_when_free(
         raise
 
 
+async def free_place(nursery: Nursery) -> Place | None:
+    """Wait for a place of a nursery, in its body, and take it; None where there is no limit.
+
+    A body that has it only as it is cancelled is cancelled here: nothing is to start any more.
+    """
+    gate: Gate | None = _aionursery.gate_of(nursery)
+    if gate is None:
+        return None
+    place = Place(gate)
+    try:
+        if not place.take_free():
+            await place.line_up()
+            await _aionursery.checkpoint_if_cancelled()
+    except BaseException:
+        place.give_back()
+        raise
+    return place
+
+
+def start_in_free_place(nursery: Nursery, place: Place | None, target: Any, *args: Any) -> None:
+    """Start a child in what `free_place` has returned."""
+    task = _aionursery.start_child(nursery, target, args, None, None, False, False)
+    if place is not None:
+        task.add_done_callback(place.give_back)
+
+
 async def _in_turn(
     ticket: asyncio.Future[None], target: Awaitable[Any] | Callable[[], Awaitable[Any]]
 ) -> Any:

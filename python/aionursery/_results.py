@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeAlias, TypeVar, cast, overload
 
 from . import _aionursery
 from ._aionursery import Nursery
+from ._limit import free_place, start_in_free_place
 from ._refusals import check_async_function, is_awaitable, not_awaitable
 from ._waiter import waiter
 
@@ -154,14 +155,20 @@ async def map(
 
     check_async_function("map", fn)
     async with Nursery(limit=limit) as nursery:
+        # Each is taken once there is a place: the first has one.
+        place = await free_place(nursery)
         if isinstance(items, AsyncIterable):
             async for item in items:
                 results.append(None)
-                await nursery.start_when_free(run, len(results) - 1, item)
+                start_in_free_place(nursery, place, run, len(results) - 1, item)
+                place = await free_place(nursery)
+                # The source may have given this item in the turn of a failure (R12a).
+                await _aionursery.checkpoint_if_cancelled()
         else:
             for item in items:
                 results.append(None)
-                await nursery.start_when_free(run, len(results) - 1, item)
+                start_in_free_place(nursery, place, run, len(results) - 1, item)
+                place = await free_place(nursery)
     return cast("list[T]", results)
 
 
