@@ -29,12 +29,21 @@ async def children(nursery: Nursery) -> None:
     await aionursery.map(count, [1, 2])  # type: ignore[arg-type]
 
 
+class NamedGroup(aionursery.TaskGroup):
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+
 async def blocks() -> None:
     with Nursery() as nursery:  # type: ignore[attr-defined]
         print(nursery)
     async with aionursery.fail_after(1):  # type: ignore[attr-defined]
         pass
     aionursery.CancelScope(5)  # type: ignore[call-arg]
+    aionursery.TaskGroup(5)  # type: ignore[call-arg]
+    aionursery.TaskGroup(cleanup=1)  # type: ignore[call-arg]
+    NamedGroup()  # type: ignore[call-arg]
     aionursery.run(blocks)  # type: ignore[arg-type]
 
 

@@ -251,9 +251,22 @@ async def errors() -> None:
     assert [type(one) for one in caught[0].exceptions] == [ValueError]
 
 
+class NamedGroup(aionursery.TaskGroup):
+    """A group that has arguments of its own."""
+
+    def __init__(self, name: str, *, times: int = 1) -> None:
+        super().__init__()
+        self.name = name
+        self.times = times
+
+
 async def groups() -> None:
     async with aionursery.TaskGroup() as group:
+        assert_type(group, aionursery.TaskGroup)
         assert_type(group.create_task(count("grouped")), Task[int])
+    async with NamedGroup("named", times=2) as named:
+        assert_type(named, NamedGroup)
+        assert_type(named.create_task(count(named.name, named.times)), Task[int])
 
 
 async def main() -> str:
