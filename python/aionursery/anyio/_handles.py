@@ -72,8 +72,41 @@ class End:
     async def wait(self) -> None:
         if self._task.done():
             await engine.checkpoint()
-        else:
-            await asyncio.wait([self._task])
+            return
+        ending = Ending(self._task)
+        try:
+            await ending
+        finally:
+            ending.forget()
+
+
+class Ending(asyncio.Future[None]):
+    """What waits for the end of a child, and has ended with it.
+
+    The loop tells of an end a turn later than a failure cancels what waits: asked in between, this
+    says that it has ended, so the failure does not take it (R12a).
+    """
+
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        super().__init__(loop=task.get_loop())
+        self._task = task
+        task.add_done_callback(self._hear)
+
+    def forget(self) -> None:
+        """Be told no more."""
+        self._task.remove_done_callback(self._hear)
+
+    def done(self) -> bool:
+        self._hear()
+        return super().done()
+
+    def cancel(self, msg: Any = None) -> bool:
+        self._hear()
+        return super().cancel(msg)
+
+    def _hear(self, _: object = None) -> None:
+        if self._task.done() and not super().done():
+            self.set_result(None)
 
 
 class ChildScope:
