@@ -1,6 +1,6 @@
 """R18 in groups opened by the cleanup of a task that a group has cancelled: the same as in asyncio.
 
-Each program runs with asyncio's `TaskGroup` and with ours, and leaves the same trace. asyncio cancels the
+Each program runs with a `TaskGroup` of both kinds, and leaves the same trace. asyncio cancels the
 children of a group in any order, so the trace is compared without it.
 """
 
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 
-import aionursery
 import pytest
+
+import aionursery
 
 from .virtual_clock import run_virtually, virtual
 

@@ -16,6 +16,7 @@ pub use scoped::Scoped;
 use crate::around::{Shared, Target};
 use crate::clock::{Clock, UserClock};
 use crate::error::{Cause, Reason};
+use crate::polling;
 
 /// A scope that can be cancelled from anywhere, before, while or after something runs in it.
 ///
@@ -142,7 +143,7 @@ impl CancelScope {
     /// Whether it is cancelled, by itself or from outside.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.0.hear();
+        self.0.opened().as_ref().into_iter().for_each(polling::hear);
         self.0.is_cancelled()
     }
 

@@ -17,6 +17,7 @@ use crate::child::{Child, Handle, Running, make};
 use crate::core::Core;
 use crate::error::{Cause, Failure, Label, NurseryClosed, Reason};
 use crate::limit::{Gate, Place};
+use crate::polling;
 use crate::scope::info::{Info, Runs};
 use crate::scope::{Cancellation, Scope};
 use crate::special::{RecordGuard, Special, wall};
@@ -277,7 +278,7 @@ impl<'env, E, M> Nursery<'env, E, M> {
     /// Whether the nursery is cancelled.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.core.scope.hear();
+        polling::hear(&self.core.scope);
         self.core.scope.look_at_tokens();
         self.core.scope.is_soft()
     }

@@ -318,7 +318,10 @@ async fn r18_r21_deadlines_and_budgets_end_what_uses_up_tokios_budget() {
         assert!(fail_after(SHORT, receives_for_ever()).await.is_err());
         assert!(move_on_after(SHORT, receives_for_ever()).await.is_none());
         assert!(fail_after(SHORT, nursery(child)).await.is_err());
-        let body = async |_: Plain<'_>| Ok(receives_for_ever().await);
+        let body = async |_: Plain<'_>| {
+            receives_for_ever().await;
+            Ok(())
+        };
         assert!(deadline().nursery(body).await.unwrap_err().is_cancelled());
         deadline().nursery(child).await.unwrap();
         let cleans_up = Builder::new().cleanup(SHORT).nursery(async |n: Plain<'_>| {

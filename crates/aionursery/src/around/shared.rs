@@ -175,12 +175,9 @@ impl Shared {
         }
     }
 
-    /// What runs in it may hear of its cancellation by a handle.
-    pub(crate) fn hear(&self) {
-        let scope = self.state().scope.clone();
-        if let Some(scope) = scope {
-            scope.hear();
-        }
+    /// The scope, if it has a place in the tree.
+    pub(crate) fn opened(&self) -> Option<Arc<Scope>> {
+        self.state().scope.clone()
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
