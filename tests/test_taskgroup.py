@@ -150,6 +150,35 @@ async def test_a_group_starts_its_children_as_the_loops_factory_would(world, nam
     assert trace == (["child", "body"] if eager else ["body", "child"])
 
 
+async def test_r12a_what_siblings_have_got_when_a_child_fails_is_theirs(world):
+    loop = asyncio.get_running_loop()
+    replies = [loop.create_future() for _ in range(3)]
+    slot, closed = loop.create_future(), []
+
+    async def request(reply):
+        await reply
+
+    async def use():
+        connection = await slot
+        group.create_task(answer(connection))
+        try:
+            await asyncio.sleep(10)
+        finally:
+            closed.append(connection)
+
+    with pytest.raises(ExceptionGroup) as raised:
+        async with TaskGroup() as group:
+            for reply in replies:
+                group.create_task(request(reply))
+            group.create_task(use())
+            await turns(2)
+            for number, reply in enumerate(replies):
+                reply.set_exception(ConnectionResetError(number))
+            slot.set_result("connection")
+    assert [error.args for error in raised.value.exceptions] == [(0,), (1,), (2,)]
+    assert closed == ["connection"]
+
+
 def test_create_task_shows_its_signature_and_what_it_does():
     signature = inspect.signature(TaskGroup.create_task)
     expected = "(self, /, coro, *, name=None, context=None, eager_start=None, **_)"

@@ -840,6 +840,9 @@ def refuse_child(target: object) -> None:
 def act_as_task_group(nursery: Nursery) -> None:
     """Have a nursery's own cancellation act as asyncio's groups do it: as `Task.cancel()`, once."""
 
+def is_to_hear() -> bool:
+    """Whether the task that runs goes on with what it has got, to be cancelled at its next await (R12a)."""
+
 def create_task(
     self: Nursery,
     /,

@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from contextvars import Context
 from typing import Any, TypeVar
 
-from ._aionursery import Nursery, Task, act_as_task_group, create_task
+from ._aionursery import Nursery, Task, act_as_task_group, create_task, is_to_hear
 from ._errors import unhandled_in_group
 from ._factory import eager_task_factory
 
@@ -103,7 +103,8 @@ class TaskGroup(Nursery, asyncio.TaskGroup):  # type: ignore[misc]
             return "has not been entered"
         if self.closed or (self._exiting and not self.children):
             return "is finished"
-        if self._is_aborting():
+        if self._is_aborting() and not is_to_hear():
+            # asyncio's group aborts a turn after the failure, when what could still go on has done so.
             return "is shutting down"
         return None
 

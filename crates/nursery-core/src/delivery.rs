@@ -86,8 +86,8 @@ impl<F: Face> Tree<F> {
     }
 
     /// Whether the cancellation that waits to be thrown takes from a task even what it has waited
-    /// for and got (R12a): that of an abrupt scope. For its host only one that was asked for:
-    /// asyncio's cancels the host for a failure a turn later, and finds it gone on.
+    /// for and got (R12a): that of an abrupt scope that was asked for or, for its children, that came with its
+    /// host's. After a failure asyncio's acts a turn later, when a task that had got something has gone on.
     #[must_use]
     pub fn is_abrupt(&self, member: MemberId) -> bool {
         let entry = &self.members[member.0];
@@ -96,9 +96,12 @@ impl<F: Face> Tree<F> {
         while at != NONE && self.scopes[at].effective {
             let scope = &self.scopes[at];
             let heard = if above_base { entry.charge.delivered } else { scope.charge.delivered };
-            let asked = scope.cause.as_ref().is_some_and(|cause| cause.source == Source::Explicit);
-            let cancelled = scope.cause.is_some() && (above_base || asked);
-            if cancelled && scope.settings.abrupt && !heard {
+            let by_hand = scope.cause.as_ref().is_some_and(|cause| match cause.source {
+                Source::Explicit => true,
+                Source::Host => above_base,
+                Source::Failure | Source::Deadline => false,
+            });
+            if by_hand && scope.settings.abrupt && !heard {
                 return true;
             }
             if scope.settings.shield {

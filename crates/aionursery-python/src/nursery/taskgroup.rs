@@ -7,14 +7,15 @@ use pyo3::prelude::*;
 use crate::cpython::args::{Args, given};
 use crate::cpython::call::{is_context, is_coroutine};
 use crate::cpython::called::method;
-use crate::cpython::errors::Fallible;
+use crate::cpython::errors::{Fallible, optional};
 use crate::cpython::function::{Method, This};
-use crate::cpython::imports::names;
+use crate::cpython::imports::{current_task, names, running_loop};
 use crate::cpython::object::Object;
 use crate::cpython::owned::Owned;
 use crate::engine::state::LoopState;
 use crate::nursery::Nursery;
 use crate::nursery::start::{self, Order};
+use crate::task::Task;
 use crate::task_class;
 
 /// What a usual call asks for, with the coroutine; None for any other.
@@ -59,7 +60,19 @@ static CREATE_TASK: Method<Nursery> = method!(fast Nursery, c"create_task", crea
     c"create_task($self, coro, *, name=None, context=None, eager_start=None, **_)\n--\n\nStart a child and return its task.\n\nRaises RuntimeError before the group is entered, once it has finished and while it shuts down.",
 );
 
-/// Adds the method to the module, for the class to take.
+/// Whether the task that runs goes on with what it has got, to be cancelled at its next await (R12a).
+#[pyfunction]
+fn is_to_hear(py: Python<'_>) -> bool {
+    let task = optional(running_loop(py).and_then(|event_loop| current_task(&event_loop)));
+    let Some(task) = task.as_deref().and_then(Object::cast::<Task>) else { return false };
+    let place = (task.data().state(), task.data().member.get());
+    let (Some(state), Some(member)) = place else { return false };
+    let tree = state.tree.borrow();
+    tree.is_pending(member) && !tree.is_abrupt(member)
+}
+
+/// Adds the method to the module, for the class to take, and what the rest of the class asks.
 pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(is_to_hear, module)?)?;
     CREATE_TASK.add_for_class(module)
 }

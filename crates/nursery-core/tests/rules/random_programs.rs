@@ -380,14 +380,17 @@ impl Program {
     /// Whether what a task is to be told of takes even a result from it (R12a).
     fn is_abrupt(&self, task: usize) -> bool {
         let visible = self.visible(self.place(task));
-        let asked = |block: usize| {
+        // For a failure asyncio's cancels a turn later.
+        let by_hand = |block: usize| {
             let cause = self.blocks[block].id.and_then(|id| self.world.tree.cause(id));
-            cause.is_some_and(|cause| cause.source == Source::Explicit)
+            let is_mine = self.tasks[task].stack.contains(&block);
+            cause.is_some_and(|cause| match cause.source {
+                Source::Explicit => true,
+                Source::Host => !is_mine,
+                _ => false,
+            })
         };
-        // Its host hears of a failure a turn later, as asyncio's does.
-        let mine = |block: usize| self.tasks[task].stack.contains(&block);
-        let abrupt =
-            |block: &usize| self.blocks[*block].settings.abrupt && (!mine(*block) || asked(*block));
+        let abrupt = |block: &usize| self.blocks[*block].settings.abrupt && by_hand(*block);
         visible.iter().any(|block| abrupt(block) && !self.is_told(task, *block))
     }
 
