@@ -10,7 +10,7 @@ use crate::scope::ScopeOptions;
 use crate::scope::info::OpenedAt;
 use crate::stuck;
 
-/// What a child's error does to its siblings (R6).
+/// What an error of a child or of the body does to the other children (R6).
 ///
 /// ```
 /// # futures::executor::block_on(async {
@@ -29,7 +29,13 @@ pub enum OnError {
     /// It cancels them.
     #[default]
     Cancel,
-    /// It leaves them alone; the block gives all errors at its end.
+    /// It leaves them alone; the block gives all errors at its end. A body that fails, and whose children end only
+    /// with it, calls [`cancel`](crate::Nursery::cancel).
+    ///
+    /// A body that awaits a value which a failed child does not have can only end, and cancels the nursery: by
+    /// [`value`](crate::Child::value), [`next_value`](crate::AsCompleted::next_value) or
+    /// [`gather_in`](crate::combine::Gather::gather_in). The child itself or its [`end`](crate::Child::end) is
+    /// what to await there. A child that awaits such a value ends alone.
     Collect,
 }
 
@@ -64,16 +70,18 @@ impl Builder {
         Self::default()
     }
 
-    /// What a child's error does to its siblings: see [`OnError`].
+    /// What an error does to the other children: see [`OnError`].
     pub fn on_error(mut self, on_error: OnError) -> Self {
         self.on_error = on_error;
         self
     }
 
-    /// At most this many children run at once (at least one); the others wait for their first step. One
-    /// that waits for another child keeps its place. Functions of `spawn_blocking` are not counted:
+    /// At most this many children run at once (at least one); the others wait for their first step. In-task
+    /// children get their places in the order of starting, spawned ones in that in which the workers take them up
+    /// (R4). One that waits for another child keeps its place. Functions of `spawn_blocking` are not counted:
     /// tokio has a limit of its own for them. A child that waits for its place when the nursery is cancelled never
-    /// runs, whatever the budget (R17); one that has a place by [`reserve`](crate::Nursery::reserve) does.
+    /// runs, whatever the budget (R17), unless it is shielded; one that has a place by
+    /// [`reserve`](crate::Nursery::reserve) does.
     ///
     /// ```
     /// # futures::executor::block_on(async {

@@ -110,7 +110,8 @@ impl<T, E> Child<T, E> {
     /// Cancels this child alone: no error, siblings unharmed (R16). It is dropped the next time
     /// its nursery, or its worker, comes to it; after the shields that stand inside it, but at once
     /// if it is shielded as a whole. It has no cleanup budget and does not hear of it: to end one child gently, or
-    /// from where its handle is not, run it in a [`CancelScope`](crate::CancelScope), whose handles may be cloned.
+    /// from where its handle is not, run it in a [`CancelScope`](crate::CancelScope), whose handles may be cloned. A
+    /// child that waits for its place under a [`limit`](crate::Builder::limit) hears of that scope only when it has it.
     pub fn cancel(&self) {
         self.task.cancel()
     }
@@ -160,7 +161,8 @@ impl<T, E> Child<T, E> {
 
     /// Its value, for code whose nursery deals with failures. If the child has none, the code that
     /// awaits it ends at this await, as cancelled: a body or a sibling of a child that failed is being
-    /// cancelled anyway. The child's error stays the nursery's, which gives it back.
+    /// cancelled anyway, but for [`OnError::Collect`](crate::OnError::Collect), which says what it does there. The
+    /// child's error stays the nursery's, which gives it back.
     ///
     /// A child that awaits the value of one that was cancelled alone is cancelled, too.
     ///

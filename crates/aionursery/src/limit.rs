@@ -1,5 +1,5 @@
 //! How many children of a nursery run at once; the others wait for their first step in the
-//! order of starting, or are made only when there is a place. It must never hold a place for a child
+//! order of their first polls, or are made only when there is a place. It must never hold a place for a child
 //! that is gone.
 
 use std::collections::BTreeMap;

@@ -159,9 +159,10 @@ impl Builder {
 }
 
 impl<E> OpenNursery<E> {
-    /// Waits until all children have ended, and gives their errors. Children go on starting siblings until
-    /// then. A cancellation of the code that awaits it cancels the nursery, gives it its budget and
-    /// waits for it, as for a nursery in a block (R27a). What must not wait calls
+    /// Waits until all children have ended, and gives their errors. Until then children, and handles outside, may
+    /// start more, and it ends only once they stop: to refuse new jobs, set a flag or cancel a token that the code
+    /// which starts them looks at. A cancellation of the code that awaits it cancels the nursery, gives it its budget
+    /// and waits for it, as for a nursery in a block (R27a). What must not wait calls
     /// [`cancel`](Nursery::cancel) first.
     ///
     /// # Errors

@@ -34,8 +34,10 @@ impl<'env, E, M> Nursery<'env, E, M> {
     /// that place for it. So a loop takes its next item only when there is a place for it, in place of
     /// starting children that wait for theirs. Without a limit there is a place at once.
     ///
-    /// Callers that wait here and children that wait for their first step stand in one queue. A body that has all
-    /// the places itself waits for ever: each ends with its permit or its child.
+    /// Callers that wait here and children that wait for their first step stand in one queue, in the order in which
+    /// they are first polled. A body that has all the places itself waits for ever: each ends with its permit or its
+    /// child. A permit does not keep the nursery open: once that has closed, a start with one panics, also with one
+    /// that is reserved afterwards.
     ///
     /// ```
     /// # futures::executor::block_on(async {

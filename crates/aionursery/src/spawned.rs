@@ -65,6 +65,10 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
     /// # Errors
     /// [`NurseryClosed`] once body and children have ended; the future is dropped.
     ///
+    /// # Panics
+    /// Outside a tokio runtime, as on a plain thread: [`spawn_on`](Self::spawn_on) and
+    /// [`try_start_soon`](Self::try_start_soon) work there.
+    ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
     /// let mut kept = None;

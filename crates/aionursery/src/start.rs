@@ -140,7 +140,11 @@ impl<'env, E: 'env, M> Nursery<'env, E, M> {
     /// Starts a child, and waits until it has said that it is ready, with what it hands over. The call
     /// starts it; awaiting what the call gives back waits. Until the child has said so it is the caller's: it is
     /// cancelled if the future of this call is dropped, as it is where the caller is cancelled (R24); then it is gone
-    /// in the nursery's next turn, or, if it is spawned, once its worker has come to it.
+    /// in the nursery's next turn, or, if it is spawned, once its worker has come to it. Under a full
+    /// [`limit`](crate::Builder::limit) it waits for a place first: for ever, if none gets free.
+    ///
+    /// There is no [`Child`]: what is to end the child later is handed over with [`started`](TaskStatus::started), as
+    /// a [`CancelScope`](crate::CancelScope) that it runs in.
     ///
     /// # Errors
     /// [`NotStarted`]: the nursery is closed, or the child failed or ended before. A failure is then no

@@ -173,8 +173,8 @@ pub fn current_effective_deadline() -> Option<Instant> {
 }
 
 /// Ends when the code that awaits it is cancelled, by whatever scope above it up to the nearest shield;
-/// never outside of one. [`Nursery::cancelled`](crate::Nursery::cancelled) hears its nursery also inside
-/// a shield.
+/// never outside of one. It belongs to the scope in which it is first polled, wherever it is polled later.
+/// [`Nursery::cancelled`](crate::Nursery::cancelled) hears its nursery also inside a shield.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()
