@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use aionursery::time::current_time;
 use aionursery::{Builder, Nursery, OnError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -62,7 +63,7 @@ pub(crate) async fn main() {
         let all = Builder::new()
             .on_error(OnError::Collect)
             .limit(3)
-            .deadline(std::time::Instant::now() + Duration::from_secs(2));
+            .deadline(current_time() + Duration::from_secs(2));
         let mut kept = Vec::new();
         let ended = all.nursery(async |m: Nursery<'_, std::io::Error>| {
             kept.extend(files.map(|file| m.named(file).start_soon(fetch_again(address, file))));

@@ -146,16 +146,17 @@ impl Builder {
 
     /// When the nursery is cancelled by itself (R21): a moment of the standard library's, or
     /// tokio's. As after [`Nursery::cancel`](crate::Nursery::cancel), what the body had returned before is still the
-    /// block's value; a [`fail_after`](crate::fail_after) around it makes every lateness an error.
+    /// block's value, and a handle that was kept tells by its [`cause`](crate::Nursery::cause); a
+    /// [`fail_after`](crate::fail_after) around it makes a child that was cut off an error.
     ///
     /// # Panics
     /// When it is polled, on a tokio runtime that was built without `enable_time`.
     ///
     /// ```
     /// # futures::executor::block_on(async {
-    /// use std::time::{Duration, Instant};
-    /// use aionursery::Builder;
-    /// let soon = Instant::now() + Duration::from_millis(5);
+    /// use std::time::Duration;
+    /// use aionursery::{Builder, time::current_time};
+    /// let soon = current_time() + Duration::from_millis(5);
     /// let error = Builder::new().deadline(soon).nursery(async |n| {
     ///     Ok(n.start_soon(std::future::pending::<Result<(), String>>()).value().await)
     /// }).await.unwrap_err();

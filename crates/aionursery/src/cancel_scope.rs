@@ -78,8 +78,8 @@ impl CancelScope {
     ///
     /// ```
     /// # futures::executor::block_on(async {
-    /// use std::time::Instant;
-    /// let late = aionursery::CancelScope::new().deadline(Instant::now());
+    /// use aionursery::{CancelScope, time::current_time};
+    /// let late = CancelScope::new().deadline(current_time());
     /// assert!(late.run(std::future::pending::<()>()).await.is_err());
     /// # });
     /// ```
@@ -158,10 +158,11 @@ impl CancelScope {
     ///
     /// ```
     /// # futures::executor::block_on(async {
-    /// use std::time::{Duration, Instant};
-    /// let scope = aionursery::CancelScope::new().deadline(Instant::now());
+    /// use std::time::Duration;
+    /// use aionursery::{CancelScope, time::current_time};
+    /// let scope = CancelScope::new().deadline(current_time());
     /// let value = scope.run(async {
-    ///     scope.set_deadline(Instant::now() + Duration::from_secs(60));
+    ///     scope.set_deadline(current_time() + Duration::from_secs(60));
     ///     aionursery::yield_now().await;
     ///     7
     /// });

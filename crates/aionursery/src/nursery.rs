@@ -307,9 +307,9 @@ impl<'env, E, M> Nursery<'env, E, M> {
     ///
     /// ```
     /// # futures::executor::block_on(async {
-    /// use aionursery::{nursery, error::Source};
+    /// use aionursery::{nursery, error::Source, time::current_time};
     /// let error = nursery(async |n| {
-    ///     n.set_deadline(std::time::Instant::now());
+    ///     n.set_deadline(current_time());
     ///     std::future::pending::<Result<(), String>>().await
     /// }).await.unwrap_err();
     /// assert_eq!(error.cause().unwrap().source(), Source::Deadline);

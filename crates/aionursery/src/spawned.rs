@@ -99,8 +99,9 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
         Ok(Child::new(handle))
     }
 
-    /// As [`spawn`](Self::spawn), on another runtime than the one that this code runs on: the child is
-    /// this nursery's like any other, and its deadlines and budgets are told by this nursery's clock.
+    /// As [`spawn`](Self::spawn), on another runtime than the one that this code runs on, also from a thread outside of
+    /// any: the child is this nursery's like any other. Without a [`Clock`](crate::time::Clock) of the program's, its
+    /// time and that of the scopes which it opens is its own runtime's, which differs where one of the two is paused.
     ///
     /// # Panics
     /// If the nursery is closed.

@@ -23,6 +23,11 @@ fn until<F: Future>(deadline: Option<Instant>, future: F) -> Scoped<F> {
 /// `Duration::MAX` there is no limit. Below a cleanup budget, code in it that hears of cancellations has
 /// [that](crate::Builder::cleanup).
 ///
+/// A future that ends by itself after the time was over gives its own value: a nursery the errors that it had
+/// collected, a shield its result. [`MultiError::cause`](crate::MultiError::cause) tells of the first, and
+/// [`CancelScope::cause`](crate::CancelScope::cause), of a scope with this [deadline](crate::CancelScope::deadline), of
+/// all.
+///
 /// # Errors
 /// [`Cancelled`](crate::Cancelled) if the time was over first.
 ///
@@ -142,9 +147,9 @@ pub fn shield<F: Future>(future: F) -> Shielding<F> {
     Shielding { scoped: Scoped::new(Target::Shield(Location::caller()), future) }
 }
 
-/// The time where the running code stands: on the clock of the scopes around it, which may be a
-/// runtime's that is paused, or a [`Clock`](crate::time::Clock) of the program's. The example of
-/// [`current_effective_deadline`] reads it.
+/// The time where the running code stands, from which a deadline counts: on the clock of the scopes around it, which
+/// may be a runtime's that is paused, or a [`Clock`](crate::time::Clock) of the program's; outside of scopes, on the
+/// runtime's. The example of [`current_effective_deadline`] reads it.
 #[must_use]
 pub fn current_time() -> Instant {
     polling::now()
