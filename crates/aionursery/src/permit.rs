@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use crate::child::Child;
+use crate::error::NurseryClosed;
 use crate::limit::Place;
 use crate::nursery::{Admits, Nursery, Sendable};
 use crate::plain::Plain;
@@ -37,7 +38,7 @@ impl<'env, E, M> Nursery<'env, E, M> {
     /// Callers that wait here and children that wait for their first step stand in one queue, in the order in which
     /// they are first polled. A body that has all the places itself waits for ever: each ends with its permit or its
     /// child. A permit does not keep the nursery open: once that has closed, a start with one panics, also with one
-    /// that is reserved afterwards.
+    /// that is reserved afterwards; [`try_start_soon`](Permit::try_start_soon) and `try_spawn` say so.
     ///
     /// ```
     /// # futures::executor::block_on(async {
@@ -79,8 +80,21 @@ impl<'env, E, M> Permit<'env, E, M> {
         F: Future<Output = Result<T, E>> + 'env,
         M: Admits<F>,
     {
-        let started = self.nursery.start_in(self.place, future);
-        started.unwrap_or_else(|closed| panic!("{closed}"))
+        self.try_start_soon(future).unwrap_or_else(|closed| panic!("{closed}"))
+    }
+
+    /// As [`start_soon`](Self::start_soon), for a permit that the nursery does not wait for: one that was reserved by a
+    /// handle outside of it.
+    ///
+    /// # Errors
+    /// [`NurseryClosed`] once body and children have ended; the future is dropped.
+    #[track_caller]
+    pub fn try_start_soon<F, T>(self, future: F) -> Result<Child<T, E>, NurseryClosed>
+    where
+        F: Future<Output = Result<T, E>> + 'env,
+        M: Admits<F>,
+    {
+        self.nursery.start_in(self.place, future)
     }
 }
 
@@ -111,8 +125,37 @@ impl<E: Send + 'static, M> Permit<'_, E, M> {
         F: Future<Output = Result<T, E>> + Send + 'static,
         T: Send + 'static,
     {
-        let started = self.nursery.spawn_in(self.place, future);
-        started.unwrap_or_else(|closed| panic!("{closed}"))
+        self.try_spawn(future).unwrap_or_else(|closed| panic!("{closed}"))
+    }
+
+    /// As [`spawn`](Self::spawn), for a permit that the nursery does not wait for.
+    ///
+    /// # Errors
+    /// [`NurseryClosed`] once body and children have ended; the future is dropped.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let jobs = aionursery::Builder::new().limit(1).open::<String>();
+    /// let handle = jobs.clone();
+    /// let submitter = tokio::spawn(async move {
+    ///     let permit = handle.reserve().await;
+    ///     tokio::task::yield_now().await; // the nursery is closed meanwhile
+    ///     permit.try_spawn(async { Ok(()) }).is_err()
+    /// });
+    /// jobs.close().await.unwrap();
+    /// assert!(submitter.await.unwrap());
+    /// # });
+    /// ```
+    #[track_caller]
+    pub fn try_spawn<F, T>(self, future: F) -> Result<Child<T, E>, NurseryClosed>
+    where
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.nursery.spawn_in(self.place, future)
     }
 
     /// Starts a child that cannot fail in this place, as [`Nursery::spawn_plain`] does.
