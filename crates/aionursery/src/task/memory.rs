@@ -5,7 +5,10 @@
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::sync::plain;
 
 /// Sizes differ by this much.
 const GRAIN: usize = 64;
@@ -37,6 +40,20 @@ struct Pieces {
     left: Cell<usize>,
 }
 
+/// What a thread that has ended has not cut of its chunk. The next thread goes on with it: else the few children that
+/// a thread of short life starts would hold a chunk each, for as long as others keep their memory.
+struct Rest {
+    begins: NonNull<u8>,
+    pieces: usize,
+}
+
+// SAFETY: what was never handed out belongs to what holds this.
+unsafe impl Send for Rest {}
+
+/// How many of each size are left for the next thread.
+const RESTS: usize = 64;
+static LEFT: Mutex<[Vec<Rest>; LARGEST]> = Mutex::new([const { Vec::new() }; LARGEST]);
+
 /// Whether a thread keeps pieces.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Keeps {
@@ -58,7 +75,7 @@ struct Keeper;
 impl Drop for Keeper {
     fn drop(&mut self) {
         KEEPS.set(Keeps::NoMore);
-        PIECES.with(|all| all.iter().for_each(Pieces::clear));
+        PIECES.with(|all| all.iter().enumerate().for_each(|(index, pieces)| pieces.clear(index)));
     }
 }
 
@@ -130,13 +147,15 @@ impl Pieces {
         unsafe { NonNull::new_unchecked(piece) }
     }
 
-    /// A new chunk.
+    /// A new chunk, or what another thread has left of one.
     #[cold]
     fn renew(&self, size: usize) {
-        let pieces = match KEEPS.get() == Keeps::Yes || begins_to_keep() {
-            true => (CHUNK.size() - GRAIN) / size,
-            false => 1,
-        };
+        let keeps = KEEPS.get() == Keeps::Yes || begins_to_keep();
+        if keeps && let Some(Rest { begins, pieces }) = plain(&LEFT)[size / GRAIN - 1].pop() {
+            self.rest.set(begins.as_ptr());
+            return self.left.set(pieces);
+        }
+        let pieces = if keeps { (CHUNK.size() - GRAIN) / size } else { 1 };
         let chunk = allocate(CHUNK);
         // SAFETY: fresh memory, large enough and aligned.
         unsafe { chunk.cast().write(Head(AtomicUsize::new(pieces))) };
@@ -145,7 +164,7 @@ impl Pieces {
         self.left.set(pieces);
     }
 
-    fn clear(&self) {
+    fn clear(&self, index: usize) {
         self.room.set(0);
         while let Some(piece) = NonNull::new(self.unused.get()) {
             // SAFETY: as in `take`.
@@ -153,10 +172,14 @@ impl Pieces {
             // SAFETY: it is kept no more.
             unsafe { drop_pieces(piece.as_ptr().cast(), 1) };
         }
-        let left = self.left.replace(0);
-        if left > 0 {
+        let pieces = self.left.replace(0);
+        let Some(begins) = NonNull::new(self.rest.get()).filter(|_| pieces > 0) else { return };
+        let rests = &mut plain(&LEFT)[index];
+        if rests.len() < RESTS {
+            rests.push(Rest { begins, pieces });
+        } else {
             // SAFETY: these were never handed out.
-            unsafe { drop_pieces(self.rest.get(), left) };
+            unsafe { drop_pieces(begins.as_ptr(), pieces) };
         }
     }
 }
