@@ -32,7 +32,7 @@ pub struct Ended<E> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closed;
 
-/// Beyond this many errors a set finds the ones that were there already.
+/// Beyond this many errors a set finds the ones that were there already, and those that are spent go.
 const FEW: usize = 16;
 
 /// One nursery's life.
@@ -284,12 +284,30 @@ impl<E: Identity> Lifecycle<E> {
             self.bare = Some(error);
         } else {
             self.alone |= alone;
+            if self.errors.len() == self.errors.capacity() && self.errors.len() >= FEW {
+                self.let_go_of_spent();
+            }
             self.errors.push(error);
         }
         let first = !self.failed;
         let cancels = bare || alone || !self.collect;
         self.failed |= cancels;
         (first && cancels, again)
+    }
+
+    /// Makes room for as many errors again as are left, so that looking at all costs each little.
+    #[cold]
+    fn let_go_of_spent(&mut self) {
+        let before = self.errors.len();
+        self.errors.retain(|error| !error.is_spent());
+        let left = self.errors.len();
+        if left < before {
+            // It may have the identity of one that has gone.
+            self.known = None;
+        }
+        let room = left.max(FEW);
+        self.errors.reserve_exact(room);
+        self.errors.shrink_to(left + room);
     }
 
     fn is_new(&mut self, error: &E) -> bool {

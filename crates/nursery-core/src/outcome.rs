@@ -7,6 +7,12 @@ use std::num::NonZeroUsize;
 pub trait Identity {
     /// The same number for the same object; `None` if no two values can be the same.
     fn identity(&self) -> Option<NonZeroUsize>;
+
+    /// Whether nothing is left to report: another has taken what it held, for good. A nursery lets go of
+    /// such an error where it needs room, and its destructor runs there.
+    fn is_spent(&self) -> bool {
+        false
+    }
 }
 
 /// How a child or a body ended.

@@ -193,3 +193,34 @@ impl<E> State<E> {
         self.erase.unwrap_or(AdoptedError::record)
     }
 }
+
+#[cfg(all(test, feature = "tokio", not(aionursery_loom)))]
+mod tests {
+    use crate::{Builder, ErrorKind, Nursery, OnError};
+
+    #[tokio::test]
+    async fn r5_a_nursery_keeps_nothing_of_errors_that_awaiting_the_child_has_taken() {
+        let builder = Builder::new().on_error(OnError::Collect);
+        let ended = builder.nursery(async |n: Nursery<'_, usize>| {
+            for round in 0..1000 {
+                let in_task = n.start_soon(async move { Err::<(), _>(round) });
+                let spawned = n.spawn(async move { Err::<(), _>(round) });
+                let panics = n.spawn(async { std::panic::resume_unwind(Box::new(())) });
+                let [in_task, spawned, panics]: [Result<(), _>; 3] =
+                    [in_task.await, spawned.await, panics.await];
+                for ended in [in_task, spawned] {
+                    assert!(matches!(ended.unwrap_err().into_kind(), ErrorKind::Error(_)));
+                }
+                assert!(matches!(panics.unwrap_err().into_kind(), ErrorKind::Panic(_)));
+                if round % 100 == 0 {
+                    n.start_soon(async move { Err::<(), _>(round) });
+                }
+                assert!(n.core().state().life.errors().count() <= 64);
+            }
+            Ok(())
+        });
+        let errors = ended.await.unwrap_err();
+        let reported = errors.errors().copied().collect::<Vec<_>>();
+        assert_eq!((errors.len(), reported), (10, (0..1000).step_by(100).collect()));
+    }
+}

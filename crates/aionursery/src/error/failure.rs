@@ -27,6 +27,10 @@ impl<E> Held<E> {
     pub(crate) fn take(&self) -> Option<E> {
         lock(&self.0).take()
     }
+
+    fn is_taken(&self) -> bool {
+        lock(&self.0).is_none()
+    }
 }
 
 /// Why a child has no value, for its handle.
@@ -118,5 +122,14 @@ impl<E> Identity for Failure<E> {
     fn identity(&self) -> Option<NonZeroUsize> {
         // Values have no identity: an error that is reached on two ways is moved, not copied.
         None
+    }
+
+    /// What is left of it then has no code of the program's: it may go under the nursery's lock.
+    fn is_spent(&self) -> bool {
+        match &self.kept {
+            Kept::Error(held) => held.is_taken(),
+            Kept::Panic(held) => held.is_taken(),
+            Kept::Adopted(_) => false,
+        }
     }
 }

@@ -1,6 +1,10 @@
 //! One nursery's life without a tree: what each end means and what it raises.
 
-use nursery_core::{Closed, Ended, ErrorKind, Lifecycle, Outcome, Phase, Role, Verdict};
+use std::cell::Cell;
+use std::num::NonZeroUsize;
+use std::rc::Rc;
+
+use nursery_core::{Closed, Ended, ErrorKind, Identity, Lifecycle, Outcome, Phase, Role, Verdict};
 
 use crate::world::Oops;
 
@@ -165,4 +169,73 @@ fn r6_an_adopted_error_leaves_the_first_failure_to_cancel_the_siblings() {
     life.child_ended(Outcome::Cancelled);
     life.body_ended(Outcome::Cancelled);
     assert_eq!(life.verdict(), Verdict::Errors(vec![Oops(1), Oops(2)]));
+}
+
+/// An error that its owner may take away, and how often it was asked whether that is so.
+struct Shared {
+    number: usize,
+    taken: Rc<Cell<bool>>,
+    asked: Rc<Cell<usize>>,
+}
+
+impl Identity for Shared {
+    fn identity(&self) -> Option<NonZeroUsize> {
+        NonZeroUsize::new(self.number)
+    }
+
+    fn is_spent(&self) -> bool {
+        self.asked.set(self.asked.get() + 1);
+        self.taken.get()
+    }
+}
+
+const MANY: usize = 10_000;
+
+/// A nursery in which so many fail, each taken at once but those that stay. Returns how many errors it has kept
+/// at most, and how often they were asked.
+fn with_taken(stays: impl Fn(usize) -> bool) -> (Lifecycle<Shared>, usize, usize) {
+    let mut life = Lifecycle::new(true);
+    let (asked, mut most) = (Rc::new(Cell::new(0)), 0);
+    for number in 1..=MANY {
+        life.child_started().expect("it is open");
+        let taken = Rc::new(Cell::new(false));
+        let error = Shared { number, taken: taken.clone(), asked: asked.clone() };
+        assert!(life.child_ended(Outcome::Failed(error)).again.is_none());
+        taken.set(!stays(number));
+        most = most.max(life.errors().count());
+    }
+    (life, most, asked.get())
+}
+
+fn left(life: &mut Lifecycle<Shared>) -> Vec<usize> {
+    let errors = life.verdict().into_errors().into_iter();
+    errors.filter(|error| !error.taken.get()).map(|error| error.number).collect()
+}
+
+#[test]
+fn r5_errors_that_were_taken_go_and_the_others_stay_in_their_order() {
+    let stays = |number: usize| number.is_multiple_of(1000);
+    let (mut life, most, _) = with_taken(stays);
+    assert!(most <= 64, "{most}");
+    assert_eq!(left(&mut life), (1..=MANY).filter(|number| stays(*number)).collect::<Vec<_>>());
+}
+
+#[test]
+fn r5_each_error_is_looked_at_a_few_times_however_many_stay() {
+    for one_in in [1, 2, 3, MANY] {
+        let stays = |number: usize| number.is_multiple_of(one_in);
+        let (mut life, most, asked) = with_taken(stays);
+        assert!(most <= 2 * MANY / one_in + 64 && asked <= 4 * MANY, "{one_in}: {most}, {asked}");
+        assert_eq!(left(&mut life).len(), MANY / one_in);
+    }
+}
+
+#[test]
+fn r7_an_error_at_the_place_of_one_that_has_gone_is_another() {
+    let (mut life, ..) = with_taken(|number| number == 1);
+    let mut again = |number| {
+        let (taken, asked) = Default::default();
+        life.error(Outcome::Failed(Shared { number, taken, asked })).again.is_some()
+    };
+    assert!(again(1) && !again(2) && again(2));
 }
