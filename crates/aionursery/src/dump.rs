@@ -67,26 +67,39 @@ impl Display for Dump {
     }
 }
 
+/// A node that is being printed.
+struct Begun<'a> {
+    left: std::slice::Iter<'a, Node>,
+    /// Counted once: there may be many children to count.
+    unlisted: usize,
+    /// How wide the indent of what is below it is.
+    width: usize,
+}
+
+impl<'a> Begun<'a> {
+    fn new(node: &'a Node, width: usize) -> Self {
+        Self { left: node.children.iter(), unlisted: node.unlisted(), width }
+    }
+}
+
 /// Prints a node and what is below it. No step of it calls itself: a tree may be deeper than the
 /// stack.
 fn tree(f: &mut fmt::Formatter<'_>, root: &Node) -> fmt::Result {
     write!(f, "{root}")?;
     let mut indent = String::new();
-    // Each node that was begun, what is still to be printed below it, and how wide its indent is.
-    let mut begun = vec![(root, root.children.iter(), 0)];
-    while let Some((node, left, width)) = begun.last_mut() {
+    let mut begun = vec![Begun::new(root, 0)];
+    while let Some(Begun { left, unlisted, width }) = begun.last_mut() {
         indent.truncate(*width);
-        let unlisted = node.unlisted();
         match left.next() {
             Some(below) => {
-                let is_last = left.len() == 0 && unlisted == 0;
+                let is_last = left.len() == 0 && *unlisted == 0;
                 let (first, rest) = if is_last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
                 write!(f, "\n{indent}{first}{below}")?;
                 indent.push_str(rest);
-                begun.push((below, below.children.iter(), indent.len()));
+                begun.push(Begun::new(below, indent.len()));
             }
             None => {
-                match unlisted {
+                match *unlisted {
                     0 => {}
                     1 => write!(f, "\n{indent}└─ 1 child without a name")?,
                     n => write!(f, "\n{indent}└─ {n} children without a name")?,

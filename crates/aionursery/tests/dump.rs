@@ -317,3 +317,25 @@ async fn a_tree_that_is_deeper_than_a_stack_is_shown_cancelled_and_left() {
     // It was all that held the scopes above it.
     drop(last);
 }
+
+#[test]
+fn a_dump_of_very_many_named_children_does_not_print_for_ever() {
+    // Steps by the square of these would take minutes.
+    const MANY: usize = if cfg!(miri) { 100 } else { 200_000 };
+    let shown = block_on(nursery_local(async |n| {
+        for _ in 0..MANY {
+            n.named("one").start_soon(pending::<Result<(), ()>>());
+        }
+        n.start_soon(pending::<Result<(), ()>>());
+        yield_now().await;
+        let dump = n.dump();
+        n.cancel();
+        Ok(dump)
+    }));
+    let (tell, hear) = std::sync::mpsc::channel();
+    let dump = shown.unwrap();
+    std::thread::spawn(move || tell.send(dump.to_string()));
+    let text = hear.recv_timeout(std::time::Duration::from_secs(60)).expect("it is printed");
+    assert_eq!(text.matches("\n├─ child ").count(), MANY);
+    assert!(text.ends_with("\n└─ 1 child without a name"));
+}
