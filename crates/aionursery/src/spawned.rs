@@ -131,6 +131,10 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
     /// As [`spawn`](Self::spawn), for a future that is not `Send`, on the `LocalSet` that this code runs
     /// in: a task of its own on this thread, of any nursery's.
     ///
+    /// The error has to be `Send` all the same: if the nursery is dropped early, the nursery above gets it, which
+    /// may be on another thread (R28). With another error a [`nursery_local`](crate::nursery_local) has
+    /// [`start_soon`](Self::start_soon).
+    ///
     /// # Panics
     /// If the nursery is closed, or outside a `LocalSet`, as `tokio::task::spawn_local`.
     ///
