@@ -32,7 +32,7 @@ pub struct Ended<E> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closed;
 
-/// Beyond this many errors a set finds the ones that were there already, and those that are spent go.
+/// Beyond this many errors a set finds the ones that were there already.
 const FEW: usize = 16;
 
 /// One nursery's life.
@@ -68,6 +68,8 @@ pub struct Lifecycle<E> {
     /// One of the errors leaves bare if it is the only one.
     alone: bool,
     errors: Vec<E>,
+    /// With so many errors, it lets go of those that are spent.
+    enough: usize,
     #[expect(
         clippy::box_collection,
         reason = "few nurseries have so many errors, and all are made and moved"
@@ -89,6 +91,7 @@ impl<E: Identity> Lifecycle<E> {
             bare: None,
             alone: false,
             errors: Vec::new(),
+            enough: FEW,
             known: None,
         }
     }
@@ -284,7 +287,7 @@ impl<E: Identity> Lifecycle<E> {
             self.bare = Some(error);
         } else {
             self.alone |= alone;
-            if self.errors.len() == self.errors.capacity() && self.errors.len() >= FEW {
+            if self.errors.len() >= self.enough {
                 self.let_go_of_spent();
             }
             self.errors.push(error);
@@ -295,19 +298,18 @@ impl<E: Identity> Lifecycle<E> {
         (first && cancels, again)
     }
 
-    /// Makes room for as many errors again as are left, so that looking at all costs each little.
+    /// Looks at all again when there are four times as many as are left, so that it costs each little.
     #[cold]
     fn let_go_of_spent(&mut self) {
         let before = self.errors.len();
         self.errors.retain(|error| !error.is_spent());
         let left = self.errors.len();
         if left < before {
-            // It may have the identity of one that has gone.
+            // The next one may have the identity of one that has gone.
             self.known = None;
+            self.errors.shrink_to(2 * left);
         }
-        let room = left.max(FEW);
-        self.errors.reserve_exact(room);
-        self.errors.shrink_to(left + room);
+        self.enough = left.max(FEW / 4) * 4;
     }
 
     fn is_new(&mut self, error: &E) -> bool {
