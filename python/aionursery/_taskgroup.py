@@ -104,7 +104,7 @@ class TaskGroup(Nursery, asyncio.TaskGroup):  # type: ignore[misc]
         if self.closed or (self._exiting and not self.children):
             return "is finished"
         if self._is_aborting() and not is_to_hear():
-            # asyncio's group aborts a turn after the failure, when what could still go on has done so.
+            # asyncio's group aborts a turn later, when what could still go on has done so.
             return "is shutting down"
         return None
 
