@@ -116,7 +116,10 @@ impl<F: Face> Tree<F> {
     /// Whether something around a task is cancelled, and all of that was abrupt and has been thrown into it.
     pub(crate) fn has_heard_of_abrupt_only(&self, member: MemberId) -> bool {
         let Member { scope, base, ref charge, .. } = self.members[member.0];
-        if scope == NONE || !self.scopes[scope].effective || self.is_reached_for_good(scope) {
+        if scope == NONE
+            || !self.scopes[scope].effective
+            || self.is_reached_by_more_than_abrupt(scope)
+        {
             return false;
         }
         let mut at = scope;
@@ -133,8 +136,8 @@ impl<F: Face> Tree<F> {
         at != base || at == NONE || !self.scopes[at].effective || charge.delivered
     }
 
-    /// Whether a cancellation reaches a scope that is not abrupt.
-    fn is_reached_for_good(&self, mut at: u32) -> bool {
+    /// Whether a cancellation that is not abrupt reaches a scope.
+    fn is_reached_by_more_than_abrupt(&self, mut at: u32) -> bool {
         while at != NONE && self.scopes[at].effective {
             let scope = &self.scopes[at];
             if scope.cause.is_some() && !scope.settings.abrupt && !self.hands_on(scope) {
@@ -215,15 +218,8 @@ impl<F: Face> Tree<F> {
         let mut walk = std::mem::take(&mut self.walk);
         walk.push(self.wave(root));
         while let Some(Wave { at, given, hard, catcher }) = walk.pop() {
-            if self.scopes[at].cleans_up && self.is_reached_for_good(self.scopes[at].parent) {
-                let Scope { cancelled_at, lifted_at, .. } = self.scopes[root];
-                let now =
-                    if cancelled_at.is_finite() { cancelled_at.max(lifted_at) } else { lifted_at };
-                let scope = &mut self.scopes[at];
-                scope.stands_aside_no_more();
-                (scope.settings.shield, scope.lifted_at) = (false, now);
-                let parent = scope.parent;
-                self.set_budgets(parent, now);
+            if self.scopes[at].cleans_up {
+                self.let_in(at, root);
             }
             let scope = &self.scopes[at];
             let effective = scope.cause.is_some() || self.sees_above(scope);
@@ -267,6 +263,23 @@ impl<F: Face> Tree<F> {
             }
         }
         self.walk = walk;
+    }
+
+    /// A scope that was opened in the cleanup after an abrupt cancellation hears of any other: the change of `root`
+    /// may have brought one.
+    #[cold]
+    fn let_in(&mut self, at: u32, root: u32) {
+        let parent = self.scopes[at].parent;
+        if !self.is_reached_by_more_than_abrupt(parent) {
+            return;
+        }
+        // That was when the root was cancelled, or its shield lifted.
+        let Scope { cancelled_at, lifted_at, .. } = self.scopes[root];
+        let now = if cancelled_at.is_finite() { cancelled_at.max(lifted_at) } else { lifted_at };
+        let scope = &mut self.scopes[at];
+        scope.forget_cleanup();
+        (scope.settings.shield, scope.lifted_at) = (false, now);
+        self.set_budgets(parent, now);
     }
 
     /// How a change comes to a scope from above.

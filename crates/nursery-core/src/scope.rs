@@ -103,7 +103,8 @@ pub(crate) struct Scope<R> {
     pub(crate) settings: Settings,
     /// Its shield lets a bare cancellation of the task in, as anyio's do.
     pub(crate) porous: bool,
-    /// It is a shield, and porous, until something around it is cancelled that is not abrupt.
+    /// It was opened in the cleanup after an abrupt cancellation: it is a shield, and porous, until something around
+    /// it is cancelled that is not abrupt.
     pub(crate) cleans_up: bool,
     pub(crate) deadline: Option<TimerId>,
     pub(crate) budget: Option<TimerId>,
@@ -145,8 +146,8 @@ impl<R> Scope<R> {
         if own == Cleanup::Inherited && !self.settings.abrupt { given } else { own }
     }
 
-    /// If it is a shield, it is one as any other.
-    pub(crate) fn stands_aside_no_more(&mut self) {
+    /// Wherever it was opened, it is as any other from now on.
+    pub(crate) fn forget_cleanup(&mut self) {
         if std::mem::take(&mut self.cleans_up) {
             self.porous = false;
         }
