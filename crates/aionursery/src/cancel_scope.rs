@@ -143,7 +143,9 @@ impl CancelScope {
     /// Whether it is cancelled, by itself or from outside.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.0.opened().as_ref().into_iter().for_each(polling::hear);
+        if let Some(scope) = self.0.opened() {
+            polling::hear(&scope);
+        }
         self.0.is_cancelled()
     }
 

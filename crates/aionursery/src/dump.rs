@@ -252,10 +252,10 @@ impl Part<'_> {
         let running = host.running();
         let state = match (info.kind, info.stage()) {
             (Kind::Wall | Kind::Thread, _) => return below,
-            (Kind::Scope, _) | (Kind::Nursery, Stage::Open) => State::Running,
+            (Kind::Scope | Kind::Nursery, Stage::Open) => State::Running,
             (Kind::Nursery, Stage::Joining) => State::Joining,
             (Kind::Nursery, Stage::Dropped) if running > 0 => State::Dropped,
-            (Kind::Nursery, _) => return below,
+            (Kind::Scope | Kind::Nursery, _) => return below,
         };
         let time = |nanoseconds: f64| clock::duration(nanoseconds.max(0.0));
         let cause = |(cause, at): (&nursery_core::Cause<Reason>, f64)| {

@@ -1,12 +1,13 @@
 //! The dump of the live tree: what it shows of nurseries, scopes and children, and when.
 
 use std::future::pending;
+use std::time::Duration;
 
 use aionursery::{
     Builder, CancelScope,
     dump::{Dump, Node, NodeKind, State, dump, record_children},
     error::Source,
-    nursery_local, yield_now,
+    fail_after, nursery_local, yield_now,
 };
 use futures::FutureExt;
 use futures::channel::oneshot;
@@ -124,6 +125,18 @@ fn what_is_over_is_not_in_the_dump_of_the_program() {
     assert!(find(&dump(), "dropped soon").is_some());
     drop(dropped);
     assert!(find(&dump(), "dropped soon").is_none());
+    // A scope in which a nursery was opened whose handle is kept.
+    let mut kept = None;
+    let around = Builder::new().name("around").nursery_local(async |_| {
+        let inside = nursery_local(async |n| {
+            kept = Some(n.clone());
+            Ok::<_, ()>(())
+        });
+        fail_after(Duration::from_secs(60), inside).await.unwrap().unwrap();
+        assert!(find(&dump(), "around").unwrap().children().is_empty());
+        Ok::<_, ()>(())
+    });
+    block_on(around).unwrap();
 }
 
 #[test]

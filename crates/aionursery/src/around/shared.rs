@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::error::Cause;
+use crate::scope::info::Stage;
 use crate::scope::info::{self, Info, OpenedAt};
 use crate::scope::{Owner, Scope, ScopeOptions};
 use crate::sync::{Mutex, MutexGuard, lock};
@@ -17,8 +18,10 @@ use crate::sync::{Mutex, MutexGuard, lock};
 /// What ran in a scope has ended.
 pub(crate) fn end(scope: Arc<Scope>) {
     if Arc::strong_count(&scope) > 1 {
-        // A future that was first polled in it goes on elsewhere: its time is over.
+        // What was opened in it is still held, or a future that was first polled in it goes on elsewhere: its time is
+        // over, and it is shown no more.
         scope.set_deadline(f64::INFINITY);
+        scope.signal.info.set_stage(Stage::Closed);
     }
 }
 

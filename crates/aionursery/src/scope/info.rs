@@ -25,7 +25,7 @@ pub(crate) enum Kind {
     Thread,
 }
 
-/// How far a nursery is.
+/// How far a nursery is, or a scope: that is open or closed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
     Open,
