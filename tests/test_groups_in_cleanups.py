@@ -49,11 +49,14 @@ class Cleanups:
         self.trace.append("a failure")
         raise ValueError(delay)
 
+    async def fail_beside_a_worker(self, clean=None, *, delay=1):
+        async with self.group() as group:
+            group.create_task(self.worker(clean))
+            group.create_task(self.fail_after(delay))
+
 
 async def a_sibling_fails(it):
-    async with it.group() as outer:
-        outer.create_task(it.worker())
-        outer.create_task(it.fail_after(1))
+    await it.fail_beside_a_worker()
 
 
 async def the_body_fails(it):
@@ -72,9 +75,7 @@ async def a_child_of_the_cleanup_fails(it):
     async def clean():
         await it.clean(it.fail_after(0.5))
 
-    async with it.group() as outer:
-        outer.create_task(it.worker(clean))
-        outer.create_task(it.fail_after(1))
+    await it.fail_beside_a_worker(clean)
 
 
 async def the_worker_is_cancelled_again_by_hand(it):
@@ -85,13 +86,8 @@ async def the_worker_is_cancelled_again_by_hand(it):
 
 
 async def the_group_around_fails_meanwhile(it):
-    async def between():
-        async with it.group() as outer:
-            outer.create_task(it.worker())
-            outer.create_task(it.fail_after(1))
-
     async with it.group() as outermost:
-        outermost.create_task(between())
+        outermost.create_task(it.fail_beside_a_worker())
         outermost.create_task(it.fail_after(1.5))
 
 
@@ -101,9 +97,8 @@ async def the_time_around_is_over(it):
 
 
 async def the_time_around_is_over_meanwhile(it):
-    async with asyncio.timeout(1.5), it.group() as outer:
-        outer.create_task(it.worker())
-        outer.create_task(it.fail_after(1))
+    async with asyncio.timeout(1.5):
+        await it.fail_beside_a_worker()
 
 
 async def the_time_of_the_cleanup_is_over(it):
@@ -111,20 +106,14 @@ async def the_time_of_the_cleanup_is_over(it):
         async with asyncio.timeout(0.5):
             await it.clean()
 
-    async with it.group() as outer:
-        outer.create_task(it.worker(clean))
-        outer.create_task(it.fail_after(1))
+    await it.fail_beside_a_worker(clean)
 
 
 async def a_cleanup_is_cancelled_and_cleans_up(it):
     async def clean():
-        async with it.group() as closing:
-            closing.create_task(it.worker())
-            closing.create_task(it.fail_after(0.5))
+        await it.fail_beside_a_worker(delay=0.5)
 
-    async with it.group() as outer:
-        outer.create_task(it.worker(clean))
-        outer.create_task(it.fail_after(1))
+    await it.fail_beside_a_worker(clean)
 
 
 async def main_is_cancelled(it):
@@ -212,9 +201,7 @@ async def test_r12_a_deadline_farther_out_ends_a_group_in_a_cleanup_that_hangs()
         await it.clean(asyncio.sleep(1000))
 
     with pytest.raises(ExceptionGroup) as raised, aionursery.fail_after(5):
-        async with aionursery.TaskGroup() as group:
-            group.create_task(it.worker(clean))
-            group.create_task(it.fail_after(1))
+        await it.fail_beside_a_worker(clean)
     assert shape(raised.value) == "group(ValueError())"
     assert round(asyncio.get_running_loop().time() - began, 3) == 5
     assert it.trace == ["a failure", "file is closed", "connection is closed"]

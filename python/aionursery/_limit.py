@@ -158,9 +158,7 @@ async def start_when_free(
             await place.line_up()
             # From here on it is refused where it is started.
             handed_over = True
-            task = _aionursery.start_child(self, target, args, name, context, shield, False)
-            task.add_done_callback(place.give_back)
-            return task
+            return start_in_free_place(self, place, target, args, name, context, shield)
     except BaseException:
         place.give_back()
         if not handed_over:
@@ -187,11 +185,20 @@ async def free_place(nursery: Nursery) -> Place | None:
     return place
 
 
-def start_in_free_place(nursery: Nursery, place: Place | None, target: Any, *args: Any) -> None:
-    """Start a child in what `free_place` has returned."""
-    task = _aionursery.start_child(nursery, target, args, None, None, False, False)
+def start_in_free_place(
+    nursery: Nursery,
+    place: Place | None,
+    target: Any,
+    args: tuple[Any, ...],
+    name: object = None,
+    context: Context | None = None,
+    shield: bool = False,
+) -> Task[Any]:
+    """Start a child in a place that was waited for; None where there is no limit."""
+    task = _aionursery.start_child(nursery, target, args, name, context, shield, False)
     if place is not None:
         task.add_done_callback(place.give_back)
+    return task
 
 
 async def _in_turn(

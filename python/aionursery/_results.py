@@ -160,14 +160,14 @@ async def map(
         if isinstance(items, AsyncIterable):
             async for item in items:
                 results.append(None)
-                start_in_free_place(nursery, place, run, len(results) - 1, item)
+                start_in_free_place(nursery, place, run, (len(results) - 1, item))
                 place = await free_place(nursery)
                 # The source may have given this item in the turn of a failure (R12a).
                 await _aionursery.checkpoint_if_cancelled()
         else:
             for item in items:
                 results.append(None)
-                start_in_free_place(nursery, place, run, len(results) - 1, item)
+                start_in_free_place(nursery, place, run, (len(results) - 1, item))
                 place = await free_place(nursery)
     return cast("list[T]", results)
 
