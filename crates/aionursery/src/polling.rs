@@ -78,9 +78,7 @@ pub(crate) fn current() -> Option<Arc<Scope>> {
 /// The running code asks whether a scope is cancelled: it hears of that if it stands in it. A look from outside
 /// changes nothing.
 pub(crate) fn hear(scope: &Arc<Scope>) {
-    if look(|around| around.is_below(scope)) {
-        scope.hear();
-    }
+    scope.hear_if(|| look(|around| around.is_below(scope)));
 }
 
 /// A scope with a handle is to stand in what is around: that opens if it is one without.

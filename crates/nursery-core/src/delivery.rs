@@ -2,7 +2,7 @@
 //! It must never tell a task twice of what it was already told, but for a spent budget (R18).
 
 use crate::budget::end_of;
-use crate::member::{Member, MemberId};
+use crate::member::MemberId;
 use crate::scope::{Cause, Charge, Cleanup, Scope, ScopeId, Source};
 use crate::slab::NONE;
 use crate::tree::{Alarm, Delivery, Effects, Face, Tree};
@@ -43,7 +43,7 @@ impl<F: Face> Tree<F> {
         let mut at = member.scope;
         while at != member.base && at != NONE {
             let scope = &self.scopes[at];
-            if scope.settings.shield && !scope.porous {
+            if scope.holds_bare() {
                 return true;
             }
             at = scope.parent;
@@ -59,8 +59,7 @@ impl<F: Face> Tree<F> {
         while at != member.base && at != NONE && at != scope.at {
             at = self.scopes[at].parent;
         }
-        let is_shield = |scope: &Scope<_>| scope.settings.shield && !scope.porous;
-        at != member.base && self.scopes.get(at).is_some_and(is_shield)
+        at != member.base && self.scopes.get(at).is_some_and(Scope::holds_bare)
     }
 
     /// The scope whose cancellation a task is told of: the outermost visible one, which is the
@@ -72,17 +71,36 @@ impl<F: Face> Tree<F> {
         Some((self.id(at), cause))
     }
 
-    /// The outermost cancelled scope that can be seen from a scope.
-    fn catcher_from(&self, mut at: u32) -> u32 {
-        let mut found = NONE;
-        while at != NONE && self.scopes[at].effective {
-            let scope = &self.scopes[at];
-            if scope.cause.is_some() {
-                found = at;
-            }
+    /// The scopes from one outwards to which a cancellation is visible, up to the first shield.
+    fn visible(&self, at: u32) -> impl Iterator<Item = (u32, &Scope<F::Reason>)> {
+        let next = |at: u32| self.scopes.get(at).filter(|scope| scope.effective);
+        let mut at = at;
+        std::iter::from_fn(move || {
+            let (here, scope) = (at, next(at)?);
             at = if scope.settings.shield { NONE } else { scope.parent };
-        }
-        found
+            Some((here, scope))
+        })
+    }
+
+    /// The outermost cancelled scope that can be seen from a scope.
+    fn catcher_from(&self, at: u32) -> u32 {
+        let cancelled = self.visible(at).filter(|(_, scope)| scope.cause.is_some());
+        cancelled.last().map_or(NONE, |(at, _)| at)
+    }
+
+    /// The scopes that are cancelled around a task, each with whether the task is a child below it, and whether it has
+    /// been told of that one.
+    fn reaching(
+        &self,
+        member: MemberId,
+    ) -> impl Iterator<Item = (&Scope<F::Reason>, &Cause<F::Reason>, bool, bool)> {
+        let entry = &self.members[member.0];
+        let mut above_base = false;
+        self.visible(entry.scope).filter_map(move |(at, scope)| {
+            above_base |= at == entry.base;
+            let charge = if above_base { &entry.charge } else { &scope.charge };
+            Some((scope, scope.cause.as_ref()?, above_base, charge.delivered))
+        })
     }
 
     /// Whether the cancellation that waits to be thrown takes from a task even what it has waited
@@ -90,62 +108,29 @@ impl<F: Face> Tree<F> {
     /// host's. After a failure asyncio's acts a turn later, when a task that had got something has gone on.
     #[must_use]
     pub fn is_abrupt(&self, member: MemberId) -> bool {
-        let entry = &self.members[member.0];
-        let mut at = entry.scope;
-        let mut above_base = at == entry.base;
-        while at != NONE && self.scopes[at].effective {
-            let scope = &self.scopes[at];
-            let heard = if above_base { entry.charge.delivered } else { scope.charge.delivered };
-            let by_hand = scope.cause.as_ref().is_some_and(|cause| match cause.source {
+        self.reaching(member).any(|(scope, cause, above_base, is_told)| {
+            let by_hand = match cause.source {
                 Source::Explicit => true,
                 Source::Host => above_base,
                 Source::Failure | Source::Deadline => false,
-            });
-            if by_hand && scope.settings.abrupt && !heard {
-                return true;
-            }
-            if scope.settings.shield {
-                return false;
-            }
-            at = scope.parent;
-            above_base |= at == entry.base;
-        }
-        false
+            };
+            by_hand && scope.settings.abrupt && !is_told
+        })
     }
 
     /// Whether something around a task is cancelled, and all of that was abrupt and has been thrown into it.
     pub(crate) fn has_heard_of_abrupt_only(&self, member: MemberId) -> bool {
-        let Member { scope, base, ref charge, .. } = self.members[member.0];
-        if scope == NONE
-            || !self.scopes[scope].effective
-            || self.is_reached_by_more_than_abrupt(scope)
-        {
-            return false;
-        }
-        let mut at = scope;
-        while at != base && at != NONE && self.scopes[at].effective {
-            let scope = &self.scopes[at];
-            if scope.cause.is_some() && !self.hands_on(scope) && !scope.charge.delivered {
-                return false;
-            }
-            if scope.settings.shield {
-                return true;
-            }
-            at = scope.parent;
-        }
-        at != base || at == NONE || !self.scopes[at].effective || charge.delivered
+        let mut asking =
+            self.reaching(member).filter(|(scope, ..)| !self.hands_on(scope)).peekable();
+        asking.peek().is_some()
+            && asking.all(|(scope, .., is_told)| scope.settings.abrupt && is_told)
     }
 
     /// Whether a cancellation that is not abrupt reaches a scope.
-    fn is_reached_by_more_than_abrupt(&self, mut at: u32) -> bool {
-        while at != NONE && self.scopes[at].effective {
-            let scope = &self.scopes[at];
-            if scope.cause.is_some() && !scope.settings.abrupt && !self.hands_on(scope) {
-                return true;
-            }
-            at = if scope.settings.shield { NONE } else { scope.parent };
-        }
-        false
+    fn is_reached_by_more_than_abrupt(&self, at: u32) -> bool {
+        self.visible(at).any(|(_, scope)| {
+            scope.cause.is_some() && !scope.settings.abrupt && !self.hands_on(scope)
+        })
     }
 
     /// Whether a child has heard of a cancellation from above its nursery, or of one that reaches it
@@ -277,8 +262,7 @@ impl<F: Face> Tree<F> {
         let Scope { cancelled_at, lifted_at, .. } = self.scopes[root];
         let now = if cancelled_at.is_finite() { cancelled_at.max(lifted_at) } else { lifted_at };
         let scope = &mut self.scopes[at];
-        scope.forget_cleanup();
-        (scope.settings.shield, scope.lifted_at) = (false, now);
+        (scope.cleans_up, scope.settings.shield, scope.lifted_at) = (false, false, now);
         self.set_budgets(parent, now);
     }
 

@@ -68,7 +68,7 @@ pub struct Lifecycle<E> {
     /// One of the errors leaves bare if it is the only one.
     alone: bool,
     errors: Vec<E>,
-    /// With so many errors, it lets go of those that are spent.
+    /// At this many errors those that are spent go.
     enough: usize,
     #[expect(
         clippy::box_collection,

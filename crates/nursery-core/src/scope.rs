@@ -103,8 +103,8 @@ pub(crate) struct Scope<R> {
     pub(crate) settings: Settings,
     /// Its shield lets a bare cancellation of the task in, as anyio's do.
     pub(crate) porous: bool,
-    /// It was opened in the cleanup after an abrupt cancellation: it is a shield, and porous, until something around
-    /// it is cancelled that is not abrupt.
+    /// It was opened in the cleanup after an abrupt cancellation: it is a shield that lets a bare one in, too, until
+    /// something around it is cancelled that is not abrupt.
     pub(crate) cleans_up: bool,
     pub(crate) deadline: Option<TimerId>,
     pub(crate) budget: Option<TimerId>,
@@ -146,11 +146,9 @@ impl<R> Scope<R> {
         if own == Cleanup::Inherited && !self.settings.abrupt { given } else { own }
     }
 
-    /// Wherever it was opened, it is as any other from now on.
-    pub(crate) fn forget_cleanup(&mut self) {
-        if std::mem::take(&mut self.cleans_up) {
-            self.porous = false;
-        }
+    /// Whether it is a shield that keeps out a bare cancellation of a task in it, too (R20).
+    pub(crate) fn holds_bare(&self) -> bool {
+        self.settings.shield && !(self.porous || self.cleans_up)
     }
 
     pub(crate) fn new(parent: u32, host: u32, settings: Settings, baseline: u32) -> Self {

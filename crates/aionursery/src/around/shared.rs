@@ -10,8 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::error::Cause;
-use crate::scope::info::Stage;
-use crate::scope::info::{self, Info, OpenedAt};
+use crate::scope::info::{self, Info, OpenedAt, Stage};
 use crate::scope::{Owner, Scope, ScopeOptions};
 use crate::sync::{Mutex, MutexGuard, lock};
 

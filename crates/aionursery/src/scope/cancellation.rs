@@ -15,7 +15,13 @@ impl Scope {
     /// that (R18): elsewhere it would only keep code alive that nothing tells, and a timeout late.
     #[inline]
     pub(crate) fn hear(&self) {
-        if !self.hears.load(Ordering::Relaxed) {
+        self.hear_if(|| true);
+    }
+
+    /// As [`hear`](Self::hear), for what may stand elsewhere: that is asked until something hears.
+    #[inline]
+    pub(crate) fn hear_if(&self, stands_in_it: impl FnOnce() -> bool) {
+        if !self.hears.load(Ordering::Relaxed) && stands_in_it() {
             self.begin_to_hear();
         }
     }

@@ -86,7 +86,7 @@ impl<E: Identity, K> Nursery<E, K> {
 impl<F: Face> Tree<F> {
     /// A task opens a nursery and stands in its scope. With `collect`, a failing child leaves its
     /// siblings alone. An abrupt one that is opened amid the cleanup after an abrupt cancellation is a
-    /// [porous](Self::be_porous) shield, until something else is cancelled around it: as asyncio has it, that
+    /// shield that lets a bare one in, until something else is cancelled around it: as asyncio has it, that
     /// cancellation was for the tasks of its moment (R18).
     pub fn open(
         &mut self,
@@ -119,7 +119,7 @@ impl<F: Face> Tree<F> {
             strict: false,
         });
         self.scopes[scope].nursery = id;
-        (self.scopes[scope].porous, self.scopes[scope].cleans_up) = (cleans_up, cleans_up);
+        self.scopes[scope].cleans_up = cleans_up;
         NurseryId { at: id, serial }
     }
 

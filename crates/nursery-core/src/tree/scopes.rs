@@ -391,7 +391,7 @@ impl<F: Face> Tree<F> {
 
     /// Raises or lowers a shield (R19). What it held back is delivered when it falls.
     pub fn set_shield(&mut self, scope: ScopeId, shield: bool, now: f64, out: &mut Effects<F>) {
-        self.scopes[scope.at].forget_cleanup();
+        self.scopes[scope.at].cleans_up = false;
         if std::mem::replace(&mut self.scopes[scope.at].settings.shield, shield) == shield {
             return;
         }

@@ -191,8 +191,8 @@ impl Identity for Shared {
 
 const MANY: usize = 10_000;
 
-/// A nursery in which so many fail, each taken at once but those that stay. Returns how many errors it has kept
-/// at most, and how often they were asked.
+/// Lets this many children fail. Each error is taken at once, except those that stay. Returns the nursery, the most
+/// errors that it has kept, and how often these were asked.
 fn with_taken(stays: impl Fn(usize) -> bool) -> (Lifecycle<Shared>, usize, usize) {
     let mut life = Lifecycle::new(true);
     let (asked, mut most) = (Rc::new(Cell::new(0)), 0);
