@@ -138,7 +138,7 @@ impl<F: Face> Tree<F> {
         while let Some(at) = walk.pop() {
             if self.scopes[at].cause.is_some() {
                 self.set_budget(at);
-                self.spread(at, out);
+                self.spread(at, now, out);
                 if self.allowed(at) == 0.0 {
                     self.insist_from(self.id(at), now, false, out);
                 }

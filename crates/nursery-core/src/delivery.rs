@@ -199,12 +199,12 @@ impl<F: Face> Tree<F> {
 
     /// Brings what a scope's subtree knows of cancellation up to date, after the scope was
     /// cancelled or its shield or budget was changed. Stops where nothing changes.
-    pub(crate) fn spread(&mut self, root: u32, out: &mut Effects<F>) {
+    pub(crate) fn spread(&mut self, root: u32, now: f64, out: &mut Effects<F>) {
         let mut walk = std::mem::take(&mut self.walk);
         walk.push(self.wave(root));
         while let Some(Wave { at, given, hard, catcher }) = walk.pop() {
             if self.scopes[at].cleans_up {
-                self.let_in(at, root);
+                self.let_in(at, now);
             }
             let scope = &self.scopes[at];
             let effective = scope.cause.is_some() || self.sees_above(scope);
@@ -250,17 +250,14 @@ impl<F: Face> Tree<F> {
         self.walk = walk;
     }
 
-    /// A scope that was opened in the cleanup after an abrupt cancellation hears of any other: the change of `root`
-    /// may have brought one.
+    /// A scope that was opened in the cleanup after an abrupt cancellation hears of any other: what has changed
+    /// above it may have brought one.
     #[cold]
-    fn let_in(&mut self, at: u32, root: u32) {
+    fn let_in(&mut self, at: u32, now: f64) {
         let parent = self.scopes[at].parent;
         if !self.is_reached_by_more_than_abrupt(parent) {
             return;
         }
-        // That was when the root was cancelled, or its shield lifted.
-        let Scope { cancelled_at, lifted_at, .. } = self.scopes[root];
-        let now = if cancelled_at.is_finite() { cancelled_at.max(lifted_at) } else { lifted_at };
         let scope = &mut self.scopes[at];
         (scope.cleans_up, scope.settings.shield, scope.lifted_at) = (false, false, now);
         self.set_budgets(parent, now);

@@ -382,7 +382,7 @@ impl<F: Face> Tree<F> {
         self.hang(id, parent);
         let hears = if shield { now } else { lifted_at };
         self.scopes[id].lifted_at = self.scopes[id].lifted_at.max(hears);
-        self.spread(id, out);
+        self.spread(id, now, out);
         if shield {
             self.set_budgets(parent, now);
         }

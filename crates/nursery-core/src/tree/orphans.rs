@@ -349,7 +349,7 @@ impl<F: Face> Tree<F> {
             self.unhang(outermost);
             self.hang(outermost, base);
             self.scopes[outermost].lifted_at = now;
-            self.spread(outermost, out);
+            self.spread(outermost, now, out);
             self.set_budgets(outermost, now);
             self.change_budgets(outermost, now, out);
         }

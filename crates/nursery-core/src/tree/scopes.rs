@@ -293,7 +293,7 @@ impl<F: Face> Tree<F> {
         self.set_budget(id);
         let Scope { host, .. } = self.scopes[id];
         if !self.hands_on(&self.scopes[id]) {
-            self.spread(id, out);
+            self.spread(id, now, out);
         } else if host != NONE {
             self.refresh(host, out);
         }
@@ -400,7 +400,7 @@ impl<F: Face> Tree<F> {
         } else {
             self.scopes[scope.at].lifted_at = now;
         }
-        self.spread(scope.at, out);
+        self.spread(scope.at, now, out);
         if !shield {
             self.set_budgets(self.scopes[scope.at].parent, now);
         }
@@ -420,7 +420,7 @@ impl<F: Face> Tree<F> {
         self.scopes[scope].settings.cleanup = cleanup;
         if self.scopes[scope].floor().total_cmp(&before).is_ne() {
             if self.scopes[scope].cause.is_none() {
-                self.spread(scope, out);
+                self.spread(scope, now, out);
             }
             self.change_guarantee(scope);
         }
