@@ -77,6 +77,7 @@ const TOLD: u8 = 1 << 1;
 const INSIDE: u8 = 1 << 2;
 const HANDED_ON: u8 = 1 << 3;
 const CUT: u8 = 1 << 4;
+const ANSWERED: u8 = 1 << 5;
 
 /// One task's cancellation.
 ///
@@ -127,10 +128,19 @@ impl Inbox {
         }
         self.requests.wait();
         match at {
-            At::Join => Ask::Join,
-            At::OwnWait => Ask::Cut,
+            At::Join | At::OwnWait => {
+                self.set(ANSWERED, true);
+                if at == At::Join { Ask::Join } else { Ask::Cut }
+            }
             At::Step | At::Awaited => Ask::Nothing,
         }
+    }
+
+    /// Whether a request has ended what the task waits for, so that its `CancelledError` is on the way: that has the
+    /// message of this request, and not of one that comes later.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.flags & (HANDED_ON | ANSWERED) != 0
     }
 
     /// What the task awaits was asked to cancel. `accepted`: it brings the cancellation; if not, the

@@ -153,7 +153,9 @@ fn cancel_one(task: &Task, message: &Option<Owned>) -> Fallible<Option<Owned<Tas
     let Some(state) = ours.home.cloned() else {
         return Ok(None);
     };
-    drop(ours.cancel_message.replace(message.clone()));
+    if !ours.inbox.get().is_answered() {
+        drop(ours.cancel_message.replace(message.clone()));
+    }
     if ours.has(flag::SCHEDULED) {
         ready::insist(&state);
     }

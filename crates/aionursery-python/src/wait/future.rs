@@ -7,7 +7,7 @@ use crate::cpython::args::{Args, given};
 use crate::cpython::call::{copy_context, int, truth};
 use crate::cpython::errors::{Fallible, exc, set_error};
 use crate::cpython::imports::imports;
-use crate::cpython::object::Object;
+use crate::cpython::object::{Object, none_ref};
 use crate::cpython::owned::{Owned, boolean, none};
 use crate::engine::threads;
 use crate::task;
@@ -68,13 +68,17 @@ pub(super) fn cancel(this: &WaitObject, args: Args<'_>) -> Fallible<Owned> {
         return Ok(boolean(py, false));
     }
     check_thread(this)?;
-    drop(this.message.replace(given(message).map(Owned::share)));
     if this.kind.get() == WaitKind::Join {
+        // It goes on, and is left with the first.
+        if this.message.is_empty() {
+            this.message.set(Owned::share(message.unwrap_or_else(|| none_ref(py))));
+        }
         if let Some(state) = this.state() {
             host_cancelled(&state, this);
         }
         return Ok(boolean(py, true));
     }
+    drop(this.message.replace(message.map(Owned::share)));
     this.phase.set(WaitPhase::Cancelled);
     this.stop_waiting();
     notify(this);

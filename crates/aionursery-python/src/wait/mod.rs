@@ -109,6 +109,7 @@ pub(crate) struct Wait {
     shared: Cell<bool>,
     /// How many have ceased to wait while others went on, and have not thrown into it yet.
     leaving: Cell<u32>,
+    /// What it was cancelled with: None for no message.
     message: Slot,
 }
 
@@ -223,7 +224,7 @@ impl Wait {
     /// Raises the `CancelledError` of a wait that was cancelled, with its message.
     fn raise_cancelled(&self, py: Python<'_>) -> Raised {
         let kind = imports(py).cancelled_error;
-        let error = match self.message.cloned() {
+        let error = match self.message() {
             Some(message) => call1(kind, &message),
             None => call0(kind),
         };
@@ -277,9 +278,9 @@ impl Wait {
         self.timer.set(None);
     }
 
-    /// What it was cancelled with.
+    /// The message that it was cancelled with, if there was one.
     pub(crate) fn message(&self) -> Option<Owned> {
-        self.message.cloned()
+        self.message.cloned().filter(|message| !message.is_none())
     }
 
     /// Whether what is waited for may still come.

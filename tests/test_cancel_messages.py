@@ -1,0 +1,75 @@
+"""R14: of which of several `Task.cancel(msg)` a task hears, as asyncio has it: of the first that has ended what
+the task waits for; of the last before that."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from aionursery import TaskGroup
+
+from .helpers import turns
+
+
+async def waits_for_a_future():
+    await asyncio.get_running_loop().create_future()
+
+
+async def waits_for_a_task():
+    await asyncio.create_task(waits_for_a_future())
+
+
+async def joins():
+    async with TaskGroup() as group:
+        group.create_task(waits_for_a_future())
+
+
+async def takes_turns():
+    while True:
+        await asyncio.sleep(0)
+
+
+async def sleeps():
+    await asyncio.sleep(3600)
+
+
+def twice(coroutine, *, after, messages):
+    """What a task is told that is cancelled with each message, so many turns after its start."""
+
+    async def main():
+        heard = []
+
+        async def body():
+            try:
+                await coroutine()
+            except asyncio.CancelledError as error:
+                heard.append(error.args)
+
+        task = asyncio.create_task(body())
+        await turns(after)
+        for message in messages:
+            task.cancel(*message)
+        await asyncio.wait([task])
+        return heard, task.cancelling()
+
+    return main()
+
+
+@pytest.mark.parametrize("messages", [[("a",), ("b",)], [(), ("b",)], [("a",), ()]])
+@pytest.mark.parametrize("after", [1, 2])
+@pytest.mark.parametrize("coroutine", [waits_for_a_future, waits_for_a_task, joins, sleeps])
+async def test_r14_the_first_message_that_has_ended_a_wait_arrives(
+    world, coroutine, after, messages
+):
+    # One that has begun a task or a child in this turn waits for nothing that could be ended before the second.
+    begins = coroutine is waits_for_a_task and after == 1
+    heard, asked = await twice(coroutine, after=after, messages=messages)
+    assert asked == 2
+    assert heard == [messages[-1 if begins else 0]]
+
+
+@pytest.mark.parametrize("messages", [[("a",), ("b",)], [(), ("b",)], [("a",), ()]])
+async def test_r14_the_last_message_arrives_where_no_wait_was_ended(world, messages):
+    heard, asked = await twice(takes_turns, after=3, messages=messages)
+    assert (heard, asked) == ([messages[-1]], 2)
