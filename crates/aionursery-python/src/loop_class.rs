@@ -78,6 +78,7 @@ impl LoopState {
         self.traverse_slots(visit)?;
         self.ready.traverse(visit)?;
         self.timers.traverse(visit)?;
+        self.called.traverse(visit)?;
         self.trash.traverse(visit)?;
         if let Some(tree) = self.tree.try_borrow() {
             let keys = tree.keys().map(|key| key.object(self.py()));
@@ -139,6 +140,7 @@ impl LoopState {
         drop(foreign);
         self.ready.clear();
         self.timers.clear();
+        self.called.clear();
         self.report_last_interrupt();
         self.clear_slots();
     }

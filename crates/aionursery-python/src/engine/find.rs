@@ -19,6 +19,7 @@ use crate::cpython::slot::Slot;
 use crate::cpython::thread::thread_mark;
 use crate::cpython::trash::Trash;
 use crate::engine::armed::Armed;
+use crate::engine::called::Called;
 use crate::engine::home::Home;
 use crate::engine::last_name::LastName;
 use crate::engine::queue::{Ready, Ways};
@@ -205,6 +206,7 @@ impl LoopState {
                 base_factory,
                 born: Cell::new(f64::NEG_INFINITY),
                 timers: Armed::new(),
+                called: Called::new(),
                 trash: Trash::default(),
                 interrupt: Slot::empty(),
                 last_name: LastName::default(),

@@ -2,6 +2,7 @@
 //! task or a wait of ours is made of.
 
 pub(crate) mod armed;
+pub(crate) mod called;
 mod change;
 pub(crate) mod current;
 pub(crate) mod find;

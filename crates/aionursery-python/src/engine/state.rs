@@ -20,6 +20,7 @@ use crate::cpython::owned::{Owned, none};
 use crate::cpython::slot::Slot;
 use crate::cpython::trash::Trash;
 use crate::engine::armed::Armed;
+use crate::engine::called::Called;
 use crate::engine::last_name::LastName;
 use crate::engine::queue::Ready;
 
@@ -59,6 +60,7 @@ pub(crate) struct LoopState {
     /// What the clock showed when this was made, near enough to when the loop was.
     pub born: Cell<f64>,
     pub timers: Armed,
+    pub called: Called,
     pub trash: Trash,
     /// What is to leave the loop.
     pub interrupt: Slot,

@@ -10,14 +10,17 @@ use super::leave::finish_join;
 use super::leaver::{Leaver, check_stands};
 use super::notes::{HELD, JOINER, THROWN, leave_tree, note, nursery, payload};
 use crate::cpython::args::given;
-use crate::cpython::call::type_name;
+use crate::cpython::call::{method1, type_name};
+use crate::cpython::called::method;
 use crate::cpython::errors::{
     Aside, Fallible, Raised, exc, is_of, misuse, optional, raise, string,
 };
+use crate::cpython::function::Method;
 use crate::cpython::imports::{current_task, imports};
 use crate::cpython::object::Object;
 use crate::cpython::owned::{Owned, none};
 use crate::cpython::raised;
+use crate::cpython::thread::thread_mark;
 use crate::engine::report::beside_exit;
 use crate::engine::state::{Failure, Key, LoopState};
 use crate::hosts::foreign;
@@ -95,13 +98,16 @@ fn begin_join(join: &WaitObject) -> Fallible<bool> {
         optional(string(py, &text))
     });
     let closed = state.change(|tree, out| tree.body_ended(id, outcome, now, words, out));
-    if closed || (closes && finish_now(state, id)) {
+    if closes && !closed && finish_now(state, id) {
         return Ok(true);
     }
     // What has heard of that may have left the nursery, ended its last child, or left the tree itself.
     check_stands(state, id)?;
     if state.tree.borrow().phase(id) == Phase::Closed {
-        return Ok(true);
+        let may_wait = !closes && matches!(leaver, Leaver::Host(_) | Leaver::Successor(_));
+        if !(may_wait && state.called.is_due(id) && call_back(join, state)) {
+            return Ok(true);
+        }
     }
     let (key, successor) = (Key::of(join.object()), leaver.successor(state));
     state.tree.touch(|tree| tree.set_joiner(id, Some(key), successor));
@@ -112,6 +118,29 @@ fn begin_join(join: &WaitObject) -> Fallible<bool> {
         foreign::set_joining(state, &host, true);
     }
     Ok(false)
+}
+
+/// The loop is asked for a call, behind those that it has yet to make for children. Returns `false` if it refuses.
+#[cold]
+fn call_back(join: &WaitObject, state: &LoopState) -> bool {
+    let soon = imports(join.py()).names.call_soon;
+    let asked =
+        CALLED.bind(&Owned::share(join)).and_then(|end| method1(&state.event_loop(), soon, &end));
+    asked.map(drop).map_err(|raised| state.forget(raised)).is_ok()
+}
+
+/// What the loop calls once it has called what children that have ended had it call.
+static CALLED: Method<WaitObject> = method!(no_args WaitObject, c"called", called);
+
+fn called(join: &WaitObject) -> Fallible<Owned> {
+    if let Some(nursery) = payload(join)
+        && let Some((home, id)) = nursery.place()
+    {
+        let _outside = home.ready.outside_batch();
+        home.thread.set(thread_mark());
+        wait::wake_joiner(&home, id);
+    }
+    Ok(none(join.py()))
 }
 
 /// A nursery is left once, in the thread that has entered it.

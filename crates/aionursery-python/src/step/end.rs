@@ -60,7 +60,7 @@ pub(super) fn finish(state: &LoopState, task: &Task, how: u32, outcome: Option<O
     drop(ours.outcome.replace(outcome));
     unregister(task);
     // What a nursery is told of a child's end may wake more.
-    callbacks::notify(state, task, !child);
+    callbacks::notify(state, task, member.filter(|_| child));
     if let Some(member) = member {
         end_in_tree(state, task, member, child);
     }

@@ -134,6 +134,13 @@ impl<F: Face> Tree<F> {
         NurseryId { at, serial: self.nurseries[at].serial }
     }
 
+    /// The nursery that a task is a child of.
+    #[must_use]
+    pub fn nursery_of(&self, member: MemberId) -> Option<NurseryId> {
+        let at = self.members.get(member.0)?.nursery;
+        (at != NONE).then(|| self.nursery_id(at))
+    }
+
     /// Whether a nursery is still in the tree.
     #[must_use]
     pub fn has_nursery(&self, nursery: NurseryId) -> bool {
