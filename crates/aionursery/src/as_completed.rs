@@ -86,8 +86,6 @@ pub fn as_completed<T, E>(children: impl IntoIterator<Item = Child<T, E>>) -> As
 pub struct AsCompleted<T, E, K = ()> {
     children: Vec<Slot<T, E, K>>,
     free: Vec<usize>,
-    /// Those that are to be polled whether they have called or not.
-    new: VecDeque<usize>,
     woken: Arc<Woken>,
     left: usize,
 }
@@ -97,7 +95,8 @@ type Keyed<T, E, K> = (K, Result<T, ChildError<E>>);
 
 struct Slot<T, E, K> {
     child: Option<(K, Child<T, E>)>,
-    waker: Arc<Bell>,
+    /// The child's end calls it.
+    bell: Waker,
 }
 
 /// Which children have called since the last look, and the reader.
@@ -113,7 +112,7 @@ struct Bell {
 }
 
 impl Woken {
-    /// A place where a child has ended, maybe; if there is none, `reader` is told of the next.
+    /// A place whose child has ended, or an earlier one in it; if there is none, `reader` is told of the next.
     fn poll(&self, reader: &Waker) -> Poll<usize> {
         let next = || lock(&self.places).pop_front();
         let place = next().or_else(|| {
@@ -158,32 +157,23 @@ impl<T, E, K> AsCompleted<T, E, K> {
     /// Without children, for children with keys: [`insert`](Self::insert) them.
     pub fn keyed() -> Self {
         let woken = Woken { places: Mutex::default(), reader: WakerSlot::new() };
-        Self {
-            children: Vec::new(),
-            free: Vec::new(),
-            new: VecDeque::new(),
-            woken: Arc::new(woken),
-            left: 0,
-        }
+        Self { children: Vec::new(), free: Vec::new(), woken: Arc::new(woken), left: 0 }
     }
 
     /// Adds a child under a key, which comes back with its end. Several children may have the same.
     pub fn insert(&mut self, key: K, child: Child<T, E>) {
         self.left += 1;
-        let child = Some((key, child));
-        let place = match self.free.pop() {
-            Some(place) => {
-                self.children[place].child = child;
-                place
-            }
-            None => {
-                let place = self.children.len();
-                let waker = Arc::new(Bell { place, woken: self.woken.clone() });
-                self.children.push(Slot { child, waker });
-                place
-            }
-        };
-        self.new.push_back(place);
+        let place = self.free.pop().unwrap_or_else(|| {
+            let place = self.children.len();
+            let bell = Bell { place, woken: self.woken.clone() };
+            self.children.push(Slot { child: None, bell: Waker::from(Arc::new(bell)) });
+            place
+        });
+        let slot = &mut self.children[place];
+        if child.register(&slot.bell) {
+            lock(&self.woken.places).push_back(place);
+        }
+        slot.child = Some((key, child));
     }
 
     /// The end of the next child that ends, by value, as awaiting the child gives it; `None` if all have
@@ -281,34 +271,22 @@ impl<T, E, K> AsCompleted<T, E, K> {
             return Poll::Ready(None);
         }
         loop {
-            let place = match self.new.pop_front() {
-                Some(place) => place,
-                None => ready!(self.woken.poll(cx.waker())),
-            };
-            // A late call of a child that was there before finds another, or none: that is no end.
+            let place = ready!(self.woken.poll(cx.waker()));
             let slot = &mut self.children[place];
-            let Some((_, child)) = &mut slot.child else { continue };
-            let has_ended = child.is_finished();
-            let polled = match has_ended {
-                // What it may still wait for is the reader's: the runtime wants its turn, or the code that
-                // asks for a value goes no further.
-                true => poll(child, cx),
-                false => {
-                    let bell = Waker::from(slot.waker.clone());
-                    poll(child, &mut Context::from_waker(&bell))
-                }
+            // A late call of a child that was there before finds another, or none: that is no end.
+            let Some((_, child)) = slot.child.as_mut().filter(|(_, child)| child.is_finished())
+            else {
+                continue;
             };
-            if let Poll::Ready(end) = polled {
-                let (key, _) = slot.child.take().expect("it was there just now");
-                self.free.push(place);
-                self.left -= 1;
-                return Poll::Ready(Some((key, end)));
-            }
-            // One that has ended meanwhile has told the bell of what it waits for.
-            if has_ended {
-                self.new.push_front(place);
+            let Poll::Ready(end) = poll(child, cx) else {
+                // The runtime wants its turn, or the code that asks for a value goes no further.
+                lock(&self.woken.places).push_front(place);
                 return Poll::Pending;
-            }
+            };
+            let (key, _) = slot.child.take().expect("it was there just now");
+            self.free.push(place);
+            self.left -= 1;
+            return Poll::Ready(Some((key, end)));
         }
     }
 }

@@ -10,7 +10,7 @@ mod running;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use nursery_core::Source;
 
@@ -184,6 +184,12 @@ impl<T, E> Child<T, E> {
     /// ```
     pub fn value(mut self) -> impl Future<Output = T> {
         std::future::poll_fn(move |cx| self.poll_value(cx))
+    }
+
+    /// Has its end wake this. Returns whether it has ended before.
+    #[inline]
+    pub(crate) fn register(&self, waker: &Waker) -> bool {
+        self.task.register(waker)
     }
 
     #[inline]

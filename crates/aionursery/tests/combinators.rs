@@ -176,6 +176,30 @@ fn results_come_in_the_order_in_which_children_end() {
 }
 
 #[test]
+fn results_that_nothing_read_meanwhile_come_in_the_order_of_the_ends_too() {
+    let order = block_on(nursery_local(async |n| {
+        let mut results =
+            as_completed([0, 9, 4, 2].map(|turns| n.start_soon(after(turns, Ok::<_, ()>(turns)))));
+        let mut order = vec![results.next_value().await.unwrap()];
+        after(20, ()).await;
+        results.push(n.start_soon(after(3, Ok(3))));
+        after(20, ()).await;
+        while let Some(turns) = results.next_value().await {
+            order.push(turns);
+        }
+        Ok(order)
+    }));
+    assert_eq!(order.unwrap(), [0, 2, 4, 9, 3]);
+    let order = block_on(nursery_local(async |n| {
+        let results =
+            as_completed([3, 1, 2].map(|turns| n.start_soon(after(turns, Ok::<_, ()>(turns)))));
+        after(20, ()).await;
+        Ok(results.map(Result::unwrap).collect::<Vec<_>>().await)
+    }));
+    assert_eq!(order.unwrap(), [1, 2, 3]);
+}
+
+#[test]
 fn children_that_ended_long_ago_are_still_results() {
     let sum = block_on(nursery_local(async |n| {
         let results = as_completed([1, 2, 3].map(|value| n.start_soon(ready(Ok::<_, ()>(value)))));

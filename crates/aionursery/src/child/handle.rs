@@ -6,7 +6,7 @@ use std::mem::ManuallyDrop;
 use std::ptr;
 #[cfg(feature = "tokio")]
 use std::task::ready;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use crate::error::Fault;
 use crate::ignore_panics::ignore_panics;
@@ -41,19 +41,25 @@ impl<T, E> Handle<T, E> {
         self.task.wake_by_ref();
     }
 
+    /// Has the end of the child wake this. Returns whether it has ended before.
+    #[inline]
+    pub(crate) fn register(&self, waker: &Waker) -> bool {
+        let header = self.task.header();
+        header.state.is_done() || {
+            header.joiner.register(waker);
+            // What ends the child sees this, or has ended it before.
+            header.state.join()
+        }
+    }
+
     /// The result, once; then `None`.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, Fault<E>>>> {
-        let header = self.task.header();
-        if !header.state.is_done() {
-            header.joiner.register(cx.waker());
-            // What ends the child sees this, or has ended it before.
-            if !header.state.join() {
-                return Poll::Pending;
-            }
+        if !self.register(cx.waker()) {
+            return Poll::Pending;
         }
         // As tokio's own handles: a future that awaits many that have ended lets the runtime in between.
         #[cfg(feature = "tokio")]
-        if header.is_spawned() {
+        if self.header().is_spawned() {
             ready!(tokio::task::coop::poll_proceed(cx)).made_progress();
         }
         Poll::Ready(self.take())
