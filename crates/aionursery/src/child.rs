@@ -156,6 +156,10 @@ impl<T, E> Child<T, E> {
             Err(Fault::Failed(_)) => End::Failed,
             Err(Fault::Cancelled(_)) => End::Cancelled,
             Err(Fault::Panicked(_)) => End::Panicked,
+            Err(Fault::CutOff(held)) => {
+                drop(held.take());
+                End::Cancelled
+            }
         }
     }
 
@@ -272,6 +276,7 @@ fn give<E>(fault: Fault<E>, label: Label) -> ChildError<E> {
     let kind = match fault {
         Fault::Failed(held) => held.take().map(ErrorKind::Error),
         Fault::Panicked(held) => held.take().map(ErrorKind::Panic),
+        Fault::CutOff(held) => held.take().map(ErrorKind::Cancelled),
         Fault::Cancelled(cause) => {
             let unknown = || Box::new(Cancelled(Cause::new(Source::Host, None)));
             Some(ErrorKind::Cancelled(*cause.unwrap_or_else(unknown)))

@@ -28,8 +28,10 @@ use crate::sync::{JoinError, JoinHandle, WakerSlot, spawn};
 /// block will do, take [`nursery`](crate::nursery): that cannot be forgotten.
 ///
 /// If it is dropped without [`close`](Self::close), or the future of `close` is, its children are
-/// aborted, and nothing waits for their ends (R28): their errors go to
-/// [`on_lost_error`](crate::error::on_lost_error). With the default `on_error` the first failure cancels all
+/// aborted but for the shielded ones, and nothing waits for their ends (R28): their errors go to
+/// [`on_lost_error`](crate::error::on_lost_error). So a limit of time for `close` is
+/// [`fail_after(limit, jobs.close())`](crate::fail_after), which cancels the children and waits for them, and not
+/// `tokio::time::timeout`, which drops the future. With the default `on_error` the first failure cancels all
 /// children, and what is started afterwards is cancelled, too: for jobs that have nothing to do with each
 /// other take [`OnError::Collect`](crate::OnError::Collect). An error is kept until `close`, unless
 /// awaiting the [`Child`](crate::Child) takes it.

@@ -102,6 +102,8 @@ impl<E: Send + 'static, M> Nursery<'_, E, M> {
     /// As [`spawn`](Self::spawn), on another runtime than the one that this code runs on, also from a thread outside of
     /// any: the child is this nursery's like any other. Without a [`Clock`](crate::time::Clock) of the program's, its
     /// time and that of the scopes which it opens is its own runtime's, which differs where one of the two is paused.
+    /// If that runtime is shut down before the child has ended, the child ends as cancelled. The others go on, and the
+    /// nursery gives that back as an [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled), unless the handle was awaited.
     ///
     /// # Panics
     /// If the nursery is closed.

@@ -166,3 +166,84 @@ async fn r3_outside_a_local_set_a_local_child_is_a_panic_and_is_not_waited_for()
     });
     ended.await.unwrap();
 }
+
+#[tokio::test]
+async fn r13a_a_child_whose_runtime_is_shut_down_does_not_look_finished() {
+    for begun in [true, false] {
+        let other = other();
+        let handle = other.handle().clone();
+        let mut other = Some(other);
+        let mut sibling = None;
+        let ended = nursery(async |n: Texts<'_>| {
+            if !begun {
+                other.take().unwrap().shutdown_background();
+            }
+            let (begin, begins) = tokio::sync::oneshot::channel();
+            n.named("upload").spawn_on(&handle, async move {
+                let _ = begin.send(());
+                pending::<Result<(), _>>().await
+            });
+            let _ = begins.await;
+            drop(other.take().map(Runtime::shutdown_background));
+            // Others go on.
+            sibling = Some(n.start_soon(async { Ok(sleep(Duration::from_millis(1)).await) }).await);
+            Ok(())
+        });
+        let errors = ended.await.unwrap_err();
+        assert_eq!((errors.len(), errors[0].name()), (1, Some("upload")), "begun: {begun}");
+        let why = errors[0].cancelled().unwrap().cause();
+        assert_eq!(why.reason(), Some("its runtime was shut down"));
+        assert!(sibling.unwrap().is_ok() && !errors.is_cancelled());
+    }
+}
+
+#[tokio::test]
+async fn r13a_a_child_that_was_cut_off_is_no_error_where_its_handle_was_asked() {
+    let other = other();
+    let ended = nursery(async |n: Texts<'_>| {
+        let children = [(); 3].map(|()| n.spawn_on(other.handle(), pending::<Result<(), _>>()));
+        other.shutdown_background();
+        let [awaited, ended, cancelled] = children;
+        cancelled.cancel();
+        let error = awaited.await.unwrap_err();
+        assert!(error.cancelled().is_some(), "{error}");
+        assert_eq!(ended.end().await, End::Cancelled);
+        Ok(())
+    });
+    ended.await.unwrap();
+}
+
+#[tokio::test]
+async fn r13a_a_body_that_needs_the_value_of_a_child_that_was_cut_off_is_told_of_that() {
+    let other = other();
+    let ended = nursery(async |n: Texts<'_>| {
+        let child = n.named("upload").spawn_on(other.handle(), pending::<Result<(), _>>());
+        other.shutdown_background();
+        child.value().await;
+        unreachable!("it has none");
+        #[expect(unreachable_code, reason = "the type of the body")]
+        Ok(())
+    });
+    let errors = ended.await.unwrap_err();
+    assert_eq!((errors.len(), errors[0].name()), (1, Some("upload")));
+}
+
+#[test]
+fn a_runtime_that_is_shut_down_with_its_nurseries_loses_no_error() {
+    static LOST: AtomicUsize = AtomicUsize::new(0);
+    aionursery::error::on_lost_error(|_| _ = LOST.fetch_add(1, SeqCst));
+    for workers in [1, 2] {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(workers).build().unwrap();
+        for _ in 0..20 {
+            runtime.spawn(nursery(async |n: Texts<'_>| {
+                (0..4).for_each(|_| drop(n.spawn(pending::<Result<(), _>>())));
+                aionursery::yield_now().await;
+                Ok(pending::<()>().await)
+            }));
+        }
+        runtime.block_on(tokio::task::yield_now());
+        runtime.shutdown_background();
+    }
+    assert_eq!(LOST.load(SeqCst), 0);
+}

@@ -229,8 +229,8 @@ impl<E: Identity> Lifecycle<E> {
         Ended { cancel, closed: false, again }
     }
 
-    /// An error of what another nursery has left behind. It cancels nothing, and is not the first
-    /// failure here: that is still to come (R6, R28). Returns it if it was there already.
+    /// An error of what another nursery has left behind, or of a child that was cut off. It cancels nothing, and is
+    /// not the first failure here: that is still to come (R6, R28). Returns it if it was there already.
     pub fn adopted(&mut self, outcome: Outcome<E>) -> Option<E> {
         let failed = self.failed;
         let (_, again) = self.note(outcome);

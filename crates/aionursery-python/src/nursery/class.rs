@@ -264,7 +264,7 @@ pub(super) fn aexit(this: &This<'_, Nursery>, args: Args<'_>) -> Fallible<Owned>
     let names = ["exc_type", "exc_value", "traceback"];
     let [_, exception, _] = args.parse(py, "__aexit__", names, 3)?;
     let exception = given(exception).map(Owned::share);
-    join::create(py, Owned::share(this.object()), exception)
+    join::create(this, exception)
 }
 
 /// `Nursery(...)`, for just that class.

@@ -15,7 +15,7 @@ use crate::cpython::called::method;
 use crate::cpython::errors::{
     Aside, Fallible, Raised, exc, is_of, misuse, optional, raise, string,
 };
-use crate::cpython::function::Method;
+use crate::cpython::function::{Method, This};
 use crate::cpython::imports::{current_task, imports};
 use crate::cpython::object::Object;
 use crate::cpython::owned::{Owned, none};
@@ -40,12 +40,18 @@ fn body_outcome(exception: Option<&Object>, leaver: &Leaver) -> Outcome<Failure>
     Outcome::raised(raised::kind_of_end(exception), role, failure).0
 }
 
-static OPS: Ops =
-    Ops { begin, again: check_leaver, finish: finish_join, throw, abandon, cancelled };
+const fn ops(takes_last: bool) -> Ops {
+    Ops { begin, again: check_leaver, finish: finish_join, throw, abandon, cancelled, takes_last }
+}
+
+static OPS: Ops = ops(false);
+/// anyio's groups are left with the last cancellation, asyncio's with the first.
+static STRICT_OPS: Ops = ops(true);
 
 /// A nursery's join. `exception` is what the body has ended with, if anything.
-pub(super) fn create(py: Python<'_>, nursery: Owned, exception: Option<Owned>) -> Fallible<Owned> {
-    let join = wait::create_join(py, &OPS, nursery)?;
+pub(super) fn create(nursery: &This<'_, Nursery>, exception: Option<Owned>) -> Fallible<Owned> {
+    let ops = if nursery.strict { &STRICT_OPS } else { &OPS };
+    let join = wait::create_join(nursery.py(), ops, Owned::share(nursery.object()))?;
     drop(join.value().replace(exception));
     Ok(join.into_object())
 }

@@ -153,7 +153,7 @@ fn cancel_one(task: &Task, message: &Option<Owned>) -> Fallible<Option<Owned<Tas
     let Some(state) = ours.home.cloned() else {
         return Ok(None);
     };
-    if !ours.inbox.get().is_answered() {
+    if !ours.inbox.get().is_answered() || takes_last(ours) {
         drop(ours.cancel_message.replace(message.clone()));
     }
     if ours.has(flag::SCHEDULED) {
@@ -196,6 +196,13 @@ fn cancel_one(task: &Task, message: &Option<Owned>) -> Fallible<Option<Owned<Tas
         _ => {}
     }
     Ok(None)
+}
+
+/// Whether what a task waits for takes the message of a cancellation that comes after others.
+#[cold]
+fn takes_last(task: &TaskData) -> bool {
+    let waiting = task.waiting.cloned().and_then(|what| what.cast::<WaitObject>().ok());
+    waiting.is_some_and(|wait| wait.takes_last())
 }
 
 /// Whether a block that a shielded task has entered inside the shield asks it to cancel. An error is

@@ -69,8 +69,8 @@ pub(super) fn cancel(this: &WaitObject, args: Args<'_>) -> Fallible<Owned> {
     }
     check_thread(this)?;
     if this.kind.get() == WaitKind::Join {
-        // It goes on, and is left with the first.
-        if this.message.is_empty() {
+        // It goes on.
+        if this.message.is_empty() || this.takes_last() {
             this.message.set(Owned::share(message.unwrap_or_else(|| none_ref(py))));
         }
         if let Some(state) = this.state() {

@@ -83,6 +83,8 @@ pub(crate) struct Ops {
     pub abandon: fn(Python<'_>, &Wait),
     /// What waits for it was cancelled from outside.
     pub cancelled: fn(&LoopState, &WaitObject),
+    /// Of several such cancellations the last one's message stands, not the first one's.
+    pub takes_last: bool,
 }
 
 /// What is inside a wait.
@@ -109,7 +111,7 @@ pub(crate) struct Wait {
     shared: Cell<bool>,
     /// How many have ceased to wait while others went on, and have not thrown into it yet.
     leaving: Cell<u32>,
-    /// What it was cancelled with: None for no message.
+    /// What it was cancelled with; None for no message.
     message: Slot,
 }
 
@@ -276,6 +278,11 @@ impl Wait {
     /// The heap has gone with its loop.
     pub(crate) fn forget_timer(&self) {
         self.timer.set(None);
+    }
+
+    /// Whether it takes the message of a cancellation that comes after others.
+    pub(crate) fn takes_last(&self) -> bool {
+        self.ops.get().is_some_and(|ops| ops.takes_last)
     }
 
     /// The message that it was cancelled with, if there was one.

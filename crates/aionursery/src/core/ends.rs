@@ -80,6 +80,15 @@ impl<E> Core<E> {
         }
     }
 
+    /// A child that ends as cancelled was cut off. Its nursery goes on, and says so if nothing else has heard of it.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn cut_off(&self, failure: Failure<E>) {
+        let state = &mut *self.state();
+        if matches!(state.sink, ErrorSink::Driver) {
+            state.life.adopted(Outcome::Failed(failure));
+        }
+    }
+
     /// The body has ended. The driver looks again before it waits, and tells of one that has returned then.
     pub(crate) fn body_ended(&self, outcome: Outcome<Failure<E>>) {
         if self.scope.signal.info.stage() == Stage::Open {

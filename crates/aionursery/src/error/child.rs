@@ -53,8 +53,8 @@ pub enum ErrorKind<E> {
     Panic(Panic),
     /// An error of a nursery below that was dropped early (R28).
     Adopted(AdoptedError),
-    /// It was cancelled. Only awaiting a [`Child`](crate::Child) gives this: a cancelled child is no
-    /// error of its nursery's.
+    /// It was cancelled. Awaiting a [`Child`](crate::Child) gives this: a cancelled child is no error of its
+    /// nursery's, but one whose runtime was shut down, if its handle was not awaited.
     Cancelled(Cancelled),
     /// It failed or panicked, and its nursery has given that error back already. Only awaiting a
     /// [`Child`](crate::Child) gives this, once the nursery has ended.

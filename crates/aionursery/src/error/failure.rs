@@ -39,12 +39,15 @@ pub(crate) enum Fault<E> {
     /// Why, if a handle may ask.
     Cancelled(Option<Box<Cancelled>>),
     Panicked(Held<Panic>),
+    /// Its runtime has gone, and nothing had asked for its end.
+    CutOff(Held<Cancelled>),
 }
 
 enum Kept<E> {
     Error(Held<E>),
     Panic(Held<Panic>),
     Adopted(AdoptedError),
+    CutOff(Held<Cancelled>),
 }
 
 /// One error on its way to the verdict.
@@ -70,10 +73,17 @@ impl<E> Failure<E> {
         Self::held_panic(Held::new(Panic::new(payload)), label)
     }
 
+    pub(crate) fn cut_off(held: Held<Cancelled>, label: Label) -> Self {
+        Self { kept: Kept::CutOff(held), label }
+    }
+
     /// What can go to a nursery with another type of error. `None` if the future that awaited the child
-    /// has taken the error.
+    /// has taken the error, and of a child that was cut off: so was its nursery.
     pub(crate) fn into_lost(self, erase: fn(E) -> AdoptedError) -> Option<LostError> {
-        self.open(|error| ErrorKind::erased(error, erase))
+        match self.kept {
+            Kept::CutOff(_) => None,
+            _ => self.open(|error| ErrorKind::erased(error, erase)),
+        }
     }
 
     /// `None` if the future that awaited the child has taken the error.
@@ -86,6 +96,7 @@ impl<E> Failure<E> {
             Kept::Error(held) => own(held.take()?),
             Kept::Panic(held) => ErrorKind::Panic(held.take()?),
             Kept::Adopted(adopted) => ErrorKind::Adopted(adopted),
+            Kept::CutOff(held) => ErrorKind::Cancelled(held.take()?),
         };
         Some(ChildError { kind, label: self.label })
     }
@@ -129,6 +140,7 @@ impl<E> Identity for Failure<E> {
         match &self.kept {
             Kept::Error(held) => held.is_taken(),
             Kept::Panic(held) => held.is_taken(),
+            Kept::CutOff(held) => held.is_taken(),
             Kept::Adopted(_) => false,
         }
     }

@@ -14,11 +14,13 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use nursery_core::{Outcome, Source};
+
 use crate::child::{
     Handle, Stage, cause_of_end, drop_rest, empty, failed, leave_output, take_output,
 };
 use crate::core::Core;
-use crate::error::{Failure, Fault, Reason};
+use crate::error::{Cancelled, Cause, Failure, Fault, Held, Reason};
 use crate::ignore_panics::ignore_panics;
 use crate::polling::{self, InScope, Kind, PARK, WALL};
 use crate::scope::Scope;
@@ -217,6 +219,8 @@ where
     let shield = header.state.is_shielded();
     let asked = |scope: &Scope| header.state.is_asked_to_cancel() || (!shield && scope.is_hard());
     let (mut polled, mut returned) = (Ok(()), None);
+    // One that a panic has refused is that panic's.
+    let is_cut_off = cx.is_none() && !std::thread::panicking();
     if let Some(cx) = cx
         && home.core.is_some()
         // SAFETY: before it has told its end, what holds its scope is there.
@@ -267,6 +271,10 @@ where
             // The value is there whatever a waker of the nursery's does.
             ignore_panics(|| core.spawned_returned());
             Ok(value)
+        }
+        (Ok(()), None) if is_cut_off && !asked(scope) && !scope.is_soft() => {
+            // SAFETY: the stage is still the caller's.
+            Err(unsafe { end_cut_off(task, &core, stage) })
         }
         (polled, returned) => {
             // SAFETY: the stage is still the caller's.
@@ -333,6 +341,32 @@ unsafe fn end_without_value<F, T, E>(
     let (fault, outcome) = in_scope(scope, || failed(polled, returned, header));
     ignore_panics(|| core.ended(outcome, reason));
     fault
+}
+
+/// Its runtime has gone, and nothing had asked for its end: what looks finished must not hide that.
+///
+/// # Safety
+/// The caller is what polls the child, and `stage` its task's.
+#[cold]
+unsafe fn end_cut_off<F, T, E>(
+    task: NonNull<Header>,
+    core: &Core<E>,
+    stage: *mut Stage<F, T, E>,
+) -> Fault<E> {
+    // SAFETY: as the caller promises.
+    let header = unsafe { task.as_ref() };
+    // SAFETY: as the caller promises.
+    let polled = unsafe { drop_rest(stage, Ok(())) };
+    if let Err(payload) = polled {
+        core.fail(Failure::panic(payload, header.label()));
+    }
+    let cause = Cause::new(Source::Host, Some("its runtime was shut down".into()));
+    let held = Held::new(Cancelled(cause));
+    ignore_panics(|| {
+        core.cut_off(Failure::cut_off(held.clone(), header.label()));
+        core.ended(Outcome::Cancelled, || Reason::from(header.label().to_string()));
+    });
+    Fault::CutOff(held)
 }
 
 /// Acts where the child stood.
