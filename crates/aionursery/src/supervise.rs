@@ -93,7 +93,8 @@ where
     B: FnMut(Nursery<'env, E>) -> F,
     F: Future<Output = Result<T, E>>,
 {
-    let mut recent = VecDeque::new();
+    // Without a window a number will do.
+    let (mut recent, mut all) = (VecDeque::new(), 0);
     loop {
         let errors = match nursery(&mut body).await {
             Err(errors) if !errors.is_cancelled() => errors,
@@ -105,10 +106,13 @@ where
                 recent.pop_front();
             }
         }
-        if recent.len() >= restarts.most || polling::look(Around::is_cancelled) {
+        if recent.len().max(all) >= restarts.most || polling::look(Around::is_cancelled) {
             return Err(errors);
         }
-        recent.push_back(now);
+        match restarts.within {
+            Some(_) => recent.push_back(now),
+            None => all += 1,
+        }
         failed(errors);
         match restarts.pause.is_zero() {
             // A run that fails at once does not keep its task from being cancelled.

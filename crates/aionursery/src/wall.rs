@@ -18,9 +18,9 @@ use crate::timer::Timer;
 
 thread_local! {
     /// The walls that were raised in the polls that this thread is in, and that all around are yet
-    /// to see.
-    static RAISED: RefCell<Vec<Wall>> = const { RefCell::new(Vec::new()) };
-    /// How many these are, without a destructor, which costs each access.
+    /// to see, each with its number, in the order of those.
+    static RAISED: RefCell<Vec<(usize, Wall)>> = const { RefCell::new(Vec::new()) };
+    /// The next one's number, without a destructor, which costs each access.
     static COUNT: Cell<usize> = const { Cell::new(0) };
 }
 
@@ -58,11 +58,29 @@ impl Shield {
 fn raise(wall: Wall) {
     // A thread that is ending has no list left: nothing hears of it, as of a bare drop.
     let _ = RAISED.try_with(|raised| {
-        let raised = &mut *raised.borrow_mut();
-        raised.push(wall);
-        COUNT.set(raised.len());
+        let is_full = {
+            let raised = raised.borrow();
+            raised.len() == raised.capacity()
+        };
+        if is_full {
+            forget_fallen(raised);
+        }
+        let number = COUNT.get();
+        raised.borrow_mut().push((number, wall));
+        COUNT.set(number + 1);
     });
     polling::mark_wall();
+}
+
+/// The poll that is to see them may not end for long: it may run a loop in `block_on`.
+#[cold]
+fn forget_fallen(raised: &RefCell<Vec<(usize, Wall)>>) {
+    // What goes with one may raise another.
+    let mut walls = raised.take();
+    walls.retain(|(_, wall)| !wall.has_fallen());
+    let mut raised = raised.borrow_mut();
+    walls.append(&mut raised);
+    *raised = walls;
 }
 
 /// A nursery has children that do not end by being dropped.
@@ -102,8 +120,16 @@ pub(crate) fn has_nursery(since: usize) -> bool {
     let is_nursery = |wall: &Wall| matches!(wall, Wall::Nursery(_));
     count() > since
         && RAISED
-            .try_with(|raised| raised.borrow()[since..].iter().any(is_nursery))
+            .try_with(|raised| {
+                let raised = raised.borrow();
+                raised[place_of(&raised, since)..].iter().any(|(_, wall)| is_nursery(wall))
+            })
             .unwrap_or(false)
+}
+
+/// Where the walls begin that were raised since then.
+fn place_of(raised: &[(usize, Wall)], since: usize) -> usize {
+    raised.partition_point(|(number, _)| *number < since)
 }
 
 /// All around have seen those that were raised since then.
@@ -112,9 +138,10 @@ pub(crate) fn forget(since: usize) {
         let seen = RAISED.try_with(|raised| {
             let raised = &mut *raised.borrow_mut();
             COUNT.set(since);
+            let first = place_of(raised, since);
             // Most often it is one, and that asks no allocator.
-            let last = raised.pop();
-            let others = if raised.len() > since { raised.split_off(since) } else { Vec::new() };
+            let last = if raised.len() > first { raised.pop() } else { None };
+            let others = if raised.len() > first { raised.split_off(first) } else { Vec::new() };
             (last, others)
         });
         drop(seen);
@@ -154,9 +181,15 @@ impl WallsInside {
 
     /// Takes those in that were raised since then, of which what is around is to hear, too.
     pub(crate) fn take_in(&mut self, since: usize) {
-        for at in since..count() {
-            let wall = RAISED.try_with(|raised| raised.borrow().get(at).cloned()).ok().flatten();
-            wall.into_iter().for_each(|wall| self.add(wall));
+        let mut since = since;
+        while since < count() {
+            let next = RAISED.try_with(|raised| {
+                let raised = raised.borrow();
+                raised.get(place_of(&raised, since)).cloned()
+            });
+            let Ok(Some((number, wall))) = next else { return };
+            self.add(wall);
+            since = number + 1;
         }
     }
 
