@@ -4,6 +4,7 @@
 
 mod held;
 mod kit;
+mod rounds;
 mod turn;
 
 use std::future::Future;
@@ -28,6 +29,7 @@ use crate::task::{Counted, DriverSeat};
 use crate::trace::Span;
 use crate::wall;
 use kit::Kit;
+use rounds::Rounds;
 
 pin_project! {
     /// The future of a nursery.
@@ -185,7 +187,7 @@ where
         let outermost = standing.is_outermost();
         driver.kit.held.pass_over();
         let seat = this.seat.as_mut().expect("a driver has a seat");
-        let turn = seat.drive(|| {
+        let turn = seat.drive(|amid| {
             let frame = polling::enter(Kind::Open, false);
             if let Some((Start { body, call, .. }, handle)) = this.start.take().zip(begun) {
                 let handle = Nursery::new(handle);
@@ -194,7 +196,7 @@ where
                     driver.body_panicked(payload);
                 }
             }
-            let turn = driver.turn(this.body.as_mut(), this.value, cx);
+            let turn = driver.turn(this.body.as_mut(), this.value, cx, Rounds::begin(amid));
             polling::leave(frame);
             #[cfg(feature = "tokio")]
             driver.core.end_turn(turn.is_ready(), driver.children.len() + driver.fresh.left());

@@ -336,14 +336,14 @@ mod tests {
         let (ready, mut seat) = DriverSeat::new();
         let task = make_idle(&ready);
         let calls = Arc::new(Calls::default());
-        seat.drive(|| {
+        seat.drive(|_| {
             ready.register(&Waker::from(calls.clone()));
             task.wake_by_ref();
             assert!(!ready.is_empty());
         });
         assert_eq!(calls.0.load(Ordering::Relaxed), 1);
         let mut woken = TaskQueue::new();
-        seat.drive(|| woken.take(&ready));
+        seat.drive(|_| woken.take(&ready));
         assert!(woken.pop().is_some_and(|task| task.unqueue().is_some()) && woken.is_empty());
         assert_eq!(calls.0.load(Ordering::Relaxed), 1);
         seat.close();

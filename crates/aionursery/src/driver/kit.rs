@@ -87,7 +87,7 @@ impl Kit {
     #[cold]
     fn make() -> Box<Self> {
         let (list, mut seat) = DriverSeat::new();
-        let body = seat.drive(|| make_idle(&list));
+        let body = seat.drive(|_| make_idle(&list));
         Box::new(Self {
             scope: None,
             again: None,

@@ -12,6 +12,7 @@ use nursery_core::Outcome;
 
 use super::Driver;
 use super::held::HeldChildren;
+use super::rounds::Rounds;
 use crate::child::Running;
 use crate::coop;
 use crate::core::Closed;
@@ -23,8 +24,6 @@ use crate::sync::atomic::Ordering;
 use crate::task::{Header, NEW, NOWHERE, Step, waker};
 use crate::wall;
 
-/// How often a turn looks again for what was woken or started meanwhile.
-const ROUNDS: usize = 4;
 /// So many children begin to wait in one turn, or as many as wait already. The runtime's turn comes after
 /// that: it has to take in what they wait for, and tokio is woken by each timer that it has not seen.
 const FEW: usize = 128;
@@ -38,6 +37,7 @@ impl<E> Driver<E> {
         mut body: Pin<&mut Option<F>>,
         value: &mut Option<T>,
         cx: &mut Context<'_>,
+        mut rounds: Rounds,
     ) -> Poll<Closed>
     where
         F: Future<Output = Result<T, E>>,
@@ -50,7 +50,7 @@ impl<E> Driver<E> {
         }
         let outcome = &mut None;
         self.at.full = self.children.len() + self.children.len().max(FEW);
-        for _ in 0..ROUNDS {
+        loop {
             let seen = self.core.scope.signal.flags();
             if seen & HARD != 0 && !self.at.stopped {
                 self.stop(body.as_mut(), outcome);
@@ -62,7 +62,8 @@ impl<E> Driver<E> {
                 return Poll::Ready(closed);
             }
             self.at.is_due |= std::mem::take(&mut self.at.is_due_later);
-            if self.kit.woken.is_empty() && self.fresh.is_over() && !self.at.is_due {
+            let has_none = self.kit.woken.is_empty() && self.fresh.is_over() && !self.at.is_due;
+            if has_none {
                 // Before it looks at the time: a thread that moves a deadline or adds a token after
                 // that look changes no flag, and has to find a waker.
                 self.core.ready().register(cx.waker());
@@ -70,6 +71,11 @@ impl<E> Driver<E> {
                     return Poll::Pending;
                 }
                 self.core.ready().unregister();
+            }
+            if !rounds.next() {
+                break;
+            }
+            if has_none {
                 continue;
             }
             let goes_on = self.run(body.as_mut(), value, cx, outcome);

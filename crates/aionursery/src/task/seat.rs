@@ -99,8 +99,9 @@ impl DriverSeat {
         (list, Self { ready, closed: false })
     }
 
-    /// While `act` runs, this thread is the one that drives.
-    pub(crate) fn drive<R>(&mut self, act: impl FnOnce() -> R) -> R {
+    /// While `act` runs, this thread is the one that drives. It is told whether the thread does so amid the turn
+    /// of another driver.
+    pub(crate) fn drive<R>(&mut self, act: impl FnOnce(bool) -> R) -> R {
         struct Leave<'a>(&'a Ready, *const Ready);
         impl Drop for Leave<'_> {
             fn drop(&mut self) {
@@ -111,8 +112,9 @@ impl DriverSeat {
                 }
             }
         }
-        let _leave = Leave(&self.ready, self.ready.drive_here());
-        act()
+        let before = self.ready.drive_here();
+        let _leave = Leave(&self.ready, before);
+        act(!before.is_null())
     }
 
     /// Whether the list is as it was made, but for one task, that of `body`: nothing else can wake anything in it.
