@@ -107,6 +107,8 @@ struct Progress {
     is_bare: bool,
     /// The body is to be polled once what it has started has begun.
     is_due_later: bool,
+    /// Nothing has been polled in this turn.
+    owes_poll: bool,
     /// The last turn ended among the fresh.
     woken_first: bool,
     stopped: bool,

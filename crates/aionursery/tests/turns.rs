@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::future::{Future, pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 
 use aionursery::{LocalNursery, nursery_local, yield_now};
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
@@ -238,4 +238,73 @@ fn a_nested_nursery_has_all_its_rounds_after_one_whose_waker_panicked() {
     let outermost = nested(1, Box::pin(poll));
     assert!(futures::executor::block_on(outermost).unwrap_err().contains("it was woken"));
     assert_eq!(polls_a_turn(|leaf| nested(2, leaf)), before);
+}
+
+/// Polls `future` after code that leaves nothing of tokio's budget, in so many turns of the runtime at most. Says what
+/// came of it, and how many turns that took.
+async fn beside_what_uses_up_the_budget<F: Future>(
+    most: u32,
+    future: F,
+) -> (Option<F::Output>, u32) {
+    let mut uses_up = pin!(async {
+        loop {
+            tokio::task::coop::consume_budget().await;
+        }
+    });
+    let mut future = pin!(future);
+    let mut turns = 0;
+    let ended = poll_fn(|cx| {
+        turns += 1;
+        let Poll::Pending = uses_up.as_mut().poll(cx);
+        match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if turns == most => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    });
+    (ended.await, turns)
+}
+
+#[tokio::test]
+async fn a_nursery_goes_on_beside_code_that_uses_up_tokios_budget_in_each_turn() {
+    let work = nursery_local(async |n: LocalNursery<'_, String>| {
+        let first = n.start_soon(async { Ok(3) }).value().await;
+        let nested = nursery_local(async |n: LocalNursery<'_, String>| {
+            yield_now().await;
+            Ok(n.start_soon(async { Ok(4) }).value().await)
+        });
+        Ok(first + nested.await.unwrap())
+    });
+    let (ended, turns) = beside_what_uses_up_the_budget(1000, work).await;
+    assert_eq!(ended.expect("it ends").unwrap(), 7);
+    assert!(turns <= 12, "{turns}");
+}
+
+#[tokio::test]
+async fn turns_without_a_budget_poll_one_each_and_go_round() {
+    let polls: Vec<_> = (0..5).map(|_| Cell::new(0)).collect();
+    let begun = Cell::new(0);
+    let work = nursery_local(async |n: LocalNursery<'_, String>| {
+        for each in &polls[1..] {
+            n.start_soon(busy(each));
+        }
+        // Each turn of the body starts one more, which ends at once.
+        loop {
+            polls[0].set(polls[0].get() + 1);
+            n.start_soon(async {
+                begun.set(begun.get() + 1);
+                Ok(())
+            });
+            yield_now().await;
+        }
+        #[expect(unreachable_code, reason = "says what the body gives")]
+        Ok(())
+    });
+    let (ended, turns) = beside_what_uses_up_the_budget(600, work).await;
+    assert!(ended.is_none());
+    let all: Vec<u32> = polls.iter().map(Cell::get).collect();
+    let (least, most) = (*all.iter().min().unwrap(), *all.iter().max().unwrap());
+    assert!(least >= 50 && most - least <= 2, "{all:?}");
+    assert!(begun.get() >= 50, "{begun:?}");
+    assert!(all.iter().sum::<u32>() + begun.get() <= turns, "{all:?} and {begun:?}");
 }

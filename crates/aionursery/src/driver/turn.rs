@@ -1,6 +1,7 @@
 //! One turn of a nursery's driver: what was started and what was woken is polled, in that order, a
 //! few times over. It must leave a child that wakes itself again to the next round, and after the
-//! last round, or once the task's budget is spent, the runtime its turn.
+//! last round, or once the task's budget is spent, the runtime its turn. It must poll something in each turn,
+//! whatever is left of the budget.
 
 use std::any::Any;
 use std::future::Future;
@@ -49,6 +50,7 @@ impl<E> Driver<E> {
             self.core.ready().unregister();
         }
         let outcome = &mut None;
+        self.at.owes_poll = true;
         self.at.full = self.children.len() + self.children.len().max(FEW);
         loop {
             let seen = self.core.scope.signal.flags();
@@ -159,8 +161,9 @@ impl<E> Driver<E> {
 
     #[inline]
     fn run_fresh<F>(&mut self, mut body: Pin<&mut Option<F>>, outcome: &mut Ending<E>) -> bool {
-        while coop::is_left() && self.children.len() < self.at.full {
+        while self.may_poll() && self.children.len() < self.at.full {
             let Some(task) = self.fresh.next() else { return true };
+            self.at.owes_poll = false;
             self.begin(task, outcome);
             self.check(body.as_mut(), outcome);
         }
@@ -178,13 +181,14 @@ impl<E> Driver<E> {
     where
         F: Future<Output = Result<T, E>>,
     {
-        while coop::is_left() {
+        while self.may_poll() {
             let is_bodys = std::mem::take(&mut self.at.is_due) || {
                 let Some(task) = self.kit.woken.pop() else { return true };
                 if task.is(&self.kit.body) {
                     task.unqueue().is_some()
                 } else {
                     if let Some(index) = task.unqueue().filter(|index| *index < NEW) {
+                        self.at.owes_poll = false;
                         self.step(index, outcome);
                     }
                     false
@@ -196,6 +200,13 @@ impl<E> Driver<E> {
             self.check(body.as_mut(), outcome);
         }
         false
+    }
+
+    /// Whether the task's budget lets one more be polled. The first of a turn is polled without: code beside the nursery
+    /// in its task may have used the budget up before each turn.
+    #[inline]
+    fn may_poll(&self) -> bool {
+        self.at.owes_poll || coop::is_left()
     }
 
     /// A failure reaches the siblings in the same moment (R12).
@@ -220,6 +231,7 @@ impl<E> Driver<E> {
         let is_bare = is_alone && !is_first;
         self.at.is_bare = false;
         let Some(future) = body.as_mut().as_pin_mut() else { return };
+        self.at.owes_poll = false;
         if self.is_body_to_go() {
             return self.end_body(body, Outcome::Cancelled);
         }
