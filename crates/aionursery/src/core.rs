@@ -260,10 +260,28 @@ impl<E> Core<E> {
 
     #[cfg(feature = "tokio")]
     fn keep_all(&self, children: SpawnedTasks) {
-        let signal = &self.scope.signal;
-        signal.workers.keep(children);
+        self.scope.signal.workers.keep(children);
+        self.stop_if_hard();
+        self.let_go_of_ended(self.scope.children.alive());
+    }
+
+    /// If most of what was spawned has ended, its memory goes (R5).
+    #[cfg(feature = "tokio")]
+    #[inline]
+    fn let_go_of_ended(&self, alive: u32) {
+        let workers = &self.scope.signal.workers;
+        if workers.are_most_over(alive) {
+            workers.sweep();
+            self.stop_if_hard();
+        }
+    }
+
+    /// A cancellation may have come before these could be reached.
+    #[cfg(feature = "tokio")]
+    #[inline]
+    fn stop_if_hard(&self) {
         if self.scope.is_hard() {
-            signal.workers.abort();
+            self.scope.signal.workers.abort();
         }
     }
 

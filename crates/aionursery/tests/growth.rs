@@ -4,9 +4,10 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicIsize, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use aionursery::service::{Restarts, supervise};
-use aionursery::{Nursery, nursery, shield, yield_now};
+use aionursery::{Nursery, OpenNursery, nursery, shield, yield_now};
 use tokio::runtime::{Builder, Handle};
 use tokio::task::block_in_place;
 
@@ -77,6 +78,35 @@ fn r5_a_loop_in_a_block_on_amid_a_spawned_child_keeps_no_walls() {
         Ok(child.value().await)
     }));
     assert!(grown.as_ref().unwrap().iter().all(|bytes| *bytes < 5000), "{grown:?}");
+}
+
+#[test]
+fn r5_children_that_have_ended_leave_their_memory_to_others_before_the_nursery_ends() {
+    let _alone = alone();
+    for workers in [1, 2] {
+        let mut runtime = Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(workers).enable_time().build().unwrap();
+        runtime.block_on(async {
+            let jobs: OpenNursery<()> = aionursery::Builder::new().open();
+            let (open, gate) = tokio::sync::watch::channel(false);
+            let held = HELD.load(SeqCst);
+            for _ in 0..2000 {
+                let (buffer, mut gate) = ([1_u8; 8192], gate.clone());
+                jobs.spawn_plain(async move {
+                    let _ = gate.wait_for(|is_open| *is_open).await;
+                    std::hint::black_box(&buffer);
+                });
+            }
+            assert!(HELD.load(SeqCst) - held > 16_000_000);
+            open.send(true).unwrap();
+            while jobs.running() > 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            let left = HELD.load(SeqCst) - held;
+            assert!(left < 1_500_000, "{left} bytes, {workers} workers");
+            jobs.close().await.unwrap();
+        });
+    }
 }
 
 #[test]

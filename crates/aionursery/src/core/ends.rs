@@ -17,7 +17,8 @@ impl<E> Core<E> {
     #[cfg(feature = "tokio")]
     #[inline]
     pub(crate) fn spawned_returned(&self) {
-        let left = self.scope.children.one_less();
+        let (left, alive) = self.scope.children.one_less();
+        self.let_go_of_ended(alive);
         if left != Left::Some || self.scope.is_held() {
             self.last_returned(left);
         }
@@ -45,13 +46,15 @@ impl<E> Core<E> {
 
     /// A child has failed or was cancelled.
     pub(crate) fn ended(&self, outcome: Outcome<Failure<E>>, reason: impl FnOnce() -> Reason) {
-        let (cancel, closed, left) = {
+        let (cancel, closed, left, alive) = {
             let state = &mut *self.state();
             let cancel = state.life.child_ended(outcome).cancel;
             let (alive, joins) = self.scope.children.settle(1, false);
             self.tell(state, alive);
-            (cancel, joins && alive == 0, self.unclaimed(state))
+            (cancel, joins && alive == 0, self.unclaimed(state), alive)
         };
+        #[cfg(feature = "tokio")]
+        self.let_go_of_ended(alive);
         self.act(cancel, reason);
         if let Some(left) = left {
             left.hand_over();

@@ -76,16 +76,17 @@ impl Children {
         self.word.fetch_or(GONE, Ordering::AcqRel);
     }
 
-    /// One has ended by itself.
+    /// One has ended by itself. Gives how many have not, too.
     #[cfg(feature = "tokio")]
     #[inline]
-    pub(crate) fn one_less(&self) -> Left {
+    pub(crate) fn one_less(&self) -> (Left, u32) {
         let before = self.word.fetch_sub(ONE, Ordering::AcqRel);
-        match before {
+        let left = match before {
             _ if before & GONE != 0 => Left::Orphans,
             _ if before & JOINING != 0 && before < 2 * ONE => Left::None,
             _ => Left::Some,
-        }
+        };
+        (left, before / ONE - 1)
     }
 
     /// So many are the driver's own.

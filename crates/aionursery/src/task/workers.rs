@@ -50,16 +50,13 @@ impl Drop for SpawnedTasks {
 /// the memory of a few that have ended, and nothing in it.
 pub(crate) struct Workers {
     tasks: Stack,
-    /// How many these are. It may be off by a few where several threads keep some at once.
+    /// How many these are, those that a sweep has taken out just now among them.
     length: AtomicUsize,
-    /// At this length those that have ended are looked for.
-    full: AtomicUsize,
 }
 
 impl Default for Workers {
     fn default() -> Self {
-        let (length, full) = (AtomicUsize::new(0), AtomicUsize::new(Self::FEW));
-        Self { tasks: Stack::new(), length, full }
+        Self { tasks: Stack::new(), length: AtomicUsize::new(0) }
     }
 }
 
@@ -69,12 +66,15 @@ impl Workers {
     /// Takes those in that were spawned. The caller looks whether the scope is cancelled
     /// afterwards.
     pub(crate) fn keep(&self, spawned: SpawnedTasks) {
-        let length = self.length.load(Ordering::Relaxed) + spawned.length;
-        self.length.store(length, Ordering::Relaxed);
+        self.length.fetch_add(spawned.length, Ordering::Relaxed);
         self.push(spawned);
-        if length > self.full.load(Ordering::Relaxed) {
-            self.sweep();
-        }
+    }
+
+    /// Whether most of these have ended, where `alive` of the scope's children have not.
+    #[inline]
+    pub(crate) fn are_most_over(&self, alive: u32) -> bool {
+        let length = self.length.load(Ordering::Relaxed);
+        length > Self::FEW && length > 2 * alive as usize
     }
 
     fn push(&self, mut spawned: SpawnedTasks) {
@@ -84,39 +84,47 @@ impl Workers {
         }
     }
 
-    /// Lets go of those that have ended.
+    /// Lets go of those that have ended. On any thread; the caller looks whether the scope is cancelled afterwards,
+    /// which those that are taken out meanwhile do not hear of.
     #[cold]
-    fn sweep(&self) {
+    pub(crate) fn sweep(&self) {
         let (mut all, mut live) = (self.take(), SpawnedTasks::default());
+        let mut over = 0;
         while let Some(child) = all.pop() {
-            if !child.header().state.is_done() {
+            if child.header().state.is_done() {
+                over += 1;
+            } else {
                 live.push(child);
             }
         }
-        self.length.store(live.length, Ordering::Relaxed);
-        self.full.store((live.length * 2).max(Self::FEW), Ordering::Relaxed);
         self.push(live);
+        self.length.fetch_sub(over, Ordering::Relaxed);
     }
 
     /// The earliest first.
     fn take(&self) -> TaskQueue {
-        self.length.store(0, Ordering::Relaxed);
         TaskQueue::of(self.tasks.take())
     }
 
     /// All have ended.
     pub(crate) fn clear(&self) {
         if !self.tasks.is_empty() {
-            drop(self.take());
+            self.take_each(drop);
         }
     }
 
     /// Each is dropped at its next await. A runtime that has gone drops them here and now.
     pub(crate) fn abort(&self) {
-        let mut children = self.take();
-        while let Some(child) = children.pop() {
-            child.stop();
+        self.take_each(|child| child.stop());
+    }
+
+    fn take_each(&self, mut act: impl FnMut(TaskRef)) {
+        let (mut all, mut taken) = (self.take(), 0);
+        while let Some(child) = all.pop() {
+            taken += 1;
+            act(child);
         }
+        self.length.fetch_sub(taken, Ordering::Relaxed);
     }
 }
 
