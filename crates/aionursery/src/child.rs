@@ -155,11 +155,11 @@ impl<T, E> Child<T, E> {
             Ok(value) => End::Done(value),
             Err(Fault::Failed(_)) => End::Failed,
             Err(Fault::Cancelled(_)) => End::Cancelled,
-            Err(Fault::Panicked(_)) => End::Panicked,
-            Err(Fault::CutOff(held)) => {
-                drop(held.take());
+            Err(Fault::Stopped(held)) if held.is_cut_off() => {
+                drop(held.take::<E>());
                 End::Cancelled
             }
+            Err(Fault::Stopped(_)) => End::Panicked,
         }
     }
 
@@ -275,8 +275,7 @@ fn is_doomed() -> bool {
 fn give<E>(fault: Fault<E>, label: Label) -> ChildError<E> {
     let kind = match fault {
         Fault::Failed(held) => held.take().map(ErrorKind::Error),
-        Fault::Panicked(held) => held.take().map(ErrorKind::Panic),
-        Fault::CutOff(held) => held.take().map(ErrorKind::Cancelled),
+        Fault::Stopped(held) => held.take(),
         Fault::Cancelled(cause) => {
             let unknown = || Box::new(Cancelled(Cause::new(Source::Host, None)));
             Some(ErrorKind::Cancelled(*cause.unwrap_or_else(unknown)))

@@ -17,7 +17,7 @@ pub(crate) use cause::Reason;
 pub use cause::{Cause, Source};
 pub(crate) use child::Label;
 pub use child::{ChildError, ErrorKind};
-pub(crate) use failure::{Failure, Fault, Held};
+pub(crate) use failure::{Failure, Fault, Held, HeldStop};
 pub(crate) use lost::report;
 pub use lost::{LostError, on_lost_error};
 pub use multi::MultiError;

@@ -23,7 +23,7 @@ use nursery_core::{Outcome, Source};
 
 use super::{Handle, Running};
 use crate::around::Around;
-use crate::error::{Cancelled, Cause, Failure, Fault, Held, Panic};
+use crate::error::{Cancelled, Cause, Failure, Fault, Held, HeldStop, Panic};
 use crate::ignore_panics::{first, ignore_panics};
 use crate::polling;
 use crate::task::{Header, NEW, ReadyRef, Size, State, Step, Table, TaskOptions, TaskRef, place};
@@ -194,11 +194,8 @@ pub(crate) fn failed<T, E>(
         (Err(payload), returned) => {
             // What it returned goes with the destructor that panicked; one panic is enough.
             ignore_panics(|| drop(returned));
-            let held = Held::new(Panic::new(payload));
-            (
-                Fault::Panicked(held.clone()),
-                Outcome::Failed(Failure::held_panic(held, header.label())),
-            )
+            let held = HeldStop::panic(Panic::new(payload));
+            (Fault::Stopped(held.clone()), Outcome::Failed(Failure::stop(held, header.label())))
         }
         (Ok(()), Some(Err(error))) => {
             let held = Held::new(error);

@@ -46,12 +46,12 @@ impl<E> Core<E> {
 
     /// A child has failed or was cancelled.
     pub(crate) fn ended(&self, outcome: Outcome<Failure<E>>, reason: impl FnOnce() -> Reason) {
-        let (cancel, closed, left, alive) = {
+        let (cancel, alive, joins, left) = {
             let state = &mut *self.state();
             let cancel = state.life.child_ended(outcome).cancel;
             let (alive, joins) = self.scope.children.settle(1, false);
             self.tell(state, alive);
-            (cancel, joins && alive == 0, self.unclaimed(state), alive)
+            (cancel, alive, joins, self.unclaimed(state))
         };
         #[cfg(feature = "tokio")]
         self.let_go_of_ended(alive);
@@ -59,7 +59,7 @@ impl<E> Core<E> {
         if let Some(left) = left {
             left.hand_over();
         }
-        if closed {
+        if joins && alive == 0 {
             self.ready().notify_driver();
         }
         self.scope.signal.tell_holders();

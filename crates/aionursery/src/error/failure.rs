@@ -33,21 +33,67 @@ impl<E> Held<E> {
     }
 }
 
+/// What has stopped a child that is neither an error nor a cancellation of its nursery's; held as an error is.
+/// One type for both, for each word and each kind of a fault is a cost of children that have none.
+enum Stop {
+    Panic(Option<Panic>),
+    /// Its runtime has gone, and nothing had asked for its end.
+    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "workers are a runtime's"))]
+    CutOff(Option<Cancelled>),
+}
+
+#[derive(Clone)]
+pub(crate) struct HeldStop(Arc<Mutex<Stop>>);
+
+impl HeldStop {
+    fn new(stop: Stop) -> Self {
+        Self(Arc::new(Mutex::new(stop)))
+    }
+
+    pub(crate) fn panic(panic: Panic) -> Self {
+        Self::new(Stop::Panic(Some(panic)))
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn cut_off(cause: Cancelled) -> Self {
+        Self::new(Stop::CutOff(Some(cause)))
+    }
+
+    pub(crate) fn take<E>(&self) -> Option<ErrorKind<E>> {
+        match &mut *lock(&self.0) {
+            Stop::Panic(panic) => panic.take().map(ErrorKind::Panic),
+            Stop::CutOff(cause) => cause.take().map(ErrorKind::Cancelled),
+        }
+    }
+
+    fn take_panic(&self) -> Option<Panic> {
+        match &mut *lock(&self.0) {
+            Stop::Panic(panic) => panic.take(),
+            Stop::CutOff(_) => None,
+        }
+    }
+
+    pub(crate) fn is_cut_off(&self) -> bool {
+        matches!(*lock(&self.0), Stop::CutOff(_))
+    }
+
+    fn is_taken(&self) -> bool {
+        matches!(*lock(&self.0), Stop::Panic(None) | Stop::CutOff(None))
+    }
+}
+
 /// Why a child has no value, for its handle.
 pub(crate) enum Fault<E> {
     Failed(Held<E>),
     /// Why, if a handle may ask.
     Cancelled(Option<Box<Cancelled>>),
-    Panicked(Held<Panic>),
-    /// Its runtime has gone, and nothing had asked for its end.
-    CutOff(Held<Cancelled>),
+    Stopped(HeldStop),
 }
 
 enum Kept<E> {
     Error(Held<E>),
-    Panic(Held<Panic>),
+    Stop(HeldStop),
     Adopted(AdoptedError),
-    CutOff(Held<Cancelled>),
 }
 
 /// One error on its way to the verdict.
@@ -61,8 +107,8 @@ impl<E> Failure<E> {
         Self { kept: Kept::Error(held), label }
     }
 
-    pub(crate) fn held_panic(held: Held<Panic>, label: Label) -> Self {
-        Self { kept: Kept::Panic(held), label }
+    pub(crate) fn stop(held: HeldStop, label: Label) -> Self {
+        Self { kept: Kept::Stop(held), label }
     }
 
     pub(crate) fn error(error: E, label: Label) -> Self {
@@ -70,18 +116,14 @@ impl<E> Failure<E> {
     }
 
     pub(crate) fn panic(payload: Box<dyn Any + Send>, label: Label) -> Self {
-        Self::held_panic(Held::new(Panic::new(payload)), label)
-    }
-
-    pub(crate) fn cut_off(held: Held<Cancelled>, label: Label) -> Self {
-        Self { kept: Kept::CutOff(held), label }
+        Self::stop(HeldStop::panic(Panic::new(payload)), label)
     }
 
     /// What can go to a nursery with another type of error. `None` if the future that awaited the child
     /// has taken the error, and of a child that was cut off: so was its nursery.
     pub(crate) fn into_lost(self, erase: fn(E) -> AdoptedError) -> Option<LostError> {
-        match self.kept {
-            Kept::CutOff(_) => None,
+        match &self.kept {
+            Kept::Stop(held) if held.is_cut_off() => None,
             _ => self.open(|error| ErrorKind::erased(error, erase)),
         }
     }
@@ -94,9 +136,8 @@ impl<E> Failure<E> {
     fn open<F>(self, own: impl FnOnce(E) -> ErrorKind<F>) -> Option<ChildError<F>> {
         let kind = match self.kept {
             Kept::Error(held) => own(held.take()?),
-            Kept::Panic(held) => ErrorKind::Panic(held.take()?),
+            Kept::Stop(held) => held.take()?,
             Kept::Adopted(adopted) => ErrorKind::Adopted(adopted),
-            Kept::CutOff(held) => ErrorKind::Cancelled(held.take()?),
         };
         Some(ChildError { kind, label: self.label })
     }
@@ -108,10 +149,10 @@ impl<E> Failure<E> {
     /// The payload of it, if it was a panic.
     pub(crate) fn into_payload(self) -> Result<Box<dyn Any + Send>, Self> {
         match self.kept {
-            Kept::Panic(held) => held
-                .take()
+            Kept::Stop(held) => held
+                .take_panic()
                 .map(Panic::into_payload)
-                .ok_or(Self { kept: Kept::Panic(held), label: self.label }),
+                .ok_or(Self { kept: Kept::Stop(held), label: self.label }),
             kept => Err(Self { kept, label: self.label }),
         }
     }
@@ -119,7 +160,7 @@ impl<E> Failure<E> {
     /// Of a nursery that was dropped.
     pub(crate) fn adopted(lost: LostError) -> Self {
         let kept = match lost.kind {
-            ErrorKind::Panic(panic) => Kept::Panic(Held::new(panic)),
+            ErrorKind::Panic(panic) => Kept::Stop(HeldStop::panic(panic)),
             ErrorKind::Adopted(adopted) => Kept::Adopted(adopted),
             ErrorKind::Cancelled(_) | ErrorKind::Reported => {
                 unreachable!("no error of a nursery's")
@@ -139,8 +180,7 @@ impl<E> Identity for Failure<E> {
     fn is_spent(&self) -> bool {
         match &self.kept {
             Kept::Error(held) => held.is_taken(),
-            Kept::Panic(held) => held.is_taken(),
-            Kept::CutOff(held) => held.is_taken(),
+            Kept::Stop(held) => held.is_taken(),
             Kept::Adopted(_) => false,
         }
     }

@@ -20,7 +20,7 @@ use crate::child::{
     Handle, Stage, cause_of_end, drop_rest, empty, failed, leave_output, take_output,
 };
 use crate::core::Core;
-use crate::error::{Cancelled, Cause, Failure, Fault, Held, Reason};
+use crate::error::{Cancelled, Cause, Failure, Fault, HeldStop, Reason};
 use crate::ignore_panics::ignore_panics;
 use crate::polling::{self, InScope, Kind, PARK, WALL};
 use crate::scope::Scope;
@@ -361,12 +361,12 @@ unsafe fn end_cut_off<F, T, E>(
         core.fail(Failure::panic(payload, header.label()));
     }
     let cause = Cause::new(Source::Host, Some("its runtime was shut down".into()));
-    let held = Held::new(Cancelled(cause));
+    let held = HeldStop::cut_off(Cancelled(cause));
     ignore_panics(|| {
-        core.cut_off(Failure::cut_off(held.clone(), header.label()));
+        core.cut_off(Failure::stop(held.clone(), header.label()));
         core.ended(Outcome::Cancelled, || Reason::from(header.label().to_string()));
     });
-    Fault::CutOff(held)
+    Fault::Stopped(held)
 }
 
 /// Acts where the child stood.
