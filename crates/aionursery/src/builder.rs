@@ -79,8 +79,8 @@ impl Builder {
     /// At most this many children run at once (at least one); the others wait for their first step. In-task
     /// children get their places in the order of starting, spawned ones in that in which the workers take them up
     /// (R4). One that waits for another child keeps its place. Functions of `spawn_blocking` are not counted:
-    /// tokio has a limit of its own for them. A child that waits for its place when the nursery is cancelled never
-    /// runs, whatever the budget (R17), unless it is shielded; one that has a place by
+    /// tokio has a limit of its own for them. A child that waits for its place when the nursery is cancelled ends at
+    /// once and never runs, whatever the budget (R17), unless it is shielded; one that has a place by
     /// [`reserve`](crate::Nursery::reserve) does.
     ///
     /// ```

@@ -113,7 +113,7 @@ impl<E> Core<E> {
         scope.children.begin(BATCH);
         let make = || {
             let records = info::records();
-            let gate = limit.map(Gate::new);
+            let gate = limit.map(|limit| Gate::new(limit, &scope));
             Self {
                 scope,
                 collect,

@@ -3,14 +3,19 @@
 //! that is gone.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::task::Waker;
+use std::sync::{Arc, Weak};
+use std::task::{Wake, Waker};
 
 use crate::ignore_panics::ignore_panics;
+use crate::scope::{Scope, Waiter};
 use crate::sync::{Mutex, lock};
 
 /// The places of one nursery.
-pub(crate) struct Gate(Mutex<Places>);
+pub(crate) struct Gate {
+    places: Mutex<Places>,
+    /// Woken when the nursery is cancelled.
+    told: Arc<Waiter>,
+}
 
 /// A place that is left is given to the first that waits: none is free as long as any waits.
 struct Places {
@@ -20,9 +25,13 @@ struct Places {
 }
 
 impl Gate {
-    pub(crate) fn new(limit: usize) -> Arc<Self> {
+    /// Of the nursery that has this scope.
+    pub(crate) fn new(limit: usize, scope: &Scope) -> Arc<Self> {
         let places = Places { free: limit.max(1), next: 0, waiting: BTreeMap::new() };
-        Arc::new(Self(Mutex::new(places)))
+        let (places, told) = (Mutex::new(places), scope.signal.add_waiter());
+        let gate = Arc::new(Self { places, told });
+        gate.told.register(&Waker::from(Arc::new(Tells(Arc::downgrade(&gate)))));
+        gate
     }
 
     /// Whether the child has a place. With a ticket it waits, until it is no longer among those that
@@ -31,7 +40,7 @@ impl Gate {
         // A waker may be the program's code: it is cloned before the lock is taken, and the old one is
         // dropped after it was given back (R29).
         let mut own = waker.clone();
-        let places = &mut *lock(&self.0);
+        let places = &mut *lock(&self.places);
         match *ticket {
             Some(ticket) => match places.waiting.get_mut(&ticket) {
                 Some(kept) => std::mem::swap(kept, &mut own),
@@ -50,10 +59,22 @@ impl Gate {
         false
     }
 
+    /// What waits is polled once more. Each keeps its turn: what goes on waiting brings its waker again.
+    fn wake_all(&self) {
+        let wakers: Vec<_> = {
+            let places = &mut *lock(&self.places);
+            let none = || Waker::noop().clone();
+            places.waiting.values_mut().map(|waker| std::mem::replace(waker, none())).collect()
+        };
+        for waker in wakers {
+            ignore_panics(|| waker.wake());
+        }
+    }
+
     /// A child is gone, whether it has its place or waits.
     fn leave(&self, entered: bool, ticket: Option<u64>) {
         let (own, heir) = {
-            let places = &mut *lock(&self.0);
+            let places = &mut *lock(&self.places);
             let own = ticket.filter(|_| !entered).and_then(|own| places.waiting.remove(&own));
             let had_place = entered || (ticket.is_some() && own.is_none());
             let heir = if had_place { places.waiting.pop_first() } else { None };
@@ -67,6 +88,15 @@ impl Gate {
             // This may be the end of a child that has panicked.
             ignore_panics(|| waker.wake());
         }
+    }
+}
+
+/// The waker that tells a gate. It is no code that hears, so no budget from above is given for it (R18).
+struct Tells(Weak<Gate>);
+
+impl Wake for Tells {
+    fn wake(self: Arc<Self>) {
+        self.0.upgrade().iter().for_each(|gate| gate.wake_all());
     }
 }
 

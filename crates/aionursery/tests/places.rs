@@ -3,13 +3,16 @@
 
 use std::future::pending;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use aionursery::{Builder, End, Nursery, OnError, fail_after, yield_now};
+use aionursery::error::NotStarted;
+use aionursery::{Builder, CancelScope, End, Nursery, OnError, TaskStatus, fail_after, yield_now};
 use futures::FutureExt;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
 
 type Texts<'env> = Nursery<'env, String>;
 
@@ -223,4 +226,92 @@ async fn r17_a_child_for_which_there_is_a_place_takes_its_first_step_also_in_a_c
     });
     cleans.await.unwrap();
     assert_eq!(ran.load(SeqCst), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r17_a_cancellation_ends_what_waits_for_its_place_at_once_also_with_a_cleanup_budget() {
+    type Starts = for<'a> fn(&'a Texts<'static>, mpsc::Sender<u32>);
+    async fn ends(sender: mpsc::Sender<u32>) -> Result<(), String> {
+        drop(sender);
+        Ok(())
+    }
+    let starts: [Starts; 5] = [
+        |n, sender| drop(n.spawn(ends(sender))),
+        |n, sender| drop(n.start_soon(ends(sender))),
+        |n, sender| drop(n.named("waits").spawn(ends(sender))),
+        |n, sender| drop(n.named("waits").start_soon(ends(sender))),
+        |n, sender| {
+            let other = n.clone();
+            tokio::spawn(async move {
+                let started = other.start_spawn(|_: TaskStatus<(), _>| ends(sender)).await;
+                assert_eq!(started, Err(NotStarted::Ended));
+            });
+        },
+    ];
+    let cancels: [fn(&Texts<'static>, &CancelScope); 3] = [
+        |n, _| n.cancel(),
+        |n, _| n.set_deadline(Instant::now() + Duration::from_millis(1)),
+        |_, around| around.cancel(),
+    ];
+    let hour = Duration::from_secs(3600);
+    for (start, cancel) in starts.iter().flat_map(|start| cancels.map(|cancel| (start, cancel))) {
+        let budget = Instant::now() + hour;
+        let (around, (sender, mut receiver)) = (CancelScope::new(), mpsc::channel(1));
+        let ended = limited(1).cleanup(hour).nursery(async |n: Texts<'static>| {
+            // It has the place, and cleans up until what waits has let go of the other end.
+            n.spawn_plain(async move { while receiver.recv().await.is_some() {} });
+            sleep(Duration::from_millis(1)).await;
+            start(&n, sender);
+            sleep(Duration::from_millis(1)).await;
+            cancel(&n, &around);
+            Ok(())
+        });
+        drop(around.run(ended).await);
+        assert!(Instant::now() < budget, "the budget was not spent");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn r19_a_shielded_child_that_waits_for_its_place_keeps_its_turn_in_a_cancelled_nursery() {
+    for spawned in [false, true] {
+        let order = Arc::new(Mutex::new(Vec::new()));
+        limited(1)
+            .cleanup(Duration::from_secs(3600))
+            .nursery(async |n: Texts<'_>| {
+                for number in 0..4 {
+                    let order = order.clone();
+                    let job = async move {
+                        sleep(Duration::from_millis(5)).await;
+                        order.lock().unwrap().push(number);
+                        Ok(())
+                    };
+                    let n = if number % 2 == 0 { n.shielded() } else { n.clone() };
+                    drop(if spawned { n.spawn(job) } else { n.start_soon(job) });
+                }
+                sleep(Duration::from_millis(1)).await;
+                n.cancel();
+                Ok(())
+            })
+            .await
+            .unwrap();
+        assert_eq!(*order.lock().unwrap(), [0, 2]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn r18_what_waits_for_its_place_does_not_hear_and_has_no_budget_from_above_given() {
+    let budget = Duration::from_secs(10);
+    let ended = Builder::new().cleanup(budget).nursery(async |_: Texts<'_>| {
+        let start = Instant::now();
+        let inner = Builder::new().limit(1).nursery(async |n: Texts<'_>| {
+            n.start_plain(pending::<()>());
+            n.start_plain(pending::<()>());
+            n.spawn_plain(pending::<()>());
+            Ok(())
+        });
+        assert!(fail_after(Duration::from_secs(1), inner).await.is_err());
+        assert!(Instant::now() < start + budget);
+        Ok(())
+    });
+    ended.await.unwrap();
 }
