@@ -228,7 +228,7 @@ impl Scope {
     #[inline]
     pub(crate) fn look_at_tokens(&self) {
         #[cfg(feature = "tokio-util")]
-        if self.signal.flags() & (LISTENS | SOFT) == LISTENS && self.signal.tokens.has_unheard() {
+        if self.signal.flags() & (LISTENS | SOFT) == LISTENS && self.signal.tokens.has_cancelled() {
             self.cancel(nursery_core::Source::Explicit, Some(REASON.into()));
         }
     }

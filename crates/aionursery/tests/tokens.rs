@@ -1,6 +1,8 @@
 //! `CancellationToken` both ways: what a nursery or a scope tells a token, and hears of one.
 
-use std::future::pending;
+use std::future::{Future, pending};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::task::{Context, Wake, Waker};
 
 use aionursery::{CancelScope, Nursery, fail_after, nursery, shield, yield_now};
 use tokio::time::Duration;
@@ -139,4 +141,43 @@ async fn r11_a_nursery_says_at_once_that_its_token_was_cancelled() {
         pending::<Result<(), _>>().await
     });
     assert!(ended.await.unwrap_err().is_cancelled());
+}
+
+#[test]
+fn r11_a_nursery_says_that_its_token_was_cancelled_also_while_it_looks_at_its_tokens() {
+    /// A waker that cancels a token, and asks the nursery, when its last clone goes.
+    struct Last {
+        asked: Nursery<'static, String>,
+        stop: CancellationToken,
+        said: Arc<Mutex<Option<bool>>>,
+    }
+    impl Wake for Last {
+        fn wake(self: Arc<Self>) {}
+    }
+    impl Drop for Last {
+        fn drop(&mut self) {
+            self.stop.cancel();
+            *self.said.lock().unwrap() = Some(self.asked.is_cancelled());
+        }
+    }
+    let (stop, other) = (CancellationToken::new(), CancellationToken::new());
+    let handle = OnceLock::new();
+    let mut block = Box::pin(nursery(async |n: Nursery<'static, String>| {
+        n.cancel_on(&stop);
+        n.cancel_on(&other);
+        handle.set(n).unwrap();
+        pending::<Result<(), _>>().await
+    }));
+    let mut poll = |waker: &Waker| block.as_mut().poll(&mut Context::from_waker(waker));
+    assert!(poll(Waker::noop()).is_pending());
+    let said = Arc::new(Mutex::new(None));
+    let last =
+        Last { asked: handle.get().unwrap().clone(), stop: stop.clone(), said: said.clone() };
+    let last = Waker::from(Arc::new(last));
+    assert!(poll(&last).is_pending());
+    drop(last);
+    assert_eq!(*said.lock().unwrap(), None, "its clones are where the nursery waits");
+    // The other token has the last of them, and lets go of it while the nursery looks at both.
+    let _ = poll(Waker::noop());
+    assert_eq!(*said.lock().unwrap(), Some(true));
 }

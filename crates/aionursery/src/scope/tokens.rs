@@ -19,7 +19,16 @@ pub(crate) struct Tokens {
     /// Cancelled when the scope is.
     own: OnceLock<CancellationToken>,
     /// The scope is cancelled when one of these is.
-    others: Mutex<Vec<(CancellationToken, Pin<Box<WaitForCancellationFutureOwned>>)>>,
+    others: Mutex<Others>,
+}
+
+/// The tokens that a scope listens to.
+#[derive(Default)]
+struct Others {
+    /// All of them, also while their futures are being polled: other threads look at these.
+    tokens: Vec<CancellationToken>,
+    /// A future for each that was not heard of.
+    waiting: Vec<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
 impl Tokens {
@@ -42,24 +51,27 @@ impl Tokens {
     /// From now on the scope is cancelled when `token` is.
     pub(super) fn listen_to(&self, token: &CancellationToken) {
         let cancelled = Box::pin(token.clone().cancelled_owned());
-        lock(&self.others).push((token.clone(), cancelled));
+        let others = &mut *lock(&self.others);
+        others.tokens.push(token.clone());
+        others.waiting.push(cancelled);
     }
 
-    /// Whether one of those that the scope listens to is cancelled, and the scope has not acted on it yet.
+    /// Whether one of those that the scope listens to is cancelled: a scope that is not cancelled has not acted on
+    /// it yet.
     #[cold]
-    pub(super) fn has_unheard(&self) -> bool {
-        lock(&self.others).iter().any(|(token, _)| token.is_cancelled())
+    pub(super) fn has_cancelled(&self) -> bool {
+        lock(&self.others).tokens.iter().any(CancellationToken::is_cancelled)
     }
 
     /// Whether one of those that the scope listens to was cancelled just now.
     #[cold]
     pub(super) fn poll(&self, cx: &mut Context<'_>) -> bool {
         // Not under the lock: a token takes wakers, which are the program's code.
-        let mut waiting = std::mem::take(&mut *lock(&self.others));
+        let mut waiting = std::mem::take(&mut lock(&self.others).waiting);
         let before = waiting.len();
-        waiting.retain_mut(|(_, cancelled)| poll_freely(cancelled.as_mut(), cx).is_pending());
+        waiting.retain_mut(|cancelled| poll_freely(cancelled.as_mut(), cx).is_pending());
         let heard = waiting.len() < before;
-        lock(&self.others).append(&mut waiting);
+        lock(&self.others).waiting.append(&mut waiting);
         heard
     }
 }
