@@ -125,7 +125,8 @@ impl Builder {
     /// has this budget, too, when this nursery is cancelled. A nursery or scope below without a budget of its own
     /// has it also for a cancellation of its own, as a failure in it or a `fail_after`, but only if something in it
     /// hears of that: by `cancelled`, `is_cancelled` or a token. Where nothing hears, what is cancelled is dropped
-    /// at once, so a timeout ends in time.
+    /// at once, so a timeout ends in time. What has heard once counts until that nursery or scope has ended: a loop
+    /// that makes a new `cancelled()` in each of its rounds hears between two of them, too.
     ///
     /// ```
     /// # futures::executor::block_on(async {

@@ -112,3 +112,23 @@ async fn r18_a_look_from_outside_is_not_to_hear() {
     });
     ended.await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn r18_a_loop_that_hears_in_each_of_its_rounds_has_the_budget_also_between_two() {
+    let ended = Builder::new().cleanup(10 * SECOND).nursery(async |_: Nursery<'_, &str>| {
+        let served = fail_after(5 * SECOND, async {
+            for served in 0.. {
+                tokio::select! {
+                    () = cancelled() => return served,
+                    () = yield_now() => {}
+                }
+                // The `cancelled()` of this round has gone, and the next one is still to come.
+                sleep(2 * SECOND).await;
+            }
+            unreachable!("it is cancelled")
+        });
+        assert_eq!(served.await, Ok(3));
+        Ok(())
+    });
+    ended.await.unwrap();
+}
