@@ -1,5 +1,5 @@
-"""R14: of which of several `Task.cancel(msg)` a task hears, as asyncio has it: of the first that has ended what
-the task waits for; of the last before that."""
+"""R14: of which of several `Task.cancel(msg)` a task hears, as asyncio has it: of the first that
+has ended what the task waits for; of the last before that."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def twice(coroutine, *, after, messages):
 async def test_r14_the_first_message_that_has_ended_a_wait_arrives(
     world, coroutine, after, messages
 ):
-    # One that has begun a task or a child in this turn waits for nothing that could be ended before the second.
+    # What it awaits has not begun to wait itself, so nothing is ended before the second.
     begins = coroutine is waits_for_a_task and after == 1
     heard, asked = await twice(coroutine, after=after, messages=messages)
     assert asked == 2

@@ -1,5 +1,5 @@
-"""R1: a block is left after the done callbacks of its children, as asyncio's groups are, also where the
-body goes on in the turn in which the last child ends."""
+"""R1: a block is left after the done callbacks of its children, as asyncio's groups are, also where
+the body goes on in the turn in which the last child ends."""
 
 from __future__ import annotations
 
