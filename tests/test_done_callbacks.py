@@ -9,6 +9,7 @@ import weakref
 
 import pytest
 
+import aionursery
 from aionursery import Nursery, TaskGroup, fail_after, move_on_after
 
 from .helpers import turns
@@ -135,6 +136,27 @@ async def test_r1_callbacks_that_were_called_before_hold_nothing_up(world):
         called = []
         asyncio.get_running_loop().call_soon(called.append, None)
     assert not called and len(started.told) == 1
+
+
+def test_r1_a_block_is_left_where_the_loop_refuses_the_call_behind_the_callbacks():
+    refused = []
+
+    class Refuses(asyncio.SelectorEventLoop):
+        def call_soon(self, callback, *args, context=None):
+            if getattr(callback, "__name__", None) == "called":
+                refused.append(callback)
+                raise RuntimeError("no more calls")
+            return super().call_soon(callback, *args, context=context)
+
+    async def main():
+        event = asyncio.Event()
+        async with Nursery() as nursery:
+            task = nursery.start_soon(fires(event))
+            task.add_done_callback(lambda _: None)
+            await event.wait()
+
+    aionursery.run(main(), loop_factory=Refuses)
+    assert len(refused) == 1
 
 
 async def test_nurseries_whose_children_have_callbacks_keep_no_result(world):

@@ -109,11 +109,10 @@ fn begin_join(join: &WaitObject) -> Fallible<bool> {
     }
     // What has heard of that may have left the nursery, ended its last child, or left the tree itself.
     check_stands(state, id)?;
-    if state.tree.borrow().phase(id) == Phase::Closed {
-        let may_wait = !closes && matches!(leaver, Leaver::Host(_) | Leaver::Successor(_));
-        if !(may_wait && state.called.is_due(id) && call_back(join, state)) {
-            return Ok(true);
-        }
+    let closed = state.tree.borrow().phase(id) == Phase::Closed;
+    let may_wait = !closes && matches!(leaver, Leaver::Host(_) | Leaver::Successor(_));
+    if closed && !(may_wait && state.called.is_due(id)) {
+        return Ok(true);
     }
     let (key, successor) = (Key::of(join.object()), leaver.successor(state));
     state.tree.touch(|tree| tree.set_joiner(id, Some(key), successor));
@@ -122,6 +121,12 @@ fn begin_join(join: &WaitObject) -> Fallible<bool> {
         && !task::is_ours(&host)
     {
         foreign::set_joining(state, &host, true);
+    }
+    if closed {
+        let asked = call_back(join, state);
+        // The loop may be the program's code.
+        check_stands(state, id)?;
+        return Ok(!asked);
     }
     Ok(false)
 }
