@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::future::{Future, pending};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use aionursery::{
@@ -230,6 +231,28 @@ paths! {
         let shields = join_all((0..count).map(|_| shield(yields())));
         let ended = scope.run(async move { join!(shields, async { cancel.cancel() }).0 }).await;
         assert!(ended.is_ok_and(|ended| ended.len() == count));
+    }
+    of_many_nurseries_in_a_cancelled_scope(count) {
+        let scope = CancelScope::new();
+        let cancel = scope.clone();
+        let begun = AtomicUsize::new(0);
+        let one = async || {
+            begun.fetch_add(1, Relaxed);
+            let ended = nursery(async |n: Open| {
+                n.spawn(never());
+                Ok(())
+            }).await;
+            ended.map_err(drop)
+        };
+        let ended = scope.run(nursery(async |n: Nursery<'_, ()>| {
+            (0..count).for_each(|_| drop(n.start_soon(one())));
+            while begun.load(Relaxed) < count {
+                yield_now().await;
+            }
+            cancel.cancel();
+            Ok(())
+        })).await;
+        assert!(ended.is_err());
     }
 }
 

@@ -200,6 +200,7 @@ where
             }
             let turn = driver.turn(this.body.as_mut(), this.value, cx, Rounds::begin(amid));
             polling::leave(frame);
+            driver.kit.held.end_turn(driver.children.len());
             #[cfg(feature = "tokio")]
             driver.core.end_turn(turn.is_ready(), driver.children.len() + driver.fresh.left());
             turn

@@ -5,16 +5,18 @@
 //! inside outwards. It must cost nothing where there is neither, and never hold against what does
 //! not ask: a `select!` that loses, an executor (R20, R28).
 
+mod joining;
+
 use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Weak};
-use std::task::{Context, Waker};
+use std::task::Waker;
 
 use crate::polling;
 use crate::scope::{Scope, Waiter};
 #[cfg(all(test, aionursery_loom))]
 use crate::sync::LocalCell;
 use crate::sync::{Mutex, lock, thread_local};
-use crate::timer::Timer;
+use joining::Nurseries;
 
 thread_local! {
     /// The walls that were raised in the polls that this thread is in, and that all around are yet
@@ -159,18 +161,13 @@ pub(crate) struct WallsInside {
 struct More {
     /// Those that were not asked about yet, beside the first.
     new: Vec<Wall>,
-    /// The owner, once it waits for the others.
-    waiter: Option<Arc<Waiter>>,
-    nurseries: Vec<Joining>,
+    /// Those that the owner waits for.
+    waited: Option<Waited>,
 }
 
-/// A nursery that is to end before the future that it stands in is dropped.
-struct Joining {
-    scope: Weak<Scope>,
-    /// Looks at the clock for it: its own future may not be polled any more.
-    timer: Timer,
-    /// How often its owner has asked since its last child has ended.
-    asked: u8,
+struct Waited {
+    waiter: Arc<Waiter>,
+    nurseries: Nurseries,
 }
 
 impl WallsInside {
@@ -219,47 +216,18 @@ impl WallsInside {
         if self.is_empty() {
             return false;
         }
-        let More { new, waiter, nurseries } = &mut **self.more.get_or_insert_default();
-        let waiter = waiter.get_or_insert_with(|| Arc::new(Waiter::new()));
+        let More { new, waited } = &mut **self.more.get_or_insert_default();
+        let Waited { waiter, nurseries } = waited.get_or_insert_with(|| {
+            let waiter = Arc::new(Waiter::new());
+            Waited { nurseries: Nurseries::new(waiter.clone()), waiter }
+        });
         waiter.register(waker);
         for wall in self.first.take().into_iter().chain(new.drain(..)) {
             match wall {
                 Wall::Shield(shield) => shield.is_waited_for(waiter),
-                Wall::Nursery(scope) => {
-                    nurseries.push(Joining { scope, timer: Timer::new(), asked: 0 });
-                }
+                Wall::Nursery(scope) => nurseries.add(scope),
             }
         }
-        let mut stands = false;
-        nurseries.retain_mut(|nursery| {
-            let joins = nursery.joins(waiter, waker);
-            stands |= joins == Some(true);
-            joins.is_some()
-        });
-        stands || waiter.has_shields()
-    }
-}
-
-impl Joining {
-    /// Whether it has something to wait for: time to clean up, or children that end by themselves.
-    /// `None` if it has ended. The other children end with the future that they stand in.
-    fn joins(&mut self, waiter: &Arc<Waiter>, waker: &Waker) -> Option<bool> {
-        let scope = self.scope.upgrade().filter(|scope| !scope.is_over())?;
-        scope.take_along();
-        scope.signal.add_holder(waiter);
-        while !scope.is_hard() || scope.has_tasks() {
-            if !self.timer.poll(&scope, &mut Context::from_waker(waker)) {
-                self.asked = 0;
-                return Some(true);
-            }
-        }
-        // If its future is still polled, it gives its errors back there (R7): an owner asks before
-        // each poll, and after it.
-        self.asked = self.asked.saturating_add(1);
-        let has_turn = self.asked <= 2;
-        if has_turn {
-            waker.wake_by_ref();
-        }
-        Some(has_turn)
+        nurseries.stand() || waiter.has_shields()
     }
 }

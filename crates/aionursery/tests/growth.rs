@@ -110,6 +110,35 @@ fn r5_children_that_have_ended_leave_their_memory_to_others_before_the_nursery_e
 }
 
 #[test]
+fn r5_shields_in_children_that_have_ended_keep_no_memory() {
+    let _alone = alone();
+    let runtime = Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let (open, gate) = tokio::sync::watch::channel(false);
+        let body = async |n: Nursery<'static, ()>| {
+            let held = HELD.load(SeqCst);
+            for _ in 0..2000 {
+                let (buffer, mut gate) = ([1_u8; 8192], gate.clone());
+                n.start_plain(async move {
+                    let _ = shield(gate.wait_for(|is_open| *is_open)).await;
+                    std::hint::black_box(&buffer);
+                });
+            }
+            yield_now().await;
+            assert!(HELD.load(SeqCst) - held > 16_000_000);
+            open.send(true).unwrap();
+            while n.running() > 0 {
+                tokio::task::yield_now().await;
+            }
+            tokio::task::yield_now().await;
+            Ok(HELD.load(SeqCst) - held)
+        };
+        let left = nursery(body).await.unwrap();
+        assert!(left < 500_000, "{left} bytes");
+    });
+}
+
+#[test]
 fn r5_a_supervisor_without_a_window_keeps_a_number() {
     let _alone = alone();
     let (mut runs, mut held) = (0, [0; 2]);

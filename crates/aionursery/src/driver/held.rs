@@ -18,8 +18,6 @@ pub(super) struct HeldChildren {
 struct Inside {
     /// By address, which the reference keeps from being used again.
     held: BTreeMap<usize, (TaskRef, WallsInside)>,
-    /// At this size those that have ended are looked for.
-    full: usize,
     own: Option<ShieldGuard>,
     /// For how many the own wall stands.
     shielded: usize,
@@ -70,16 +68,22 @@ impl HeldChildren {
             return;
         }
         let inside = self.inside.get_or_insert_default();
-        if inside.held.len() > inside.full.max(Inside::FEW) {
-            inside.held.retain(|_, (task, _)| !task.header().state.is_done());
-            inside.full = inside.held.len() * 2;
-        }
         let (_, held) = inside
             .held
             .entry(task.address())
             .or_insert_with(|| (task.clone(), WallsInside::default()));
         held.take_in(self.since);
         self.since = raised;
+    }
+
+    /// A turn has ended, after which so many children wait: lets go of those that have ended, once most have.
+    #[inline]
+    pub(super) fn end_turn(&mut self, waiting: usize) {
+        if let Some(inside) = &mut self.inside
+            && inside.held.len() > Inside::FEW.max(2 * waiting)
+        {
+            inside.held.retain(|_, (task, _)| !task.header().state.is_done());
+        }
     }
 
     /// Whether `task` may not be dropped yet. It is woken as soon as it may.
