@@ -98,6 +98,7 @@ lint:  ## check formats, lints, types, features and licences
 	$(DENY_NATIVE) bans licenses sources
 	tools/public-api.sh
 	.venv/bin/towncrier build --draft --version next > /dev/null
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --no-deps -p aionursery --no-default-features
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --no-deps -p nursery-core -p aionursery --all-features
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .

@@ -169,6 +169,24 @@ impl Builder {
         self
     }
 
+    /// As [`deadline`](Self::deadline), so long after the nursery begins: with the first poll of its future, or with
+    /// `open`. Of both the earlier counts.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use std::time::Duration;
+    /// let hasty = aionursery::Builder::new().timeout(Duration::from_millis(5));
+    /// let error = hasty.nursery(async |n| {
+    ///     Ok(n.start_soon(std::future::pending::<Result<(), String>>()).value().await)
+    /// }).await.unwrap_err();
+    /// assert_eq!(error.to_string(), "nursery cancelled: the deadline has passed");
+    /// # });
+    /// ```
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.scope.timeout = Some(timeout);
+        self
+    }
+
     /// What tells the nursery the time, and everything below it; without effect inside a nursery
     /// or a scope, where it is the one of the outermost. See [`Clock`].
     pub fn clock(mut self, clock: impl Clock) -> Self {

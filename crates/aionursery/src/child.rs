@@ -23,6 +23,7 @@ pub(crate) use running::Running;
 use crate::ended_outside::ParkedFuture;
 use crate::error::{Cancelled, Cause, ChildError, ErrorKind, Fault, Label};
 use crate::polling::{self, Kind};
+use crate::task::TaskRef;
 
 /// A child of a nursery. Code that has no use for its end drops the handle: the child stays in the
 /// nursery, which waits for it and keeps its error.
@@ -102,6 +103,42 @@ impl<T> End<T> {
     }
 }
 
+/// Cancels a child: see [`Child::cancel_handle`]. It may be cloned, sent to other threads, and kept for longer than
+/// the child; it holds no value of the child's, and neither keeps it alive nor ends it when dropped.
+#[derive(Clone)]
+pub struct CancelHandle(TaskRef);
+
+impl CancelHandle {
+    /// As [`Child::cancel`]; without effect if the child has ended.
+    pub fn cancel(&self) {
+        self.0.cancel()
+    }
+
+    /// As [`Child::is_finished`].
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.0.header().state.is_done()
+    }
+
+    /// As [`Child::id`].
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.0.header().id()
+    }
+
+    /// As [`Child::name`].
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.0.header().name().map(|name| &**name)
+    }
+}
+
+opaque!("CancelHandle", [] CancelHandle, |handle| {
+    id: handle.id(),
+    name: handle.name(),
+    is_finished: handle.is_finished(),
+});
+
 impl<T, E> Child<T, E> {
     pub(crate) fn new(task: Handle<T, E>) -> Self {
         Self { task, parked: None }
@@ -109,11 +146,35 @@ impl<T, E> Child<T, E> {
 
     /// Cancels this child alone: no error, siblings unharmed (R16). It is dropped the next time
     /// its nursery, or its worker, comes to it; after the shields that stand inside it, but at once
-    /// if it is shielded as a whole. It has no cleanup budget and does not hear of it: to end one child gently, or
-    /// from where its handle is not, run it in a [`CancelScope`](crate::CancelScope), whose handles may be cloned. A
-    /// child that waits for its place under a [`limit`](crate::Builder::limit) hears of that scope only when it has it.
+    /// if it is shielded as a whole. It has no cleanup budget and does not hear of it: to end one child gently, run
+    /// it in a [`CancelScope`](crate::CancelScope). A child that waits for its place under a
+    /// [`limit`](crate::Builder::limit) hears of that scope only when it has it.
     pub fn cancel(&self) {
-        self.task.cancel()
+        self.task.task().cancel()
+    }
+
+    /// What cancels this child from elsewhere, while its handle is being awaited or has gone, as tokio's
+    /// `AbortHandle`.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use std::{collections::HashMap, future::pending};
+    /// aionursery::nursery(async |n| {
+    ///     let mut downloads = HashMap::new();
+    ///     for name in ["a", "b"] {
+    ///         let child = n.start_soon(pending::<Result<(), String>>());
+    ///         downloads.insert(name, child.cancel_handle());
+    ///     }
+    ///     downloads["a"].cancel();
+    ///     aionursery::yield_now().await;
+    ///     assert!(downloads["a"].is_finished() && !downloads["b"].is_finished());
+    ///     downloads["b"].cancel();
+    ///     Ok(())
+    /// }).await.unwrap();
+    /// # });
+    /// ```
+    pub fn cancel_handle(&self) -> CancelHandle {
+        CancelHandle(self.task.task().clone())
     }
 
     /// Whether it has ended, in whatever way.

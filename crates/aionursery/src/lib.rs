@@ -33,7 +33,7 @@
 //! * [`CancelScope`], `fail_after`, `move_on_after`, [`shield`]: scopes without a nursery.
 //! * [`gather`], [`race`], [`as_completed`], and the rest of [`combine`]: what is often done with one.
 //!
-//! * [`Builder::open`]: a nursery that is a value.
+#![cfg_attr(feature = "tokio", doc = "* [`Builder::open`]: a nursery that is a value.")]
 //! * [`mod@dump`], [`error`], [`service`], [`time`]: what runs, why it failed, what runs for long, whose time
 //!   counts. [`future`], [`mode`]: types that signatures name.
 //!
@@ -129,7 +129,7 @@ pub use as_completed::{AsCompleted, as_completed};
 pub use builder::{Builder, OnError};
 pub use cancel_scope::CancelScope;
 pub use cancel_scope::short::{cancelled, fail_after, fail_at, move_on_after, move_on_at, shield};
-pub use child::{Child, End};
+pub use child::{CancelHandle, Child, End};
 pub use combine::yield_now;
 pub use entry::{nursery, nursery_local};
 pub use error::{Cancelled, ChildError, ErrorKind, MultiError, NurseryClosed};

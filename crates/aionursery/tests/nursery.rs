@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aionursery::{
-    Child, End, MultiError, Nursery, NurseryClosed, error::Source, nursery, nursery_local, shield,
-    yield_now,
+    CancelHandle, Child, End, MultiError, Nursery, NurseryClosed, error::Source, nursery,
+    nursery_local, shield, yield_now,
 };
 use futures::FutureExt;
 use tokio::sync::{Notify, oneshot};
@@ -167,6 +167,59 @@ async fn r16_a_child_cancelled_by_hand_ends_alone() {
     })
     .await;
     assert_eq!(value.unwrap(), 7);
+}
+
+#[tokio::test]
+async fn r16_a_child_is_cancelled_from_elsewhere_while_its_handle_is_awaited() {
+    let handles = nursery(async |n: Nursery<'_, &str>| {
+        let children = [
+            n.named("here").start_soon(pending::<Result<(), _>>()),
+            n.named("away").spawn(pending::<Result<(), _>>()),
+        ];
+        let handles = children.each_ref().map(Child::cancel_handle);
+        let others = handles.clone();
+        let asks = std::thread::spawn(move || others.each_ref().map(CancelHandle::cancel));
+        for child in children {
+            assert_eq!(child.end().await, End::Cancelled);
+        }
+        asks.join().unwrap();
+        Ok(handles)
+    })
+    .await
+    .unwrap();
+    // They may outlive the nursery.
+    for (handle, name) in handles.iter().zip(["here", "away"]) {
+        handle.cancel();
+        assert!(handle.is_finished() && handle.name() == Some(name), "{handle:?}");
+    }
+    assert_eq!(handles.map(|handle| handle.id()), [1, 2]);
+}
+
+#[tokio::test]
+async fn r16_a_child_is_cancelled_from_elsewhere_once_its_handle_has_gone() {
+    let dropped = Arc::new(());
+    nursery(async |n: Nursery<'_, &str>| {
+        for away in [false, true] {
+            let held = dropped.clone();
+            let child = async move {
+                let _held = held;
+                pending::<Result<(), _>>().await
+            };
+            let handle = match away {
+                false => n.start_soon(child).cancel_handle(),
+                true => n.spawn(child).cancel_handle(),
+            };
+            yield_now().await;
+            handle.cancel();
+            while !handle.is_finished() {
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(Arc::strong_count(&dropped), 1);
 }
 
 #[tokio::test]

@@ -5,9 +5,9 @@ use std::future::pending;
 use std::time::Duration;
 
 use aionursery::{
-    Builder, CancelScope, End, MultiError, Nursery, cancelled, error::Source, fail_after, fail_at,
-    move_on_after, move_on_at, nursery, nursery_local, shield, time::current_effective_deadline,
-    yield_now,
+    Builder, CancelScope, End, MultiError, Nursery, OpenNursery, cancelled, error::Source,
+    fail_after, fail_at, move_on_after, move_on_at, nursery, nursery_local, shield,
+    time::current_effective_deadline, yield_now,
 };
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
@@ -263,6 +263,38 @@ async fn r21_a_nursery_has_a_deadline_that_can_be_moved() {
     assert!(error.is_cancelled());
     assert_eq!(error.cause().unwrap().source(), Source::Deadline);
     assert_eq!(start.elapsed().as_secs(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r21_a_timeout_counts_from_where_its_nursery_begins_and_the_earlier_moment_acts() {
+    let rules = Builder::new().timeout(2 * SECOND);
+    sleep(SECOND).await;
+    for (deadline, expected) in [(None, 2), (Some(1), 1), (Some(3), 2)] {
+        let start = Instant::now();
+        let mut rules = rules.clone();
+        if let Some(seconds) = deadline {
+            rules = rules.deadline(start + seconds * SECOND);
+        }
+        let error = rules.nursery(async |_: Nursery<'_, &str>| pending::<Result<(), _>>().await);
+        let error = error.await.unwrap_err();
+        assert_eq!(error.cause().unwrap().source(), Source::Deadline);
+        assert_eq!(start.elapsed().as_secs(), expected);
+    }
+    let jobs: OpenNursery<&str> = rules.open();
+    let start = Instant::now();
+    jobs.spawn(pending::<Result<(), _>>());
+    jobs.cancelled().await;
+    assert_eq!(start.elapsed().as_secs(), 2);
+    jobs.close().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn r21_a_timeout_that_never_comes_changes_nothing() {
+    let rules = Builder::new().timeout(Duration::MAX);
+    let value = rules.nursery(async |n: Nursery<'_, &str>| {
+        Ok(n.start_soon(async { Ok(sleep(1000 * SECOND).await) }).value().await)
+    });
+    value.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

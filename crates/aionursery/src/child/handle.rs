@@ -19,6 +19,19 @@ pub(crate) struct Handle<T, E> {
     result: PhantomData<(T, E)>,
 }
 
+impl TaskRef {
+    /// Asks for this child alone to be cancelled (R16).
+    pub(crate) fn cancel(&self) {
+        #[cfg(feature = "tokio")]
+        if self.header().is_spawned() {
+            self.header().state.mark_by_hand();
+            return self.stop();
+        }
+        self.header().state.cancel_by_hand();
+        self.wake_by_ref();
+    }
+}
+
 impl<T, E> Handle<T, E> {
     /// # Safety
     /// `task` is the handle's own reference to a task with these types.
@@ -30,15 +43,8 @@ impl<T, E> Handle<T, E> {
         self.task.header()
     }
 
-    /// Asks for this child alone to be cancelled (R16).
-    pub(crate) fn cancel(&self) {
-        #[cfg(feature = "tokio")]
-        if self.header().is_spawned() {
-            self.header().state.mark_by_hand();
-            return self.task.stop();
-        }
-        self.header().state.cancel_by_hand();
-        self.task.wake_by_ref();
+    pub(crate) fn task(&self) -> &TaskRef {
+        &self.task
     }
 
     /// Has the end of the child wake this. Returns whether it has ended before.

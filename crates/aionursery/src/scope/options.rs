@@ -13,6 +13,8 @@ pub(crate) struct ScopeOptions {
     /// Without one, it has that of the scope above where something in it hears, and none elsewhere.
     pub(crate) cleanup: Option<Duration>,
     pub(crate) deadline: Option<Instant>,
+    /// The same, from when it is opened.
+    pub(crate) timeout: Option<Duration>,
     /// What a root runs on; what is below, on its root's.
     pub(crate) clock: Option<UserClock>,
 }
@@ -20,8 +22,8 @@ pub(crate) struct ScopeOptions {
 impl ScopeOptions {
     /// Whether nothing was said.
     pub(crate) fn is_default(&self) -> bool {
-        let Self { shield, cleanup, deadline, clock } = self;
-        !shield && cleanup.is_none() && deadline.is_none() && clock.is_none()
+        let Self { shield, cleanup, deadline, timeout, clock } = self;
+        !shield && cleanup.is_none() && deadline.is_none() && timeout.is_none() && clock.is_none()
     }
 
     pub(super) fn settings(&self, clock: &ScopeClock, nursery: bool, is_below: bool) -> Settings {
@@ -36,8 +38,11 @@ impl ScopeOptions {
             None if is_below => Cleanup::Limited(0.0),
             None => Cleanup::Inherited,
         };
+        let deadline = self.deadline.map_or(f64::INFINITY, |moment| clock.nanoseconds(moment));
+        let timeout =
+            self.timeout.map_or(f64::INFINITY, |time| clock.now() + clock::nanoseconds(time));
         Settings {
-            deadline: self.deadline.map_or(f64::INFINITY, |moment| clock.nanoseconds(moment)),
+            deadline: deadline.min(timeout),
             shield: self.shield,
             cleanup,
             ..Settings::default()
