@@ -14,7 +14,7 @@ import pytest
 import aionursery
 from aionursery import TaskGroup
 
-from .helpers import Trace, turns
+from .helpers import Trace, forever, turns
 
 
 async def answer(value):
@@ -177,6 +177,114 @@ async def test_r12a_what_siblings_have_got_when_a_child_fails_is_theirs(world):
             slot.set_result("connection")
     assert [error.args for error in raised.value.exceptions] == [(0,), (1,), (2,)]
     assert closed == ["connection"]
+
+
+async def fails_when_cancelled():
+    try:
+        await forever()
+    except asyncio.CancelledError:
+        raise ValueError from None
+
+
+async def fails_in_its_cleanup(group):
+    await fails_when_cancelled()
+
+
+async def fails_beside_a_child(group):
+    group.create_task(forever())
+    await fails_when_cancelled()
+
+
+async def fails_as_a_child_does(group):
+    group.create_task(fails_when_cancelled())
+    await fails_when_cancelled()
+
+
+async def hears_and_goes_on(group):
+    try:
+        await forever()
+    except asyncio.CancelledError:
+        group.create_task(fails())
+
+
+async def fails():
+    raise ValueError
+
+
+BODIES = [fails_in_its_cleanup, fails_beside_a_child, fails_as_a_child_does, hears_and_goes_on]
+every_body = pytest.mark.parametrize("body", BODIES, ids=lambda body: body.__name__)
+
+
+@every_body
+async def test_r13_a_cancellation_that_the_body_has_heard_acts_after_the_groups_error(world, body):
+    """CPython 3.13's class does that, and ours on every version."""
+    trace = Trace()
+
+    async def serve():
+        while True:
+            try:
+                async with TaskGroup() as group:
+                    await body(group)
+            except* ValueError:
+                trace.append(asyncio.current_task().cancelling())
+            await turns(2)
+            trace.append("goes on")
+
+    task = asyncio.ensure_future(serve())
+    await turns(3)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert trace == [1]
+
+
+@every_body
+async def test_r14_one_that_was_a_timeouts_is_taken_back_by_it(world, body):
+    async def serve():
+        with pytest.raises(ExceptionGroup):
+            async with asyncio.timeout(0), TaskGroup() as group:
+                await body(group)
+        await turns(3)
+        return asyncio.current_task().cancelling()
+
+    assert await asyncio.ensure_future(serve()) == 0
+
+
+async def test_r13_a_group_that_is_left_by_no_error_asks_for_nothing(world):
+    async def serve():
+        try:
+            await forever()
+        except asyncio.CancelledError:
+            pass
+        async with TaskGroup() as group:
+            group.create_task(answer(1))
+        await turns(2)
+        return asyncio.current_task().cancelling()
+
+    task = asyncio.ensure_future(serve())
+    await turns(2)
+    task.cancel()
+    assert await task == 1
+
+
+async def test_r13_a_cancellation_from_before_a_group_acts_after_its_error_too(world):
+    async def serve():
+        try:
+            await forever()
+        except asyncio.CancelledError:
+            pass
+        try:
+            async with TaskGroup() as group:
+                group.create_task(fails())
+        except* ValueError:
+            pass
+        await turns(2)
+
+    task = asyncio.ensure_future(serve())
+    await turns(2)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
 
 
 def test_create_task_shows_its_signature_and_what_it_does():

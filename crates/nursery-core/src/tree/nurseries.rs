@@ -386,6 +386,10 @@ impl<F: Face> Tree<F> {
         // What has ended the body reaches this place no more: a shield was raised meanwhile.
         let kept_out = owner.body_heard && !own && !above && outstanding == 0;
         let in_flight = owner.body_cancelled && !kept_out || held || (above && cancelled);
+        // As asyncio's groups: beside an error acts again whatever its host has been asked for and has not taken
+        // back, heard or not.
+        let insists = scope.settings.abrupt && matches!(verdict, Verdict::Errors(_));
+        let asked = if insists { self.from_outside(scope, honoured) } else { 0 };
         let flight = match (&verdict, in_flight) {
             (Verdict::Clean, true) => Flight::Cancelled,
             (Verdict::Clean, false) => Flight::Nothing,
@@ -407,7 +411,7 @@ impl<F: Face> Tree<F> {
         }
         let cancelled = flight == Flight::Cancelled && !exit.caught;
         exit.caught |= swallowed && !cancelled;
-        let overtaken = if flight == Flight::Overtaken { outstanding } else { 0 };
+        let overtaken = if flight == Flight::Overtaken { outstanding } else { 0 }.max(asked);
         Close { verdict, cancelled, overtaken, exit }
     }
 }

@@ -1,7 +1,7 @@
 //! What catches a cancellation, what is told of it, what counts it, and what a host that goes by force
 //! leaves behind.
 
-use nursery_core::{Flight, NurseryId, Outcome, Source, Verdict};
+use nursery_core::{Flight, NurseryId, Outcome, Settings, Source, Verdict};
 
 use crate::world::{Oops, PLAIN, SHIELD, Thrown, World, finish, host, until};
 
@@ -159,6 +159,28 @@ fn r13_an_error_that_overtakes_a_cancellation_of_the_host_rearms_it() {
         assert!(close.overtaken == 1 && !close.cancelled);
         assert_eq!(world.tasks[host].requests.asked(), 1, "R14: it counts once");
         assert_eq!(world.step(host), Thrown { outside: true, scope: false });
+        finish(world, host);
+    }
+}
+
+#[test]
+fn r13_an_abrupt_nursery_left_by_an_error_rearms_a_host_that_has_heard() {
+    const ABRUPT: Settings = Settings { abrupt: true, ..PLAIN };
+    for (settings, outcome, overtaken) in [
+        (ABRUPT, Outcome::Failed(Oops(1)), 1),
+        (ABRUPT, Outcome::Bare(Oops(1)), 0),
+        (ABRUPT, Outcome::Done, 0),
+        (PLAIN, Outcome::Failed(Oops(1)), 0),
+    ] {
+        let (mut world, host) = host(false);
+        let nursery = world.open(host, settings, false);
+        world.ask(host, true);
+        assert!(world.step(host).outside);
+        // The body has caught it.
+        world.body_ended(nursery, outcome);
+        assert_eq!(world.close(host, nursery, false).overtaken, overtaken);
+        assert_eq!(world.tasks[host].requests.asked(), 1, "R14: it counts once");
+        assert_eq!(world.step(host), Thrown { outside: overtaken > 0, scope: false });
         finish(world, host);
     }
 }

@@ -852,12 +852,15 @@ impl Program {
         let kept_out = block.body_heard && !own && !above && !outstanding;
         let arrived = block.body_cancelled && !kept_out || held || (above && block.saw);
         let failed = block.failed;
+        let insists = block.settings.abrupt && self.honoured(task) > 0;
         let close = self.world.close(task, block.nursery.expect("a nursery"), held);
         self.pop(task, top);
         assert_eq!(close.verdict != Verdict::Clean, failed, "R7");
         let goes_on = !failed && arrived && (outstanding || above || !own);
         assert_eq!(close.cancelled, goes_on, "R13: task {task}");
-        assert_eq!(close.overtaken > 0, failed && arrived && outstanding, "R13: task {task}");
+        let insists = insists && matches!(close.verdict, Verdict::Errors(_));
+        let overtakes = failed && arrived && outstanding || insists;
+        assert_eq!(close.overtaken > 0, overtakes, "R13: task {task}");
         if goes_on {
             self.tell(task, true);
         } else if failed && arrived && above {
