@@ -6,6 +6,7 @@ CPython's own tests of the class are run by tests/conformance.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import inspect
 
@@ -285,6 +286,73 @@ async def test_r13_a_cancellation_from_before_a_group_acts_after_its_error_too(w
     task.cancel()
     await asyncio.wait([task])
     assert task.cancelled()
+
+
+async def swallow():
+    try:
+        await forever()
+    except asyncio.CancelledError:
+        pass
+
+
+@pytest.mark.parametrize("inner", [TaskGroup, aionursery.Nursery], ids=lambda it: it.__name__)
+@pytest.mark.parametrize("end", ["failure", "cancel", "outside"])
+async def test_r15_a_group_cancels_a_host_that_joins_as_by_hand(world, inner, end):
+    """It is raised once the block inside has been left, though no child ended by it."""
+    trace = Trace()
+
+    async def host():
+        async with inner() as block:
+            block.start_soon(swallow())
+        trace.append("goes on")
+
+    async def serve():
+        with contextlib.suppress(ExceptionGroup):
+            async with TaskGroup() as group:
+                task = group.create_task(host())
+                await turns(3)
+                if end == "failure":
+                    group.create_task(fails())
+                elif end == "cancel":
+                    group.cancel()
+                else:
+                    outside.cancel()
+                await forever()
+        return task
+
+    outside = asyncio.ensure_future(serve())
+    await asyncio.wait([outside])
+    assert outside.cancelled() == (end == "outside")
+    if not outside.cancelled():
+        assert outside.result().cancelled()
+    assert trace == []
+
+
+async def test_r15_nor_does_a_body_go_on_behind_a_block_in_it(world):
+    trace = Trace()
+    with contextlib.suppress(ExceptionGroup):
+        async with TaskGroup() as group:
+            async with TaskGroup() as inside:
+                inside.create_task(swallow())
+                group.create_task(fails())
+            trace.append("goes on")
+    assert trace == []
+
+
+async def test_r13a_a_host_that_joins_nothing_hears_of_its_group_at_the_next_await(world):
+    trace = Trace()
+    async with TaskGroup() as group:
+
+        async def host():
+            group.cancel()
+            async with TaskGroup():
+                pass
+            trace.append("goes on")
+            await forever()
+            trace.append("too far")
+
+        group.create_task(host())
+    assert trace == ["goes on"]
 
 
 def test_create_task_shows_its_signature_and_what_it_does():

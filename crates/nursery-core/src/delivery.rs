@@ -118,6 +118,15 @@ impl<F: Face> Tree<F> {
         })
     }
 
+    /// Whether the host of a nursery is to hear from above it of an abrupt cancellation: as `Task.cancel()` of a host
+    /// that joins, it is raised once the nursery has been left (R15).
+    pub(crate) fn hears_abruptly_above(&self, scope: &Scope<F::Reason>) -> bool {
+        self.reaching(MemberId(scope.host)).any(|(other, cause, above_base, is_told)| {
+            let is_asked = cause.source != Source::Host || above_base;
+            is_asked && other.settings.abrupt && !is_told && other.serial != scope.serial
+        })
+    }
+
     /// Whether something around a task is cancelled, and all of that was abrupt and has been thrown into it.
     pub(crate) fn has_heard_of_abrupt_only(&self, member: MemberId) -> bool {
         let mut asking =

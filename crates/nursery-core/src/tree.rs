@@ -291,11 +291,11 @@ impl<F: Face> Tree<F> {
 
     /// How many cancellations of the host from outside the scope are still to be honoured.
     fn outstanding(&self, scope: &Scope<F::Reason>, honoured: u32) -> u32 {
-        self.from_outside(scope, honoured).saturating_sub(scope.baseline)
+        self.bare_requests(scope, honoured).saturating_sub(scope.baseline)
     }
 
-    /// How many of those that its host has honoured no scope has asked for, from before it has entered this one, too.
-    fn from_outside(&self, scope: &Scope<F::Reason>, honoured: u32) -> u32 {
+    /// How many cancellations that its host has honoured no scope has asked for, those from before it too.
+    fn bare_requests(&self, scope: &Scope<F::Reason>, honoured: u32) -> u32 {
         honoured.saturating_sub(self.members[scope.host].charges)
     }
 

@@ -43,6 +43,8 @@ pub(crate) struct Nursery<E, K> {
     pub(crate) body_heard: bool,
     /// The body has ended with an error or a cancellation.
     pub(crate) body_raised: bool,
+    /// Children were left when the body had ended.
+    joined: bool,
     /// How many cancellations its host had heard of when it entered.
     pub(crate) heard_before: u32,
     /// What the face wakes once it has closed.
@@ -108,6 +110,7 @@ impl<F: Face> Tree<F> {
             last: NONE,
             body_cancelled: false,
             body_heard: false,
+            joined: false,
             body_raised: false,
             heard_before: self.members[host.0].heard,
             joiner: None,
@@ -310,6 +313,7 @@ impl<F: Face> Tree<F> {
         owner.body_heard = heard;
         owner.body_raised = raised;
         let Ended { cancel, closed, again } = owner.life.body_ended(outcome);
+        owner.joined = !closed;
         out.errors.extend(again);
         if cancel {
             let source = if cancelled { Source::Host } else { Source::Failure };
@@ -385,11 +389,12 @@ impl<F: Face> Tree<F> {
         let own = scope.cause.as_ref().is_some_and(|cause| cause.source != Source::Host);
         // What has ended the body reaches this place no more: a shield was raised meanwhile.
         let kept_out = owner.body_heard && !own && !above && outstanding == 0;
+        let held = held || owner.joined && above && self.hears_abruptly_above(scope);
         let in_flight = owner.body_cancelled && !kept_out || held || (above && cancelled);
         // As asyncio's groups: beside an error acts again whatever its host has been asked for and has not taken
         // back, heard or not.
         let insists = scope.settings.abrupt && matches!(verdict, Verdict::Errors(_));
-        let asked = if insists { self.from_outside(scope, honoured) } else { 0 };
+        let asked = if insists { self.bare_requests(scope, honoured) } else { 0 };
         let flight = match (&verdict, in_flight) {
             (Verdict::Clean, true) => Flight::Cancelled,
             (Verdict::Clean, false) => Flight::Nothing,

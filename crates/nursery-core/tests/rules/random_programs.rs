@@ -394,6 +394,17 @@ impl Program {
         visible.iter().any(|block| abrupt(block) && !self.is_told(task, *block))
     }
 
+    /// Whether the host of a block is to hear of an abrupt cancellation from outside it.
+    fn hears_abruptly_above(&self, task: usize, top: usize) -> bool {
+        self.visible(self.place(task)).into_iter().any(|block| {
+            let cause = self.blocks[block].id.and_then(|id| self.world.tree.cause(id));
+            let is_mine = self.tasks[task].stack.contains(&block);
+            let is_asked = cause.is_some_and(|cause| cause.source != Source::Host || !is_mine);
+            let is_told = self.is_told(task, block);
+            block != top && is_asked && self.blocks[block].settings.abrupt && !is_told
+        })
+    }
+
     /// The cancelled blocks that can be seen from one, but for those that only hand on what is above.
     fn asking(&self, at: Option<usize>) -> Vec<usize> {
         let mut visible = self.visible(at);
@@ -838,13 +849,14 @@ impl Program {
     fn close(&mut self, task: usize, top: usize, joined: bool) {
         let shielded = self.is_shielded(task);
         let host = &mut self.world.tasks[task];
-        let mut held = self.blocks[top].held;
-        if joined && host.requests.is_waiting() && (host.foreign || !shielded) {
+        let asked = joined && host.requests.is_waiting() && (host.foreign || !shielded);
+        if asked {
             host.requests.deliver();
-            held = true;
         }
+        let mut held = self.blocks[top].held || asked;
         self.tasks[task].joins = false;
         let above = self.above(top);
+        held |= joined && above && self.hears_abruptly_above(task, top);
         let block = &self.blocks[top];
         let outstanding = self.honoured(task) > block.baseline;
         let own = block.cancelled_at.is_some() && !block.by_host;
@@ -853,7 +865,7 @@ impl Program {
         let arrived = block.body_cancelled && !kept_out || held || (above && block.saw);
         let failed = block.failed;
         let insists = block.settings.abrupt && self.honoured(task) > 0;
-        let close = self.world.close(task, block.nursery.expect("a nursery"), held);
+        let close = self.world.close(task, block.nursery.expect("a nursery"), block.held || asked);
         self.pop(task, top);
         assert_eq!(close.verdict != Verdict::Clean, failed, "R7");
         let goes_on = !failed && arrived && (outstanding || above || !own);
