@@ -7,6 +7,7 @@ import asyncio
 
 import pytest
 
+import aionursery
 from aionursery import TaskGroup
 
 from .helpers import turns
@@ -67,6 +68,34 @@ async def test_r14_the_first_message_that_has_ended_a_wait_arrives(
     heard, asked = await twice(coroutine, after=after, messages=messages)
     assert asked == 2
     assert heard == [messages[-1 if begins else 0]]
+
+
+async def waits_for_an_event():
+    await aionursery.Event().wait()
+
+
+async def sleeps_here():
+    await aionursery.sleep(3600)
+
+
+WAITS = [waits_for_a_future, joins, sleeps, waits_for_an_event, sleeps_here]
+
+
+@pytest.mark.parametrize("messages", [[("a",), ("b",)], [(), ("b",)], [("a",), ()]])
+@pytest.mark.parametrize("coroutine", WAITS)
+async def test_r14_the_first_message_arrives_if_it_came_before_the_wait(world, coroutine, messages):
+    async def body():
+        first, second = messages
+        task = asyncio.current_task()
+        task.cancel(*first)
+        # In the turn in which the wait ends.
+        asyncio.get_running_loop().call_soon(task.cancel, *second)
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await coroutine()
+        assert caught.value.args == first
+        assert task.cancelling() == 2
+
+    await asyncio.create_task(body())
 
 
 @pytest.mark.parametrize("messages", [[("a",), ("b",)], [(), ("b",)], [("a",), ()]])

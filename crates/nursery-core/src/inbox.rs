@@ -136,6 +136,11 @@ impl Inbox {
         }
     }
 
+    /// A request that came while the task ran ends what it waits for now.
+    pub fn answered(&mut self) {
+        self.set(ANSWERED, true);
+    }
+
     /// Whether a request has ended what the task waits for, so that its `CancelledError` is on the way: that has the
     /// message of this request, and not of one that comes later.
     #[must_use]

@@ -68,11 +68,15 @@ fn begin_wait(state: &LoopState, task: &Task, what: Owned) {
         }
         return;
     }
-    let asked = ours.inbox.get().requests.is_waiting() && is_asked(state, task);
-    if asked && cancel_wait(state, task, By::Request) {
-        let shielded = is_shielded(state, ours);
-        ours.change_inbox(|inbox| inbox.handed_on_late(shielded));
-        return;
+    if ours.inbox.get().requests.is_waiting() && is_asked(state, task) {
+        if cancel_wait(state, task, By::Request) {
+            let shielded = is_shielded(state, ours);
+            ours.change_inbox(|inbox| inbox.handed_on_late(shielded));
+            return;
+        }
+        if ours.has(flag::SCHEDULED) {
+            ours.change_inbox(Inbox::answered);
+        }
     }
     if insist(state, ours) {
         ours.change_inbox(Inbox::tell);

@@ -3,6 +3,8 @@
 //! becomes of one does not end the wait for the others. It must never leave a task waiting for what
 //! has ended.
 
+use nursery_core::Inbox;
+
 use super::{Wait, WaitKind, WaitObject, WaitPhase, host_cancelled};
 use crate::cpython::call::getattr_opt;
 use crate::cpython::errors::{Aside, optional};
@@ -34,6 +36,7 @@ pub(crate) fn park(state: &LoopState, this: &WaitObject, task: &Task) -> bool {
     if this.kind.get() == WaitKind::Join {
         task.data().raise_flags(task::flag::JOINING);
         if task::is_asked(state, task) {
+            task.data().change_inbox(Inbox::answered);
             host_cancelled(state, this);
         }
     }
