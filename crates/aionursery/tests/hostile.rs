@@ -17,7 +17,8 @@ use std::time::Duration;
 
 use aionursery::error::on_lost_error;
 use aionursery::{
-    AsCompleted, Builder, Child, MultiError, Nursery, OnError, move_on_after, shield, yield_now,
+    AsCompleted, Builder, CancelHandle, Child, MultiError, Nursery, OnError, move_on_after, shield,
+    yield_now,
 };
 use tokio::runtime::Runtime;
 
@@ -51,6 +52,7 @@ struct World {
     random: Random,
     wakers: Mutex<Vec<Waker>>,
     children: Mutex<Vec<Child<Token, String>>>,
+    cancels: Mutex<Vec<CancelHandle>>,
     nurseries: Mutex<Vec<Open>>,
     /// Forgotten, but not lost: AddressSanitizer looks for leaks.
     forgotten: Mutex<Vec<Box<dyn Any + Send>>>,
@@ -129,7 +131,7 @@ fn some_nursery(world: &Shared) -> Option<Open> {
 
 /// Something small that may be done anywhere.
 fn harm(world: &Shared) {
-    match world.random.below(9) {
+    match world.random.below(10) {
         0 => {
             if let Some(waker) = take(&world.wakers, world) {
                 waker.wake();
@@ -159,6 +161,14 @@ fn harm(world: &Shared) {
                     true => poll_a_few_times(world, &mut Box::pin(child)),
                     false => poll_a_few_times(world, &mut Box::pin(child.value())),
                 };
+            }
+        }
+        7 => {
+            if let Some(handle) = take(&world.cancels, world) {
+                handle.cancel();
+                if world.random.one_in(2) {
+                    keep(&world.cancels, handle);
+                }
             }
         }
         _ => {}
@@ -197,6 +207,9 @@ fn start(n: &Open, world: &Shared) {
         (false, _) => n.try_start_soon(life),
     };
     if let Ok(child) = started {
+        if world.random.one_in(4) {
+            keep(&world.cancels, child.cancel_handle());
+        }
         match world.random.below(6) {
             0 => keep(&world.forgotten, Box::new(child)),
             1 => drop(child),
@@ -349,6 +362,7 @@ fn run(seed: u64, strays: &Strays) {
     let world = Arc::new(World {
         random: Random(AtomicU64::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)),
         wakers: Mutex::default(),
+        cancels: Mutex::default(),
         children: Mutex::default(),
         nurseries: Mutex::default(),
         forgotten: Mutex::default(),
@@ -396,6 +410,9 @@ fn clear(world: &Shared) {
     }
     while let Some(child) = take(&world.children, world) {
         drop(catch_unwind(AssertUnwindSafe(|| drop(child))));
+    }
+    while let Some(handle) = take(&world.cancels, world) {
+        drop(catch_unwind(AssertUnwindSafe(|| handle.cancel())));
     }
     while let Some(waker) = take(&world.wakers, world) {
         drop(catch_unwind(AssertUnwindSafe(|| waker.wake())));
