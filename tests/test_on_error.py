@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import functools
 import gc
+import sys
 import weakref
 
 import pytest
@@ -28,6 +29,26 @@ async def test_r6_a_function_gets_each_error_once_and_the_siblings_go_on(world):
     assert failed.exception() is first
     assert other.result() == "done"
     assert not nursery.cancel_scope.cancel_called
+
+
+async def test_r6_the_function_runs_as_an_except_block_does(world):
+    first, second = ValueError("first"), OSError("second")
+
+    def broken(error):
+        assert sys.exc_info()[1] is error
+        if error is first:
+            {}[error]
+        raise
+
+    with pytest.raises(MultiError) as caught:
+        async with Nursery(on_error=broken) as nursery:
+            nursery.start_soon(fail, first)
+            nursery.start_soon(fail, second)
+    lookup, again = caught.value.exceptions
+    assert isinstance(lookup, KeyError)
+    assert lookup.__context__ is first
+    assert again is second
+    assert sys.exc_info()[1] is None
 
 
 async def test_r6_what_the_function_raises_is_the_failure_in_its_place(world):

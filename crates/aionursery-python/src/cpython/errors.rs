@@ -211,6 +211,9 @@ safe_calls! {
     /// The traceback of an exception, if it has one.
     fn traceback_of(exception: &Exception) -> Option<Owned> = PyException_GetTraceback;
     fn put_traceback(exception: &Exception, traceback: &Object) -> Fallible<()> = PyException_SetTraceback;
+    /// What `sys.exception()` gives.
+    fn handled_exception(py: Python<'_>) -> Option<Owned> = PyErr_GetHandledException;
+    fn put_handled(py: Python<'_>, exception: Option<&Object>) -> () = PyErr_SetHandledException;
     fn put_cause(exception: &Exception, cause: Option<Owned>) -> () = PyException_SetCause;
     // The text is UTF-8, of that length.
     unsafe fn text_of(py: Python<'_>, text: *const c_char, length: isize) -> Fallible<Owned> = PyUnicode_FromStringAndSize;
@@ -386,6 +389,16 @@ impl Drop for Aside {
             raise(exception).stand();
         }
     }
+}
+
+/// Calls as an `except` block for `exception` does: what is raised meanwhile has that as its context.
+pub(crate) fn handling<R>(exception: &Object, call: impl FnOnce() -> R) -> R {
+    let py = exception.py();
+    let before = handled_exception(py);
+    put_handled(py, Some(exception));
+    let returned = call();
+    put_handled(py, before.as_deref());
+    returned
 }
 
 /// The answer, where a failure means no more than that there is none: it is dropped.

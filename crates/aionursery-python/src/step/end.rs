@@ -6,7 +6,8 @@ use nursery_core::{ErrorKind, MemberId, NurseryId, Outcome, Role};
 use crate::channel::TransferObject;
 use crate::cpython::call::{call1, is_coroutine, method0, type_name};
 use crate::cpython::errors::{
-    Aside, Fallible, Raised, exc, is_of, misuse, optional, raise, set_error_text, string, traceback,
+    Aside, Fallible, Raised, exc, handling, is_of, misuse, optional, raise, set_error_text, string,
+    traceback,
 };
 use crate::cpython::imports::names;
 use crate::cpython::owned::Owned;
@@ -166,7 +167,7 @@ fn handled(task: &Task, error: Owned) -> Option<Owned> {
         }
         Ok(())
     };
-    call().err().map(Raised::take)
+    handling(&error, call).err().map(Raised::take)
 }
 
 /// What a child that has failed is called.
