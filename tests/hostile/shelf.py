@@ -13,6 +13,8 @@ import math
 from collections.abc import AsyncIterator
 from typing import Any
 
+import aionursery
+
 from .actor import WAIT, actor
 from .blocks import make_nursery, seconds
 from .objects import Thing, error
@@ -225,6 +227,9 @@ def fields(world: World, a: int, b: int) -> None:
         task.print_stack(file=io.StringIO(), limit=a % 4)
     elif kind == 3:
         task.get_stack(limit=a % 4)
+    elif kind in (4, 5) and not isinstance(task, aionursery.Task):
+        # What asyncio's own tasks in Python have lost, they do without: also their loop.
+        return
     elif kind == 4:
         setattr(task, FIELDS[a % len(FIELDS)], Thing()._teach(a, b))
     elif kind == 5:
