@@ -183,14 +183,14 @@ impl Builder {
     /// # });
     /// ```
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.scope.timeout = Some(timeout);
+        self.scope.set_timeout(timeout);
         self
     }
 
     /// What tells the nursery the time, and everything below it; without effect inside a nursery
     /// or a scope, where it is the one of the outermost. See [`Clock`].
     pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.scope.clock = Some(UserClock::new(clock));
+        drop(self.scope.set_clock(UserClock::new(clock)));
         self
     }
 

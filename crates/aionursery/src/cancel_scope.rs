@@ -93,7 +93,7 @@ impl CancelScope {
     /// where it is the one of the outermost. See [`Clock`].
     #[must_use]
     pub fn clock(self, clock: impl Clock) -> Self {
-        let before = self.0.state().options.clock.replace(UserClock::new(clock));
+        let before = self.0.state().options.set_clock(UserClock::new(clock));
         // A clock is the program's code: it does not go under the lock (R29).
         drop(before);
         self

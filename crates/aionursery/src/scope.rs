@@ -95,7 +95,7 @@ impl Scope {
         let nursery = info.kind == Kind::Nursery;
         let clock = match &parent {
             Some(parent) => parent.clock().clone(),
-            None => ScopeClock::start(options.clock.clone()),
+            None => ScopeClock::start(options.clock()),
         };
         let is_below = parent.is_some();
         let mut settings = options.settings(&clock, nursery, is_below);

@@ -292,9 +292,14 @@ async fn r21_a_timeout_counts_from_where_its_nursery_begins_and_the_earlier_mome
 async fn r21_a_timeout_that_never_comes_changes_nothing() {
     let rules = Builder::new().timeout(Duration::MAX);
     let value = rules.nursery(async |n: Nursery<'_, &str>| {
-        Ok(n.start_soon(async { Ok(sleep(1000 * SECOND).await) }).value().await)
+        Ok(n.start_soon(async {
+            sleep(1000 * SECOND).await;
+            Ok(7)
+        })
+        .value()
+        .await)
     });
-    value.await.unwrap();
+    assert_eq!(value.await.unwrap(), 7);
 }
 
 #[tokio::test(start_paused = true)]

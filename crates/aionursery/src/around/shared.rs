@@ -194,7 +194,7 @@ impl Shared {
 
     /// The time, if nothing is around. Not under the lock: the clock is the program's code.
     pub(super) fn now(&self) -> Instant {
-        let clock = self.state().options.clock.clone();
+        let clock = self.state().options.clock();
         clock.map_or_else(clock::here, |clock| clock.now())
     }
 }

@@ -25,6 +25,13 @@ struct Inside {
 
 impl Inside {
     const FEW: usize = 16;
+
+    #[cold]
+    fn let_go_of_ended(&mut self, waiting: usize) {
+        if self.held.len() > Self::FEW.max(2 * waiting) {
+            self.held.retain(|_, (task, _)| !task.header().state.is_done());
+        }
+    }
 }
 
 impl HeldChildren {
@@ -79,10 +86,8 @@ impl HeldChildren {
     /// A turn has ended, after which so many children wait: lets go of those that have ended, once most have.
     #[inline]
     pub(super) fn end_turn(&mut self, waiting: usize) {
-        if let Some(inside) = &mut self.inside
-            && inside.held.len() > Inside::FEW.max(2 * waiting)
-        {
-            inside.held.retain(|_, (task, _)| !task.header().state.is_done());
+        if let Some(inside) = &mut self.inside {
+            inside.let_go_of_ended(waiting);
         }
     }
 
