@@ -5,6 +5,7 @@
 //! shows in a `Witness`, whose accesses loom checks.
 
 mod adopted;
+mod held;
 mod in_task;
 mod open_nursery;
 mod places;
