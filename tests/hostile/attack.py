@@ -35,7 +35,7 @@ LOOKS = 20
 WORDS = {
     "panicked at": "panic",
     "PanicException": "panic",
-    "SystemError": "system error",
+    "SystemError: ": "system error",
     "Fatal Python error": "crash",
     "refcount": "crash",
     "AddressSanitizer": "crash",
