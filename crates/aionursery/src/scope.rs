@@ -39,7 +39,7 @@ pub(crate) use waiter::Waiter;
 
 use crate::clock::ScopeClock;
 use crate::error::{Cause, LostError, Reason};
-use crate::sync::atomic::{AtomicBool, Ordering, fence};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use crate::sync::{Mutex, lock};
 
 /// Spawned children that a nursery dropped below this one has left behind (R28).
@@ -80,6 +80,8 @@ pub(crate) struct Scope {
     is_above: AtomicBool,
     /// Something in it hears of its cancellation.
     hears: AtomicBool,
+    /// How often it was polled while something waited for it: see [`turned`](Self::turned).
+    turns: AtomicUsize,
     /// It stands below another, and was given no budget.
     has_no_budget: bool,
 }
@@ -147,6 +149,7 @@ impl Scope {
                 orphans,
                 is_above: AtomicBool::new(false),
                 hears: AtomicBool::new(false),
+                turns: AtomicUsize::new(0),
                 has_no_budget: is_below && options.cleanup.is_none(),
             }
         });
@@ -267,6 +270,16 @@ impl Scope {
     #[inline]
     pub(crate) fn is_held(&self) -> bool {
         self.signal.flags() & ALONG != 0
+    }
+
+    /// This nursery is being polled, and what waits for it is to see that.
+    #[cold]
+    pub(crate) fn turned(&self) {
+        self.turns.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn turns(&self) -> usize {
+        self.turns.load(Ordering::Relaxed)
     }
 
     /// Whether this nursery has ended, or was dropped.

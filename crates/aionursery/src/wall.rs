@@ -228,6 +228,6 @@ impl WallsInside {
                 Wall::Nursery(scope) => nurseries.add(scope),
             }
         }
-        nurseries.stand() || waiter.has_shields()
+        nurseries.stand(waiter.has_shields())
     }
 }

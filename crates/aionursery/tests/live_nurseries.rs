@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use aionursery::{
-    Builder, CancelScope, End, Nursery, OnError, cancelled, error::Source, fail_after,
+    Builder, CancelScope, End, MultiError, Nursery, OnError, cancelled, error::Source, fail_after,
     move_on_after, nursery, shield,
 };
 use tokio::time::{Instant, sleep};
@@ -507,4 +507,63 @@ async fn r26_a_nursery_whose_body_panicked_gives_that_when_a_scope_ends_it() {
     });
     let errors = move_on_after(SECOND, panics).await.unwrap().unwrap_err();
     assert_eq!(errors.panics().map(|panic| panic.message()).collect::<Vec<_>>(), ["the body"]);
+}
+
+/// A nursery with an error to give back, and a spawned child that waits for ever if there is one.
+async fn with_an_error(spawns: bool) -> Result<(), MultiError<&'static str>> {
+    let collects = Builder::new().on_error(OnError::Collect);
+    let body = async |n: Nursery<'static, &'static str>| {
+        n.start_soon(async { Err::<(), _>("kept") });
+        if spawns {
+            n.spawn(pending::<Result<(), _>>());
+        }
+        pending().await
+    };
+    collects.nursery(body).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn r27a_a_nursery_that_needs_more_turns_than_one_to_end_has_them() {
+    for children in [100, 1000] {
+        let (tell, told) = tokio::sync::mpsc::channel(children);
+        let told_of = nursery(async |n: Nursery<'_, ()>| {
+            for _ in 0..children {
+                let tell = tell.clone();
+                // What it sends uses up tokio's budget.
+                n.start_plain(async move { tell.send(with_an_error(false).await).await.unwrap() });
+            }
+            Ok(())
+        });
+        fail_after(SECOND, told_of).await.unwrap().unwrap();
+        assert_eq!(told.len(), children);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r27a_a_nursery_whose_last_child_ends_elsewhere_gives_its_errors_back() {
+    for _ in 0..2000 {
+        let scope = CancelScope::new();
+        let (cancel, begun) = (scope.clone(), Arc::new(tokio::sync::Notify::new()));
+        let begins = begun.clone();
+        let cancels = tokio::spawn(async move {
+            begun.notified().await;
+            cancel.cancel();
+        });
+        let told = Arc::new(AtomicU32::new(0));
+        let tells = told.clone();
+        let ended = scope.run(nursery(async move |n: Nursery<'static, ()>| {
+            n.start_plain(async move {
+                let errors = with_an_error(true).await.unwrap_err();
+                tells.fetch_add(u32::try_from(errors.len()).unwrap(), SeqCst);
+            });
+            for _ in 0..3 {
+                tokio::task::yield_now().await;
+            }
+            begins.notify_one();
+            Ok(())
+        }));
+        ended.await.unwrap().unwrap();
+        assert_eq!(told.load(SeqCst), 1);
+        cancels.await.unwrap();
+    }
 }

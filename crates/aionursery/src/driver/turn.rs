@@ -49,6 +49,9 @@ impl<E> Driver<E> {
         } else {
             self.core.ready().unregister();
         }
+        if self.core.scope.is_held() {
+            self.core.scope.turned();
+        }
         let outcome = &mut None;
         self.at.owes_poll = true;
         self.at.full = self.children.len() + self.children.len().max(FEW);

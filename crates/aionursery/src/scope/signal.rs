@@ -45,7 +45,7 @@ impl Owner {
         Self::Waker(WakerSlot::new())
     }
 
-    pub(super) fn notify_driver(&self) {
+    pub(crate) fn notify_driver(&self) {
         match self {
             Self::Driver(list) => list.notify_driver(),
             Self::Waker(waker) => waker.wake(),
