@@ -177,7 +177,8 @@ impl<T, E> Child<T, E> {
         CancelHandle(self.task.task().clone())
     }
 
-    /// Whether it has ended, in whatever way.
+    /// Whether it has ended, in whatever way. Of a spawned child another thread may see so a moment after its nursery
+    /// has.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.task.header().state.is_done()

@@ -323,11 +323,9 @@ impl Scope {
         });
     }
 
-    /// Why it is cancelled: by itself, if that came first, or by a scope above that reaches it.
+    /// Why it is cancelled: by itself, if that came first, or by a scope above that reaches it. The tree knows before
+    /// the flags say so.
     pub(crate) fn cause(&self) -> Option<Cause> {
-        if !self.is_soft() {
-            return None;
-        }
         self.tree().lock().first_cause(self.id).cloned().map(Cause)
     }
 

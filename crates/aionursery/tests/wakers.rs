@@ -304,3 +304,72 @@ fn r29_a_nursery_that_a_waker_has_broken_goes_without_a_panic() {
     assert!(poll().is_err());
     assert!(catch_unwind(AssertUnwindSafe(|| drop(block))).is_ok());
 }
+
+/// A waker that stays in its call until it is let go.
+struct Held(Mutex<std::sync::mpsc::Receiver<()>>);
+
+impl Wake for Held {
+    fn wake(self: Arc<Self>) {
+        let _ = self.0.lock().unwrap().recv();
+    }
+}
+
+/// Tells when it is dropped.
+struct Tells(std::sync::mpsc::Sender<()>);
+
+impl Drop for Tells {
+    fn drop(&mut self) {
+        let _ = self.0.send(());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r11_r13_what_is_opened_while_those_above_are_being_told_ends_by_that_and_says_why() {
+    let (let_go, held) = std::sync::mpsc::channel();
+    let held = Waker::from(Arc::new(Held(Mutex::new(held))));
+    let (tell, end) = tokio::sync::oneshot::channel();
+    let error = nursery(async move |outer: Nursery<'static, String>| {
+        // Told before the nursery below is.
+        let mut cancelled = Box::pin(outer.cancelled());
+        assert!(cancelled.as_mut().poll(&mut Context::from_waker(&held)).is_pending());
+        let (gone, told) = std::sync::mpsc::channel();
+        let (began, begun) = tokio::sync::oneshot::channel();
+        outer.spawn(async move {
+            let below = nursery(async move |n: Nursery<'static, String>| {
+                let child = n.spawn(async move {
+                    let _gone = Tells(gone);
+                    let _ = began.send(());
+                    loop {
+                        tokio::task::yield_now().await;
+                        let opened = nursery(async |_: Nursery<'_, String>| {
+                            yield_now().await;
+                            Ok(())
+                        });
+                        opened.await.map_err(|error| error.to_string())?;
+                    }
+                    #[expect(unreachable_code, reason = "the type of the child")]
+                    Ok(())
+                });
+                tokio::spawn(async move { tell.send(child.await) });
+                Ok(())
+            });
+            below.await.map_err(|error| error.to_string())
+        });
+        begun.await.unwrap();
+        std::thread::spawn(move || {
+            // The child ends while the cancellation is being told.
+            let told = std::thread::spawn(move || told.recv().unwrap());
+            let tells = std::thread::spawn(move || outer.cancel_with("enough"));
+            told.join().unwrap();
+            let_go.send(()).unwrap();
+            tells.join().unwrap();
+        });
+        pending::<()>().await;
+        drop(cancelled);
+        Ok(())
+    });
+    let error = error.await.unwrap_err();
+    assert!(error.is_cancelled(), "{error}");
+    let end = end.await.unwrap().unwrap_err();
+    assert_eq!(end.cancelled().unwrap().cause().reason(), Some("enough"));
+}

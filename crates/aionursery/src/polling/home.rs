@@ -21,7 +21,10 @@ impl Scope {
     /// Whether the owner of a scope above drops it: then nothing is to hear of its own end (R13).
     pub(crate) fn is_taken_along(&self) -> bool {
         let Some(parent) = self.parent() else { return self.is_held() };
-        let reaches = || (parent.is_hard() || self.ends_here()) && !self.is_shield();
+        // What was opened while those above are being told of it hears of a cancellation before its parent does.
+        let from_above = || self.is_hard() && self.own_cause().is_none();
+        let reaches =
+            || (parent.is_hard() || self.ends_here() || from_above()) && !self.is_shield();
         (self.is_held() || reaches()) && self.is_at_home()
     }
 
