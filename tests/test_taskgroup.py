@@ -180,6 +180,13 @@ async def test_r12a_what_siblings_have_got_when_a_child_fails_is_theirs(world):
     assert closed == ["connection"]
 
 
+async def swallow():
+    try:
+        await forever()
+    except asyncio.CancelledError:
+        pass
+
+
 async def fails_when_cancelled():
     try:
         await forever()
@@ -253,10 +260,7 @@ async def test_r14_one_that_was_a_timeouts_is_taken_back_by_it(world, body):
 
 async def test_r13_a_group_that_is_left_by_no_error_asks_for_nothing(world):
     async def serve():
-        try:
-            await forever()
-        except asyncio.CancelledError:
-            pass
+        await swallow()
         async with TaskGroup() as group:
             group.create_task(answer(1))
         await turns(2)
@@ -270,10 +274,7 @@ async def test_r13_a_group_that_is_left_by_no_error_asks_for_nothing(world):
 
 async def test_r13_a_cancellation_from_before_a_group_acts_after_its_error_too(world):
     async def serve():
-        try:
-            await forever()
-        except asyncio.CancelledError:
-            pass
+        await swallow()
         try:
             async with TaskGroup() as group:
                 group.create_task(fails())
@@ -286,13 +287,6 @@ async def test_r13_a_cancellation_from_before_a_group_acts_after_its_error_too(w
     task.cancel()
     await asyncio.wait([task])
     assert task.cancelled()
-
-
-async def swallow():
-    try:
-        await forever()
-    except asyncio.CancelledError:
-        pass
 
 
 @pytest.mark.parametrize("inner", [TaskGroup, aionursery.Nursery], ids=lambda it: it.__name__)
