@@ -83,7 +83,7 @@ impl HeldChildren {
         self.since = raised;
     }
 
-    /// A turn has ended, after which so many children wait: lets go of those that have ended, once most have.
+    /// Lets go of the children that have ended, once most have. `waiting`: how many wait after a turn.
     #[inline]
     pub(super) fn end_turn(&mut self, waiting: usize) {
         if let Some(inside) = &mut self.inside {
